@@ -1,0 +1,251 @@
+/**
+ * The typed contract with the native addon. `native/addon` implements exactly this and holds no logic; everything above
+ * goes through `lib/model`, which validates first. Errors thrown or rejected here are plain `Error`s with a stable string
+ * `code`; `lib/errors.ts` turns them into `EmoframeError`.
+ *
+ * Heavy calls return promises and run, in the order they were made, on the engine's own thread. Typed arrays passed to
+ * such a call are read without a copy: they must not be written until the promise settles.
+ */
+export interface NativeBinding {
+  /** What this build and machine can do. */
+  describe(): NativeDescription;
+  createEngine(options: EngineOptions): NativeEngine;
+}
+
+export interface NativeDescription {
+  /** Backends compiled in, e.g. `["cpu"]`. */
+  backends: string[];
+  cpu: {
+    /** Instruction sets found and used, best first, e.g. `["avx512", "avx2", "baseline"]`. */
+    isa: string[];
+    /** Whether bf16 products are native instructions rather than emulated. */
+    bf16: boolean;
+    /** Threads this process may use. */
+    threads: number;
+    /** The maths library and its version, e.g. `"oneDNN 2.6.3"`. */
+    library: string;
+  };
+  cuda: {
+    /** Architectures the kernels were compiled for; empty when CUDA is not built in. */
+    builtFor: string[];
+    devices: { index: number; name: string; memoryBytes: number; capability: string }[];
+    /** Why there are no devices, when there are none. */
+    reason?: string;
+  };
+}
+
+export interface EngineOptions {
+  /** `"cpu"` or `"cuda:N"`. */
+  device: string;
+  /** 0 = all threads this process may use. */
+  threads: number;
+}
+
+/** One device, one native thread, any number of models. */
+export interface NativeEngine {
+  readonly device: string;
+  /** Instruction path in use, e.g. `"avx512"`. */
+  readonly path: string;
+  createModel(options: ModelOptions): Promise<NativeModel>;
+  kmeans(options: KMeansOptions): Promise<KMeansResult>;
+  /** Nearest centroid of every row: labels `[N]` and, summed over rows, the squared distances. */
+  assign(points: Float32Array, centroids: Float32Array, dimension: number): Promise<AssignResult>;
+  /** Ends the thread after the call in hand and frees everything, models included. Later calls throw `ERR_DISPOSED`. */
+  dispose(): void;
+}
+
+export interface HubertShape {
+  convDim: number[];
+  convKernel: number[];
+  convStride: number[];
+  convBias: boolean;
+  /** `feat_extract_norm == "group"`: GroupNorm in conv 0 only; otherwise LayerNorm in every conv. */
+  groupNorm: boolean;
+  featureProjectionLayerNorm: boolean;
+  hiddenSize: number;
+  layers: number;
+  heads: number;
+  intermediateSize: number;
+  positionalKernel: number;
+  positionalGroups: number;
+  /** Pre-norm transformer with a final LayerNorm (large, xlarge). */
+  stableLayerNorm: boolean;
+  layerNormEpsilon: number;
+  hiddenDropout: number;
+  attentionDropout: number;
+  activationDropout: number;
+  featureProjectionDropout: number;
+  finalDropout: number;
+  layerdrop: number;
+}
+
+export interface ModelOptions {
+  shape: HubertShape;
+  precision: 'fp32' | 'bf16';
+  /** `final_proj` (hidden → dimension) and label embeddings `[clusters, dimension]`. */
+  maskedPrediction?: { clusters: number; dimension: number; temperature: number };
+  classifier?: { classes: number; pooling: PoolingName };
+}
+
+/**
+ * `mean`; `attention` (tanh scores, as published); `attention-linear` (scores without tanh); `stats` (weighted mean and
+ * standard deviation, relu scores).
+ */
+export type PoolingName = 'mean' | 'attention' | 'attention-linear' | 'stats';
+
+export interface TensorInfo {
+  /** transformers' name for the HuBERT part; heads: `final_proj.weight`, `final_proj.bias`, `label_embs_concat`, `pooling.weight`, `classifier.weight`, `classifier.bias`. */
+  name: string;
+  /** Shape in transformers' layout, in which tensors are imported and exported. */
+  shape: number[];
+}
+
+/**
+ * Utterances on one packed axis. Either raw audio (`samples`) or keys of stored features.
+ * A frame range (`frameStarts`, `frameCounts`) crops after the feature encoder; absent: all frames.
+ */
+export interface PackedBatch {
+  /** f32 [S]; utterance b is `samples[starts[b] .. starts[b] + lengths[b])`; starts are multiples of the model's stride (320). */
+  samples?: Float32Array;
+  /** [B] in samples. */
+  starts?: Int32Array;
+  /** [B] in samples; each gives at least one frame. */
+  lengths?: Int32Array;
+  /** [B] keys given to `storeFeatures`. */
+  features?: string[];
+  /** [B] */
+  frameStarts?: Int32Array;
+  /** [B] */
+  frameCounts?: Int32Array;
+}
+
+export interface TrainStepOptions {
+  objective: 'masked-prediction' | 'classification';
+  /** masked-prediction: a cluster per frame, `[T]` (read at masked frames only); classification: a class per utterance, `[B]`. */
+  labels: Int32Array;
+  /** `[T]`, non-zero where the mask embedding replaces the frame. Absent: no masking (classification only). */
+  mask?: Uint8Array;
+  /** The loss is Σ / denominator: masked frames (or utterances) of the whole update, over all its micro-batches. */
+  denominator: number;
+  /** Weight of mean(feature-encoder output²), of this micro-batch scaled by its share; 0 = off. */
+  featurePenalty: number;
+  /** Multiplies gradients that enter the feature encoder when it is trained (0.1 in the method). */
+  featureGradientScale: number;
+  /** Dropout and layerdrop draw from Philox(seed, step, …). `step` must differ between micro-batches. Dropout off: `dropout: false`. */
+  seed: number;
+  step: number;
+  dropout: boolean;
+}
+
+export interface TrainStepResult {
+  /** Σ of cross-entropy over masked frames or utterances, not divided. */
+  lossSum: number;
+  /** Frames or utterances that entered the loss. */
+  count: number;
+  correct: number;
+  /** mean(feature-encoder output²) of this micro-batch (0 when features were cached and the penalty is off). */
+  featurePenalty: number;
+}
+
+export interface OptimizerOptions {
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  /** 0 = no clipping. */
+  clipNorm: number;
+  /** Counts from 1; used in bias correction. */
+  step: number;
+}
+
+export interface ClassifyResult {
+  /** f32 [B, classes] */
+  logits: Float32Array;
+  /** f32 [T, classes]: softmax of the classifier applied to each frame. */
+  framePosteriors: Float32Array;
+  /** f32 [T]: pooling weight, sums to 1 over each utterance. */
+  attention: Float32Array;
+  /** i32 [B + 1]: frame bounds of each utterance. */
+  offsets: Int32Array;
+}
+
+export interface EncodeResult {
+  /** f32 [T, C] hidden states. */
+  hidden: Float32Array;
+  /** i32 [B + 1]: frame bounds of each utterance. */
+  offsets: Int32Array;
+}
+
+export interface NativeModel {
+  tensors(): TensorInfo[];
+  /** Unknown names and wrong sizes are refused by name (`ERR_TENSOR`). */
+  importTensors(tensors: { name: string; data: Float32Array }[]): Promise<void>;
+  /** All tensors, or those named. */
+  exportTensors(names?: string[]): Promise<{ name: string; shape: number[]; data: Float32Array }[]>;
+  /** Gradients accumulated since the last optimiser step or `clearGradients`, in the same form. */
+  exportGradients(): Promise<{ name: string; shape: number[]; data: Float32Array }[]>;
+  /** First and second moments by name, in the same layout; empty before the first optimiser step. */
+  exportMoments(): Promise<{ name: string; m: Float32Array; v: Float32Array }[]>;
+  importMoments(moments: { name: string; m: Float32Array; v: Float32Array }[]): Promise<void>;
+  /** Tensors whose names start with one of these get no gradient and no update. Replaces the earlier list. */
+  freeze(prefixes: string[]): void;
+
+  /** Runs the feature encoder and keeps its output `[T, convDim.at(-1)]` under each key. */
+  storeFeatures(keys: string[], batch: PackedBatch): Promise<void>;
+  /** Bytes held by stored features. */
+  featureBytes(): number;
+  /** Frames stored under a key, or -1. */
+  storedFrames(key: string): number;
+  /** Forgets all stored features; importing a tensor of the feature encoder does so too. */
+  clearFeatures(): void;
+
+  /**
+   * Hidden states at `layer` (0 = the transformer's input, `layers` = the last, after the final LayerNorm of pre-norm
+   * models, as in transformers' `hidden_states`).
+   */
+  encode(batch: PackedBatch, layer: number): Promise<EncodeResult>;
+  /** Pooled classification and frame posteriors, dropout off. Needs a classifier head. */
+  classify(batch: PackedBatch): Promise<ClassifyResult>;
+  /** Forward and backward; gradients add up until `optimizerStep` or `clearGradients`. NaN or Inf loss: `ERR_NOT_FINITE`. */
+  trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult>;
+  /** Clips, updates, clears gradients. Gives the gradient norm before clipping. NaN or Inf norm: `ERR_NOT_FINITE`, nothing is updated. */
+  optimizerStep(options: OptimizerOptions): Promise<{ gradientNorm: number }>;
+  clearGradients(): Promise<void>;
+  dispose(): void;
+}
+
+export interface KMeansOptions {
+  /** f32 [N, dimension] */
+  points: Float32Array;
+  dimension: number;
+  clusters: number;
+  /** Runs side by side; the one with the least inertia is kept. */
+  restarts: number;
+  /** `lloyd`: full passes until the centroids move less than `tolerance` (relative to the mean variance) or `maxIterations`; `mini-batch`: Sculley's updates on `batchSize` rows. */
+  algorithm: 'lloyd' | 'mini-batch';
+  batchSize: number;
+  maxIterations: number;
+  tolerance: number;
+  seed: number;
+  /** One element; non-zero asks the call to stop: it rejects with `ERR_ABORTED`. */
+  cancel: Int32Array;
+  onProgress?: (iteration: number, maxIterations: number, inertia: number) => void;
+}
+
+export interface KMeansResult {
+  /** f32 [clusters, dimension] */
+  centroids: Float32Array;
+  /** i32 [N] of the kept restart. */
+  labels: Int32Array;
+  /** Σ squared distance to the nearest centroid, all points. */
+  inertia: number;
+  /** Inertia of every restart. */
+  inertias: number[];
+  iterations: number;
+}
+
+export interface AssignResult {
+  labels: Int32Array;
+  inertia: number;
+}

@@ -1,0 +1,42 @@
+/** Where an error lies, as far as it is known. */
+export interface ErrorContext {
+  /** The file concerned. */
+  file?: string;
+  /** 1-based row or line in `file`. */
+  row?: number;
+  /** The tensor concerned. */
+  tensor?: string;
+  cause?: unknown;
+}
+
+/**
+ * The one error class of this package. `code` is stable and documented in `docs/errors.md`; `message` says what is wrong
+ * and what to do.
+ *
+ * @example
+ * try {
+ *   await loadPretrained('missing');
+ * } catch (error) {
+ *   if (error instanceof EmoframeError && error.code === 'ERR_FILE_NOT_FOUND') console.error(error.message);
+ * }
+ */
+export class EmoframeError extends Error {
+  override readonly name = 'EmoframeError';
+  readonly code: string;
+  readonly file?: string;
+  readonly row?: number;
+  readonly tensor?: string;
+
+  constructor(code: string, message: string, context: ErrorContext = {}) {
+    super(message, context.cause === undefined ? undefined : { cause: context.cause });
+    this.code = code;
+    if (context.file !== undefined) this.file = context.file;
+    if (context.row !== undefined) this.row = context.row;
+    if (context.tensor !== undefined) this.tensor = context.tensor;
+  }
+}
+
+/** Throws `ERR_ABORTED` when the signal has fired. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal.reason });
+}

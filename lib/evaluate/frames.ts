@@ -1,0 +1,140 @@
+import type { Utterance } from '../corpus/types.js';
+import { EmoframeError } from '../errors.js';
+import type { FrameTimes } from './viterbi.js';
+
+/**
+ * The true class of every frame: that of the segment in which the frame's centre lies, else neutral. Where segments
+ * overlap, the first one holds.
+ *
+ * @param utterance one with `segments` (an empty list: neutral throughout).
+ * @param labels the classes, in the order of the classifier's outputs.
+ * @param neutral the class of time outside all segments.
+ * @returns i32 `[frames]`.
+ * @throws `ERR_CORPUS` when `neutral` or a segment's label is not among `labels`, or the segments are not known.
+ * @example
+ * if (utterance.segments) frameTruth(utterance, ['ang', 'hap', 'neu', 'sad'], 'neu', 143, model.geometry);
+ */
+export function frameTruth(
+  utterance: Utterance,
+  labels: readonly string[],
+  neutral: string,
+  frames: number,
+  times: Pick<FrameTimes, 'frameCenterSeconds'>,
+): Int32Array {
+  if (utterance.segments === undefined) {
+    throw new EmoframeError('ERR_CORPUS', `Utterance ${utterance.id} has no segments: its frame labels are not known.`);
+  }
+  const classOf = (label: string, what: string) => {
+    const index = labels.indexOf(label);
+    if (index >= 0) return index;
+    throw new EmoframeError(
+      'ERR_CORPUS',
+      `Utterance ${utterance.id}: ${what} '${label}' is not one of the labels ${labels.join(', ')}.`,
+      { file: utterance.audio },
+    );
+  };
+  const truth = new Int32Array(frames).fill(classOf(neutral, 'the neutral label'));
+  for (const segment of [...utterance.segments].reverse()) {
+    const label = classOf(segment.label, 'segment label');
+    for (let frame = 0; frame < frames; frame++) {
+      const center = times.frameCenterSeconds(frame);
+      if (center >= segment.start && center < segment.end) truth[frame] = label;
+    }
+  }
+  return truth;
+}
+
+/** What one utterance with known segments brings to `frameMetrics`; every array is `[T]`. */
+export interface FrameRow {
+  truth: ArrayLike<number>;
+  /** The smoothed path (`smooth`). */
+  path: ArrayLike<number>;
+  /** Pooling weights; they sum to 1. */
+  attention: ArrayLike<number>;
+}
+
+export interface FrameMetrics {
+  /** Share of frames whose class is right, over all frames of all utterances. */
+  frameAccuracy: number;
+  /** Mean recall of frames over the classes present in the truth; neutral frames, being most, do not dominate it. */
+  frameUa: number;
+  /**
+   * Emotion diarization error rate: (missed + false alarm + confusion + overlap) / speech duration, with frames as the unit
+   * and pooled over utterances. Overlap is 0, as one emotion is predicted at a time, and neutral speech is part of the
+   * duration, so that here EDER = 1 − frameAccuracy; its parts say what kind of error it is.
+   * Source: Wang et al., "Speech Emotion Diarization: Which Emotion Appears When?", 2023.
+   */
+  eder: number;
+  /** Emotional frames taken for neutral, of all frames. */
+  missed: number;
+  /** Neutral frames taken for emotional, of all frames. */
+  falseAlarm: number;
+  /** Emotional frames taken for another emotion, of all frames. */
+  confusion: number;
+  /** Mean over emotional utterances of the attention mass on their emotional frames; NaN without emotional utterances. */
+  attentionOnEmotion: number;
+  /** Mean over the same utterances of the share of emotional frames: what attention without knowledge would give. */
+  emotionFrameShare: number;
+  /** Frames scored. */
+  frames: number;
+  /** Recall of each class, NaN where the truth has no frame of it. */
+  recalls: number[];
+}
+
+/**
+ * Frame-level scores, pooled over utterances with known segments.
+ *
+ * @param neutral index of the neutral class.
+ * @throws `ERR_CORPUS` when there is no frame to score.
+ * @example
+ * frameMetrics([{ truth: [0, 0, 1], path: [0, 1, 1], attention: [0.2, 0.2, 0.6] }], 2, 0).frameAccuracy; // 0.667
+ */
+export function frameMetrics(rows: readonly FrameRow[], classes: number, neutral: number): FrameMetrics {
+  const hits = new Array<number>(classes).fill(0);
+  const present = new Array<number>(classes).fill(0);
+  let frames = 0;
+  let missed = 0;
+  let falseAlarm = 0;
+  let confusion = 0;
+  let emotionalUtterances = 0;
+  let attentionOnEmotion = 0;
+  let emotionFrameShare = 0;
+  for (const { truth, path, attention } of rows) {
+    let emotionalFrames = 0;
+    let mass = 0;
+    for (let frame = 0; frame < truth.length; frame++) {
+      const actual = truth[frame]!;
+      const predicted = path[frame]!;
+      present[actual]!++;
+      if (actual !== neutral) {
+        emotionalFrames++;
+        mass += attention[frame]!;
+      }
+      if (actual === predicted) hits[actual]!++;
+      else if (predicted === neutral) missed++;
+      else if (actual === neutral) falseAlarm++;
+      else confusion++;
+    }
+    frames += truth.length;
+    if (emotionalFrames > 0) {
+      emotionalUtterances++;
+      attentionOnEmotion += mass;
+      emotionFrameShare += emotionalFrames / truth.length;
+    }
+  }
+  if (frames === 0) throw new EmoframeError('ERR_CORPUS', 'No utterance has known segments: nothing to score by frame.');
+  const recalls = present.map((count, label) => (count === 0 ? Number.NaN : hits[label]! / count));
+  const known = recalls.filter((recall) => !Number.isNaN(recall));
+  return {
+    frameAccuracy: hits.reduce((sum, hit) => sum + hit, 0) / frames,
+    frameUa: known.reduce((sum, recall) => sum + recall, 0) / known.length,
+    eder: (missed + falseAlarm + confusion) / frames,
+    missed: missed / frames,
+    falseAlarm: falseAlarm / frames,
+    confusion: confusion / frames,
+    attentionOnEmotion: attentionOnEmotion / emotionalUtterances,
+    emotionFrameShare: emotionFrameShare / emotionalUtterances,
+    frames,
+    recalls,
+  };
+}

@@ -1,0 +1,67 @@
+// The CPU backend: oneDNN for matrix products, SIMD loops for the rest. One op family a file beside this one.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "../ops.h"
+
+namespace emoframe {
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(int32_t threads);  // 0: all of the process's
+  ~CpuBackend() override;
+
+  std::string name() const override;
+  std::string path() const override;
+  void *allocate(size_t bytes) override;
+  void release(void *pointer) noexcept override;
+  void upload(void *target, const void *hostSource, size_t bytes) override;
+  void download(void *hostTarget, const void *source, size_t bytes) override;
+  void synchronize() override;
+  void fill(const View &out, float value) override;
+  void convert(const View &in, const View &out) override;
+  void add(const View &a, const View &b, const View &out) override;
+  void scale(const View &x, float factor) override;
+  void dropout(const View &x, const Dropout &dropout, const View &out) override;
+  void geluForward(const View &x, const Dropout &dropout, const View &y) override;
+  void geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) override;
+  void columnSum(const View &x, const View &out) override;
+  void sumSquares(const std::vector<View> &xs, const View &out) override;
+  void softmaxRows(const View &x, const View &y) override;
+  void copyRows(const View &in, const RowRuns &runs, const View &out) override;
+  void maskRows(const View &x, const uint8_t *mask, const View &embedding) override;
+  void maskRowsBackward(const View &dx, const uint8_t *mask, const View &dEmbedding) override;
+  void gatherRows(const View &x, const int32_t *index, const View &out) override;
+  void scatterRows(const View &dOut, const int32_t *index, const View &dx) override;
+  void gemm(const Gemm &gemm) override;
+  void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override;
+  void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean, const View &covariance, const View &foldedWeight, const View &foldedBias) override;
+  void conv0Forward(const Conv0 &conv, const View &out) override;
+  void conv0Backward(const Conv0 &conv, const View &dOut, const View &moment0, const View &moment1) override;
+  void foldGroupNormBackward(const View &weight, const View &gamma, float epsilon, const View &mean, const View &covariance, const std::vector<int64_t> &frames, const View &moment0, const View &moment1, const View &dWeight, const View &dGamma, const View &dBeta) override;
+  void weightNormForward(const View &v, const View &g, int64_t kernel, int64_t groups, const View &weight, const View &flipped) override;
+  void weightNormBackward(const View &v, const View &g, int64_t kernel, const View &dWeight, const View &dv, const View &dg) override;
+  void attentionForward(const Attention &attention) override;
+  void attentionBackward(const Attention &attention, const AttentionGradient &gradient) override;
+  void addNormForward(const AddNorm &norm) override;
+  void addNormBackward(const AddNorm &norm, const AddNormGradient &gradient) override;
+  void poolForward(const Pooling &pooling) override;
+  void poolBackward(const Pooling &pooling, const View &dPooled, const View &dh, const View &dw) override;
+  void cosineCrossEntropy(const CosineCrossEntropy &loss) override;
+  void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) override;
+  void assignClusters(const View &x, const View &centroids, int32_t *labels, const View &distance) override;
+  void sumClusters(const View &x, const int32_t *labels, const View &sums, const View &counts) override;
+  void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) override;
+
+ private:
+  struct PackedWeights;  // gemm.cpp
+
+  int32_t threads_;
+  std::map<const char *, size_t> allocations_;  // by address: which packed weights lie inside
+  std::unique_ptr<PackedWeights> packed_;
+};
+
+}  // namespace emoframe

@@ -1,0 +1,125 @@
+// HuBERT with its heads on one backend: the whole of what the addon calls. Forward and backward are explicit, one layer a
+// file, written once over native/ops.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../ops.h"
+
+namespace emoframe {
+
+struct HubertShape {
+  std::vector<int64_t> convDim, convKernel, convStride;
+  bool convBias = false;
+  bool groupNorm = true;  // GroupNorm in conv 0 only (base); else LayerNorm in every conv (large)
+  bool featureProjectionLayerNorm = true;
+  int64_t hiddenSize = 768, layers = 12, heads = 12, intermediateSize = 3072;
+  int64_t positionalKernel = 128, positionalGroups = 16;
+  bool stableLayerNorm = false;
+  float layerNormEpsilon = 1e-5f;
+  float hiddenDropout = 0, attentionDropout = 0, activationDropout = 0, featureProjectionDropout = 0, finalDropout = 0;
+  float layerdrop = 0;
+
+  int64_t stride() const;                      // product of convStride: samples a frame (320)
+  int64_t frames(int64_t samples) const;       // frames of so many samples; 0 when too short
+  void validate() const;                       // ERR_MODEL_CONFIG names the field that cannot be done
+};
+
+enum class Precision : uint8_t { fp32, bf16 };
+enum class PoolingKind : uint8_t { mean, attention, attentionLinear, stats };
+
+struct MaskedPredictionHead {
+  int64_t clusters = 0, dimension = 256;  // clusters 0: no such head
+  float temperature = 0.1f;
+};
+struct ClassifierHead {
+  int64_t classes = 0;  // 0: no such head
+  PoolingKind pooling = PoolingKind::attention;
+};
+
+struct TensorInfo {
+  std::string name;
+  std::vector<int64_t> shape;  // transformers' layout
+};
+
+// Host-side batch; see PackedBatch in binding.d.ts.
+struct HostBatch {
+  const float *samples = nullptr;
+  int64_t sampleCount = 0;
+  std::vector<int32_t> starts, lengths;
+  std::vector<std::string> features;  // instead of samples
+  std::vector<int32_t> frameStarts, frameCounts;  // empty: all frames
+};
+
+enum class Objective : uint8_t { maskedPrediction, classification };
+
+struct TrainStep {
+  Objective objective = Objective::classification;
+  const int32_t *labels = nullptr;
+  int64_t labelCount = 0;
+  const uint8_t *mask = nullptr;  // [T] or nullptr
+  int64_t maskCount = 0;
+  double denominator = 1;
+  float featurePenalty = 0, featureGradientScale = 1;
+  uint64_t seed = 0;
+  uint32_t step = 0;
+  bool dropout = true;
+};
+struct TrainResult {
+  double lossSum = 0;
+  int64_t count = 0, correct = 0;
+  double featurePenalty = 0;
+};
+
+struct OptimizerStep {
+  AdamW adamW;  // gradientSquares is filled in by the model
+};
+
+struct Encoded {
+  std::vector<float> hidden;     // [T, C]
+  std::vector<int32_t> offsets;  // [B + 1]
+};
+struct Classified {
+  std::vector<float> logits, framePosteriors, attention;
+  std::vector<int32_t> offsets;
+};
+
+// Not thread-safe: one thread at a time, and one at a time for all models of a backend.
+class Model {
+ public:
+  Model(std::shared_ptr<Backend> backend, const HubertShape &shape, Precision precision,
+        const MaskedPredictionHead &maskedPrediction, const ClassifierHead &classifier);
+  ~Model();
+  Model(const Model &) = delete;
+  Model &operator=(const Model &) = delete;
+
+  const HubertShape &shape() const;
+  std::vector<TensorInfo> tensors() const;
+  void importTensor(const std::string &name, const float *data, int64_t size);
+  void exportTensor(const std::string &name, float *data) const;
+  void exportGradient(const std::string &name, float *data) const;
+  bool hasMoments() const;
+  void exportMoments(const std::string &name, float *m, float *v) const;
+  void importMoments(const std::string &name, const float *m, const float *v, int64_t size);
+  void freeze(const std::vector<std::string> &prefixes);
+
+  void storeFeatures(const std::vector<std::string> &keys, const HostBatch &batch);
+  int64_t featureBytes() const;
+  int64_t storedFrames(const std::string &key) const;  // -1: not stored
+  void clearFeatures();
+
+  Encoded encode(const HostBatch &batch, int64_t layer);
+  Classified classify(const HostBatch &batch);
+  TrainResult trainStep(const HostBatch &batch, const TrainStep &step);
+  double optimizerStep(const OptimizerStep &step);  // gradient norm before clipping
+  void clearGradients();
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace emoframe
