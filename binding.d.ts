@@ -230,7 +230,8 @@ export interface KMeansOptions {
   seed: number;
   /** One element; non-zero asks the call to stop: it rejects with `ERR_ABORTED`. */
   cancel: Int32Array;
-  onProgress?: (iteration: number, maxIterations: number, inertia: number) => void;
+  /** Two elements, written while the call runs: iterations done, and the inertia of the best restart so far. */
+  progress: Float64Array;
 }
 
 export interface KMeansResult {

@@ -122,7 +122,8 @@ export function frameMetrics(rows: readonly FrameRow[], classes: number, neutral
       emotionFrameShare += emotionalFrames / truth.length;
     }
   }
-  if (frames === 0) throw new EmoframeError('ERR_CORPUS', 'No utterance has known segments: nothing to score by frame.');
+  if (frames === 0)
+    throw new EmoframeError('ERR_CORPUS', 'No utterance has known segments: nothing to score by frame.');
   const recalls = present.map((count, label) => (count === 0 ? Number.NaN : hits[label]! / count));
   const known = recalls.filter((recall) => !Number.isNaN(recall));
   return {

@@ -1,0 +1,34 @@
+import { EmoframeError } from '../errors.js';
+import type { AudioRange } from './types.js';
+
+/** What a worker can be asked. */
+export interface Task {
+  kind: 'load' | 'mfcc';
+  path: string;
+  range: AudioRange;
+}
+
+/** Its answers; arrays are moved between the threads, not copied. */
+export interface Results {
+  load: { samples: Float32Array };
+  mfcc: { features: Float32Array; frames: number; sampleCount: number };
+}
+
+/** An error as plain data: a class does not survive the way between threads. */
+export interface ErrorData {
+  code: string;
+  message: string;
+  file?: string;
+}
+
+export type Reply = { result: Results[Task['kind']] } | { error: ErrorData };
+
+export function toErrorData(error: unknown, path: string): ErrorData {
+  if (error instanceof EmoframeError) return { code: error.code, message: error.message, file: error.file ?? path };
+  const reason = error instanceof Error ? error.message : String(error);
+  return { code: 'ERR_AUDIO', message: `${path} could not be loaded: ${reason}.`, file: path };
+}
+
+export function fromErrorData(data: ErrorData): EmoframeError {
+  return new EmoframeError(data.code, data.message, data.file === undefined ? {} : { file: data.file });
+}

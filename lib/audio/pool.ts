@@ -1,0 +1,160 @@
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { fromErrorData, type Reply, type Results, type Task } from './messages.js';
+import type { AudioRange } from './types.js';
+
+/** More threads than this wait for the disk rather than for each other. */
+const MOST_DEFAULT_THREADS = 4;
+
+interface Job {
+  task: Task;
+  succeed: (result: Results[Task['kind']]) => void;
+  fail: (error: unknown) => void;
+}
+
+/** A thread and what it is doing. */
+interface Seat {
+  worker: Worker;
+  job?: Job;
+}
+
+/**
+ * Threads that decode, resample and analyse audio, so that the event loop stays free. They start when first needed, and
+ * while they have nothing to do they do not keep the process alive.
+ *
+ * @example
+ * await using pool = new AudioPool({ threads: 2 });
+ * const samples = await pool.load('speech.flac');
+ */
+export class AudioPool {
+  readonly threads: number;
+  readonly #seats = new Set<Seat>();
+  readonly #queue: Job[] = [];
+  #closed = false;
+
+  /** `threads`: 1 or more; unless told, the machine's processors less one, at most 4. */
+  constructor(options: { threads?: number } = {}) {
+    const threads = options.threads ?? Math.max(1, Math.min(MOST_DEFAULT_THREADS, availableParallelism() - 1));
+    if (!Number.isInteger(threads) || threads < 1) {
+      throw new EmoframeError(
+        'ERR_OPTION',
+        `Expected positive integer for threads but received ${threads} of type ${typeof threads}.`,
+      );
+    }
+    this.threads = threads;
+  }
+
+  /**
+   * `loadAudio` in a thread: 16 kHz mono.
+   *
+   * @throws as loadAudio; `ERR_ABORTED`; `ERR_AUDIO_WORKER` when the thread died; `ERR_DISPOSED`
+   */
+  async load(path: string, range: AudioRange = {}, signal?: AbortSignal): Promise<Float32Array> {
+    const { samples } = await this.#run<'load'>({ kind: 'load', path, range }, signal);
+    return samples;
+  }
+
+  /**
+   * `mfcc` of a file in a thread: `features` [frames, 39] at 100 frames a second, and the number of 16 kHz samples that
+   * they were made from. `alignMfcc` brings them to HuBERT's rate.
+   *
+   * @throws as load
+   */
+  mfcc(path: string, range: AudioRange = {}, signal?: AbortSignal): Promise<Results['mfcc']> {
+    return this.#run<'mfcc'>({ kind: 'mfcc', path, range }, signal);
+  }
+
+  /** Ends the threads. What is still waiting or running fails with `ERR_DISPOSED`, as does every later call. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const seats = [...this.#seats];
+    this.#seats.clear();
+    const jobs = [...this.#queue.splice(0), ...seats.flatMap((seat) => seat.job ?? [])];
+    for (const job of jobs) job.fail(closedError());
+    await Promise.all(seats.map((seat) => seat.worker.terminate()));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #run<Kind extends Task['kind']>(
+    task: Task & { kind: Kind },
+    signal: AbortSignal | undefined,
+  ): Promise<Results[Kind]> {
+    throwIfAborted(signal);
+    if (this.#closed) throw closedError();
+    let stop: (() => void) | undefined;
+    try {
+      return await new Promise<Results[Kind]>((succeed, fail) => {
+        const job: Job = { task, succeed: (result) => succeed(result as Results[Kind]), fail };
+        stop = () => {
+          // A job that a thread has begun runs to its end there, unheard; one in the queue never begins.
+          const index = this.#queue.indexOf(job);
+          if (index >= 0) this.#queue.splice(index, 1);
+          fail(new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal?.reason }));
+        };
+        signal?.addEventListener('abort', stop, { once: true });
+        this.#queue.push(job);
+        this.#assign();
+      });
+    } finally {
+      if (stop !== undefined) signal?.removeEventListener('abort', stop);
+    }
+  }
+
+  /** Gives waiting jobs to idle threads, starting threads as long as there may be more. */
+  #assign(): void {
+    for (const seat of this.#seats) {
+      if (seat.job === undefined) this.#begin(seat);
+    }
+    while (this.#queue.length > 0 && this.#seats.size < this.threads) this.#begin(this.#start());
+  }
+
+  #begin(seat: Seat): void {
+    const job = this.#queue.shift();
+    if (job === undefined) return;
+    seat.job = job;
+    seat.worker.ref();
+    seat.worker.postMessage(job.task);
+  }
+
+  #start(): Seat {
+    const seat: Seat = { worker: new Worker(new URL('./worker.js', import.meta.url)) };
+    this.#seats.add(seat);
+    let cause: unknown;
+    seat.worker.on('message', (reply: Reply) => {
+      const job = seat.job;
+      delete seat.job;
+      seat.worker.unref();
+      if ('error' in reply) job?.fail(fromErrorData(reply.error));
+      else job?.succeed(reply.result);
+      if (!this.#closed) this.#assign();
+    });
+    seat.worker.on('error', (error) => {
+      cause = error;
+    });
+    // Always the last event, after `error` if there was one.
+    seat.worker.on('exit', (code) => {
+      this.#seats.delete(seat);
+      const { job } = seat;
+      if (job !== undefined) {
+        const reason = cause instanceof Error ? cause.message : `exit code ${code}`;
+        job.fail(
+          new EmoframeError(
+            'ERR_AUDIO_WORKER',
+            `The thread that was loading ${job.task.path} died: ${reason}. Check that file, and the memory left.`,
+            { file: job.task.path, cause },
+          ),
+        );
+      }
+      if (!this.#closed) this.#assign();
+    });
+    return seat;
+  }
+}
+
+function closedError(): EmoframeError {
+  return new EmoframeError('ERR_DISPOSED', 'The audio pool is closed. Make a new one.');
+}

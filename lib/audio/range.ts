@@ -1,0 +1,35 @@
+import { EmoframeError } from '../errors.js';
+import type { AudioRange, FrameRange } from './types.js';
+
+/**
+ * Manifests round their times, so an end a little past the file's is the file's end; more than this is a mistake in the
+ * manifest and is told.
+ */
+export const RANGE_TOLERANCE_SECONDS = 0.1;
+
+/**
+ * Seconds to samples of one channel: both ends rounded to the nearest sample, the end clipped to the file's.
+ * Throws `ERR_AUDIO_RANGE` where nothing would be left or the range leaves the file.
+ */
+export function toFrameRange(range: AudioRange, sampleRate: number, frameCount: number, path: string): FrameRange {
+  const { startSeconds = 0, endSeconds } = range;
+  const seconds = frameCount / sampleRate;
+  if (!(startSeconds >= 0) || (endSeconds !== undefined && !(endSeconds > startSeconds))) {
+    throw new EmoframeError(
+      'ERR_AUDIO_RANGE',
+      `Expected 0 <= start < end but received ${startSeconds} to ${endSeconds ?? 'the end'} seconds for ${path}.`,
+      { file: path },
+    );
+  }
+  const start = Math.round(startSeconds * sampleRate);
+  const end = endSeconds === undefined ? frameCount : Math.round(endSeconds * sampleRate);
+  if (end - frameCount > RANGE_TOLERANCE_SECONDS * sampleRate || start >= Math.min(end, frameCount)) {
+    const asked = `${startSeconds} to ${endSeconds ?? 'the end'} seconds`;
+    throw new EmoframeError(
+      'ERR_AUDIO_RANGE',
+      `The range ${asked} is not inside ${path}, which lasts ${seconds.toFixed(3)} seconds.`,
+      { file: path },
+    );
+  }
+  return { start, end: Math.min(end, frameCount) };
+}

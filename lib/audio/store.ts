@@ -1,0 +1,139 @@
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { probeAudio } from './decode.js';
+import type { AudioPool } from './pool.js';
+import { toFrameRange } from './range.js';
+import { SAMPLE_RATE } from './resample.js';
+import type { AudioRange } from './types.js';
+
+/** What is needed of an utterance to find its samples; `Utterance` of lib/corpus fits. */
+export interface AudioSource extends AudioRange {
+  audio: string;
+}
+
+/**
+ * Utterances' samples, loaded once and kept while they fit: the least recently used are dropped first. Calls for one
+ * that is being loaded wait for that load.
+ *
+ * @example
+ * const store = new AudioStore(pool, { bytes: 2 ** 30 });
+ * const samples = await store.get(corpus.utterances[0]);
+ */
+export class AudioStore {
+  readonly #pool: AudioPool;
+  readonly #budget: number;
+  /** In order of use, oldest first. */
+  readonly #kept = new Map<string, Float32Array>();
+  readonly #loading = new Map<string, Promise<Float32Array>>();
+  readonly #seconds = new Map<string, Promise<number>>();
+  #bytes = 0;
+
+  /** `bytes`: the most that the kept samples may take, 4 a sample; 0 keeps nothing. */
+  constructor(pool: AudioPool, options: { bytes: number }) {
+    if (!(options.bytes >= 0)) {
+      throw new EmoframeError(
+        'ERR_OPTION',
+        `Expected 0 or a positive number for bytes but received ${options.bytes} of type ${typeof options.bytes}.`,
+      );
+    }
+    this.#pool = pool;
+    this.#budget = options.bytes;
+  }
+
+  /** Bytes held now. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * The utterance's samples, 16 kHz mono. The array is shared with every other caller: do not write to it.
+   *
+   * @throws as AudioPool.load. An abort ends this wait only; others that wait for the same utterance get it.
+   */
+  async get(source: AudioSource, signal?: AbortSignal): Promise<Float32Array> {
+    throwIfAborted(signal);
+    const key = keyOf(source);
+    const kept = this.#kept.get(key);
+    if (kept !== undefined) {
+      this.#kept.delete(key);
+      this.#kept.set(key, kept);
+      return kept;
+    }
+    let loading = this.#loading.get(key);
+    if (loading === undefined) {
+      loading = this.#load(key, source);
+      this.#loading.set(key, loading);
+    }
+    return waitUnlessAborted(loading, signal);
+  }
+
+  /**
+   * How long the utterance is, read from the file's header where it says; without decoding.
+   *
+   * @throws as decodeAudio
+   */
+  seconds(source: AudioSource): Promise<number> {
+    const key = keyOf(source);
+    let seconds = this.#seconds.get(key);
+    if (seconds === undefined) {
+      seconds = measureSeconds(source, this.#pool);
+      this.#seconds.set(key, seconds);
+      // A failure may be mended; only lengths are kept.
+      seconds.catch(() => this.#seconds.delete(key));
+    }
+    return seconds;
+  }
+
+  async #load(key: string, source: AudioSource): Promise<Float32Array> {
+    try {
+      const samples = await this.#pool.load(source.audio, rangeOf(source));
+      this.#keep(key, samples);
+      return samples;
+    } finally {
+      this.#loading.delete(key);
+    }
+  }
+
+  #keep(key: string, samples: Float32Array): void {
+    if (samples.byteLength > this.#budget) return;
+    this.#kept.set(key, samples);
+    this.#bytes += samples.byteLength;
+    for (const [oldest, { byteLength }] of this.#kept) {
+      if (this.#bytes <= this.#budget) break;
+      this.#kept.delete(oldest);
+      this.#bytes -= byteLength;
+    }
+  }
+}
+
+/** An utterance's length from the header; where that does not tell (a streamed FLAC), by decoding it in the pool. */
+export async function measureSeconds(source: AudioSource, pool: Pick<AudioPool, 'load'>): Promise<number> {
+  const { sampleRate, frameCount } = await probeAudio(source.audio);
+  if (frameCount === undefined) return (await pool.load(source.audio, rangeOf(source))).length / SAMPLE_RATE;
+  const { start, end } = toFrameRange(rangeOf(source), sampleRate, frameCount, source.audio);
+  return (end - start) / sampleRate;
+}
+
+function rangeOf({ startSeconds, endSeconds }: AudioRange): AudioRange {
+  return {
+    ...(startSeconds === undefined ? {} : { startSeconds }),
+    ...(endSeconds === undefined ? {} : { endSeconds }),
+  };
+}
+
+function keyOf(source: AudioSource): string {
+  return `${source.startSeconds ?? ''}:${source.endSeconds ?? ''}:${source.audio}`;
+}
+
+async function waitUnlessAborted<Result>(work: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
+  if (signal === undefined) return work;
+  let stop: (() => void) | undefined;
+  try {
+    return await new Promise<Result>((succeed, fail) => {
+      stop = () => fail(new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal.reason }));
+      signal.addEventListener('abort', stop, { once: true });
+      work.then(succeed, fail);
+    });
+  } finally {
+    if (stop !== undefined) signal.removeEventListener('abort', stop);
+  }
+}

@@ -1,0 +1,70 @@
+// Utterances laid end to end on one time axis, never padded: each starts at a multiple of the model's stride, so that the
+// frames of every convolution stay aligned, and nothing of one utterance reaches another.
+import type { PackedBatch } from '../model/binding.js';
+
+/** A stretch of an utterance in frames of the model. */
+export interface FrameRange {
+  /** First frame. */
+  start: number;
+  /** Frames. */
+  count: number;
+}
+
+/**
+ * Packs raw audio.
+ *
+ * @param utterances f32 at 16 kHz, each long enough for one frame.
+ * @param stride samples a frame (`geometry.stride`).
+ * @example
+ * await model.encode(packSamples([first, second], model.geometry.stride), 9);
+ */
+export function packSamples(utterances: readonly Float32Array[], stride: number): PackedBatch {
+  const starts = new Int32Array(utterances.length);
+  const lengths = new Int32Array(utterances.length);
+  let total = 0;
+  utterances.forEach((samples, index) => {
+    starts[index] = total;
+    lengths[index] = samples.length;
+    total += Math.ceil(samples.length / stride) * stride;
+  });
+  const samples = new Float32Array(total);
+  utterances.forEach((utterance, index) => {
+    samples.set(utterance, starts[index]!);
+  });
+  return { samples, starts, lengths };
+}
+
+/**
+ * Packs stored features of the frozen encoder by key, each with its range of frames.
+ *
+ * @example
+ * await model.trainStep(packFeatures(['a', 'b'], [{ start: 0, count: 99 }, { start: 40, count: 779 }]), options);
+ */
+export function packFeatures(keys: readonly string[], ranges: readonly FrameRange[]): PackedBatch {
+  return {
+    features: [...keys],
+    frameStarts: Int32Array.from(ranges, (range) => range.start),
+    frameCounts: Int32Array.from(ranges, (range) => range.count),
+  };
+}
+
+/**
+ * Groups neighbours so that no group holds more than `capacity`; an item that is larger by itself stands alone.
+ *
+ * @example
+ * groupBy([4, 4, 4], (seconds) => seconds, 8); // [[4, 4], [4]]
+ */
+export function groupBy<Item>(items: readonly Item[], size: (item: Item) => number, capacity: number): Item[][] {
+  const groups: Item[][] = [];
+  let room = 0;
+  for (const item of items) {
+    const needed = size(item);
+    if (groups.length === 0 || needed > room) {
+      groups.push([]);
+      room = capacity;
+    }
+    groups.at(-1)!.push(item);
+    room -= needed;
+  }
+  return groups;
+}

@@ -1,0 +1,72 @@
+// What transformers' files have no place for: the heads' tensors in `head.safetensors`, and what they mean in
+// `emoframe.json`.
+import { join } from 'node:path';
+import { z } from 'zod';
+import { EmoframeError } from '../errors.js';
+import type { PoolingName } from '../model/binding.js';
+import { writeFileAtomic } from './atomic.js';
+import { fileExists, readJson } from './files.js';
+import { readSafetensors, writeSafetensors } from './safetensors.js';
+import type { Tensor } from './types.js';
+
+/** A head on top of HuBERT, and the names of its outputs. */
+export interface Head {
+  kind: 'classifier' | 'masked-prediction';
+  /** Class names in the order of the classifier's outputs; may be empty for masked prediction. */
+  labels: string[];
+  pooling?: PoolingName;
+  tensors: Tensor[];
+  /** Anything worth keeping with it, as JSON: where it came from, its scores. */
+  info?: Record<string, unknown>;
+}
+
+const description = z
+  .object({
+    format: z.literal(1),
+    kind: z.enum(['classifier', 'masked-prediction']),
+    labels: z.array(z.string().min(1)),
+    pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats'] satisfies PoolingName[]).optional(),
+    info: z.record(z.string(), z.unknown()).optional(),
+  })
+  .refine(({ labels }) => new Set(labels).size === labels.length, 'labels must differ from each other')
+  .refine(({ kind, labels }) => kind !== 'classifier' || labels.length > 0, 'a classifier needs labels');
+
+/** Checks what is to be, or was, in `emoframe.json`. Errors: `ERR_CHECKPOINT` naming the field. */
+function parseDescription(value: unknown, file: string): z.infer<typeof description> {
+  const format = (value as { format?: unknown } | null)?.format;
+  if (typeof format === 'number' && format > 1) {
+    throw new EmoframeError('ERR_CHECKPOINT', `${file} has format ${format}; a newer version of emoframe is needed.`, {
+      file,
+    });
+  }
+  const parsed = description.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new EmoframeError('ERR_CHECKPOINT', `${file} does not describe a head: ${z.prettifyError(parsed.error)}.`, {
+    file,
+  });
+}
+
+export const headFiles = ['emoframe.json', 'head.safetensors'] as const;
+
+/** The head kept in a model directory, if there is one. Errors: `ERR_CHECKPOINT`, `ERR_FILE_NOT_FOUND`, `ERR_READ`. */
+export async function readHead(directory: string): Promise<Head | undefined> {
+  const file = join(directory, headFiles[0]);
+  if (!(await fileExists(file))) return undefined;
+  const { kind, labels, pooling, info } = parseDescription(await readJson(file), file);
+  const { tensors } = await readSafetensors(join(directory, headFiles[1]));
+  return {
+    kind,
+    labels,
+    tensors: [...tensors.values()],
+    ...(pooling === undefined ? {} : { pooling }),
+    ...(info === undefined ? {} : { info }),
+  };
+}
+
+/** Writes the two files into a directory. Errors: `ERR_CHECKPOINT` (labels), `ERR_TENSOR`, `ERR_WRITE`. */
+export async function writeHead(directory: string, { tensors, ...rest }: Head): Promise<void> {
+  const file = join(directory, headFiles[0]);
+  const described = parseDescription({ format: 1, ...rest }, file);
+  await writeFileAtomic(file, `${JSON.stringify(described, null, 2)}\n`);
+  await writeSafetensors(join(directory, headFiles[1]), tensors);
+}

@@ -1,0 +1,388 @@
+// A pickle is a program for a stack machine that may call any Python function: loading one from a stranger is running
+// their code. This reader runs only the opcodes that build data, and knows of functions and classes only the few that a
+// PyTorch state dict is made of; every other name is refused. It calls nothing and constructs nothing but the values below.
+import { EmoframeError } from '../errors.js';
+import {
+  allowedGlobals,
+  orderedDict,
+  type PickleDict,
+  PickleGlobal,
+  PickleStorage,
+  PickleTensor,
+  PickleTuple,
+  type PickleValue,
+  rebuildParameter,
+  rebuildTensor,
+  storageTypes,
+  torchSize,
+} from './pickleValues.js';
+
+export interface PickleLimits {
+  opcodes: number;
+  /** Containers in containers. */
+  depth: number;
+  /** Values waiting on the stack, and values remembered. */
+  values: number;
+}
+
+const defaultLimits: PickleLimits = { opcodes: 10_000_000, depth: 32, values: 1_000_000 };
+
+class Unpickler {
+  private at = 0;
+  private readonly stack: PickleValue[] = [];
+  /** Where the open sequences begin on the stack. */
+  private readonly marks: number[] = [];
+  private readonly memo = new Map<number, PickleValue>();
+  /** How deep a container nests, for those that do. */
+  private readonly depths = new WeakMap<object, number>();
+  private readonly view: DataView;
+
+  constructor(
+    private readonly bytes: Uint8Array,
+    private readonly file: string,
+    private readonly limits: PickleLimits,
+  ) {
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  private refuse(what: string): EmoframeError {
+    return new EmoframeError('ERR_PICKLE', `The pickle in ${this.file} ${what} (byte ${this.at}).`, {
+      file: this.file,
+    });
+  }
+
+  // Operands
+
+  private take(length: number): number {
+    const start = this.at;
+    if (length > this.bytes.length - start) throw this.refuse('ends in the middle of a value');
+    this.at += length;
+    return start;
+  }
+  private u8 = (): number => this.bytes[this.take(1)]!;
+  private u16 = (): number => this.view.getUint16(this.take(2), true);
+  private u32 = (): number => this.view.getUint32(this.take(4), true);
+  private u64(): number {
+    const value = this.view.getBigUint64(this.take(8), true);
+    if (value > BigInt(this.bytes.length)) throw this.refuse(`has a value of ${value} bytes, more than itself`);
+    return Number(value);
+  }
+  private text(length: number): string {
+    const start = this.take(length);
+    try {
+      return new TextDecoder('utf-8', { fatal: true }).decode(this.bytes.subarray(start, start + length));
+    } catch {
+      throw this.refuse('has a string that is not UTF-8');
+    }
+  }
+  private line(): string {
+    const end = this.bytes.indexOf(0x0a, this.at);
+    if (end < 0) throw this.refuse('ends in the middle of a name');
+    const text = this.text(end - this.at);
+    this.at++;
+    return text;
+  }
+  /** A two's complement integer of at most 8 bytes. */
+  private long(length: number): number {
+    if (length > 8) throw this.refuse(`has an integer of ${length} bytes; no size or offset is that large`);
+    const start = this.take(length);
+    let value = 0n;
+    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[start + i]!);
+    return Number(BigInt.asIntN(8 * length, value));
+  }
+
+  // Stack and memory
+
+  private push(value: PickleValue): void {
+    if (this.stack.length >= this.limits.values) throw this.refuse(`keeps more than ${this.limits.values} values`);
+    this.stack.push(value);
+  }
+  private pop(): PickleValue {
+    if (this.stack.length <= (this.marks.at(-1) ?? 0)) throw this.refuse('takes a value from an empty stack');
+    return this.stack.pop()!;
+  }
+  private peek(): PickleValue {
+    const value = this.pop();
+    this.stack.push(value);
+    return value;
+  }
+  private popToMark(): PickleValue[] {
+    const mark = this.marks.pop();
+    if (mark === undefined) throw this.refuse('closes a sequence that it did not open');
+    return this.stack.splice(mark);
+  }
+  private remember(key: number): void {
+    if (this.memo.size >= this.limits.values) throw this.refuse(`remembers more than ${this.limits.values} values`);
+    this.memo.set(key, this.peek());
+  }
+  private recall(key: number): PickleValue {
+    const value = this.memo.get(key);
+    if (value === undefined) throw this.refuse(`recalls value ${key}, which it has not stored`);
+    return value;
+  }
+
+  // Values
+
+  /** Notes that `container` holds `values`, and refuses when it then nests too deep. */
+  private holds<T extends PickleValue & object>(container: T, values: readonly PickleValue[]): T {
+    let depth = this.depths.get(container) ?? 1;
+    for (const value of values) {
+      if (typeof value === 'object' && value !== null) depth = Math.max(depth, 1 + (this.depths.get(value) ?? 0));
+    }
+    if (depth > this.limits.depth) throw this.refuse(`nests containers more than ${this.limits.depth} deep`);
+    this.depths.set(container, depth);
+    return container;
+  }
+  private list(items: PickleValue[]): PickleValue[] {
+    return this.holds(items, items);
+  }
+  private tuple(items: readonly PickleValue[]): PickleTuple {
+    return this.holds(new PickleTuple(items), items);
+  }
+  private dict(pairs: readonly PickleValue[]): PickleDict {
+    return this.extend(new Map(), pairs);
+  }
+  private append(items: readonly PickleValue[]): void {
+    const list = this.peek();
+    if (!Array.isArray(list)) throw this.refuse('appends to something that is not a list');
+    for (const item of items) list.push(item);
+    this.holds(list, items);
+  }
+  private setItems(pairs: readonly PickleValue[]): void {
+    const dict = this.peek();
+    if (!(dict instanceof Map)) throw this.refuse('sets an item of something that is not a dict');
+    this.extend(dict, pairs);
+  }
+  private extend(dict: PickleDict, pairs: readonly PickleValue[]): PickleDict {
+    if (pairs.length % 2 !== 0) throw this.refuse('gives a dict a key without a value');
+    for (let i = 0; i < pairs.length; i += 2) {
+      const key = pairs[i]!;
+      if (typeof key === 'object' && key !== null) throw this.refuse('has a dict key that is no string or number');
+      dict.set(key, pairs[i + 1]!);
+    }
+    return this.holds(dict, pairs);
+  }
+
+  private global(module: string, name: string): PickleGlobal {
+    const full = `${module}.${name}`;
+    if (!allowedGlobals.has(full)) {
+      throw this.refuse(
+        `asks for ${full}, which is not part of a plain PyTorch state dict; do not load it in Python unless you trust it`,
+      );
+    }
+    return new PickleGlobal(full);
+  }
+  private stackGlobal(): PickleGlobal {
+    const name = this.pop();
+    const module = this.pop();
+    if (typeof name !== 'string' || typeof module !== 'string') throw this.refuse('asks for something without a name');
+    return this.global(module, name);
+  }
+
+  private reduce(argumentTuple: PickleValue, callee: PickleValue): PickleValue {
+    if (!(callee instanceof PickleGlobal) || !(argumentTuple instanceof PickleTuple)) {
+      throw this.refuse('calls something that cannot be called');
+    }
+    const given = argumentTuple.items;
+    if (callee.name === orderedDict) return this.newOrderedDict(given);
+    if (callee.name === torchSize) return this.tuple(this.sizes(given[0] ?? null));
+    if (callee.name === rebuildParameter) {
+      if (given[0] instanceof PickleTensor) return given[0];
+    } else if (callee.name === rebuildTensor) {
+      const [storage, offset, shape, strides] = given;
+      if (storage instanceof PickleStorage && given.length >= 4) {
+        const tensor = new PickleTensor(storage, this.size(offset!), this.sizes(shape!), this.sizes(strides!));
+        if (tensor.shape.length !== tensor.strides.length)
+          throw this.refuse('has a tensor with unequal size and stride');
+        return tensor;
+      }
+    }
+    throw this.refuse(`calls ${callee.name} with arguments that it does not take`);
+  }
+  private newOrderedDict(given: readonly PickleValue[]): PickleDict {
+    // Python 3 sets the pairs one by one afterwards; Python 2 wrote them as an argument.
+    const pairs = given[0] ?? [];
+    if (given.length > 1 || !Array.isArray(pairs))
+      throw this.refuse('makes an OrderedDict of something else than pairs');
+    const dict = this.dict([]);
+    for (const pair of pairs) {
+      const items = pair instanceof PickleTuple ? pair.items : pair;
+      if (!Array.isArray(items) || items.length !== 2) {
+        throw this.refuse('makes an OrderedDict of something else than pairs');
+      }
+      this.extend(dict, items);
+    }
+    return dict;
+  }
+  private size(value: PickleValue): number {
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
+      throw this.refuse('has a tensor whose size, stride or offset is not a non-negative integer');
+    }
+    return value;
+  }
+  private sizes(value: PickleValue): number[] {
+    const items = value instanceof PickleTuple ? value.items : value;
+    if (!Array.isArray(items)) throw this.refuse('has a tensor whose size or stride is not a tuple');
+    return items.map((item: PickleValue) => this.size(item));
+  }
+
+  /** PyTorch's persistent ids: ('storage', class, key, device, element count). */
+  private persistent(id: PickleValue): PickleStorage {
+    const [kind, type, key, , count] = id instanceof PickleTuple ? id.items : [];
+    const stored = type instanceof PickleGlobal ? storageTypes.get(type.name) : undefined;
+    if (kind !== 'storage' || stored === undefined || typeof key !== 'string') {
+      throw this.refuse('refers to something outside it that is not a tensor storage');
+    }
+    return new PickleStorage(key, stored, this.size(count!));
+  }
+
+  /** State set on an object after its construction: torch puts `_metadata` on a state dict. It is data we do not need. */
+  private build(): void {
+    this.pop();
+    if (!(this.peek() instanceof Map)) throw this.refuse('sets attributes of something that is not an OrderedDict');
+  }
+
+  run(): PickleValue {
+    for (let count = 0; ; count++) {
+      if (count >= this.limits.opcodes) throw this.refuse(`has more than ${this.limits.opcodes} instructions`);
+      const opcode = this.u8();
+      if (opcode === 0x2e /* STOP */) return this.pop();
+      const value = this.valueOf(opcode);
+      if (value === undefined) this.perform(opcode);
+      else this.push(value);
+    }
+  }
+
+  /** The value that an instruction puts on the stack; undefined for instructions that do something else. */
+  private valueOf(opcode: number): PickleValue | undefined {
+    switch (opcode) {
+      case 0x4e: // NONE
+        return null;
+      case 0x88: // NEWTRUE
+        return true;
+      case 0x89: // NEWFALSE
+        return false;
+      case 0x4a: // BININT
+        return this.view.getInt32(this.take(4), true);
+      case 0x4b: // BININT1
+        return this.u8();
+      case 0x4d: // BININT2
+        return this.u16();
+      case 0x8a: // LONG1
+        return this.long(this.u8());
+      case 0x8b: // LONG4
+        return this.long(this.u32());
+      case 0x47: // BINFLOAT
+        return this.view.getFloat64(this.take(8), false);
+      case 0x8c: // SHORT_BINUNICODE
+        return this.text(this.u8());
+      case 0x58: // BINUNICODE
+        return this.text(this.u32());
+      case 0x8d: // BINUNICODE8
+        return this.text(this.u64());
+
+      case 0x5d: // EMPTY_LIST
+        return this.list([]);
+      case 0x6c: // LIST
+        return this.list(this.popToMark());
+      case 0x29: // EMPTY_TUPLE
+        return this.tuple([]);
+      case 0x74: // TUPLE
+        return this.tuple(this.popToMark());
+      case 0x85: // TUPLE1
+        return this.tuple([this.pop()]);
+      case 0x86: // TUPLE2
+        return this.tuple([this.pop(), this.pop()].reverse());
+      case 0x87: // TUPLE3
+        return this.tuple([this.pop(), this.pop(), this.pop()].reverse());
+      case 0x7d: // EMPTY_DICT
+        return this.dict([]);
+      case 0x64: // DICT
+        return this.dict(this.popToMark());
+
+      case 0x32: // DUP
+        return this.peek();
+      case 0x68: // BINGET
+        return this.recall(this.u8());
+      case 0x6a: // LONG_BINGET
+        return this.recall(this.u32());
+
+      case 0x63: // GLOBAL
+        return this.global(this.line(), this.line());
+      case 0x69: // INST: creates an object of a class, of which we know none
+        throw this.refuse(`makes an object of class ${this.line()}.${this.line()}`);
+      case 0x93: // STACK_GLOBAL
+        return this.stackGlobal();
+      case 0x52: // REDUCE
+      case 0x81: // NEWOBJ
+        return this.reduce(this.pop(), this.pop());
+      case 0x51: // BINPERSID
+        return this.persistent(this.pop());
+      default:
+        return undefined;
+    }
+  }
+
+  private perform(opcode: number): void {
+    switch (opcode) {
+      case 0x80: // PROTO
+        if (this.u8() > 5) throw this.refuse('is of a protocol above 5; save it with protocol 2');
+        break;
+      case 0x95: // FRAME: a hint to buffer so many bytes
+        this.u64();
+        break;
+      case 0x28: // MARK
+        if (this.marks.length >= 2 * this.limits.depth) throw this.refuse('opens too many sequences');
+        this.marks.push(this.stack.length);
+        break;
+      case 0x30: // POP, which takes the mark when nothing is above it
+        if (this.stack.length === this.marks.at(-1)) this.marks.pop();
+        else this.pop();
+        break;
+      case 0x31: // POP_MARK
+        this.popToMark();
+        break;
+      case 0x61: // APPEND
+        this.append([this.pop()]);
+        break;
+      case 0x65: // APPENDS
+        this.append(this.popToMark());
+        break;
+      case 0x73: // SETITEM
+        this.setItems([this.pop(), this.pop()].reverse());
+        break;
+      case 0x75: // SETITEMS
+        this.setItems(this.popToMark());
+        break;
+      case 0x94: // MEMOIZE
+        this.remember(this.memo.size);
+        break;
+      case 0x71: // BINPUT
+        this.remember(this.u8());
+        break;
+      case 0x72: // LONG_BINPUT
+        this.remember(this.u32());
+        break;
+      case 0x62: // BUILD
+        this.build();
+        break;
+      default:
+        throw this.refuse(
+          `uses instruction 0x${opcode.toString(16).padStart(2, '0')}, which a plain PyTorch state dict does not need`,
+        );
+    }
+  }
+}
+
+/**
+ * The value of a pickle (protocols 2 to 5), as data: `None`, booleans, numbers, strings, lists, tuples, dicts, and tensors
+ * that refer to storages by key. `file` is named in errors.
+ *
+ * Errors: `ERR_PICKLE`: it asks for any other class or function (named in the message), is malformed, or passes a limit.
+ *
+ * @example
+ * const state = unpickle(bytes, 'pytorch_model.bin'); // Map of name → PickleTensor
+ */
+export function unpickle(bytes: Uint8Array, file: string, limits: Partial<PickleLimits> = {}): PickleValue {
+  return new Unpickler(bytes, file, { ...defaultLimits, ...limits }).run();
+}

@@ -1,0 +1,230 @@
+// The safetensors format: 8 bytes of header length (little-endian), a JSON header of name → {dtype, shape, data_offsets},
+// then the tensors' bytes, without gaps or overlaps. https://huggingface.co/docs/safetensors
+import type { FileHandle } from 'node:fs/promises';
+import { z } from 'zod';
+import { EmoframeError } from '../errors.js';
+import { streamFileAtomic } from './atomic.js';
+import { bytesPerElement, isStoredType, readElements, type StoredType } from './dtypes.js';
+import { openForReading, readExactly } from './files.js';
+import type { Tensor } from './types.js';
+
+/** The format's own limit. */
+const headerLimitBytes = 100_000_000;
+
+const index = z.int().nonnegative();
+const entrySchema = z.strictObject({
+  dtype: z.string(),
+  shape: z.array(index).max(16),
+  data_offsets: z.tuple([index, index]),
+});
+const metadataSchema = z.record(z.string(), z.string());
+
+interface Entry {
+  name: string;
+  type: StoredType;
+  shape: number[];
+  count: number;
+  /** Byte range within the data part. */
+  begin: number;
+  end: number;
+}
+
+interface Header {
+  metadata: Record<string, string>;
+  /** In the order of their bytes. */
+  entries: Entry[];
+  /** Where the data part starts. */
+  dataStart: number;
+}
+
+function malformed(path: string, what: string, tensor?: string, cause?: unknown): EmoframeError {
+  return new EmoframeError('ERR_CHECKPOINT', `${path} is not a valid safetensors file: ${what}.`, {
+    file: path,
+    ...(tensor === undefined ? {} : { tensor }),
+    cause,
+  });
+}
+
+/** The number of elements, or undefined when it is no exact integer. */
+function elements(shape: readonly number[]): number | undefined {
+  let count = 1;
+  for (const extent of shape) {
+    count *= extent;
+    if (!Number.isSafeInteger(count)) return undefined;
+  }
+  return count;
+}
+
+function parseEntry(path: string, name: string, value: unknown): Entry {
+  const parsed = entrySchema.safeParse(value);
+  if (!parsed.success) {
+    throw malformed(path, `the header entry of tensor ${name}: ${z.prettifyError(parsed.error)}`, name);
+  }
+  const { dtype, shape, data_offsets } = parsed.data;
+  if (!isStoredType(dtype)) {
+    throw new EmoframeError(
+      'ERR_CHECKPOINT',
+      `Tensor ${name} in ${path} has dtype ${dtype}; convert it to one of ${Object.keys(bytesPerElement).join(', ')}.`,
+      { file: path, tensor: name },
+    );
+  }
+  const [begin, end] = data_offsets;
+  const count = elements(shape);
+  if (count === undefined || end - begin !== count * bytesPerElement[dtype]) {
+    throw malformed(
+      path,
+      `tensor ${name} has shape [${shape.join(', ')}] of ${dtype} but byte range ${begin}..${end}`,
+      name,
+    );
+  }
+  return { name, type: dtype, shape, count, begin, end };
+}
+
+async function readHeader(handle: FileHandle, path: string, size: number): Promise<Header> {
+  if (size < 8) throw malformed(path, `it has ${size} bytes, less than the 8 of the header's length`);
+  const prefix = new Uint8Array(8);
+  await readExactly(handle, path, prefix, 0);
+  const length = new DataView(prefix.buffer).getBigUint64(0, true);
+  if (length > BigInt(headerLimitBytes)) {
+    throw malformed(path, `its header would be ${length} bytes long; at most ${headerLimitBytes} are allowed`);
+  }
+  const dataStart = 8 + Number(length);
+  if (dataStart > size) throw malformed(path, `its header should end at byte ${dataStart}, the file at ${size}`);
+  const bytes = new Uint8Array(Number(length));
+  await readExactly(handle, path, bytes, 8);
+
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw malformed(path, `its header is not JSON (${(error as Error).message})`, undefined, error);
+  }
+  // The format asks for an opening brace as the very first byte.
+  if (bytes[0] !== 0x7b || typeof json !== 'object' || json === null) {
+    throw malformed(path, 'its header is not a JSON object');
+  }
+
+  let metadata: Record<string, string> = {};
+  const entries: Entry[] = [];
+  for (const [name, value] of Object.entries(json)) {
+    if (name !== '__metadata__') {
+      entries.push(parseEntry(path, name, value));
+      continue;
+    }
+    const parsed = metadataSchema.safeParse(value);
+    if (!parsed.success) throw malformed(path, `its __metadata__: ${z.prettifyError(parsed.error)}`);
+    metadata = parsed.data;
+  }
+
+  entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
+  let end = 0;
+  for (const entry of entries) {
+    if (entry.begin !== end) {
+      const what = entry.begin < end ? 'overlaps the one before it' : `leaves a hole at byte ${end}`;
+      throw malformed(path, `tensor ${entry.name} ${what}`, entry.name);
+    }
+    end = entry.end;
+  }
+  if (end !== size - dataStart) {
+    const what = end > size - dataStart ? 'it is cut short' : 'it has bytes that belong to no tensor';
+    throw malformed(path, `its header describes ${end} bytes of tensors, the file has ${size - dataStart}: ${what}`);
+  }
+  return { metadata, entries, dataStart };
+}
+
+/**
+ * Reads a safetensors file: F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL, all as float32 (integers beyond 2^24 are
+ * rounded). F32 goes straight from the file into the result, so peak memory is the result.
+ *
+ * Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`, `ERR_CHECKPOINT` (anything that the format forbids), `ERR_CHECKPOINT_DAMAGED`
+ * (the file shrank while being read).
+ *
+ * @example
+ * const { tensors } = await readSafetensors('model/model.safetensors');
+ * tensors.get('masked_spec_embed')?.shape; // [768]
+ */
+export async function readSafetensors(
+  path: string,
+): Promise<{ metadata: Record<string, string>; tensors: Map<string, Tensor> }> {
+  const { handle, size } = await openForReading(path);
+  try {
+    const { metadata, entries, dataStart } = await readHeader(handle, path, size);
+    const tensors = new Map<string, Tensor>();
+    for (const { name, type, shape, begin, count } of entries) {
+      const data = await readElements(handle, path, name, type, dataStart + begin, count);
+      tensors.set(name, { name, shape, data });
+    }
+    return { metadata, tensors };
+  } finally {
+    await handle.close();
+  }
+}
+
+const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+
+/**
+ * The bytes of a safetensors file, in pieces: header, then each tensor as it lies in memory. The order is that of the
+ * names and the header is padded to 8 bytes, so equal tensors give equal files. Errors: `ERR_TENSOR`.
+ */
+export function* safetensorsBytes(
+  tensors: Iterable<Tensor>,
+  metadata: Record<string, string> = {},
+): Generator<Uint8Array, void, void> {
+  const sorted = [...tensors].sort(byName);
+  // transformers asks for the framework that wrote the file and knows `pt`.
+  const described = Object.entries({ format: 'pt', ...metadata }).sort(([a], [b]) => (a < b ? -1 : 1));
+  const header: [string, unknown][] = [['__metadata__', Object.fromEntries(described)]];
+  let end = 0;
+  let previous: string | undefined;
+  for (const { name, shape, data } of sorted) {
+    if (name === previous || name === '__metadata__') {
+      throw new EmoframeError('ERR_TENSOR', `Two tensors of one file cannot both be named ${name}; rename one.`, {
+        tensor: name,
+      });
+    }
+    previous = name;
+    if (elements(shape) !== data.length) {
+      throw new EmoframeError(
+        'ERR_TENSOR',
+        `Tensor ${name} has shape [${shape.join(', ')}] but ${data.length} values; give as many as the shape says.`,
+        { tensor: name },
+      );
+    }
+    header.push([name, { dtype: 'F32', shape, data_offsets: [end, end + data.byteLength] }]);
+    end += data.byteLength;
+  }
+  // Built from pairs: an object would move names that look like integers to the front.
+  const json = `{${header.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(',')}}`;
+  const encoded = new TextEncoder().encode(json);
+  const padded = Math.ceil(encoded.length / 8) * 8;
+  const head = new Uint8Array(8 + padded).fill(0x20);
+  new DataView(head.buffer).setBigUint64(0, BigInt(padded), true);
+  head.set(encoded, 8);
+  yield head;
+  for (const { data } of sorted) yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** Writes all of `bytes`: one call of the system may take less than it was given. */
+export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const { bytesWritten } = await handle.write(bytes, done, Math.min(64 << 20, bytes.byteLength - done));
+    done += bytesWritten;
+  }
+}
+
+/**
+ * Writes tensors as float32, atomically and always in the same order, so that transformers and PyTorch read them.
+ * `metadata` joins `{ format: 'pt' }`. Errors: `ERR_WRITE`, `ERR_TENSOR` (same name twice, or shape and values disagree).
+ *
+ * @example
+ * await writeSafetensors('centroids.safetensors', [{ name: 'centroids', shape: [50, 768], data }]);
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: Iterable<Tensor>,
+  metadata: Record<string, string> = {},
+): Promise<void> {
+  await streamFileAtomic(path, async (handle) => {
+    for (const piece of safetensorsBytes(tensors, metadata)) await writeFully(handle, piece);
+  });
+}

@@ -1,0 +1,163 @@
+// All that a training run needs to go on as if it had never stopped: weights, the optimiser's moments, and the loop's own
+// state. Sizes and checksums are kept, since a run may be resumed days later from a disk that was full.
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { z } from 'zod';
+import { EmoframeError } from '../errors.js';
+import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
+import { openForReading, readExactly, readJson } from './files.js';
+import { readSafetensors, safetensorsBytes, writeFully } from './safetensors.js';
+import type { Tensor } from './types.js';
+
+/** AdamW's first and second moments of one tensor, in its own layout. */
+export interface Moments {
+  name: string;
+  m: Float32Array;
+  v: Float32Array;
+}
+
+export interface TrainingState {
+  tensors: Tensor[];
+  /** Empty before the first optimiser step. */
+  moments: Moments[];
+  /** The loop's own, as JSON: step, seed, samplers' positions, best score. */
+  state: Record<string, unknown>;
+}
+
+const dataFiles = ['model.safetensors', 'moments.safetensors'] as const;
+const stateFile = 'state.json';
+
+const seal = z.object({ bytes: z.int().nonnegative(), crc32: z.int().nonnegative() });
+const stateSchema = z.object({
+  format: z.literal(1),
+  files: z.object({ 'model.safetensors': seal, 'moments.safetensors': seal }),
+  /** Of the state's JSON text without spaces. */
+  stateCrc32: z.int().nonnegative(),
+  state: z.record(z.string(), z.unknown()),
+});
+type Seal = z.infer<typeof seal>;
+
+async function writeSealed(path: string, tensors: Iterable<Tensor>): Promise<Seal> {
+  const written: Seal = { bytes: 0, crc32: 0 };
+  await streamFileAtomic(path, async (handle) => {
+    for (const piece of safetensorsBytes(tensors)) {
+      written.crc32 = crc32(piece, written.crc32);
+      written.bytes += piece.byteLength;
+      await writeFully(handle, piece);
+    }
+  });
+  return written;
+}
+
+function* momentTensors(moments: Iterable<Moments>): Generator<Tensor> {
+  for (const { name, m, v } of moments) {
+    yield { name: `m/${name}`, shape: [m.length], data: m };
+    yield { name: `v/${name}`, shape: [v.length], data: v };
+  }
+}
+
+/**
+ * Writes a checkpoint directory in one go: a crash leaves the old one or the new one, whole.
+ *
+ * @param checkpoint.state must be JSON: what JSON cannot hold (NaN, Map, functions) is not kept
+ * @throws EmoframeError `ERR_WRITE`, `ERR_TENSOR`
+ * @example
+ * await saveCheckpoint('tapt/checkpoint', {
+ *   tensors: await model.exportTensors(), moments: await model.exportMoments(), state: { step: 1200, seed: 1 },
+ * });
+ */
+export async function saveCheckpoint(directory: string, checkpoint: TrainingState): Promise<void> {
+  await writeDirectoryAtomic(directory, async (temporary) => {
+    const files = {
+      'model.safetensors': await writeSealed(join(temporary, dataFiles[0]), checkpoint.tensors),
+      'moments.safetensors': await writeSealed(join(temporary, dataFiles[1]), momentTensors(checkpoint.moments)),
+    };
+    const text = JSON.stringify(checkpoint.state);
+    const content = { format: 1, files, stateCrc32: crc32(text), state: checkpoint.state };
+    await writeFileAtomic(join(temporary, stateFile), `${JSON.stringify(content)}\n`);
+  });
+}
+
+/** Whether there is a checkpoint to go on from, after recovery from a crash. */
+export function hasCheckpoint(directory: string): Promise<boolean> {
+  return directoryExists(directory);
+}
+
+function damaged(file: string, what: string, cause?: unknown): EmoframeError {
+  return new EmoframeError(
+    'ERR_CHECKPOINT_DAMAGED',
+    `${file} is damaged: ${what}. Delete the checkpoint to start its stage again, or restore a copy.`,
+    { file, cause },
+  );
+}
+
+/** A checkpoint's file that is missing or malformed was damaged after it was written whole. */
+async function orDamaged<T>(file: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    const code = error instanceof EmoframeError ? error.code : '';
+    if (code === 'ERR_FILE_NOT_FOUND') throw damaged(file, 'it is missing', error);
+    if (code === 'ERR_CHECKPOINT') throw damaged(file, (error as Error).message, error);
+    throw error;
+  }
+}
+
+async function verify(file: string, expected: Seal): Promise<void> {
+  const { handle, size } = await openForReading(file);
+  try {
+    if (size !== expected.bytes) throw damaged(file, `it has ${size} bytes instead of ${expected.bytes}`);
+    const buffer = new Uint8Array(4 << 20);
+    let found = 0;
+    for (let at = 0; at < size; at += buffer.length) {
+      const piece = buffer.subarray(0, Math.min(buffer.length, size - at));
+      await readExactly(handle, file, piece, at);
+      found = crc32(piece, found);
+    }
+    if (found !== expected.crc32) throw damaged(file, 'its bytes are not those that were written');
+  } finally {
+    await handle.close();
+  }
+}
+
+function pairMoments(file: string, tensors: Map<string, Tensor>): Moments[] {
+  const moments: Moments[] = [];
+  for (const [key, { data: m }] of tensors) {
+    if (!key.startsWith('m/')) continue;
+    const name = key.slice(2);
+    const v = tensors.get(`v/${name}`)?.data;
+    if (!v) throw damaged(file, `the second moments of ${name} are missing`);
+    moments.push({ name, m, v });
+  }
+  return moments;
+}
+
+/**
+ * Reads what `saveCheckpoint` wrote, to the bit; sizes and checksums are verified first.
+ *
+ * @throws EmoframeError `ERR_FILE_NOT_FOUND` (no such directory), `ERR_CHECKPOINT_DAMAGED` naming the file, `ERR_READ`
+ * @example
+ * const { tensors, moments, state } = await loadCheckpoint('tapt/checkpoint');
+ * await model.importTensors(tensors);
+ * await model.importMoments(moments);
+ */
+export async function loadCheckpoint(directory: string): Promise<TrainingState> {
+  if (!(await directoryExists(directory))) {
+    throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no checkpoint ${directory}.`, { file: directory });
+  }
+  const statePath = join(directory, stateFile);
+  const parsed = stateSchema.safeParse(await orDamaged(statePath, () => readJson(statePath, 256 << 20)));
+  if (!parsed.success) throw damaged(statePath, z.prettifyError(parsed.error));
+  const { files, state, stateCrc32 } = parsed.data;
+  if (crc32(JSON.stringify(state)) !== stateCrc32) throw damaged(statePath, 'its state is not what was written');
+
+  const [model, moments] = dataFiles.map((name) => join(directory, name)) as [string, string];
+  const readVerified = (file: string, expected: Seal) =>
+    orDamaged(file, async () => {
+      await verify(file, expected);
+      return (await readSafetensors(file)).tensors;
+    });
+  const tensors = await readVerified(model, files['model.safetensors']);
+  const pairs = await readVerified(moments, files['moments.safetensors']);
+  return { tensors: [...tensors.values()], moments: pairMoments(moments, pairs), state };
+}

@@ -1,0 +1,59 @@
+import { type CorpusDescription, describeCorpus } from '../corpus/describe.js';
+import { readCorpus } from '../corpus/read.js';
+import { columns, defineCommand } from './command.js';
+import { UsageError } from './options.js';
+
+const shownProblems = 20;
+
+export const corpusCommand = defineCommand({
+  name: 'corpus',
+  summary: 'what a corpus holds, and what is wrong with it',
+  arguments: 'DIR|FILE',
+  description:
+    'Reads a manifest (JSONL, CSV), an HFLEA .scp or a dataset folder and counts utterances, labels, speakers, sessions\nand seconds. Every row that cannot be used is listed with its line and reason.',
+  options: {},
+  examples: ['emoframe corpus corpus/manifest.jsonl', 'emoframe corpus data.csv --json'],
+  run: async (positionals, { json }, { print, note, signal }) => {
+    const [path] = positionals;
+    if (path === undefined || positionals.length > 1) {
+      throw new UsageError(`Expected one corpus but received ${positionals.length}.`);
+    }
+    const description = await describeCorpus(await readCorpus(path, { signal }), { signal });
+    if (json) {
+      const { dataset, utterances, labels, speakers, sessions, seconds, problems, ...more } = description;
+      print(JSON.stringify({ dataset, utterances, labels, speakers, sessions, seconds, problems, ...more }, null, 2));
+      return;
+    }
+    print(table(description));
+    for (const { file, row, reason } of description.problems.slice(0, shownProblems)) {
+      note(`${file}${row === undefined ? '' : `:${row}`}: ${reason}`);
+    }
+    const more = description.problems.length - shownProblems;
+    if (more > 0) note(`… and ${more} more problems; --json lists them all.`);
+  },
+});
+
+function table(description: CorpusDescription): string {
+  const { dataset, utterances, seconds, labels, bySpeaker, bySession, unlabelled, problems } = description;
+  const counts = (title: string, counted: Record<string, number>) => {
+    const entries = Object.entries(counted).map(([name, count]): [string, string] => [
+      name,
+      `${String(count).padStart(7)}  ${((100 * count) / utterances).toFixed(1).padStart(5)} %`,
+    ]);
+    return entries.length === 0 ? [] : ['', title, ...columns(entries)];
+  };
+  const [speakers, sessions] = [Object.keys(bySpeaker).length, Object.keys(bySession).length];
+  return [
+    ...columns([
+      ['corpus', dataset],
+      ['utterances', String(utterances)],
+      ['speech', `${(seconds / 60).toFixed(1)} min (${(seconds / Math.max(utterances, 1)).toFixed(2)} s an utterance)`],
+      ['speakers', String(speakers)],
+      ['sessions', String(sessions)],
+      ['problems', String(problems.length)],
+    ]),
+    ...counts('Labels', unlabelled > 0 ? { ...labels, '(none)': unlabelled } : labels),
+    ...counts('Sessions', bySession),
+    ...counts('Speakers', bySpeaker),
+  ].join('\n');
+}

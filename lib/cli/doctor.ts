@@ -1,0 +1,49 @@
+import { EmoframeError } from '../errors.js';
+import { binding, type NativeDescription } from '../model/binding.js';
+import { columns, defineCommand } from './command.js';
+import { packageVersion } from './version.js';
+
+export const doctorCommand = defineCommand({
+  name: 'doctor',
+  summary: 'what this build and machine can do',
+  arguments: '',
+  description:
+    'Tells the version, the instruction sets in use, threads, backends built in, the devices found, and why not if none.',
+  options: {},
+  examples: ['emoframe doctor', 'emoframe doctor --json'],
+  run: async (_positionals, { json }, { print }) => {
+    const about = { version: packageVersion(), node: process.version, platform: `${process.platform}-${process.arch}` };
+    let native: NativeDescription;
+    try {
+      native = binding().describe();
+    } catch (error) {
+      // What is known is still told; the error itself sets the exit code.
+      if (json && error instanceof EmoframeError) {
+        print(JSON.stringify({ ...about, problem: { code: error.code, message: error.message } }, null, 2));
+      } else print(columns([['emoframe', about.version], ['node', `${about.node} (${about.platform})`]]).join('\n'));
+      throw error;
+    }
+    print(json ? JSON.stringify({ ...about, ...native }, null, 2) : table(about, native));
+  },
+});
+
+function table(about: { version: string; node: string; platform: string }, native: NativeDescription): string {
+  const { cpu, cuda, backends } = native;
+  const [best, ...others] = cpu.isa;
+  const lines: [string, string][] = [
+    ['emoframe', about.version],
+    ['node', `${about.node} (${about.platform})`],
+    ['backends', backends.join(', ')],
+    ['cpu', `${best ?? 'baseline'} in use${others.length > 0 ? `; also ${others.join(', ')}` : ''}`],
+    ['threads', String(cpu.threads)],
+    ['maths', cpu.library],
+    ['bf16', cpu.bf16 ? 'native instructions' : 'emulated: correct, but not faster than fp32'],
+    ['cuda', cuda.builtFor.length > 0 ? `built for ${cuda.builtFor.join(', ')}` : 'not built in'],
+  ];
+  for (const device of cuda.devices) {
+    const memory = `${(device.memoryBytes / 2 ** 30).toFixed(1)} GiB`;
+    lines.push([`cuda:${device.index}`, `${device.name}, ${memory}, capability ${device.capability}`]);
+  }
+  if (cuda.devices.length === 0) lines.push(['devices', `cpu only${cuda.reason === undefined ? '' : `: ${cuda.reason}`}`]);
+  return columns(lines).join('\n');
+}

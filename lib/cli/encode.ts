@@ -1,0 +1,64 @@
+import { mkdir } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { writeNpy } from '../checkpoint/npy.js';
+import { throwIfAborted } from '../errors.js';
+import { Encoder } from '../predict/encoder.js';
+import { defineCommand } from './command.js';
+import { deviceOptions, nonNegativeInteger, required, text, UsageError } from './options.js';
+import { Progress } from './progress.js';
+
+export const encodeCommand = defineCommand({
+  name: 'encode',
+  summary: 'hidden states of audio, as .npy',
+  arguments: 'AUDIO...',
+  description:
+    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac: the model's hidden states at one layer, float32 [frames, channels].\nThe model is any Hugging Face HuBERT directory; its preprocessor_config.json says whether input is normalised.",
+  options: {
+    model: required(text('DIR', 'a directory with config.json and model.safetensors or pytorch_model.bin')),
+    layer: nonNegativeInteger("hidden state 0 (the transformer's input) to L (default: the last)"),
+    out: text('DIR', 'where the .npy files go (default: the working directory)'),
+    ...deviceOptions,
+  },
+  examples: ['emoframe encode a.wav b.flac --model hubert-base-ls960 --layer 9 --out features'],
+  run: async (files, { model, layer, out = '.', json, ...device }, { print, signal }) => {
+    if (files.length === 0) throw new UsageError('Expected at least one audio file.');
+    const outputs = outputPaths(files, out);
+    const progress = new Progress();
+    await using encoder = await Encoder.load(model, device);
+    if (layer !== undefined && layer > encoder.layers) {
+      throw new UsageError(`Expected 0 to ${encoder.layers} for --layer with this model but received ${layer}`);
+    }
+    await mkdir(out, { recursive: true });
+    const written: Record<string, unknown>[] = [];
+    for (const [index, file] of files.entries()) {
+      throwIfAborted(signal);
+      const { hidden, frames, dimension } = await encoder.encode(file, {
+        signal,
+        ...(layer === undefined ? {} : { layer }),
+      });
+      await writeNpy(outputs[index]!, hidden, [frames, dimension]);
+      written.push({ audio: file, out: outputs[index], layer: layer ?? encoder.layers, frames, dimension });
+      if (files.length > 1) progress.update({ title: 'encode', done: index + 1, total: files.length });
+    }
+    progress.finish();
+    if (json) print(JSON.stringify(written, null, 2));
+    else for (const { out: path, frames, dimension } of written) print(`${path}  [${frames}, ${dimension}]`);
+  },
+});
+
+/** Where each file's states go. Two files of one name would overwrite each other. */
+function outputPaths(files: readonly string[], out: string): string[] {
+  const owners = new Map<string, string>();
+  return files.map((file) => {
+    const name = basename(file, extname(file));
+    const owner = owners.get(name);
+    if (owner !== undefined) {
+      throw new UsageError(
+        `${owner} and ${file} would both be written to ${join(out, `${name}.npy`)}.`,
+        'Encode them into different --out folders.',
+      );
+    }
+    owners.set(name, file);
+    return join(out, `${name}.npy`);
+  });
+}

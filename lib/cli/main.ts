@@ -1,0 +1,114 @@
+#!/usr/bin/env node
+import { EmoframeError } from '../errors.js';
+import { type Command, type CommandContext, columns } from './command.js';
+import { corpusCommand } from './corpus.js';
+import { demoCommand } from './demo.js';
+import { doctorCommand } from './doctor.js';
+import { encodeCommand } from './encode.js';
+import { nearest, UsageError } from './options.js';
+import { predictCommand } from './predict.js';
+import { reportCommand } from './report.js';
+import { runCommand } from './run.js';
+import { stageCommands } from './stages.js';
+import { packageVersion } from './version.js';
+
+const commands: Command[] = [
+  demoCommand,
+  runCommand,
+  ...stageCommands,
+  encodeCommand,
+  predictCommand,
+  corpusCommand,
+  reportCommand,
+  doctorCommand,
+];
+
+function overview(): string {
+  return [
+    'Usage: emoframe COMMAND [arguments] [options]',
+    '',
+    'Speech emotion recognition with frame-level emotional state alignment.',
+    '',
+    'Commands:',
+    ...columns(commands.map(({ name, summary }) => [name, summary])),
+    '',
+    'emoframe COMMAND --help explains a command; emoframe --version tells the version.',
+    '',
+    'Examples:',
+    '  emoframe demo',
+    '  emoframe predict speech.wav --model runs/demo/folds/s5/predictor',
+  ].join('\n');
+}
+
+function findCommand(name: string): Command {
+  const command = commands.find((candidate) => candidate.name === name);
+  if (command !== undefined) return command;
+  const near = nearest(
+    name,
+    commands.map((candidate) => candidate.name),
+  );
+  throw new UsageError(
+    `There is no command ${name}.`,
+    near === undefined ? 'emoframe --help lists them.' : `Did you mean emoframe ${near}?`,
+  );
+}
+
+async function main(words: readonly string[]): Promise<void> {
+  const [name, ...rest] = words;
+  const context = makeContext();
+  if (name === undefined) throw new UsageError('Expected a command.', 'emoframe --help lists them.');
+  if (name === '--version' || name === '-v') return context.print(packageVersion());
+  if (name === '--help' || name === '-h' || name === 'help') {
+    return context.print(rest[0] === undefined ? overview() : findCommand(rest[0]).help());
+  }
+  const command = findCommand(name);
+  const end = rest.indexOf('--');
+  if ((end < 0 ? rest : rest.slice(0, end)).some((word) => word === '--help' || word === '-h')) {
+    return context.print(command.help());
+  }
+  try {
+    await command.run(rest, context);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(error.message, [error.hint, `See emoframe ${name} --help.`].filter(Boolean).join(' '));
+  }
+}
+
+function makeContext(): CommandContext {
+  const controller = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      // The second one does not wait for the step in hand.
+      if (controller.signal.aborted) process.exit(130);
+      controller.abort(new Error(name));
+      process.stderr.write('\nStopping after the step in hand; press Ctrl-C again to stop at once.\n');
+    });
+  }
+  return {
+    signal: controller.signal,
+    print: (text) => void process.stdout.write(`${text}\n`),
+    note: (text) => void process.stderr.write(`${text}\n`),
+  };
+}
+
+/** Tells an error in one line, and gives the exit code: 2 for bad usage, else 1. */
+function tell(error: unknown): number {
+  const debug = process.env.EMOFRAME_DEBUG === '1';
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof EmoframeError ? error.code : 'ERR_UNEXPECTED';
+  process.stderr.write(`emoframe: ${message.replace(/\s*\n\s*/g, ' ')} (${code})\n`);
+  if (error instanceof UsageError && error.hint !== undefined) process.stderr.write(`${error.hint}\n`);
+  if (debug && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  else if (code === 'ERR_UNEXPECTED') process.stderr.write('Run again with EMOFRAME_DEBUG=1 for the stack.\n');
+  return error instanceof UsageError ? 2 : 1;
+}
+
+// A reader that has seen enough, such as `head`, is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  process.exitCode = tell(error);
+});

@@ -1,0 +1,190 @@
+import { parseArgs } from 'node:util';
+import { EmoframeError } from '../errors.js';
+
+/** How one option is written, explained and read. */
+export interface Option<Value> {
+  /** Stands for the value in the help; absent: a flag without value. */
+  placeholder?: string;
+  help: string;
+  /** Reads the value; a wrong one is an error that says what was expected. */
+  parse(text: string, name: string): Value;
+  required?: boolean;
+}
+
+export type Options = Record<string, Option<unknown>>;
+
+type Flag = Option<boolean> & { placeholder?: never };
+
+/** What a command receives: flags are booleans, required options are always there. */
+export type Values<O extends Options> = {
+  [K in keyof O]: O[K] extends Flag
+    ? boolean
+    : O[K] extends Option<infer Value> & { required: true }
+      ? Value
+      : O[K] extends Option<infer Value>
+        ? Value | undefined
+        : never;
+};
+
+/** A mistake in how the program was called: told with a hint, exit code 2. */
+export class UsageError extends EmoframeError {
+  constructor(
+    message: string,
+    readonly hint?: string,
+  ) {
+    super('ERR_USAGE', message);
+  }
+}
+
+export function text(placeholder: string, help: string): Option<string> {
+  return {
+    placeholder,
+    help,
+    parse: (given, name) => {
+      if (given === '') throw new UsageError(`Expected ${placeholder} for --${name} but received nothing.`);
+      return given;
+    },
+  };
+}
+
+export function required<Value>(option: Option<Value>): Option<Value> & { required: true } {
+  return { ...option, required: true };
+}
+
+export function flag(help: string): Flag {
+  return { help, parse: () => true };
+}
+
+export function choice<const Name extends string>(names: readonly Name[], help: string): Option<Name> {
+  return {
+    placeholder: names.join('|'),
+    help,
+    parse: (given, name) => {
+      const found = names.find((candidate) => candidate === given);
+      if (found === undefined)
+        throw new UsageError(`Expected one of ${names.join(', ')} for --${name} but received ${given}.`);
+      return found;
+    },
+  };
+}
+
+export function nonNegativeInteger(help: string): Option<number> {
+  return numberOption('N', 'non-negative integer', help, (n) => Number.isSafeInteger(n) && n >= 0);
+}
+
+export function positiveInteger(help: string): Option<number> {
+  return numberOption('N', 'positive integer', help, (n) => Number.isSafeInteger(n) && n > 0);
+}
+
+export function positiveNumber(help: string): Option<number> {
+  return numberOption('X', 'positive number', help, (n) => n > 0);
+}
+
+export function nonNegativeNumber(help: string): Option<number> {
+  return numberOption('X', 'non-negative number', help, (n) => n >= 0);
+}
+
+function numberOption(
+  placeholder: string,
+  expected: string,
+  help: string,
+  accepts: (value: number) => boolean,
+): Option<number> {
+  return {
+    placeholder,
+    help,
+    parse: (given, name) => {
+      const value = Number(given);
+      if (given.trim() === '' || !Number.isFinite(value) || !accepts(value)) {
+        throw new UsageError(`Expected ${expected} for --${name} but received ${given === '' ? 'nothing' : given}`);
+      }
+      return value;
+    },
+  };
+}
+
+/** Options of everything that runs a model. */
+export const deviceOptions = {
+  device: text('cpu|cuda:N', 'where to compute (default: cpu)'),
+  precision: choice(['fp32', 'bf16'], 'number format of the computation (default: fp32)'),
+  threads: nonNegativeInteger('threads to compute with (default: 0, all that this process may use)'),
+};
+
+/** Reads the words after the command's name. @throws UsageError */
+export function readArguments<O extends Options>(
+  words: readonly string[],
+  options: O,
+): { positionals: string[]; values: Values<O> } {
+  let parsed: { values: Record<string, string | boolean | undefined>; positionals: string[] };
+  try {
+    parsed = parseArgs({
+      args: joinNegativeNumbers(words, options),
+      options: Object.fromEntries(
+        Object.entries(options).map(([name, option]) => [
+          name,
+          { type: option.placeholder === undefined ? ('boolean' as const) : ('string' as const) },
+        ]),
+      ),
+      allowPositionals: true,
+    });
+  } catch (error) {
+    throw explain(error, options);
+  }
+  const values: Record<string, unknown> = {};
+  for (const [name, option] of Object.entries(options)) {
+    const given = parsed.values[name];
+    if (option.placeholder === undefined) values[name] = given === true;
+    else if (typeof given === 'string') values[name] = option.parse(given, name);
+    else if (option.required) throw new UsageError(`Expected --${name} ${option.placeholder} but it is missing.`);
+  }
+  return { positionals: parsed.positionals, values: values as Values<O> };
+}
+
+/** `--layer -3` is a wrong number rather than an unknown option `-3`. */
+function joinNegativeNumbers(words: readonly string[], options: Options): string[] {
+  const joined: string[] = [];
+  for (const word of words) {
+    const before = joined.at(-1);
+    if (/^-[\d.]/.test(word) && before?.startsWith('--') && options[before.slice(2)]?.placeholder !== undefined) {
+      joined[joined.length - 1] = `${before}=${word}`;
+    } else joined.push(word);
+  }
+  return joined;
+}
+
+function explain(error: unknown, options: Options): unknown {
+  if (!(error instanceof Error)) return error;
+  const code = (error as NodeJS.ErrnoException).code;
+  const named = /'(-[^'\s]*)/.exec(error.message)?.[1];
+  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' && named !== undefined) {
+    const near = nearest(named.replace(/^-+/, ''), Object.keys(options));
+    return new UsageError(`Unknown option ${named}.`, near === undefined ? undefined : `Did you mean --${near}?`);
+  }
+  if (code === 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE') {
+    const option = options[named?.replace(/^-+/, '') ?? ''];
+    return option?.placeholder === undefined
+      ? new UsageError(`Expected no value for ${named}.`)
+      : new UsageError(`Expected ${option.placeholder} for ${named} but received nothing.`);
+  }
+  return error;
+}
+
+/** The name that is at most two letters away. */
+export function nearest(word: string, names: readonly string[]): string | undefined {
+  const ranked = names.map((name) => ({ name, distance: editDistance(word, name) }));
+  ranked.sort((a, b) => a.distance - b.distance);
+  return ranked[0] !== undefined && ranked[0].distance <= 2 ? ranked[0].name : undefined;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(change, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}

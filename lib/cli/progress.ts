@@ -1,0 +1,92 @@
+/** What is shown while work goes on. */
+export interface ProgressState {
+  /** What is being done, e.g. `session5 · pretrain`. */
+  title: string;
+  done: number;
+  total: number;
+  /** Numbers worth watching, e.g. `{ loss: 3.21 }`. */
+  metrics?: Record<string, number>;
+  message?: string;
+}
+
+const redrawMilliseconds = 100;
+const plainMilliseconds = 10_000;
+const barWidth = 24;
+
+/**
+ * Progress on stderr: one line redrawn in place on a terminal; otherwise a plain line when something new begins, every ten
+ * seconds, and at its end, so that a log stays readable.
+ */
+export class Progress {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #now: () => number;
+  #title = '';
+  #startedAt = 0;
+  #startedFrom = 0;
+  #shownAt = 0;
+  #shown = '';
+
+  constructor(stream: NodeJS.WriteStream = process.stderr, now: () => number = Date.now) {
+    this.#stream = stream;
+    this.#now = now;
+  }
+
+  update(state: ProgressState): void {
+    const now = this.#now();
+    const begins = state.title !== this.#title;
+    if (begins) {
+      this.#endLine();
+      this.#title = state.title;
+      this.#startedAt = now;
+      this.#startedFrom = state.done;
+    }
+    const ends = state.total > 0 && state.done >= state.total;
+    const pause = this.#stream.isTTY ? redrawMilliseconds : plainMilliseconds;
+    if (!begins && !ends && now - this.#shownAt < pause) return;
+    const line = this.#line(state, now);
+    if (line === this.#shown) return;
+    this.#shownAt = now;
+    this.#shown = line;
+    if (!this.#stream.isTTY) this.#stream.write(`${line}\n`);
+    else this.#stream.write(`\r\u001b[K${line.slice(0, Math.max((this.#stream.columns ?? 80) - 1, 20))}`);
+  }
+
+  /** Leaves the last state on its own line. */
+  finish(): void {
+    this.#endLine();
+    this.#title = '';
+  }
+
+  #endLine(): void {
+    if (this.#stream.isTTY && this.#shown !== '') this.#stream.write('\n');
+    this.#shown = '';
+  }
+
+  #line({ title, done, total, metrics, message }: ProgressState, now: number): string {
+    const share = total > 0 ? Math.min(done / total, 1) : 0;
+    const filled = Math.round(share * barWidth);
+    const parts = [title];
+    if (this.#stream.isTTY && total > 0) parts.push(`${'━'.repeat(filled)}${'─'.repeat(barWidth - filled)}`);
+    if (total > 0) parts.push(`${format(done)}/${format(total)}`);
+    if (message !== undefined) parts.push(message);
+    for (const [name, value] of Object.entries(metrics ?? {}).slice(0, 3)) parts.push(`${name} ${format(value)}`);
+    const worked = done - this.#startedFrom;
+    const elapsed = (now - this.#startedAt) / 1000;
+    if (share < 1 && worked > 0 && elapsed > 2) parts.push(`${clock((elapsed / worked) * (total - done))} left`);
+    return parts.join('  ');
+  }
+}
+
+function format(value: number): string {
+  if (Number.isInteger(value)) return String(value);
+  return Math.abs(value) < 1e-3 ? value.toExponential(1) : String(Number(value.toPrecision(4)));
+}
+
+function clock(seconds: number): string {
+  const whole = Math.round(seconds);
+  const minutes = Math.floor(whole / 60);
+  const two = (n: number) => String(n).padStart(2, '0');
+  return minutes < 60
+    ? `${minutes}:${two(whole % 60)}`
+    : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`;
+}

@@ -1,0 +1,20 @@
+import { writeReport } from '../report/report.js';
+import { defineCommand } from './command.js';
+import { flag, UsageError } from './options.js';
+
+export const reportCommand = defineCommand({
+  name: 'report',
+  summary: 'write the report of a run again',
+  arguments: 'RUN',
+  description: 'Writes RUN/report.html from the summary, log and predictions of a run directory: one page that needs nothing else.',
+  options: { audio: flag('put the sound of the shown utterances into the page, about 40 kB a second') },
+  examples: ['emoframe report runs/demo --audio'],
+  run: async (positionals, { audio, json }, { print, signal }) => {
+    const [dir] = positionals;
+    if (dir === undefined || positionals.length > 1) {
+      throw new UsageError(`Expected one run directory but received ${positionals.length}.`);
+    }
+    const report = await writeReport(dir, { embedAudio: audio, signal });
+    print(json ? JSON.stringify({ report }) : report);
+  },
+});

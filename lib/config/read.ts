@@ -1,0 +1,103 @@
+import { readFile } from 'node:fs/promises';
+import type { z } from 'zod';
+import { EmoframeError } from '../errors.js';
+import { type PresetName, presets } from './presets.js';
+import { configSchema, type RunConfig } from './schema.js';
+
+/**
+ * Checks a config and fills in what it leaves out from a preset.
+ *
+ * @param input what the user wrote; objects are merged over the preset's, anything else replaces it.
+ * @param preset `paper` (the defaults of the method) or `demo`.
+ * @param file named in errors.
+ * @throws `ERR_CONFIG` with the field's path, what was expected and what was received.
+ * @example
+ * parseConfig({ cluster: { kmeans: { clusters: 100 } } }).cluster.kmeans.restarts; // 20
+ */
+export function parseConfig(input: unknown = {}, preset: PresetName = 'paper', file?: string): RunConfig {
+  const presetConfig: unknown = presets[preset];
+  if (presetConfig === undefined) {
+    throw new EmoframeError(
+      'ERR_CONFIG',
+      `Expected one of ${Object.keys(presets).join(', ')} as preset but received '${preset}'.`,
+    );
+  }
+  const where = file === undefined ? {} : { file };
+  if (!isObject(input)) {
+    throw new EmoframeError('ERR_CONFIG', `Expected an object as the config but received ${describe(input)}.`, where);
+  }
+  const merged = merge(presetConfig, input);
+  const result = configSchema.safeParse(merged, { reportInput: true });
+  if (result.success) return result.data;
+  const source = file === undefined ? 'the config' : file;
+  const reasons = result.error.issues.map((issue) => explain(issue));
+  throw new EmoframeError('ERR_CONFIG', `In ${source}: ${reasons.join(' ')}`, where);
+}
+
+/**
+ * Reads a JSON config over a preset. The file may name the preset itself: `{"preset": "demo", …}`.
+ *
+ * @throws `ERR_CONFIG` when the file cannot be read, is not JSON, or holds a wrong field.
+ * @example
+ * const config = await readConfig('run.json');
+ */
+export async function readConfig(file: string, preset: PresetName = 'paper'): Promise<RunConfig> {
+  let input: unknown;
+  try {
+    input = JSON.parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new EmoframeError('ERR_CONFIG', `Cannot read the config ${file}: ${reason}.`, { file, cause: error });
+  }
+  if (isObject(input) && 'preset' in input) {
+    const { preset: named, ...rest } = input;
+    return parseConfig(rest, named as PresetName, file);
+  }
+  return parseConfig(input, preset, file);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function merge(base: unknown, over: unknown): unknown {
+  if (!isObject(base) || !isObject(over)) return over;
+  const merged: Record<string, unknown> = { ...base };
+  for (const [key, value] of Object.entries(over)) {
+    if (key !== '__proto__' && value !== undefined) merged[key] = merge(base[key], value);
+  }
+  return merged;
+}
+
+function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (value === null || Array.isArray(value)) return JSON.stringify(value);
+  return `${JSON.stringify(value)} of type ${typeof value}`;
+}
+
+function explain(issue: z.core.$ZodIssue): string {
+  const path = issue.path.map(String).join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const names = issue.keys.map((key) => (path === '' ? key : `${path}.${key}`));
+    return `There is no field ${names.map((name) => `'${name}'`).join(', ')}.`;
+  }
+  if (issue.code === 'custom') return `${issue.message} for ${path}.`;
+  return `Expected ${expected(issue)} for ${path} but received ${describe(issue.input)}.`;
+}
+
+function expected(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.expected === 'int' ? 'an integer' : `a ${issue.expected}`;
+    case 'invalid_value':
+      return `one of ${issue.values.map((value) => `'${String(value)}'`).join(', ')}`;
+    case 'too_small':
+      return issue.origin === 'array'
+        ? `at least ${issue.minimum} items`
+        : `a value ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`;
+    case 'too_big':
+      return `a value ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`;
+    default:
+      return issue.message;
+  }
+}

@@ -1,0 +1,216 @@
+// One schema for every number of the method. The defaults are the paper's, so that `{}` is the paper; each stage reads its
+// own section and nothing else.
+import { z } from 'zod';
+
+const positiveInteger = z.int().positive();
+const share = z.number().min(0).max(1);
+const seconds = z.number().positive();
+
+function optimizer(defaults: {
+  learningRate: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  clipNorm: number;
+}) {
+  return z
+    .strictObject({
+      learningRate: z.number().positive().default(defaults.learningRate),
+      beta1: z.number().min(0).lt(1).default(0.9),
+      beta2: z.number().min(0).lt(1).default(defaults.beta2),
+      epsilon: z.number().positive().default(defaults.epsilon),
+      weightDecay: z.number().min(0).default(defaults.weightDecay),
+      /** Largest gradient norm; 0: not clipped. */
+      clipNorm: z.number().min(0).default(defaults.clipNorm),
+    })
+    .prefault({});
+}
+
+function mask(probability: number) {
+  return z
+    .strictObject({
+      probability: share.default(probability),
+      /** Frames a span. */
+      length: positiveInteger.default(10),
+      minimumSpans: z.int().min(0).default(2),
+    })
+    .prefault({});
+}
+
+function kmeans(clusters: number) {
+  return z
+    .strictObject({
+      clusters: positiveInteger.default(clusters),
+      restarts: positiveInteger.default(20),
+      algorithm: z.enum(['lloyd', 'mini-batch']).default('mini-batch'),
+      /** Rows an update of mini-batch k-means. */
+      batchSize: positiveInteger.default(10000),
+      maxIterations: positiveInteger.default(100),
+      tolerance: z.number().min(0).default(1e-4),
+      /** Frames to fit on at most; beyond it, as many drawn at random. All frames get a label. */
+      frameLimit: positiveInteger.default(1_000_000),
+    })
+    .prefault({});
+}
+
+const frozenFeatureEncoder = z.boolean().default(false);
+
+const maskedPredictionFields = (trainFeatureEncoder: boolean) => ({
+  updates: positiveInteger.default(20000),
+  /** Updates over which the learning rate rises to its peak; it then falls linearly to 0. */
+  warmupUpdates: z.int().min(0).default(4000),
+  optimizer: optimizer({ learningRate: 5e-4, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.01, clipNorm: 10 }),
+  /** Audio an update. */
+  batchSeconds: seconds.default(350),
+  /** Shorter utterances are left out, longer ones cropped at random. */
+  minSeconds: seconds.default(1),
+  maxSeconds: seconds.default(15.6),
+  mask: mask(0.8),
+  /** Width of the space in which frames and label embeddings meet. */
+  dimension: positiveInteger.default(256),
+  /** Divides the cosine. */
+  temperature: z.number().positive().default(0.1),
+  trainFeatureEncoder: z.boolean().default(trainFeatureEncoder),
+  /** Multiplies the gradient that enters the feature encoder, when it is trained. */
+  featureGradientScale: z.number().min(0).default(0.1),
+  /** Weight of mean(feature-encoder output²), when it is trained. */
+  featurePenalty: z.number().min(0).default(10),
+});
+
+type MaskedPredictionShape = { batchSeconds: number; maxSeconds: number; minSeconds: number };
+
+// Else an utterance could not be placed in any update, or none would be long enough.
+const fitsBatch = [
+  (section: MaskedPredictionShape) =>
+    section.minSeconds <= section.maxSeconds && section.maxSeconds <= section.batchSeconds,
+  { path: ['maxSeconds'], message: 'Expected minSeconds <= maxSeconds <= batchSeconds' },
+] satisfies [(section: MaskedPredictionShape) => boolean, { path: string[]; message: string }];
+
+const fineTuning = (pooling: 'mean' | 'attention') =>
+  z
+    .strictObject({
+      epochs: positiveInteger.default(40),
+      /** Utterances an update. */
+      batchSize: positiveInteger.default(64),
+      optimizer: optimizer({ learningRate: 1e-4, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-5, clipNorm: 0 }),
+      /** `constant`: the peak is kept after the warm-up; `linear`: it falls to 0. */
+      schedule: z.enum(['constant', 'linear']).default('constant'),
+      warmupUpdates: z.int().min(0).default(0),
+      /** Only the first so many seconds of an utterance are used in training and validation. */
+      maxSeconds: seconds.default(6),
+      pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats']).default(pooling),
+      /** SpecAugment along time. */
+      mask: mask(0.08),
+      trainFeatureEncoder: frozenFeatureEncoder,
+    })
+    .prefault({});
+
+const runSchema = z.strictObject({
+  seed: z.int().min(0).default(1),
+  precision: z.enum(['fp32', 'bf16']).default('fp32'),
+  /** `inductive`: nothing of the test session is used before evaluation; `transductive`: its audio joins mfcc, tapt and pretrain. */
+  protocol: z.enum(['inductive', 'transductive']).default('inductive'),
+  /** Classes in the order of the classifier's outputs; null: all labels of the corpus, sorted. */
+  labels: z.array(z.string().min(1)).min(2).nullable().default(null),
+  /** The class of time outside all segments; `neu` is taken when only that is a label. */
+  neutralLabel: z.string().min(1).default('neutral'),
+  folds: z
+    .strictObject({
+      /** What is held out: each session in turn, each speaker in turn, or what the corpus's `split` says (`given`). */
+      scheme: z.enum(['session', 'speaker', 'given']).default('session'),
+      /** How validation is cut from the training sessions: whole speakers, or utterances at random. */
+      validation: z
+        .strictObject({
+          by: z.enum(['speaker', 'random']).default('random'),
+          fraction: z.number().gt(0).lt(1).default(0.2),
+        })
+        .prefault({}),
+      /** Lets a speaker be heard in training and in the test session. Say so beside any figure. */
+      allowSharedSpeakers: z.boolean().default(false),
+    })
+    .prefault({}),
+  /** HuBERT to train from scratch: a Hugging Face `config.json`; null: a pretrained directory is given. */
+  model: z.record(z.string(), z.unknown()).nullable().default(null),
+  /** First round from scratch: masked prediction of k-means labels of MFCCs. */
+  mfcc: z
+    .strictObject({ kmeans: kmeans(100), ...maskedPredictionFields(true) })
+    .refine(...fitsBatch)
+    .prefault({}),
+  /** Stage 1a. */
+  tapt: z
+    .strictObject({
+      /** Hidden state that is clustered; the last one when the model has fewer layers. */
+      layer: z.int().min(0).default(9),
+      kmeans: kmeans(500),
+      /** A .npy or .safetensors file of centroids `[K, hidden]` to use instead of fitting; then `kmeans` is not read. */
+      centroids: z.string().min(1).nullable().default(null),
+      ...maskedPredictionFields(false),
+    })
+    .refine(...fitsBatch)
+    .prefault({}),
+  /** Stage 1b. */
+  finetune: fineTuning('mean'),
+  /** Stage 2. */
+  cluster: z.strictObject({ layer: z.int().min(0).default(9), kmeans: kmeans(50) }).prefault({}),
+  /** Stage 3. */
+  pretrain: z
+    .strictObject({
+      /** Whose weights training starts from: the pretrained model's, or stage 1a's. */
+      startFrom: z.enum(['pretrained', 'tapt']).default('pretrained'),
+      ...maskedPredictionFields(false),
+    })
+    .refine(...fitsBatch)
+    .prefault({}),
+  /** Stage 4. */
+  align: fineTuning('attention'),
+  /** Stage 5. */
+  evaluate: z
+    .strictObject({
+      /** Nats a change of emotion costs in the smoothed path (Viterbi). */
+      switchingCost: z.number().min(0).default(4),
+      bootstrapSamples: positiveInteger.default(2000),
+    })
+    .prefault({}),
+  checkpoint: z
+    .strictObject({
+      /** A checkpoint is written when either has passed. */
+      everyUpdates: positiveInteger.default(1000),
+      everySeconds: seconds.default(600),
+    })
+    .prefault({}),
+  /** A row of the log every so many updates. */
+  logEvery: positiveInteger.default(10),
+  memory: z
+    .strictObject({
+      /** Decoded audio that is kept. */
+      audioBytes: positiveInteger.default(2 ** 31),
+      /** Output of a frozen feature encoder that is kept; when it would need more, it is computed in every step. */
+      featureBytes: z.int().min(0).default(2 ** 33),
+      /** Audio a forward and backward pass; larger updates are made of several. */
+      passSeconds: seconds.default(64),
+    })
+    .prefault({}),
+});
+
+const trainingSections = ['mfcc', 'tapt', 'finetune', 'pretrain', 'align'] as const;
+
+export const configSchema = runSchema.superRefine((config, context) => {
+  for (const name of trainingSections) {
+    const { maxSeconds } = config[name];
+    if (maxSeconds <= config.memory.passSeconds) continue;
+    context.addIssue({
+      code: 'custom',
+      path: ['memory', 'passSeconds'],
+      message: `Expected at least ${name}.maxSeconds (${maxSeconds}), so that an utterance fits into a pass, but received ${config.memory.passSeconds}`,
+    });
+  }
+});
+
+/** A run's settings, all of them present. */
+export type RunConfig = z.infer<typeof configSchema>;
+/** The same with every field optional: what a JSON file holds. */
+export type RunConfigInput = z.input<typeof configSchema>;
+
+export type MaskedPredictionSettings = Omit<RunConfig['pretrain'], 'startFrom'>;
+export type FineTuningSettings = RunConfig['finetune'];
+export type KMeansSection = RunConfig['cluster']['kmeans'];

@@ -1,0 +1,107 @@
+import { AudioPool } from '../audio/pool.js';
+import { measureSeconds } from '../audio/store.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { TIME_TOLERANCE_SECONDS } from './row.js';
+import type { Corpus, Problem, Utterance } from './types.js';
+
+/** Headers read at once. */
+const CONCURRENCY = 8;
+
+/** What a corpus holds, in numbers. */
+export interface CorpusDescription {
+  /** The corpus's name. */
+  dataset: string;
+  /** Usable utterances, unreadable audio included until it is mended. */
+  utterances: number;
+  /** Utterances of each label, the commonest first. */
+  labels: Record<string, number>;
+  unlabelled: number;
+  /** How many different speakers and sessions are named. */
+  speakers: number;
+  sessions: number;
+  bySpeaker: Record<string, number>;
+  bySession: Record<string, number>;
+  /** Speech in all, of the utterances that can be read. */
+  seconds: number;
+  /** The corpus's own, then those of audio that could not be measured. */
+  problems: Problem[];
+}
+
+/**
+ * Counts a corpus and measures its audio by the files' headers.
+ *
+ * @param options.pool for the rare files whose header does not tell their length; one is made and closed unless given
+ * @throws `ERR_ABORTED`. Audio that cannot be read is not an error: it is listed in `problems`.
+ * @example
+ * const { labels, seconds, problems } = await describeCorpus(await readCorpus('manifest.csv'));
+ */
+export async function describeCorpus(
+  corpus: Corpus,
+  options: { pool?: AudioPool; signal?: AbortSignal } = {},
+): Promise<CorpusDescription> {
+  const pool = options.pool ?? new AudioPool({ threads: 1 });
+  try {
+    const measured = await measureAll(corpus.utterances, pool, options.signal);
+    const bySpeaker = countBy(corpus.utterances, (utterance) => utterance.speaker);
+    const bySession = countBy(corpus.utterances, (utterance) => utterance.session);
+    return {
+      dataset: corpus.name,
+      utterances: corpus.utterances.length,
+      labels: countBy(corpus.utterances, (utterance) => utterance.label),
+      unlabelled: corpus.utterances.filter((utterance) => utterance.label === undefined).length,
+      speakers: Object.keys(bySpeaker).length,
+      sessions: Object.keys(bySession).length,
+      bySpeaker,
+      bySession,
+      seconds: measured.reduce((sum, { seconds }) => sum + seconds, 0),
+      problems: [...corpus.problems, ...measured.flatMap(({ problem }) => problem ?? [])],
+    };
+  } finally {
+    if (options.pool === undefined) await pool.close();
+  }
+}
+
+interface Measurement {
+  seconds: number;
+  problem?: Problem;
+}
+
+async function measureAll(
+  utterances: Utterance[],
+  pool: AudioPool,
+  signal: AbortSignal | undefined,
+): Promise<Measurement[]> {
+  const measured = new Array<Measurement>(utterances.length);
+  let next = 0;
+  const work = async () => {
+    while (next < utterances.length) {
+      throwIfAborted(signal);
+      const index = next++;
+      measured[index] = await measure(utterances[index], pool);
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, work));
+  return measured;
+}
+
+async function measure(utterance: Utterance, pool: AudioPool): Promise<Measurement> {
+  try {
+    const seconds = await measureSeconds(utterance, pool);
+    const late = utterance.segments?.find((segment) => segment.end > seconds + TIME_TOLERANCE_SECONDS);
+    if (late === undefined) return { seconds };
+    const reason = `a segment of ${utterance.id} ends at ${late.end} s, after the utterance (${seconds.toFixed(3)} s)`;
+    return { seconds, problem: { file: utterance.audio, reason } };
+  } catch (error) {
+    if (!(error instanceof EmoframeError)) throw error;
+    return { seconds: 0, problem: { file: utterance.audio, reason: error.message } };
+  }
+}
+
+function countBy(utterances: Utterance[], field: (utterance: Utterance) => string | undefined): Record<string, number> {
+  const counts = new Map<string, number>();
+  for (const utterance of utterances) {
+    const name = field(utterance);
+    if (name !== undefined) counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+  return Object.fromEntries([...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)));
+}

@@ -1,0 +1,133 @@
+// The three manifest formats, each a stream of rows: a manifest is never held whole.
+import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream';
+import { CsvError, parse } from 'csv-parse';
+import { EmoframeError } from '../errors.js';
+import { BadRow, type RawRow } from './row.js';
+
+/** A line or CSV record longer than this is not a row of a manifest. */
+export const MAX_ROW_CHARACTERS = 2 ** 22;
+
+/** A row with its 1-based line, or why there is none. */
+export interface ReadRow {
+  row: number;
+  raw?: RawRow;
+  reason?: string;
+}
+
+/** One JSON object a line. Empty lines are skipped. */
+export async function* readJsonl(path: string): AsyncGenerator<ReadRow> {
+  for await (const { row, line } of readLines(path)) {
+    yield parseRow(row, () => {
+      let value: unknown;
+      try {
+        value = JSON.parse(line);
+      } catch (error) {
+        throw new BadRow(`not JSON: ${error instanceof Error ? error.message : String(error)}`);
+      }
+      if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new BadRow('not a JSON object');
+      return value as RawRow;
+    });
+  }
+}
+
+/**
+ * The lists of the reference code: `wav_name wav_path wav_label`, separated by white space (as it reads them) or by
+ * commas (as its manual writes them). The label, often a number, stays text; a path may hold spaces.
+ */
+export async function* readScp(path: string): AsyncGenerator<ReadRow> {
+  for await (const { row, line } of readLines(path)) {
+    yield parseRow(row, () => {
+      const separator = /^[^\s,]+\s*,/.test(line) ? ',' : ' ';
+      const match =
+        separator === ',' ? /^([^,]+),(.+),([^,]+)$/.exec(line.trim()) : /^(\S+)\s+(\S.*?)\s+(\S+)$/.exec(line.trim());
+      if (match === null) throw new BadRow('expected three fields: wav_name, wav_path, wav_label');
+      return { id: match[1], audio: match[2], label: match[3] };
+    });
+  }
+}
+
+/** A header line and a record a row; quotes as in RFC 4180. */
+export async function* readCsv(path: string): AsyncGenerator<ReadRow> {
+  const parser = parse({
+    bom: true,
+    columns: (header: string[]) => header.map((name) => name.trim()),
+    info: true,
+    max_record_size: MAX_ROW_CHARACTERS,
+    relax_column_count: true,
+    skip_empty_lines: true,
+    trim: true,
+  });
+  // `pipeline` hands a reading error on to the parser, which throws it to the loop.
+  pipeline(createReadStream(path), parser, () => undefined);
+  let columns: number | undefined;
+  try {
+    for await (const item of parser) {
+      const { record, info } = item as {
+        record: RawRow;
+        info: { lines: number; columns: { name: string }[]; error?: Error };
+      };
+      columns ??= checkColumns(
+        info.columns.map((column) => column.name),
+        path,
+      );
+      // Set where a record has too many or too few fields.
+      if (info.error !== undefined) {
+        yield { row: info.lines, reason: `expected ${columns} fields as in the header: ${info.error.message}` };
+      } else {
+        yield { row: info.lines, raw: record };
+      }
+    }
+  } catch (error) {
+    // After a broken quote nothing that follows can be trusted.
+    if (!(error instanceof CsvError)) throw error;
+    yield { row: Number(error.lines ?? 0), reason: `not CSV, and nothing after it was read: ${error.message}` };
+  }
+}
+
+function checkColumns(names: string[], path: string): number {
+  if (!names.includes('audio')) {
+    throw new EmoframeError(
+      'ERR_CORPUS',
+      `The first line of ${path} must name the columns, among them "audio", but reads: ${names.join(', ')}.`,
+      { file: path, row: 1 },
+    );
+  }
+  return names.length;
+}
+
+function parseRow(row: number, parseLine: () => RawRow): ReadRow {
+  try {
+    return { row, raw: parseLine() };
+  } catch (error) {
+    if (error instanceof BadRow) return { row, reason: error.message };
+    throw error;
+  }
+}
+
+/** Lines that are not empty, numbered from 1. Unlike node's readline it does not gather a line without end. */
+async function* readLines(path: string): AsyncGenerator<{ row: number; line: string }> {
+  let rest = '';
+  let row = 0;
+  for await (const part of createReadStream(path, { encoding: 'utf8' })) {
+    const lines = (rest + part).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) {
+      row++;
+      if (line.trim() !== '') yield { row, line: cleanLine(line, row) };
+    }
+    if (rest.length > MAX_ROW_CHARACTERS) {
+      throw new EmoframeError(
+        'ERR_CORPUS',
+        `Line ${row + 1} of ${path} has more than ${MAX_ROW_CHARACTERS} characters: this is not a manifest.`,
+        { file: path, row: row + 1 },
+      );
+    }
+  }
+  if (rest.trim() !== '') yield { row: row + 1, line: cleanLine(rest, row + 1) };
+}
+
+/** Without the byte-order mark that some editors put first. */
+function cleanLine(line: string, row: number): string {
+  return row === 1 && line.startsWith('\ufeff') ? line.slice(1) : line;
+}

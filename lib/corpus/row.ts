@@ -1,0 +1,153 @@
+import { stat } from 'node:fs/promises';
+import { extname, isAbsolute, relative, resolve, sep } from 'node:path';
+import type { Segment, Utterance } from './types.js';
+
+/** A manifest's row before it is checked. Unknown fields are ignored. */
+export type RawRow = Record<string, unknown>;
+
+/** Times in manifests are rounded; two segments may overlap, and the last may pass the end, by this much. */
+export const TIME_TOLERANCE_SECONDS = 0.02;
+
+const SPLITS = ['train', 'validation', 'test'] as const;
+const MAX_SEGMENTS = 100_000;
+
+/** A reason for leaving a row out. */
+export class BadRow extends Error {}
+
+/**
+ * Turns rows into utterances, remembering what has been seen: ids, which must not repeat, and audio files, of which each
+ * is looked for once.
+ */
+export class RowReader {
+  readonly #folder: string;
+  readonly #ids = new Map<string, number>();
+  readonly #files = new Map<string, boolean>();
+
+  /** `folder`: where relative paths start. */
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** Throws `BadRow` with the reason when the row cannot be used. */
+  async read(raw: RawRow, row: number): Promise<Utterance> {
+    const written = text(raw, 'audio');
+    if (written === undefined) throw new BadRow('the field "audio" is missing or empty');
+    const audio = isAbsolute(written) ? written : resolve(this.#folder, written);
+    const startSeconds = seconds(raw, 'start');
+    const endSeconds = seconds(raw, 'end');
+    if (endSeconds !== undefined && endSeconds <= (startSeconds ?? 0)) {
+      throw new BadRow(`"end" (${endSeconds}) is not after "start" (${startSeconds ?? 0})`);
+    }
+    const split = oneOf(text(raw, 'split'));
+    const label = text(raw, 'label');
+    const speaker = text(raw, 'speaker');
+    const session = text(raw, 'session');
+    const length = endSeconds === undefined ? undefined : endSeconds - (startSeconds ?? 0);
+    const segments = readSegments(raw.segments, length);
+    if (!(await this.#exists(audio))) throw new BadRow(`there is no audio file ${audio}`);
+    const id = text(raw, 'id') ?? defaultId(this.#folder, audio, startSeconds, endSeconds);
+    const first = this.#ids.get(id);
+    if (first !== undefined) throw new BadRow(`the id "${id}" is that of row ${first} already`);
+    this.#ids.set(id, row);
+    return {
+      id,
+      audio,
+      ...(label === undefined ? {} : { label }),
+      ...(speaker === undefined ? {} : { speaker }),
+      ...(session === undefined ? {} : { session }),
+      ...(split === undefined ? {} : { split }),
+      ...(startSeconds === undefined ? {} : { startSeconds }),
+      ...(endSeconds === undefined ? {} : { endSeconds }),
+      ...(segments === undefined ? {} : { segments }),
+    };
+  }
+
+  async #exists(path: string): Promise<boolean> {
+    let exists = this.#files.get(path);
+    if (exists === undefined) {
+      exists = await stat(path).then(
+        (stats) => stats.isFile(),
+        () => false,
+      );
+      this.#files.set(path, exists);
+    }
+    return exists;
+  }
+}
+
+/** The path below the manifest, without extension, and the range if there is one: the same wherever the corpus lies. */
+function defaultId(folder: string, audio: string, start: number | undefined, end: number | undefined): string {
+  const path = relative(folder, audio).split(sep).join('/');
+  const stem = path.slice(0, path.length - extname(path).length);
+  return start === undefined && end === undefined ? stem : `${stem}@${start ?? 0}-${end ?? 'end'}`;
+}
+
+/** A text field; numbers are kept as they are written, empty text is absence. */
+function text(raw: RawRow, field: string): string | undefined {
+  const value = raw[field];
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== 'string' && typeof value !== 'number') {
+    throw new BadRow(`expected text for "${field}" but received ${show(value)}`);
+  }
+  const trimmed = String(value).trim();
+  return trimmed === '' ? undefined : trimmed;
+}
+
+function seconds(raw: RawRow, field: string): number | undefined {
+  const value = text(raw, field);
+  if (value === undefined) return undefined;
+  const number = Number(value);
+  if (!Number.isFinite(number) || number < 0) {
+    throw new BadRow(`expected seconds, 0 or more, for "${field}" but received ${show(raw[field])}`);
+  }
+  return number;
+}
+
+function oneOf(split: string | undefined): Utterance['split'] {
+  if (split === undefined) return undefined;
+  const known = SPLITS.find((name) => name === split);
+  if (known === undefined) throw new BadRow(`expected train, validation or test for "split" but received "${split}"`);
+  return known;
+}
+
+/** Segments from JSON, or from its text in a CSV cell; in order, apart, and inside the utterance where its end is known. */
+function readSegments(value: unknown, length: number | undefined): Segment[] | undefined {
+  if (value === undefined || value === null || value === '') return undefined;
+  let list = value;
+  if (typeof value === 'string') {
+    try {
+      list = JSON.parse(value);
+    } catch {
+      throw new BadRow(`"segments" is not JSON: ${show(value)}`);
+    }
+  }
+  if (!Array.isArray(list) || list.length > MAX_SEGMENTS) {
+    throw new BadRow(`expected a list of at most ${MAX_SEGMENTS} {start, end, label} for "segments"`);
+  }
+  let previousEnd = 0;
+  return list.map((item: unknown, index) => {
+    const name = `segment ${index + 1}`;
+    if (typeof item !== 'object' || item === null) throw new BadRow(`${name} is not {start, end, label}`);
+    const raw = item as RawRow;
+    const start = seconds(raw, 'start');
+    const end = seconds(raw, 'end');
+    const label = text(raw, 'label');
+    if (start === undefined || end === undefined || label === undefined) {
+      throw new BadRow(`${name} lacks its start, end or label`);
+    }
+    if (end <= start) throw new BadRow(`${name} ends (${end}) before it starts (${start})`);
+    if (start < previousEnd - TIME_TOLERANCE_SECONDS) {
+      throw new BadRow(`${name} starts (${start}) before the one ahead of it ends (${previousEnd})`);
+    }
+    if (length !== undefined && end > length + TIME_TOLERANCE_SECONDS) {
+      throw new BadRow(`${name} ends (${end}) after the utterance does (${length.toFixed(3)})`);
+    }
+    previousEnd = end;
+    return { start, end, label };
+  });
+}
+
+function show(value: unknown): string {
+  const written = JSON.stringify(value) ?? String(value);
+  return written.length > 60 ? `${written.slice(0, 60)}…` : written;
+}

@@ -1,0 +1,181 @@
+import { access, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import type { DemoRow, SpeakerMessage, SpeakerTask } from './speakerWorker.js';
+import { VOICES, type Voice } from './voices.js';
+
+export interface DemoCorpusOptions {
+  /** Non-negative integer; the same seed gives the same bytes. */
+  seed: number;
+  /** Length of all utterances together; default 37. Every voice has at least four utterances, one an emotion. */
+  minutes?: number;
+  /** Default: as many as this process may use. The result does not depend on it. */
+  threads?: number;
+  /** Seconds of speech made so far, and in all. */
+  onProgress?: (done: number, total: number) => void;
+  signal?: AbortSignal;
+}
+
+export interface DemoCorpus {
+  /** Path of the JSONL manifest. */
+  manifest: string;
+  utterances: number;
+  seconds: number;
+}
+
+/** Counts up whenever the same seed would no longer give the same corpus. */
+const VERSION = 1;
+
+/** What a finished corpus was made with: the last file to be written. */
+interface Stamp {
+  version: number;
+  seed: number;
+  minutes: number;
+  utterances: number;
+  seconds: number;
+}
+
+async function readStamp(path: string): Promise<Stamp | undefined> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as Stamp;
+  } catch {
+    return undefined; // absent, or cut off while it was written
+  }
+}
+
+async function isComplete(directory: string, manifest: string): Promise<boolean> {
+  try {
+    const rows = (await readFile(manifest, 'utf8')).trimEnd().split('\n');
+    await Promise.all(rows.map((row) => access(join(directory, (JSON.parse(row) as DemoRow).audio))));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+interface Spoken {
+  rows: DemoRow[];
+  seconds: number;
+}
+
+function runSpeaker(task: SpeakerTask, onSeconds: (seconds: number) => void, signal?: AbortSignal): Promise<Spoken> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL('./speakerWorker.js', import.meta.url), { workerData: task });
+    const spoken: Spoken = { rows: [], seconds: 0 };
+    const settle = (action: () => void): void => {
+      signal?.removeEventListener('abort', onAbort);
+      void worker.terminate().then(action);
+    };
+    const onAbort = (): void => {
+      settle(() =>
+        reject(new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal?.reason })),
+      );
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+    worker.on('message', (message: SpeakerMessage) => {
+      if (message.kind === 'row') {
+        spoken.rows.push(message.row);
+        spoken.seconds += message.seconds;
+        onSeconds(message.seconds);
+      } else if (message.kind === 'done') settle(() => resolve(spoken));
+      else settle(() => reject(new EmoframeError(message.code, message.message)));
+    });
+    worker.on('error', (cause) => {
+      settle(() =>
+        reject(new EmoframeError('ERR_DEMO', `The voice ${task.voice.speaker} failed: ${cause.message}`, { cause })),
+      );
+    });
+  });
+}
+
+/** Speaks all voices, `threads` at a time; rows in the order of the voices. */
+async function speakAll(directory: string, minutes: number, options: DemoCorpusOptions): Promise<Spoken> {
+  const total = minutes * 60;
+  const results = new Map<Voice, Spoken>();
+  const waiting = [...VOICES];
+  let done = 0;
+  // The first failure stops the other voices.
+  const stop = new AbortController();
+  const signal = options.signal === undefined ? stop.signal : AbortSignal.any([stop.signal, options.signal]);
+  const lane = async (): Promise<void> => {
+    for (let voice = waiting.shift(); voice !== undefined; voice = waiting.shift()) {
+      throwIfAborted(signal);
+      const task: SpeakerTask = { directory, voice, seed: options.seed, seconds: total / VOICES.length };
+      const onSeconds = (seconds: number): void => {
+        done += seconds;
+        options.onProgress?.(Math.min(done, total), total);
+      };
+      results.set(voice, await runSpeaker(task, onSeconds, signal));
+    }
+  };
+  const lanes = Math.min(VOICES.length, options.threads ?? availableParallelism());
+  let failure: unknown;
+  const guarded = async (): Promise<void> => {
+    try {
+      await lane();
+    } catch (error) {
+      failure ??= error;
+      stop.abort();
+    }
+  };
+  await Promise.all(Array.from({ length: lanes }, guarded));
+  if (failure !== undefined) throw failure;
+  const inOrder = VOICES.map((voice) => results.get(voice)!);
+  return {
+    rows: inOrder.flatMap((spoken) => spoken.rows),
+    seconds: inOrder.reduce((sum, spoken) => sum + spoken.seconds, 0),
+  };
+}
+
+function validate(options: DemoCorpusOptions): number {
+  const minutes = options.minutes ?? 37;
+  if (!Number.isSafeInteger(options.seed) || options.seed < 0) {
+    throw new EmoframeError('ERR_ARGUMENT', `Expected non-negative integer for seed but received ${options.seed}.`);
+  }
+  if (!(minutes > 0 && minutes <= 600)) {
+    throw new EmoframeError('ERR_ARGUMENT', `Expected minutes between 0 and 600 but received ${minutes}.`);
+  }
+  if (options.threads !== undefined && !(Number.isInteger(options.threads) && options.threads > 0)) {
+    throw new EmoframeError('ERR_ARGUMENT', `Expected positive integer for threads but received ${options.threads}.`);
+  }
+  return minutes;
+}
+
+/**
+ * Makes a small emotional speech corpus whose frame-level truth is known exactly: five sessions of two synthetic voices, four
+ * emotions (angry, happy, neutral, sad), utterances of about 2 to 8 seconds as 16 kHz WAV under `directory/audio`, and
+ * `directory/manifest.jsonl`. An emotional utterance carries its emotion, by prosody alone, in about half of its length
+ * (`segments`, in seconds); the rest is neutral. Words, level and noise say nothing about the label. The same seed gives the same bytes;
+ * a finished corpus of the same settings is kept as it is.
+ *
+ * @throws EmoframeError `ERR_DEMO` when eSpeak NG (`@echogarden/espeak-ng-emscripten`) is not installed; `ERR_ARGUMENT` on a
+ * bad option; `ERR_ABORTED` when the signal fires.
+ * @example
+ * const { manifest } = await makeDemoCorpus('runs/demo/corpus', { seed: 1, minutes: 37 });
+ * const corpus = await readCorpus(manifest);
+ */
+export async function makeDemoCorpus(directory: string, options: DemoCorpusOptions): Promise<DemoCorpus> {
+  const minutes = validate(options);
+  throwIfAborted(options.signal);
+  const manifest = join(directory, 'manifest.jsonl');
+  const stampPath = join(directory, 'demo.json');
+  const stamp = await readStamp(stampPath);
+  if (stamp !== undefined) {
+    const same = stamp.version === VERSION && stamp.seed === options.seed && stamp.minutes === minutes;
+    if (same && (await isComplete(directory, manifest))) {
+      return { manifest, utterances: stamp.utterances, seconds: stamp.seconds };
+    }
+    // The stamp says that what lies here was made by this function: it may be made anew.
+    await rm(stampPath);
+    await rm(join(directory, 'audio'), { recursive: true, force: true });
+  }
+  await mkdir(join(directory, 'audio'), { recursive: true });
+  const { rows, seconds } = await speakAll(directory, minutes, options);
+  await writeFile(`${manifest}.part`, `${rows.map((row) => JSON.stringify(row)).join('\n')}\n`);
+  await rename(`${manifest}.part`, manifest);
+  const finished: Stamp = { version: VERSION, seed: options.seed, minutes, utterances: rows.length, seconds };
+  await writeFile(stampPath, `${JSON.stringify(finished)}\n`);
+  return { manifest, utterances: rows.length, seconds };
+}

@@ -1,0 +1,62 @@
+/** Root mean square. */
+export function rms(samples: Float32Array): number {
+  let sum = 0;
+  for (const value of samples) sum += value * value;
+  return Math.sqrt(sum / Math.max(1, samples.length));
+}
+
+/** The stretch between the first and the last 5 ms block within 40 dB of the loudest one. */
+export function trimSilence(samples: Float32Array, sampleRate: number): Float32Array {
+  const block = Math.max(1, Math.round(sampleRate * 0.005));
+  const levels: number[] = [];
+  for (let start = 0; start < samples.length; start += block) levels.push(rms(samples.subarray(start, start + block)));
+  const threshold = levels.reduce((most, level) => Math.max(most, level), 0) * 0.01;
+  const first = levels.findIndex((level) => level > threshold);
+  if (first < 0) return samples.subarray(0, 0);
+  const last = levels.findLastIndex((level) => level > threshold);
+  return samples.subarray(first * block, (last + 1) * block);
+}
+
+/** First-order high shelf at `corner` Hz: vocal effort raises the upper spectrum more than the lower. In place. */
+export function highShelf(samples: Float32Array, sampleRate: number, corner: number, decibels: number): void {
+  const gain = 10 ** (decibels / 20) - 1;
+  const pole = Math.exp((-2 * Math.PI * corner) / sampleRate);
+  let low = 0;
+  for (let i = 0; i < samples.length; i++) {
+    const value = samples[i]!;
+    low = pole * low + (1 - pole) * value;
+    samples[i] = value + gain * (value - low);
+  }
+}
+
+/** Raised-cosine fades of `length` samples at both ends, so that a phrase neither starts nor ends with a click. In place. */
+export function fadeEnds(samples: Float32Array, length: number): void {
+  const count = Math.min(length, samples.length >> 1);
+  for (let i = 0; i < count; i++) {
+    const weight = 0.5 - 0.5 * Math.cos((Math.PI * (i + 0.5)) / count);
+    samples[i]! *= weight;
+    samples[samples.length - 1 - i]! *= weight;
+  }
+}
+
+/** 16-bit mono WAV. */
+export function encodeWav(samples: Float32Array, sampleRate: number): Buffer {
+  const bytes = Buffer.alloc(44 + 2 * samples.length);
+  bytes.write('RIFF', 0, 'latin1');
+  bytes.writeUInt32LE(36 + 2 * samples.length, 4);
+  bytes.write('WAVEfmt ', 8, 'latin1');
+  bytes.writeUInt32LE(16, 16);
+  bytes.writeUInt16LE(1, 20); // PCM
+  bytes.writeUInt16LE(1, 22); // mono
+  bytes.writeUInt32LE(sampleRate, 24);
+  bytes.writeUInt32LE(2 * sampleRate, 28);
+  bytes.writeUInt16LE(2, 32);
+  bytes.writeUInt16LE(16, 34);
+  bytes.write('data', 36, 'latin1');
+  bytes.writeUInt32LE(2 * samples.length, 40);
+  for (let i = 0; i < samples.length; i++) {
+    const value = Math.round(samples[i]! * 32768);
+    bytes.writeInt16LE(Math.min(32767, Math.max(-32768, value)), 44 + 2 * i);
+  }
+  return bytes;
+}

@@ -1,0 +1,140 @@
+import { resample, SAMPLE_RATE } from '../audio/resample.js';
+import type { Segment } from '../corpus/types.js';
+import { drawProsody, EMOTIONS, type Emotion, type Prosody } from './prosody.js';
+import { Random } from './random.js';
+import { fadeEnds, highShelf, rms, trimSilence } from './signal.js';
+import type { Synthesizer } from './synthesizer.js';
+import { makePhrases } from './texts.js';
+import type { Voice } from './voices.js';
+
+/** Pitch settings of eSpeak that make one semitone. */
+const PITCH_STEPS = 5.8;
+/** RMS of a phrase at rest. */
+const LEVEL = 0.03;
+/** Where the high shelf that stands for vocal effort starts, Hz. */
+const SHELF_HERTZ = 1200;
+
+export interface DemoUtterance {
+  id: string;
+  label: Emotion;
+  /** At 16 kHz. */
+  samples: Float32Array;
+  /** The emotional stretch; empty for a neutral utterance. Time outside is neutral. */
+  segments: Segment[];
+  text: string[];
+}
+
+/** The phrases `[start, end)` that carry the emotion: about half of them, anywhere. */
+function emotionalPart(count: number, random: Random): [number, number] {
+  const length = random.uniform() < 0.5 ? Math.floor(count / 2) : Math.ceil(count / 2);
+  const start = random.integer(count - length + 1);
+  return [start, start + length];
+}
+
+/** At the synthesiser's rate, without silence at its ends. */
+function speakPhrase(synthesizer: Synthesizer, voice: Voice, prosody: Prosody, text: string): Float32Array {
+  const raw = synthesizer.speak(text, {
+    pitch: voice.pitch + PITCH_STEPS * prosody.pitch,
+    range: voice.range * prosody.range,
+    rate: voice.rate * prosody.rate,
+  });
+  const phrase = trimSilence(raw, synthesizer.sampleRate).slice();
+  highShelf(phrase, synthesizer.sampleRate, SHELF_HERTZ, voice.tilt + prosody.tilt);
+  const gain = (LEVEL * 10 ** (prosody.gain / 20)) / rms(phrase);
+  for (let i = 0; i < phrase.length; i++) phrase[i]! *= gain;
+  fadeEnds(phrase, Math.round(0.003 * synthesizer.sampleRate));
+  return phrase;
+}
+
+function concatenate(parts: Float32Array[]): Float32Array {
+  const result = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    result.set(part, at);
+    at += part.length;
+  }
+  return result;
+}
+
+/** White noise through a one-pole low pass: a room, not a hiss. `level` is its RMS. */
+function addNoise(samples: Float32Array, level: number, random: Random): void {
+  const noise = new Float32Array(samples.length);
+  let state = 0;
+  for (let i = 0; i < noise.length; i++) {
+    state = 0.85 * state + random.uniform(-1, 1);
+    noise[i] = state;
+  }
+  const scale = level / rms(noise);
+  for (let i = 0; i < samples.length; i++) samples[i]! += scale * noise[i]!;
+}
+
+async function makeUtterance(
+  synthesizer: Synthesizer,
+  voice: Voice,
+  id: string,
+  label: Emotion,
+  phrases: string[],
+  random: Random,
+): Promise<DemoUtterance> {
+  const count = phrases.length;
+  const [first, end] = emotionalPart(count, random);
+  const neutral = drawProsody('neutral', count, random);
+  const emotional = drawProsody(label, end - first, random);
+  const parts: Float32Array[] = [];
+  const starts: number[] = [];
+  const ends: number[] = [];
+  let length = 0;
+  const add = (part: Float32Array): void => {
+    parts.push(part);
+    length += part.length;
+  };
+  const rate = synthesizer.sampleRate;
+  const silence = (seconds: number): void => add(new Float32Array(Math.round(seconds * rate)));
+
+  silence(random.uniform(0.05, 0.2));
+  for (let i = 0; i < count; i++) {
+    const inside = i >= first && i < end;
+    const prosody = inside ? emotional[i - first]! : neutral[i]!;
+    // A pause belongs to the emotion only when the phrases on both its sides do.
+    if (i > 0) silence(random.uniform(0.12, 0.3) * (inside && i > first ? prosody.pause : 1));
+    starts.push(length);
+    add(speakPhrase(synthesizer, voice, prosody, `${phrases[i]!}${i + 1 < count ? ',' : '.'}`));
+    ends.push(length);
+  }
+  silence(random.uniform(0.05, 0.2));
+
+  const samples = (await resample(concatenate(parts), rate)).slice();
+  // Microphone and room: neither the level nor the noise floor may tell the label.
+  addNoise(samples, LEVEL * 10 ** (-random.uniform(20, 35) / 20), random);
+  const gain = 10 ** (random.uniform(-6, 6) / 20);
+  const peak = samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const scale = Math.min(gain, 0.95 / peak);
+  for (let i = 0; i < samples.length; i++) samples[i]! *= scale;
+
+  const segments = label === 'neutral' ? [] : [{ start: starts[first]! / rate, end: ends[end - 1]! / rate, label }];
+  return { id, label, samples, segments, text: phrases };
+}
+
+/**
+ * The utterances of one voice: rounds of four, one an emotion, all four with the same phrases in their own order, until they
+ * last `seconds` together. So labels are balanced and words say nothing about them.
+ */
+export async function* makeSpeaker(
+  synthesizer: Synthesizer,
+  voice: Voice,
+  seed: number,
+  seconds: number,
+): AsyncGenerator<DemoUtterance> {
+  const random = new Random(seed, voice.speaker);
+  let made = 0;
+  // Ends with the round that comes nearest, by the length of rounds so far.
+  for (let round = 0; round === 0 || (made * (round + 0.5)) / round < seconds; round++) {
+    const phrases = makePhrases(random);
+    for (const label of random.shuffle(EMOTIONS)) {
+      const id = `${voice.speaker}-${String(round).padStart(3, '0')}-${label}`;
+      const utterance = await makeUtterance(synthesizer, voice, id, label, random.shuffle(phrases), random);
+      made += utterance.samples.length / SAMPLE_RATE;
+      yield utterance;
+    }
+  }
+}

@@ -1,0 +1,54 @@
+// One voice on one thread: see `makeDemoCorpus`. Posts a row as soon as its audio is written.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parentPort, workerData } from 'node:worker_threads';
+import { SAMPLE_RATE } from '../audio/resample.js';
+import type { Segment } from '../corpus/types.js';
+import { EmoframeError } from '../errors.js';
+import { encodeWav } from './signal.js';
+import { makeSpeaker } from './speaker.js';
+import { Synthesizer } from './synthesizer.js';
+import type { Voice } from './voices.js';
+
+export interface SpeakerTask {
+  directory: string;
+  voice: Voice;
+  seed: number;
+  seconds: number;
+}
+
+/** A row of the manifest. */
+export interface DemoRow {
+  id: string;
+  /** Relative to the manifest. */
+  audio: string;
+  label: string;
+  speaker: string;
+  session: string;
+  segments: Segment[];
+  text: string;
+}
+
+export type SpeakerMessage =
+  | { kind: 'row'; row: DemoRow; seconds: number }
+  | { kind: 'done' }
+  | { kind: 'error'; code: string; message: string };
+
+const task = workerData as SpeakerTask;
+const post = (message: SpeakerMessage): void => parentPort?.postMessage(message);
+try {
+  const synthesizer = await Synthesizer.create(task.voice.identifier);
+  for await (const utterance of makeSpeaker(synthesizer, task.voice, task.seed, task.seconds)) {
+    const audio = `audio/${utterance.id}.wav`;
+    await writeFile(join(task.directory, audio), encodeWav(utterance.samples, SAMPLE_RATE));
+    const { speaker, session } = task.voice;
+    const { id, label, segments } = utterance;
+    const row = { id, audio, label, speaker, session, segments, text: utterance.text.join(', ') };
+    post({ kind: 'row', row, seconds: utterance.samples.length / SAMPLE_RATE });
+  }
+  post({ kind: 'done' });
+} catch (error) {
+  const code = error instanceof EmoframeError ? error.code : 'ERR_DEMO';
+  const message = error instanceof Error ? error.message : String(error);
+  post({ kind: 'error', code, message });
+}

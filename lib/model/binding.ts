@@ -1,0 +1,75 @@
+/** Loads the native addon and turns its errors into {@link EmoframeError}. The only file that knows where it lies. */
+import { createRequire } from 'node:module';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { NativeBinding } from '../../binding.js';
+import { EmoframeError } from '../errors.js';
+
+export type {
+  AssignResult,
+  ClassifyResult,
+  EncodeResult,
+  HubertShape,
+  KMeansResult,
+  NativeDescription,
+  OptimizerOptions,
+  PackedBatch,
+  PoolingName,
+  TensorInfo,
+  TrainStepOptions,
+  TrainStepResult,
+} from '../../binding.js';
+
+let loaded: NativeBinding | undefined;
+
+/**
+ * The addon: a prebuilt one for this platform, or the one built from source.
+ *
+ * @throws EmoframeError `ERR_ADDON` when it is missing or does not load, with what to do.
+ */
+export function binding(): NativeBinding {
+  if (loaded) return loaded;
+  const require = createRequire(import.meta.url);
+  const root = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
+  try {
+    const load = require('node-gyp-build') as (root: string) => NativeBinding;
+    loaded = load(root);
+    return loaded;
+  } catch (cause) {
+    throw new EmoframeError(
+      'ERR_ADDON',
+      `The native addon did not load (${firstLine(cause)}). Build it with "npm run build" in ${root}; it needs a C++17 compiler, CMake and oneDNN (Debian/Ubuntu: libdnnl-dev).`,
+      { cause },
+    );
+  }
+}
+
+/** What an error of the addon becomes; anything else is passed on. */
+export function fromNative(error: unknown, file?: string): unknown {
+  if (error instanceof EmoframeError || !(error instanceof Error)) return error;
+  const code = (error as Error & { code?: unknown }).code;
+  if (typeof code !== 'string' || !code.startsWith('ERR_')) return error;
+  return new EmoframeError(code, error.message, file === undefined ? { cause: error } : { cause: error, file });
+}
+
+/** Awaits or calls into the addon, with its errors translated. */
+export async function native<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+/** The same for calls that return at once. */
+export function nativeSync<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n', 1)[0] ?? '';
+}

@@ -1,0 +1,122 @@
+import type { NativeEngine } from '../../binding.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import type { AssignResult, KMeansResult } from './binding.js';
+import { binding, native, nativeSync } from './binding.js';
+import { Model, type ModelSpec } from './model.js';
+
+export interface EngineSettings {
+  /** `cpu` (default) or `cuda:N`. */
+  device?: string;
+  /** Threads to compute with; 0 (default) = all that this process may use. */
+  threads?: number;
+}
+
+/** k-means as the method does it; see {@link Engine.kmeans}. */
+export interface KMeansSettings {
+  clusters: number;
+  /** Runs side by side, of which the one with the least inertia is kept. */
+  restarts: number;
+  algorithm: 'lloyd' | 'mini-batch';
+  /** Rows in a mini-batch. */
+  batchSize: number;
+  maxIterations: number;
+  /** Stop when the centroids' squared movement is below this share of the columns' mean variance. */
+  tolerance: number;
+  seed: number;
+}
+
+export interface RunControl {
+  signal?: AbortSignal | undefined;
+  onProgress?: ((done: number, total: number, inertia: number) => void) | undefined;
+}
+
+/**
+ * A device and the native thread that serves it. Calls are queued and run in order; the event loop stays free.
+ *
+ * @example
+ * const engine = Engine.create({ device: 'cpu' });
+ * const model = await engine.createModel({ config, precision: 'fp32' });
+ * engine.dispose();
+ */
+export class Engine {
+  private constructor(private readonly nativeEngine: NativeEngine) {}
+
+  /** @throws EmoframeError `ERR_DEVICE` when the device is not there, naming what is. */
+  static create(settings: EngineSettings = {}): Engine {
+    const threads = settings.threads ?? 0;
+    if (!Number.isInteger(threads) || threads < 0)
+      throw new EmoframeError('ERR_ARGUMENT', `Expected a non-negative integer for threads but received ${threads}.`);
+    return new Engine(nativeSync(() => binding().createEngine({ device: settings.device ?? 'cpu', threads })));
+  }
+
+  get device(): string {
+    return this.nativeEngine.device;
+  }
+
+  /** Instruction path in use, e.g. `avx512`. */
+  get path(): string {
+    return this.nativeEngine.path;
+  }
+
+  /** A model with all weights zero: import tensors or {@link Model.initialize} it. */
+  async createModel(spec: ModelSpec): Promise<Model> {
+    const head = spec.maskedPrediction;
+    const nativeModel = await native(() =>
+      this.nativeEngine.createModel({
+        shape: spec.config.shape,
+        precision: spec.precision,
+        ...(head && {
+          maskedPrediction: {
+            clusters: head.clusters,
+            dimension: head.dimension ?? 256,
+            temperature: head.temperature ?? 0.1,
+          },
+        }),
+        ...(spec.classifier && { classifier: spec.classifier }),
+      }),
+    );
+    return new Model(spec, nativeModel);
+  }
+
+  /**
+   * k-means++ and Lloyd or mini-batch k-means, several restarts at once; deterministic for a seed.
+   *
+   * @param points `[N, dimension]` row-major
+   * @throws EmoframeError `ERR_CLUSTERS` (fewer points than clusters), `ERR_ABORTED`
+   */
+  async kmeans(
+    points: Float32Array,
+    dimension: number,
+    settings: KMeansSettings,
+    control: RunControl = {},
+  ): Promise<KMeansResult> {
+    throwIfAborted(control.signal);
+    const cancel = new Int32Array(1);
+    const progress = new Float64Array(2);
+    const abort = () => Atomics.store(cancel, 0, 1);
+    control.signal?.addEventListener('abort', abort, { once: true });
+    let reported = 0;
+    const timer = setInterval(() => {
+      if (progress[0] === reported) return;
+      reported = progress[0]!;
+      control.onProgress?.(reported, settings.maxIterations, progress[1]!);
+    }, 100);
+    timer.unref();
+    try {
+      return await native(() => this.nativeEngine.kmeans({ points, dimension, ...settings, cancel, progress }));
+    } finally {
+      clearInterval(timer);
+      control.signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** The nearest centroid of every row, and the summed squared distance. */
+  async assign(points: Float32Array, centroids: Float32Array, dimension: number): Promise<AssignResult> {
+    return native(() => this.nativeEngine.assign(points, centroids, dimension));
+  }
+
+  /** Ends the native thread after the call in hand and frees everything, models included. Later calls: `ERR_DISPOSED`. */
+  dispose(): void {
+    this.nativeEngine.dispose();
+  }
+}

@@ -1,0 +1,101 @@
+import { z } from 'zod';
+import { EmoframeError } from '../errors.js';
+import type { HubertShape } from './binding.js';
+
+/** A model's `config.json`: as it was read (and is written back), and what the engine needs of it. */
+export interface HubertConfig {
+  raw: Record<string, unknown>;
+  shape: HubertShape;
+}
+
+const count = z.number().int().positive();
+const probability = z.number().min(0).lt(1);
+const counts = z.array(count).min(1);
+
+// Defaults are those of transformers' HubertConfig: a config.json leaves out what equals them.
+const schema = z.looseObject({
+  hidden_size: count.default(768),
+  num_hidden_layers: count.default(12),
+  num_attention_heads: count.default(12),
+  intermediate_size: count.default(3072),
+  hidden_act: z.string().default('gelu'),
+  hidden_dropout: probability.default(0.1),
+  activation_dropout: probability.default(0.1),
+  attention_dropout: probability.default(0.1),
+  feat_proj_layer_norm: z.boolean().default(true),
+  feat_proj_dropout: probability.default(0),
+  final_dropout: probability.default(0.1),
+  layerdrop: z.number().min(0).max(1).default(0.1),
+  layer_norm_eps: z.number().positive().default(1e-5),
+  feat_extract_norm: z.enum(['group', 'layer']).default('group'),
+  feat_extract_activation: z.string().default('gelu'),
+  conv_dim: counts.default([512, 512, 512, 512, 512, 512, 512]),
+  conv_stride: counts.default([5, 2, 2, 2, 2, 2, 2]),
+  conv_kernel: counts.default([10, 3, 3, 3, 3, 2, 2]),
+  conv_bias: z.boolean().default(false),
+  num_conv_pos_embeddings: count.default(128),
+  num_conv_pos_embedding_groups: count.default(16),
+  conv_pos_batch_norm: z.boolean().default(false),
+  do_stable_layer_norm: z.boolean().default(false),
+});
+
+/**
+ * Reads transformers' `config.json` of a HuBERT (or wav2vec 2.0) model.
+ *
+ * @param raw the parsed JSON
+ * @param file its path, for messages
+ * @throws EmoframeError `ERR_MODEL_CONFIG` naming the field that is wrong or cannot be done
+ * @example
+ * const config = parseHubertConfig(JSON.parse(await readFile('hubert-base/config.json', 'utf8')));
+ */
+export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
+  const refuse = (message: string): never => {
+    throw new EmoframeError('ERR_MODEL_CONFIG', `${file ?? 'config.json'}: ${message}`, file === undefined ? {} : { file });
+  };
+  const parsed = schema.safeParse(raw);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    return refuse(`${issue.path.join('.') || 'the configuration'}: ${issue.message}.`);
+  }
+  const c = parsed.data;
+  for (const field of ['hidden_act', 'feat_extract_activation'] as const)
+    if (c[field] !== 'gelu') refuse(`${field} is "${c[field]}", and only "gelu" is supported.`);
+  if (c.conv_pos_batch_norm) refuse('conv_pos_batch_norm is true, and only weight norm is supported.');
+  if (c.hidden_size % c.num_attention_heads !== 0)
+    refuse(`hidden_size ${c.hidden_size} is not a multiple of num_attention_heads ${c.num_attention_heads}.`);
+  const headSize = c.hidden_size / c.num_attention_heads;
+  if (headSize % 8 !== 0) refuse(`the head size ${headSize} (hidden_size / num_attention_heads) is not a multiple of 8.`);
+  if (c.hidden_size % c.num_conv_pos_embedding_groups !== 0)
+    refuse(
+      `hidden_size ${c.hidden_size} is not a multiple of num_conv_pos_embedding_groups ${c.num_conv_pos_embedding_groups}.`,
+    );
+  if (c.conv_dim.length !== c.conv_kernel.length || c.conv_dim.length !== c.conv_stride.length)
+    refuse(
+      `conv_dim, conv_kernel and conv_stride differ in length (${c.conv_dim.length}, ${c.conv_kernel.length}, ${c.conv_stride.length}).`,
+    );
+  return {
+    raw: raw as Record<string, unknown>,
+    shape: {
+      convDim: c.conv_dim,
+      convKernel: c.conv_kernel,
+      convStride: c.conv_stride,
+      convBias: c.conv_bias,
+      groupNorm: c.feat_extract_norm === 'group',
+      featureProjectionLayerNorm: c.feat_proj_layer_norm,
+      hiddenSize: c.hidden_size,
+      layers: c.num_hidden_layers,
+      heads: c.num_attention_heads,
+      intermediateSize: c.intermediate_size,
+      positionalKernel: c.num_conv_pos_embeddings,
+      positionalGroups: c.num_conv_pos_embedding_groups,
+      stableLayerNorm: c.do_stable_layer_norm,
+      layerNormEpsilon: c.layer_norm_eps,
+      hiddenDropout: c.hidden_dropout,
+      attentionDropout: c.attention_dropout,
+      activationDropout: c.activation_dropout,
+      featureProjectionDropout: c.feat_proj_dropout,
+      finalDropout: c.final_dropout,
+      layerdrop: c.layerdrop,
+    },
+  };
+}

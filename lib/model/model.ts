@@ -1,0 +1,178 @@
+import type { NativeModel } from '../../binding.js';
+import type { Tensor } from '../checkpoint/types.js';
+import { EmoframeError } from '../errors.js';
+import type {
+  ClassifyResult,
+  EncodeResult,
+  OptimizerOptions,
+  PackedBatch,
+  PoolingName,
+  TensorInfo,
+  TrainStepOptions,
+  TrainStepResult,
+} from './binding.js';
+import { native, nativeSync } from './binding.js';
+import { Geometry } from './geometry.js';
+import type { HubertConfig } from './hubertConfig.js';
+import { initialTensors } from './initialize.js';
+
+/** What a model is made of. */
+export interface ModelSpec {
+  config: HubertConfig;
+  precision: 'fp32' | 'bf16';
+  /** Pretraining head: projection to `dimension` (256) and label embeddings; logits are cosines over `temperature` (0.1). */
+  maskedPrediction?: { clusters: number; dimension?: number; temperature?: number };
+  /** Utterance classifier over pooled frames. */
+  classifier?: { classes: number; pooling: PoolingName };
+}
+
+export interface ImportOptions {
+  /** Tensors that may be missing: all, or those whose names start with one of these. */
+  allowMissing?: boolean | string[];
+}
+
+/** First and second moments of AdamW for one tensor. */
+export interface Moments {
+  name: string;
+  m: Float32Array;
+  v: Float32Array;
+}
+
+/** HuBERT with its heads on an engine's device. Made by {@link Engine.createModel}. */
+export class Model {
+  readonly geometry: Geometry;
+
+  constructor(
+    readonly spec: ModelSpec,
+    private readonly nativeModel: NativeModel,
+  ) {
+    this.geometry = new Geometry(spec.config.shape);
+  }
+
+  get config(): HubertConfig {
+    return this.spec.config;
+  }
+
+  /** Names (transformers') and shapes of all tensors, heads included. */
+  tensors(): TensorInfo[] {
+    return this.nativeModel.tensors();
+  }
+
+  /** Random weights as transformers and fairseq draw them, heads included; a pure function of `seed`. */
+  async initialize(seed: number): Promise<void> {
+    await this.importTensors(initialTensors(this.tensors(), seed));
+  }
+
+  /**
+   * Sets weights by name.
+   *
+   * @throws EmoframeError `ERR_TENSOR` naming a tensor that is missing, unknown or of the wrong shape
+   */
+  async importTensors(tensors: Iterable<Tensor>, options: ImportOptions = {}): Promise<void> {
+    const wanted = new Map(this.tensors().map((info) => [info.name, info]));
+    const given: Tensor[] = [];
+    for (const tensor of tensors) {
+      const info = wanted.get(tensor.name);
+      if (!info) refuse(tensor.name, `The model has no tensor named ${tensor.name}.`);
+      if (info.shape.length !== tensor.shape.length || info.shape.some((side, i) => side !== tensor.shape[i]))
+        refuse(
+          tensor.name,
+          `Tensor ${tensor.name} has shape [${tensor.shape.join(', ')}] where the model needs [${info.shape.join(', ')}].`,
+        );
+      wanted.delete(tensor.name);
+      given.push(tensor);
+    }
+    const { allowMissing = false } = options;
+    const missing = [...wanted.keys()].filter((name) =>
+      Array.isArray(allowMissing) ? !allowMissing.some((prefix) => name.startsWith(prefix)) : !allowMissing,
+    );
+    if (missing.length > 0)
+      refuse(
+        missing[0]!,
+        `${missing.length} tensors are missing: ${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ', …' : ''}.`,
+      );
+    await native(() => this.nativeModel.importTensors(given.map(({ name, data }) => ({ name, data }))));
+  }
+
+  /** All tensors, or those named, in transformers' layout. */
+  async exportTensors(names?: string[]): Promise<Tensor[]> {
+    return native(() => this.nativeModel.exportTensors(names));
+  }
+
+  /** Gradients accumulated since the last optimiser step. */
+  async exportGradients(): Promise<Tensor[]> {
+    return native(() => this.nativeModel.exportGradients());
+  }
+
+  /** AdamW's moments; empty before the first step. */
+  async exportMoments(): Promise<Moments[]> {
+    return native(() => this.nativeModel.exportMoments());
+  }
+
+  async importMoments(moments: Moments[]): Promise<void> {
+    await native(() => this.nativeModel.importMoments(moments));
+  }
+
+  /** Tensors whose names start with one of these are neither given gradients nor updated. Replaces the earlier list. */
+  freeze(prefixes: string[]): void {
+    nativeSync(() => this.nativeModel.freeze(prefixes));
+  }
+
+  /** Runs the feature encoder over a batch and keeps its output under the given keys, for batches of `features`. */
+  async storeFeatures(keys: string[], batch: PackedBatch): Promise<void> {
+    await native(() => this.nativeModel.storeFeatures(keys, batch));
+  }
+
+  /** Frames stored under a key, or -1. */
+  storedFrames(key: string): number {
+    return this.nativeModel.storedFrames(key);
+  }
+
+  /** Bytes held by stored features. */
+  featureBytes(): number {
+    return this.nativeModel.featureBytes();
+  }
+
+  clearFeatures(): void {
+    this.nativeModel.clearFeatures();
+  }
+
+  /** Hidden states `[T, C]` at a layer: 0 is the transformer's input, `layers` its output. */
+  async encode(batch: PackedBatch, layer: number): Promise<EncodeResult> {
+    const { layers } = this.config.shape;
+    if (!Number.isInteger(layer) || layer < 0 || layer > layers)
+      throw new EmoframeError(
+        'ERR_ARGUMENT',
+        `Expected an integer from 0 to ${layers} for layer but received ${String(layer)}.`,
+      );
+    return native(() => this.nativeModel.encode(batch, layer));
+  }
+
+  /** Utterance logits, frame posteriors and pooling weights, with dropout off. */
+  async classify(batch: PackedBatch): Promise<ClassifyResult> {
+    return native(() => this.nativeModel.classify(batch));
+  }
+
+  /** Forward and backward of one micro-batch; gradients add up until {@link optimizerStep}. */
+  async trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult> {
+    return native(() => this.nativeModel.trainStep(batch, options));
+  }
+
+  /** Clips, updates with AdamW and clears the gradients. */
+  async optimizerStep(options: OptimizerOptions): Promise<{ gradientNorm: number }> {
+    return native(() => this.nativeModel.optimizerStep(options));
+  }
+
+  async clearGradients(): Promise<void> {
+    await native(() => this.nativeModel.clearGradients());
+  }
+
+  /** Frees the model's memory; use after it is `ERR_DISPOSED`. */
+  dispose(): void {
+    this.nativeModel.dispose();
+  }
+}
+
+function refuse(tensor: string, message: string): never {
+  throw new EmoframeError('ERR_TENSOR', message, { tensor });
+}

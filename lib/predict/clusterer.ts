@@ -1,0 +1,48 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readSafetensors } from '../checkpoint/safetensors.js';
+import { EmoframeError } from '../errors.js';
+import type { Engine } from '../model/engine.js';
+import { batchOf, type LoadedModel, loadEncoder, type Precision } from './loadModel.js';
+
+/** Gives every frame the cluster of stage 2: the nearest centroid at the layer that was clustered. */
+export class Clusterer {
+  readonly #engine: Engine;
+  readonly #loaded: LoadedModel;
+  readonly #centroids: Float32Array;
+  readonly #layer: number;
+
+  private constructor(engine: Engine, loaded: LoadedModel, centroids: Float32Array, layer: number) {
+    this.#engine = engine;
+    this.#loaded = loaded;
+    this.#centroids = centroids;
+    this.#layer = layer;
+  }
+
+  /** The clusters of a predictor directory, or nothing where it has none. */
+  static async find(engine: Engine, predictorDir: string, precision: Precision): Promise<Clusterer | undefined> {
+    const dir = join(predictorDir, 'clusters');
+    const file = join(dir, 'centroids.safetensors');
+    if (!(await stat(file).catch(() => undefined))) return undefined;
+    const { tensors, metadata } = await readSafetensors(file);
+    const centroids = tensors.get('centroids');
+    const layer = Number.parseInt(metadata.layer ?? '', 10);
+    const loaded = await loadEncoder(engine, dir, precision);
+    const { layers, hiddenSize } = loaded.model.config.shape;
+    if (centroids === undefined || centroids.shape[1] !== hiddenSize) {
+      throw new EmoframeError('ERR_TENSOR', `${file} must hold centroids of shape [K, ${hiddenSize}].`, { file });
+    }
+    if (!(layer >= 0 && layer <= layers)) {
+      throw new EmoframeError('ERR_TENSOR', `${file} must name its layer (0 to ${layers}) in its metadata.`, { file });
+    }
+    return new Clusterer(engine, loaded, centroids.data, layer);
+  }
+
+  /** i32 `[T]`. */
+  async clustersOf(samples: Float32Array, name: string): Promise<Int32Array> {
+    const { model, normalize } = this.#loaded;
+    const { hidden } = await model.encode(batchOf(samples, normalize, model.geometry, name), this.#layer);
+    const { labels } = await this.#engine.assign(hidden, this.#centroids, model.config.shape.hiddenSize);
+    return labels;
+  }
+}

@@ -1,0 +1,113 @@
+import { type PredictionRow, predictedIndex, predictionsFile, type RunFiles, readRows } from './readRun.js';
+
+/** An utterance for the page: stage 4's row and, when there is one, stage 1b's. */
+export interface Example {
+  fold: string;
+  row: PredictionRow;
+  baseline?: PredictionRow;
+  right: boolean;
+}
+
+/** What a guess without listening reaches, from the truth that the predictions carry. */
+export interface Chance {
+  wa: number;
+  ua: number;
+  /** Always the commonest frame class. */
+  frameAccuracy?: number;
+  frameUa?: number;
+  /** Always the commonest frame class. */
+  eder?: number;
+}
+
+export interface Overview {
+  utterances: number;
+  seconds: number;
+  chance: Chance;
+  examples: Example[];
+}
+
+interface Candidate {
+  fold: string;
+  id: string;
+  label: string;
+  right: boolean;
+}
+
+/**
+ * Reads all predictions in two passes (they can be large) and picks examples by a fixed rule, so that the page cannot be
+ * flattered: every emotion in turn gives one right and one wrong utterance, then right ones, each evenly spread over the list.
+ */
+export async function readOverview(run: RunFiles, count: number): Promise<Overview> {
+  const { labels } = run.summary;
+  const candidates: Candidate[] = [];
+  const utterancesByLabel = new Map<string, number>();
+  const framesByClass = new Array<number>(labels.length).fill(0);
+  let seconds = 0;
+  for (const fold of run.folds) {
+    for await (const row of readRows<PredictionRow>(predictionsFile(run, fold, 'predictions'))) {
+      const right = row.labels[predictedIndex(row)] === row.label;
+      candidates.push({ fold, id: row.id, label: row.label, right });
+      utterancesByLabel.set(row.label, (utterancesByLabel.get(row.label) ?? 0) + 1);
+      seconds += row.seconds;
+      for (const label of row.truth ?? []) framesByClass[label]!++;
+    }
+  }
+  const frames = framesByClass.reduce((sum, n) => sum + n, 0);
+  const presentFrames = framesByClass.filter((n) => n > 0).length;
+  const commonest = Math.max(...framesByClass) / frames;
+  const classes = Math.max(utterancesByLabel.size, 1);
+  const chosen = choose(candidates, labels, count);
+  return {
+    utterances: candidates.length,
+    seconds,
+    chance: {
+      wa: Math.max(0, ...utterancesByLabel.values()) / Math.max(candidates.length, 1),
+      ua: 1 / classes,
+      ...(frames > 0 ? { frameAccuracy: commonest, frameUa: 1 / presentFrames, eder: 1 - commonest } : {}),
+    },
+    examples: await readExamples(run, chosen),
+  };
+}
+
+function choose(candidates: Candidate[], labels: readonly string[], count: number): Candidate[] {
+  const each = Math.ceil(count / Math.max(labels.length, 1));
+  const queues = labels.map((label) => {
+    const right = candidates.filter((candidate) => candidate.label === label && candidate.right);
+    const wrong = candidates.filter((candidate) => candidate.label === label && !candidate.right);
+    const wrongCount = Math.min(wrong.length, Math.max(each - right.length, Math.floor(each / 2), 1));
+    const fromRight = evenly(right, each - wrongCount);
+    const fromWrong = evenly(wrong, wrongCount);
+    return [fromRight[0], fromWrong[0], ...fromRight.slice(1), ...fromWrong.slice(1)].filter((c) => c !== undefined);
+  });
+  const chosen: Candidate[] = [];
+  for (let turn = 0; chosen.length < count && queues.some((queue) => turn < queue.length); turn++) {
+    for (const queue of queues) if (turn < queue.length && chosen.length < count) chosen.push(queue[turn]!);
+  }
+  return chosen;
+}
+
+function evenly<T>(items: readonly T[], count: number): T[] {
+  const taken = Math.min(items.length, Math.max(count, 0));
+  return Array.from({ length: taken }, (_, i) => items[Math.floor(((i + 0.5) * items.length) / taken)]!);
+}
+
+async function readExamples(run: RunFiles, chosen: Candidate[]): Promise<Example[]> {
+  const rows = new Map<string, PredictionRow>();
+  for (const fold of new Set(chosen.map((candidate) => candidate.fold))) {
+    const wanted = new Set(chosen.filter((candidate) => candidate.fold === fold).map((candidate) => candidate.id));
+    for (const which of ['predictions', 'baseline'] as const) {
+      for await (const row of readRows<PredictionRow>(predictionsFile(run, fold, which))) {
+        if (wanted.has(row.id)) rows.set(`${which}/${fold}/${row.id}`, row);
+      }
+    }
+  }
+  return chosen.map(({ fold, id, right }) => {
+    const baseline = rows.get(`baseline/${fold}/${id}`);
+    return {
+      fold,
+      row: rows.get(`predictions/${fold}/${id}`)!,
+      right,
+      ...(baseline === undefined ? {} : { baseline }),
+    };
+  });
+}

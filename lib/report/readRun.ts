@@ -1,0 +1,141 @@
+import { createReadStream } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { EmoframeError } from '../errors.js';
+
+/** Scores of one set of predictions; null or absent where they cannot be known. */
+export interface Scores {
+  wa?: number | null;
+  ua?: number | null;
+  macroF1?: number | null;
+  eder?: number | null;
+  frameAccuracy?: number | null;
+  frameUa?: number | null;
+  attentionOnEmotion?: number | null;
+  emotionFrameShare?: number | null;
+  confusion?: number[][];
+  intervals?: Partial<Record<string, [number, number]>>;
+}
+
+/** `summary.json`, as far as a report needs it. */
+export interface Summary extends Scores {
+  baseline?: Scores;
+  seconds?: number;
+  folds?: (Scores & { name: string; baseline?: Scores })[];
+  labels: string[];
+}
+
+/** One row of `log.jsonl`: where it stands, and numbers by name. */
+export interface LogRow {
+  fold: string;
+  stage: string;
+  step: number;
+  metrics: Record<string, number>;
+}
+
+/** One row of `predictions.jsonl` or `baseline.jsonl`. */
+export interface PredictionRow {
+  id: string;
+  audio: string;
+  startSeconds?: number;
+  endSeconds?: number;
+  label: string;
+  predicted: string | number;
+  probabilities: number[];
+  seconds: number;
+  frameSeconds: number;
+  labels: string[];
+  posteriors: number[][];
+  attention: number[];
+  clusters?: number[];
+  path: number[];
+  truth?: number[];
+}
+
+export interface RunFiles {
+  dir: string;
+  name: string;
+  summary: Summary;
+  config: Record<string, unknown>;
+  log: LogRow[];
+  /** Folds that were evaluated. */
+  folds: string[];
+}
+
+/** Reads what a finished run left. @throws `ERR_RUN_INCOMPLETE` when nothing was evaluated yet. */
+export async function readRun(dir: string): Promise<RunFiles> {
+  const summary = await readJson<Summary>(join(dir, 'summary.json'));
+  if (summary === undefined || !Array.isArray(summary.labels)) {
+    throw new EmoframeError(
+      'ERR_RUN_INCOMPLETE',
+      `${join(dir, 'summary.json')} is missing or holds no labels: a report needs a run that was evaluated. Continue it with emoframe run --resume.`,
+      { file: join(dir, 'summary.json') },
+    );
+  }
+  const corpus = await readJson<{ name?: string }>(join(dir, 'corpus.json'));
+  const folds = (await readdir(join(dir, 'folds')).catch(() => [])).sort();
+  return {
+    dir,
+    name: corpus?.name ?? '',
+    summary,
+    config: (await readJson<Record<string, unknown>>(join(dir, 'config.json'))) ?? {},
+    log: await readLog(join(dir, 'log.jsonl')),
+    folds,
+  };
+}
+
+async function readJson<T>(file: string): Promise<T | undefined> {
+  const text = await readFile(file, 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as T;
+  } catch (cause) {
+    throw new EmoframeError('ERR_RUN_INCOMPLETE', `${file} is not valid JSON.`, { file, cause });
+  }
+}
+
+/** Rows of a JSONL file one by one; a last line cut short by a crash is passed over. Nothing where there is no file. */
+export async function* readRows<T>(file: string): AsyncGenerator<T> {
+  const stream = createReadStream(file);
+  try {
+    for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+      if (line === '') continue;
+      let row: T;
+      try {
+        row = JSON.parse(line) as T;
+      } catch {
+        continue;
+      }
+      yield row;
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  } finally {
+    stream.destroy();
+  }
+}
+
+async function readLog(file: string): Promise<LogRow[]> {
+  const rows: LogRow[] = [];
+  for await (const { fold, stage, step, time: _time, total: _total, ...rest } of readRows<Record<string, unknown>>(
+    file,
+  )) {
+    if (typeof stage !== 'string' || typeof step !== 'number') continue;
+    const metrics: Record<string, number> = {};
+    for (const [name, value] of Object.entries(rest)) {
+      if (typeof value === 'number' && Number.isFinite(value)) metrics[name] = value;
+    }
+    rows.push({ fold: String(fold ?? ''), stage, step, metrics });
+  }
+  return rows;
+}
+
+export function predictionsFile(run: RunFiles, fold: string, which: 'predictions' | 'baseline'): string {
+  return join(run.dir, 'folds', fold, 'evaluate', `${which}.jsonl`);
+}
+
+/** Class index of a row's prediction, which may be given by name or by number. */
+export function predictedIndex(row: Pick<PredictionRow, 'predicted' | 'labels'>): number {
+  return typeof row.predicted === 'number' ? row.predicted : row.labels.indexOf(row.predicted);
+}

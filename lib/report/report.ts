@@ -1,0 +1,61 @@
+import { join } from 'node:path';
+import { AudioPool } from '../audio/pool.js';
+import { writeFileAtomic } from '../checkpoint/atomic.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { type Example, readOverview } from './choose.js';
+import { reportPage } from './page.js';
+import { readRun } from './readRun.js';
+import { extremesOf, type Sound } from './timeline.js';
+import { wavDataUrl } from './wav.js';
+
+export interface ReportOptions {
+  /** Utterances with a timeline (default 12). */
+  utterances?: number;
+  /** Put the sound of short utterances into the page, to be played there; about 40 kB a second of audio. Default: no. */
+  embedAudio?: boolean;
+  signal?: AbortSignal;
+}
+
+const waveformBuckets = 600;
+const longestPlayedSeconds = 12;
+
+/**
+ * Writes `report.html` into a run directory: one page that needs nothing else, neither files nor network.
+ *
+ * @param dir a run directory with `summary.json`.
+ * @returns the page's path.
+ * @throws `ERR_RUN_INCOMPLETE`, `ERR_ABORTED`.
+ * @example
+ * const page = await writeReport('runs/demo');
+ */
+export async function writeReport(dir: string, options: ReportOptions = {}): Promise<string> {
+  const run = await readRun(dir);
+  const overview = await readOverview(run, options.utterances ?? 12);
+  throwIfAborted(options.signal);
+  const pool = new AudioPool({ threads: 2 });
+  try {
+    const sounds = await Promise.all(overview.examples.map((example) => soundOf(example, pool, options)));
+    const page = join(dir, 'report.html');
+    await writeFileAtomic(page, reportPage(run, overview, sounds));
+    return page;
+  } finally {
+    await pool.close();
+  }
+}
+
+/** The sound of an example; nothing where its file is gone or cannot be read any more. */
+async function soundOf({ row }: Example, pool: AudioPool, options: ReportOptions): Promise<Sound | undefined> {
+  const range = {
+    ...(row.startSeconds === undefined ? {} : { startSeconds: row.startSeconds }),
+    ...(row.endSeconds === undefined ? {} : { endSeconds: row.endSeconds }),
+  };
+  let samples: Float32Array;
+  try {
+    samples = await pool.load(row.audio, range, options.signal);
+  } catch (error) {
+    if (error instanceof EmoframeError && error.code !== 'ERR_ABORTED') return undefined;
+    throw error;
+  }
+  const played = options.embedAudio === true && row.seconds <= longestPlayedSeconds;
+  return { extremes: extremesOf(samples, waveformBuckets), ...(played ? { wav: wavDataUrl(samples) } : {}) };
+}

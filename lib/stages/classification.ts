@@ -1,0 +1,224 @@
+// Emotion classification of utterances: frames are pooled to one vector and classified. The loop of stages 1b and 4, which
+// differ in the weights they start from and in the pooling. The epoch with the best validation UA is the one that is kept.
+import { maskSpans } from '../batch/masks.js';
+import { PhiloxStream, sites } from '../batch/philox.js';
+import { BalancedSampler, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
+import type { FineTuningSettings } from '../config/schema.js';
+import { utteranceMetrics } from '../evaluate/metrics.js';
+import type { PackedBatch } from '../model/binding.js';
+import type { Geometry } from '../model/geometry.js';
+import { framesOf, type Metrics, type StageContext, utteranceOf } from './context.js';
+import { framesIn, Inputs, passesOf } from './inputs.js';
+import { featureEncoderPrefixes, loadWithNewHeads, type StageModel, saveModel } from './models.js';
+import { learningRateShare } from './schedule.js';
+import { finishStage } from './stageResult.js';
+import { passStep, runTrainingLoop } from './trainingLoop.js';
+
+export interface ClassificationTask {
+  settings: FineTuningSettings;
+  /** Directory of the model that training starts from. */
+  startDir: string;
+  info?: Record<string, unknown>;
+}
+
+interface Pass {
+  batch: PackedBatch;
+  /** i32 `[B]` */
+  labels: Int32Array;
+  /** u8 `[T]` */
+  mask: Uint8Array;
+}
+
+/** Best epoch so far. */
+interface Best {
+  epoch: number;
+  wa: number;
+  ua: number;
+  loss: number;
+}
+
+/** Trains, and leaves the best epoch's model with its classifier in the stage's folder. */
+export async function trainClassifier(context: StageContext, task: ClassificationTask): Promise<void> {
+  const { settings, startDir } = task;
+  const stage = await loadWithNewHeads(context, startDir, {
+    classifier: { classes: context.labels.length, pooling: settings.pooling },
+  });
+  const { model } = stage;
+  try {
+    model.freeze(settings.trainFeatureEncoder ? [] : featureEncoderPrefixes);
+    const training = await labelledItems(context, model.geometry, context.fold.train);
+    const validation = await labelledItems(context, model.geometry, context.fold.validation);
+    const maxFrames = framesIn(settings.maxSeconds, model.geometry);
+    const sampler = new BalancedSampler(training.items, {
+      seed: context.seed,
+      batchSize: settings.batchSize,
+      maxFrames,
+    });
+    const updates = settings.epochs * sampler.updatesPerEpoch;
+    const options = { trainFeatureEncoder: settings.trainFeatureEncoder, firstFrames: maxFrames };
+    const items = [...training.items, ...validation.items];
+    const inputs = new Inputs(context, stage, items, options);
+    // An update and its validation belong together: a stop waits for both, or a resumed run would lack the validation.
+    const { signal: _signal, ...unstoppable } = context;
+    const validationInputs = new Inputs(unstoppable, stage, items, options);
+    const state: { best: Best | null } = { best: null };
+    await runTrainingLoop({
+      context,
+      model,
+      updates,
+      state,
+      prepare: (step) => preparePasses(context, model.geometry, settings, inputs, sampler.at(step), step),
+      update: (step, passes) => update(context, stage, settings, updates, step, passes),
+      afterUpdate: async (step) => {
+        if (step % sampler.updatesPerEpoch !== 0) return;
+        const epoch = step / sampler.updatesPerEpoch;
+        const found =
+          validation.items.length === 0
+            ? undefined
+            : await validate(context, stage, validationInputs, validation.items, maxFrames);
+        if (found !== undefined) {
+          const metrics = { epoch, validationLoss: found.loss, validationWa: found.wa, validationUa: found.ua };
+          await context.report.log(step, updates, metrics);
+          context.report.progress(step, updates, `epoch ${epoch} of ${settings.epochs}`, metrics);
+        }
+        if (found === undefined ? step < updates : state.best !== null && !isBetter(found, state.best)) return;
+        state.best = { epoch, ...(found ?? { wa: 0, ua: 0, loss: 0 }) };
+        await saveModel(context.paths.stage(context.stage).model, stage, {
+          kind: 'classifier',
+          labels: [...context.labels],
+          pooling: settings.pooling,
+          info: {
+            stage: context.stage,
+            fold: context.fold.name,
+            epoch,
+            neutral: context.neutral,
+            switchingCost: context.config.evaluate.switchingCost,
+          },
+        });
+      },
+    });
+    await finishStage(context, {
+      ...task.info,
+      updates,
+      pooling: settings.pooling,
+      utterances: training.items.length,
+      validationUtterances: validation.items.length,
+      excluded: [...training.excluded, ...validation.excluded],
+      ...(validation.items.length > 0 && { validation: state.best }),
+    });
+  } finally {
+    model.dispose();
+  }
+}
+
+/** UA decides; where a small validation set cannot tell two epochs apart, its loss does. */
+function isBetter(found: Omit<Best, 'epoch'>, best: Best): boolean {
+  return found.ua > best.ua || (found.ua === best.ua && found.loss < best.loss);
+}
+
+async function labelledItems(
+  context: StageContext,
+  geometry: Geometry,
+  ids: readonly string[],
+): Promise<{ items: LabelledItem[]; excluded: string[] }> {
+  const labelled = ids.flatMap((id) => {
+    const { label } = utteranceOf(context, id);
+    const index = label === undefined ? -1 : context.labels.indexOf(label);
+    return index < 0 ? [] : [{ id, label: index }];
+  });
+  const frames = await framesOf(
+    context,
+    geometry,
+    labelled.map(({ id }) => id),
+  );
+  const items = frames.map((item, index) => ({ ...item, label: labelled[index]!.label }));
+  return {
+    items: items.filter((item) => item.frames > 0),
+    excluded: items.filter((item) => item.frames === 0).map(({ id }) => id),
+  };
+}
+
+async function preparePasses(
+  context: StageContext,
+  geometry: Geometry,
+  settings: FineTuningSettings,
+  inputs: Inputs,
+  draws: readonly LabelledDraw[],
+  step: number,
+): Promise<Pass[]> {
+  const random = new PhiloxStream(context.seed, step, sites.mask);
+  const rounding = random.uniform();
+  const passes: Pass[] = [];
+  for (const group of passesOf(context, geometry, draws)) {
+    const mask = new Uint8Array(group.reduce((sum, { count }) => sum + count, 0));
+    let first = 0;
+    for (const { count } of group) {
+      maskSpans(mask.subarray(first, first + count), settings.mask, rounding, random);
+      first += count;
+    }
+    const labels = Int32Array.from(group, ({ label }) => label);
+    passes.push({ labels, mask, batch: await inputs.pack(group) });
+  }
+  return passes;
+}
+
+async function update(
+  context: StageContext,
+  { model }: StageModel,
+  settings: FineTuningSettings,
+  updates: number,
+  step: number,
+  passes: readonly Pass[],
+): Promise<Metrics> {
+  let lossSum = 0;
+  let correct = 0;
+  for (const [index, { batch, labels, mask }] of passes.entries()) {
+    const result = await model.trainStep(batch, {
+      objective: 'classification',
+      labels,
+      mask,
+      denominator: settings.batchSize,
+      featurePenalty: 0,
+      featureGradientScale: 1,
+      seed: context.seed,
+      step: passStep(step, index),
+      dropout: true,
+    });
+    lossSum += result.lossSum;
+    correct += result.correct;
+  }
+  const { schedule: decay, warmupUpdates, optimizer } = settings;
+  const learningRate = optimizer.learningRate * learningRateShare(step, { decay, warmupUpdates, updates });
+  const { gradientNorm } = await model.optimizerStep({ ...optimizer, learningRate, step: step + 1 });
+  return {
+    loss: lossSum / settings.batchSize,
+    accuracy: correct / settings.batchSize,
+    gradientNorm,
+    learningRate,
+  };
+}
+
+async function validate(
+  context: StageContext,
+  { model }: StageModel,
+  inputs: Inputs,
+  items: readonly LabelledItem[],
+  maxFrames: number,
+): Promise<Omit<Best, 'epoch'>> {
+  const draws = items.map((item) => ({ ...item, start: 0, count: Math.min(item.frames, maxFrames) }));
+  const classes = context.labels.length;
+  const predicted: number[] = [];
+  let lossSum = 0;
+  for (const group of passesOf(context, model.geometry, draws)) {
+    const { logits } = await model.classify(await inputs.pack(group));
+    for (const [index, { label }] of group.entries()) {
+      const row = logits.subarray(index * classes, (index + 1) * classes);
+      const highest = Math.max(...row);
+      predicted.push(row.indexOf(highest));
+      lossSum += highest + Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - highest), 0)) - row[label]!;
+    }
+  }
+  const truth = items.map(({ label }) => label);
+  const { wa, ua } = utteranceMetrics(truth, predicted, classes);
+  return { wa, ua, loss: lossSum / items.length };
+}

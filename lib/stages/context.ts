@@ -1,0 +1,106 @@
+// What a stage is given: one fold of one run. A stage reads the results of earlier stages from the fold's folder and leaves
+// its own there; nothing passes from stage to stage in memory, so any of them can run alone.
+import type { Fold } from '../corpus/folds.js';
+import type { Utterance } from '../corpus/types.js';
+import { EmoframeError } from '../errors.js';
+import type { Engine } from '../model/engine.js';
+import type { Geometry } from '../model/geometry.js';
+import type { RunConfig } from '../config/schema.js';
+import type { FoldPaths, StageName } from './foldPaths.js';
+
+/** Where audio comes from. */
+export interface AudioSource {
+  /** f32 at 16 kHz, mono. */
+  get(utterance: Utterance, signal?: AbortSignal): Promise<Float32Array>;
+  /** MFCCs f32 `[F, 39]` at 100 Hz. */
+  mfcc(utterance: Utterance, signal?: AbortSignal): Promise<{ features: Float32Array; frames: number }>;
+}
+
+export type Metrics = Record<string, number>;
+
+/** Rows of the log and progress, already bound to the fold and the stage. */
+export interface StageReport {
+  /** A row of `log.jsonl` and scalars for TensorBoard. */
+  log(step: number, total: number, metrics: Metrics): Promise<void>;
+  progress(done: number, total: number, message?: string, metrics?: Metrics): void;
+}
+
+export interface StageContext {
+  fold: Fold;
+  stage: StageName;
+  /** Of this fold and stage alone. */
+  seed: number;
+  config: RunConfig;
+  engine: Engine;
+  /** The pretrained model: a Hugging Face directory; absent: from scratch. */
+  modelDir?: string;
+  /** All utterances of the corpus by id. */
+  utterances: ReadonlyMap<string, Utterance>;
+  /** Classes, in the order of the classifier's outputs. */
+  labels: readonly string[];
+  /** The class of time outside all segments. */
+  neutral: string;
+  audio: AudioSource;
+  /** Samples of each utterance that has been decoded, by id; shared by all stages. */
+  sampleCounts: Map<string, number>;
+  paths: FoldPaths;
+  report: StageReport;
+  signal?: AbortSignal;
+}
+
+export function utteranceOf(context: StageContext, id: string): Utterance {
+  const utterance = context.utterances.get(id);
+  if (utterance === undefined) {
+    throw new EmoframeError('ERR_CORPUS', `Fold ${context.fold.name} names the utterance ${id}, which the corpus lacks.`);
+  }
+  return utterance;
+}
+
+/** An utterance's samples; its length is remembered. */
+export async function samplesOf(context: StageContext, id: string): Promise<Float32Array> {
+  const samples = await context.audio.get(utteranceOf(context, id), context.signal);
+  context.sampleCounts.set(id, samples.length);
+  return samples;
+}
+
+/** Applies `work` to each item, a few at a time, and gives the results in order. */
+export async function mapLimited<Item, Result>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<Result>,
+  limit = 4,
+): Promise<Result[]> {
+  const results = new Array<Result>(items.length);
+  let next = 0;
+  const worker = async () => {
+    while (next < items.length) {
+      const index = next++;
+      results[index] = await work(items[index]!);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+  return results;
+}
+
+/**
+ * Frames of each utterance. The exact number of samples is known only after decoding, so audio that no stage has read yet
+ * is read here.
+ */
+export async function framesOf(
+  context: StageContext,
+  geometry: Geometry,
+  ids: readonly string[],
+): Promise<{ id: string; frames: number }[]> {
+  const unknown = ids.filter((id) => !context.sampleCounts.has(id));
+  let done = 0;
+  await mapLimited(unknown, async (id) => {
+    await samplesOf(context, id);
+    context.report.progress(++done, unknown.length, 'reading audio');
+  });
+  return ids.map((id) => ({ id, frames: geometry.frames(context.sampleCounts.get(id)!) }));
+}
+
+/** Audio for masked prediction: all of the training sessions, and with the transductive protocol the test session's. */
+export function pretrainingIds({ fold, config }: StageContext): string[] {
+  const training = [...fold.train, ...fold.validation];
+  return config.protocol === 'transductive' ? [...training, ...fold.test] : training;
+}

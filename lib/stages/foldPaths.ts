@@ -1,0 +1,49 @@
+import { join } from 'node:path';
+
+/** The stages in their order. `mfcc` runs only from scratch. */
+export const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'evaluate'] as const;
+export type StageName = (typeof stageNames)[number];
+
+/** Where one stage of one fold keeps what it makes. */
+export interface StagePaths {
+  dir: string;
+  /** The last checkpoint while the stage trains; gone when it is done. */
+  checkpoint: string;
+  /** The stage's result, a `savePretrained` directory. */
+  model: string;
+  /** Cluster ids a frame: one tensor `[T]` an utterance, by its id. */
+  labels: string;
+  /** `centroids` `[K, hidden]`, with the layer in the metadata. */
+  centroids: string;
+  metrics: string;
+  /** Exists when the stage is finished. */
+  done: string;
+}
+
+/** `OUT/folds/FOLD` and what lies in it. */
+export class FoldPaths {
+  constructor(readonly dir: string) {}
+
+  stage(name: StageName): StagePaths {
+    const dir = join(this.dir, name);
+    return {
+      dir,
+      checkpoint: join(dir, 'checkpoint'),
+      model: join(dir, 'model'),
+      labels: join(dir, 'labels.safetensors'),
+      centroids: join(dir, 'centroids.safetensors'),
+      metrics: join(dir, 'metrics.json'),
+      done: join(dir, 'done.json'),
+    };
+  }
+
+  /** What `emoframe predict --model` takes. */
+  get predictor(): string {
+    return join(this.dir, 'predictor');
+  }
+
+  /** One row an utterance of the test session, by stage 4 (`predictions`) or stage 1b (`baseline`). */
+  rows(which: 'predictions' | 'baseline'): string {
+    return join(this.dir, 'evaluate', `${which}.jsonl`);
+  }
+}

@@ -1,0 +1,95 @@
+// Batches of one stage. When the feature encoder is frozen its output is computed once an utterance and kept by the engine;
+// when it is trained, or its output would not fit the memory allowed, batches hold the samples themselves.
+import { normalizeWaveform } from '../audio/normalize.js';
+import { groupBy, packFeatures, packSamples } from '../batch/pack.js';
+import type { Draw, SamplerItem } from '../batch/samplers.js';
+import { Geometry } from '../model/geometry.js';
+import type { PackedBatch } from '../model/binding.js';
+import { mapLimited, samplesOf, type StageContext } from './context.js';
+import type { StageModel } from './models.js';
+
+/** Frames that so many seconds give. */
+export function framesIn(seconds: number, geometry: Geometry): number {
+  return geometry.frames(Math.floor(seconds * Geometry.sampleRate));
+}
+
+/** Splits draws into passes of forward and backward that each hold at most `memory.passSeconds` of audio. */
+export function passesOf<Item extends { count: number }>(
+  context: StageContext,
+  geometry: Geometry,
+  draws: readonly Item[],
+): Item[][] {
+  return groupBy(draws, (draw) => draw.count, framesIn(context.config.memory.passSeconds, geometry));
+}
+
+export interface InputOptions {
+  /** Whether the feature encoder is trained. */
+  trainFeatureEncoder: boolean;
+  /** Audio after so many frames of an utterance is never used. Absent: all may be. */
+  firstFrames?: number;
+}
+
+export class Inputs {
+  readonly #context: StageContext;
+  readonly #stage: StageModel;
+  readonly #options: InputOptions;
+  readonly #cached: boolean;
+  /** Utterances whose features are being stored, so that two batches do not both do it. */
+  readonly #storing = new Map<string, Promise<void>>();
+
+  constructor(context: StageContext, stage: StageModel, items: readonly SamplerItem[], options: InputOptions) {
+    this.#context = context;
+    this.#stage = stage;
+    this.#options = options;
+    const frames = items.reduce((sum, item) => sum + Math.min(item.frames, options.firstFrames ?? item.frames), 0);
+    const bytes = frames * stage.model.config.shape.convDim.at(-1)! * Float32Array.BYTES_PER_ELEMENT;
+    this.#cached = !options.trainFeatureEncoder && bytes <= context.config.memory.featureBytes;
+  }
+
+  /** The batch of these draws, in their order. */
+  async pack(draws: readonly Draw[]): Promise<PackedBatch> {
+    const { geometry } = this.#stage.model;
+    if (!this.#cached) {
+      const cut = await mapLimited(draws, async ({ id, start, count }) => {
+        const first = start * geometry.stride;
+        return (await this.#samples(id)).subarray(first, first + geometry.samplesFor(count));
+      });
+      return packSamples(cut, geometry.stride);
+    }
+    await this.#store([...new Set(draws.map(({ id }) => id))]);
+    return packFeatures(
+      draws.map(({ id }) => id),
+      draws,
+    );
+  }
+
+  /** Normalised over the whole utterance, so that a crop hears the same signal as the whole. */
+  async #samples(id: string): Promise<Float32Array> {
+    const raw = await samplesOf(this.#context, id);
+    const samples = this.#stage.normalize ? normalizeWaveform(raw) : raw;
+    const { firstFrames } = this.#options;
+    return firstFrames === undefined
+      ? samples
+      : samples.subarray(0, this.#stage.model.geometry.samplesFor(firstFrames));
+  }
+
+  async #store(ids: readonly string[]): Promise<void> {
+    const { model } = this.#stage;
+    // One utterance a call: what is kept must not depend on which batch asked first, and so on where a run was resumed.
+    await mapLimited(ids, async (id) => {
+      if (model.storedFrames(id) >= 0) return;
+      let storing = this.#storing.get(id);
+      if (storing === undefined) {
+        storing = this.#samples(id).then((samples) =>
+          model.storeFeatures([id], packSamples([samples], model.geometry.stride)),
+        );
+        this.#storing.set(id, storing);
+      }
+      try {
+        await storing;
+      } finally {
+        this.#storing.delete(id);
+      }
+    });
+  }
+}

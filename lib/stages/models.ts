@@ -1,0 +1,81 @@
+import { splitTensors } from '../checkpoint/names.js';
+import { type Head, loadPretrained, savePretrained } from '../checkpoint/pretrained.js';
+import { EmoframeError } from '../errors.js';
+import { parseHubertConfig } from '../model/hubertConfig.js';
+import type { Model, ModelSpec } from '../model/model.js';
+import type { StageContext } from './context.js';
+
+/** Parts that are not HuBERT's own, by the beginning of their names. */
+export const headPrefixes = ['final_proj.', 'label_embs_concat', 'pooling.', 'classifier.'];
+
+/** The convolutional feature encoder. */
+export const featureEncoderPrefixes = ['feature_extractor.'];
+
+/** A model and whether its input is brought to zero mean and unit variance. */
+export interface StageModel {
+  model: Model;
+  normalize: boolean;
+}
+
+/** Heads to build on a HuBERT. */
+export type HeadSpec = Pick<ModelSpec, 'maskedPrediction' | 'classifier'>;
+
+/** Where the pretrained model of this run lies: given, or made by the MFCC round. */
+export function pretrainedDir(context: StageContext): string {
+  return context.modelDir ?? context.paths.stage('mfcc').model;
+}
+
+/** A new HuBERT with random weights, from the config's `model`. */
+export async function createFromScratch(context: StageContext, heads: HeadSpec): Promise<StageModel> {
+  const raw = context.config.model;
+  if (raw === null) {
+    throw new EmoframeError(
+      'ERR_CONFIG',
+      "Expected a Hugging Face config.json under 'model' of the config, or a model directory, to start from; both are missing.",
+    );
+  }
+  const config = parseHubertConfig(raw, "the config's model");
+  const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
+  await model.initialize(context.seed);
+  return { model, normalize: true };
+}
+
+/** HuBERT from a directory with new random heads: the start of a training stage. */
+export async function loadWithNewHeads(context: StageContext, dir: string, heads: HeadSpec): Promise<StageModel> {
+  const { config, tensors, normalize } = await loadPretrained(dir);
+  const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
+  await model.initialize(context.seed);
+  // A HuBERT that was never trained with masks has no mask embedding; it is then learned from a random one.
+  await model.importTensors(tensors.values(), { allowMissing: [...headPrefixes, 'masked_spec_embed'] });
+  return { model, normalize };
+}
+
+/** HuBERT from a directory, for its hidden states. */
+export async function loadEncoder(context: StageContext, dir: string): Promise<StageModel> {
+  return loadWithNewHeads(context, dir, {});
+}
+
+/** A fine-tuned model as it was saved, classifier included. */
+export async function loadClassifier(context: StageContext, dir: string): Promise<StageModel & { head: Head }> {
+  const { config, tensors, normalize, head } = await loadPretrained(dir);
+  if (head?.kind !== 'classifier' || head.pooling === undefined) {
+    throw new EmoframeError('ERR_NO_HEAD', `${dir} holds no classifier: run the stage that makes it again.`, { file: dir });
+  }
+  const model = await context.engine.createModel({
+    config,
+    precision: context.config.precision,
+    classifier: { classes: head.labels.length, pooling: head.pooling },
+  });
+  await model.importTensors([...tensors.values(), ...head.tensors]);
+  return { model, normalize, head };
+}
+
+/** Writes a model as a Hugging Face directory with its head beside it. */
+export async function saveModel(
+  dir: string,
+  { model, normalize }: StageModel,
+  head: Omit<Head, 'tensors'>,
+): Promise<void> {
+  const { encoder, head: tensors } = splitTensors(await model.exportTensors());
+  await savePretrained(dir, { config: model.config, tensors: encoder, normalize, head: { ...head, tensors } });
+}

@@ -1,0 +1,47 @@
+// Stage 3: the pretrained HuBERT is pretrained once more, now to predict the emotional pseudo-labels of hidden frames from
+// the speech around them. What stage 1b learned from utterance labels becomes knowledge about frames and their context.
+import { fileExists } from '../checkpoint/files.js';
+import { assignLabels, type LabelMap, readCentroids, readLabels, saveLabels } from './clustering.js';
+import { framesOf, pretrainingIds, type StageContext } from './context.js';
+import { hiddenStates } from './hiddenStates.js';
+import { trainMaskedPrediction } from './maskedPrediction.js';
+import { loadEncoder, loadWithNewHeads, pretrainedDir } from './models.js';
+
+/** Runs the stage and leaves its model in `pretrain/model`. */
+export async function pretrain(context: StageContext): Promise<void> {
+  const settings = context.config.pretrain;
+  const startDir = settings.startFrom === 'tapt' ? context.paths.stage('tapt').model : pretrainedDir(context);
+  const { clusters } = await readCentroids(context.paths.stage('cluster').centroids);
+  await trainMaskedPrediction(context, {
+    settings,
+    clusters,
+    labels: await pseudoLabels(context),
+    start: (heads) => loadWithNewHeads(context, startDir, heads),
+    info: { startFrom: settings.startFrom },
+  });
+}
+
+/** Stage 2's labels; audio that it did not cluster (the test session's, when transductive) gets its nearest centroids. */
+async function pseudoLabels(context: StageContext): Promise<LabelMap> {
+  const labels = await readLabels(context.paths.stage('cluster').labels);
+  const missing = pretrainingIds(context).filter((id) => !labels.has(id));
+  if (missing.length === 0) return labels;
+  const file = context.paths.stage('pretrain').labels;
+  if (!(await fileExists(file))) {
+    const { centroids, layer } = await readCentroids(context.paths.stage('cluster').centroids);
+    const stage = await loadEncoder(context, context.paths.stage('finetune').model);
+    try {
+      const items = await framesOf(context, stage.model.geometry, missing);
+      const source = {
+        items: items.filter(({ frames }) => frames > 0),
+        dimension: stage.model.config.shape.hiddenSize,
+        rows: (wanted: typeof items) => hiddenStates(context, stage, wanted, layer),
+      };
+      await saveLabels(file, await assignLabels(context, source, centroids));
+    } finally {
+      stage.model.dispose();
+    }
+  }
+  for (const [id, ids] of await readLabels(file)) labels.set(id, ids);
+  return labels;
+}

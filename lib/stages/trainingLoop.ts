@@ -1,0 +1,95 @@
+// The loop that both kinds of training share: prepare, update, log, checkpoint, stop. An update is a pure function of
+// (weights, moments, seed, step), so a checkpoint of those continues a run bit for bit.
+import { hasCheckpoint, loadCheckpoint, saveCheckpoint } from '../checkpoint/trainingState.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import type { Model } from '../model/model.js';
+import type { Metrics, StageContext } from './context.js';
+
+export interface TrainingLoop<Prepared, State> {
+  context: StageContext;
+  model: Model;
+  updates: number;
+  /** What the stage remembers from update to update beside weights and moments; kept in the checkpoint. */
+  state: State;
+  /** Reads an update's data; runs ahead of the update before it. */
+  prepare(step: number): Promise<Prepared>;
+  /** Trains on it, optimiser step included. */
+  update(step: number, prepared: Prepared): Promise<Metrics>;
+  /** After update `step` (from 1); may change the state. */
+  afterUpdate?(step: number): Promise<void>;
+}
+
+/**
+ * Runs from the checkpoint, or from the start, to the end. When the signal fires, the update in hand is finished, a
+ * checkpoint written, and `ERR_ABORTED` thrown.
+ */
+export async function runTrainingLoop<Prepared, State extends object>(loop: TrainingLoop<Prepared, State>): Promise<void> {
+  const { context, model, updates } = loop;
+  const { checkpoint } = context.paths.stage(context.stage);
+  let step = 0;
+  if (await hasCheckpoint(checkpoint)) {
+    const saved = await loadCheckpoint(checkpoint);
+    await model.importTensors(saved.tensors);
+    await model.importMoments(saved.moments);
+    const { step: done, ...state } = saved.state;
+    Object.assign(loop.state, state);
+    step = Number(done);
+  }
+  const save = async () => {
+    await saveCheckpoint(checkpoint, {
+      tensors: await model.exportTensors(),
+      moments: await model.exportMoments(),
+      state: { ...loop.state, step },
+    });
+  };
+  let savedStep = step;
+  let savedTime = Date.now();
+  const everyMilliseconds = context.config.checkpoint.everySeconds * 1000;
+
+  const prepareAhead = (next: number) => {
+    if (next >= updates) return undefined;
+    const prepared = loop.prepare(next);
+    // A failure is met when its turn comes; until then it must not count as unhandled.
+    prepared.catch(() => undefined);
+    return prepared;
+  };
+  let ahead = prepareAhead(step);
+  try {
+    while (ahead !== undefined) {
+      throwIfAborted(context.signal);
+      const prepared = await ahead;
+      ahead = prepareAhead(step + 1);
+      const metrics = await loop.update(step, prepared);
+      step++;
+      if (step % context.config.logEvery === 0 || step === updates) {
+        await context.report.log(step, updates, metrics);
+      }
+      context.report.progress(step, updates, undefined, metrics);
+      await loop.afterUpdate?.(step);
+      const due =
+        step - savedStep >= context.config.checkpoint.everyUpdates || Date.now() - savedTime >= everyMilliseconds;
+      if (due && step < updates) {
+        await save();
+        savedStep = step;
+        savedTime = Date.now();
+      }
+    }
+  } catch (error) {
+    await ahead?.catch(() => undefined);
+    if (error instanceof EmoframeError && error.code === 'ERR_ABORTED' && step > savedStep) await save();
+    throw error;
+  }
+}
+
+const passesPerUpdate = 1024;
+
+/** The step number under which pass `index` of an update draws its dropout: no two passes share one. */
+export function passStep(step: number, index: number): number {
+  if (index >= passesPerUpdate || step >= 2 ** 32 / passesPerUpdate) {
+    throw new EmoframeError(
+      'ERR_CONFIG',
+      `An update may have ${passesPerUpdate} passes and a stage ${2 ** 32 / passesPerUpdate} updates: raise memory.passSeconds, or lower batchSeconds, batchSize or updates.`,
+    );
+  }
+  return step * passesPerUpdate + index;
+}

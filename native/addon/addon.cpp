@@ -1,0 +1,48 @@
+// Registers what binding.d.ts promises.
+#include <napi.h>
+
+#include "engine.h"
+#include "ops.h"
+#include "worker.h"
+
+namespace emoframe::addon {
+
+namespace {
+
+Napi::Value describe(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  const DeviceReport report = describeCpu();
+  Napi::Object cpu = Napi::Object::New(env);
+  Napi::Array isa = Napi::Array::New(env, report.isa.size());
+  for (uint32_t i = 0; i < report.isa.size(); ++i) isa.Set(i, report.isa[i]);
+  cpu.Set("isa", isa);
+  cpu.Set("bf16", report.bf16);
+  cpu.Set("threads", report.threads);
+  cpu.Set("library", report.library);
+
+  Napi::Object cuda = Napi::Object::New(env);
+  cuda.Set("builtFor", Napi::Array::New(env));
+  cuda.Set("devices", Napi::Array::New(env));
+  cuda.Set("reason", "This build has no CUDA backend.");
+
+  Napi::Array backends = Napi::Array::New(env);
+  backends.Set(0u, "cpu");
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("backends", backends);
+  out.Set("cpu", cpu);
+  out.Set("cuda", cuda);
+  return out;
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Workers());
+  exports.Set("describe", Napi::Function::New<describe>(env, "describe"));
+  exports.Set("createEngine", Napi::Function::New<EngineObject::create>(env, "createEngine"));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(emoframe, initialise)
+
+}  // namespace emoframe::addon

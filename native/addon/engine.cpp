@@ -1,0 +1,198 @@
+#include "engine.h"
+
+#include <atomic>
+
+#include "cluster/kmeans.h"
+#include "model.h"
+#include "values.h"
+
+namespace emoframe::addon {
+
+namespace {
+
+HubertShape readShape(const Napi::Object &object) {
+  HubertShape shape;
+  shape.convDim = integers(object, "convDim");
+  shape.convKernel = integers(object, "convKernel");
+  shape.convStride = integers(object, "convStride");
+  shape.convBias = boolean(object, "convBias");
+  shape.groupNorm = boolean(object, "groupNorm");
+  shape.featureProjectionLayerNorm = boolean(object, "featureProjectionLayerNorm");
+  shape.hiddenSize = integer(object, "hiddenSize");
+  shape.layers = integer(object, "layers");
+  shape.heads = integer(object, "heads");
+  shape.intermediateSize = integer(object, "intermediateSize");
+  shape.positionalKernel = integer(object, "positionalKernel");
+  shape.positionalGroups = integer(object, "positionalGroups");
+  shape.stableLayerNorm = boolean(object, "stableLayerNorm");
+  const auto real = [&](const char *name) { return static_cast<float>(number(object, name)); };
+  shape.layerNormEpsilon = real("layerNormEpsilon");
+  shape.hiddenDropout = real("hiddenDropout");
+  shape.attentionDropout = real("attentionDropout");
+  shape.activationDropout = real("activationDropout");
+  shape.featureProjectionDropout = real("featureProjectionDropout");
+  shape.finalDropout = real("finalDropout");
+  shape.layerdrop = real("layerdrop");
+  return shape;
+}
+
+PoolingKind readPooling(const std::string &name) {
+  if (name == "mean") return PoolingKind::mean;
+  if (name == "attention") return PoolingKind::attention;
+  if (name == "attention-linear") return PoolingKind::attentionLinear;
+  if (name == "stats") return PoolingKind::stats;
+  throw Error("ERR_ARGUMENT",
+              "Expected mean, attention, attention-linear or stats for pooling but received " + name + ".");
+}
+
+}  // namespace
+
+Napi::Value EngineObject::create(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return DefineClass(env, "NativeEngine",
+                     {InstanceAccessor<&EngineObject::device>("device"), InstanceAccessor<&EngineObject::path>("path"),
+                      InstanceMethod<&EngineObject::createModel>("createModel"),
+                      InstanceMethod<&EngineObject::kmeans>("kmeans"), InstanceMethod<&EngineObject::assign>("assign"),
+                      InstanceMethod<&EngineObject::dispose>("dispose")})
+      .New({info[0]});
+}
+
+EngineObject::EngineObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<EngineObject>(info) {
+  const Napi::Env env = info.Env();
+  translating(env, [&] {
+    const Napi::Object options = asObject(info[0], "the engine's options");
+    worker_ = Worker::start(env, text(options, "device"), static_cast<int32_t>(integer(options, "threads")));
+  });
+}
+
+EngineObject::~EngineObject() {
+  if (worker_) worker_->stop();
+}
+
+Napi::Value EngineObject::device(const Napi::CallbackInfo &info) {
+  return Napi::String::New(info.Env(), worker_->device());
+}
+Napi::Value EngineObject::path(const Napi::CallbackInfo &info) { return Napi::String::New(info.Env(), worker_->path()); }
+
+Napi::Value EngineObject::createModel(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&]() -> Napi::Value {
+    const Napi::Object options = asObject(info[0], "the model's options");
+    const HubertShape shape = readShape(asObject(need(options, "shape"), "shape"));
+    const std::string precisionName = text(options, "precision");
+    if (precisionName != "fp32" && precisionName != "bf16")
+      throw Error("ERR_ARGUMENT", "Expected fp32 or bf16 for precision but received " + precisionName + ".");
+    const Precision precision = precisionName == "bf16" ? Precision::bf16 : Precision::fp32;
+    MaskedPredictionHead masked;
+    if (has(options, "maskedPrediction")) {
+      const Napi::Object head = asObject(need(options, "maskedPrediction"), "maskedPrediction");
+      masked.clusters = integer(head, "clusters");
+      masked.dimension = integer(head, "dimension");
+      masked.temperature = static_cast<float>(number(head, "temperature"));
+    }
+    ClassifierHead classifier;
+    if (has(options, "classifier")) {
+      const Napi::Object head = asObject(need(options, "classifier"), "classifier");
+      classifier.classes = integer(head, "classes");
+      classifier.pooling = readPooling(text(head, "pooling"));
+    }
+    auto slot = std::make_shared<ModelSlot>();
+    auto tensors = std::make_shared<std::vector<TensorInfo>>();
+    Worker *worker = worker_.get();
+    return worker_->run(
+        env, {info.This()},
+        [=](Backend &) {
+          slot->model = std::make_unique<Model>(worker->backend(), shape, precision, masked, classifier);
+          *tensors = slot->model->tensors();
+          worker->addModel(slot);
+        },
+        [=](Napi::Env env) { return ModelObject::create(env, worker->shared_from_this(), slot, std::move(*tensors)); });
+  });
+}
+
+Napi::Value EngineObject::kmeans(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&]() -> Napi::Value {
+    const Napi::Object options = asObject(info[0], "the k-means options");
+    const Napi::Float32Array points = floats(need(options, "points"), "points");
+    const Napi::Int32Array cancel = ints(need(options, "cancel"), "cancel");
+    Napi::Float64Array progress =
+        typedArray<Napi::Float64Array>(need(options, "progress"), napi_float64_array, "progress");
+    if (cancel.ElementLength() != 1 || progress.ElementLength() != 2)
+      throw Error("ERR_ARGUMENT", "Expected one element in cancel and two in progress.");
+    const int64_t dimension = integer(options, "dimension");
+    if (dimension < 1 || points.ElementLength() % static_cast<size_t>(dimension) != 0)
+      throw Error("ERR_ARGUMENT", "Expected points to hold whole rows of the dimension given.");
+    KMeansSettings settings;
+    settings.clusters = integer(options, "clusters");
+    settings.restarts = integer(options, "restarts");
+    settings.miniBatch = text(options, "algorithm") == "mini-batch";
+    settings.batchSize = integer(options, "batchSize");
+    settings.maxIterations = integer(options, "maxIterations");
+    settings.tolerance = number(options, "tolerance");
+    settings.seed = static_cast<uint64_t>(integer(options, "seed"));
+
+    const float *data = points.Data();
+    const int64_t count = static_cast<int64_t>(points.ElementLength()) / dimension;
+    const auto *cancelled = reinterpret_cast<const std::atomic<int32_t> *>(cancel.Data());
+    double *reached = progress.Data();
+    auto result = std::make_shared<KMeansResult>();
+    Worker *worker = worker_.get();
+    return worker_->run(
+        env, {info.This(), points, cancel, progress},
+        [=](Backend &backend) {
+          *result = emoframe::kmeans(backend, data, count, dimension, settings, [=](int64_t iteration, double inertia) {
+            reached[0] = static_cast<double>(iteration);
+            reached[1] = inertia;
+            return cancelled->load() == 0 && !worker->stopped();
+          });
+        },
+        [=](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("centroids", floatArray(env, std::move(result->centroids)));
+          out.Set("labels", intArray(env, std::move(result->labels)));
+          out.Set("inertia", Napi::Number::New(env, result->inertia));
+          Napi::Array inertias = Napi::Array::New(env, result->inertias.size());
+          for (uint32_t i = 0; i < result->inertias.size(); ++i) inertias.Set(i, result->inertias[i]);
+          out.Set("inertias", inertias);
+          out.Set("iterations", Napi::Number::New(env, static_cast<double>(result->iterations)));
+          return out;
+        });
+  });
+}
+
+Napi::Value EngineObject::assign(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&]() -> Napi::Value {
+    const Napi::Float32Array points = floats(info[0], "points");
+    const Napi::Float32Array centroids = floats(info[1], "centroids");
+    const int64_t dimension = info[2].IsNumber() ? info[2].As<Napi::Number>().Int64Value() : 0;
+    if (dimension < 1 || points.ElementLength() % static_cast<size_t>(dimension) != 0 ||
+        centroids.ElementLength() % static_cast<size_t>(dimension) != 0 || centroids.ElementLength() == 0)
+      throw Error("ERR_ARGUMENT", "Expected points and centroids to hold whole rows of the dimension given.");
+    const float *data = points.Data(), *centres = centroids.Data();
+    const int64_t count = static_cast<int64_t>(points.ElementLength()) / dimension;
+    const int64_t clusters = static_cast<int64_t>(centroids.ElementLength()) / dimension;
+    auto labels = std::make_shared<std::vector<int32_t>>();
+    auto inertia = std::make_shared<double>(0);
+    return worker_->run(
+        env, {info.This(), points, centroids},
+        [=](Backend &backend) {
+          labels->resize(static_cast<size_t>(count));
+          *inertia = emoframe::assign(backend, data, count, dimension, centres, clusters, labels->data());
+        },
+        [=](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("labels", intArray(env, std::move(*labels)));
+          out.Set("inertia", Napi::Number::New(env, *inertia));
+          return out;
+        });
+  });
+}
+
+Napi::Value EngineObject::dispose(const Napi::CallbackInfo &info) {
+  worker_->stop();
+  return info.Env().Undefined();
+}
+
+}  // namespace emoframe::addon

@@ -1,0 +1,30 @@
+// The JavaScript object NativeEngine of binding.d.ts.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "worker.h"
+
+namespace emoframe::addon {
+
+class EngineObject : public Napi::ObjectWrap<EngineObject> {
+ public:
+  // createEngine({ device, threads })
+  static Napi::Value create(const Napi::CallbackInfo &info);
+  explicit EngineObject(const Napi::CallbackInfo &info);
+  ~EngineObject() override;
+
+ private:
+  Napi::Value device(const Napi::CallbackInfo &info);
+  Napi::Value path(const Napi::CallbackInfo &info);
+  Napi::Value createModel(const Napi::CallbackInfo &info);
+  Napi::Value kmeans(const Napi::CallbackInfo &info);
+  Napi::Value assign(const Napi::CallbackInfo &info);
+  Napi::Value dispose(const Napi::CallbackInfo &info);
+
+  std::shared_ptr<Worker> worker_;
+};
+
+}  // namespace emoframe::addon

@@ -1,0 +1,449 @@
+#include "model.h"
+
+#include <utility>
+
+#include "values.h"
+
+namespace emoframe::addon {
+
+namespace {
+
+struct NamedFloats {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::vector<float> data;
+};
+
+int64_t elements(const TensorInfo &info) {
+  int64_t size = 1;
+  for (const int64_t side : info.shape) size *= side;
+  return size;
+}
+
+Napi::Array named(Napi::Env env, std::vector<NamedFloats> &&tensors) {
+  Napi::Array out = Napi::Array::New(env, tensors.size());
+  for (uint32_t i = 0; i < tensors.size(); ++i) {
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("name", tensors[i].name);
+    item.Set("shape", shapeArray(env, tensors[i].shape));
+    item.Set("data", floatArray(env, std::move(tensors[i].data)));
+    out.Set(i, item);
+  }
+  return out;
+}
+
+// A batch and the values that own its memory.
+struct Batch {
+  HostBatch host;
+  std::vector<Napi::Value> keep;
+};
+
+Batch readBatch(const Napi::Value &value) {
+  const Napi::Object object = asObject(value, "the batch");
+  Batch batch;
+  const auto list = [&](const char *name) {
+    const Napi::Int32Array array = ints(need(object, name), name);
+    return std::vector<int32_t>(array.Data(), array.Data() + array.ElementLength());
+  };
+  if (has(object, "features")) {
+    batch.host.features = strings(need(object, "features"), "features");
+  } else {
+    const Napi::Float32Array samples = floats(need(object, "samples"), "samples");
+    batch.host.samples = samples.Data();
+    batch.host.sampleCount = static_cast<int64_t>(samples.ElementLength());
+    batch.keep.push_back(samples);
+    batch.host.starts = list("starts");
+    batch.host.lengths = list("lengths");
+  }
+  if (has(object, "frameStarts")) batch.host.frameStarts = list("frameStarts");
+  if (has(object, "frameCounts")) batch.host.frameCounts = list("frameCounts");
+  return batch;
+}
+
+}  // namespace
+
+Napi::Value ModelObject::create(Napi::Env env, std::shared_ptr<Worker> worker, std::shared_ptr<ModelSlot> slot,
+                                std::vector<TensorInfo> tensors) {
+  const Napi::Object object =
+      DefineClass(env, "NativeModel",
+                  {InstanceMethod<&ModelObject::tensors>("tensors"),
+                   InstanceMethod<&ModelObject::importTensors>("importTensors"),
+                   InstanceMethod<&ModelObject::exportTensors>("exportTensors"),
+                   InstanceMethod<&ModelObject::exportGradients>("exportGradients"),
+                   InstanceMethod<&ModelObject::exportMoments>("exportMoments"),
+                   InstanceMethod<&ModelObject::importMoments>("importMoments"),
+                   InstanceMethod<&ModelObject::freeze>("freeze"),
+                   InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
+                   InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
+                   InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
+                   InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"),
+                   InstanceMethod<&ModelObject::encode>("encode"), InstanceMethod<&ModelObject::classify>("classify"),
+                   InstanceMethod<&ModelObject::trainStep>("trainStep"),
+                   InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
+                   InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
+                   InstanceMethod<&ModelObject::dispose>("dispose")})
+          .New({Napi::External<ModelSlot>::New(env, slot.get())});
+  ModelObject *self = Unwrap(object);
+  self->worker_ = std::move(worker);
+  self->slot_ = std::move(slot);
+  self->tensors_ = std::move(tensors);
+  return object;
+}
+
+ModelObject::ModelObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<ModelObject>(info) {
+  // Only createModel has such a value to give: `new model.constructor()` has not.
+  if (!info[0].IsExternal())
+    throw toJavaScript(info.Env(), "ERR_ARGUMENT", "Models are made by an engine's createModel().");
+}
+
+ModelObject::~ModelObject() {
+  if (slot_ && !slot_->disposed.exchange(true)) worker_->removeModel(slot_);
+}
+
+Napi::Value ModelObject::run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish) {
+  if (slot_->disposed) throw Error("ERR_DISPOSED", "The model was disposed of: load it again to go on.");
+  std::vector<Napi::Value> values = keep;
+  values.push_back(Value());
+  return worker_->run(
+      env, values,
+      [slot = slot_, work = std::move(work)](Backend &) {
+        if (!slot->model) throw Error("ERR_DISPOSED", "The model was disposed of before this work began.");
+        work(*slot->model);
+      },
+      std::move(finish));
+}
+
+Napi::Value ModelObject::tensors(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  Napi::Array out = Napi::Array::New(env, tensors_.size());
+  for (uint32_t i = 0; i < tensors_.size(); ++i) {
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("name", tensors_[i].name);
+    item.Set("shape", shapeArray(env, tensors_[i].shape));
+    out.Set(i, item);
+  }
+  return out;
+}
+
+Napi::Value ModelObject::importTensors(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    struct Source {
+      std::string name;
+      const float *data;
+      int64_t size;
+    };
+    if (!info[0].IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of tensors.");
+    const Napi::Array list = info[0].As<Napi::Array>();
+    std::vector<Source> sources;
+    std::vector<Napi::Value> keep;
+    for (uint32_t i = 0; i < list.Length(); ++i) {
+      const Napi::Object item = asObject(list.Get(i), "a tensor");
+      const Napi::Float32Array data = floats(need(item, "data"), "data");
+      sources.push_back({text(item, "name"), data.Data(), static_cast<int64_t>(data.ElementLength())});
+      keep.push_back(data);
+    }
+    return run(
+        env, keep,
+        [sources, slot = slot_](Model &model) {
+          for (const Source &source : sources) model.importTensor(source.name, source.data, source.size);
+          if (model.featureBytes() == 0) {
+            std::lock_guard<std::mutex> lock(slot->mutex);
+            slot->storedFrames.clear();
+            slot->featureBytes = 0;
+          }
+        },
+        [](Napi::Env env) { return env.Undefined(); });
+  });
+}
+
+Napi::Value ModelObject::exportTensors(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    std::vector<TensorInfo> wanted = tensors_;
+    if (!info[0].IsUndefined()) {
+      wanted.clear();
+      for (const std::string &name : strings(info[0], "names")) {
+        bool found = false;
+        for (const TensorInfo &tensor : tensors_)
+          if (tensor.name == name) {
+            wanted.push_back(tensor);
+            found = true;
+          }
+        if (!found) throw Error("ERR_TENSOR", "The model has no tensor named " + name + ".");
+      }
+    }
+    auto result = std::make_shared<std::vector<NamedFloats>>();
+    return run(
+        env, {},
+        [wanted, result](Model &model) {
+          for (const TensorInfo &tensor : wanted) {
+            NamedFloats item{tensor.name, tensor.shape, std::vector<float>(static_cast<size_t>(elements(tensor)))};
+            model.exportTensor(tensor.name, item.data.data());
+            result->push_back(std::move(item));
+          }
+        },
+        [result](Napi::Env env) { return named(env, std::move(*result)); });
+  });
+}
+
+Napi::Value ModelObject::exportGradients(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    auto result = std::make_shared<std::vector<NamedFloats>>();
+    return run(
+        env, {},
+        [wanted = tensors_, result](Model &model) {
+          for (const TensorInfo &tensor : wanted) {
+            NamedFloats item{tensor.name, tensor.shape, std::vector<float>(static_cast<size_t>(elements(tensor)))};
+            model.exportGradient(tensor.name, item.data.data());
+            result->push_back(std::move(item));
+          }
+        },
+        [result](Napi::Env env) { return named(env, std::move(*result)); });
+  });
+}
+
+namespace {
+
+struct Moments {
+  std::string name;
+  std::vector<float> m, v;
+};
+
+}  // namespace
+
+Napi::Value ModelObject::exportMoments(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    auto result = std::make_shared<std::vector<Moments>>();
+    return run(
+        env, {},
+        [wanted = tensors_, result](Model &model) {
+          if (!model.hasMoments()) return;
+          for (const TensorInfo &tensor : wanted) {
+            const auto size = static_cast<size_t>(elements(tensor));
+            Moments item{tensor.name, std::vector<float>(size), std::vector<float>(size)};
+            model.exportMoments(tensor.name, item.m.data(), item.v.data());
+            result->push_back(std::move(item));
+          }
+        },
+        [result](Napi::Env env) -> Napi::Value {
+          Napi::Array out = Napi::Array::New(env, result->size());
+          for (uint32_t i = 0; i < result->size(); ++i) {
+            Napi::Object item = Napi::Object::New(env);
+            item.Set("name", (*result)[i].name);
+            item.Set("m", floatArray(env, std::move((*result)[i].m)));
+            item.Set("v", floatArray(env, std::move((*result)[i].v)));
+            out.Set(i, item);
+          }
+          return out;
+        });
+  });
+}
+
+Napi::Value ModelObject::importMoments(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    struct Source {
+      std::string name;
+      const float *m, *v;
+      int64_t size;
+    };
+    if (!info[0].IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of moments.");
+    const Napi::Array list = info[0].As<Napi::Array>();
+    std::vector<Source> sources;
+    std::vector<Napi::Value> keep;
+    for (uint32_t i = 0; i < list.Length(); ++i) {
+      const Napi::Object item = asObject(list.Get(i), "moments");
+      const Napi::Float32Array m = floats(need(item, "m"), "m"), v = floats(need(item, "v"), "v");
+      const std::string name = text(item, "name");
+      if (m.ElementLength() != v.ElementLength())
+        throw Error("ERR_TENSOR", "The two moments of " + name + " differ in size.");
+      sources.push_back({name, m.Data(), v.Data(), static_cast<int64_t>(m.ElementLength())});
+      keep.push_back(m);
+      keep.push_back(v);
+    }
+    return run(
+        env, keep,
+        [sources](Model &model) {
+          for (const Source &source : sources) model.importMoments(source.name, source.m, source.v, source.size);
+        },
+        [](Napi::Env env) { return env.Undefined(); });
+  });
+}
+
+Napi::Value ModelObject::freeze(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    const std::vector<std::string> prefixes = strings(info[0], "prefixes");
+    if (slot_->disposed) throw Error("ERR_DISPOSED", "The model was disposed of: load it again to go on.");
+    worker_->post([slot = slot_, prefixes](Backend &) {
+      if (slot->model) slot->model->freeze(prefixes);
+    });
+    return env.Undefined();
+  });
+}
+
+Napi::Value ModelObject::storeFeatures(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    const std::vector<std::string> keys = strings(info[0], "keys");
+    Batch batch = readBatch(info[1]);
+    return run(
+        env, batch.keep,
+        [keys, host = std::move(batch.host), slot = slot_](Model &model) {
+          model.storeFeatures(keys, host);
+          std::lock_guard<std::mutex> lock(slot->mutex);
+          for (const std::string &key : keys) slot->storedFrames[key] = model.storedFrames(key);
+          slot->featureBytes = model.featureBytes();
+        },
+        [](Napi::Env env) { return env.Undefined(); });
+  });
+}
+
+Napi::Value ModelObject::featureBytes(const Napi::CallbackInfo &info) {
+  std::lock_guard<std::mutex> lock(slot_->mutex);
+  return Napi::Number::New(info.Env(), static_cast<double>(slot_->featureBytes));
+}
+
+Napi::Value ModelObject::storedFrames(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&]() -> Napi::Value {
+    const std::string key = text(info[0], "key");
+    std::lock_guard<std::mutex> lock(slot_->mutex);
+    const auto found = slot_->storedFrames.find(key);
+    return Napi::Number::New(env, found == slot_->storedFrames.end() ? -1 : static_cast<double>(found->second));
+  });
+}
+
+Napi::Value ModelObject::clearFeatures(const Napi::CallbackInfo &info) {
+  worker_->post([slot = slot_](Backend &) {
+    if (slot->model) slot->model->clearFeatures();
+  });
+  std::lock_guard<std::mutex> lock(slot_->mutex);
+  slot_->storedFrames.clear();
+  slot_->featureBytes = 0;
+  return info.Env().Undefined();
+}
+
+Napi::Value ModelObject::encode(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    Batch batch = readBatch(info[0]);
+    if (!info[1].IsNumber()) throw Error("ERR_ARGUMENT", "Expected a number for layer.");
+    const int64_t layer = info[1].As<Napi::Number>().Int64Value();
+    auto result = std::make_shared<Encoded>();
+    return run(
+        env, batch.keep,
+        [host = std::move(batch.host), layer, result](Model &model) { *result = model.encode(host, layer); },
+        [result](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("hidden", floatArray(env, std::move(result->hidden)));
+          out.Set("offsets", intArray(env, std::move(result->offsets)));
+          return out;
+        });
+  });
+}
+
+Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    Batch batch = readBatch(info[0]);
+    auto result = std::make_shared<Classified>();
+    return run(
+        env, batch.keep,
+        [host = std::move(batch.host), result](Model &model) { *result = model.classify(host); },
+        [result](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("logits", floatArray(env, std::move(result->logits)));
+          out.Set("framePosteriors", floatArray(env, std::move(result->framePosteriors)));
+          out.Set("attention", floatArray(env, std::move(result->attention)));
+          out.Set("offsets", intArray(env, std::move(result->offsets)));
+          return out;
+        });
+  });
+}
+
+Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    Batch batch = readBatch(info[0]);
+    const Napi::Object options = asObject(info[1], "the step's options");
+    TrainStep step;
+    const std::string objective = text(options, "objective");
+    if (objective == "masked-prediction")
+      step.objective = Objective::maskedPrediction;
+    else if (objective == "classification")
+      step.objective = Objective::classification;
+    else
+      throw Error("ERR_ARGUMENT", "Expected masked-prediction or classification for objective but received " +
+                                      objective + ".");
+    const Napi::Int32Array labels = ints(need(options, "labels"), "labels");
+    step.labels = labels.Data();
+    step.labelCount = static_cast<int64_t>(labels.ElementLength());
+    batch.keep.push_back(labels);
+    if (has(options, "mask")) {
+      const Napi::Uint8Array mask = bytes(need(options, "mask"), "mask");
+      step.mask = mask.Data();
+      step.maskCount = static_cast<int64_t>(mask.ElementLength());
+      batch.keep.push_back(mask);
+    }
+    step.denominator = number(options, "denominator");
+    step.featurePenalty = static_cast<float>(number(options, "featurePenalty"));
+    step.featureGradientScale = static_cast<float>(number(options, "featureGradientScale"));
+    step.seed = static_cast<uint64_t>(integer(options, "seed"));
+    step.step = static_cast<uint32_t>(integer(options, "step"));
+    step.dropout = boolean(options, "dropout");
+    auto result = std::make_shared<TrainResult>();
+    return run(
+        env, batch.keep,
+        [host = std::move(batch.host), step, result](Model &model) { *result = model.trainStep(host, step); },
+        [result](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("lossSum", result->lossSum);
+          out.Set("count", static_cast<double>(result->count));
+          out.Set("correct", static_cast<double>(result->correct));
+          out.Set("featurePenalty", result->featurePenalty);
+          return out;
+        });
+  });
+}
+
+Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    const Napi::Object options = asObject(info[0], "the optimiser's options");
+    OptimizerStep step;
+    const auto real = [&](const char *name) { return static_cast<float>(number(options, name)); };
+    step.adamW.learningRate = real("learningRate");
+    step.adamW.beta1 = real("beta1");
+    step.adamW.beta2 = real("beta2");
+    step.adamW.epsilon = real("epsilon");
+    step.adamW.weightDecay = real("weightDecay");
+    step.adamW.clipNorm = real("clipNorm");
+    step.adamW.step = integer(options, "step");
+    auto norm = std::make_shared<double>(0);
+    return run(
+        env, {}, [step, norm](Model &model) { *norm = model.optimizerStep(step); },
+        [norm](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("gradientNorm", *norm);
+          return out;
+        });
+  });
+}
+
+Napi::Value ModelObject::clearGradients(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    return run(env, {}, [](Model &model) { model.clearGradients(); }, [](Napi::Env env) { return env.Undefined(); });
+  });
+}
+
+Napi::Value ModelObject::dispose(const Napi::CallbackInfo &info) {
+  if (!slot_->disposed.exchange(true)) worker_->removeModel(slot_);
+  return info.Env().Undefined();
+}
+
+}  // namespace emoframe::addon

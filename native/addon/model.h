@@ -1,0 +1,49 @@
+// The JavaScript object NativeModel of binding.d.ts.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <vector>
+
+#include "worker.h"
+
+namespace emoframe::addon {
+
+class ModelObject : public Napi::ObjectWrap<ModelObject> {
+ public:
+  // Wraps a model that the engine's thread has made.
+  static Napi::Value create(Napi::Env env, std::shared_ptr<Worker> worker, std::shared_ptr<ModelSlot> slot,
+                            std::vector<TensorInfo> tensors);
+  explicit ModelObject(const Napi::CallbackInfo &info);
+  ~ModelObject() override;
+
+ private:
+  using Method = std::function<void(Model &)>;
+  // Queues work on this model, refusing it after dispose().
+  Napi::Value run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish);
+
+  Napi::Value tensors(const Napi::CallbackInfo &info);
+  Napi::Value importTensors(const Napi::CallbackInfo &info);
+  Napi::Value exportTensors(const Napi::CallbackInfo &info);
+  Napi::Value exportGradients(const Napi::CallbackInfo &info);
+  Napi::Value exportMoments(const Napi::CallbackInfo &info);
+  Napi::Value importMoments(const Napi::CallbackInfo &info);
+  Napi::Value freeze(const Napi::CallbackInfo &info);
+  Napi::Value storeFeatures(const Napi::CallbackInfo &info);
+  Napi::Value featureBytes(const Napi::CallbackInfo &info);
+  Napi::Value storedFrames(const Napi::CallbackInfo &info);
+  Napi::Value clearFeatures(const Napi::CallbackInfo &info);
+  Napi::Value encode(const Napi::CallbackInfo &info);
+  Napi::Value classify(const Napi::CallbackInfo &info);
+  Napi::Value trainStep(const Napi::CallbackInfo &info);
+  Napi::Value optimizerStep(const Napi::CallbackInfo &info);
+  Napi::Value clearGradients(const Napi::CallbackInfo &info);
+  Napi::Value dispose(const Napi::CallbackInfo &info);
+
+  std::shared_ptr<Worker> worker_;
+  std::shared_ptr<ModelSlot> slot_;
+  std::vector<TensorInfo> tensors_;
+};
+
+}  // namespace emoframe::addon

@@ -1,0 +1,105 @@
+// Between JavaScript values and C++ ones. The TypeScript side has validated; what is checked here is only what keeps the
+// process safe if it had not.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "error.h"
+
+namespace emoframe::addon {
+
+inline Napi::Value need(const Napi::Object &object, const char *name) {
+  Napi::Value value = object.Get(name);
+  if (value.IsUndefined() || value.IsNull())
+    throw Error("ERR_ARGUMENT", std::string("Expected a value for ") + name + " but received none.");
+  return value;
+}
+inline bool has(const Napi::Object &object, const char *name) {
+  Napi::Value value = object.Get(name);
+  return !value.IsUndefined() && !value.IsNull();
+}
+inline Napi::Object asObject(const Napi::Value &value, const char *what) {
+  if (!value.IsObject()) throw Error("ERR_ARGUMENT", std::string("Expected an object for ") + what + ".");
+  return value.As<Napi::Object>();
+}
+inline double number(const Napi::Object &object, const char *name) {
+  Napi::Value value = need(object, name);
+  if (!value.IsNumber()) throw Error("ERR_ARGUMENT", std::string("Expected a number for ") + name + ".");
+  return value.As<Napi::Number>().DoubleValue();
+}
+inline int64_t integer(const Napi::Object &object, const char *name) {
+  return static_cast<int64_t>(number(object, name));
+}
+inline bool boolean(const Napi::Object &object, const char *name) {
+  Napi::Value value = need(object, name);
+  if (!value.IsBoolean()) throw Error("ERR_ARGUMENT", std::string("Expected true or false for ") + name + ".");
+  return value.As<Napi::Boolean>();
+}
+inline std::string text(const Napi::Value &value, const char *what) {
+  if (!value.IsString()) throw Error("ERR_ARGUMENT", std::string("Expected a string for ") + what + ".");
+  return value.As<Napi::String>();
+}
+inline std::string text(const Napi::Object &object, const char *name) { return text(need(object, name), name); }
+
+template <typename Array>
+Array typedArray(const Napi::Value &value, napi_typedarray_type type, const char *what) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type)
+    throw Error("ERR_ARGUMENT", std::string("Expected another typed array for ") + what + ".");
+  return value.As<Array>();
+}
+inline Napi::Float32Array floats(const Napi::Value &value, const char *what) {
+  return typedArray<Napi::Float32Array>(value, napi_float32_array, what);
+}
+inline Napi::Int32Array ints(const Napi::Value &value, const char *what) {
+  return typedArray<Napi::Int32Array>(value, napi_int32_array, what);
+}
+inline Napi::Uint8Array bytes(const Napi::Value &value, const char *what) {
+  return typedArray<Napi::Uint8Array>(value, napi_uint8_array, what);
+}
+inline std::vector<std::string> strings(const Napi::Value &value, const char *what) {
+  if (!value.IsArray()) throw Error("ERR_ARGUMENT", std::string("Expected a list of strings for ") + what + ".");
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<std::string> out;
+  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(text(array.Get(i), what));
+  return out;
+}
+inline std::vector<int64_t> integers(const Napi::Object &object, const char *name) {
+  const Napi::Value value = need(object, name);
+  if (!value.IsArray()) throw Error("ERR_ARGUMENT", std::string("Expected a list of numbers for ") + name + ".");
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<int64_t> out;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value item = array.Get(i);
+    if (!item.IsNumber()) throw Error("ERR_ARGUMENT", std::string("Expected numbers in ") + name + ".");
+    out.push_back(item.As<Napi::Number>().Int64Value());
+  }
+  return out;
+}
+
+// A typed array that takes over the vector's memory.
+template <typename Array, typename T>
+Array handOver(Napi::Env env, std::vector<T> &&values) {
+  if (values.empty()) return Array::New(env, 0);
+  auto *owned = new std::vector<T>(std::move(values));
+  const size_t count = owned->size();
+  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(
+      env, owned->data(), count * sizeof(T), [](Napi::Env, void *, std::vector<T> *vector) { delete vector; }, owned);
+  return Array::New(env, count, buffer, 0);
+}
+inline Napi::Float32Array floatArray(Napi::Env env, std::vector<float> &&values) {
+  return handOver<Napi::Float32Array>(env, std::move(values));
+}
+inline Napi::Int32Array intArray(Napi::Env env, std::vector<int32_t> &&values) {
+  return handOver<Napi::Int32Array>(env, std::move(values));
+}
+inline Napi::Array shapeArray(Napi::Env env, const std::vector<int64_t> &shape) {
+  Napi::Array out = Napi::Array::New(env, shape.size());
+  for (uint32_t i = 0; i < shape.size(); ++i) out.Set(i, Napi::Number::New(env, static_cast<double>(shape[i])));
+  return out;
+}
+
+}  // namespace emoframe::addon

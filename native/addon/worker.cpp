@@ -1,0 +1,193 @@
+#include "worker.h"
+
+#include <future>
+#include <new>
+
+#include "error.h"
+
+namespace emoframe::addon {
+
+struct Worker::Job {
+  Work work;
+  Finish finish;
+  std::unique_ptr<Napi::Promise::Deferred> deferred;
+  std::vector<Napi::Reference<Napi::Value>> keep;
+  std::string code, message;  // of the failure, if any
+};
+
+// One trip from the engine's thread to the event loop: a job to settle, or else a call to make.
+struct Worker::Message {
+  Worker *worker;
+  std::unique_ptr<Job> job;
+  std::function<void(Napi::Env)> call;
+
+  ~Message() {
+    // Left only when the environment is being torn down: its references go with it, from whatever thread this is.
+    if (job)
+      for (auto &reference : job->keep) reference.SuppressDestruct();
+  }
+};
+
+Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::string &message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, code));
+  return error;
+}
+
+std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, int32_t threads) {
+  std::shared_ptr<Worker> worker(new Worker());
+  worker->channel_ = decltype(worker->channel_)::New(env, "emoframe engine", 0, 1);
+  worker->channel_.Unref(env);
+  std::promise<void> ready;
+  std::future<void> isReady = ready.get_future();
+  Worker *raw = worker.get();
+  worker->thread_ = std::thread([raw, device, threads, &ready] {
+    try {
+      raw->backend_ = createBackend(device, threads);
+      raw->device_ = raw->backend_->name();
+      raw->path_ = raw->backend_->path();
+    } catch (...) {
+      ready.set_exception(std::current_exception());
+      return;
+    }
+    ready.set_value();
+    raw->loop();
+  });
+  try {
+    isReady.get();
+  } catch (...) {
+    worker->thread_.join();
+    throw;
+  }
+  env.GetInstanceData<Workers>()->running.insert(worker);
+  return worker;
+}
+
+Worker::~Worker() {
+  if (thread_.joinable()) {
+    stop();
+    thread_.join();
+  }
+  if (!closed_) channel_.Release();
+}
+
+Napi::Promise Worker::run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish) {
+  if (stopped_) throw toJavaScript(env, "ERR_DISPOSED", "The engine was disposed of: create another to go on.");
+  auto job = std::make_unique<Job>();
+  job->work = std::move(work);
+  job->finish = std::move(finish);
+  job->deferred = std::make_unique<Napi::Promise::Deferred>(env);
+  for (const Napi::Value &value : keep) job->keep.push_back(Napi::Reference<Napi::Value>::New(value, 1));
+  Napi::Promise promise = job->deferred->Promise();
+  if (waiting_++ == 0) channel_.Ref(env);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    queue_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+  return promise;
+}
+
+void Worker::post(Work work) {
+  if (stopped_) return;
+  auto job = std::make_unique<Job>();
+  job->work = std::move(work);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    queue_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+}
+
+void Worker::send(Message *message) {
+  if (!closed_ && channel_.NonBlockingCall(message) == napi_ok) return;
+  closed_ = true;  // once refused, the channel may not be touched again
+  delete message;
+}
+
+void Worker::removeModel(const std::shared_ptr<ModelSlot> &slot) {
+  post([this, slot](Backend &) {
+    slot->model.reset();
+    models_.erase(slot);
+  });
+}
+
+void Worker::stop() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stopped_ = true;
+  }
+  wake_.notify_one();
+}
+
+void Worker::loop() {
+  for (;;) {
+    std::unique_ptr<Job> job;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
+      if (queue_.empty()) break;  // stopped, and everybody has been told
+      job = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    if (stopped_) {
+      job->code = "ERR_DISPOSED";
+      job->message = "The engine was disposed of before this work began.";
+    } else {
+      try {
+        job->work(*backend_);
+      } catch (const Error &error) {
+        job->code = error.code;
+        job->message = error.what();
+      } catch (const std::bad_alloc &) {
+        job->code = "ERR_OUT_OF_MEMORY";
+        job->message = "The machine ran out of memory: use a smaller batch or a smaller model.";
+      } catch (const std::exception &error) {
+        job->code = "ERR_INTERNAL";
+        job->message = std::string("The native engine failed: ") + error.what();
+      }
+    }
+    job->work = nullptr;  // its captures end here, on the engine's thread
+    if (!job->deferred) continue;
+    send(new Message{this, std::move(job), nullptr});
+  }
+  for (const auto &slot : models_) slot->model.reset();
+  models_.clear();
+  backend_.reset();
+  send(new Message{this, nullptr, [this](Napi::Env env) {
+                     thread_.join();
+                     auto &running = env.GetInstanceData<Workers>()->running;
+                     for (auto it = running.begin(); it != running.end(); ++it)
+                       if (it->get() == this) {
+                         running.erase(it);  // may destroy this worker
+                         return;
+                       }
+                   }});
+}
+
+void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
+  if (--waiting_ == 0) channel_.Unref(env);
+  if (!job->code.empty()) {
+    job->deferred->Reject(toJavaScript(env, job->code, job->message).Value());
+    return;
+  }
+  try {
+    job->deferred->Resolve(job->finish(env));
+  } catch (const Napi::Error &error) {
+    job->deferred->Reject(error.Value());
+  }
+}
+
+void Worker::onMessage(Napi::Env env, Napi::Function, std::nullptr_t *, Message *message) {
+  std::unique_ptr<Message> owned(message);
+  if (env == nullptr) return;  // torn down: nothing can be told any more
+  Napi::HandleScope scope(env);
+  if (owned->job) {
+    std::unique_ptr<Job> job = std::move(owned->job);
+    owned->worker->settle(env, std::move(job));
+  } else {
+    owned->call(env);
+  }
+}
+
+}  // namespace emoframe::addon

@@ -1,0 +1,101 @@
+// The engine's own thread: work is queued from JavaScript, runs in order, and settles promises back on the event loop.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "error.h"
+#include "model/model.h"
+#include "ops.h"
+
+namespace emoframe::addon {
+
+// A model and what may be asked of it from the event loop while the engine's thread is busy.
+struct ModelSlot {
+  std::unique_ptr<Model> model;  // touched by the engine's thread only
+  std::atomic<bool> disposed{false};
+  std::mutex mutex;  // guards the two below
+  std::map<std::string, int64_t> storedFrames;
+  int64_t featureBytes = 0;
+};
+
+// Made, used and destroyed on the event loop's thread; the environment's Workers keep it until its thread has ended, so
+// the thread may use `this` freely.
+class Worker : public std::enable_shared_from_this<Worker> {
+ public:
+  // Starts the thread and makes the backend on it; throws what createBackend throws.
+  static std::shared_ptr<Worker> start(Napi::Env env, const std::string &device, int32_t threads);
+  ~Worker();
+
+  using Work = std::function<void(Backend &)>;
+  using Finish = std::function<Napi::Value(Napi::Env)>;
+
+  // Queues work; the promise settles with what `finish` makes on the event loop. `keep` stays alive until then.
+  Napi::Promise run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish);
+  // Queues work that nobody waits for.
+  void post(Work work);
+
+  void addModel(const std::shared_ptr<ModelSlot> &slot) { models_.insert(slot); }  // engine's thread
+  void removeModel(const std::shared_ptr<ModelSlot> &slot);                        // any thread
+
+  // Asks the thread to end after the work in hand; what is queued is rejected with ERR_DISPOSED.
+  void stop();
+  bool stopped() const { return stopped_; }
+  const std::shared_ptr<Backend> &backend() const { return backend_; }  // engine's thread
+  const std::string &device() const { return device_; }
+  const std::string &path() const { return path_; }
+
+ private:
+  struct Job;
+  struct Message;
+
+  Worker() = default;
+  void loop();
+  void send(Message *message);  // to the event loop; dropped when that is closing
+  void settle(Napi::Env env, std::unique_ptr<Job> job);
+  static void onMessage(Napi::Env env, Napi::Function, std::nullptr_t *, Message *message);
+
+  std::thread thread_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::unique_ptr<Job>> queue_;
+  std::atomic<bool> stopped_{false};
+
+  std::shared_ptr<Backend> backend_;
+  std::set<std::shared_ptr<ModelSlot>> models_;
+  std::string device_, path_;
+
+  Napi::TypedThreadSafeFunction<std::nullptr_t, Message, onMessage> channel_;
+  bool closed_ = false;  // the event loop takes no more messages; engine's thread
+  int64_t waiting_ = 0;  // promises not settled; while any is left the event loop is kept alive
+};
+
+// All workers of one environment (main thread or worker thread), held as its instance data.
+struct Workers {
+  std::set<std::shared_ptr<Worker>> running;
+};
+
+Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::string &message);
+
+// Runs `body`, turning a native error into a JavaScript one with its code.
+template <typename Body>
+auto translating(Napi::Env env, Body body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const Error &error) {
+    throw toJavaScript(env, error.code, error.what());
+  }
+}
+
+}  // namespace emoframe::addon

@@ -1,0 +1,345 @@
+#include "kmeans.h"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "../error.h"
+#include "seeding.h"
+
+namespace emoframe {
+
+namespace {
+
+void checkSettings(const float *points, int64_t count, int64_t dimension, const KMeansSettings &settings) {
+  const auto refuse = [](const std::string &message) { throw Error("ERR_CLUSTERS", message); };
+  if (dimension < 1) refuse("Points need at least one dimension.");
+  if (settings.clusters < 1) refuse("At least one cluster is needed.");
+  if (settings.restarts < 1) refuse("At least one restart is needed.");
+  if (settings.miniBatch && settings.batchSize < 1) refuse("The batch size must be at least 1.");
+  if (count < settings.clusters) {
+    refuse("There are " + std::to_string(count) + " points, fewer than the " + std::to_string(settings.clusters) +
+           " clusters asked for. Ask for fewer clusters or give more points.");
+  }
+  if (count > std::numeric_limits<int32_t>::max()) refuse("There are more points than an index can count.");
+  for (int64_t i = 0; i < count * dimension; ++i) {
+    if (!std::isfinite(points[i])) {
+      throw Error("ERR_NOT_FINITE", "Point " + std::to_string(i / dimension) + " has a value that is not finite.");
+    }
+  }
+}
+
+[[noreturn]] void abort() { throw Error("ERR_ABORTED", "Clustering was stopped on request."); }
+
+// Mean over the columns of their variance.
+double meanVariance(const float *points, int64_t count, int64_t dimension) {
+  std::vector<double> sum(static_cast<size_t>(dimension)), squares(static_cast<size_t>(dimension));
+  for (int64_t n = 0; n < count; ++n) {
+    for (int64_t c = 0; c < dimension; ++c) sum[c] += points[n * dimension + c];
+  }
+  for (double &s : sum) s /= static_cast<double>(count);
+  for (int64_t n = 0; n < count; ++n) {
+    for (int64_t c = 0; c < dimension; ++c) {
+      const double d = points[n * dimension + c] - sum[c];
+      squares[c] += d * d;
+    }
+  }
+  return std::accumulate(squares.begin(), squares.end(), 0.0) / static_cast<double>(count * dimension);
+}
+
+// The rows with the largest distances, farthest first, the lower row on a tie; rows at distance 0 are not taken.
+std::vector<int64_t> farthest(const float *distances, int64_t count, int64_t wanted) {
+  std::vector<int64_t> rows;
+  for (int64_t n = 0; n < count; ++n) {
+    if (distances[n] > 0) rows.push_back(n);
+  }
+  const auto taken = std::min<int64_t>(wanted, static_cast<int64_t>(rows.size()));
+  std::partial_sort(rows.begin(), rows.begin() + taken, rows.end(), [&](int64_t a, int64_t b) {
+    return distances[a] != distances[b] ? distances[a] > distances[b] : a < b;
+  });
+  rows.resize(static_cast<size_t>(taken));
+  return rows;
+}
+
+class Clustering {
+ public:
+  Clustering(Backend &backend, const float *points, int64_t count, int64_t dimension, const KMeansSettings &settings,
+             const std::function<bool(int64_t, double)> &keepGoing)
+      : backend_(backend),
+        points_(backend, points, count, dimension),
+        settings_(settings),
+        keepGoing_(keepGoing),
+        setSize_(settings.clusters * dimension),
+        assignment_(backend, settings.restarts, settings.clusters, dimension,
+                    std::max(std::min(count, Points::kChunkRows), settings.miniBatch ? batchRows(settings, count) : 0)) {}
+
+  KMeansResult run() {
+    seed();
+    if (settings_.miniBatch) {
+      updateByBatches();
+    } else {
+      updateByPasses();
+    }
+    return finish();
+  }
+
+ private:
+  static int64_t batchRows(const KMeansSettings &settings, int64_t count) {
+    return std::min(settings.batchSize, count);
+  }
+  void seed();
+  void updateByPasses();
+  void updateByBatches();
+  KMeansResult finish();
+  void gather(const std::vector<int64_t> &restarts, std::vector<float> &set) const;
+  double moveCentroids(int64_t restart, const double *sums, const double *counts, const float *distances,
+                       bool &reseeded);
+
+  Backend &backend_;
+  Points points_;
+  const KMeansSettings &settings_;
+  const std::function<bool(int64_t, double)> &keepGoing_;
+  int64_t setSize_;  // K · C
+  Assignment assignment_;
+  std::vector<float> centroids_;  // [R, K, C]
+  int64_t iterations_ = 0;
+  double inertia_ = std::numeric_limits<double>::infinity();  // of the last iteration
+};
+
+void Clustering::seed() {
+  const auto keepGoing = [&] { return keepGoing_(0, inertia_) || (abort(), false); };
+  // Mini-batches never see all points at once; as in scikit-learn three batches are enough to seed from.
+  const int64_t wanted = std::max(3 * settings_.batchSize, 3 * settings_.clusters);
+  if (!settings_.miniBatch || wanted >= points_.count()) {
+    centroids_ = seedCentroids(backend_, points_, settings_.restarts, settings_.clusters, settings_.seed, keepGoing);
+    return;
+  }
+  // Without replacement, in row order (selection sampling, Knuth's algorithm S).
+  const int64_t dimension = points_.dimension();
+  std::vector<float> subset;
+  subset.reserve(static_cast<size_t>(wanted * dimension));
+  int64_t left = wanted;
+  for (int64_t n = 0; n < points_.count() && left > 0; ++n) {
+    const double u = clusterUniform(settings_.seed, 0, site::subset, static_cast<uint64_t>(n));
+    if (u * static_cast<double>(points_.count() - n) >= static_cast<double>(left)) continue;
+    subset.insert(subset.end(), points_.row(n), points_.row(n) + dimension);
+    --left;
+  }
+  Points some(backend_, subset.data(), wanted, dimension);
+  centroids_ = seedCentroids(backend_, some, settings_.restarts, settings_.clusters, settings_.seed, keepGoing);
+}
+
+void Clustering::gather(const std::vector<int64_t> &restarts, std::vector<float> &set) const {
+  set.clear();
+  for (int64_t r : restarts) {
+    set.insert(set.end(), centroids_.begin() + r * setSize_, centroids_.begin() + (r + 1) * setSize_);
+  }
+}
+
+// Means of the members; a cluster without any moves to one of the points farthest from its centroid. Returns Σ movement².
+double Clustering::moveCentroids(int64_t restart, const double *sums, const double *counts, const float *distances,
+                                 bool &reseeded) {
+  const int64_t dimension = points_.dimension();
+  float *centroids = centroids_.data() + restart * setSize_;
+  double movement = 0;
+  std::vector<int64_t> empty;
+  for (int64_t k = 0; k < settings_.clusters; ++k) {
+    if (counts[k] == 0) {
+      empty.push_back(k);
+      continue;
+    }
+    for (int64_t c = 0; c < dimension; ++c) {
+      const auto moved = static_cast<float>(sums[k * dimension + c] / counts[k]);
+      const double d = static_cast<double>(moved) - centroids[k * dimension + c];
+      movement += d * d;
+      centroids[k * dimension + c] = moved;
+    }
+  }
+  reseeded = false;
+  if (!empty.empty()) {
+    const std::vector<int64_t> rows = farthest(distances, points_.count(), static_cast<int64_t>(empty.size()));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::copy_n(points_.row(rows[i]), dimension, centroids + empty[i] * dimension);
+      reseeded = true;
+    }
+  }
+  return movement;
+}
+
+// Lloyd: every pass assigns all points, then moves the centroids. Restarts that have settled drop out.
+void Clustering::updateByPasses() {
+  const int64_t count = points_.count(), clusters = settings_.clusters;
+  const double tolerance =
+      settings_.tolerance * meanVariance(points_.row(0), count, points_.dimension());
+  std::vector<int64_t> active(static_cast<size_t>(settings_.restarts));
+  std::iota(active.begin(), active.end(), 0);
+  std::vector<double> inertias(active.size());
+  std::vector<float> set, distances, chunkSums, chunkCounts, allDistances;
+  for (int64_t pass = 1; pass <= settings_.maxIterations && !active.empty(); ++pass) {
+    const auto sets = static_cast<int64_t>(active.size());
+    std::vector<double> sums(static_cast<size_t>(sets * setSize_)), counts(static_cast<size_t>(sets * clusters));
+    allDistances.resize(static_cast<size_t>(sets * count));
+    for (int64_t r : active) inertias[r] = 0;
+    gather(active, set);
+    assignment_.setCentroids(set);
+    points_.forEachChunk([&](int64_t first, const View &x) {
+      assignment_.assign(x);
+      assignment_.sum(x);
+      assignment_.downloadDistances(distances);
+      assignment_.downloadSums(chunkSums);
+      assignment_.downloadCounts(chunkCounts);
+      for (size_t i = 0; i < sums.size(); ++i) sums[i] += chunkSums[i];
+      for (size_t i = 0; i < counts.size(); ++i) counts[i] += chunkCounts[i];
+      for (int64_t s = 0; s < sets; ++s) {
+        const float *of = distances.data() + s * x.rows;
+        for (int64_t n = 0; n < x.rows; ++n) inertias[active[s]] += of[n];
+        std::copy_n(of, x.rows, allDistances.data() + s * count + first);
+      }
+    });
+    std::vector<int64_t> moving;
+    for (int64_t s = 0; s < sets; ++s) {
+      bool reseeded;
+      const double movement = moveCentroids(active[s], sums.data() + s * setSize_, counts.data() + s * clusters,
+                                            allDistances.data() + s * count, reseeded);
+      if (reseeded || movement > tolerance) moving.push_back(active[s]);
+    }
+    active = std::move(moving);
+    iterations_ = pass;
+    inertia_ = *std::min_element(inertias.begin(), inertias.end());
+    if (!keepGoing_(pass, inertia_)) abort();
+  }
+}
+
+// Sculley (2010): each centroid is the running mean of all batch rows that it has won. One iteration is one pass: as many
+// batches as cover the points once. A restart ends when its smoothed batch inertia has not improved for ten batches.
+void Clustering::updateByBatches() {
+  constexpr int64_t kPatience = 10;
+  const int64_t count = points_.count(), dimension = points_.dimension(), clusters = settings_.clusters;
+  const int64_t rows = batchRows(settings_, count), perPass = (count + rows - 1) / rows;
+  const double smoothing = std::min(1.0, 2.0 * static_cast<double>(rows) / static_cast<double>(count + 1));
+  struct Progress {
+    double smoothed = 0, best = std::numeric_limits<double>::max();
+    int64_t waited = 0;
+  };
+  std::vector<Progress> progress(static_cast<size_t>(settings_.restarts));
+  std::vector<double> won(static_cast<size_t>(settings_.restarts * clusters));  // rows so far, per centroid
+  std::vector<int64_t> active(static_cast<size_t>(settings_.restarts));
+  std::iota(active.begin(), active.end(), 0);
+  DeviceMemory memory(backend_, static_cast<size_t>(rows * dimension) * 4);
+  std::vector<float> batch(static_cast<size_t>(rows * dimension)), set, distances, sums, counts;
+
+  for (int64_t update = 0; update < settings_.maxIterations * perPass && !active.empty(); ++update) {
+    for (int64_t i = 0; i < rows; ++i) {
+      const double u = clusterUniform(settings_.seed, 0, site::miniBatch, static_cast<uint64_t>(update * rows + i));
+      const auto row = std::min(static_cast<int64_t>(u * static_cast<double>(count)), count - 1);
+      std::copy_n(points_.row(row), dimension, batch.data() + i * dimension);
+    }
+    backend_.upload(memory.get(), batch.data(), batch.size() * sizeof(float));
+    const View x = matrix(memory.get(), DType::f32, rows, dimension);
+    gather(active, set);
+    assignment_.setCentroids(set);
+    assignment_.assign(x);
+    assignment_.sum(x);
+    assignment_.downloadDistances(distances);
+    assignment_.downloadSums(sums);
+    assignment_.downloadCounts(counts);
+
+    std::vector<int64_t> moving;
+    double least = std::numeric_limits<double>::max();
+    for (size_t s = 0; s < active.size(); ++s) {
+      const int64_t r = active[s];
+      float *centroids = centroids_.data() + r * setSize_;
+      std::vector<int64_t> empty;
+      for (int64_t k = 0; k < clusters; ++k) {
+        const double members = counts[s * clusters + k];
+        double &total = won[r * clusters + k];
+        total += members;
+        if (total == 0) empty.push_back(k);
+        if (members == 0) continue;
+        for (int64_t c = 0; c < dimension; ++c) {
+          float &at = centroids[k * dimension + c];
+          at = static_cast<float>(at + (sums[s * setSize_ + k * dimension + c] - members * at) / total);
+        }
+      }
+      const float *of = distances.data() + s * rows;
+      if (!empty.empty() && (update + 1) % kPatience == 0) {
+        const std::vector<int64_t> far = farthest(of, rows, static_cast<int64_t>(empty.size()));
+        for (size_t i = 0; i < far.size(); ++i) {
+          std::copy_n(batch.data() + far[i] * dimension, dimension, centroids + empty[i] * dimension);
+        }
+      }
+      double inertia = 0;
+      for (int64_t n = 0; n < rows; ++n) inertia += of[n];
+      inertia /= static_cast<double>(rows);
+      Progress &p = progress[r];
+      p.smoothed = update == 0 ? inertia : p.smoothed + (inertia - p.smoothed) * smoothing;
+      p.waited = p.smoothed < p.best ? 0 : p.waited + 1;
+      p.best = std::min(p.best, p.smoothed);
+      least = std::min(least, p.smoothed * static_cast<double>(count));
+      if (p.waited < kPatience) moving.push_back(r);
+    }
+    active = std::move(moving);
+    iterations_ = update / perPass + 1;
+    inertia_ = least;
+    if (!keepGoing_(iterations_, inertia_)) abort();
+  }
+}
+
+// Every point is assigned for every restart; the least inertia wins, the earlier restart on a tie.
+KMeansResult Clustering::finish() {
+  KMeansResult result;
+  result.iterations = iterations_;
+  result.inertias.resize(static_cast<size_t>(settings_.restarts));
+  std::vector<float> distances;
+  assignment_.setCentroids(centroids_);
+  points_.forEachChunk([&](int64_t, const View &x) {
+    assignment_.assign(x);
+    assignment_.downloadDistances(distances);
+    for (int64_t r = 0; r < settings_.restarts; ++r) {
+      for (int64_t n = 0; n < x.rows; ++n) result.inertias[r] += distances[r * x.rows + n];
+    }
+    if (!keepGoing_(iterations_, inertia_)) abort();
+  });
+  const auto best = std::min_element(result.inertias.begin(), result.inertias.end()) - result.inertias.begin();
+  result.inertia = result.inertias[best];
+  gather({best}, result.centroids);
+  result.labels.resize(static_cast<size_t>(points_.count()));
+  assignment_.setCentroids(result.centroids);
+  points_.forEachChunk([&](int64_t first, const View &x) {
+    assignment_.assign(x);
+    assignment_.downloadLabels(result.labels.data() + first);
+  });
+  return result;
+}
+
+}  // namespace
+
+KMeansResult kmeans(Backend &backend, const float *points, int64_t count, int64_t dimension,
+                    const KMeansSettings &settings, const std::function<bool(int64_t, double)> &keepGoing) {
+  checkSettings(points, count, dimension, settings);
+  return Clustering(backend, points, count, dimension, settings, keepGoing).run();
+}
+
+double assign(Backend &backend, const float *points, int64_t count, int64_t dimension, const float *centroids,
+              int64_t clusters, int32_t *labels) {
+  if (dimension < 1 || clusters < 1) throw Error("ERR_CLUSTERS", "Assignment needs at least one centroid and dimension.");
+  if (count == 0) return 0;
+  KMeansSettings settings;
+  settings.clusters = 1;
+  settings.restarts = 1;
+  checkSettings(points, count, dimension, settings);
+  Points all(backend, points, count, dimension);
+  Assignment assignment(backend, 1, clusters, dimension, std::min(count, Points::kChunkRows));
+  assignment.setCentroids(std::vector<float>(centroids, centroids + clusters * dimension));
+  double inertia = 0;
+  std::vector<float> distances;
+  all.forEachChunk([&](int64_t first, const View &x) {
+    assignment.assign(x);
+    assignment.downloadLabels(labels + first);
+    assignment.downloadDistances(distances);
+    for (float d : distances) inertia += d;
+  });
+  return inertia;
+}
+
+}  // namespace emoframe

@@ -1,0 +1,181 @@
+// Elementwise ops and the small reductions beside them. All are bound by memory except GELU (an erf an element) and
+// dropout (a quarter of a Philox block an element), which vectorise.
+#include "backend.h"
+#include "blocks.h"
+
+namespace emoframe {
+
+namespace {
+
+// Loops whose output may be one of their inputs: the same index is read before it is written, which is what ivdep says.
+EMOFRAME_SIMD void addLeaf(const float *a, const float *b, float *out, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
+}
+EMOFRAME_SIMD void scaleLeaf(const float *x, float factor, float *out, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * factor;
+}
+EMOFRAME_SIMD void geluLeaf(const float *x, float *y, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) y[i] = gelu(x[i]);
+}
+EMOFRAME_SIMD void geluGradientLeaf(const float *x, const float *dy, float *dx, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) dx[i] = geluDerivative(x[i]) * dy[i];
+}
+EMOFRAME_SIMD void softmaxLeaf(const float *x, float *y, int64_t n) {
+  float largest = x[0];
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    y[i] = exponential(x[i] - largest);
+    sum += y[i];
+  }
+  const float factor = 1.0f / sum;
+  for (int64_t i = 0; i < n; ++i) y[i] *= factor;
+}
+
+}  // namespace
+
+void CpuBackend::fill(const View &out, float value) {
+  View o = out;
+  forEachBlock(threads_, {&o}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
+    float buffer[blockSize];
+    float *target = writeBlock(o, b, r, c, buffer);
+    fillFloats(target, value, n);
+    storeBlock(o, b, r, c, n, target);
+  });
+}
+
+void CpuBackend::convert(const View &in, const View &out) {
+  View x = in, y = out;
+  // Columns of both contiguous: walk along them.
+  if (x.colStride != 1 && y.colStride != 1) x = x.transposed(), y = y.transposed();
+  forEachBlock(threads_, {&x, &y}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
+    float buffer[blockSize];
+    storeBlock(y, b, r, c, n, readBlock(x, b, r, c, n, buffer));
+  });
+}
+
+void CpuBackend::add(const View &a, const View &b, const View &out) {
+  View left = a, right = b, o = out;
+  forEachBlock(threads_, {&o, &left, &right}, [&](int64_t batch, int64_t r, int64_t c, int64_t n) {
+    float one[blockSize], two[blockSize], sum[blockSize];
+    float *target = writeBlock(o, batch, r, c, sum);
+    addLeaf(readBlock(left, batch, r, c, n, one), readBlock(right, batch, r, c, n, two), target, n);
+    storeBlock(o, batch, r, c, n, target);
+  });
+}
+
+void CpuBackend::scale(const View &x, float factor) {
+  View v = x;
+  forEachBlock(threads_, {&v}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
+    float in[blockSize], out[blockSize];
+    float *target = writeBlock(v, b, r, c, out);
+    scaleLeaf(readBlock(v, b, r, c, n, in), factor, target, n);
+    storeBlock(v, b, r, c, n, target);
+  });
+}
+
+void CpuBackend::dropout(const View &x, const Dropout &dropout, const View &out) {
+  if (dropout.p <= 0) {
+    if (x.data != out.data) convert(x, out);
+    return;
+  }
+  const int64_t rows = x.rows, cols = x.cols;
+  View in = x, o = out;
+  forEachBlock(threads_, {&in, &o}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
+    float factors[blockSize], value[blockSize], result[blockSize];
+    dropoutFactors(dropout, static_cast<uint64_t>((b * rows + r) * cols + c), n, factors);
+    float *target = writeBlock(o, b, r, c, result);
+    multiply(readBlock(in, b, r, c, n, value), factors, target, n);
+    storeBlock(o, b, r, c, n, target);
+  });
+}
+
+void CpuBackend::geluForward(const View &x, const Dropout &dropout, const View &y) {
+  const int64_t rows = x.rows, cols = x.cols;
+  View in = x, out = y;
+  forEachBlock(threads_, {&in, &out}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
+    float factors[blockSize], value[blockSize], result[blockSize];
+    float *target = writeBlock(out, b, r, c, result);
+    geluLeaf(readBlock(in, b, r, c, n, value), target, n);
+    if (dropout.p > 0) {
+      dropoutFactors(dropout, static_cast<uint64_t>((b * rows + r) * cols + c), n, factors);
+      multiply(target, factors, target, n);
+    }
+    storeBlock(out, b, r, c, n, target);
+  });
+}
+
+void CpuBackend::geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) {
+  const int64_t rows = x.rows, cols = x.cols;
+  View in = x, gradient = dy, out = dx;
+  forEachBlock(threads_, {&in, &gradient, &out}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
+    float factors[blockSize], value[blockSize], incoming[blockSize], result[blockSize];
+    const float *g = readBlock(gradient, b, r, c, n, incoming);
+    if (dropout.p > 0) {
+      dropoutFactors(dropout, static_cast<uint64_t>((b * rows + r) * cols + c), n, factors);
+      multiply(g, factors, incoming, n);
+      g = incoming;
+    }
+    float *target = writeBlock(out, b, r, c, result);
+    geluGradientLeaf(readBlock(in, b, r, c, n, value), g, target, n);
+    storeBlock(out, b, r, c, n, target);
+  });
+}
+
+void CpuBackend::columnSum(const View &x, const View &out) {
+  const int64_t rows = x.batch * x.rows;
+  ColumnSums sums(rows, x.cols);
+  parallelChunks(threads_, rows, ColumnSums::grain(rows), [&](int64_t chunk, int64_t begin, int64_t end) {
+    ColumnSums::Chunk partial(sums, chunk);
+    std::vector<float> buffer(static_cast<size_t>(x.cols));
+    for (int64_t i = begin; i < end; ++i) {
+      addTo(partial.floats.data(), readBlock(x, i / x.rows, i % x.rows, 0, x.cols, buffer.data()), x.cols);
+      partial.rowDone();
+    }
+    partial.finish();
+  });
+  sums.addInto(out);
+}
+
+void CpuBackend::sumSquares(const std::vector<View> &xs, const View &out) {
+  // Blocks of all tensors on one axis: tensor i has blocks [first[i], first[i + 1]).
+  constexpr int64_t grain = 32;
+  std::vector<View> views = xs;
+  std::vector<int64_t> first(1, 0);
+  for (View &v : views) {
+    if (isContiguous(v)) v = vector(v.data, v.dtype, v.size());
+    first.push_back(first.back() + (v.size() == 0 ? 0 : v.batch * v.rows * chunkCount(v.cols, blockSize)));
+  }
+  std::vector<double> partials(static_cast<size_t>(chunkCount(first.back(), grain)), 0.0);
+  parallelChunks(threads_, first.back(), grain, [&](int64_t chunk, int64_t begin, int64_t end) {
+    size_t tensor = std::upper_bound(first.begin(), first.end(), begin) - first.begin() - 1;
+    float buffer[blockSize];
+    for (int64_t i = begin; i < end; ++i) {
+      while (i >= first[tensor + 1]) ++tensor;
+      const View &v = views[tensor];
+      const int64_t perRow = chunkCount(v.cols, blockSize), row = (i - first[tensor]) / perRow;
+      const int64_t c = (i - first[tensor]) % perRow * blockSize, n = std::min(blockSize, v.cols - c);
+      partials[chunk] += sumOfSquares(readBlock(v, row / v.rows, row % v.rows, c, n, buffer), n);
+    }
+  });
+  double total = 0;
+  for (double partial : partials) total += partial;
+  *out.as<float>() = static_cast<float>(total);
+}
+
+void CpuBackend::softmaxRows(const View &x, const View &y) {
+  if (x.cols == 0) return;
+  parallelFor(threads_, x.rows, std::max<int64_t>(1, 8192 / x.cols), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      softmaxLeaf(static_cast<const float *>(x.at(0, r, 0)), static_cast<float *>(y.at(0, r, 0)), x.cols);
+    }
+  });
+}
+
+}  // namespace emoframe

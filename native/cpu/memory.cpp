@@ -1,0 +1,50 @@
+// Host memory, and the backend's identity. Addresses are remembered so that weights packed from a block go with it.
+#include <cstdlib>
+#include <cstring>
+
+#include "../error.h"
+#include "backend.h"
+#include "onednn.h"
+#include "packed.h"
+
+namespace emoframe {
+
+CpuBackend::CpuBackend(int32_t threads)
+    : threads_(threads > 0 ? threads : onednn::availableThreads()), packed_(std::make_unique<PackedWeights>()) {}
+
+CpuBackend::~CpuBackend() {
+  for (const auto &allocation : allocations_) std::free(const_cast<char *>(allocation.first));
+}
+
+std::string CpuBackend::name() const { return "cpu"; }
+
+void *CpuBackend::allocate(size_t bytes) {
+  const size_t rounded = (bytes + 63) / 64 * 64;
+  void *pointer = rounded < bytes ? nullptr : std::aligned_alloc(64, rounded == 0 ? 64 : rounded);
+  if (!pointer) {
+    throw Error("ERR_OUT_OF_MEMORY", "Could not allocate " + std::to_string(bytes) +
+                                         " bytes of memory. Use a smaller batch or model, or free memory.");
+  }
+  allocations_[static_cast<const char *>(pointer)] = rounded;
+  return pointer;
+}
+
+void CpuBackend::release(void *pointer) noexcept {
+  const auto found = allocations_.find(static_cast<const char *>(pointer));
+  if (found == allocations_.end()) return;
+  packed_->forget(found->first, found->second);
+  allocations_.erase(found);
+  std::free(pointer);
+}
+
+void CpuBackend::upload(void *target, const void *hostSource, size_t bytes) {
+  if (bytes > 0) std::memcpy(target, hostSource, bytes);
+}
+
+void CpuBackend::download(void *hostTarget, const void *source, size_t bytes) {
+  if (bytes > 0) std::memcpy(hostTarget, source, bytes);
+}
+
+void CpuBackend::synchronize() {}
+
+}  // namespace emoframe

@@ -1,0 +1,151 @@
+#include "classifier.h"
+
+#include "../error.h"
+
+namespace emoframe {
+
+Classifier::Classifier(const ClassifierHead &head, const HubertShape &shape, Parameters &parameters)
+    : head_(head),
+      hidden_(shape.hiddenSize),
+      pooled_(head.pooling == PoolingKind::stats ? 2 * shape.hiddenSize : shape.hiddenSize),
+      dropout_(shape.finalDropout) {
+  if (head.pooling != PoolingKind::mean) score_ = parameters.add("pooling.weight", {hidden_});
+  linear_ = addLinear(parameters, "classifier", pooled_, head.classes);
+}
+
+const int32_t *Classifier::targets(const TrainStep &step, int64_t utterances, Workspace &workspace) const {
+  for (int64_t b = 0; b < utterances; ++b) {
+    if (step.labels[b] < 0 || step.labels[b] >= head_.classes) {
+      throw Error("ERR_LABEL", "Utterance " + std::to_string(b) + " of the batch has the label " +
+                                   std::to_string(step.labels[b]) + ", which is not one of the " +
+                                   std::to_string(head_.classes) + " classes.");
+    }
+  }
+  return workspace.upload(std::vector<int32_t>(step.labels, step.labels + utterances));
+}
+
+Pooling Classifier::pool(const Context &context, const Segments &segments, const View &hidden) const {
+  Pooling pooling;
+  pooling.h = hidden;
+  pooling.segments = segments;
+  switch (head_.pooling) {
+    case PoolingKind::mean:
+      pooling.score = Score::none;
+      break;
+    case PoolingKind::attention:
+      pooling.score = Score::tanh;
+      break;
+    case PoolingKind::attentionLinear:
+      pooling.score = Score::linear;
+      break;
+    case PoolingKind::stats:
+      pooling.score = Score::relu;
+      pooling.standardDeviation = true;
+      break;
+  }
+  if (score_ >= 0) pooling.w = context.parameters.master(score_);
+  pooling.attention = context.workspace.tensor(DType::f32, 1, hidden.rows);
+  pooling.pooled = context.workspace.tensor(DType::f32, segments.count, pooled_);
+  context.backend.poolForward(pooling);
+  return pooling;
+}
+
+View Classifier::logits(const Context &context, const View &pooled) const {
+  const View out = context.workspace.tensor(DType::f32, pooled.rows, head_.classes);
+  Gemm gemm;
+  gemm.a = pooled;
+  gemm.b = context.parameters.master(linear_.weight).transposed();
+  gemm.out = out;
+  gemm.bias = context.parameters.master(linear_.bias);
+  context.backend.gemm(gemm);
+  return out;
+}
+
+void Classifier::step(const Context &context, const Segments &segments, const int32_t *labels, double denominator,
+                      const View &hidden, const View &dHidden, TrainResult &result) const {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  Parameters &parameters = context.parameters;
+  result.count = segments.count;
+  Scratch scratch(workspace);
+  const Dropout dropout = context.dropout(dropout_, site::classifier);
+  View h = hidden;
+  if (dropout.p > 0) {
+    h = workspace.tensor(context.dtype, hidden.rows, hidden.cols);
+    backend.dropout(hidden, dropout, h);
+  }
+  const Pooling pooling = pool(context, segments, h);
+
+  SoftmaxCrossEntropy loss;
+  loss.logits = logits(context, pooling.pooled);
+  loss.labels = labels;
+  loss.gradientScale = static_cast<float>(1 / denominator);
+  loss.result = workspace.zeros(DType::f32, 1, 2);
+  loss.dLogits = workspace.tensor(DType::f32, segments.count, head_.classes);
+  backend.softmaxCrossEntropy(loss);
+  float sums[2];
+  backend.download(sums, loss.result.data, sizeof(sums));
+  result.lossSum = sums[0];
+  result.correct = static_cast<int64_t>(sums[1]);
+
+  if (parameters.trainable(linear_.bias)) backend.columnSum(loss.dLogits, parameters.gradient(linear_.bias));
+  Gemm gemm;
+  if (parameters.trainable(linear_.weight)) {
+    gemm.a = loss.dLogits.transposed();
+    gemm.b = pooling.pooled;
+    gemm.out = parameters.gradient(linear_.weight);
+    gemm.accumulate = true;
+    backend.gemm(gemm);
+  }
+  gemm = {};
+  gemm.a = loss.dLogits;
+  gemm.b = parameters.master(linear_.weight);
+  gemm.out = workspace.tensor(DType::f32, segments.count, pooled_);
+  backend.gemm(gemm);
+  backend.poolBackward(pooling, gemm.out, dHidden, score_ >= 0 ? parameters.gradient(score_) : View{});
+  if (dropout.p > 0) backend.dropout(dHidden, dropout, dHidden);
+}
+
+void Classifier::classify(const Context &context, const Segments &segments, const View &hidden,
+                          Classified &result) const {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  const Parameters &parameters = context.parameters;
+  const auto take = [&](const View &v, std::vector<float> &host) {
+    host.resize(static_cast<size_t>(v.size()));
+    backend.download(host.data(), v.data, host.size() * sizeof(float));
+  };
+  const Pooling pooling = pool(context, segments, hidden);
+  take(logits(context, pooling.pooled), result.logits);
+  take(pooling.attention, result.attention);
+
+  const View posteriors = workspace.tensor(DType::f32, hidden.rows, head_.classes);
+  const View weight = parameters.master(linear_.weight);
+  Gemm gemm;
+  gemm.b = weight.colRange(0, hidden_).transposed();
+  if (head_.pooling != PoolingKind::stats) {
+    gemm.a = hidden;
+    gemm.bias = parameters.master(linear_.bias);
+    gemm.out = posteriors;
+    backend.gemm(gemm);
+  } else {
+    // The classifier reads [h_t ; σ] with σ of the whole utterance: a bias of its own for each utterance.
+    const View biases = workspace.tensor(DType::f32, segments.count, head_.classes);
+    Gemm deviation;
+    deviation.a = pooling.pooled.colRange(hidden_, hidden_);
+    deviation.b = weight.colRange(hidden_, hidden_).transposed();
+    deviation.bias = parameters.master(linear_.bias);
+    deviation.out = biases;
+    backend.gemm(deviation);
+    for (int32_t b = 0; b < segments.count; ++b) {
+      gemm.a = hidden.rowRange(segments.offsets[b], segments.length(b));
+      gemm.bias = biases.rowRange(b, 1);
+      gemm.out = posteriors.rowRange(segments.offsets[b], segments.length(b));
+      backend.gemm(gemm);
+    }
+  }
+  backend.softmaxRows(posteriors, posteriors);
+  take(posteriors, result.framePosteriors);
+}
+
+}  // namespace emoframe

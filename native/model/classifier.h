@@ -1,0 +1,34 @@
+// Utterance emotion: dropout → pooling over frames → linear; and the same linear on each frame for frame posteriors.
+#pragma once
+
+#include "linear.h"
+#include "packing.h"
+
+namespace emoframe {
+
+class Classifier {
+ public:
+  Classifier(const ClassifierHead &head, const HubertShape &shape, Parameters &parameters);
+
+  // Class labels of the utterances in backend memory; ERR_LABEL names an utterance whose label is no class.
+  const int32_t *targets(const TrainStep &step, int64_t utterances, Workspace &workspace) const;
+
+  // Loss, correct utterances, and dHidden [T, C]; gradients carry 1 / denominator.
+  void step(const Context &context, const Segments &segments, const int32_t *labels, double denominator,
+            const View &hidden, const View &dHidden, TrainResult &result) const;
+
+  // hidden [T, C] f32. Fills logits, framePosteriors and attention.
+  void classify(const Context &context, const Segments &segments, const View &hidden, Classified &result) const;
+
+ private:
+  Pooling pool(const Context &context, const Segments &segments, const View &hidden) const;
+  View logits(const Context &context, const View &pooled) const;
+
+  ClassifierHead head_;
+  int64_t hidden_, pooled_;
+  float dropout_;
+  int32_t score_ = -1;
+  Linear linear_;
+};
+
+}  // namespace emoframe

@@ -1,0 +1,31 @@
+// What every layer needs to run: where, with which memory, and which randomness.
+#pragma once
+
+#include "parameters.h"
+#include "workspace.h"
+
+namespace emoframe {
+
+struct Context {
+  Backend &backend;
+  Workspace &workspace;
+  Parameters &parameters;
+  DType dtype = DType::f32;  // of activations
+  bool training = false;     // backward follows: keep what it needs; weights change, so do not keep packed copies
+  bool dropping = false;
+  uint64_t seed = 0;
+  uint32_t step = 0;
+
+  Dropout dropout(float p, uint32_t site) const { return {dropping ? p : 0.f, seed, step, site}; }
+  uint64_t key(int32_t weight) const { return training ? 0 : parameters.key(weight); }
+};
+
+// Places that draw random numbers. A stream is (seed, step, site), so no two places may share a number.
+namespace site {
+constexpr uint32_t model = 0x4D000000;
+constexpr uint32_t projection = model, embedding = model + 1, classifier = model + 2;
+enum Kind : uint32_t { layerdrop, attention, attentionOutput, activation, feedForwardOutput };
+constexpr uint32_t layer(int64_t index, Kind kind) { return model + 8 + static_cast<uint32_t>(index) * 8 + kind; }
+}  // namespace site
+
+}  // namespace emoframe

@@ -1,0 +1,56 @@
+// The convolutional feature encoder: samples to one feature vector a stride (320 samples, 20 ms).
+//
+// Channels last, a convolution is a matrix product whose A rows are kernel · Cin long and start stride · Cin apart: a view
+// of its input that overlaps itself. The last rows read past the input's end, so every layer's output carries
+// max(kernel - stride) zeroed rows of slack. GroupNorm of conv 0 is folded into a filter bank an utterance, from the
+// covariance of its windows, and is never applied to the activation itself.
+#pragma once
+
+#include "linear.h"
+#include "packing.h"
+
+namespace emoframe {
+
+class FeatureEncoder {
+ public:
+  FeatureEncoder(const HubertShape &shape, Parameters &parameters);
+
+  int64_t features() const { return layers_.back().out; }
+  bool trainable(const Parameters &parameters) const { return lowestTrainable(parameters) < layers_.size(); }
+
+  struct SavedLayer {
+    View input;       // [rows in + slack, Cin]
+    View activation;  // what GELU reads [rows, Cout]; absent for conv 0 with GroupNorm, which recomputes it
+    AddNorm norm;     // LayerNorm form
+  };
+  struct Saved {
+    Conv0 conv0;
+    View windowMean, windowCovariance;
+    std::vector<SavedLayer> layers;
+  };
+  // out [T, F]: the valid frames. `saved` absent: nothing is kept, and memory is used twice.
+  void forward(const Context &context, const HostBatch &batch, const Packing &packing, Saved *saved,
+               const View &out) const;
+  // dOut [T, F]
+  void backward(const Context &context, const Packing &packing, const Saved &saved, const View &dOut) const;
+
+ private:
+  struct Layer {
+    int64_t in, out, kernel, stride;
+    int64_t product;  // of the strides so far: samples a row of this layer's output
+    int32_t weight = -1, bias = -1;
+    LayerNorm norm;  // of every layer in the LayerNorm form, of layer 0 in the GroupNorm form
+  };
+  size_t lowestTrainable(const Parameters &parameters) const;
+  View overlappingRows(const Layer &layer, const View &input, int64_t rows) const;
+  void conv0Setup(const Context &context, const HostBatch &batch, const Packing &packing, Saved &saved) const;
+  void convBackward(const Context &context, const Layer &layer, const View &input, const View &dPre,
+                    const View &dInput) const;
+  void conv0Backward(const Context &context, const Packing &packing, const Saved &saved, const View &dOut) const;
+
+  std::vector<Layer> layers_;
+  bool groupNorm_;
+  int64_t slack_ = 0;  // rows
+};
+
+}  // namespace emoframe

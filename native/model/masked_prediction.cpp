@@ -1,0 +1,62 @@
+#include "masked_prediction.h"
+
+#include "../error.h"
+
+namespace emoframe {
+
+MaskedPrediction::MaskedPrediction(const MaskedPredictionHead &head, int64_t hidden, Parameters &parameters)
+    : head_(head) {
+  projection_ = addLinear(parameters, "final_proj", hidden, head.dimension);
+  embeddings_ = parameters.add("label_embs_concat", {head.clusters, head.dimension});
+}
+
+MaskedPrediction::Targets MaskedPrediction::targets(const TrainStep &step, int64_t frames,
+                                                    Workspace &workspace) const {
+  std::vector<int32_t> masked, labels;
+  for (int64_t t = 0; t < frames; ++t) {
+    if (!step.mask[t]) continue;
+    const int32_t label = step.labels[t];
+    if (label < 0 || label >= head_.clusters) {
+      throw Error("ERR_LABEL", "Frame " + std::to_string(t) + " of the batch is masked but its label " +
+                                   std::to_string(label) + " is not one of the " + std::to_string(head_.clusters) +
+                                   " clusters.");
+    }
+    masked.push_back(static_cast<int32_t>(t));
+    labels.push_back(label);
+  }
+  return {static_cast<int64_t>(masked.size()), workspace.upload(masked), workspace.upload(labels)};
+}
+
+void MaskedPrediction::step(const Context &context, const Targets &targets, double denominator, const View &hidden,
+                            const View &dHidden, TrainResult &result) const {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  const Parameters &parameters = context.parameters;
+  result.count = targets.count;
+  Scratch scratch(workspace);
+  const View masked = workspace.tensor(context.dtype, targets.count, hidden.cols);
+  const View z = workspace.tensor(context.dtype, targets.count, head_.dimension);
+  backend.gatherRows(hidden, targets.frames, masked);
+  linearForward(context, projection_, masked, z);
+
+  CosineCrossEntropy loss;
+  loss.z = z;
+  loss.embeddings = parameters.master(embeddings_);
+  loss.labels = targets.labels;
+  loss.temperature = head_.temperature;
+  loss.gradientScale = static_cast<float>(1 / denominator);
+  loss.result = workspace.zeros(DType::f32, 1, 2);
+  loss.dz = workspace.tensor(context.dtype, targets.count, head_.dimension);
+  if (parameters.trainable(embeddings_)) loss.dEmbeddings = parameters.gradient(embeddings_);
+  backend.cosineCrossEntropy(loss);
+  float sums[2];
+  backend.download(sums, loss.result.data, sizeof(sums));
+  result.lossSum = sums[0];
+  result.correct = static_cast<int64_t>(sums[1]);
+
+  const View dMasked = workspace.tensor(context.dtype, targets.count, hidden.cols);
+  linearBackward(context, projection_, masked, loss.dz, dMasked);
+  backend.scatterRows(dMasked, targets.frames, dHidden);
+}
+
+}  // namespace emoframe

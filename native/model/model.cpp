@@ -1,0 +1,315 @@
+// The whole model: the parts in order, forward, and the step that trains them.
+#include "model.h"
+
+#include <cmath>
+
+#include "../error.h"
+#include "classifier.h"
+#include "feature_cache.h"
+#include "feature_encoder.h"
+#include "feature_projection.h"
+#include "masked_prediction.h"
+#include "transformer.h"
+
+namespace emoframe {
+
+namespace {
+
+const std::string kFeatureEncoder = "feature_extractor.";
+
+void checkHeads(const HubertShape &shape, const MaskedPredictionHead &masked, const ClassifierHead &classifier) {
+  shape.validate();
+  if (masked.clusters < 0 || (masked.clusters > 0 && masked.dimension < 1)) {
+    throw Error("ERR_MODEL_CONFIG", "The masked-prediction head needs at least one cluster and one dimension.");
+  }
+  if (masked.clusters > 0 && !(masked.temperature > 0)) {
+    throw Error("ERR_MODEL_CONFIG", "The masked-prediction temperature must be above 0.");
+  }
+  if (classifier.classes < 0) throw Error("ERR_MODEL_CONFIG", "The classifier needs at least one class.");
+}
+
+}  // namespace
+
+struct Model::Parts {
+  std::shared_ptr<Backend> backend;
+  HubertShape shape;
+  DType dtype;
+  Parameters parameters;
+  Workspace workspace;
+  FeatureCache cache;
+  FeatureProjection projection;  // before the encoder: transformers names the mask embedding first
+  FeatureEncoder encoder;
+  Transformer transformer;
+  std::unique_ptr<MaskedPrediction> maskedPrediction;
+  std::unique_ptr<Classifier> classifier;
+
+  Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Precision precision)
+      : backend(std::move(on)),
+        shape(hubert),
+        dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
+        parameters(*backend, precision),
+        workspace(*backend),
+        cache(*backend, dtype),
+        projection(shape, parameters),
+        encoder(shape, parameters),
+        transformer(shape, parameters) {}
+
+  Context context(const TrainStep *step) {
+    Context context{*backend, workspace, parameters};
+    context.dtype = dtype;
+    if (step) {
+      context.training = true;
+      context.dropping = step->dropout;
+      context.seed = step->seed;
+      context.step = step->step;
+    }
+    return context;
+  }
+
+  Packing pack(const HostBatch &batch) {
+    return emoframe::pack(shape, batch, [&](const std::string &key) { return cache.frames(key); }, workspace);
+  }
+
+  // Feature-encoder output of the frames asked for, [T, F].
+  View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved) {
+    const View out = workspace.tensor(dtype, packing.total(), encoder.features());
+    if (batch.features.empty()) {
+      encoder.forward(context, batch, packing, saved, out);
+    } else {
+      for (int32_t b = 0; b < packing.count; ++b) {
+        backend->convert(cache.get(batch.features[b]).rowRange(packing.firstFrame[b], packing.frames[b]),
+                         out.rowRange(packing.offsets.host[b], packing.frames[b]));
+      }
+    }
+    return out;
+  }
+
+  // Hidden state at a layer, f32 [T, C], without training.
+  View hidden(const HostBatch &batch, const Packing &packing, int64_t layer) {
+    const Context inference = context(nullptr);
+    const View out = workspace.tensor(DType::f32, packing.total(), shape.hiddenSize);
+    const View features = this->features(inference, batch, packing, nullptr);
+    const View embedded = workspace.tensor(dtype, packing.total(), shape.hiddenSize);
+    FeatureProjection::Saved projected;
+    projection.forward(inference, features, nullptr, projected, embedded);
+    Transformer::Saved transformed;
+    transformer.forward(inference, packing, embedded, layer, transformed, out);
+    return out;
+  }
+
+  double meanSquare(const View &features);
+  TrainResult train(const HostBatch &batch, const TrainStep &step);
+  void checkTargets(const TrainStep &step, const Packing &packing) const;
+
+  bool accumulating = false;  // a training step is past its checks and may have added to gradients
+};
+
+Model::Model(std::shared_ptr<Backend> backend, const HubertShape &shape, Precision precision,
+             const MaskedPredictionHead &maskedPrediction, const ClassifierHead &classifier) {
+  checkHeads(shape, maskedPrediction, classifier);
+  parts_ = std::make_unique<Parts>(std::move(backend), shape, precision);
+  if (maskedPrediction.clusters > 0) {
+    parts_->maskedPrediction =
+        std::make_unique<MaskedPrediction>(maskedPrediction, shape.hiddenSize, parts_->parameters);
+  }
+  if (classifier.classes > 0) {
+    parts_->classifier = std::make_unique<Classifier>(classifier, shape, parts_->parameters);
+  }
+  parts_->parameters.allocate();
+}
+
+Model::~Model() = default;
+
+const HubertShape &Model::shape() const { return parts_->shape; }
+
+std::vector<TensorInfo> Model::tensors() const {
+  std::vector<TensorInfo> infos;
+  for (const Parameter &p : parts_->parameters.table()) infos.push_back({p.name, p.shape});
+  return infos;
+}
+
+void Model::importTensor(const std::string &name, const float *data, int64_t size) {
+  parts_->parameters.importValue(name, data, size);
+  if (name.compare(0, kFeatureEncoder.size(), kFeatureEncoder) == 0) parts_->cache.clear();
+}
+void Model::exportTensor(const std::string &name, float *data) const { parts_->parameters.exportValue(name, data); }
+void Model::exportGradient(const std::string &name, float *data) const {
+  parts_->parameters.exportGradient(name, data);
+}
+bool Model::hasMoments() const { return parts_->parameters.hasMoments(); }
+void Model::exportMoments(const std::string &name, float *m, float *v) const {
+  parts_->parameters.exportMoments(name, m, v);
+}
+void Model::importMoments(const std::string &name, const float *m, const float *v, int64_t size) {
+  parts_->parameters.importMoments(name, m, v, size);
+}
+void Model::freeze(const std::vector<std::string> &prefixes) { parts_->parameters.freeze(prefixes); }
+
+void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch &batch) {
+  Parts &parts = *parts_;
+  parts.workspace.reset();
+  if (!batch.features.empty()) throw Error("ERR_BATCH", "Features to store are computed from samples, not from keys.");
+  const Packing packing = parts.pack(batch);
+  if (keys.size() != static_cast<size_t>(packing.count)) {
+    throw Error("ERR_BATCH", "The batch has " + std::to_string(packing.count) + " utterances but " +
+                                 std::to_string(keys.size()) + " keys were given.");
+  }
+  const View features = parts.features(parts.context(nullptr), batch, packing, nullptr);
+  for (int32_t b = 0; b < packing.count; ++b) {
+    parts.cache.store(keys[b], features.rowRange(packing.offsets.host[b], packing.frames[b]));
+  }
+}
+int64_t Model::featureBytes() const { return parts_->cache.bytes(); }
+int64_t Model::storedFrames(const std::string &key) const { return parts_->cache.frames(key); }
+void Model::clearFeatures() { parts_->cache.clear(); }
+
+Encoded Model::encode(const HostBatch &batch, int64_t layer) {
+  Parts &parts = *parts_;
+  if (layer < 0 || layer > parts.transformer.layers()) {
+    throw Error("ERR_LAYER", "The layer must be from 0 to " + std::to_string(parts.transformer.layers()) + " but is " +
+                                 std::to_string(layer) + ".");
+  }
+  parts.workspace.reset();
+  const Packing packing = parts.pack(batch);
+  const View hidden = parts.hidden(batch, packing, layer);
+  Encoded encoded;
+  encoded.hidden.resize(static_cast<size_t>(hidden.size()));
+  parts.backend->download(encoded.hidden.data(), hidden.data, encoded.hidden.size() * sizeof(float));
+  encoded.offsets = packing.offsets.host;
+  return encoded;
+}
+
+Classified Model::classify(const HostBatch &batch) {
+  Parts &parts = *parts_;
+  if (!parts.classifier) throw Error("ERR_HEAD", "This model was made without a classifier.");
+  parts.workspace.reset();
+  const Packing packing = parts.pack(batch);
+  const View hidden = parts.hidden(batch, packing, parts.transformer.layers());
+  Classified result;
+  parts.classifier->classify(parts.context(nullptr), packing.segments(), hidden, result);
+  result.offsets = packing.offsets.host;
+  return result;
+}
+
+void Model::Parts::checkTargets(const TrainStep &step, const Packing &packing) const {
+  const bool masked = step.objective == Objective::maskedPrediction;
+  if (masked && !maskedPrediction) throw Error("ERR_HEAD", "This model was made without a masked-prediction head.");
+  if (!masked && !classifier) throw Error("ERR_HEAD", "This model was made without a classifier.");
+  const int64_t wanted = masked ? packing.total() : packing.count;
+  if (!step.labels || step.labelCount != wanted) {
+    throw Error("ERR_BATCH", "Expected " + std::to_string(wanted) + (masked ? " frame" : " utterance") +
+                                 " labels but received " + std::to_string(step.labels ? step.labelCount : 0) + ".");
+  }
+  if (step.mask && step.maskCount != packing.total()) {
+    throw Error("ERR_BATCH", "Expected a mask of " + std::to_string(packing.total()) + " frames but received " +
+                                 std::to_string(step.maskCount) + ".");
+  }
+  if (masked && !step.mask) throw Error("ERR_BATCH", "Masked prediction needs a mask.");
+  if (!(step.denominator > 0) || !std::isfinite(step.denominator)) {
+    throw Error("ERR_BATCH", "The loss denominator must be above 0.");
+  }
+}
+
+double Model::Parts::meanSquare(const View &features) {
+  Scratch scratch(workspace);
+  View x = features;
+  if (x.dtype != DType::f32) {
+    x = workspace.tensor(DType::f32, features.rows, features.cols);
+    backend->convert(features, x);
+  }
+  const View sum = workspace.zeros(DType::f32, 1, 1);
+  backend->sumSquares({x}, sum);
+  float squares;
+  backend->download(&squares, sum.data, sizeof(squares));
+  return squares / static_cast<double>(features.size());
+}
+
+TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step) {
+  const Context context = this->context(&step);
+  const Packing packing = pack(batch);
+  checkTargets(step, packing);
+  const bool encoderTrained = encoder.trainable(parameters);
+  const bool masked = step.objective == Objective::maskedPrediction;
+  if (encoderTrained && !batch.features.empty()) {
+    throw Error("ERR_BATCH", "Stored features cannot train the feature encoder: give samples, or freeze " +
+                                 kFeatureEncoder.substr(0, kFeatureEncoder.size() - 1) + ".");
+  }
+  MaskedPrediction::Targets frames;
+  const int32_t *classes = nullptr;
+  if (masked) {
+    frames = maskedPrediction->targets(step, packing.total(), workspace);
+  } else {
+    classes = classifier->targets(step, packing.count, workspace);
+  }
+  const uint8_t *mask = step.mask ? workspace.upload(step.mask, step.maskCount) : nullptr;
+  parameters.ensureGradients();
+  accumulating = true;
+
+  TrainResult result;
+  FeatureEncoder::Saved encoded;
+  FeatureProjection::Saved projected;
+  Transformer::Saved transformed;
+  const auto activations = [&](int64_t cols) { return workspace.tensor(dtype, packing.total(), cols); };
+  const View features = this->features(context, batch, packing, encoderTrained ? &encoded : nullptr);
+  if (step.featurePenalty > 0 || batch.features.empty()) result.featurePenalty = meanSquare(features);
+  const View embedded = activations(shape.hiddenSize);
+  projection.forward(context, features, mask, projected, embedded);
+  const View hidden = activations(shape.hiddenSize);
+  transformer.forward(context, packing, embedded, transformer.layers(), transformed, hidden);
+
+  const View dHidden = activations(shape.hiddenSize);
+  if (masked && frames.count == 0) return result;
+  if (masked) {
+    maskedPrediction->step(context, frames, step.denominator, hidden, dHidden, result);
+  } else {
+    classifier->step(context, packing.segments(), classes, step.denominator, hidden, dHidden, result);
+  }
+  if (!std::isfinite(result.lossSum) || !std::isfinite(result.featurePenalty)) {
+    throw Error("ERR_NOT_FINITE", std::string(std::isfinite(result.lossSum) ? "The feature penalty" : "The loss") +
+                                      " is not a finite number. The gradients of this update were cleared: repeat all "
+                                      "of it, with a lower learning rate if this goes on.");
+  }
+
+  const bool belowTransformer = encoderTrained || projection.trainable(parameters, mask != nullptr);
+  if (!belowTransformer && !transformer.trainable(parameters)) return result;
+  const View dEmbedded = belowTransformer ? activations(shape.hiddenSize) : View{};
+  transformer.backward(context, packing, transformed, dHidden, dEmbedded);
+  if (!belowTransformer) return result;
+  const View dFeatures = encoderTrained ? activations(encoder.features()) : View{};
+  projection.backward(context, projected, dEmbedded, dFeatures);
+  if (!encoderTrained) return result;
+  if (step.featurePenalty > 0) {
+    // d/dx of penalty · mean(x²), weighted by this micro-batch's share of the update.
+    const double share = static_cast<double>(result.count) / step.denominator;
+    const View dPenalty = activations(encoder.features());
+    backend->convert(features, dPenalty);
+    backend->scale(dPenalty,
+                   static_cast<float>(2 * step.featurePenalty * share / static_cast<double>(features.size())));
+    backend->add(dFeatures, dPenalty, dFeatures);
+  }
+  if (step.featureGradientScale != 1) backend->scale(dFeatures, step.featureGradientScale);
+  encoder.backward(context, packing, encoded, dFeatures);
+  return result;
+}
+
+TrainResult Model::trainStep(const HostBatch &batch, const TrainStep &step) {
+  parts_->workspace.reset();
+  parts_->accumulating = false;
+  try {
+    return parts_->train(batch, step);
+  } catch (...) {
+    // A batch that was refused has changed nothing; a step that failed midway has added part of its gradient.
+    if (parts_->accumulating) parts_->parameters.clearGradients();
+    throw;
+  }
+}
+
+double Model::optimizerStep(const OptimizerStep &step) {
+  const double norm = parts_->parameters.optimizerStep(step.adamW);
+  if (parts_->parameters.anyTrainable(kFeatureEncoder)) parts_->cache.clear();
+  return norm;
+}
+
+void Model::clearGradients() { parts_->parameters.clearGradients(); }
+
+}  // namespace emoframe

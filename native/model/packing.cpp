@@ -1,0 +1,133 @@
+#include "packing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "../error.h"
+
+namespace emoframe {
+
+void RunTable::add(int64_t from, int64_t to, int64_t count) {
+  source.host.push_back(static_cast<int32_t>(from));
+  target.host.push_back(static_cast<int32_t>(to));
+  length.host.push_back(static_cast<int32_t>(count));
+}
+
+void RunTable::upload(Workspace &workspace) {
+  source.upload(workspace);
+  target.upload(workspace);
+  length.upload(workspace);
+}
+
+RowRuns RunTable::runs() const {
+  return {static_cast<int32_t>(source.host.size()), source.host.data(), target.host.data(), length.host.data(),
+          source.device, target.device, length.device};
+}
+
+RowRuns RunTable::inverse() const {
+  RowRuns r = runs();
+  std::swap(r.source, r.target);
+  std::swap(r.deviceSource, r.deviceTarget);
+  return r;
+}
+
+namespace {
+
+[[noreturn]] void refuse(const std::string &message) { throw Error("ERR_BATCH", message); }
+
+std::string utterance(size_t b) { return "Utterance " + std::to_string(b) + " of the batch "; }
+
+void checkSamples(const HubertShape &shape, const HostBatch &batch) {
+  const int64_t stride = shape.stride();
+  if (!batch.samples) refuse("The batch has neither samples nor feature keys.");
+  if (batch.lengths.size() != batch.starts.size()) {
+    refuse("The batch has " + std::to_string(batch.starts.size()) + " starts but " +
+           std::to_string(batch.lengths.size()) + " lengths.");
+  }
+  if (batch.sampleCount > std::numeric_limits<int32_t>::max() - stride) {
+    refuse("The batch holds more samples than an index can count; make it smaller.");
+  }
+  std::vector<size_t> order(batch.starts.size());
+  for (size_t b = 0; b < order.size(); ++b) order[b] = b;
+  for (size_t b = 0; b < order.size(); ++b) {
+    const int64_t start = batch.starts[b], length = batch.lengths[b];
+    if (start < 0 || start % stride != 0) {
+      refuse(utterance(b) + "starts at sample " + std::to_string(start) + ", which is not a multiple of " +
+             std::to_string(stride) + ".");
+    }
+    if (length < 0 || start + length > batch.sampleCount) {
+      refuse(utterance(b) + "ends after the samples given.");
+    }
+    if (shape.frames(length) < 1) {
+      refuse(utterance(b) + "has " + std::to_string(length) + " samples, too short for one frame.");
+    }
+    const float *samples = batch.samples + start;
+    for (int64_t i = 0; i < length; ++i) {
+      if (!std::isfinite(samples[i])) {
+        throw Error("ERR_NOT_FINITE", utterance(b) + "has a sample that is not a finite number, at position " +
+                                          std::to_string(i) + ".");
+      }
+    }
+  }
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return batch.starts[a] < batch.starts[b]; });
+  for (size_t i = 1; i < order.size(); ++i) {
+    if (batch.starts[order[i]] < batch.starts[order[i - 1]] + batch.lengths[order[i - 1]]) {
+      refuse(utterance(order[i]) + "overlaps utterance " + std::to_string(order[i - 1]) + ".");
+    }
+  }
+}
+
+}  // namespace
+
+Packing pack(const HubertShape &shape, const HostBatch &batch,
+             const std::function<int64_t(const std::string &)> &storedFrames, Workspace &workspace) {
+  Packing packing;
+  const bool stored = !batch.features.empty();
+  if (stored && batch.samples) refuse("A batch holds samples or feature keys, not both.");
+  const size_t count = stored ? batch.features.size() : batch.starts.size();
+  if (count == 0) refuse("The batch holds no utterance.");
+  if (!stored) checkSamples(shape, batch);
+  for (const std::vector<int32_t> *range : {&batch.frameStarts, &batch.frameCounts}) {
+    if (!range->empty() && range->size() != count) {
+      refuse("The batch has " + std::to_string(count) + " utterances but " + std::to_string(range->size()) +
+             " frame ranges.");
+    }
+  }
+  if (batch.frameStarts.empty() != batch.frameCounts.empty()) {
+    refuse("Frame ranges need both frameStarts and frameCounts.");
+  }
+
+  packing.count = static_cast<int32_t>(count);
+  const int64_t stride = shape.stride();
+  if (!stored) {
+    packing.sampleCount = (batch.sampleCount + stride - 1) / stride * stride;
+    packing.starts.host = batch.starts;
+    packing.lengths.host = batch.lengths;
+  }
+  packing.offsets.host.push_back(0);
+  int64_t total = 0;
+  for (size_t b = 0; b < count; ++b) {
+    const int64_t available = stored ? storedFrames(batch.features[b]) : shape.frames(batch.lengths[b]);
+    if (available < 0) refuse("No features are stored under the key " + batch.features[b] + ".");
+    const int64_t first = batch.frameStarts.empty() ? 0 : batch.frameStarts[b];
+    const int64_t frames = batch.frameCounts.empty() ? available : batch.frameCounts[b];
+    if (first < 0 || frames < 1 || first + frames > available) {
+      refuse(utterance(b) + "has " + std::to_string(available) + " frames, but " + std::to_string(frames) +
+             " from frame " + std::to_string(first) + " were asked for.");
+    }
+    if (!stored) packing.compaction.add(batch.starts[b] / stride + first, total, frames);
+    packing.firstFrame.push_back(first);
+    packing.frames.push_back(frames);
+    total += frames;
+    if (total > std::numeric_limits<int32_t>::max()) refuse("The batch holds more frames than an index can count.");
+    packing.offsets.host.push_back(static_cast<int32_t>(total));
+  }
+  packing.starts.upload(workspace);
+  packing.lengths.upload(workspace);
+  packing.offsets.upload(workspace);
+  packing.compaction.upload(workspace);
+  return packing;
+}
+
+}  // namespace emoframe

@@ -1,0 +1,50 @@
+// Where each utterance of a batch lies: on the sample axis, on the axis of the feature encoder's frames, and on the packed
+// frame axis [T] on which everything after it works.
+//
+// Utterance b starts at sample start[b], a multiple of the total stride, so at conv layer i its frames begin at
+// start[b] / (stride 0 · … · stride i). Frames whose window crosses its end are computed and dropped when its valid
+// frames, or the range asked for, are copied to the packed axis.
+#pragma once
+
+#include <functional>
+
+#include "model.h"
+#include "workspace.h"
+
+namespace emoframe {
+
+// An index array that the host and the backend can both read.
+struct IndexArray {
+  std::vector<int32_t> host;
+  const int32_t *device = nullptr;
+
+  void upload(Workspace &workspace) { device = workspace.upload(host); }
+};
+
+struct RunTable {
+  IndexArray source, target, length;
+
+  void add(int64_t from, int64_t to, int64_t count);
+  void upload(Workspace &workspace);
+  RowRuns runs() const;
+  RowRuns inverse() const;  // target to source
+};
+
+struct Packing {
+  int32_t count = 0;        // utterances
+  int64_t sampleCount = 0;  // length of the sample axis: a multiple of the total stride; 0 with stored features
+  IndexArray starts, lengths;
+  std::vector<int64_t> firstFrame, frames;  // per utterance: the range asked for, from its own first frame
+  IndexArray offsets;                       // [count + 1]
+  RunTable compaction;                      // feature-encoder frames → packed frames
+
+  int64_t total() const { return offsets.host.back(); }
+  Segments segments() const { return {count, offsets.host.data(), offsets.device}; }
+};
+
+// Checks the batch (ERR_BATCH, ERR_NOT_FINITE) and uploads its index arrays. `storedFrames` gives the frames of a feature
+// key, or -1.
+Packing pack(const HubertShape &shape, const HostBatch &batch,
+             const std::function<int64_t(const std::string &)> &storedFrames, Workspace &workspace);
+
+}  // namespace emoframe

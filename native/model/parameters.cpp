@@ -1,0 +1,247 @@
+#include "parameters.h"
+
+#include <atomic>
+#include <cmath>
+
+#include "../error.h"
+
+namespace emoframe {
+
+namespace {
+
+constexpr int64_t kAlignment = 32;  // elements: 64 bytes of bf16
+
+// [Cout, Cin, k] → [Cout, k, Cin], or back.
+void swapInner(const float *in, float *out, int64_t outer, int64_t rows, int64_t cols) {
+  for (int64_t o = 0; o < outer; ++o) {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < cols; ++c) out[(o * cols + c) * rows + r] = in[(o * rows + r) * cols + c];
+    }
+  }
+}
+
+std::string describe(const std::vector<int64_t> &shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+// Keys never come twice in a process, so that a backend shared by models cannot take one's packed weight for another's.
+uint64_t takeKeys(size_t count) {
+  static std::atomic<uint64_t> next{1};
+  return next.fetch_add(count);
+}
+
+}  // namespace
+
+Parameters::~Parameters() {
+  for (void *arena : {static_cast<void *>(master_), static_cast<void *>(gradient_), static_cast<void *>(m_),
+                      static_cast<void *>(v_), static_cast<void *>(squares_), shadow_}) {
+    if (arena) backend_.release(arena);
+  }
+}
+
+int32_t Parameters::add(const std::string &name, std::vector<int64_t> shape, Layout layout, bool adjacent) {
+  Parameter p;
+  p.name = name;
+  p.rows = shape.size() > 1 ? shape[0] : 1;
+  p.cols = 1;
+  for (size_t i = shape.size() > 1 ? 1 : 0; i < shape.size(); ++i) p.cols *= shape[i];
+  p.shape = std::move(shape);
+  p.layout = layout;
+  if (!adjacent) total_ = (total_ + kAlignment - 1) / kAlignment * kAlignment;
+  p.offset = total_;
+  total_ += p.size();
+  const auto index = static_cast<int32_t>(table_.size());
+  byName_.emplace(name, index);
+  table_.push_back(std::move(p));
+  return index;
+}
+
+float *Parameters::allocateZeros() const {
+  auto *arena = static_cast<float *>(backend_.allocate(static_cast<size_t>(total_) * sizeof(float)));
+  backend_.fill(vector(arena, DType::f32, total_), 0);
+  return arena;
+}
+
+void Parameters::allocate() {
+  master_ = allocateZeros();
+  squares_ = static_cast<float *>(backend_.allocate(sizeof(float)));
+  if (precision_ == Precision::bf16) {
+    shadow_ = backend_.allocate(static_cast<size_t>(total_) * sizeOf(DType::bf16));
+    backend_.fill(vector(shadow_, DType::bf16, total_), 0);
+  }
+  bumpVersion();
+}
+
+void Parameters::bumpVersion() { keyBase_ = takeKeys(table_.size()); }
+
+View Parameters::view(void *arena, DType dtype, int32_t i, int32_t parts) const {
+  const Parameter &p = table_[i];
+  void *at = static_cast<char *>(arena) + static_cast<size_t>(p.offset) * sizeOf(dtype);
+  if (p.shape.size() < 2) return vector(at, dtype, p.cols * parts);
+  return matrix(at, dtype, p.rows * parts, p.cols);
+}
+
+View Parameters::compute(int32_t i, int32_t parts) const {
+  return precision_ == Precision::bf16 ? view(shadow_, DType::bf16, i, parts) : master(i, parts);
+}
+View Parameters::master(int32_t i, int32_t parts) const { return view(master_, DType::f32, i, parts); }
+View Parameters::gradient(int32_t i, int32_t parts) const { return view(gradient_, DType::f32, i, parts); }
+
+bool Parameters::trainable(int32_t i, int32_t parts) const {
+  for (int32_t j = i; j < i + parts; ++j) {
+    if (!table_[j].frozen) return true;
+  }
+  return false;
+}
+
+bool Parameters::anyTrainable(const std::string &prefix) const {
+  for (const Parameter &p : table_) {
+    if (!p.frozen && p.name.compare(0, prefix.size(), prefix) == 0) return true;
+  }
+  return false;
+}
+
+void Parameters::freeze(const std::vector<std::string> &prefixes) {
+  for (Parameter &p : table_) {
+    p.frozen = false;
+    for (const std::string &prefix : prefixes) p.frozen |= p.name.compare(0, prefix.size(), prefix) == 0;
+  }
+}
+
+const Parameter &Parameters::find(const std::string &name) const {
+  const auto at = byName_.find(name);
+  if (at == byName_.end()) throw Error("ERR_TENSOR", "The model has no tensor named " + name + ".");
+  return table_[at->second];
+}
+
+const Parameter &Parameters::findSized(const std::string &name, int64_t size) const {
+  const Parameter &p = find(name);
+  if (size != p.size()) {
+    throw Error("ERR_TENSOR", "The tensor " + name + " must have the shape " + describe(p.shape) + ", which is " +
+                                  std::to_string(p.size()) + " elements, but has " + std::to_string(size) + ".");
+  }
+  return p;
+}
+
+void Parameters::upload(float *arena, const Parameter &p, const float *data) {
+  const size_t bytes = static_cast<size_t>(p.size()) * sizeof(float);
+  if (p.layout == Layout::plain) {
+    backend_.upload(arena + p.offset, data, bytes);
+    return;
+  }
+  std::vector<float> permuted(static_cast<size_t>(p.size()));
+  swapInner(data, permuted.data(), p.shape[0], p.shape[1], p.shape[2]);
+  backend_.upload(arena + p.offset, permuted.data(), bytes);
+}
+
+void Parameters::download(const float *arena, const Parameter &p, float *data) const {
+  const size_t bytes = static_cast<size_t>(p.size()) * sizeof(float);
+  if (p.layout == Layout::plain) {
+    backend_.download(data, arena + p.offset, bytes);
+    return;
+  }
+  std::vector<float> native(static_cast<size_t>(p.size()));
+  backend_.download(native.data(), arena + p.offset, bytes);
+  swapInner(native.data(), data, p.shape[0], p.shape[2], p.shape[1]);
+}
+
+void Parameters::importValue(const std::string &name, const float *data, int64_t size) {
+  const Parameter &p = findSized(name, size);
+  upload(master_, p, data);
+  if (shadow_) {
+    void *at = static_cast<char *>(shadow_) + static_cast<size_t>(p.offset) * sizeOf(DType::bf16);
+    backend_.convert(vector(master_ + p.offset, DType::f32, p.size()), vector(at, DType::bf16, p.size()));
+  }
+  bumpVersion();
+}
+
+void Parameters::exportValue(const std::string &name, float *data) const { download(master_, find(name), data); }
+
+void Parameters::exportGradient(const std::string &name, float *data) const {
+  const Parameter &p = find(name);
+  if (gradient_ && !p.frozen) {
+    download(gradient_, p, data);
+  } else {
+    std::fill(data, data + p.size(), 0.f);
+  }
+}
+
+void Parameters::ensureMoments() {
+  if (!m_) m_ = allocateZeros();
+  if (!v_) v_ = allocateZeros();
+}
+
+void Parameters::importMoments(const std::string &name, const float *m, const float *v, int64_t size) {
+  const Parameter &p = findSized(name, size);
+  ensureMoments();
+  upload(m_, p, m);
+  upload(v_, p, v);
+}
+
+void Parameters::exportMoments(const std::string &name, float *m, float *v) const {
+  const Parameter &p = find(name);
+  if (!m_ || !v_) {
+    throw Error("ERR_TENSOR", "There are no moments to export before the first optimiser step (asked for " + name + ").");
+  }
+  download(m_, p, m);
+  download(v_, p, v);
+}
+
+void Parameters::ensureGradients() {
+  if (!gradient_) gradient_ = allocateZeros();
+}
+
+void Parameters::clearGradients() {
+  if (gradient_) backend_.fill(vector(gradient_, DType::f32, total_), 0);
+}
+
+// Neighbouring trainable tensors as one range; the alignment gaps between them hold zeros and stay zero.
+std::vector<Parameters::Range> Parameters::trainableRanges() const {
+  std::vector<Range> ranges;
+  bool open = false;
+  for (const Parameter &p : table_) {
+    if (!p.frozen) {
+      if (!open) ranges.push_back({p.offset, 0});
+      ranges.back().size = p.offset + p.size() - ranges.back().begin;
+    }
+    open = !p.frozen;
+  }
+  return ranges;
+}
+
+double Parameters::optimizerStep(AdamW settings) {
+  ensureGradients();
+  ensureMoments();
+  const std::vector<Range> ranges = trainableRanges();
+  std::vector<View> gradients;
+  std::vector<AdamWTensor> tensors;
+  for (const Range &range : ranges) {
+    const auto at = [&](float *arena) { return vector(arena + range.begin, DType::f32, range.size); };
+    AdamWTensor tensor{at(master_), at(gradient_), at(m_), at(v_), View{}};
+    if (shadow_) {
+      void *shadow = static_cast<char *>(shadow_) + static_cast<size_t>(range.begin) * sizeOf(DType::bf16);
+      tensor.shadow = vector(shadow, DType::bf16, range.size);
+    }
+    gradients.push_back(tensor.gradient);
+    tensors.push_back(tensor);
+  }
+  settings.gradientSquares = vector(squares_, DType::f32, 1);
+  float squares = 0;
+  if (!gradients.empty()) {
+    backend_.sumSquares(gradients, settings.gradientSquares);
+    backend_.download(&squares, squares_, sizeof(float));
+  }
+  if (!std::isfinite(squares)) {
+    throw Error("ERR_NOT_FINITE",
+                "The gradient norm is not finite, so nothing was updated. Clear the gradients, then lower the learning "
+                "rate or check the audio of this update.");
+  }
+  backend_.adamW(settings, tensors);
+  bumpVersion();
+  clearGradients();
+  return std::sqrt(static_cast<double>(squares));
+}
+
+}  // namespace emoframe

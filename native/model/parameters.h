@@ -1,0 +1,87 @@
+// All trainable tensors in one table: their names and shapes as transformers has them, and where they lie. Values,
+// gradients and moments are flat arenas with the same offsets, so an optimiser step sees a few long ranges.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "model.h"
+
+namespace emoframe {
+
+// conv: transformers' [Cout, Cin, k] is kept as [Cout, k, Cin], the order of a row of the convolution's window.
+enum class Layout : uint8_t { plain, conv };
+
+struct Parameter {
+  std::string name;
+  std::vector<int64_t> shape;
+  Layout layout = Layout::plain;
+  int64_t rows = 1, cols = 0;  // [shape[0], the rest], one row for a vector
+  int64_t offset = 0;          // elements into each arena
+  bool frozen = false;
+
+  int64_t size() const { return rows * cols; }
+};
+
+class Parameters {
+ public:
+  Parameters(Backend &backend, Precision precision) : backend_(backend), precision_(precision) {}
+  ~Parameters();
+  Parameters(const Parameters &) = delete;
+  Parameters &operator=(const Parameters &) = delete;
+
+  // `adjacent`: begins right where the one before ends, so that both can be read as one matrix.
+  int32_t add(const std::string &name, std::vector<int64_t> shape, Layout layout = Layout::plain,
+              bool adjacent = false);
+  void allocate();  // after the last add; values are zero
+  const std::vector<Parameter> &table() const { return table_; }
+
+  // Views of tensor i and, for parts > 1, of the ones adjacent to it. Compute: what products read (bf16 copy or master).
+  View compute(int32_t i, int32_t parts = 1) const;
+  View master(int32_t i, int32_t parts = 1) const;
+  View gradient(int32_t i, int32_t parts = 1) const;
+  bool trainable(int32_t i, int32_t parts = 1) const;
+  bool anyTrainable(const std::string &prefix) const;
+  // Names the present contents of tensor i among all models of the process.
+  uint64_t key(int32_t i) const { return keyBase_ + static_cast<uint64_t>(i); }
+  uint64_t version() const { return keyBase_; }
+
+  void freeze(const std::vector<std::string> &prefixes);
+  void importValue(const std::string &name, const float *data, int64_t size);
+  void exportValue(const std::string &name, float *data) const;
+  void exportGradient(const std::string &name, float *data) const;  // zeros when frozen or none yet
+  bool hasMoments() const { return m_ != nullptr; }
+  void importMoments(const std::string &name, const float *m, const float *v, int64_t size);
+  void exportMoments(const std::string &name, float *m, float *v) const;
+
+  void ensureGradients();
+  void clearGradients();
+  double optimizerStep(AdamW settings);  // the gradient norm before clipping
+
+ private:
+  const Parameter &find(const std::string &name) const;
+  const Parameter &findSized(const std::string &name, int64_t size) const;
+  View view(void *arena, DType dtype, int32_t i, int32_t parts) const;
+  float *allocateZeros() const;
+  void upload(float *arena, const Parameter &p, const float *data);
+  void download(const float *arena, const Parameter &p, float *data) const;
+  void ensureMoments();
+  void bumpVersion();
+  struct Range {
+    int64_t begin, size;
+  };
+  std::vector<Range> trainableRanges() const;
+
+  Backend &backend_;
+  Precision precision_;
+  std::vector<Parameter> table_;
+  std::unordered_map<std::string, int32_t> byName_;
+  int64_t total_ = 0;
+  float *master_ = nullptr, *gradient_ = nullptr, *m_ = nullptr, *v_ = nullptr, *squares_ = nullptr;
+  void *shadow_ = nullptr;  // bf16
+  uint64_t keyBase_ = 0;
+};
+
+}  // namespace emoframe

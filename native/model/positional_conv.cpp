@@ -1,0 +1,136 @@
+#include "positional_conv.h"
+
+namespace emoframe {
+
+namespace {
+const std::string kName = "encoder.pos_conv_embed.conv.";
+}
+
+PositionalConv::PositionalConv(const HubertShape &shape, Parameters &parameters)
+    : hidden_(shape.hiddenSize),
+      kernel_(shape.positionalKernel),
+      groups_(shape.positionalGroups),
+      groupSize_(shape.hiddenSize / shape.positionalGroups) {
+  bias_ = parameters.add(kName + "bias", {hidden_});
+  g_ = parameters.add(kName + "parametrizations.weight.original0", {1, 1, kernel_});
+  v_ = parameters.add(kName + "parametrizations.weight.original1", {hidden_, groupSize_, kernel_},
+                      emoframe::Layout::conv);
+}
+
+PositionalConv::~PositionalConv() {
+  if (weight_) backend_->release(weight_);
+  if (flipped_) backend_->release(flipped_);
+}
+
+// Once for each version of the parameters.
+void PositionalConv::normalizeWeight(const Context &context) {
+  const Parameters &parameters = context.parameters;
+  const int64_t row = kernel_ * groupSize_;
+  const size_t bytes = static_cast<size_t>(hidden_ * row) * sizeOf(context.dtype);
+  backend_ = &context.backend;
+  if (!weight_) weight_ = backend_->allocate(bytes);
+  if (!flipped_) flipped_ = backend_->allocate(bytes);
+  if (weightVersion_ == parameters.version()) return;
+  backend_->weightNormForward(parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_), kernel_,
+                              groups_, matrix(weight_, context.dtype, hidden_, row),
+                              matrix(flipped_, context.dtype, hidden_, row));
+  weightVersion_ = parameters.version();
+}
+
+PositionalConv::Layout PositionalConv::layout(const Context &context, const Packing &packing) const {
+  const int64_t gap = kernel_ / 2;
+  Layout layout;
+  int64_t at = gap;
+  for (int32_t b = 0; b < packing.count; ++b) {
+    const int64_t first = packing.offsets.host[b], length = packing.frames[b];
+    layout.pad.add(first, at, length);
+    layout.take.add(at - gap, first, length);
+    // The flipped kernel reaches kernel - 1 - gap rows back, one fewer than gap when the kernel is even.
+    layout.takeGradient.add(at + gap - (kernel_ - 1), first, length);
+    at += length + gap;
+  }
+  layout.paddedRows = at;
+  layout.rows = at - kernel_ + 1;
+  layout.pad.upload(context.workspace);
+  layout.take.upload(context.workspace);
+  layout.takeGradient.upload(context.workspace);
+  return layout;
+}
+
+View PositionalConv::byGroup(const View &x) const {
+  return batched(x.data, x.dtype, groups_, x.rows, groupSize_, groupSize_, x.rowStride);
+}
+
+View PositionalConv::overlappingRows(const View &padded, int64_t rows) const {
+  return batched(padded.data, padded.dtype, groups_, rows, kernel_ * groupSize_, padded.batchStride, groupSize_);
+}
+
+View PositionalConv::pad(const Context &context, const Layout &layout, const View &x) const {
+  const View padded = context.workspace.tensor(context.dtype, groups_, layout.paddedRows, groupSize_);
+  context.backend.fill(padded, 0);
+  context.backend.copyRows(byGroup(x), layout.pad.runs(), padded);
+  return padded;
+}
+
+void PositionalConv::forward(const Context &context, const Packing &packing, const View &x, Saved &saved,
+                             const View &y) {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  normalizeWeight(context);
+  const Layout layout = this->layout(context, packing);
+  saved.activation = workspace.tensor(context.dtype, x.rows, x.cols);
+  saved.padded = pad(context, layout, x);
+  {
+    Scratch scratch(workspace);
+    const View out = workspace.tensor(context.dtype, groups_, layout.rows, groupSize_);
+    const int64_t row = kernel_ * groupSize_;
+    Gemm gemm;
+    gemm.a = overlappingRows(saved.padded, layout.rows);
+    gemm.b = batched(weight_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
+    gemm.out = out;
+    gemm.bias = batched(context.parameters.master(bias_).data, DType::f32, groups_, 1, groupSize_, groupSize_, groupSize_);
+    gemm.weightKey = context.key(v_);
+    backend.gemm(gemm);
+    backend.copyRows(out, layout.take.runs(), byGroup(saved.activation));
+  }
+  backend.geluForward(saved.activation, Dropout{}, y);
+}
+
+void PositionalConv::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dY,
+                              const View &dX) {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  Parameters &parameters = context.parameters;
+  Scratch scratch(workspace);
+  const int64_t row = kernel_ * groupSize_;
+  const Layout layout = this->layout(context, packing);
+  backend.geluBackward(saved.activation, Dropout{}, dY, dY);
+  if (parameters.trainable(bias_)) backend.columnSum(dY, parameters.gradient(bias_));
+  const View padded = pad(context, layout, dY);
+  if (parameters.trainable(g_) || parameters.trainable(v_)) {
+    // Frame t of an utterance is padded row P + t here and row P + t - gap of the overlapping view.
+    const View dOut = batched(padded.at(0, kernel_ / 2, 0), padded.dtype, groups_, layout.rows, groupSize_,
+                              padded.batchStride, groupSize_);
+    const View dWeight = workspace.tensor(DType::f32, groups_, groupSize_, row);
+    Gemm gemm;
+    gemm.a = dOut.transposed();
+    gemm.b = overlappingRows(saved.padded, layout.rows);
+    gemm.out = dWeight;
+    backend.gemm(gemm);
+    backend.weightNormBackward(parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_), kernel_,
+                               matrix(dWeight.data, DType::f32, hidden_, row), parameters.gradient(v_),
+                               vector(parameters.gradient(g_).data, DType::f32, kernel_));
+  }
+  if (!dX) return;
+  const View out = workspace.tensor(context.dtype, groups_, layout.rows, groupSize_);
+  Gemm gemm;
+  gemm.a = overlappingRows(padded, layout.rows);
+  gemm.b = batched(flipped_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
+  gemm.out = out;
+  backend.gemm(gemm);
+  const View taken = workspace.tensor(context.dtype, dX.rows, dX.cols);
+  backend.copyRows(out, layout.takeGradient.runs(), byGroup(taken));
+  backend.add(dX, taken, dX);
+}
+
+}  // namespace emoframe

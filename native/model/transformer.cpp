@@ -1,0 +1,142 @@
+#include "transformer.h"
+
+#include "../philox.h"
+
+namespace emoframe {
+
+Transformer::Transformer(const HubertShape &shape, Parameters &parameters)
+    : hidden_(shape.hiddenSize),
+      preNorm_(shape.stableLayerNorm),
+      hiddenDropout_(shape.hiddenDropout),
+      layerdrop_(shape.layerdrop) {
+  positional_ = std::make_unique<PositionalConv>(shape, parameters);
+  norm_ = addLayerNorm(parameters, "encoder.layer_norm", hidden_, shape.layerNormEpsilon);
+  for (int64_t i = 0; i < shape.layers; ++i) layers_.emplace_back(shape, i, parameters);
+}
+
+const LayerNorm *Transformer::normAfter(const Saved &saved, size_t position, bool final) const {
+  if (position + 1 < saved.kept.size()) return &layers_[saved.kept[position + 1]].inputNorm();
+  return final ? &norm_ : nullptr;
+}
+
+void Transformer::forward(const Context &context, const Packing &packing, const View &x, int64_t depth, Saved &saved,
+                          const View &hidden) {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  const int64_t rows = x.rows;
+  const auto activations = [&] { return workspace.tensor(context.dtype, rows, hidden_); };
+  const bool final = depth == layers();
+  for (int64_t i = 0; i < depth; ++i) {
+    const bool dropped = context.dropping && layerdrop_ > 0 &&
+                         philoxUniformAt(context.seed, context.step, site::layer(i, site::layerdrop), 0) < layerdrop_;
+    if (!dropped) saved.kept.push_back(i);
+  }
+  saved.layers.resize(saved.kept.size());
+
+  // Post-LN: h0 = dropout(LN(x + positional)); pre-LN: h0 = dropout(x + positional), and LN reads it.
+  const View positional = activations();
+  positional_->forward(context, packing, x, saved.positional, positional);
+  AddNorm &embedding = saved.embedding;
+  embedding.x = positional;
+  embedding.residual = x;
+  embedding.sum = activations();
+  View h = embedding.sum;
+  if (!preNorm_) {
+    h = embedding.y = activations();
+    useLayerNorm(context, norm_, embedding);
+  }
+  backend.addNormForward(embedding);
+  const Dropout dropout = context.dropout(hiddenDropout_, site::embedding);
+  if (dropout.p > 0) backend.dropout(h, dropout, h);
+
+  TransformerLayer::Stream stream{h, h};
+  if (preNorm_ && (final || !saved.kept.empty())) {
+    AddNorm &inputNorm = saved.inputNorm;
+    inputNorm.x = h;
+    stream.input = inputNorm.y = activations();
+    useLayerNorm(context, saved.kept.empty() ? norm_ : layers_[saved.kept[0]].inputNorm(), inputNorm);
+    backend.addNormForward(inputNorm);
+  }
+  // Without a backward pass to follow, two streams take turns.
+  TransformerLayer::Stream turns[2];
+  for (size_t i = 0; i < saved.kept.size(); ++i) {
+    TransformerLayer::Stream &out = turns[i & 1];
+    if (context.training || i < 2) {
+      out.input = activations();
+      out.residual = preNorm_ ? activations() : out.input;
+    }
+    const TransformerLayer &layer = layers_[saved.kept[i]];
+    const LayerNorm *next = preNorm_ ? normAfter(saved, i, final) : nullptr;
+    layer.forward(context, packing.segments(), stream, next, saved.layers[i], out);
+    stream = out;
+    if (preNorm_ && !next) stream.input = stream.residual;
+  }
+  backend.convert(stream.input, hidden);
+}
+
+void Transformer::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dHidden,
+                           const View &dX) {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  const Parameters &parameters = context.parameters;
+  Scratch scratch(workspace);
+  const int64_t rows = dHidden.rows;
+  const auto activations = [&] { return workspace.tensor(context.dtype, rows, hidden_); };
+
+  // Nothing needs a gradient below the lowest trained part.
+  const bool embeddingTrained = dX || parameters.anyTrainable("encoder.pos_conv_embed.") ||
+                                (!preNorm_ && parameters.trainable(norm_.gamma, 2));
+  size_t lowest = 0;
+  if (!embeddingTrained) {
+    while (lowest < saved.kept.size() && !layers_[saved.kept[lowest]].trainable(parameters)) ++lowest;
+  }
+
+  TransformerLayer::Gradient gradient{dHidden, View{}};
+  TransformerLayer::Gradient turns[2];
+  for (size_t i = saved.kept.size(); i-- > lowest;) {
+    TransformerLayer::Gradient &in = turns[i & 1];
+    if (!in.input) in = {activations(), preNorm_ ? activations() : View{}};
+    layers_[saved.kept[i]].backward(context, packing.segments(), preNorm_ ? normAfter(saved, i, true) : nullptr,
+                                    saved.layers[i], gradient, in);
+    gradient = in;
+  }
+  if (preNorm_ && lowest > 0) {
+    // The lowest norm that is reached was applied by the layer below it, which is not visited.
+    AddNormGradient norm;
+    norm.dy = gradient.input;
+    norm.dSumIn = gradient.residual;
+    norm.dSumOut = activations();
+    layerNormBackward(context, *normAfter(saved, lowest - 1, true), saved.layers[lowest - 1].afterFeedForward, norm);
+  }
+  if (!embeddingTrained && lowest > 0) return;
+
+  View dEmbedding = gradient.input;
+  if (preNorm_) {
+    AddNormGradient norm;
+    norm.dy = gradient.input;
+    norm.dSumIn = gradient.residual;
+    norm.dSumOut = dEmbedding = activations();
+    layerNormBackward(context, saved.kept.empty() ? norm_ : layers_[saved.kept[0]].inputNorm(), saved.inputNorm, norm);
+  }
+  if (!embeddingTrained) return;
+  const Dropout dropout = context.dropout(hiddenDropout_, site::embedding);
+  if (dropout.p > 0) {
+    const View dropped = activations();
+    backend.dropout(dEmbedding, dropout, dropped);
+    dEmbedding = dropped;
+  }
+  View dSum = dEmbedding;
+  if (!preNorm_) {
+    AddNormGradient norm;
+    norm.dy = dEmbedding;
+    norm.dSumOut = dSum = activations();
+    layerNormBackward(context, norm_, saved.embedding, norm);
+  }
+  if (dX) backend.convert(dSum, dX);
+  // The positional branch's gradient is overwritten on its way back.
+  const View dPositional = activations();
+  backend.convert(dSum, dPositional);
+  positional_->backward(context, packing, saved.positional, dPositional, dX);
+}
+
+}  // namespace emoframe

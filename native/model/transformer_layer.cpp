@@ -1,0 +1,154 @@
+#include "transformer_layer.h"
+
+#include <cmath>
+
+namespace emoframe {
+
+TransformerLayer::TransformerLayer(const HubertShape &shape, int64_t index, Parameters &parameters)
+    : index_(index),
+      hidden_(shape.hiddenSize),
+      heads_(shape.heads),
+      intermediate_(shape.intermediateSize),
+      preNorm_(shape.stableLayerNorm),
+      attentionDropout_(shape.attentionDropout),
+      hiddenDropout_(shape.hiddenDropout),
+      activationDropout_(shape.activationDropout) {
+  const std::string name = "encoder.layers." + std::to_string(index) + ".";
+  // Side by side, so that one product makes q, k and v.
+  qkv_.parts = 3;
+  qkv_.weight = parameters.add(name + "attention.q_proj.weight", {hidden_, hidden_});
+  parameters.add(name + "attention.k_proj.weight", {hidden_, hidden_}, Layout::plain, true);
+  parameters.add(name + "attention.v_proj.weight", {hidden_, hidden_}, Layout::plain, true);
+  qkv_.bias = parameters.add(name + "attention.q_proj.bias", {hidden_});
+  parameters.add(name + "attention.k_proj.bias", {hidden_}, Layout::plain, true);
+  parameters.add(name + "attention.v_proj.bias", {hidden_}, Layout::plain, true);
+  output_ = addLinear(parameters, name + "attention.out_proj", hidden_, hidden_);
+  firstNorm_ = addLayerNorm(parameters, name + "layer_norm", hidden_, shape.layerNormEpsilon);
+  up_ = addLinear(parameters, name + "feed_forward.intermediate_dense", hidden_, intermediate_);
+  down_ = addLinear(parameters, name + "feed_forward.output_dense", intermediate_, hidden_);
+  secondNorm_ = addLayerNorm(parameters, name + "final_layer_norm", hidden_, shape.layerNormEpsilon);
+}
+
+bool TransformerLayer::trainable(const Parameters &parameters) const {
+  return parameters.anyTrainable("encoder.layers." + std::to_string(index_) + ".");
+}
+
+Attention TransformerLayer::attention(const Context &context, const Segments &segments, const Saved &saved) const {
+  Attention attention;
+  attention.q = saved.qkv.colRange(0, hidden_);
+  attention.k = saved.qkv.colRange(hidden_, hidden_);
+  attention.v = saved.qkv.colRange(2 * hidden_, hidden_);
+  attention.out = saved.context;
+  attention.logSumExp = saved.logSumExp;
+  attention.segments = segments;
+  attention.heads = heads_;
+  attention.scale = 1 / std::sqrt(static_cast<float>(hidden_ / heads_));
+  attention.dropout = context.dropout(attentionDropout_, site::layer(index_, site::attention));
+  return attention;
+}
+
+void TransformerLayer::forward(const Context &context, const Segments &segments, const Stream &in,
+                               const LayerNorm *next, Saved &saved, const Stream &out) const {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  const int64_t rows = in.input.rows;
+  const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, rows, cols); };
+  const Workspace::Mark mark = workspace.mark();
+
+  saved.in = in;
+  saved.qkv = activations(3 * hidden_);
+  saved.context = activations(hidden_);
+  saved.logSumExp = workspace.tensor(DType::f32, rows, heads_);
+  const View branch = activations(hidden_);
+  linearForward(context, qkv_, in.input, saved.qkv);
+  backend.attentionForward(attention(context, segments, saved));
+  linearForward(context, output_, saved.context, branch);
+
+  AddNorm &first = saved.afterAttention;
+  first.x = branch;
+  first.residual = in.residual;
+  first.dropout = context.dropout(hiddenDropout_, site::layer(index_, site::attentionOutput));
+  first.sum = activations(hidden_);
+  first.y = activations(hidden_);
+  useLayerNorm(context, preNorm_ ? secondNorm_ : firstNorm_, first);
+  backend.addNormForward(first);
+
+  saved.activation = activations(intermediate_);
+  saved.intermediate = activations(intermediate_);
+  const Dropout dropout = context.dropout(activationDropout_, site::layer(index_, site::activation));
+  linearForward(context, up_, first.y, saved.activation);
+  backend.geluForward(saved.activation, dropout, saved.intermediate);
+  linearForward(context, down_, saved.intermediate, branch);
+
+  AddNorm &second = saved.afterFeedForward;
+  second.x = branch;
+  second.residual = preNorm_ ? first.sum : first.y;
+  second.dropout = context.dropout(hiddenDropout_, site::layer(index_, site::feedForwardOutput));
+  second.sum = preNorm_ ? out.residual : activations(hidden_);
+  if (!preNorm_ || next) {
+    second.y = out.input;
+    useLayerNorm(context, preNorm_ ? *next : secondNorm_, second);
+  }
+  backend.addNormForward(second);
+  if (!context.training) workspace.rewind(mark);
+}
+
+void TransformerLayer::backward(const Context &context, const Segments &segments, const LayerNorm *next,
+                                const Saved &saved, const Gradient &dOut, const Gradient &dIn) const {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  const int64_t rows = saved.in.input.rows;
+  Scratch scratch(workspace);
+  const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, rows, cols); };
+
+  // Gradient of an addNorm: of its sum, into dSum, and of its branch, which is the same tensor without dropout.
+  const auto backThroughNorm = [&](const AddNorm &norm, const LayerNorm *layerNorm, const View &dy, const View &dSumIn,
+                                   const View &dSum) {
+    AddNormGradient gradient;
+    gradient.dy = dy;
+    gradient.dSumIn = dSumIn;
+    gradient.dSumOut = dSum;
+    if (norm.dropout.p > 0) gradient.dx = activations(hidden_);
+    if (layerNorm) {
+      layerNormBackward(context, *layerNorm, norm, gradient);
+    } else {
+      backend.addNormBackward(norm, gradient);
+    }
+    return norm.dropout.p > 0 ? gradient.dx : dSum;
+  };
+
+  const View dSum = activations(hidden_);
+  const View dBranch = backThroughNorm(saved.afterFeedForward, preNorm_ ? next : &secondNorm_, dOut.input,
+                                       dOut.residual, dSum);
+  const View dIntermediate = activations(intermediate_);
+  linearBackward(context, down_, saved.intermediate, dBranch, dIntermediate);
+  const Dropout dropout = context.dropout(activationDropout_, site::layer(index_, site::activation));
+  backend.geluBackward(saved.activation, dropout, dIntermediate, dIntermediate);
+
+  // Post-LN: the residual of the second sum is the first norm's output, so dy = dSum + feed-forward's. Pre-LN: it is the
+  // first sum itself.
+  const View &y = saved.afterAttention.y;
+  View dy = dSum;
+  if (preNorm_) {
+    dy = activations(hidden_);
+    linearBackward(context, up_, y, dIntermediate, dy);
+  } else {
+    linearBackward(context, up_, y, dIntermediate, dSum, true);
+  }
+
+  const View dFirstSum = preNorm_ ? dIn.residual : dIn.input;
+  const View dAttended = backThroughNorm(saved.afterAttention, preNorm_ ? &secondNorm_ : &firstNorm_, dy,
+                                         preNorm_ ? dSum : View{}, dFirstSum);
+  const View dContext = activations(hidden_);
+  linearBackward(context, output_, saved.context, dAttended, dContext);
+  const View dQkv = activations(3 * hidden_);
+  AttentionGradient gradient;
+  gradient.dOut = dContext;
+  gradient.dq = dQkv.colRange(0, hidden_);
+  gradient.dk = dQkv.colRange(hidden_, hidden_);
+  gradient.dv = dQkv.colRange(2 * hidden_, hidden_);
+  backend.attentionBackward(attention(context, segments, saved), gradient);
+  linearBackward(context, qkv_, saved.in.input, dQkv, dIn.input, !preNorm_);
+}
+
+}  // namespace emoframe

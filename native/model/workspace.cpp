@@ -1,0 +1,76 @@
+#include "workspace.h"
+
+#include <algorithm>
+
+namespace emoframe {
+
+namespace {
+constexpr size_t kAlignment = 64;
+constexpr size_t kSmallestChunk = 4 << 20;
+}  // namespace
+
+Workspace::~Workspace() { release(); }
+
+void Workspace::release() noexcept {
+  for (const Chunk &chunk : chunks_) backend_.release(chunk.data);
+  chunks_.clear();
+  chunk_ = used_ = 0;
+}
+
+void *Workspace::bytes(size_t count) {
+  count = (std::max<size_t>(count, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  while (chunk_ < chunks_.size()) {
+    if (used_ + count <= chunks_[chunk_].size) {
+      void *at = chunks_[chunk_].data + used_;
+      used_ += count;
+      return at;
+    }
+    ++chunk_;
+    used_ = 0;
+  }
+  size_t held = 0;
+  for (const Chunk &chunk : chunks_) held += chunk.size;
+  const size_t size = std::max({count, kSmallestChunk, held / 2});
+  chunks_.push_back({static_cast<char *>(backend_.allocate(size)), size});
+  used_ = count;
+  return chunks_.back().data;
+}
+
+View Workspace::tensor(DType dtype, int64_t rows, int64_t cols) {
+  return matrix(bytes(sizeOf(dtype) * static_cast<size_t>(rows * cols)), dtype, rows, cols);
+}
+
+View Workspace::tensor(DType dtype, int64_t batch, int64_t rows, int64_t cols) {
+  return batched(bytes(sizeOf(dtype) * static_cast<size_t>(batch * rows * cols)), dtype, batch, rows, cols, rows * cols,
+                 cols);
+}
+
+View Workspace::zeros(DType dtype, int64_t rows, int64_t cols) {
+  View v = tensor(dtype, rows, cols);
+  backend_.fill(v, 0);
+  return v;
+}
+
+const int32_t *Workspace::upload(const std::vector<int32_t> &host) {
+  auto *target = static_cast<int32_t *>(bytes(host.size() * sizeof(int32_t)));
+  if (!host.empty()) backend_.upload(target, host.data(), host.size() * sizeof(int32_t));
+  return target;
+}
+
+const uint8_t *Workspace::upload(const uint8_t *host, int64_t count) {
+  auto *target = static_cast<uint8_t *>(bytes(static_cast<size_t>(count)));
+  if (count > 0) backend_.upload(target, host, static_cast<size_t>(count));
+  return target;
+}
+
+void Workspace::reset() {
+  if (chunks_.size() > 1) {
+    size_t held = 0;
+    for (const Chunk &chunk : chunks_) held += chunk.size;
+    release();
+    chunks_.push_back({static_cast<char *>(backend_.allocate(held)), held});
+  }
+  chunk_ = used_ = 0;
+}
+
+}  // namespace emoframe

@@ -1,0 +1,64 @@
+// Memory of one step: a bump arena over Backend::allocate. Nothing in it is freed on its own; `reset` at the start of a
+// step takes everything back, `rewind` what came after a mark. It grows by chunks, and a step that needed more than one
+// chunk leaves one large chunk behind, so that later steps of the same size allocate nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "../ops.h"
+
+namespace emoframe {
+
+class Workspace {
+ public:
+  explicit Workspace(Backend &backend) : backend_(backend) {}
+  ~Workspace();
+  Workspace(const Workspace &) = delete;
+  Workspace &operator=(const Workspace &) = delete;
+
+  struct Mark {
+    size_t chunk, used;
+  };
+
+  void *bytes(size_t count);  // 64-byte aligned, not cleared
+  View tensor(DType dtype, int64_t rows, int64_t cols);
+  View tensor(DType dtype, int64_t batch, int64_t rows, int64_t cols);
+  View zeros(DType dtype, int64_t rows, int64_t cols);
+  // A copy of `host` in backend memory.
+  const int32_t *upload(const std::vector<int32_t> &host);
+  const uint8_t *upload(const uint8_t *host, int64_t count);
+
+  Mark mark() const { return {chunk_, used_}; }
+  void rewind(const Mark &mark) {
+    chunk_ = mark.chunk;
+    used_ = mark.used;
+  }
+  void reset();
+  void release() noexcept;  // gives all memory back
+
+ private:
+  struct Chunk {
+    char *data;
+    size_t size;
+  };
+  Backend &backend_;
+  std::vector<Chunk> chunks_;
+  size_t chunk_ = 0, used_ = 0;
+};
+
+// Rewinds when it goes out of scope: what was allocated since is temporary.
+class Scratch {
+ public:
+  explicit Scratch(Workspace &workspace) : workspace_(workspace), mark_(workspace.mark()) {}
+  ~Scratch() { workspace_.rewind(mark_); }
+  Scratch(const Scratch &) = delete;
+  Scratch &operator=(const Scratch &) = delete;
+
+ private:
+  Workspace &workspace_;
+  Workspace::Mark mark_;
+};
+
+}  // namespace emoframe

@@ -1,0 +1,63 @@
+// Runs every test: the op table and the model on the native side, then the TypeScript tests. Ends with one line that counts
+// them all: `N passed, N failed`.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** Runs a command, passing its output through, and gives its exit code and output. */
+function run(command, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+    let output = '';
+    child.stdout.on('data', (chunk) => {
+      output += chunk;
+      process.stdout.write(chunk);
+    });
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, output }));
+  });
+}
+
+/** Counts of a suite; a suite that ends badly without saying so counts as one failure. */
+function count(name, { code, output }, pattern) {
+  const match = [...output.matchAll(pattern)].at(-1);
+  const total = match ? Number(match.groups.passed) : 0;
+  let failed = match?.groups.failed === undefined ? Number(match?.groups.total ?? 0) - total : Number(match.groups.failed);
+  if (code !== 0 && failed === 0) failed = 1;
+  if (!match || (total === 0 && failed === 0)) {
+    process.stderr.write(`test: ${name} ran no test (exit code ${code}).\n`);
+    failed = Math.max(failed, 1);
+  }
+  return { passed: total, failed };
+}
+
+const counted = /^(?<passed>\d+) passed, (?<failed>\d+) failed$/gm;
+const suites = [
+  { name: 'op table', file: 'build/op_table' },
+  { name: 'native model', file: 'build/native_tests' },
+];
+const sums = { passed: 0, failed: 0 };
+const add = ({ passed, failed }) => {
+  sums.passed += passed;
+  sums.failed += failed;
+};
+
+for (const { name, file } of suites) {
+  process.stdout.write(`\n# ${name}\n`);
+  if (!existsSync(join(root, file))) {
+    process.stderr.write(`test: ${file} is missing: run "npm run build" first.\n`);
+    sums.failed++;
+    continue;
+  }
+  add(count(name, await run(join(root, file), []), counted));
+}
+
+process.stdout.write('\n# TypeScript\n');
+const uvu = /Total: +(?<total>\d+)\s+Passed: +(?<passed>\d+)/g;
+add(count('uvu', await run(process.execPath, [join(root, 'node_modules/uvu/bin.js'), 'test', '\\.test\\.js$']), uvu));
+
+process.stdout.write(`\n${sums.passed} passed, ${sums.failed} failed\n`);
+process.exit(sums.failed === 0 ? 0 : 1);

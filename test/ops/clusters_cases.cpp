@@ -1,0 +1,125 @@
+// k-means' inner ops: nearest centroids and sums of members.
+#include "harness.h"
+
+namespace emoframe {
+namespace test {
+namespace {
+
+struct Shape {
+  int64_t N, C, R, K;
+};
+const std::vector<Shape> shapes = {{0, 4, 2, 3}, {1, 1, 1, 1}, {5, 3, 1, 2}, {333, 39, 3, 17}, {1500, 128, 5, 50}};
+
+// Labels and distances in float64 of what the tensors hold.
+void nearest(const Tensor &x, const Tensor &centroids, const Shape &s, std::vector<int32_t> &labels, Doubles &distances) {
+  labels.assign(s.R * s.N, 0);
+  distances.assign(s.R * s.N, 0);
+  for (int64_t r = 0; r < s.R; ++r) {
+    for (int64_t n = 0; n < s.N; ++n) {
+      double best = INFINITY;
+      for (int64_t k = 0; k < s.K; ++k) {
+        double d = 0;
+        for (int64_t c = 0; c < s.C; ++c) d += std::pow(x(n, c) - centroids(r, k, c), 2);
+        if (d < best) best = d, labels[r * s.N + n] = static_cast<int32_t>(k);
+      }
+      distances[r * s.N + n] = best;
+    }
+  }
+}
+
+// Labels are compared one by one: the contract is the true nearest centroid.
+void assignment(Backend &backend, Report &report, double offset) {
+  for (const Shape &s : shapes) {
+    const std::string what = std::to_string(s.N) + "x" + std::to_string(s.C) + ", " + std::to_string(s.R) + " restarts";
+    const Tensor x = Tensor(backend, DType::f32, s.N, s.C, {3}).normal(1, 1, offset);
+    const Tensor centroids = Tensor(backend, DType::f32, s.R, s.K, s.C, {1, 2}).normal(2, 1, offset);
+    const Array<int32_t> labels(backend, std::vector<int32_t>(s.R * s.N, -1));
+    const Tensor distance = Tensor(backend, DType::f32, s.R, s.N).normal(3);
+    std::vector<int32_t> expected;
+    Doubles distances;
+    nearest(x, centroids, s, expected, distances);
+    backend.assignClusters(x, centroids, labels.data(), distance);
+    report.same(labels, expected, what + " labels");
+    report.close(distance, distances, what + " distances");
+    const Array<int32_t> alone(backend, std::vector<int32_t>(s.R * s.N, -1));
+    backend.assignClusters(x, centroids, alone.data(), {});
+    report.same(alone, expected, what + " labels without distances");
+    report.untouched(x, what + " x");
+    report.untouched(centroids, what + " centroids");
+  }
+}
+
+void ties(Backend &backend, Report &report) {
+  // Centroids 1, 4 and 6 are the same point, on which half of the points lie; 2 and 5 are equally far from the others.
+  const Shape s{64, 24, 1, 7};
+  Doubles points(s.N * s.C), centres(s.K * s.C);
+  for (int64_t i = 0; i < s.K * s.C; ++i) centres[i] = 100 + normalAt(1, i);
+  for (int64_t c = 0; c < s.C; ++c) {
+    centres[4 * s.C + c] = centres[6 * s.C + c] = centres[s.C + c] = std::round(centres[s.C + c]);
+    centres[2 * s.C + c] = c == 0 ? 51 : 50;
+    centres[5 * s.C + c] = c == 0 ? 49 : 50;
+    for (int64_t n = 0; n < s.N; ++n) points[n * s.C + c] = n % 2 ? centres[s.C + c] : 50;
+  }
+  const Tensor x = Tensor(backend, DType::f32, s.N, s.C).set(points);
+  const Tensor centroids = Tensor(backend, DType::f32, 1, s.K, s.C).set(centres);
+  const Array<int32_t> labels(backend, std::vector<int32_t>(s.N, -1));
+  const Tensor distance = Tensor(backend, DType::f32, 1, s.N).constant(9);
+  std::vector<int32_t> expected(s.N);
+  Doubles distances(s.N);
+  for (int64_t n = 0; n < s.N; ++n) expected[n] = n % 2 ? 1 : 2, distances[n] = n % 2 ? 0 : 1;
+  backend.assignClusters(x, centroids, labels.data(), distance);
+  report.same(labels, expected, "the lowest index wins");
+  report.close(distance, distances, "distances");
+}
+
+void summation(Backend &backend, Report &report) {
+  for (const Shape &s : shapes) {
+    const std::string what = std::to_string(s.N) + "x" + std::to_string(s.C) + ", " + std::to_string(s.R) + " restarts";
+    const Tensor x = Tensor(backend, DType::f32, s.N, s.C, {3}).normal(1, 1, 2);
+    // The last cluster has no members unless it is the only one.
+    const Array<int32_t> labels(backend, integers(2, s.R * s.N, std::max<int64_t>(1, s.K - 1)));
+    const Tensor sums = Tensor(backend, DType::f32, s.R, s.K, s.C, {1, 2}).normal(3);
+    const Tensor counts = Tensor(backend, DType::f32, s.R, 1, s.K).normal(4);
+    Doubles expectedSums(s.R * s.K * s.C, 0.0), expectedCounts(s.R * s.K, 0.0);
+    for (int64_t r = 0; r < s.R; ++r) {
+      for (int64_t n = 0; n < s.N; ++n) {
+        const int64_t cluster = r * s.K + labels.values[r * s.N + n];
+        expectedCounts[cluster] += 1;
+        for (int64_t c = 0; c < s.C; ++c) expectedSums[cluster * s.C + c] += x(n, c);
+      }
+    }
+    backend.sumClusters(x, labels.data(), sums, counts);
+    report.close(sums, expectedSums, 2e-7, what + " sums, in double");
+    report.same(counts, expectedCounts, what + " counts");
+  }
+}
+
+void sameBits(Backend &, Report &report) {
+  report.deterministic(
+      [](Backend &backend) {
+        const Shape s{2000, 70, 3, 21};
+        const Tensor x = Tensor(backend, DType::f32, s.N, s.C).normal(1);
+        const Tensor centroids = Tensor(backend, DType::f32, s.R, s.K, s.C).normal(2);
+        const Array<int32_t> labels(backend, std::vector<int32_t>(s.R * s.N, -1));
+        const Tensor distance = Tensor(backend, DType::f32, s.R, s.N).constant(0);
+        const Tensor sums = Tensor(backend, DType::f32, s.R, s.K, s.C).constant(0);
+        const Tensor counts = Tensor(backend, DType::f32, s.R, 1, s.K).constant(0);
+        backend.assignClusters(x, centroids, labels.data(), distance);
+        backend.sumClusters(x, labels.data(), sums, counts);
+        Doubles all = distance.read();
+        for (double value : sums.read()) all.push_back(value);
+        for (double value : counts.read()) all.push_back(value);
+        return all;
+      },
+      "assignClusters, sumClusters");
+}
+
+const Cases table("clusters", {{"assignClusters", [](Backend &b, Report &r) { assignment(b, r, 0); }},
+                               {"assignClusters far from the origin", [](Backend &b, Report &r) { assignment(b, r, 1000); }},
+                               {"ties", ties},
+                               {"sumClusters", summation},
+                               {"same bits with any thread count", sameBits}});
+
+}  // namespace
+}  // namespace test
+}  // namespace emoframe

@@ -1,0 +1,266 @@
+// fill, convert, add, scale, dropout, GELU, columnSum, sumSquares, softmaxRows.
+#include "harness.h"
+
+namespace emoframe {
+namespace test {
+namespace {
+
+struct Shape {
+  int64_t rows, cols;
+};
+// Nothing, one element, odd sizes, blocks and a bit, and a size that many threads share.
+const std::vector<Shape> shapes = {{0, 5}, {1, 1}, {1, 3}, {3, 17}, {7, 1}, {5, 1025}, {2, 2048}, {301, 768}};
+const std::vector<Layout> layouts = {{}, {3, 0, false}, {13, 0, false}};
+const std::vector<DType> dtypes = {DType::f32, DType::bf16};
+
+// body(dtype, shape, layout, what) for all of them.
+template <typename Body> void overAll(Body body) {
+  for (DType dtype : dtypes) {
+    for (const Shape &shape : shapes) {
+      for (const Layout &layout : layouts) {
+        body(dtype, shape, layout,
+             std::string(nameOf(dtype)) + " " + std::to_string(shape.rows) + "x" + std::to_string(shape.cols) + " gap " +
+                 std::to_string(layout.gap));
+      }
+    }
+  }
+}
+
+double gelu(double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }
+double geluDerivative(double x) {
+  return 0.5 * std::erfc(-x / std::sqrt(2.0)) + x * std::exp(-0.5 * x * x) / std::sqrt(2 * 3.141592653589793);
+}
+
+// seed above 32 bits and an own step and site, so that every part of the key matters.
+const Dropout dropped{0.3f, 0x1234567890ull, 77, 12};
+
+Doubles times(const Doubles &x, const Dropout &dropout) {
+  Doubles result(x.size());
+  for (size_t i = 0; i < x.size(); ++i) result[i] = x[i] * dropoutFactor(dropout, i);
+  return result;
+}
+
+void fillWrites(Backend &backend, Report &report) {
+  overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
+    const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1);
+    backend.fill(x, 0.5f);
+    report.same(x, Doubles(x.size(), 0.5), what);
+  });
+  const Tensor turned = Tensor(backend, DType::f32, 2, 5, 9, {4, 3, true}).normal(1);
+  backend.fill(turned, -2);
+  report.same(turned, Doubles(turned.size(), -2), "batched, transposed");
+}
+
+void convertCopies(Backend &backend, Report &report) {
+  for (DType from : dtypes) {
+    for (DType to : dtypes) {
+      for (bool turnedFrom : {false, true}) {
+        for (bool turnedTo : {false, true}) {
+          for (const Shape &shape : shapes) {
+            const Tensor x = Tensor(backend, from, 2, shape.rows, shape.cols, {3, 5, turnedFrom}).normal(2);
+            const Tensor y = Tensor(backend, to, 2, shape.rows, shape.cols, {7, 2, turnedTo}).normal(3);
+            backend.convert(x, y);
+            Doubles expected = x.values;
+            for (double &value : expected) value = rounded(value, to);
+            report.same(y, expected, std::string(nameOf(from)) + " to " + nameOf(to));
+            report.untouched(x, "x");
+          }
+        }
+      }
+    }
+  }
+}
+
+void convertRoundsToEven(Backend &backend, Report &report) {
+  // 1 + 2^-8 lies between two bf16 values: the even one is 1; 1 + 3 · 2^-8 goes up to 1 + 2^-6. Infinity stays.
+  const Doubles values = {1 + 0x1p-8, 1 + 3 * 0x1p-8, -1 - 0x1p-8, 1 + 0x1p-8 + 0x1p-20, 0, 3.5e38, 1e-40};
+  const Doubles expected = {1, 1 + 0x1p-6, -1, 1 + 0x1p-7, 0, INFINITY, rounded(1e-40, DType::bf16)};
+  const Tensor x = Tensor(backend, DType::f32, 1, 7).set(values);
+  const Tensor y = Tensor(backend, DType::bf16, 1, 7).normal(1);
+  backend.convert(x, y);
+  const Doubles out = y.read();
+  for (size_t i = 0; i < out.size(); ++i) {
+    report.check(out[i] == expected[i], "value " + std::to_string(i), std::to_string(out[i]));
+  }
+}
+
+void addAdds(Backend &backend, Report &report) {
+  overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
+    const Tensor a = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1);
+    const Tensor b = Tensor(backend, dtype, shape.rows, shape.cols).normal(2);
+    const Tensor out = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(3);
+    Doubles expected(a.values);
+    for (size_t i = 0; i < expected.size(); ++i) expected[i] += b.values[i];
+    backend.add(a, b, out);
+    report.close(out, expected, what);
+    report.untouched(a, what);
+    report.untouched(b, what);
+    backend.add(a, b, a);
+    report.close(a, expected, what + ", out is a");
+  });
+}
+
+void scaleScales(Backend &backend, Report &report) {
+  overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
+    const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1);
+    Doubles expected(x.values);
+    for (double &value : expected) value *= -0.1f;
+    backend.scale(x, -0.1f);
+    report.close(x, expected, what);
+  });
+}
+
+void dropoutDrops(Backend &backend, Report &report) {
+  overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
+    const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1, 1, 5);
+    const Tensor y = Tensor(backend, dtype, shape.rows, shape.cols).normal(2);
+    backend.dropout(x, dropped, y);
+    const Doubles expected = times(x.values, dropped), out = y.read();
+    report.close(y, expected, what);
+    // Not one element more or less than Philox says.
+    bool exact = true;
+    for (size_t i = 0; i < out.size(); ++i) exact = exact && (out[i] == 0) == (expected[i] == 0);
+    report.check(exact, what, "other elements are dropped than Philox says");
+    backend.dropout(x, Dropout{}, y);
+    report.same(y, x.values, what + ", p = 0");
+    backend.dropout(x, dropped, x);
+    report.close(x, expected, what + ", in place");
+  });
+}
+
+void geluIsExact(Backend &backend, Report &report) {
+  for (const Dropout &dropout : {Dropout{}, dropped}) {
+    overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
+      const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1, 2);
+      const Tensor y = Tensor(backend, dtype, shape.rows, shape.cols).normal(2);
+      Doubles expected(x.values);
+      for (double &value : expected) value = gelu(value);
+      expected = times(expected, dropout);
+      backend.geluForward(x, dropout, y);
+      report.close(y, expected, what);
+      report.untouched(x, what);
+
+      const Tensor dy = Tensor(backend, dtype, shape.rows, shape.cols).normal(3);
+      const Tensor dx = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(4);
+      Doubles gradient = times(dy.values, dropout);
+      for (size_t i = 0; i < gradient.size(); ++i) gradient[i] *= geluDerivative(x.values[i]);
+      backend.geluBackward(x, dropout, dy, dx);
+      report.close(dx, gradient, what + ", backward");
+      backend.geluBackward(x, dropout, dy, dy);
+      report.close(dy, gradient, what + ", backward in place");
+      report.untouched(x, what);
+    });
+  }
+}
+
+// Element by element over the whole range, since a norm would hide the small ones: absolute error in fp32.
+void geluEverywhere(Backend &backend, Report &report) {
+  Doubles points;
+  for (int i = -12000; i <= 12000; ++i) points.push_back(i / 1000.0);
+  for (double far : {-1e30, -200.0, -40.0, 40.0, 200.0, 1e30}) points.push_back(far);
+  const int64_t n = static_cast<int64_t>(points.size());
+  const Tensor x = Tensor(backend, DType::f32, 1, n).set(points);
+  const Tensor y = Tensor(backend, DType::f32, 1, n).constant(0), one = Tensor(backend, DType::f32, 1, n).constant(1);
+  const Tensor dx = Tensor(backend, DType::f32, 1, n).constant(0);
+  backend.geluForward(x, {}, y);
+  backend.geluBackward(x, {}, one, dx);
+  const Doubles out = y.read(), gradient = dx.read();
+  double worst = 0, worstGradient = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    worst = std::max(worst, std::abs(out[i] - gelu(x.values[i])) / std::max(1.0, std::abs(x.values[i])));
+    worstGradient = std::max(worstGradient, std::abs(gradient[i] - geluDerivative(x.values[i])));
+    if (std::isnan(out[i]) || std::isnan(gradient[i])) worst = INFINITY;
+  }
+  report.check(worst <= 1e-6, "gelu", "worst error " + std::to_string(worst * 1e6) + "e-6");
+  report.check(worstGradient <= 1e-6, "gelu'", "worst error " + std::to_string(worstGradient * 1e6) + "e-6");
+}
+
+void columnSumAccumulates(Backend &backend, Report &report) {
+  overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
+    const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1);
+    const Tensor out = Tensor(backend, DType::f32, 1, shape.cols).normal(2);
+    Doubles expected = out.values;
+    for (int64_t r = 0; r < shape.rows; ++r) {
+      for (int64_t c = 0; c < shape.cols; ++c) expected[c] += x(r, c);
+    }
+    backend.columnSum(x, out);
+    report.close(out, expected, what);
+  });
+  // Many rows of one sign: sequential fp32 would lose digits.
+  const Tensor x = Tensor(backend, DType::f32, 200000, 3).normal(1, 0.1, 1);
+  const Tensor out = Tensor(backend, DType::f32, 1, 3).constant(0);
+  Doubles expected(3, 0.0);
+  for (int64_t r = 0; r < 200000; ++r) {
+    for (int64_t c = 0; c < 3; ++c) expected[c] += x(r, c);
+  }
+  backend.columnSum(x, out);
+  report.close(out, expected, 1e-6, "200000 rows");
+}
+
+void sumSquaresIsWide(Backend &backend, Report &report) {
+  const Tensor a = Tensor(backend, DType::f32, 300, 1000).normal(1, 1, 3), b = Tensor(backend, DType::f32, 1, 1).normal(2);
+  const Tensor c = Tensor(backend, DType::f32, 0, 7).constant(0), d = Tensor(backend, DType::bf16, 9, 35, {5}).normal(3);
+  const Tensor out = Tensor(backend, DType::f32, 1, 1).constant(7);
+  double expected = 0;
+  for (const Tensor *t : {&a, &b, &c, &d}) {
+    for (double value : t->values) expected += value * value;
+  }
+  backend.sumSquares({a, b, c, d}, out);
+  report.close(out, {expected}, 2e-7, "four tensors");
+  backend.sumSquares({}, out);
+  report.same(out, {0.0}, "none");
+}
+
+void softmaxSumsToOne(Backend &backend, Report &report) {
+  for (const Shape &shape : shapes) {
+    const Tensor x = Tensor(backend, DType::f32, shape.rows, shape.cols, {3}).normal(1, 4, 100);
+    const Tensor y = Tensor(backend, DType::f32, shape.rows, shape.cols).normal(2);
+    Doubles expected(x.values);
+    for (int64_t r = 0; r < shape.rows; ++r) {
+      double sum = 0;
+      for (int64_t c = 0; c < shape.cols; ++c) sum += expected[r * shape.cols + c] = std::exp(x(r, c) - 100);
+      for (int64_t c = 0; c < shape.cols; ++c) expected[r * shape.cols + c] /= sum;
+    }
+    const std::string what = std::to_string(shape.rows) + "x" + std::to_string(shape.cols);
+    backend.softmaxRows(x, y);
+    report.close(y, expected, what);
+    report.untouched(x, what);
+    backend.softmaxRows(x, x);
+    report.close(x, expected, what + " in place");
+  }
+}
+
+void sameBits(Backend &, Report &report) {
+  report.deterministic(
+      [](Backend &backend) {
+        const Tensor x = Tensor(backend, DType::f32, 5003, 129).normal(1);
+        const Tensor y = Tensor(backend, DType::f32, 5003, 129).normal(2);
+        const Tensor column = Tensor(backend, DType::f32, 1, 129).constant(0.1);
+        const Tensor sum = Tensor(backend, DType::f32, 1, 1).constant(0);
+        backend.columnSum(x, column);
+        backend.sumSquares({x, column}, sum);
+        backend.geluForward(x, dropped, y);
+        Doubles all = y.read();
+        for (double value : column.read()) all.push_back(value);
+        all.push_back(sum.read()[0]);
+        return all;
+      },
+      "gelu, dropout, columnSum, sumSquares");
+}
+
+const Cases table("elementwise", {{"fill", fillWrites},
+                                  {"convert", convertCopies},
+                                  {"convert rounds to nearest even", convertRoundsToEven},
+                                  {"add", addAdds},
+                                  {"scale", scaleScales},
+                                  {"dropout", dropoutDrops},
+                                  {"gelu with its gradient", geluIsExact},
+                                  {"gelu over its whole range", geluEverywhere},
+                                  {"columnSum", columnSumAccumulates},
+                                  {"sumSquares", sumSquaresIsWide},
+                                  {"softmaxRows", softmaxSumsToOne},
+                                  {"same bits with any thread count", sameBits}});
+
+}  // namespace
+}  // namespace test
+}  // namespace emoframe

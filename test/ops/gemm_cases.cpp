@@ -1,0 +1,282 @@
+// Matrix products: every layout the model uses, convolution windows (overlapping rows), batches, bias, accumulation.
+#include "harness.h"
+
+namespace emoframe {
+namespace test {
+
+namespace {
+
+struct Shape {
+  int64_t batch, M, N, K;
+};
+
+struct Form {
+  bool aTransposed = false, bTransposed = false;
+  DType in = DType::f32, out = DType::f32;
+  bool accumulate = false, bias = false, sharedBias = false;
+  uint64_t weightKey = 0;
+  int64_t gap = 0;
+};
+
+std::string describe(const Shape &s, const Form &f) {
+  return std::to_string(s.batch) + "x[" + std::to_string(s.M) + "," + std::to_string(s.K) + "]·[" + std::to_string(s.K) +
+         "," + std::to_string(s.N) + "] " + (f.aTransposed ? "T" : "N") + (f.bTransposed ? "T " : "N ") + nameOf(f.in) +
+         "->" + nameOf(f.out) + (f.accumulate ? " accumulate" : "") + (f.bias ? " bias" : "") +
+         (f.weightKey ? " key" : "") + (f.gap ? " gaps" : "");
+}
+
+// Any view over a tensor's buffer, and what it reads: element (b, r, c) is values[b * batchStride + r * rowStride + ...].
+struct Strided {
+  View view;
+  const Doubles *values;
+  double operator()(int64_t b, int64_t r, int64_t c) const {
+    return (*values)[static_cast<size_t>(b * view.batchStride + r * view.rowStride + c * view.colStride)];
+  }
+};
+
+Strided windows(const Tensor &line, int64_t batch, int64_t rows, int64_t cols, int64_t batchStride, int64_t rowStride) {
+  return {batched(line.view().data, line.dtype(), batch, rows, cols, batchStride, rowStride), &line.values};
+}
+
+Doubles multiply(const Shape &s, const std::function<double(int64_t, int64_t, int64_t)> &a,
+                 const std::function<double(int64_t, int64_t, int64_t)> &b) {
+  Doubles result(static_cast<size_t>(s.batch * s.M * s.N), 0.0), row(static_cast<size_t>(s.N));
+  Doubles right(static_cast<size_t>(s.K * s.N));
+  for (int64_t i = 0; i < s.batch; ++i) {
+    for (int64_t k = 0; k < s.K; ++k) {
+      for (int64_t n = 0; n < s.N; ++n) right[k * s.N + n] = b(i, k, n);
+    }
+    for (int64_t m = 0; m < s.M; ++m) {
+      double *target = result.data() + (i * s.M + m) * s.N;
+      for (int64_t k = 0; k < s.K; ++k) {
+        const double x = a(i, m, k);
+        for (int64_t n = 0; n < s.N; ++n) target[n] += x * right[k * s.N + n];
+      }
+    }
+  }
+  return result;
+}
+
+void product(Backend &backend, Report &report, const Shape &s, const Form &f) {
+  const Layout a{f.gap, f.gap ? 24 : 0, f.aTransposed}, b{f.gap, f.gap ? 40 : 0, f.bTransposed};
+  const Tensor left = Tensor(backend, f.in, s.batch, s.M, s.K, a).normal(1);
+  const Tensor right = Tensor(backend, f.in, s.batch, s.K, s.N, b).normal(2);
+  const Tensor bias = Tensor(backend, DType::f32, f.sharedBias ? 1 : s.batch, 1, s.N).normal(3, 4.0);
+  Tensor out(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
+  if (f.accumulate) out.normal(4, 5.0);
+  Doubles expected = multiply(
+      s, [&](int64_t i, int64_t r, int64_t c) { return left(i, r, c); },
+      [&](int64_t i, int64_t r, int64_t c) { return right(i, r, c); });
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const int64_t item = static_cast<int64_t>(i) / (s.M * s.N), column = static_cast<int64_t>(i) % s.N;
+    if (f.bias) expected[i] += bias(f.sharedBias ? 0 : item, 0, column);
+    if (f.accumulate) expected[i] += out.values[i];
+  }
+  Gemm gemm;
+  gemm.a = left;
+  gemm.b = right;
+  gemm.out = out;
+  gemm.accumulate = f.accumulate;
+  if (f.bias) gemm.bias = bias;
+  gemm.weightKey = f.weightKey;
+  backend.gemm(gemm);
+  report.close(out, expected, describe(s, f));
+  report.untouched(left, describe(s, f));
+}
+
+// out = windows(x) · b, as a convolution over time; `stride` may be anything from 1 element to more than a window.
+void convolution(Backend &backend, Report &report, DType dtype, const Shape &s, int64_t stride, bool accumulate) {
+  const int64_t length = (s.M - 1) * stride + s.K;
+  const Tensor line = Tensor(backend, dtype, 1, s.batch * length).normal(5);
+  const Tensor weight = Tensor(backend, dtype, s.batch, s.K, s.N, Layout{0, 0, true}).normal(6);
+  Tensor out(backend, dtype, s.batch, s.M, s.N);
+  if (accumulate) out.normal(7, 3.0);
+  const Strided x = windows(line, s.batch, s.M, s.K, length, stride);
+  Doubles expected = multiply(s, x, [&](int64_t i, int64_t r, int64_t c) { return weight(i, r, c); });
+  for (size_t i = 0; accumulate && i < expected.size(); ++i) expected[i] += out.values[i];
+  Gemm gemm;
+  gemm.a = x.view;
+  gemm.b = weight;
+  gemm.out = out;
+  gemm.accumulate = accumulate;
+  backend.gemm(gemm);
+  report.close(out, expected, std::string("windows ") + nameOf(dtype) + " K " + std::to_string(s.K) + " stride " + std::to_string(stride));
+}
+
+// Weight gradient of a convolution: dW [N_out, window] += dYᵀ · windows(x).
+void weightGradient(Backend &backend, Report &report, DType dtype, const Shape &s, int64_t stride) {
+  const int64_t length = (s.K - 1) * stride + s.N;
+  const Tensor line = Tensor(backend, dtype, 1, s.batch * length).normal(8);
+  const Tensor dy = Tensor(backend, dtype, s.batch, s.K, s.M).normal(9);
+  Tensor out(backend, DType::f32, s.batch, s.M, s.N);
+  out.normal(10, 3.0);
+  const Strided x = windows(line, s.batch, s.K, s.N, length, stride);
+  Doubles expected = multiply(s, [&](int64_t i, int64_t r, int64_t c) { return dy(i, c, r); }, x);
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] += out.values[i];
+  Gemm gemm;
+  gemm.a = dy.view().transposed();
+  gemm.b = x.view;
+  gemm.out = out;
+  gemm.accumulate = true;
+  backend.gemm(gemm);
+  report.close(out, expected, 1e-5, std::string("weight gradient ") + nameOf(dtype) + " stride " + std::to_string(stride));
+  // The same, transposed: windowsᵀ · dY, and so the overlap in a's columns.
+  Tensor flipped(backend, DType::f32, s.batch, s.N, s.M);
+  gemm.a = x.view.transposed();
+  gemm.b = dy;
+  gemm.out = flipped;
+  gemm.accumulate = false;
+  backend.gemm(gemm);
+  Doubles transposed(expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const int64_t item = static_cast<int64_t>(i) / (s.M * s.N), m = static_cast<int64_t>(i) / s.N % s.M, n = static_cast<int64_t>(i) % s.N;
+    transposed[static_cast<size_t>((item * s.N + n) * s.M + m)] = expected[i] - out.values[i];
+  }
+  report.close(flipped, transposed, 1e-5, std::string("transposed windows ") + nameOf(dtype) + " stride " + std::to_string(stride));
+}
+
+const Cases gemmCases("gemm", {
+    {"layouts", [](Backend &backend, Report &report) {
+       for (DType dtype : {DType::f32, DType::bf16}) {
+         for (int form = 0; form < 4; ++form) {
+           for (const Shape &s : {Shape{1, 1, 1, 1}, Shape{1, 3, 5, 7}, Shape{1, 37, 64, 129}, Shape{1, 300, 100, 80}, Shape{3, 17, 48, 33}}) {
+             Form f;
+             f.aTransposed = form & 1;
+             f.bTransposed = form & 2;
+             f.in = f.out = dtype;
+             product(backend, report, s, f);
+             f.gap = 5;
+             f.bias = true;
+             product(backend, report, s, f);
+             f.accumulate = f.sharedBias = true;
+             f.out = dtype == DType::f32 ? DType::bf16 : DType::f32;
+             product(backend, report, s, f);
+             f.bias = false;
+             f.out = dtype;
+             product(backend, report, s, f);
+           }
+         }
+       }
+     }},
+    {"large", [](Backend &backend, Report &report) {
+       for (DType dtype : {DType::f32, DType::bf16}) {
+         Form f;
+         f.in = f.out = dtype;
+         f.bTransposed = f.bias = true;
+         product(backend, report, {1, 1217, 512, 768}, f);
+         f.aTransposed = true;
+         f.bTransposed = f.bias = false;
+         f.accumulate = true;
+         f.out = DType::f32;
+         product(backend, report, {1, 512, 256, 1999}, f);
+       }
+     }},
+    {"few rows", [](Backend &backend, Report &report) {
+       for (DType dtype : {DType::f32, DType::bf16}) {
+         Form f;
+         f.in = dtype;
+         f.bTransposed = f.bias = true;
+         for (int64_t rows : {1, 2, 15, 16, 17, 31}) product(backend, report, {1, rows, 772, 768}, f);
+         product(backend, report, {1, 64, 4, 768}, f);
+       }
+     }},
+    {"empty", [](Backend &backend, Report &report) {
+       Form f;
+       product(backend, report, {1, 0, 8, 8}, f);
+       product(backend, report, {0, 4, 8, 8}, f);
+       product(backend, report, {2, 3, 8, 0}, f);  // a sum of nothing is zero
+       f.accumulate = f.bias = true;
+       product(backend, report, {2, 3, 8, 0}, f);
+     }},
+    {"convolution windows", [](Backend &backend, Report &report) {
+       for (DType dtype : {DType::f32, DType::bf16}) {
+         convolution(backend, report, dtype, {1, 333, 96, 3 * 64}, 2 * 64, false);
+         convolution(backend, report, dtype, {1, 100, 96, 3 * 64}, 2 * 64, true);
+         convolution(backend, report, dtype, {1, 100, 96, 2 * 64}, 2 * 64, false);
+         convolution(backend, report, dtype, {1, 100, 40, 10 * 32}, 5 * 32, false);
+         convolution(backend, report, dtype, {1, 1, 40, 10 * 32}, 32, false);
+         convolution(backend, report, dtype, {4, 201, 48, 128 * 48}, 48, false);  // the positional convolution
+         convolution(backend, report, dtype, {2, 65, 8, 16 * 8}, 8, true);
+         convolution(backend, report, dtype, {1, 65, 8, 10}, 1, false);
+       }
+     }},
+    {"weight gradients over windows", [](Backend &backend, Report &report) {
+       for (DType dtype : {DType::f32, DType::bf16}) {
+         weightGradient(backend, report, dtype, {1, 96, 3 * 64, 333}, 2 * 64);
+         weightGradient(backend, report, dtype, {3, 48, 32 * 48, 211}, 48);
+         weightGradient(backend, report, dtype, {2, 8, 16 * 8, 65}, 8);
+         weightGradient(backend, report, dtype, {1, 40, 10, 99}, 5);
+       }
+     }},
+    {"packed weights follow their key", [](Backend &backend, Report &report) {
+       // The same address, new contents: a new key must be honoured; an old key may be served from what was packed.
+       for (DType dtype : {DType::f32, DType::bf16}) {
+         const Shape s{1, 70, 96, 128};
+         const Tensor left = Tensor(backend, dtype, s.M, s.K).normal(1);
+         Tensor right(backend, dtype, 1, s.K, s.N, Layout{0, 0, true});
+         for (uint64_t key : {11, 11, 12, 13, 11}) {
+           right.normal(key);
+           Tensor out(backend, dtype, s.M, s.N);
+           Gemm gemm;
+           gemm.a = left;
+           gemm.b = right;
+           gemm.out = out;
+           gemm.weightKey = key;
+           backend.gemm(gemm);
+           report.close(out, multiply(s, [&](int64_t, int64_t r, int64_t c) { return left(r, c); },
+                                      [&](int64_t, int64_t r, int64_t c) { return right(r, c); }),
+                        std::string("key ") + std::to_string(key) + " " + nameOf(dtype));
+         }
+       }
+       // A released block's weights are forgotten, even if another tensor gets its address and key.
+       for (int round = 0; round < 4; ++round) {
+         const Shape s{1, 40, 64, 64};
+         const Tensor left = Tensor(backend, DType::f32, s.M, s.K).normal(1);
+         const Tensor right = Tensor(backend, DType::f32, s.K, s.N).normal(static_cast<uint64_t>(20 + round));
+         Tensor out(backend, DType::f32, s.M, s.N);
+         Gemm gemm;
+         gemm.a = left;
+         gemm.b = right;
+         gemm.out = out;
+         gemm.weightKey = 77;
+         backend.gemm(gemm);
+         report.close(out, multiply(s, [&](int64_t, int64_t r, int64_t c) { return left(r, c); },
+                                    [&](int64_t, int64_t r, int64_t c) { return right(r, c); }),
+                      "after a release");
+       }
+     }},
+    {"same bits with any number of threads", [](Backend &, Report &report) {
+       struct One {
+         Shape s;
+         bool aTransposed, bTransposed;
+       };
+       for (DType dtype : {DType::f32, DType::bf16}) {
+         for (const One &one : {One{{1, 700, 256, 512}, false, true}, One{{1, 256, 256, 3000}, true, false},
+                                One{{1, 5, 64, 4096}, false, true}, One{{4, 90, 48, 200}, false, false}}) {
+           report.deterministic(
+               [&](Backend &backend) {
+                 const Shape &s = one.s;
+                 const Tensor left = Tensor(backend, dtype, s.batch, s.M, s.K, Layout{0, 0, one.aTransposed}).normal(1);
+                 const Tensor right = Tensor(backend, dtype, s.batch, s.K, s.N, Layout{0, 0, one.bTransposed}).normal(2);
+                 Tensor out(backend, DType::f32, s.batch, s.M, s.N);
+                 for (uint64_t key : {0, 5}) {
+                   Gemm gemm;
+                   gemm.a = left;
+                   gemm.b = right;
+                   gemm.out = out;
+                   gemm.weightKey = key;
+                   gemm.accumulate = key != 0;
+                   backend.gemm(gemm);
+                 }
+                 return out.read();
+               },
+               std::string("bits ") + nameOf(dtype));
+         }
+       }
+     }},
+});
+
+}  // namespace
+
+}  // namespace test
+}  // namespace emoframe

@@ -1,0 +1,200 @@
+// Cosine and plain softmax cross-entropy.
+#include "harness.h"
+
+namespace emoframe {
+namespace test {
+namespace {
+
+struct Loss {
+  double sum = 0;
+  int64_t correct = 0;
+  Doubles dz, dEmbeddings;
+};
+
+// logits [n] of one row → its loss; `gradient` becomes softmax - onehot.
+double crossEntropy(const Doubles &logits, int32_t label, Doubles &gradient, int64_t &correct) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (double l : logits) sum += std::exp(l - largest);
+  for (size_t k = 0; k < logits.size(); ++k) gradient[k] = std::exp(logits[k] - largest) / sum - (int32_t(k) == label);
+  correct += std::max_element(logits.begin(), logits.end()) - logits.begin() == label;
+  return std::log(sum) + largest - logits[label];
+}
+
+Loss cosineLoss(const Doubles &z, const Doubles &e, const std::vector<int32_t> &labels, int64_t D, int64_t K,
+                double temperature, double scale) {
+  Loss loss;
+  loss.dz.assign(z.size(), 0.0);
+  loss.dEmbeddings.assign(e.size(), 0.0);
+  Doubles labelNorms(K, 0.0);
+  for (int64_t i = 0; i < K * D; ++i) labelNorms[i / D] += e[i] * e[i];
+  for (double &norm : labelNorms) norm = std::sqrt(norm);
+  for (size_t n = 0; n < labels.size(); ++n) {
+    Doubles cosines(K, 0.0), logits(K), gradient(K);
+    double norm = 0;
+    for (int64_t d = 0; d < D; ++d) norm += z[n * D + d] * z[n * D + d];
+    norm = std::sqrt(norm);
+    for (int64_t k = 0; k < K; ++k) {
+      for (int64_t d = 0; d < D; ++d) cosines[k] += z[n * D + d] * e[k * D + d];
+      cosines[k] /= norm * labelNorms[k];
+      logits[k] = cosines[k] / temperature;
+    }
+    loss.sum += crossEntropy(logits, labels[n], gradient, loss.correct);
+    for (int64_t k = 0; k < K; ++k) {
+      const double g = gradient[k] * scale / temperature;
+      for (int64_t d = 0; d < D; ++d) {
+        const double u = z[n * D + d] / norm, v = e[k * D + d] / labelNorms[k];
+        loss.dz[n * D + d] += g * (v - u * cosines[k]) / norm;
+        loss.dEmbeddings[k * D + d] += g * (u - v * cosines[k]) / labelNorms[k];
+      }
+    }
+  }
+  return loss;
+}
+
+void cosine(Backend &backend, Report &report, DType dtype) {
+  struct Shape {
+    int64_t N, D, K;
+  };
+  // No frame, one of each, odd sizes over a block's end, and sizes as trained.
+  for (const Shape &s : {Shape{0, 8, 4}, {1, 1, 1}, {1, 3, 2}, {261, 17, 5}, {530, 256, 500}, {13, 64, 1}}) {
+    const std::string what = std::to_string(s.N) + " frames, D = " + std::to_string(s.D) + ", K = " + std::to_string(s.K);
+    const Tensor z = Tensor(backend, dtype, s.N, s.D, {5}).normal(1, 2);
+    const Tensor e = Tensor(backend, DType::f32, s.K, s.D).normal(2, 0.3, 0.5);
+    const Array<int32_t> labels(backend, integers(3, s.N, s.K));
+    const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(4);
+    const Tensor dz = Tensor(backend, dtype, s.N, s.D, {2}).normal(5), de = Tensor(backend, DType::f32, s.K, s.D).normal(6);
+    CosineCrossEntropy loss;
+    loss.z = z;
+    loss.embeddings = e;
+    loss.labels = labels.data();
+    loss.temperature = 0.1f;
+    loss.gradientScale = 0.37f;
+    loss.result = result;
+    Loss expected = cosineLoss(z.values, e.values, labels.values, s.D, s.K, 0.1f, 0.37f);
+    backend.cosineCrossEntropy(loss);
+    report.close(result, {expected.sum, double(expected.correct)}, what + " without gradients");
+    report.check(result.read()[1] == double(expected.correct), what, "the number of correct frames differs");
+    loss.dz = dz;
+    loss.dEmbeddings = de;
+    backend.cosineCrossEntropy(loss);
+    report.close(result, {expected.sum, double(expected.correct)}, what);
+    // With D = 1 or K = 1 the gradients vanish, and what is left is rounding.
+    if (s.D > 1 && s.K > 1) report.close(dz, expected.dz, what + " dz");
+    else report.close(dz, Doubles(dz.size(), 0.0), 1e-5, what + " dz");
+    for (int64_t i = 0; i < de.size(); ++i) expected.dEmbeddings[i] += de.values[i];
+    report.close(de, expected.dEmbeddings, what + " dEmbeddings");
+    report.untouched(z, what + " z");
+    report.untouched(e, what + " embeddings");
+  }
+}
+
+// Gradients alone, not hidden under what was accumulated before; and a frame without direction harms nothing.
+void cosineDetails(Backend &backend, Report &report) {
+  const int64_t N = 300, D = 32, K = 20;
+  Doubles frames(N * D);
+  for (int64_t i = 0; i < N * D; ++i) frames[i] = normalAt(1, i);
+  const Array<int32_t> labels(backend, integers(3, N, K));
+  const Tensor e = Tensor(backend, DType::f32, K, D).normal(2), de = Tensor(backend, DType::f32, K, D).constant(0);
+  const Tensor z = Tensor(backend, DType::f32, N, D).set(frames), dz = Tensor(backend, DType::f32, N, D).constant(0);
+  const Tensor result = Tensor(backend, DType::f32, 1, 2).constant(0);
+  CosineCrossEntropy loss;
+  loss.z = z;
+  loss.embeddings = e;
+  loss.labels = labels.data();
+  loss.result = result;
+  loss.dz = dz;
+  loss.dEmbeddings = de;
+  backend.cosineCrossEntropy(loss);
+  const Loss expected = cosineLoss(z.values, e.values, labels.values, D, K, 0.1f, 1);
+  report.close(dz, expected.dz, "dz");
+  report.close(de, expected.dEmbeddings, "dEmbeddings");
+
+  for (int64_t d = 0; d < D; ++d) frames[7 * D + d] = 0;
+  const Tensor zero = Tensor(backend, DType::f32, N, D).set(frames);
+  loss.z = zero;
+  backend.cosineCrossEntropy(loss);
+  const Doubles gradient = dz.read(), sum = result.read();
+  bool none = true;
+  for (int64_t d = 0; d < D; ++d) none = none && gradient[7 * D + d] == 0;
+  report.check(none, "a zero frame has no gradient");
+  report.check(std::isfinite(sum[0]), "a zero frame has a finite loss");
+}
+
+void plain(Backend &backend, Report &report) {
+  const std::vector<std::pair<int64_t, int64_t>> shapes = {{0, 4}, {1, 1}, {5, 4}, {64, 7}, {33, 1000}};
+  for (const auto &shape : shapes) {
+    const int64_t N = shape.first, C = shape.second;
+    const std::string what = std::to_string(N) + "x" + std::to_string(C);
+    const Tensor logits = Tensor(backend, DType::f32, N, C, {3}).normal(1, 3, 50);
+    const Array<int32_t> labels(backend, integers(2, N, C));
+    const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(3), dLogits = Tensor(backend, DType::f32, N, C).normal(4);
+    SoftmaxCrossEntropy loss;
+    loss.logits = logits;
+    loss.labels = labels.data();
+    loss.gradientScale = 0.25f;
+    loss.result = result;
+    backend.softmaxCrossEntropy(loss);
+    Doubles gradients(N * C), gradient(C);
+    double sum = 0;
+    int64_t correct = 0;
+    for (int64_t n = 0; n < N; ++n) {
+      const Doubles row(logits.values.begin() + n * C, logits.values.begin() + (n + 1) * C);
+      sum += crossEntropy(row, labels.values[n], gradient, correct);
+      for (int64_t c = 0; c < C; ++c) gradients[n * C + c] = gradient[c] * 0.25;
+    }
+    report.close(result, {sum, double(correct)}, what + " without gradient");
+    loss.dLogits = dLogits;
+    backend.softmaxCrossEntropy(loss);
+    report.close(result, {sum, double(correct)}, what);
+    report.close(dLogits, gradients, what + " dLogits");
+    report.untouched(logits, what);
+  }
+}
+
+void referenceAgainstDifferences(Backend &, Report &report) {
+  const int64_t N = 4, D = 3, K = 5;
+  Doubles z(N * D), e(K * D);
+  for (size_t i = 0; i < z.size(); ++i) z[i] = normalAt(1, i);
+  for (size_t i = 0; i < e.size(); ++i) e[i] = normalAt(2, i);
+  const std::vector<int32_t> labels = {0, 4, 2, 2};
+  const Loss loss = cosineLoss(z, e, labels, D, K, 0.5, 1);
+  const auto value = [&](const Doubles &atZ, const Doubles &atE) { return cosineLoss(atZ, atE, labels, D, K, 0.5, 1).sum; };
+  report.close(loss.dz, finiteDifferences(z, [&](const Doubles &at) { return value(at, e); }), 1e-6, "dz");
+  report.close(loss.dEmbeddings, finiteDifferences(e, [&](const Doubles &at) { return value(z, at); }), 1e-6, "de");
+}
+
+void sameBits(Backend &, Report &report) {
+  report.deterministic(
+      [](Backend &backend) {
+        const int64_t N = 700, D = 65, K = 33;
+        const Tensor z = Tensor(backend, DType::f32, N, D).normal(1), e = Tensor(backend, DType::f32, K, D).normal(2);
+        const Array<int32_t> labels(backend, integers(3, N, K));
+        const Tensor dz = Tensor(backend, DType::f32, N, D).constant(0), de = Tensor(backend, DType::f32, K, D).constant(0);
+        const Tensor result = Tensor(backend, DType::f32, 1, 2).constant(0);
+        CosineCrossEntropy loss;
+        loss.z = z;
+        loss.embeddings = e;
+        loss.labels = labels.data();
+        loss.result = result;
+        loss.dz = dz;
+        loss.dEmbeddings = de;
+        backend.cosineCrossEntropy(loss);
+        Doubles all = result.read();
+        for (double value : dz.read()) all.push_back(value);
+        for (double value : de.read()) all.push_back(value);
+        return all;
+      },
+      "cosineCrossEntropy");
+}
+
+const Cases table("losses", {{"cosine cross-entropy f32", [](Backend &b, Report &r) { cosine(b, r, DType::f32); }},
+                             {"cosine cross-entropy bf16", [](Backend &b, Report &r) { cosine(b, r, DType::bf16); }},
+                             {"cosine cross-entropy, details", cosineDetails},
+                             {"softmax cross-entropy", plain},
+                             {"reference gradient against differences", referenceAgainstDifferences},
+                             {"same bits with any thread count", sameBits}});
+
+}  // namespace
+}  // namespace test
+}  // namespace emoframe

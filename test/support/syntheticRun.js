@@ -1,0 +1,177 @@
+// A run directory as the pipeline leaves it, with made-up sounds, predictions and logs: for the report's tests.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+export const labels = ['angry', 'happy', 'neutral', 'sad'];
+
+/** Uniform numbers in [0, 1), the same every time. */
+export function generator(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+/** 16-bit mono WAV at 16 kHz. */
+export function writeWav(path, samples) {
+  const wav = Buffer.alloc(44 + 2 * samples.length);
+  wav.write('RIFF', 0, 'latin1');
+  wav.writeUInt32LE(36 + 2 * samples.length, 4);
+  wav.write('WAVEfmt ', 8, 'latin1');
+  wav.writeUInt32LE(16, 16);
+  wav.writeUInt16LE(1, 20);
+  wav.writeUInt16LE(1, 22);
+  wav.writeUInt32LE(16000, 24);
+  wav.writeUInt32LE(32000, 28);
+  wav.writeUInt16LE(2, 32);
+  wav.writeUInt16LE(16, 34);
+  wav.write('data', 36, 'latin1');
+  wav.writeUInt32LE(2 * samples.length, 40);
+  samples.forEach((sample, i) => {
+    wav.writeInt16LE(Math.round(32767 * Math.max(-1, Math.min(1, sample))), 44 + 2 * i);
+  });
+  writeFileSync(path, wav);
+}
+
+/** A voice-like sound: syllables of a harmonic tone. */
+export function speechLike(seconds, random) {
+  const pitch = 100 + 120 * random();
+  const rate = 3 + 2 * random();
+  return Float32Array.from({ length: Math.round(16000 * seconds) }, (_, i) => {
+    const t = i / 16000;
+    const envelope = Math.max(0, Math.sin(Math.PI * rate * t + Math.sin(1.7 * t))) ** 1.5;
+    let tone = 0;
+    for (let harmonic = 1; harmonic < 8; harmonic++) tone += Math.sin(2 * Math.PI * pitch * harmonic * t) / harmonic;
+    return 0.35 * envelope * (tone + 0.2 * (random() - 0.5)) * (0.6 + 0.4 * Math.sin(0.9 * t));
+  });
+}
+
+function utteranceRow(id, audio, label, seconds, skill, random) {
+  const frames = Math.floor((seconds * 16000 - 400) / 320) + 1;
+  const truth = new Array(frames).fill(2);
+  const from = Math.floor(frames * (0.1 + 0.3 * random()));
+  const to = Math.min(frames, from + Math.floor(frames * (0.35 + 0.2 * random())));
+  if (label !== 2) truth.fill(label, from, to);
+  const heard = random() < skill ? label : (label + 1 + Math.floor(3 * random())) % 4;
+  const drift = [0, 0, 0, 0];
+  const posteriors = truth.map((actual) => {
+    const scores = drift.map((_, c) => {
+      drift[c] = 0.93 * drift[c] + 0.6 * (random() - 0.5);
+      const shown = actual === 2 ? 2 : heard;
+      return Math.exp(2.2 * drift[c] + (c === shown ? 2.4 * skill : 0));
+    });
+    const sum = scores.reduce((a, b) => a + b, 0);
+    return scores.map((score) => Number((score / sum).toFixed(4)));
+  });
+  const path = posteriors.map((_, i) => {
+    const around = posteriors.slice(Math.max(0, i - 6), i + 7);
+    const mean = labels.map((_label, c) => around.reduce((sum, p) => sum + p[c], 0));
+    return mean.indexOf(Math.max(...mean));
+  });
+  const weights = truth.map((actual, i) => (actual === 2 ? 1 : 1.7) * (1 + 0.3 * Math.sin(i / 5)));
+  const weightSum = weights.reduce((a, b) => a + b, 0);
+  const rest = (1 - 0.62) / 3;
+  return {
+    id,
+    audio,
+    label: labels[label],
+    predicted: labels[heard],
+    probabilities: labels.map((_, c) => (c === heard ? 0.62 : rest)),
+    seconds,
+    frameSeconds: 0.02,
+    labels,
+    posteriors,
+    attention: weights.map((w) => Number((w / weightSum).toFixed(6))),
+    clusters: truth.map(() => Math.floor(50 * random())),
+    path,
+    truth,
+  };
+}
+
+/** `options.name` is the corpus's name, `options.id(n)` names utterance n. */
+export function writeSyntheticRun(dir, options = {}) {
+  const random = generator(options.seed ?? 5);
+  const folds = options.folds ?? ['session5'];
+  const idOf = options.id ?? ((n) => `s5_voice${n % 2}_${String(n).padStart(3, '0')}`);
+  mkdirSync(join(dir, 'audio'), { recursive: true });
+  const confusions = { predictions: [], baseline: [] };
+  for (const fold of folds) {
+    const out = join(dir, 'folds', fold, 'evaluate');
+    mkdirSync(out, { recursive: true });
+    const rows = { predictions: [], baseline: [] };
+    for (const which of ['predictions', 'baseline']) confusions[which].push(labels.map(() => labels.map(() => 0)));
+    for (let n = 0; n < (options.utterances ?? 40); n++) {
+      const seconds = Number((2.4 + 3 * random()).toFixed(2));
+      const audio = join(dir, 'audio', `${fold}_${n}.wav`);
+      writeWav(audio, speechLike(seconds, random));
+      for (const [which, skill] of [
+        ['predictions', 0.78],
+        ['baseline', 0.62],
+      ]) {
+        const row = utteranceRow(idOf(n), audio, n % 4, seconds, skill, random);
+        rows[which].push(JSON.stringify(row));
+        confusions[which].at(-1)[n % 4][labels.indexOf(row.predicted)]++;
+      }
+    }
+    for (const which of ['predictions', 'baseline'])
+      writeFileSync(join(out, `${which}.jsonl`), `${rows[which].join('\n')}\n`);
+  }
+  const scores = (wa, confusion) => ({
+    wa,
+    ua: wa - 0.012,
+    macroF1: wa - 0.02,
+    eder: 0.9 - 0.7 * wa,
+    frameAccuracy: 0.1 + 0.7 * wa,
+    frameUa: 0.7 * wa,
+    attentionOnEmotion: 0.3 + 0.3 * wa,
+    emotionFrameShare: 0.44,
+    confusion,
+  });
+  const all = (matrices) => matrices[0].map((row, i) => row.map((_, j) => matrices.reduce((s, m) => s + m[i][j], 0)));
+  const interval = (value) => [value - 0.06, value + 0.05];
+  const intervals = (wa) => ({ wa: interval(wa), ua: interval(wa - 0.012) });
+  const summary = {
+    ...scores(0.78, all(confusions.predictions)),
+    intervals: intervals(0.78),
+    baseline: { ...scores(0.63, all(confusions.baseline)), intervals: intervals(0.63) },
+    seconds: 412.6,
+    labels,
+    folds: folds.map((name, i) => ({
+      name,
+      ...scores(0.78 - 0.01 * i, confusions.predictions[i]),
+      baseline: scores(0.63, confusions.baseline[i]),
+    })),
+  };
+  const log = [];
+  for (const fold of folds) {
+    for (const [stage, total, top] of [
+      ['mfcc', 300, 4.6],
+      ['tapt', 200, 5.1],
+      ['finetune', 120, 1.386],
+      ['cluster', 40, 900000],
+      ['pretrain', 300, 3.9],
+      ['align', 120, 1.386],
+    ]) {
+      for (let step = 5; step <= total; step += 5) {
+        const progress = step / total;
+        const row = { time: '2026-01-01T00:00:00.000Z', fold, stage, step, total };
+        if (stage === 'cluster') row.inertia = top * (0.6 + 0.4 * Math.exp(-5 * progress));
+        else {
+          row.loss = top * (0.4 + 0.6 * Math.exp(-2 * progress)) + 0.1 * (random() - 0.5);
+          row.accuracy = 0.25 + 0.5 * (1 - Math.exp(-3 * progress)) + 0.04 * (random() - 0.5);
+          row.learningRate = 1e-3 * progress;
+          row.gradientNorm = 2 * random();
+          if ((stage === 'finetune' || stage === 'align') && step % 20 === 0)
+            row.validationUa = 0.25 + 0.42 * (1 - Math.exp(-3 * progress));
+        }
+        log.push(JSON.stringify(row));
+      }
+    }
+  }
+  writeFileSync(join(dir, 'summary.json'), JSON.stringify(summary));
+  writeFileSync(join(dir, 'corpus.json'), JSON.stringify({ name: options.name ?? 'synthetic demo' }));
+  writeFileSync(join(dir, 'config.json'), JSON.stringify({ seed: 1, precision: 'fp32', cluster: { layer: 4 } }));
+  writeFileSync(join(dir, 'log.jsonl'), `${log.join('\n')}\n{"time":"cut`);
+  return dir;
+}
