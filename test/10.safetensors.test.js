@@ -7,7 +7,6 @@ import * as assert from 'uvu/assert';
 import { readSafetensors, writeSafetensors } from '../dist/checkpoint/safetensors.js';
 
 const fixtures = fileURLToPath(new URL('./fixtures/checkpoints/', import.meta.url));
-const expected = JSON.parse(readFileSync(join(fixtures, 'expected.json')));
 const scratch = mkdtempSync(join(tmpdir(), 'emoframe-safetensors-'));
 
 async function refused(promise, code, pattern) {
@@ -37,7 +36,7 @@ test('every dtype that safetensors wrote is read as float32', async () => {
   const { tensors, metadata } = await readSafetensors(join(fixtures, 'dtypes.safetensors'));
   assert.equal(metadata, { 'made by': 'safetensors' });
   const read = (name) => [...tensors.get(name).data];
-  const half = [0, -0, 1, -2.5, 65504, Math.fround(2 ** -24), 6.099045276641846e-5, 0.0010004043579101562];
+  const half = [0, -0, 1, -2.5, 65504, 2 ** -24, 1023 * 2 ** -24, 0.0010004043579101562];
   assert.equal(read('f16'), half);
   assert.equal(read('f32'), [...Float32Array.of(0, -0, 1, -2.5, 65504, 6e-8, 6.1e-5, 1e-3)]);
   assert.equal(read('f64'), read('f32'));
@@ -50,7 +49,6 @@ test('every dtype that safetensors wrote is read as float32', async () => {
   read('bf16').forEach((value, i) => {
     assert.ok(Math.abs(value - read('f32')[i]) <= Math.abs(value) / 256, `bf16 ${i}: ${value}`);
   });
-  assert.is(expected.views.bf16.shape[0], 8);
 });
 
 test('what is written is read back to the bit, with NaN, infinities, no elements and no axes', async () => {
@@ -113,8 +111,14 @@ test('tensors that do not match their shape, or share a name, are not written', 
   await refused(readSafetensors(path), 'ERR_FILE_NOT_FOUND', /never/);
 });
 
+function short() {
+  const path = join(scratch, 'short.safetensors');
+  writeFileSync(path, 'abc');
+  return path;
+}
+
 const hostile = [
-  ['no length', () => (writeFileSync(join(scratch, 'short'), 'abc'), join(scratch, 'short')), /3 bytes/],
+  ['no length', short, /3 bytes/],
   ['a header length beyond the limit', () => craft('{}', 0, 2n ** 62n), /4611686018427387904 bytes/],
   ['a header beyond the file', () => craft('{}', 0, 1000), /should end at byte 1008/],
   ['a header that is not JSON', () => craft('{"a":', 0), /not JSON/],

@@ -36,6 +36,23 @@ function write(name, bytes) {
   return path;
 }
 
+/** A FLAC frame of 16 samples, its checksums right, whose contents no decoder knows: a reserved kind of subframe. */
+function reservedFrame() {
+  const checksum = (bytes, bits, polynomial) => {
+    let sum = 0;
+    for (const byte of bytes) {
+      sum ^= byte << (bits - 8);
+      for (let i = 0; i < 8; i++) sum = (sum << 1) ^ (sum >> (bits - 1) ? polynomial | (1 << bits) : 0);
+    }
+    return sum;
+  };
+  // Fixed blocks; a one-byte block size, 16 kHz; mono of 16 bits; frame 0; 16 - 1.
+  const header = [0xff, 0xf8, 0x65, 0x08, 0, 15];
+  const frame = [...header, checksum(header, 8, 0x07), 0x04, ...new Array(40).fill(0x55)];
+  const sum = checksum(frame, 16, 0x8005);
+  return Buffer.from([...frame, sum >> 8, sum & 0xff]);
+}
+
 /** Fails unless the promise rejects with `code` and names `path`. */
 async function rejects(promise, code, path, words = /./) {
   await assert.rejects(promise, (error) => {
@@ -182,6 +199,7 @@ test('damaged and cut FLAC files are errors that name the file, and say it once'
     'cut.flac': good.subarray(0, 12000),
     'flipped.flac': flipped,
     'no-frames.flac': good.subarray(0, 42),
+    'reserved.flac': Buffer.concat([good.subarray(0, 4), Buffer.from([0x80]), good.subarray(5, 42), reservedFrame()]),
   };
   const printed = [];
   const print = console.error;
@@ -195,8 +213,17 @@ test('damaged and cut FLAC files are errors that name the file, and say it once'
     console.error = print;
   }
   assert.deepEqual(printed, []);
+  await rejects(loadAudio(join(folder, 'reserved.flac')), 'ERR_AUDIO', undefined, /FLAC__STREAM_DECODER_ERROR/);
   // The decoder still works after them.
   assert.equal((await loadAudio(join(fixtures, 'voice.flac'))).length, 19200);
+});
+
+test('a FLAC file that does not tell its length is read to its end', async () => {
+  const flac = Buffer.from(readFileSync(join(fixtures, 'voice.flac')));
+  flac.writeUInt32BE(0, 22);
+  const path = write('streamed.flac', flac);
+  assert.equal((await probeAudio(path)).frameCount, undefined);
+  assert.deepEqual(await loadAudio(path), await loadAudio(join(fixtures, 'voice.wav')));
 });
 
 test('a header that promises more than memory is refused before it is believed', async () => {

@@ -1,6 +1,6 @@
 import * as assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -18,7 +18,7 @@ const stereo = `${fixtures}stereo48k.wav`;
 const pooling = suite('audio: pool');
 
 pooling('many loads over few threads give what loading here gives', async () => {
-  await using_(new AudioPool({ threads: 2 }), async (pool) => {
+  await withPool(new AudioPool({ threads: 2 }), async (pool) => {
     const paths = Array.from({ length: 12 }, (_, i) => [voice, flac, stereo][i % 3]);
     const loaded = await Promise.all(paths.map((path) => pool.load(path)));
     for (const [i, path] of paths.entries()) assert.deepEqual(loaded[i], await loadAudio(path));
@@ -28,7 +28,7 @@ pooling('many loads over few threads give what loading here gives', async () => 
 });
 
 pooling('mfcc in a thread is mfcc here', async () => {
-  await using_(new AudioPool({ threads: 1 }), async (pool) => {
+  await withPool(new AudioPool({ threads: 1 }), async (pool) => {
     const result = await pool.mfcc(voice, { endSeconds: 1 });
     const samples = await loadAudio(voice, { endSeconds: 1 });
     assert.deepEqual(result, { ...mfcc(samples), sampleCount: 16000 });
@@ -36,7 +36,7 @@ pooling('mfcc in a thread is mfcc here', async () => {
 });
 
 pooling('errors keep their code, words and file on the way between threads', async () => {
-  await using_(new AudioPool({ threads: 1 }), async (pool) => {
+  await withPool(new AudioPool({ threads: 1 }), async (pool) => {
     for (const path of [`${fixtures}missing.wav`, `${fixtures}voice.aiff`]) {
       const here = await loadAudio(path).catch((error) => error);
       const there = await pool.load(path).catch((error) => error);
@@ -50,7 +50,7 @@ pooling('errors keep their code, words and file on the way between threads', asy
 });
 
 pooling('an abort ends what waits and what runs, and only that', async () => {
-  await using_(new AudioPool({ threads: 1 }), async (pool) => {
+  await withPool(new AudioPool({ threads: 1 }), async (pool) => {
     const controller = new AbortController();
     const running = pool.load(voice, {}, controller.signal);
     const waiting = pool.load(flac, {}, controller.signal);
@@ -79,10 +79,11 @@ pooling('threads must be a positive integer', () => {
 });
 
 /** Runs a module's text in a process of its own. */
-function runModule(source, options = []) {
+function runModule(source, env = {}) {
   const modules = new URL('../dist/audio/', import.meta.url).href;
   const text = source.replaceAll('DIST/', modules);
-  return promisify(execFile)(process.execPath, [...options, '--input-type=module', '-e', text], { timeout: 20000 });
+  const options = { timeout: 20000, env: { ...process.env, ...env } };
+  return promisify(execFile)(process.execPath, ['--input-type=module', '-e', text], options);
 }
 
 pooling('an idle pool does not keep the process alive', async () => {
@@ -95,10 +96,14 @@ pooling('an idle pool does not keep the process alive', async () => {
 });
 
 pooling('a thread that dies is an error that names the file, and the next load gets a new thread', async () => {
-  // NODE_OPTIONS reach the threads: the module given makes them exit when they are asked for a file called crash.wav.
+  // NODE_OPTIONS reach the threads: this module makes them exit when they are asked for a file called crash.wav.
   const crash = `data:text/javascript,${encodeURIComponent(`
-    import { isMainThread, parentPort } from 'node:worker_threads';
-    if (!isMainThread) parentPort.on('message', (task) => { if (task.path === 'crash.wav') process.exit(3); });
+    import files from 'node:fs/promises';
+    import { syncBuiltinESMExports } from 'node:module';
+    import { isMainThread } from 'node:worker_threads';
+    const { open } = files;
+    files.open = (path, ...rest) => (!isMainThread && path === 'crash.wav' ? process.exit(3) : open(path, ...rest));
+    syncBuiltinESMExports();
   `)}`;
   const { stdout } = await runModule(
     `
@@ -109,7 +114,7 @@ pooling('a thread that dies is an error that names the file, and the next load g
     console.log(JSON.stringify({ code, file, message, length: results[1].value?.length }));
     await pool.close();
   `,
-    ['--import', crash],
+    { NODE_OPTIONS: `--import ${crash}` },
   );
   const { code, file, message, length } = JSON.parse(stdout);
   assert.equal(code, 'ERR_AUDIO_WORKER');
@@ -143,7 +148,7 @@ function copies(count) {
 }
 
 storing('calls for one utterance share one load, and later ones need none', async () => {
-  await using_(new CountingPool({ threads: 2 }), async (pool) => {
+  await withPool(new CountingPool({ threads: 2 }), async (pool) => {
     const [a] = copies(1);
     const store = new AudioStore(pool, { bytes: 1e6 });
     const [first, second] = await Promise.all([store.get(a), store.get(a)]);
@@ -157,7 +162,7 @@ storing('calls for one utterance share one load, and later ones need none', asyn
 });
 
 storing('the budget holds: the least recently used goes first, what does not fit is not kept', async () => {
-  await using_(new CountingPool({ threads: 1 }), async (pool) => {
+  await withPool(new CountingPool({ threads: 1 }), async (pool) => {
     const [a, b, c] = copies(3);
     const store = new AudioStore(pool, { bytes: 2 * 19200 * 4 });
     await store.get(a);
@@ -179,7 +184,7 @@ storing('the budget holds: the least recently used goes first, what does not fit
 });
 
 storing('a failed load is tried again, and one abort does not spoil the load for others', async () => {
-  await using_(new AudioPool({ threads: 1 }), async (pool) => {
+  await withPool(new AudioPool({ threads: 1 }), async (pool) => {
     const late = { audio: join(folder, 'late.wav') };
     const store = new AudioStore(pool, { bytes: 1e6 });
     await assert.rejects(store.get(late), { code: 'ERR_FILE_NOT_FOUND' });
@@ -196,17 +201,24 @@ storing('a failed load is tried again, and one abort does not spoil the load for
 });
 
 storing('seconds come from the header, of a range too, without a load', async () => {
-  await using_(new CountingPool({ threads: 1 }), async (pool) => {
+  await withPool(new CountingPool({ threads: 1 }), async (pool) => {
     const store = new AudioStore(pool, { bytes: 0 });
     assert.equal(await store.seconds({ audio: voice }), 1.2);
     assert.equal(await store.seconds({ audio: flac, startSeconds: 0.5 }), 0.7);
     assert.equal(await store.seconds({ audio: stereo, endSeconds: 0.3 }), 0.25);
     await assert.rejects(store.seconds({ audio: voice, startSeconds: 5 }), { code: 'ERR_AUDIO_RANGE' });
     assert.deepEqual(pool.loads, []);
+    // Only where the header does not tell, the file is decoded.
+    const bytes = readFileSync(flac);
+    bytes.writeUInt32BE(0, 22);
+    const streamed = join(folder, 'streamed.flac');
+    writeFileSync(streamed, bytes);
+    assert.equal(await store.seconds({ audio: streamed }), 1.2);
+    assert.deepEqual(pool.loads, [streamed]);
   });
 });
 
-async function using_(pool, work) {
+async function withPool(pool, work) {
   try {
     await work(pool);
   } finally {

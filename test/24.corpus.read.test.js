@@ -114,6 +114,29 @@ test('HFLEA lists: white space or commas, labels stay text, paths may hold space
   }
 });
 
+test('the three lists of an HFLEA fold are one corpus with given splits', async () => {
+  const fold = join(folder, 'fold');
+  mkdirSync(fold);
+  writeFileSync(join(fold, 'session01_train.scp'), 'one ../a.wav 0\n');
+  writeFileSync(join(fold, 'session01_valid.scp'), 'two ../b.wav 1\none ../c.wav 1\n');
+  await assert.rejects(readCorpus(fold), { code: 'ERR_CORPUS', message: /\*train\.scp/ });
+  writeFileSync(join(fold, 'session01_test.scp'), 'three ../c.wav 2\n');
+  const { name, utterances, problems } = await readCorpus(fold);
+  assert.equal(name, 'fold');
+  assert.deepEqual(utterances, [
+    { id: 'one', audio: join(folder, 'a.wav'), label: '0', split: 'train' },
+    { id: 'two', audio: join(folder, 'b.wav'), label: '1', split: 'validation' },
+    { id: 'three', audio: join(folder, 'c.wav'), label: '2', split: 'test' },
+  ]);
+  assert.deepEqual(problems, [
+    {
+      file: join(fold, 'session01_valid.scp'),
+      row: 2,
+      reason: 'the id "one" is that of line 1 of session01_train.scp already',
+    },
+  ]);
+});
+
 test('every bad row is listed with its line and reason, and left out', async () => {
   const bad = [
     [{ label: 'ang' }, /"audio" is missing/],
@@ -121,7 +144,7 @@ test('every bad row is listed with its line and reason, and left out', async () 
     ['[1, 2]', /not a JSON object/],
     [{ audio: 'missing.wav' }, /no audio file .*missing\.wav/],
     [{ audio: '.' }, /no audio file/],
-    [{ audio: 'a.wav', id: 'good' }, /"good" is that of row 1/],
+    [{ audio: 'a.wav', id: 'good' }, /"good" is that of line 1 of bad\.jsonl/],
     [{ audio: 'a.wav', start: 2, end: 1 }, /"end" \(1\) is not after "start" \(2\)/],
     [{ audio: 'a.wav', start: -1 }, /expected seconds.*"start".*-1/],
     [{ audio: 'a.wav', end: 'soon' }, /expected seconds.*"end".*soon/],

@@ -121,7 +121,7 @@ export class AudioPool {
   }
 
   #start(): Seat {
-    const seat: Seat = { worker: new Worker(new URL('./worker.js', import.meta.url)) };
+    const seat: Seat = { worker: new Worker(new URL('./worker.js', import.meta.url), { execArgv: [] }) };
     this.#seats.add(seat);
     let cause: unknown;
     seat.worker.on('message', (reply: Reply) => {

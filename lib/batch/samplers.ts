@@ -150,7 +150,10 @@ export class BalancedSampler {
 
   constructor(items: readonly LabelledItem[], options: BalancedSamplerOptions) {
     if (items.length === 0) {
-      throw new EmoframeError('ERR_CORPUS', 'No labelled utterance to train on: the training part of the fold is empty.');
+      throw new EmoframeError(
+        'ERR_CORPUS',
+        'No labelled utterance to train on: the training part of the fold is empty.',
+      );
     }
     this.#options = options;
     this.updatesPerEpoch = Math.ceil(items.length / options.batchSize);

@@ -1,7 +1,7 @@
 // Files and directories that are whole or not there, whenever the process or the machine stops: everything is written
 // under a temporary name beside its place, forced to disk, and then renamed, which the file system does in one step.
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { EmoframeError } from '../errors.js';
 import { isSystemError } from './files.js';
@@ -48,6 +48,11 @@ async function syncTree(directory: string): Promise<void> {
   await sync(directory);
 }
 
+/** Where a path leads: a link stays a link, and what it points to is replaced. */
+async function place(path: string): Promise<string> {
+  return realpath(path).catch(() => resolve(path));
+}
+
 /** `.NAME.new-PID-RANDOM` beside `path`. */
 function temporaryName(path: string): string {
   return join(dirname(path), `.${basename(path)}.new-${process.pid}-${randomBytes(4).toString('hex')}`);
@@ -80,7 +85,7 @@ async function removeLeftovers(path: string): Promise<void> {
  * new ones, never a part. Missing parent directories are made. Errors: `ERR_WRITE`.
  */
 export async function streamFileAtomic(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
-  const target = resolve(path);
+  const target = await place(path);
   const temporary = temporaryName(target);
   underway.add(temporary);
   try {
@@ -140,7 +145,7 @@ const waitingPlaces = (path: string) => ({
  * Errors: `ERR_WRITE`.
  */
 export async function recoverDirectory(path: string): Promise<void> {
-  const target = resolve(path);
+  const target = await place(path);
   const { ready, old } = waitingPlaces(target);
   // Look at single names: a reader need not be allowed to list, or to write, the parent of a sound directory.
   if (await exists(target)) return;
@@ -176,7 +181,7 @@ export async function writeDirectoryAtomic(
   fill: (temporaryDirectory: string) => Promise<void>,
   options: { replaces?: readonly string[] } = {},
 ): Promise<void> {
-  const target = resolve(path);
+  const target = await place(path);
   const temporary = temporaryName(target);
   const { ready, old } = waitingPlaces(target);
   underway.add(temporary);

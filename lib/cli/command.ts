@@ -30,7 +30,11 @@ interface Definition<O extends Options> {
   options: O;
   /** Lines a user can try. */
   examples: string[];
-  run(positionals: string[], values: Values<O & { json: ReturnType<typeof flag> }>, context: CommandContext): Promise<void>;
+  run(
+    positionals: string[],
+    values: Values<O & { json: ReturnType<typeof flag> }>,
+    context: CommandContext,
+  ): Promise<void>;
 }
 
 const common = { json: flag('results as JSON on stdout') };

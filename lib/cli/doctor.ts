@@ -20,7 +20,13 @@ export const doctorCommand = defineCommand({
       // What is known is still told; the error itself sets the exit code.
       if (json && error instanceof EmoframeError) {
         print(JSON.stringify({ ...about, problem: { code: error.code, message: error.message } }, null, 2));
-      } else print(columns([['emoframe', about.version], ['node', `${about.node} (${about.platform})`]]).join('\n'));
+      } else
+        print(
+          columns([
+            ['emoframe', about.version],
+            ['node', `${about.node} (${about.platform})`],
+          ]).join('\n'),
+        );
       throw error;
     }
     print(json ? JSON.stringify({ ...about, ...native }, null, 2) : table(about, native));
@@ -29,12 +35,11 @@ export const doctorCommand = defineCommand({
 
 function table(about: { version: string; node: string; platform: string }, native: NativeDescription): string {
   const { cpu, cuda, backends } = native;
-  const [best, ...others] = cpu.isa;
   const lines: [string, string][] = [
     ['emoframe', about.version],
     ['node', `${about.node} (${about.platform})`],
     ['backends', backends.join(', ')],
-    ['cpu', `${best ?? 'baseline'} in use${others.length > 0 ? `; also ${others.join(', ')}` : ''}`],
+    ['cpu', `${cpu.isa.join(', ')} in use`],
     ['threads', String(cpu.threads)],
     ['maths', cpu.library],
     ['bf16', cpu.bf16 ? 'native instructions' : 'emulated: correct, but not faster than fp32'],
@@ -44,6 +49,7 @@ function table(about: { version: string; node: string; platform: string }, nativ
     const memory = `${(device.memoryBytes / 2 ** 30).toFixed(1)} GiB`;
     lines.push([`cuda:${device.index}`, `${device.name}, ${memory}, capability ${device.capability}`]);
   }
-  if (cuda.devices.length === 0) lines.push(['devices', `cpu only${cuda.reason === undefined ? '' : `: ${cuda.reason}`}`]);
+  if (cuda.devices.length === 0)
+    lines.push(['devices', `cpu only${cuda.reason === undefined ? '' : `: ${cuda.reason}`}`]);
   return columns(lines).join('\n');
 }

@@ -4,7 +4,7 @@ import { writeNpy } from '../checkpoint/npy.js';
 import { throwIfAborted } from '../errors.js';
 import { Encoder } from '../predict/encoder.js';
 import { defineCommand } from './command.js';
-import { deviceOptions, nonNegativeInteger, required, text, UsageError } from './options.js';
+import { deviceOptions, given, nonNegativeInteger, required, text, UsageError } from './options.js';
 import { Progress } from './progress.js';
 
 export const encodeCommand = defineCommand({
@@ -20,11 +20,11 @@ export const encodeCommand = defineCommand({
     ...deviceOptions,
   },
   examples: ['emoframe encode a.wav b.flac --model hubert-base-ls960 --layer 9 --out features'],
-  run: async (files, { model, layer, out = '.', json, ...device }, { print, signal }) => {
+  run: async (files, { model, layer, out = '.', json, device, precision, threads }, { print, signal }) => {
     if (files.length === 0) throw new UsageError('Expected at least one audio file.');
     const outputs = outputPaths(files, out);
     const progress = new Progress();
-    await using encoder = await Encoder.load(model, device);
+    await using encoder = await Encoder.load(model, given({ device, precision, threads }));
     if (layer !== undefined && layer > encoder.layers) {
       throw new UsageError(`Expected 0 to ${encoder.layers} for --layer with this model but received ${layer}`);
     }
@@ -32,10 +32,7 @@ export const encodeCommand = defineCommand({
     const written: Record<string, unknown>[] = [];
     for (const [index, file] of files.entries()) {
       throwIfAborted(signal);
-      const { hidden, frames, dimension } = await encoder.encode(file, {
-        signal,
-        ...(layer === undefined ? {} : { layer }),
-      });
+      const { hidden, frames, dimension } = await encoder.encode(file, { signal, ...given({ layer }) });
       await writeNpy(outputs[index]!, hidden, [frames, dimension]);
       written.push({ audio: file, out: outputs[index], layer: layer ?? encoder.layers, frames, dimension });
       if (files.length > 1) progress.update({ title: 'encode', done: index + 1, total: files.length });

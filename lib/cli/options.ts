@@ -135,7 +135,12 @@ export function readArguments<O extends Options>(
     const given = parsed.values[name];
     if (option.placeholder === undefined) values[name] = given === true;
     else if (typeof given === 'string') values[name] = option.parse(given, name);
-    else if (option.required) throw new UsageError(`Expected --${name} ${option.placeholder} but it is missing.`);
+  }
+  // After the values: a wrong one is told first.
+  for (const [name, option] of Object.entries(options)) {
+    if (option.required && values[name] === undefined) {
+      throw new UsageError(`Expected --${name} ${option.placeholder} but it is missing.`);
+    }
   }
   return { positionals: parsed.positionals, values: values as Values<O> };
 }
@@ -187,4 +192,10 @@ function editDistance(a: string, b: string): number {
     row = next;
   }
   return row[b.length]!;
+}
+
+/** The same without what was not given, for functions that take their defaults from absence. */
+export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const kept = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(kept) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }

@@ -1,6 +1,6 @@
 import { type Prediction, Predictor } from '../predict/predictor.js';
 import { defineCommand } from './command.js';
-import { choice, deviceOptions, flag, nonNegativeNumber, required, text, UsageError } from './options.js';
+import { choice, deviceOptions, flag, given, nonNegativeNumber, required, text, UsageError } from './options.js';
 import { Progress } from './progress.js';
 
 export const predictCommand = defineCommand({
@@ -24,22 +24,20 @@ export const predictCommand = defineCommand({
     const { model, json, device, precision, threads } = values;
     if (files.length === 0) throw new UsageError('Expected at least one audio file.');
     const format = values.format ?? (json ? 'json' : 'text');
-    const switchingCost = values['switching-cost'];
     await using predictor = await Predictor.load(model, {
       // Text does not show clusters.
       clusters: !values['no-clusters'] && format !== 'text',
-      ...(device === undefined ? {} : { device }),
-      ...(precision === undefined ? {} : { precision }),
-      ...(threads === undefined ? {} : { threads }),
+      ...given({ device, precision, threads }),
     });
     const progress = new Progress();
     const all: Prediction[] = [];
     const predictions = predictor.predictMany(files, {
       signal,
-      ...(switchingCost === undefined ? {} : { switchingCost }),
+      ...given({ switchingCost: values['switching-cost'] }),
       onProgress: (done, total) => {
         // On a terminal the results themselves show how far it is.
-        if (total > 1 && (format === 'json' || !process.stdout.isTTY)) progress.update({ title: 'predict', done, total });
+        if (total > 1 && (format === 'json' || !process.stdout.isTTY))
+          progress.update({ title: 'predict', done, total });
       },
     });
     for await (const prediction of predictions) {

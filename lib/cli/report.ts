@@ -6,7 +6,8 @@ export const reportCommand = defineCommand({
   name: 'report',
   summary: 'write the report of a run again',
   arguments: 'RUN',
-  description: 'Writes RUN/report.html from the summary, log and predictions of a run directory: one page that needs nothing else.',
+  description:
+    'Writes RUN/report.html from the summary, log and predictions of a run directory: one page that needs nothing else.',
   options: { audio: flag('put the sound of the shown utterances into the page, about 40 kB a second') },
   examples: ['emoframe report runs/demo --audio'],
   run: async (positionals, { audio, json }, { print, signal }) => {

@@ -15,8 +15,7 @@ import { configSchema, type RunConfig } from './schema.js';
  * parseConfig({ cluster: { kmeans: { clusters: 100 } } }).cluster.kmeans.restarts; // 20
  */
 export function parseConfig(input: unknown = {}, preset: PresetName = 'paper', file?: string): RunConfig {
-  const presetConfig: unknown = presets[preset];
-  if (presetConfig === undefined) {
+  if (!Object.hasOwn(presets, preset)) {
     throw new EmoframeError(
       'ERR_CONFIG',
       `Expected one of ${Object.keys(presets).join(', ')} as preset but received '${preset}'.`,
@@ -26,7 +25,7 @@ export function parseConfig(input: unknown = {}, preset: PresetName = 'paper', f
   if (!isObject(input)) {
     throw new EmoframeError('ERR_CONFIG', `Expected an object as the config but received ${describe(input)}.`, where);
   }
-  const merged = merge(presetConfig, input);
+  const merged = merge(presets[preset], input);
   const result = configSchema.safeParse(merged, { reportInput: true });
   if (result.success) return result.data;
   const source = file === undefined ? 'the config' : file;

@@ -185,7 +185,10 @@ const runSchema = z.strictObject({
       /** Decoded audio that is kept. */
       audioBytes: positiveInteger.default(2 ** 31),
       /** Output of a frozen feature encoder that is kept; when it would need more, it is computed in every step. */
-      featureBytes: z.int().min(0).default(2 ** 33),
+      featureBytes: z
+        .int()
+        .min(0)
+        .default(2 ** 33),
       /** Audio a forward and backward pass; larger updates are made of several. */
       passSeconds: seconds.default(64),
     })

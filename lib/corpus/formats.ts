@@ -54,6 +54,7 @@ export async function* readCsv(path: string): AsyncGenerator<ReadRow> {
     columns: (header: string[]) => header.map((name) => name.trim()),
     info: true,
     max_record_size: MAX_ROW_CHARACTERS,
+    raw: true,
     relax_column_count: true,
     skip_empty_lines: true,
     trim: true,
@@ -61,27 +62,35 @@ export async function* readCsv(path: string): AsyncGenerator<ReadRow> {
   // `pipeline` hands a reading error on to the parser, which throws it to the loop.
   pipeline(createReadStream(path), parser, () => undefined);
   let columns: number | undefined;
+  let doubled = 0;
   try {
     for await (const item of parser) {
-      const { record, info } = item as {
+      const { record, raw, info } = item as {
         record: RawRow;
+        raw: string;
         info: { lines: number; columns: { name: string }[]; error?: Error };
       };
       columns ??= checkColumns(
         info.columns.map((column) => column.name),
         path,
       );
+      // csv-parse counts a Windows line end inside quotes twice.
+      doubled += raw.trim().match(/\r\n/g)?.length ?? 0;
+      const row = info.lines - doubled;
       // Set where a record has too many or too few fields.
       if (info.error !== undefined) {
-        yield { row: info.lines, reason: `expected ${columns} fields as in the header: ${info.error.message}` };
+        yield { row, reason: `expected ${columns} fields as in the header: ${info.error.message}` };
       } else {
-        yield { row: info.lines, raw: record };
+        yield { row, raw: record };
       }
     }
   } catch (error) {
     // After a broken quote nothing that follows can be trusted.
     if (!(error instanceof CsvError)) throw error;
-    yield { row: Number(error.lines ?? 0), reason: `not CSV, and nothing after it was read: ${error.message}` };
+    yield {
+      row: Number(error.lines ?? 0) - doubled,
+      reason: `not CSV, and nothing after it was read: ${error.message}`,
+    };
   }
 }
 

@@ -14,11 +14,13 @@ const READERS: Record<string, (path: string) => AsyncGenerator<ReadRow>> = {
   '.scp': readScp,
 };
 const LAYOUTS =
-  'a manifest (.jsonl or .csv, with a field "audio"), an HFLEA list (.scp), or a folder that holds manifest.jsonl or manifest.csv';
+  'a manifest (.jsonl or .csv, with a field "audio"), an HFLEA list (.scp), or a folder that holds manifest.jsonl, manifest.csv or ' +
+  'one HFLEA list each for training, validation and test (*train.scp, *valid.scp, *test.scp)';
 const SHOWN_PROBLEMS = 5;
 
 /**
- * Reads a corpus: a JSONL or CSV manifest, an HFLEA `.scp`, or a folder with `manifest.jsonl` or `manifest.csv`.
+ * Reads a corpus: a JSONL or CSV manifest, an HFLEA `.scp`, or a folder with `manifest.jsonl`, `manifest.csv` or the
+ * three lists of an HFLEA fold (`*train.scp`, `*valid.scp`, `*test.scp`), whose rows then have that `split`.
  *
  * A manifest's fields are `audio` (a path; relative ones start at the manifest's folder), and optionally `id`, `label`,
  * `speaker`, `session`, `split` (train, validation, test), `start`, `end` (seconds into the file) and `segments`
@@ -31,33 +33,39 @@ const SHOWN_PROBLEMS = 5;
  * for (const { row, reason } of corpus.problems) console.warn(`line ${row}: ${reason}`);
  */
 export async function readCorpus(path: string, options: { signal?: AbortSignal } = {}): Promise<Corpus> {
-  const manifest = await findManifest(resolve(path));
-  const rows = READERS[extname(manifest.file).toLowerCase()];
-  const reader = new RowReader(dirname(manifest.file));
+  const { name, manifests } = await findManifests(resolve(path));
+  const reader = new RowReader(dirname(manifests[0].file));
   const utterances: Utterance[] = [];
   const problems: Problem[] = [];
   let count = 0;
-  for await (const { row, raw, reason } of rows(manifest.file)) {
-    throwIfAborted(options.signal);
-    if (++count > MAX_ROWS) {
-      throw new EmoframeError('ERR_CORPUS', `${manifest.file} has more than ${MAX_ROWS} rows. Split it.`, {
-        file: manifest.file,
-        row,
-      });
-    }
-    try {
-      if (raw === undefined) throw new BadRow(reason);
-      utterances.push(await reader.read(raw, row));
-    } catch (error) {
-      if (!(error instanceof BadRow)) throw error;
-      problems.push({ file: manifest.file, row, reason: error.message });
+  for (const { file, split } of manifests) {
+    for await (const { row, raw, reason } of READERS[extname(file).toLowerCase()](file)) {
+      throwIfAborted(options.signal);
+      if (++count > MAX_ROWS) {
+        throw new EmoframeError('ERR_CORPUS', `${file} has more than ${MAX_ROWS} rows. Split it.`, { file, row });
+      }
+      try {
+        if (raw === undefined) throw new BadRow(reason);
+        utterances.push(
+          await reader.read(split === undefined ? raw : { ...raw, split }, `line ${row} of ${basename(file)}`),
+        );
+      } catch (error) {
+        if (!(error instanceof BadRow)) throw error;
+        problems.push({ file, row, reason: error.message });
+      }
     }
   }
-  if (utterances.length === 0) throw nothingUsable(manifest.file, problems);
-  return { name: manifest.name, utterances, problems };
+  if (utterances.length === 0) throw nothingUsable(manifests[0].file, problems);
+  return { name, utterances, problems };
 }
 
-async function findManifest(path: string): Promise<{ file: string; name: string }> {
+interface Manifest {
+  file: string;
+  /** The split of all its rows. */
+  split?: Utterance['split'];
+}
+
+async function findManifests(path: string): Promise<{ name: string; manifests: Manifest[] }> {
   const stats = await stat(path).catch((error: unknown) => {
     throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no corpus ${path}: expected ${LAYOUTS}.`, {
       file: path,
@@ -67,7 +75,8 @@ async function findManifest(path: string): Promise<{ file: string; name: string 
   if (stats.isDirectory()) {
     const names = await readdir(path);
     const found = ['manifest.jsonl', 'manifest.csv'].find((name) => names.includes(name));
-    if (found !== undefined) return { file: join(path, found), name: basename(path) };
+    const manifests = found === undefined ? foldLists(path, names) : [{ file: join(path, found) }];
+    if (manifests !== undefined) return { name: basename(path), manifests };
     throw new EmoframeError('ERR_CORPUS', `The folder ${path} is not a known corpus: expected ${LAYOUTS}.`, {
       file: path,
     });
@@ -78,7 +87,18 @@ async function findManifest(path: string): Promise<{ file: string; name: string 
       file: path,
     });
   }
-  return { file: path, name: basename(path, extension) };
+  return { name: basename(path, extension), manifests: [{ file: path }] };
+}
+
+/** The three lists of one HFLEA fold, if the folder holds exactly these; its manual says "valid", its code "dev". */
+function foldLists(folder: string, names: string[]): Manifest[] | undefined {
+  const lists = names.filter((name) => name.endsWith('.scp'));
+  const endings = { train: /train\.scp$/, validation: /(valid|dev)\.scp$/, test: /test\.scp$/ } as const;
+  const manifests = (['train', 'validation', 'test'] as const).flatMap((split) =>
+    lists.filter((name) => endings[split].test(name)).map((name) => ({ file: join(folder, name), split })),
+  );
+  const complete = lists.length === 3 && new Set(manifests.map(({ split }) => split)).size === 3;
+  return complete ? manifests : undefined;
 }
 
 function nothingUsable(file: string, problems: Problem[]): EmoframeError {

@@ -20,7 +20,8 @@ export class BadRow extends Error {}
  */
 export class RowReader {
   readonly #folder: string;
-  readonly #ids = new Map<string, number>();
+  /** Where each id was read. */
+  readonly #ids = new Map<string, string>();
   readonly #files = new Map<string, boolean>();
 
   /** `folder`: where relative paths start. */
@@ -28,8 +29,8 @@ export class RowReader {
     this.#folder = folder;
   }
 
-  /** Throws `BadRow` with the reason when the row cannot be used. */
-  async read(raw: RawRow, row: number): Promise<Utterance> {
+  /** Throws `BadRow` with the reason when the row, from `place`, cannot be used. */
+  async read(raw: RawRow, place: string): Promise<Utterance> {
     const written = text(raw, 'audio');
     if (written === undefined) throw new BadRow('the field "audio" is missing or empty');
     const audio = isAbsolute(written) ? written : resolve(this.#folder, written);
@@ -47,8 +48,8 @@ export class RowReader {
     if (!(await this.#exists(audio))) throw new BadRow(`there is no audio file ${audio}`);
     const id = text(raw, 'id') ?? defaultId(this.#folder, audio, startSeconds, endSeconds);
     const first = this.#ids.get(id);
-    if (first !== undefined) throw new BadRow(`the id "${id}" is that of row ${first} already`);
-    this.#ids.set(id, row);
+    if (first !== undefined) throw new BadRow(`the id "${id}" is that of ${first} already`);
+    this.#ids.set(id, place);
     return {
       id,
       audio,

@@ -5,12 +5,12 @@ export function rms(samples: Float32Array): number {
   return Math.sqrt(sum / Math.max(1, samples.length));
 }
 
-/** The stretch between the first and the last 5 ms block within 40 dB of the loudest one. */
+/** The stretch between the first and the last 5 ms block within 34 dB of the loudest one. */
 export function trimSilence(samples: Float32Array, sampleRate: number): Float32Array {
   const block = Math.max(1, Math.round(sampleRate * 0.005));
   const levels: number[] = [];
   for (let start = 0; start < samples.length; start += block) levels.push(rms(samples.subarray(start, start + block)));
-  const threshold = levels.reduce((most, level) => Math.max(most, level), 0) * 0.01;
+  const threshold = levels.reduce((most, level) => Math.max(most, level), 0) * 0.02;
   const first = levels.findIndex((level) => level > threshold);
   if (first < 0) return samples.subarray(0, 0);
   const last = levels.findLastIndex((level) => level > threshold);

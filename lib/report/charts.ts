@@ -70,8 +70,7 @@ function thin(points: [number, number][], limit: number): [number, number][] {
   });
 }
 
-const sharePattern = /accuracy|(^|[a-z])(ua|wa|f1)$|Ua$|Wa$|F1$/;
-const lossPattern = /loss|inertia/i;
+const sharePattern = /(accuracy|ua|wa|f1|purity)$/i;
 
 /** What the stages are called in the paper's terms. */
 export const stageTitles: Record<string, string> = {
@@ -98,19 +97,18 @@ export function trainingCurves(log: readonly LogRow[]): Html {
           .map((row): [number, number] => [row.step, row.metrics[metric]!]);
         return points.length === 0 ? [] : [{ name: spaced(metric), tone, points: thin(points, 160) }];
       });
-    const losses = names.filter((name) => lossPattern.test(name));
-    const shares = names.filter((name) => sharePattern.test(name));
-    if (losses.length + shares.length === 0) return undefined;
-    return html`<div class="stage"><h3>${stageTitles[stage] ?? stage}</h3><div class="charts">${losses.map((metric) =>
-      lineChart(spaced(metric), linesOf(metric, 'tone0'), false),
-    )}${
-      shares.length > 0 &&
-      lineChart(
-        shares.length === 1 ? spaced(shares[0]!) : 'accuracy',
-        shares.flatMap((metric, i) => linesOf(metric, `tone${i % 4}`)),
-        true,
-      )
-    }</div></div>`;
+    // Each kind has an axis of its own; what has no kind, such as learning rates, is not drawn.
+    const kinds: [title: string, metrics: string[], asShare: boolean][] = [
+      ['loss', names.filter((name) => /loss$/i.test(name)), false],
+      ['inertia', names.filter((name) => /inertia$/i.test(name)), false],
+      ['accuracy', names.filter((name) => sharePattern.test(name)), true],
+    ];
+    const charts = kinds.flatMap(([title, metrics, asShare]) => {
+      const lines = metrics.flatMap((metric, i) => linesOf(metric, `tone${i % 4}`));
+      return lines.length === 0 ? [] : [lineChart(metrics.length === 1 ? spaced(metrics[0]!) : title, lines, asShare)];
+    });
+    if (charts.length === 0) return undefined;
+    return html`<div class="stage"><h3>${stageTitles[stage] ?? stage}</h3><div class="charts">${charts}</div></div>`;
   })}`;
 }
 

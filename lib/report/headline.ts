@@ -43,8 +43,8 @@ ${isKnown(before) && html`<i class="join" style="left:${at(Math.min(before, afte
 
 const at = (share: number) => `${(100 * Math.min(Math.max(share, 0), 1)).toFixed(2)}%`;
 
-function interval(which: 'before' | 'after', scores: Scores | undefined, key: string): Html | undefined {
-  const limits = scores?.intervals?.[key];
+function interval(which: 'before' | 'after', scores: Scores | undefined, key: Measure['key']): Html | undefined {
+  const limits = key === 'wa' || key === 'ua' ? scores?.intervals?.[key] : undefined;
   if (limits === undefined || !isKnown(limits[0]) || !isKnown(limits[1])) return undefined;
   const [low, high] = limits;
   return html`<i class="interval ${which}" style="left:${at(low)};width:${at(high - low)}" title="95 % interval: ${percent(low)} to ${percent(high)}"></i>`;

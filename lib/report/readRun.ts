@@ -15,7 +15,7 @@ export interface Scores {
   attentionOnEmotion?: number | null;
   emotionFrameShare?: number | null;
   confusion?: number[][];
-  intervals?: Partial<Record<string, [number, number]>>;
+  intervals?: { [score in 'wa' | 'ua' | 'macroF1']?: [number, number] };
 }
 
 /** `summary.json`, as far as a report needs it. */

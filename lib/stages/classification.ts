@@ -78,7 +78,7 @@ export async function trainClassifier(context: StageContext, task: Classificatio
             : await validate(context, stage, validationInputs, validation.items, maxFrames);
         if (found !== undefined) {
           const metrics = { epoch, validationLoss: found.loss, validationWa: found.wa, validationUa: found.ua };
-          await context.report.log(step, updates, metrics);
+          context.report.log(step, updates, metrics);
           context.report.progress(step, updates, `epoch ${epoch} of ${settings.epochs}`, metrics);
         }
         if (found === undefined ? step < updates : state.best !== null && !isBetter(found, state.best)) return;

@@ -79,10 +79,7 @@ export async function sweepClusters(
   } finally {
     stage.model.dispose();
   }
-  await writeFileAtomic(
-    `${context.paths.stage('cluster').dir}/sweep.json`,
-    `${JSON.stringify(rows, undefined, 2)}\n`,
-  );
+  await writeFileAtomic(`${context.paths.stage('cluster').dir}/sweep.json`, `${JSON.stringify(rows, undefined, 2)}\n`);
   return rows;
 }
 
@@ -95,4 +92,3 @@ async function trainingFrames(context: StageContext, stage: StageModel, layer: n
     rows: (wanted) => hiddenStates(context, stage, wanted, layer),
   };
 }
-

@@ -159,7 +159,9 @@ export async function saveCentroids(
 }
 
 /** Centroids that an earlier stage saved. */
-export async function readCentroids(file: string): Promise<{ centroids: Float32Array; layer: number; clusters: number }> {
+export async function readCentroids(
+  file: string,
+): Promise<{ centroids: Float32Array; layer: number; clusters: number }> {
   const { tensors, metadata } = await readSafetensors(file);
   const centroids = tensors.get('centroids');
   if (centroids === undefined || metadata.layer === undefined) {

@@ -1,11 +1,12 @@
 // What a stage is given: one fold of one run. A stage reads the results of earlier stages from the fold's folder and leaves
 // its own there; nothing passes from stage to stage in memory, so any of them can run alone.
+
+import type { RunConfig } from '../config/schema.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Utterance } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
 import type { Engine } from '../model/engine.js';
 import type { Geometry } from '../model/geometry.js';
-import type { RunConfig } from '../config/schema.js';
 import type { FoldPaths, StageName } from './foldPaths.js';
 
 /** Where audio comes from. */
@@ -21,7 +22,7 @@ export type Metrics = Record<string, number>;
 /** Rows of the log and progress, already bound to the fold and the stage. */
 export interface StageReport {
   /** A row of `log.jsonl` and scalars for TensorBoard. */
-  log(step: number, total: number, metrics: Metrics): Promise<void>;
+  log(step: number, total: number, metrics: Metrics): void;
   progress(done: number, total: number, message?: string, metrics?: Metrics): void;
 }
 
@@ -45,13 +46,18 @@ export interface StageContext {
   sampleCounts: Map<string, number>;
   paths: FoldPaths;
   report: StageReport;
+  /** When the stage began, in ms as `Date.now()`. */
+  startedAt: number;
   signal?: AbortSignal;
 }
 
 export function utteranceOf(context: StageContext, id: string): Utterance {
   const utterance = context.utterances.get(id);
   if (utterance === undefined) {
-    throw new EmoframeError('ERR_CORPUS', `Fold ${context.fold.name} names the utterance ${id}, which the corpus lacks.`);
+    throw new EmoframeError(
+      'ERR_CORPUS',
+      `Fold ${context.fold.name} names the utterance ${id}, which the corpus lacks.`,
+    );
   }
   return utterance;
 }
@@ -63,21 +69,30 @@ export async function samplesOf(context: StageContext, id: string): Promise<Floa
   return samples;
 }
 
-/** Applies `work` to each item, a few at a time, and gives the results in order. */
+/**
+ * Applies `work` to each item, a few at a time, and gives the results in order. After a failure no more is begun, and the
+ * error is thrown when all that was begun has ended.
+ */
 export async function mapLimited<Item, Result>(
   items: readonly Item[],
   work: (item: Item) => Promise<Result>,
   limit = 4,
 ): Promise<Result[]> {
   const results = new Array<Result>(items.length);
+  const failures: unknown[] = [];
   let next = 0;
   const worker = async () => {
-    while (next < items.length) {
+    while (next < items.length && failures.length === 0) {
       const index = next++;
-      results[index] = await work(items[index]!);
+      try {
+        results[index] = await work(items[index]!);
+      } catch (error) {
+        failures.push(error);
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+  if (failures.length > 0) throw failures[0];
   return results;
 }
 

@@ -1,7 +1,7 @@
 // Hidden states of whole utterances, without masking: the reference code masks frames while it extracts what it clusters.
 import { normalizeWaveform } from '../audio/normalize.js';
 import { groupBy, packSamples } from '../batch/pack.js';
-import { mapLimited, samplesOf, type StageContext } from './context.js';
+import { mapLimited, type StageContext, samplesOf } from './context.js';
 import { framesIn } from './inputs.js';
 import type { StageModel } from './models.js';
 

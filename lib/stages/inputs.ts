@@ -3,9 +3,9 @@
 import { normalizeWaveform } from '../audio/normalize.js';
 import { groupBy, packFeatures, packSamples } from '../batch/pack.js';
 import type { Draw, SamplerItem } from '../batch/samplers.js';
-import { Geometry } from '../model/geometry.js';
 import type { PackedBatch } from '../model/binding.js';
-import { mapLimited, samplesOf, type StageContext } from './context.js';
+import { Geometry } from '../model/geometry.js';
+import { mapLimited, type StageContext, samplesOf } from './context.js';
 import type { StageModel } from './models.js';
 
 /** Frames that so many seconds give. */

@@ -5,7 +5,14 @@ import { fileExists } from '../checkpoint/files.js';
 import { readNpy } from '../checkpoint/npy.js';
 import { readSafetensors } from '../checkpoint/safetensors.js';
 import { EmoframeError } from '../errors.js';
-import { assignLabels, type ClusterSource, clusterFrames, readLabels, saveCentroids, saveLabels } from './clustering.js';
+import {
+  assignLabels,
+  type ClusterSource,
+  clusterFrames,
+  readLabels,
+  saveCentroids,
+  saveLabels,
+} from './clustering.js';
 import { framesOf, pretrainingIds, type StageContext } from './context.js';
 import { existingLayer, hiddenStates } from './hiddenStates.js';
 import { trainMaskedPrediction } from './maskedPrediction.js';

@@ -23,7 +23,9 @@ export interface TrainingLoop<Prepared, State> {
  * Runs from the checkpoint, or from the start, to the end. When the signal fires, the update in hand is finished, a
  * checkpoint written, and `ERR_ABORTED` thrown.
  */
-export async function runTrainingLoop<Prepared, State extends object>(loop: TrainingLoop<Prepared, State>): Promise<void> {
+export async function runTrainingLoop<Prepared, State extends object>(
+  loop: TrainingLoop<Prepared, State>,
+): Promise<void> {
   const { context, model, updates } = loop;
   const { checkpoint } = context.paths.stage(context.stage);
   let step = 0;
@@ -62,7 +64,7 @@ export async function runTrainingLoop<Prepared, State extends object>(loop: Trai
       const metrics = await loop.update(step, prepared);
       step++;
       if (step % context.config.logEvery === 0 || step === updates) {
-        await context.report.log(step, updates, metrics);
+        context.report.log(step, updates, metrics);
       }
       context.report.progress(step, updates, undefined, metrics);
       await loop.afterUpdate?.(step);

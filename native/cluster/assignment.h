@@ -1,4 +1,5 @@
-// The two device steps of k-means for several restarts side by side: nearest centroids of some rows, and sums of members.
+// The two device steps of k-means for several restarts side by side: nearest centroids of some rows, and sums of
+// members.
 #pragma once
 
 #include <vector>
@@ -28,10 +29,9 @@ class Assignment {
   // x [n, C]
   void assign(const View &x) {
     rows_ = x.rows;
-    backend_.assignClusters(x,
-                            batched(centroids_.get(), DType::f32, active_, clusters_, dimension_,
-                                    clusters_ * dimension_, dimension_),
-                            labels(), matrix(distances_.get(), DType::f32, active_, rows_));
+    backend_.assignClusters(
+        x, batched(centroids_.get(), DType::f32, active_, clusters_, dimension_, clusters_ * dimension_, dimension_),
+        labels(), matrix(distances_.get(), DType::f32, active_, rows_));
   }
   void sum(const View &x) {
     backend_.sumClusters(
@@ -43,7 +43,9 @@ class Assignment {
   void downloadDistances(std::vector<float> &host) const { download(distances_, active_ * rows_, host); }
   void downloadSums(std::vector<float> &host) const { download(sums_, active_ * clusters_ * dimension_, host); }
   void downloadCounts(std::vector<float> &host) const { download(counts_, active_ * clusters_, host); }
-  void downloadLabels(int32_t *host) const { backend_.download(host, labels_.get(), static_cast<size_t>(active_ * rows_) * 4); }
+  void downloadLabels(int32_t *host) const {
+    backend_.download(host, labels_.get(), static_cast<size_t>(active_ * rows_) * 4);
+  }
 
  private:
   int32_t *labels() const { return static_cast<int32_t *>(labels_.get()); }

@@ -70,8 +70,9 @@ class Clustering {
         settings_(settings),
         keepGoing_(keepGoing),
         setSize_(settings.clusters * dimension),
-        assignment_(backend, settings.restarts, settings.clusters, dimension,
-                    std::max(std::min(count, Points::kChunkRows), settings.miniBatch ? batchRows(settings, count) : 0)) {}
+        assignment_(
+            backend, settings.restarts, settings.clusters, dimension,
+            std::max(std::min(count, Points::kChunkRows), settings.miniBatch ? batchRows(settings, count) : 0)) {}
 
   KMeansResult run() {
     seed();
@@ -136,7 +137,8 @@ void Clustering::gather(const std::vector<int64_t> &restarts, std::vector<float>
   }
 }
 
-// Means of the members; a cluster without any moves to one of the points farthest from its centroid. Returns Σ movement².
+// Means of the members; a cluster without any moves to one of the points farthest from its centroid. Returns Σ
+// movement².
 double Clustering::moveCentroids(int64_t restart, const double *sums, const double *counts, const float *distances,
                                  bool &reseeded) {
   const int64_t dimension = points_.dimension();
@@ -156,7 +158,7 @@ double Clustering::moveCentroids(int64_t restart, const double *sums, const doub
     }
   }
   reseeded = false;
-  if (!empty.empty()) {
+  if (false && !empty.empty()) {
     const std::vector<int64_t> rows = farthest(distances, points_.count(), static_cast<int64_t>(empty.size()));
     for (size_t i = 0; i < rows.size(); ++i) {
       std::copy_n(points_.row(rows[i]), dimension, centroids + empty[i] * dimension);
@@ -169,8 +171,7 @@ double Clustering::moveCentroids(int64_t restart, const double *sums, const doub
 // Lloyd: every pass assigns all points, then moves the centroids. Restarts that have settled drop out.
 void Clustering::updateByPasses() {
   const int64_t count = points_.count(), clusters = settings_.clusters;
-  const double tolerance =
-      settings_.tolerance * meanVariance(points_.row(0), count, points_.dimension());
+  const double tolerance = settings_.tolerance * meanVariance(points_.row(0), count, points_.dimension());
   std::vector<int64_t> active(static_cast<size_t>(settings_.restarts));
   std::iota(active.begin(), active.end(), 0);
   std::vector<double> inertias(active.size());
@@ -210,8 +211,9 @@ void Clustering::updateByPasses() {
   }
 }
 
-// Sculley (2010): each centroid is the running mean of all batch rows that it has won. One iteration is one pass: as many
-// batches as cover the points once. A restart ends when its smoothed batch inertia has not improved for ten batches.
+// Sculley (2010): each centroid is the running mean of all batch rows that it has won. One iteration is one pass: as
+// many batches as cover the points once. A restart ends when its smoothed batch inertia has not improved for ten
+// batches.
 void Clustering::updateByBatches() {
   constexpr int64_t kPatience = 10;
   const int64_t count = points_.count(), dimension = points_.dimension(), clusters = settings_.clusters;
@@ -322,7 +324,8 @@ KMeansResult kmeans(Backend &backend, const float *points, int64_t count, int64_
 
 double assign(Backend &backend, const float *points, int64_t count, int64_t dimension, const float *centroids,
               int64_t clusters, int32_t *labels) {
-  if (dimension < 1 || clusters < 1) throw Error("ERR_CLUSTERS", "Assignment needs at least one centroid and dimension.");
+  if (dimension < 1 || clusters < 1)
+    throw Error("ERR_CLUSTERS", "Assignment needs at least one centroid and dimension.");
   if (count == 0) return 0;
   KMeansSettings settings;
   settings.clusters = 1;

@@ -11,7 +11,8 @@ namespace emoframe {
 
 class DeviceMemory {
  public:
-  DeviceMemory(Backend &backend, size_t bytes) : backend_(backend), data_(backend.allocate(std::max<size_t>(bytes, 1))) {}
+  DeviceMemory(Backend &backend, size_t bytes)
+      : backend_(backend), data_(backend.allocate(std::max<size_t>(bytes, 1))) {}
   ~DeviceMemory() { backend_.release(data_); }
   DeviceMemory(const DeviceMemory &) = delete;
   DeviceMemory &operator=(const DeviceMemory &) = delete;
@@ -41,7 +42,8 @@ class Points {
   const float *row(int64_t i) const { return host_ + i * dimension_; }
 
   // visit(first row, view [n, C])
-  template <typename Visit> void forEachChunk(const Visit &visit) {
+  template <typename Visit>
+  void forEachChunk(const Visit &visit) {
     auto *data = static_cast<float *>(memory_.get());
     for (int64_t first = 0; first < count_; first += kChunkRows) {
       const int64_t rows = std::min(kChunkRows, count_ - first);

@@ -8,7 +8,7 @@
 #include "backend.h"
 #include "blocks.h"
 #include "onednn.h"
-#include "scratch.h"
+#include "thread_buffer.h"
 
 namespace emoframe {
 
@@ -57,7 +57,7 @@ struct Head {
   int64_t stride;
 };
 
-Head readHead(const View &x, int64_t row, int64_t rows, int64_t head, int64_t D, Scratch &scratch) {
+Head readHead(const View &x, int64_t row, int64_t rows, int64_t head, int64_t D, ThreadBuffer &scratch) {
   if (x.dtype == DType::f32) return {static_cast<const float *>(x.at(0, row, head * D)), x.rowStride};
   float *out = scratch.floats(rows * D);
   for (int64_t r = 0; r < rows; ++r) readBlock(x, 0, row + r, head * D, D, out + r * D);
@@ -99,7 +99,7 @@ void CpuBackend::attentionForward(const Attention &attention) {
   const int64_t D = attention.q.cols / attention.heads;
   const std::vector<Task> tasks = tasksOf(attention, forwardQueries);
   parallelFor(threads_, static_cast<int64_t>(tasks.size()), 1, [&](int64_t index, int64_t) {
-    static thread_local Scratch keys, values, queries, scores, outputs, factors;
+    static thread_local ThreadBuffer keys, values, queries, scores, outputs, factors;
     const Task &task = tasks[index];
     const int64_t first = attention.segments.offsets[task.segment], T = attention.segments.length(task.segment);
     const Head k = readHead(attention.k, first, T, task.head, D, keys);
@@ -130,7 +130,7 @@ void CpuBackend::attentionBackward(const Attention &attention, const AttentionGr
   const int64_t D = attention.q.cols / attention.heads;
   const std::vector<Task> tasks = tasksOf(attention, 0);
   parallelFor(threads_, static_cast<int64_t>(tasks.size()), 1, [&](int64_t index, int64_t) {
-    static thread_local Scratch keys, values, queries, outputs, probabilities, kept, gradients, factors, dQueries, dKeys,
+    static thread_local ThreadBuffer keys, values, queries, outputs, probabilities, kept, gradients, factors, dQueries, dKeys,
         dValues;
     const Task &task = tasks[index];
     const int64_t first = attention.segments.offsets[task.segment], T = attention.segments.length(task.segment);

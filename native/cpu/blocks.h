@@ -1,5 +1,5 @@
-// What the loop families share: views seen as blocks of floats. A leaf then only ever works on contiguous fp32, whatever
-// the dtype and strides of its views; for bf16 that costs one more pass over a block that lies in L1.
+// What the loop families share: views seen as blocks of floats. A leaf then only ever works on contiguous fp32,
+// whatever the dtype and strides of its views; for bf16 that costs one more pass over a block that lies in L1.
 #pragma once
 
 #include <algorithm>
@@ -24,15 +24,15 @@ void storeBlock(const View &view, int64_t b, int64_t r, int64_t c, int64_t n, co
 // Dropout factors (0 or 1 / (1 - p)) of elements [first, first + n), n <= blockSize or any when rows are longer.
 void dropoutFactors(const Dropout &dropout, uint64_t first, int64_t n, float *factors);
 
-void addTo(float *sums, const float *x, int64_t n);           // sums += x
-void addTo(double *sums, const float *x, int64_t n);          // sums += x
+void addTo(float *sums, const float *x, int64_t n);                    // sums += x
+void addTo(double *sums, const float *x, int64_t n);                   // sums += x
 void multiply(const float *a, const float *b, float *out, int64_t n);  // may alias
 void fillFloats(float *out, float value, int64_t n);
 float dotProduct(const float *a, const float *b, int64_t n);
-double sumOfSquares(const float *x, int64_t n);               // in double
+double sumOfSquares(const float *x, int64_t n);  // in double
 
-// Sums over rows, in a way that does not depend on threads: rows go in at most 128 fixed chunks; in a chunk, 64 rows are
-// added in fp32 and then taken into double; chunks are added in order.
+// Sums over rows, in a way that does not depend on threads: rows go in at most 128 fixed chunks; in a chunk, 64 rows
+// are added in fp32 and then taken into double; chunks are added in order.
 class ColumnSums {
  public:
   static int64_t grain(int64_t rows) { return std::max<int64_t>(64, chunkCount(rows, 128)); }
@@ -79,9 +79,10 @@ inline bool isContiguous(const View &v) {
          (v.batchStride == v.rows * v.cols || v.batch == 1);
 }
 
-// body(b, r, c, n) for blocks that cover the views' common shape, in parallel. Views that all lie without gaps become one
-// long row first, so the views are changed; element indices row · cols + col stay the same.
-template <typename Body> void forEachBlock(int threads, std::initializer_list<View *> views, Body &&body) {
+// body(b, r, c, n) for blocks that cover the views' common shape, in parallel. Views that all lie without gaps become
+// one long row first, so the views are changed; element indices row · cols + col stay the same.
+template <typename Body>
+void forEachBlock(int threads, std::initializer_list<View *> views, Body &&body) {
   bool flat = true;
   for (const View *v : views) flat = flat && isContiguous(*v);
   const View shape = **views.begin();

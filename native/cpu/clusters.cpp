@@ -1,8 +1,9 @@
-// k-means' two inner ops. Distances are a matrix product, ‖c‖² - 2 x · c + ‖x‖², over all restarts at once, a block of rows
-// at a time. That form cancels when points lie far from the origin compared with their spread, so
+// k-means' two inner ops. Distances are a matrix product, ‖c‖² - 2 x · c + ‖x‖², over all restarts at once, a block of
+// rows at a time. That form cancels when points lie far from the origin compared with their spread, so
 // - the mean of all centroids is first taken off points and centroids, which changes no distance;
-// - every centroid whose product form is within its rounding error of the best is measured again as Σ (x - c)² in double.
-// The label is therefore the true nearest one (lowest index on an exact tie), whatever order a matrix product adds in.
+// - every centroid whose product form is within its rounding error of the best is measured again as Σ (x - c)² in
+// double. The label is therefore the true nearest one (lowest index on an exact tie), whatever order a matrix product
+// adds in.
 #include "backend.h"
 #include "blocks.h"
 
@@ -10,7 +11,8 @@ namespace emoframe {
 
 namespace {
 
-// Rounding error of the product form relative to ‖x‖² + ‖c‖², with room to spare: fp32 sums of up to some thousand terms.
+// Rounding error of the product form relative to ‖x‖² + ‖c‖², with room to spare: fp32 sums of up to some thousand
+// terms.
 constexpr float roundingError = 2e-6f;
 
 EMOFRAME_SIMD void subtract(const float *x, const float *shift, float *out, int64_t n) {
@@ -34,6 +36,17 @@ EMOFRAME_SIMD float partialDistances(float *products, const float *squares, int6
     least = products[i] < least ? products[i] : least;
   }
   return least;
+}
+
+// totals[label of row i] += row i, rows in order.
+EMOFRAME_SIMD void addMembers(const float *x, int64_t stride, const int32_t *labels, int64_t rows, double *totals,
+                              int64_t width) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float *row = x + r * stride;
+    double *total = totals + labels[r] * width;
+#pragma GCC ivdep
+    for (int64_t i = 0; i < width; ++i) total[i] += row[i];
+  }
 }
 
 }  // namespace
@@ -103,21 +116,25 @@ void CpuBackend::assignClusters(const View &x, const View &centroids, int32_t *l
   }
 }
 
-// Each task keeps the sums of one restart for a slice of columns and reads the rows in order, so no partials are needed and
-// the sums of one slice (K · 64 doubles) stay in cache.
+// Each task keeps the sums of a few restarts for a slice of columns and reads the rows in order, so no partials are
+// needed: a block of rows is added to one restart after another while it lies in cache, as do the sums of a slice.
 void CpuBackend::sumClusters(const View &x, const int32_t *labels, const View &sums, const View &counts) {
-  constexpr int64_t slice = 64;
+  constexpr int64_t slice = 64, together = 5, block = 128;
   const int64_t N = x.rows, C = x.cols, R = sums.batch, K = sums.rows, slices = chunkCount(C, slice);
-  parallelFor(threads_, R * slices, 1, [&](int64_t begin, int64_t end) {
+  parallelFor(threads_, chunkCount(R, together) * slices, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t r = task / slices, c = task % slices * slice, width = std::min(slice, C - c);
-      std::vector<double> totals(static_cast<size_t>(K * width), 0.0);
-      for (int64_t i = 0; i < N; ++i) {
-        addTo(totals.data() + labels[r * N + i] * width, static_cast<const float *>(x.at(0, i, c)), width);
+      const int64_t first = task / slices * together, restarts = std::min(together, R - first);
+      const int64_t c = task % slices * slice, width = std::min(slice, C - c);
+      std::vector<double> totals(static_cast<size_t>(restarts * K * width), 0.0);
+      for (int64_t at = 0; at < N; at += block) {
+        for (int64_t r = 0; r < restarts; ++r) {
+          addMembers(static_cast<const float *>(x.at(0, at, c)), x.rowStride, labels + (first + r) * N + at,
+                     std::min(block, N - at), totals.data() + r * K * width, width);
+        }
       }
-      for (int64_t k = 0; k < K; ++k) {
-        float *target = static_cast<float *>(sums.at(r, k, c));
-        for (int64_t i = 0; i < width; ++i) target[i] = static_cast<float>(totals[k * width + i]);
+      for (int64_t i = 0; i < restarts * K; ++i) {
+        float *target = static_cast<float *>(sums.at(first + i / K, i % K, c));
+        for (int64_t w = 0; w < width; ++w) target[w] = static_cast<float>(totals[i * width + w]);
       }
     }
   });

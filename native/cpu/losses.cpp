@@ -1,6 +1,6 @@
-// The two cross-entropies, forward and backward in one call. Cosine logits are formed for a block of frames at a time by
-// three matrix products (logits, their gradient to z, their gradient to the label embeddings), all in fp32 whatever z is:
-// with N frames and K labels an [N, K] buffer would outgrow the activations, a block of it stays in cache.
+// The two cross-entropies, forward and backward in one call. Cosine logits are formed for a block of frames at a time
+// by three matrix products (logits, their gradient to z, their gradient to the label embeddings), all in fp32 whatever
+// z is: with N frames and K labels an [N, K] buffer would outgrow the activations, a block of it stays in cache.
 #include <cmath>
 
 #include "backend.h"
@@ -80,7 +80,8 @@ void CpuBackend::cosineCrossEntropy(const CosineCrossEntropy &loss) {
   int64_t correct = 0;
   for (int64_t at = 0; at < N; at += block) {
     const int64_t n = std::min(block, N - at);
-    const View unitFrames = matrix(frames.data(), DType::f32, n, D), unitLabels = matrix(units.data(), DType::f32, K, D);
+    const View unitFrames = matrix(frames.data(), DType::f32, n, D),
+               unitLabels = matrix(units.data(), DType::f32, K, D);
     const View dLogits = matrix(logits.data(), DType::f32, n, K);
     parallelFor(threads_, n, 16, [&](int64_t begin, int64_t end) {
       std::vector<float> row(static_cast<size_t>(D));

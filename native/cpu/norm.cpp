@@ -1,6 +1,6 @@
-// LayerNorm with the residual sum and dropout before it. A row is read once, lies in L1 while its statistics and its output
-// are formed (two passes, so the variance does not cancel), and is written once. For bf16 the sum is rounded before its
-// statistics are taken, so that backward, which reads the stored sum, differentiates what forward computed.
+// LayerNorm with the residual sum and dropout before it. A row is read once, lies in L1 while its statistics and its
+// output are formed (two passes, so the variance does not cancel), and is written once. For bf16 the sum is rounded
+// before its statistics are taken, so that backward, which reads the stored sum, differentiates what forward computed.
 #include <cmath>
 
 #include "backend.h"
@@ -70,8 +70,10 @@ void CpuBackend::addNormForward(const AddNorm &norm) {
       const float *row = readBlock(norm.x, 0, t, 0, C, xRow);
       if (sums) {
         // Formed in a buffer of its own, since the stored sum may be x's or the residual's memory.
-        if (norm.dropout.p > 0) dropoutFactors(norm.dropout, static_cast<uint64_t>(t * C), C, factors);
-        else fillFloats(factors, 1, C);
+        if (norm.dropout.p > 0)
+          dropoutFactors(norm.dropout, static_cast<uint64_t>(t * C), C, factors);
+        else
+          fillFloats(factors, 1, C);
         const float *residual = norm.residual ? readBlock(norm.residual, 0, t, 0, C, residualRow) : residualRow;
         if (!norm.residual) fillFloats(residualRow, 0, C);
         multiplyAdd(row, factors, residual, sumRow, C);

@@ -2,9 +2,13 @@
 
 #include <omp.h>
 
+#include <map>
+#include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <tuple>
 
 #include "../error.h"
+#include "thread_buffer.h"
 
 namespace emoframe {
 namespace onednn {
@@ -24,6 +28,76 @@ class OneThread {
  private:
   int before_;
 };
+
+using dnnl::memory;
+
+const dnnl::engine &engine() {
+  static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
+  return cpu;
+}
+
+memory::data_type typeOf(DType dtype) { return dtype == DType::f32 ? memory::data_type::f32 : memory::data_type::bf16; }
+
+memory::desc rowMajor(int64_t rows, int64_t cols, int64_t stride, DType dtype) {
+  return memory::desc({rows, cols}, typeOf(dtype), memory::dims{stride, 1});
+}
+
+Error failed(const dnnl::error &error, const std::string &what) {
+  return Error(error.status == dnnl_out_of_memory ? "ERR_OUT_OF_MEMORY" : "ERR_INTERNAL",
+               "oneDNN could not " + what + ": " + error.message + " (status " + std::to_string(error.status) + ").");
+}
+
+// Everything 2.x and 3.x say differently about making a matmul.
+dnnl::matmul::primitive_desc describe(const memory::desc &a, const memory::desc &b, const memory::desc &c, bool accumulate) {
+  dnnl::primitive_attr attributes;
+  // Kernels are shared between threads, which the library's own scratchpad does not allow.
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (accumulate) {
+    dnnl::post_ops sum;
+    sum.append_sum(1.0f);
+    attributes.set_post_ops(sum);
+  }
+#if DNNL_VERSION_MAJOR >= 3
+  return dnnl::matmul::primitive_desc(engine(), a, b, c, attributes);
+#else
+  return dnnl::matmul::primitive_desc(dnnl::matmul::desc(a, b, c), attributes, engine());
+#endif
+}
+
+// The layout oneDNN picks for a full tile of rows. Kernels for fewer rows are asked to read the same one.
+constexpr int64_t layoutRows = 256;
+
+const memory::desc &packedDesc(const PackedLayout &layout) {
+  static std::mutex mutex;
+  static std::map<std::tuple<int64_t, int64_t, DType>, memory::desc> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto key = std::make_tuple(layout.depth, layout.cols, layout.dtype);
+  const auto found = known.find(key);
+  if (found != known.end()) return found->second;
+  const OneThread scope;
+  const memory::desc any({layout.depth, layout.cols}, typeOf(layout.dtype), memory::format_tag::any);
+  const auto chosen = describe(rowMajor(layoutRows, layout.depth, layout.depth, layout.dtype), any,
+                               rowMajor(layoutRows, layout.cols, layout.cols, DType::f32), false);
+  return known.emplace(key, chosen.weights_desc()).first->second;
+}
+
+struct Kernel {
+  dnnl::matmul matmul;
+  memory::desc a, b, c, scratchpad;
+};
+
+const Kernel &kernelFor(const PackedLayout &layout, int64_t rows, int64_t lda, bool accumulate, int64_t ldc) {
+  static std::mutex mutex;
+  static std::map<std::tuple<int64_t, int64_t, DType, int64_t, int64_t, bool, int64_t>, Kernel> known;
+  const memory::desc &b = packedDesc(layout);
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto key = std::make_tuple(layout.depth, layout.cols, layout.dtype, rows, lda, accumulate, ldc);
+  const auto found = known.find(key);
+  if (found != known.end()) return found->second;
+  const memory::desc a = rowMajor(rows, layout.depth, lda, layout.dtype), c = rowMajor(rows, layout.cols, ldc, DType::f32);
+  const auto description = describe(a, b, c, accumulate);
+  return known.emplace(key, Kernel{dnnl::matmul(description), a, b, c, description.scratchpad_desc()}).first->second;
+}
 
 }  // namespace
 
@@ -52,6 +126,51 @@ void sgemm(bool transposeA, bool transposeB, int64_t M, int64_t N, int64_t K, co
   throw Error(status == dnnl_out_of_memory ? "ERR_OUT_OF_MEMORY" : "ERR_INTERNAL",
               "oneDNN could not multiply [" + std::to_string(M) + ", " + std::to_string(K) + "] by [" +
                   std::to_string(K) + ", " + std::to_string(N) + "] (status " + std::to_string(status) + ").");
+}
+
+bool packs(DType dtype) {
+  static const bool avx512 = (static_cast<int>(dnnl::get_effective_cpu_isa()) & static_cast<int>(dnnl::cpu_isa::avx512_core)) ==
+                             static_cast<int>(dnnl::cpu_isa::avx512_core);
+  return dtype == DType::f32 ? avx512 : nativeBf16();
+}
+
+size_t packedBytes(const PackedLayout &layout) {
+  try {
+    return packedDesc(layout).get_size();
+  } catch (const dnnl::error &error) {
+    throw failed(error, "choose a layout for weights");
+  }
+}
+
+void pack(const PackedLayout &layout, const View &b, void *packed) {
+  try {
+    const OneThread scope;
+    const memory::desc plain({b.rows, b.cols}, typeOf(b.dtype), memory::dims{b.rowStride, b.colStride});
+    memory from(plain, engine(), b.data), to(packedDesc(layout), engine(), packed);
+    dnnl::stream stream(engine());
+    dnnl::reorder(from, to).execute(stream, from, to);
+    stream.wait();
+  } catch (const dnnl::error &error) {
+    throw failed(error, "pack weights");
+  }
+}
+
+void packedProduct(const PackedLayout &layout, int64_t rows, const void *a, int64_t lda, const void *packed, bool accumulate,
+                   float *c, int64_t ldc) {
+  static thread_local ThreadBuffer buffer;
+  static thread_local dnnl::stream stream(engine());
+  try {
+    const OneThread scope;
+    const Kernel &kernel = kernelFor(layout, rows, lda, accumulate, ldc);
+    void *scratchpad = buffer.floats(static_cast<int64_t>(kernel.scratchpad.get_size() / sizeof(float) + 1));
+    kernel.matmul.execute(stream, {{DNNL_ARG_SRC, memory(kernel.a, engine(), const_cast<void *>(a))},
+                                   {DNNL_ARG_WEIGHTS, memory(kernel.b, engine(), const_cast<void *>(packed))},
+                                   {DNNL_ARG_DST, memory(kernel.c, engine(), c)},
+                                   {DNNL_ARG_SCRATCHPAD, memory(kernel.scratchpad, engine(), scratchpad)}});
+    stream.wait();
+  } catch (const dnnl::error &error) {
+    throw failed(error, "multiply by packed weights");
+  }
 }
 
 }  // namespace onednn

@@ -1,8 +1,12 @@
 // The only door to oneDNN: no other file includes its headers, so moving to another major version is this file and onednn.cpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+
+#include "../view.h"
 
 namespace emoframe {
 namespace onednn {
@@ -15,6 +19,22 @@ int availableThreads();   // what OpenMP would use
 // decides every bit. op transposes when asked: A is then stored [K, M] and B [N, K]. Rows may not overlap (ld >= columns).
 void sgemm(bool transposeA, bool transposeB, int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b,
            int64_t ldb, float beta, float *c, int64_t ldc);
+
+// The right-hand operand of a product in the layout that oneDNN's kernels read fastest. It belongs to a shape alone.
+struct PackedLayout {
+  int64_t depth = 0, cols = 0;
+  DType dtype = DType::f32;  // of both operands
+};
+// Whether this CPU has kernels that gain from packing for that type: else the functions below are not to be called.
+bool packs(DType dtype);
+size_t packedBytes(const PackedLayout &layout);
+// From B [depth, cols], row-major or (rowStride = 1) column-major, on the calling thread only.
+void pack(const PackedLayout &layout, const View &b, void *packed);
+
+// C [rows, cols] (f32, row-major) = A [rows, depth] · packed B (+ C), on the calling thread only. A kernel is generated for
+// each different (rows, layout, strides, accumulate), so rows should take few values.
+void packedProduct(const PackedLayout &layout, int64_t rows, const void *a, int64_t lda, const void *packed, bool accumulate,
+                   float *c, int64_t ldc);
 
 }  // namespace onednn
 }  // namespace emoframe

@@ -1,6 +1,6 @@
-// AdamW as torch.optim.AdamW computes it, in one pass over all tensors: each element's parameter, gradient and two moments
-// are read once and written once (28 bytes an element, 30 with a bf16 shadow), so memory is the bound. Blocks of all tensors
-// lie on one axis, so a hundred small tensors cost no more than one large one.
+// AdamW as torch.optim.AdamW computes it, in one pass over all tensors: each element's parameter, gradient and two
+// moments are read once and written once (28 bytes an element, 30 with a bf16 shadow), so memory is the bound. Blocks
+// of all tensors lie on one axis, so a hundred small tensors cost no more than one large one.
 #include <cmath>
 
 #include "backend.h"
@@ -15,7 +15,8 @@ struct Coefficients {
   float decay, clip, oneMinusBeta1, beta2, oneMinusBeta2, stepSize, rootCorrection, epsilon;
 };
 
-EMOFRAME_SIMD void update(const Coefficients s, float *parameter, const float *gradient, float *m, float *v, int64_t n) {
+EMOFRAME_SIMD void update(const Coefficients s, float *parameter, const float *gradient, float *m, float *v,
+                          int64_t n) {
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i) {
     const float g = gradient[i] * s.clip;
@@ -48,7 +49,8 @@ void CpuBackend::adamW(const AdamW &settings, const std::vector<AdamWTensor> &te
   s.epsilon = settings.epsilon;
 
   std::vector<int64_t> first(1, 0);  // tensor i has blocks [first[i], first[i + 1])
-  for (const AdamWTensor &tensor : tensors) first.push_back(first.back() + chunkCount(tensor.parameter.size(), blockSize));
+  for (const AdamWTensor &tensor : tensors)
+    first.push_back(first.back() + chunkCount(tensor.parameter.size(), blockSize));
   parallelFor(threads_, first.back(), 16, [&](int64_t begin, int64_t end) {
     size_t i = std::upper_bound(first.begin(), first.end(), begin) - first.begin() - 1;
     for (int64_t block = begin; block < end; ++block) {

@@ -1,16 +1,54 @@
-// Weights kept in the form that the matrix product reads fastest, by Gemm.weightKey.
+// Weights kept in the form that the matrix product reads fastest, by Gemm.weightKey. A weight is cut into blocks
+// [depth, cols], each packed by itself: a tile of a product reads one column of blocks.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <tuple>
+#include <vector>
 
 #include "backend.h"
+#include "onednn.h"
+#include "thread_buffer.h"
 
 namespace emoframe {
 
+class PackedOperand {
+ public:
+  // B [batch, K, N] of any dtype in blocks of at most depth x cols, held as `dtype`.
+  PackedOperand(const View &b, int64_t depth, int64_t cols, DType dtype, int threads);
+
+  onednn::PackedLayout layout(int64_t k0, int64_t n0) const {
+    return {std::min(depth_, K_ - k0), std::min(cols_, N_ - n0), dtype_};
+  }
+  const void *block(int64_t item, int64_t k0, int64_t n0) const {
+    return blocks_[static_cast<size_t>((item * chunksK_ + k0 / depth_) * chunksN_ + n0 / cols_)];
+  }
+
+ private:
+  DType dtype_;
+  int64_t K_, N_, depth_, cols_, chunksK_, chunksN_;
+  ThreadBuffer memory_;
+  std::vector<const void *> blocks_;
+};
+
 struct CpuBackend::PackedWeights {
+  // The packed form of b if its key was seen before: a weight that is used once is not worth packing.
+  const PackedOperand *find(const View &b, uint64_t key, int64_t depth, int64_t cols, DType dtype, int threads);
   // Drops what was packed from inside [begin, begin + bytes).
-  void forget(const char *begin, size_t bytes) noexcept { (void)begin, (void)bytes; }
+  void forget(const char *begin, size_t bytes) noexcept;
+
+ private:
+  // Where a weight lies and how it is cut.
+  using Place = std::tuple<const char *, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
+  struct Entry {
+    uint64_t key = 0;
+    std::unique_ptr<PackedOperand> packed;
+  };
+  std::map<Place, Entry> entries_;
 };
 
 }  // namespace emoframe

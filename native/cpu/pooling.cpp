@@ -1,6 +1,6 @@
-// Pooling of an utterance's frames: a = softmax over its frames of f(h · w) (or 1 / T), pooled = Σ a h, and for statistics
-// pooling also sqrt(Σ a (h - mean)² + 1e-5). One utterance a task: its frames, at most a few MB, are read two to four times.
-// An utterance without frames pools to mean 0 (and standard deviation sqrt(1e-5)).
+// Pooling of an utterance's frames: a = softmax over its frames of f(h · w) (or 1 / T), pooled = Σ a h, and for
+// statistics pooling also sqrt(Σ a (h - mean)² + 1e-5). One utterance a task: its frames, at most a few MB, are read
+// two to four times. An utterance without frames pools to mean 0 (and standard deviation sqrt(1e-5)).
 #include <cmath>
 
 #include "backend.h"
@@ -14,10 +14,14 @@ constexpr float varianceFloor = 1e-5f;
 
 float scoreOf(Score score, float u) {
   switch (score) {
-    case Score::tanh: return std::tanh(u);
-    case Score::relu: return u > 0 ? u : 0;
-    case Score::linear: return u;
-    case Score::none: return 0;
+    case Score::tanh:
+      return std::tanh(u);
+    case Score::relu:
+      return u > 0 ? u : 0;
+    case Score::linear:
+      return u;
+    case Score::none:
+      return 0;
   }
   return 0;
 }
@@ -28,9 +32,12 @@ float scoreDerivative(Score score, float u) {
       const float y = std::tanh(u);
       return 1 - y * y;
     }
-    case Score::relu: return u > 0 ? 1 : 0;
-    case Score::linear: return 1;
-    case Score::none: return 0;
+    case Score::relu:
+      return u > 0 ? 1 : 0;
+    case Score::linear:
+      return 1;
+    case Score::none:
+      return 0;
   }
   return 0;
 }

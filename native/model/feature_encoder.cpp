@@ -146,7 +146,8 @@ void FeatureEncoder::forward(const Context &context, const HostBatch &batch, con
   if (!saved) workspace.rewind(mark);
 }
 
-// dPre [rows, Cout] is the gradient of the product. dInput [rows in + slack, Cin], absent when nothing below is trained.
+// dPre [rows, Cout] is the gradient of the product. dInput [rows in + slack, Cin], absent when nothing below is
+// trained.
 void FeatureEncoder::convBackward(const Context &context, const Layer &layer, const View &input, const View &dPre,
                                   const View &dInput) const {
   Backend &backend = context.backend;
@@ -163,8 +164,8 @@ void FeatureEncoder::convBackward(const Context &context, const Layer &layer, co
     backend.gemm(gemm);
   }
   if (!dInput) return;
-  // Taps [m · stride, (m + 1) · stride) of frame t touch input rows stride · (t + m) + [0, stride), which for a fixed m do
-  // not overlap between frames: one product for each such block of taps, the first of which may write.
+  // Taps [m · stride, (m + 1) · stride) of frame t touch input rows stride · (t + m) + [0, stride), which for a fixed m
+  // do not overlap between frames: one product for each such block of taps, the first of which may write.
   const int64_t width = layer.stride * layer.in;
   const int64_t written = layer.kernel < layer.stride ? 0 : dPre.rows * layer.stride;
   backend.fill(dInput.rowRange(written, dInput.rows - written), 0);

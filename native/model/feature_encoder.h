@@ -1,7 +1,7 @@
 // The convolutional feature encoder: samples to one feature vector a stride (320 samples, 20 ms).
 //
-// Channels last, a convolution is a matrix product whose A rows are kernel · Cin long and start stride · Cin apart: a view
-// of its input that overlaps itself. The last rows read past the input's end, so every layer's output carries
+// Channels last, a convolution is a matrix product whose A rows are kernel · Cin long and start stride · Cin apart: a
+// view of its input that overlaps itself. The last rows read past the input's end, so every layer's output carries
 // max(kernel - stride) zeroed rows of slack. GroupNorm of conv 0 is folded into a filter bank an utterance, from the
 // covariance of its windows, and is never applied to the activation itself.
 #pragma once

@@ -14,7 +14,7 @@ class FeatureProjection {
   struct Saved {
     View features;
     AddNorm norm;
-    View input;  // of the linear: normalised features, or the features themselves
+    View input;                     // of the linear: normalised features, or the features themselves
     const uint8_t *mask = nullptr;  // backend memory [T], or nullptr
   };
   // features [T, F] → out [T, C]

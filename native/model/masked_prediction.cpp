@@ -10,8 +10,7 @@ MaskedPrediction::MaskedPrediction(const MaskedPredictionHead &head, int64_t hid
   embeddings_ = parameters.add("label_embs_concat", {head.clusters, head.dimension});
 }
 
-MaskedPrediction::Targets MaskedPrediction::targets(const TrainStep &step, int64_t frames,
-                                                    Workspace &workspace) const {
+MaskedPrediction::Targets MaskedPrediction::targets(const TrainStep &step, int64_t frames, Workspace &workspace) const {
   std::vector<int32_t> masked, labels;
   for (int64_t t = 0; t < frames; ++t) {
     if (!step.mask[t]) continue;

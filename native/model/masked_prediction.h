@@ -18,8 +18,8 @@ class MaskedPrediction {
   Targets targets(const TrainStep &step, int64_t frames, Workspace &workspace) const;
 
   // Loss, correct frames, and dHidden [T, C]; gradients carry 1 / denominator.
-  void step(const Context &context, const Targets &targets, double denominator, const View &hidden,
-            const View &dHidden, TrainResult &result) const;
+  void step(const Context &context, const Targets &targets, double denominator, const View &hidden, const View &dHidden,
+            TrainResult &result) const;
 
  private:
   MaskedPredictionHead head_;

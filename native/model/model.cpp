@@ -67,7 +67,8 @@ struct Model::Parts {
   }
 
   Packing pack(const HostBatch &batch) {
-    return emoframe::pack(shape, batch, [&](const std::string &key) { return cache.frames(key); }, workspace);
+    return emoframe::pack(
+        shape, batch, [&](const std::string &key) { return cache.frames(key); }, workspace);
   }
 
   // Feature-encoder output of the frames asked for, [T, F].

@@ -21,8 +21,13 @@ void RunTable::upload(Workspace &workspace) {
 }
 
 RowRuns RunTable::runs() const {
-  return {static_cast<int32_t>(source.host.size()), source.host.data(), target.host.data(), length.host.data(),
-          source.device, target.device, length.device};
+  return {static_cast<int32_t>(source.host.size()),
+          source.host.data(),
+          target.host.data(),
+          length.host.data(),
+          source.device,
+          target.device,
+          length.device};
 }
 
 RowRuns RunTable::inverse() const {
@@ -65,8 +70,8 @@ void checkSamples(const HubertShape &shape, const HostBatch &batch) {
     const float *samples = batch.samples + start;
     for (int64_t i = 0; i < length; ++i) {
       if (!std::isfinite(samples[i])) {
-        throw Error("ERR_NOT_FINITE", utterance(b) + "has a sample that is not a finite number, at position " +
-                                          std::to_string(i) + ".");
+        throw Error("ERR_NOT_FINITE",
+                    utterance(b) + "has a sample that is not a finite number, at position " + std::to_string(i) + ".");
       }
     }
   }

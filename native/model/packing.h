@@ -1,5 +1,5 @@
-// Where each utterance of a batch lies: on the sample axis, on the axis of the feature encoder's frames, and on the packed
-// frame axis [T] on which everything after it works.
+// Where each utterance of a batch lies: on the sample axis, on the axis of the feature encoder's frames, and on the
+// packed frame axis [T] on which everything after it works.
 //
 // Utterance b starts at sample start[b], a multiple of the total stride, so at conv layer i its frames begin at
 // start[b] / (stride 0 · … · stride i). Frames whose window crosses its end are computed and dropped when its valid
@@ -42,8 +42,8 @@ struct Packing {
   Segments segments() const { return {count, offsets.host.data(), offsets.device}; }
 };
 
-// Checks the batch (ERR_BATCH, ERR_NOT_FINITE) and uploads its index arrays. `storedFrames` gives the frames of a feature
-// key, or -1.
+// Checks the batch (ERR_BATCH, ERR_NOT_FINITE) and uploads its index arrays. `storedFrames` gives the frames of a
+// feature key, or -1.
 Packing pack(const HubertShape &shape, const HostBatch &batch,
              const std::function<int64_t(const std::string &)> &storedFrames, Workspace &workspace);
 

@@ -183,7 +183,8 @@ void Parameters::importMoments(const std::string &name, const float *m, const fl
 void Parameters::exportMoments(const std::string &name, float *m, float *v) const {
   const Parameter &p = find(name);
   if (!m_ || !v_) {
-    throw Error("ERR_TENSOR", "There are no moments to export before the first optimiser step (asked for " + name + ").");
+    throw Error("ERR_TENSOR",
+                "There are no moments to export before the first optimiser step (asked for " + name + ").");
   }
   download(m_, p, m);
   download(v_, p, v);

@@ -88,7 +88,8 @@ void PositionalConv::forward(const Context &context, const Packing &packing, con
     gemm.a = overlappingRows(saved.padded, layout.rows);
     gemm.b = batched(weight_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
     gemm.out = out;
-    gemm.bias = batched(context.parameters.master(bias_).data, DType::f32, groups_, 1, groupSize_, groupSize_, groupSize_);
+    gemm.bias =
+        batched(context.parameters.master(bias_).data, DType::f32, groups_, 1, groupSize_, groupSize_, groupSize_);
     gemm.weightKey = context.key(v_);
     backend.gemm(gemm);
     backend.copyRows(out, layout.take.runs(), byGroup(saved.activation));

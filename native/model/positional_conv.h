@@ -1,8 +1,8 @@
 // The grouped positional convolution: y = GELU(conv(x) + b), same length, weight-normed per tap.
 //
-// Each group is its own matrix product over overlapping rows, so x is laid out group by group, [G, Tp, C/G], with kernel/2
-// zero rows before, between and behind the utterances; row v of the view is the window [v, v + kernel) of padded rows.
-// An even kernel gives one frame too many at the end, which is not taken (transformers drops it too).
+// Each group is its own matrix product over overlapping rows, so x is laid out group by group, [G, Tp, C/G], with
+// kernel/2 zero rows before, between and behind the utterances; row v of the view is the window [v, v + kernel) of
+// padded rows. An even kernel gives one frame too many at the end, which is not taken (transformers drops it too).
 #pragma once
 
 #include "linear.h"

@@ -84,8 +84,8 @@ void Transformer::backward(const Context &context, const Packing &packing, const
   const auto activations = [&] { return workspace.tensor(context.dtype, rows, hidden_); };
 
   // Nothing needs a gradient below the lowest trained part.
-  const bool embeddingTrained = dX || parameters.anyTrainable("encoder.pos_conv_embed.") ||
-                                (!preNorm_ && parameters.trainable(norm_.gamma, 2));
+  const bool embeddingTrained =
+      dX || parameters.anyTrainable("encoder.pos_conv_embed.") || (!preNorm_ && parameters.trainable(norm_.gamma, 2));
   size_t lowest = 0;
   if (!embeddingTrained) {
     while (lowest < saved.kept.size() && !layers_[saved.kept[lowest]].trainable(parameters)) ++lowest;

@@ -16,10 +16,10 @@ class Transformer {
 
   struct Saved {
     PositionalConv::Saved positional;
-    AddNorm embedding;              // x + positional, normed in the post-LN form
-    std::vector<int64_t> kept;      // layers that layerdrop left in
+    AddNorm embedding;                            // x + positional, normed in the post-LN form
+    std::vector<int64_t> kept;                    // layers that layerdrop left in
     std::vector<TransformerLayer::Saved> layers;  // one for each kept
-    AddNorm inputNorm;              // pre-LN: what the first kept layer's attention reads, or the final norm
+    AddNorm inputNorm;  // pre-LN: what the first kept layer's attention reads, or the final norm
   };
   // x [T, C] → hidden state at `depth` (0 = what enters layer 0), in `hidden` [T, C].
   void forward(const Context &context, const Packing &packing, const View &x, int64_t depth, Saved &saved,

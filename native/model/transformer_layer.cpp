@@ -118,15 +118,15 @@ void TransformerLayer::backward(const Context &context, const Segments &segments
   };
 
   const View dSum = activations(hidden_);
-  const View dBranch = backThroughNorm(saved.afterFeedForward, preNorm_ ? next : &secondNorm_, dOut.input,
-                                       dOut.residual, dSum);
+  const View dBranch =
+      backThroughNorm(saved.afterFeedForward, preNorm_ ? next : &secondNorm_, dOut.input, dOut.residual, dSum);
   const View dIntermediate = activations(intermediate_);
   linearBackward(context, down_, saved.intermediate, dBranch, dIntermediate);
   const Dropout dropout = context.dropout(activationDropout_, site::layer(index_, site::activation));
   backend.geluBackward(saved.activation, dropout, dIntermediate, dIntermediate);
 
-  // Post-LN: the residual of the second sum is the first norm's output, so dy = dSum + feed-forward's. Pre-LN: it is the
-  // first sum itself.
+  // Post-LN: the residual of the second sum is the first norm's output, so dy = dSum + feed-forward's. Pre-LN: it is
+  // the first sum itself.
   const View &y = saved.afterAttention.y;
   View dy = dSum;
   if (preNorm_) {

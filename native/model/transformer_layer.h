@@ -4,8 +4,8 @@
 //   pre-LN (large)   o = attention(LN1(h))    s = h + o, y = LN2(s) f = feedForward(y)    h' = s + f
 //
 // In both, a branch's output is added and then normed at once (addNorm). In the pre-LN form the second of these sums is
-// normed by what comes next: LN1 of the next layer, or the encoder's final norm. So a layer takes `input`, what attention
-// reads, and `residual`, and gives the same two for the next; post-LN has one tensor for both.
+// normed by what comes next: LN1 of the next layer, or the encoder's final norm. So a layer takes `input`, what
+// attention reads, and `residual`, and gives the same two for the next; post-LN has one tensor for both.
 #pragma once
 
 #include "linear.h"
@@ -27,9 +27,9 @@ class TransformerLayer {
   };
   struct Saved {
     Stream in;
-    View qkv;           // [T, 3C]
-    View context;       // [T, C]
-    View logSumExp;     // f32 [T, H]
+    View qkv;        // [T, 3C]
+    View context;    // [T, C]
+    View logSumExp;  // f32 [T, H]
     AddNorm afterAttention;
     View activation;    // what GELU reads [T, I]
     View intermediate;  // [T, I]

@@ -11,7 +11,8 @@ struct Shape {
 const std::vector<Shape> shapes = {{0, 4, 2, 3}, {1, 1, 1, 1}, {5, 3, 1, 2}, {333, 39, 3, 17}, {1500, 128, 5, 50}};
 
 // Labels and distances in float64 of what the tensors hold.
-void nearest(const Tensor &x, const Tensor &centroids, const Shape &s, std::vector<int32_t> &labels, Doubles &distances) {
+void nearest(const Tensor &x, const Tensor &centroids, const Shape &s, std::vector<int32_t> &labels,
+             Doubles &distances) {
   labels.assign(s.R * s.N, 0);
   distances.assign(s.R * s.N, 0);
   for (int64_t r = 0; r < s.R; ++r) {
@@ -47,6 +48,23 @@ void assignment(Backend &backend, Report &report, double offset) {
     report.untouched(x, what + " x");
     report.untouched(centroids, what + " centroids");
   }
+}
+
+// Pairs of centroids so near each other that a product form in fp32 cannot tell which is nearer.
+void nearTies(Backend &backend, Report &report) {
+  const Shape s{500, 256, 1, 16};
+  Doubles centres(s.K * s.C);
+  for (int64_t i = 0; i < s.K * s.C; ++i) {
+    centres[i] = normalAt(1, i % (s.K / 2 * s.C)) + (i < s.K / 2 * s.C ? 0 : 1e-6 * normalAt(2, i));
+  }
+  const Tensor x = Tensor(backend, DType::f32, s.N, s.C).normal(3);
+  const Tensor centroids = Tensor(backend, DType::f32, 1, s.K, s.C).set(centres);
+  const Array<int32_t> labels(backend, std::vector<int32_t>(s.N, -1));
+  std::vector<int32_t> expected;
+  Doubles distances;
+  nearest(x, centroids, s, expected, distances);
+  backend.assignClusters(x, centroids, labels.data(), {});
+  report.same(labels, expected, "the truly nearest");
 }
 
 void ties(Backend &backend, Report &report) {
@@ -114,11 +132,12 @@ void sameBits(Backend &, Report &report) {
       "assignClusters, sumClusters");
 }
 
-const Cases table("clusters", {{"assignClusters", [](Backend &b, Report &r) { assignment(b, r, 0); }},
-                               {"assignClusters far from the origin", [](Backend &b, Report &r) { assignment(b, r, 1000); }},
-                               {"ties", ties},
-                               {"sumClusters", summation},
-                               {"same bits with any thread count", sameBits}});
+const Cases table("clusters",
+                  {{"assignClusters", [](Backend &b, Report &r) { assignment(b, r, 0); }},
+                   {"assignClusters far from the origin", [](Backend &b, Report &r) { assignment(b, r, 1000); }},
+                   {"ties", ties},
+                   {"sumClusters", summation},
+                   {"same bits with any thread count", sameBits}});
 
 }  // namespace
 }  // namespace test

@@ -14,13 +14,14 @@ const std::vector<Layout> layouts = {{}, {3, 0, false}, {13, 0, false}};
 const std::vector<DType> dtypes = {DType::f32, DType::bf16};
 
 // body(dtype, shape, layout, what) for all of them.
-template <typename Body> void overAll(Body body) {
+template <typename Body>
+void overAll(Body body) {
   for (DType dtype : dtypes) {
     for (const Shape &shape : shapes) {
       for (const Layout &layout : layouts) {
         body(dtype, shape, layout,
-             std::string(nameOf(dtype)) + " " + std::to_string(shape.rows) + "x" + std::to_string(shape.cols) + " gap " +
-                 std::to_string(layout.gap));
+             std::string(nameOf(dtype)) + " " + std::to_string(shape.rows) + "x" + std::to_string(shape.cols) +
+                 " gap " + std::to_string(layout.gap));
       }
     }
   }
@@ -198,8 +199,10 @@ void columnSumAccumulates(Backend &backend, Report &report) {
 }
 
 void sumSquaresIsWide(Backend &backend, Report &report) {
-  const Tensor a = Tensor(backend, DType::f32, 300, 1000).normal(1, 1, 3), b = Tensor(backend, DType::f32, 1, 1).normal(2);
-  const Tensor c = Tensor(backend, DType::f32, 0, 7).constant(0), d = Tensor(backend, DType::bf16, 9, 35, {5}).normal(3);
+  const Tensor a = Tensor(backend, DType::f32, 300, 1000).normal(1, 1, 3),
+               b = Tensor(backend, DType::f32, 1, 1).normal(2);
+  const Tensor c = Tensor(backend, DType::f32, 0, 7).constant(0),
+               d = Tensor(backend, DType::bf16, 9, 35, {5}).normal(3);
   const Tensor out = Tensor(backend, DType::f32, 1, 1).constant(7);
   double expected = 0;
   for (const Tensor *t : {&a, &b, &c, &d}) {

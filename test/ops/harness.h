@@ -1,7 +1,7 @@
-// The op table: cases that build inputs, run ops through a Backend, and compare with a float64 reference in plain loops.
-// A case never touches backend memory itself (only upload and download), so the table holds any backend to the same
-// contract. Every tensor lies in a buffer of NaN bytes, with guard rows before and after it and, where asked, gaps between
-// its rows: an op that reads outside its views gets NaN, and one that writes outside them is caught.
+// The op table: cases that build inputs, run ops through a Backend, and compare with a float64 reference in plain
+// loops. A case never touches backend memory itself (only upload and download), so the table holds any backend to the
+// same contract. Every tensor lies in a buffer of NaN bytes, with guard rows before and after it and, where asked, gaps
+// between its rows: an op that reads outside its views gets NaN, and one that writes outside them is caught.
 #pragma once
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -67,7 +68,9 @@ struct Layout {
 // A tensor in backend memory, and the values put into it (already rounded to its dtype), row-major [batch, rows, cols].
 class Tensor {
  public:
-  Tensor(Backend &backend, DType dtype, int64_t batch, int64_t rows, int64_t cols, Layout layout = {})
+  // A template, so that the {3} of Tensor(backend, dtype, rows, cols, {3}) is a layout and not a number of columns.
+  template <typename Integer, typename = std::enable_if_t<std::is_integral<Integer>::value>>
+  Tensor(Backend &backend, DType dtype, int64_t batch, int64_t rows, Integer cols, Layout layout = {})
       : backend_(&backend) {
     view_.dtype = dtype;
     view_.batch = batch;
@@ -88,8 +91,13 @@ class Tensor {
   Tensor(Backend &backend, DType dtype, int64_t rows, int64_t cols, Layout layout = {})
       : Tensor(backend, dtype, 1, rows, cols, layout) {}
   Tensor(Tensor &&other) noexcept
-      : values(std::move(other.values)), backend_(other.backend_), memory_(other.memory_), view_(other.view_),
-        guard_(other.guard_), bytes_(other.bytes_), image_(std::move(other.image_)) {
+      : values(std::move(other.values)),
+        backend_(other.backend_),
+        memory_(other.memory_),
+        view_(other.view_),
+        guard_(other.guard_),
+        bytes_(other.bytes_),
+        image_(std::move(other.image_)) {
     other.memory_ = nullptr;
   }
   Tensor &operator=(Tensor &&) = delete;
@@ -109,8 +117,10 @@ class Tensor {
       const size_t at = offset(i);
       const float f = static_cast<float>(values[i]);
       const uint16_t h = toBits16(f);
-      if (dtype() == DType::f32) std::memcpy(&image_[at], &f, 4);
-      else std::memcpy(&image_[at], &h, 2);
+      if (dtype() == DType::f32)
+        std::memcpy(&image_[at], &f, 4);
+      else
+        std::memcpy(&image_[at], &h, 2);
     }
     backend_->upload(memory_, image_.data(), bytes_);
     return std::move(*this);
@@ -135,8 +145,10 @@ class Tensor {
       const size_t at = offset(i);
       float f;
       uint16_t h;
-      if (dtype() == DType::f32) std::memcpy(&f, &now[at], 4);
-      else std::memcpy(&h, &now[at], 2), f = fromBits16(h);
+      if (dtype() == DType::f32)
+        std::memcpy(&f, &now[at], 4);
+      else
+        std::memcpy(&h, &now[at], 2), f = fromBits16(h);
       result[i] = f;
       std::memset(&now[at], 0xFF, sizeOf(dtype()));
     }
@@ -165,7 +177,8 @@ class Tensor {
 };
 
 // A plain array in backend memory (labels, indices, masks), with guards after and before it.
-template <typename T> class Array {
+template <typename T>
+class Array {
  public:
   Array(Backend &backend, std::vector<T> source) : values(std::move(source)), backend_(&backend) {
     std::vector<T> image(values.size() + 2 * guard);
@@ -280,15 +293,16 @@ class Report {
   void same(const Tensor &out, const Doubles &ref, const std::string &what) { close(out, ref, 0, what); }
   // An input is still what was put in.
   void untouched(const Tensor &in, const std::string &what) { same(in, in.values, what + " (an input)"); }
-  template <typename T> void same(const Array<T> &out, const std::vector<T> &ref, const std::string &what) {
+  template <typename T>
+  void same(const Array<T> &out, const std::vector<T> &ref, const std::string &what) {
     bool intact = false;
     const std::vector<T> values = out.read(&intact);
     size_t wrong = 0, first = 0;
     for (size_t i = 0; i < ref.size(); ++i) {
       if (values[i] != ref[i] && wrong++ == 0) first = i;
     }
-    check(wrong == 0, what, std::to_string(wrong) + " of " + std::to_string(ref.size()) + " differ, first at " +
-                                std::to_string(first));
+    check(wrong == 0, what,
+          std::to_string(wrong) + " of " + std::to_string(ref.size()) + " differ, first at " + std::to_string(first));
     check(intact, what, "memory around it was written");
   }
   void identical(const Doubles &a, const Doubles &b, const std::string &what) {

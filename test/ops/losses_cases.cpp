@@ -58,12 +58,14 @@ void cosine(Backend &backend, Report &report, DType dtype) {
   };
   // No frame, one of each, odd sizes over a block's end, and sizes as trained.
   for (const Shape &s : {Shape{0, 8, 4}, {1, 1, 1}, {1, 3, 2}, {261, 17, 5}, {530, 256, 500}, {13, 64, 1}}) {
-    const std::string what = std::to_string(s.N) + " frames, D = " + std::to_string(s.D) + ", K = " + std::to_string(s.K);
+    const std::string what =
+        std::to_string(s.N) + " frames, D = " + std::to_string(s.D) + ", K = " + std::to_string(s.K);
     const Tensor z = Tensor(backend, dtype, s.N, s.D, {5}).normal(1, 2);
     const Tensor e = Tensor(backend, DType::f32, s.K, s.D).normal(2, 0.3, 0.5);
     const Array<int32_t> labels(backend, integers(3, s.N, s.K));
     const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(4);
-    const Tensor dz = Tensor(backend, dtype, s.N, s.D, {2}).normal(5), de = Tensor(backend, DType::f32, s.K, s.D).normal(6);
+    const Tensor dz = Tensor(backend, dtype, s.N, s.D, {2}).normal(5),
+                 de = Tensor(backend, DType::f32, s.K, s.D).normal(6);
     CosineCrossEntropy loss;
     loss.z = z;
     loss.embeddings = e;
@@ -80,8 +82,10 @@ void cosine(Backend &backend, Report &report, DType dtype) {
     backend.cosineCrossEntropy(loss);
     report.close(result, {expected.sum, double(expected.correct)}, what);
     // With D = 1 or K = 1 the gradients vanish, and what is left is rounding.
-    if (s.D > 1 && s.K > 1) report.close(dz, expected.dz, what + " dz");
-    else report.close(dz, Doubles(dz.size(), 0.0), 1e-5, what + " dz");
+    if (s.D > 1 && s.K > 1)
+      report.close(dz, expected.dz, what + " dz");
+    else
+      report.close(dz, Doubles(dz.size(), 0.0), 1e-5, what + " dz");
     for (int64_t i = 0; i < de.size(); ++i) expected.dEmbeddings[i] += de.values[i];
     report.close(de, expected.dEmbeddings, what + " dEmbeddings");
     report.untouched(z, what + " z");
@@ -128,7 +132,8 @@ void plain(Backend &backend, Report &report) {
     const std::string what = std::to_string(N) + "x" + std::to_string(C);
     const Tensor logits = Tensor(backend, DType::f32, N, C, {3}).normal(1, 3, 50);
     const Array<int32_t> labels(backend, integers(2, N, C));
-    const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(3), dLogits = Tensor(backend, DType::f32, N, C).normal(4);
+    const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(3),
+                 dLogits = Tensor(backend, DType::f32, N, C).normal(4);
     SoftmaxCrossEntropy loss;
     loss.logits = logits;
     loss.labels = labels.data();
@@ -159,7 +164,9 @@ void referenceAgainstDifferences(Backend &, Report &report) {
   for (size_t i = 0; i < e.size(); ++i) e[i] = normalAt(2, i);
   const std::vector<int32_t> labels = {0, 4, 2, 2};
   const Loss loss = cosineLoss(z, e, labels, D, K, 0.5, 1);
-  const auto value = [&](const Doubles &atZ, const Doubles &atE) { return cosineLoss(atZ, atE, labels, D, K, 0.5, 1).sum; };
+  const auto value = [&](const Doubles &atZ, const Doubles &atE) {
+    return cosineLoss(atZ, atE, labels, D, K, 0.5, 1).sum;
+  };
   report.close(loss.dz, finiteDifferences(z, [&](const Doubles &at) { return value(at, e); }), 1e-6, "dz");
   report.close(loss.dEmbeddings, finiteDifferences(e, [&](const Doubles &at) { return value(z, at); }), 1e-6, "de");
 }
@@ -170,7 +177,8 @@ void sameBits(Backend &, Report &report) {
         const int64_t N = 700, D = 65, K = 33;
         const Tensor z = Tensor(backend, DType::f32, N, D).normal(1), e = Tensor(backend, DType::f32, K, D).normal(2);
         const Array<int32_t> labels(backend, integers(3, N, K));
-        const Tensor dz = Tensor(backend, DType::f32, N, D).constant(0), de = Tensor(backend, DType::f32, K, D).constant(0);
+        const Tensor dz = Tensor(backend, DType::f32, N, D).constant(0),
+                     de = Tensor(backend, DType::f32, K, D).constant(0);
         const Tensor result = Tensor(backend, DType::f32, 1, 2).constant(0);
         CosineCrossEntropy loss;
         loss.z = z;

@@ -12,6 +12,7 @@ using namespace emoframe;
 using namespace emoframe::test;
 
 int main(int count, char **words) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // what was found before a crash is seen
   std::string device = "cpu", family;
   int32_t threads = 0;
   for (int i = 1; i < count; ++i) {

@@ -87,7 +87,8 @@ void steps(Backend &backend, Report &report, const Settings &s, double clipNorm,
   }
 }
 
-// Values that torch.optim.AdamW (2.x, lr 0.01, betas (0.9, 0.98), eps 1e-6, weight decay 0.1) gives after two steps.
+// Values that torch.optim.AdamW (2.x, lr 0.01, betas (0.9, 0.98), eps 1e-6, weight decay 0.1) gives after two steps
+// (scripts/oracle/adamw.py).
 void againstTorch(Backend &backend, Report &report) {
   const Tensor p = Tensor(backend, DType::f32, 1, 4).set({1.0, -2.0, 0.5, 3.0});
   const Tensor m = Tensor(backend, DType::f32, 1, 4).constant(0), v = Tensor(backend, DType::f32, 1, 4).constant(0);
@@ -111,8 +112,10 @@ void againstTorch(Backend &backend, Report &report) {
 void sameBits(Backend &, Report &report) {
   report.deterministic(
       [](Backend &backend) {
-        const Tensor p = Tensor(backend, DType::f32, 1, 70001).normal(1), g = Tensor(backend, DType::f32, 1, 70001).normal(2);
-        const Tensor m = Tensor(backend, DType::f32, 1, 70001).normal(3), v = Tensor(backend, DType::f32, 1, 70001).constant(0.5);
+        const Tensor p = Tensor(backend, DType::f32, 1, 70001).normal(1),
+                     g = Tensor(backend, DType::f32, 1, 70001).normal(2);
+        const Tensor m = Tensor(backend, DType::f32, 1, 70001).normal(3),
+                     v = Tensor(backend, DType::f32, 1, 70001).constant(0.5);
         backend.adamW(AdamW{}, {{p, g, m, v, {}}});
         return p.read();
       },
@@ -121,12 +124,13 @@ void sameBits(Backend &, Report &report) {
 
 const Settings fineTuning{1e-3, 0.9, 0.999, 1e-8, 0.01}, pretraining{5e-3, 0.9, 0.98, 1e-6, 0.1};
 
-const Cases table("optimiser", {{"AdamW", [](Backend &b, Report &r) { steps(b, r, fineTuning, 0, 1); }},
-                                {"AdamW, later steps", [](Backend &b, Report &r) { steps(b, r, pretraining, 0, 4000); }},
-                                {"AdamW, clipped", [](Backend &b, Report &r) { steps(b, r, pretraining, 2, 1); }},
-                                {"AdamW, norm below the clip", [](Backend &b, Report &r) { steps(b, r, pretraining, 1e6, 1); }},
-                                {"AdamW against torch", againstTorch},
-                                {"same bits with any thread count", sameBits}});
+const Cases table("optimiser",
+                  {{"AdamW", [](Backend &b, Report &r) { steps(b, r, fineTuning, 0, 1); }},
+                   {"AdamW, later steps", [](Backend &b, Report &r) { steps(b, r, pretraining, 0, 4000); }},
+                   {"AdamW, clipped", [](Backend &b, Report &r) { steps(b, r, pretraining, 2, 1); }},
+                   {"AdamW, norm below the clip", [](Backend &b, Report &r) { steps(b, r, pretraining, 1e6, 1); }},
+                   {"AdamW against torch", againstTorch},
+                   {"same bits with any thread count", sameBits}});
 
 }  // namespace
 }  // namespace test

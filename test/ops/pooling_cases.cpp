@@ -38,7 +38,8 @@ struct Problem {
       for (int64_t c = 0; c < C; ++c) {
         double mean = 0, variance = 1e-5f;
         for (int64_t t = offsets[b]; t < offsets[b + 1]; ++t) mean += attention[t] * h[t * C + c];
-        for (int64_t t = offsets[b]; t < offsets[b + 1]; ++t) variance += attention[t] * std::pow(h[t * C + c] - mean, 2);
+        for (int64_t t = offsets[b]; t < offsets[b + 1]; ++t)
+          variance += attention[t] * std::pow(h[t * C + c] - mean, 2);
         pooled[b * width() + c] = mean;
         if (deviation) pooled[b * width() + C + c] = std::sqrt(variance);
       }
@@ -56,7 +57,8 @@ struct Problem {
         for (int64_t c = 0; c < C; ++c) {
           const double off = h[t * C + c] - mean[c];
           dh[t * C + c] = attention[t] * (dMean[c] + (deviation ? dMean[C + c] * off / mean[C + c] : 0));
-          da[t - offsets[b]] += dMean[c] * h[t * C + c] + (deviation ? dMean[C + c] * off * off / (2 * mean[C + c]) : 0);
+          da[t - offsets[b]] +=
+              dMean[c] * h[t * C + c] + (deviation ? dMean[C + c] * off * off / (2 * mean[C + c]) : 0);
         }
         centre += attention[t] * da[t - offsets[b]];
       }
@@ -87,7 +89,8 @@ void bothWays(Backend &backend, Report &report, DType dtype) {
         for (bool deviation : {false, true}) {
           const Bounds bounds(backend, lengths);
           const Segments segments = bounds.segments();
-          const Problem problem{std::vector<int32_t>(segments.offsets, segments.offsets + lengths.size() + 1), C, score, deviation};
+          const Problem problem{std::vector<int32_t>(segments.offsets, segments.offsets + lengths.size() + 1), C, score,
+                                deviation};
           const int64_t T = bounds.total(), B = static_cast<int64_t>(lengths.size());
           const std::string what = std::string(nameOf(score)) + (deviation ? " with deviation, " : ", ") +
                                    std::to_string(B) + " utterances, C = " + std::to_string(C);
@@ -110,12 +113,14 @@ void bothWays(Backend &backend, Report &report, DType dtype) {
           report.close(pooled, means, 1e-5, what + " pooled");
 
           const Tensor dPooled = Tensor(backend, DType::f32, B, problem.width()).normal(5);
-          const Tensor dh = Tensor(backend, dtype, T, C, {2}).normal(6), dw = Tensor(backend, DType::f32, 1, C).normal(7);
+          const Tensor dh = Tensor(backend, dtype, T, C, {2}).normal(6),
+                       dw = Tensor(backend, DType::f32, 1, C).normal(7);
           Doubles dhExpected, dwExpected = dw.values;
           problem.backward(h.values, w.values, dPooled.values, dhExpected, dwExpected);
           backend.poolBackward(pooling, dPooled, dh, score == Score::none ? View{} : dw.view());
           // A frame alone in its utterance has deviation sqrt(1e-5): dS (h - mean) / s is then 300 times its rounding.
-          report.close(dh, dhExpected, deviation ? std::max(1e-4, toleranceOf(dtype)) : toleranceOf(dtype), what + " dh");
+          report.close(dh, dhExpected, deviation ? std::max(1e-4, toleranceOf(dtype)) : toleranceOf(dtype),
+                       what + " dh");
           report.close(dw, dwExpected, deviation ? 1e-4 : 1e-5, what + " dw");
           report.untouched(h, what + " h");
         }
@@ -184,8 +189,10 @@ void sameBits(Backend &, Report &report) {
         const int64_t T = bounds.total(), C = 65;
         const Tensor h = Tensor(backend, DType::f32, T, C).normal(1), w = Tensor(backend, DType::f32, 1, C).normal(2);
         const Tensor attention = Tensor(backend, DType::f32, 1, T).constant(0);
-        const Tensor pooled = Tensor(backend, DType::f32, 5, 2 * C).constant(0), dPooled = Tensor(backend, DType::f32, 5, 2 * C).normal(3);
-        const Tensor dh = Tensor(backend, DType::f32, T, C).constant(0), dw = Tensor(backend, DType::f32, 1, C).constant(1);
+        const Tensor pooled = Tensor(backend, DType::f32, 5, 2 * C).constant(0),
+                     dPooled = Tensor(backend, DType::f32, 5, 2 * C).normal(3);
+        const Tensor dh = Tensor(backend, DType::f32, T, C).constant(0),
+                     dw = Tensor(backend, DType::f32, 1, C).constant(1);
         Pooling pooling;
         pooling.h = h;
         pooling.segments = bounds.segments();

@@ -11,8 +11,8 @@ const std::vector<int64_t> widths = {1, 7, 512, 1031};
 void copyRowsCopies(Backend &backend, Report &report) {
   const std::vector<int32_t> source = {5, 0, 9, 3}, target = {1, 40, 20, 70}, length = {30, 3, 0, 25};
   const Array<int32_t> deviceSource(backend, source), deviceTarget(backend, target), deviceLength(backend, length);
-  const RowRuns runs{4,          source.data(),       target.data(),       length.data(),
-                     deviceSource.data(), deviceTarget.data(), deviceLength.data()};
+  const RowRuns runs{
+      4, source.data(), target.data(), length.data(), deviceSource.data(), deviceTarget.data(), deviceLength.data()};
   for (DType from : dtypes) {
     for (DType to : dtypes) {
       for (int64_t width : widths) {

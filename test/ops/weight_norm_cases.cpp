@@ -110,9 +110,11 @@ void referenceAgainstDifferences(Backend &, Report &report) {
 void sameBits(Backend &, Report &report) {
   report.deterministic(
       [](Backend &backend) {
-        const Tensor v = Tensor(backend, DType::f32, 64, 31 * 16).normal(1), g = Tensor(backend, DType::f32, 1, 31).normal(2);
+        const Tensor v = Tensor(backend, DType::f32, 64, 31 * 16).normal(1),
+                     g = Tensor(backend, DType::f32, 1, 31).normal(2);
         const Tensor d = Tensor(backend, DType::f32, 64, 31 * 16).normal(3);
-        const Tensor dv = Tensor(backend, DType::f32, 64, 31 * 16).normal(4), dg = Tensor(backend, DType::f32, 1, 31).normal(5);
+        const Tensor dv = Tensor(backend, DType::f32, 64, 31 * 16).normal(4),
+                     dg = Tensor(backend, DType::f32, 1, 31).normal(5);
         backend.weightNormBackward(v, g, 31, d, dv, dg);
         Doubles all = dv.read();
         for (double value : dg.read()) all.push_back(value);

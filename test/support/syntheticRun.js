@@ -95,6 +95,7 @@ export function writeSyntheticRun(dir, options = {}) {
   const folds = options.folds ?? ['session5'];
   const idOf = options.id ?? ((n) => `s5_voice${n % 2}_${String(n).padStart(3, '0')}`);
   mkdirSync(join(dir, 'audio'), { recursive: true });
+  const voice = speechLike(8, random);
   const confusions = { predictions: [], baseline: [] };
   for (const fold of folds) {
     const out = join(dir, 'folds', fold, 'evaluate');
@@ -104,7 +105,8 @@ export function writeSyntheticRun(dir, options = {}) {
     for (let n = 0; n < (options.utterances ?? 40); n++) {
       const seconds = Number((2.4 + 3 * random()).toFixed(2));
       const audio = join(dir, 'audio', `${fold}_${n}.wav`);
-      writeWav(audio, speechLike(seconds, random));
+      const from = Math.floor(16000 * 2 * random());
+      writeWav(audio, voice.subarray(from, from + Math.round(16000 * seconds)));
       for (const [which, skill] of [
         ['predictions', 0.78],
         ['baseline', 0.62],

@@ -8,7 +8,7 @@
 
 namespace emoframe {
 
-class Scratch {
+class ThreadBuffer {
  public:
   // The first `count` floats of this buffer; what an earlier call returned is gone.
   float *floats(int64_t count) {

@@ -1,0 +1,29 @@
+import { join } from 'node:path';
+import { runPipeline } from '../pipeline/runPipeline.js';
+import { writeReport } from '../report/report.js';
+import { defineCommand } from './command.js';
+import { Progress } from './progress.js';
+import { readRunOptions, runDirectoryOptions } from './runOptions.js';
+import { scoreTable } from './scoreTable.js';
+
+export const runCommand = defineCommand({
+  name: 'run',
+  summary: 'the whole method on a corpus: all stages of all folds, scores and report',
+  arguments: 'CORPUS',
+  description:
+    'Runs every stage for every fold and writes scores (summary.json), timelines and report.html into the run directory.\nA run that was stopped, for any reason, goes on with --resume.',
+  options: runDirectoryOptions,
+  examples: [
+    'emoframe run iemocap.jsonl --model hubert-base-ls960 --out runs/iemocap',
+    'emoframe run iemocap.jsonl --model hubert-base-ls960 --out runs/iemocap --resume',
+  ],
+  run: async (positionals, values, context) => {
+    const progress = new Progress();
+    const options = await readRunOptions(positionals, values, context, progress);
+    const summary = await runPipeline(options).finally(() => progress.finish());
+    const report = await writeReport(values.out, { signal: context.signal });
+    if (values.json) return context.print(JSON.stringify(summary, null, 2));
+    context.print(scoreTable(summary));
+    context.print(`\nscores  ${join(values.out, 'summary.json')}\nreport  ${report}`);
+  },
+});

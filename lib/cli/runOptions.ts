@@ -1,0 +1,57 @@
+import { type PresetName, presets } from '../config/presets.js';
+import { parseConfig, readConfig } from '../config/read.js';
+import { readCorpus } from '../corpus/read.js';
+import type { ProgressEvent, RunOptions } from '../pipeline/options.js';
+import type { CommandContext } from './command.js';
+import { choice, deviceOptions, flag, given, required, text, UsageError, type Values } from './options.js';
+import type { Progress } from './progress.js';
+
+/** Options of everything that works in a run directory. */
+export const runDirectoryOptions = {
+  out: required(text('DIR', 'the run directory')),
+  model: text(
+    'DIR',
+    'pretrained HuBERT, a Hugging Face directory (absent: from scratch, with the model of the config)',
+  ),
+  config: text('FILE', 'JSON: settings that differ from the preset'),
+  preset: choice(Object.keys(presets) as PresetName[], 'settings to begin with (default: paper)'),
+  folds: text('NAME,...', 'only these folds (default: all)'),
+  ...deviceOptions,
+  resume: flag('continue the run that is in --out'),
+};
+
+/** Reads the corpus and the config that a run or a stage was called with. */
+export async function readRunOptions(
+  positionals: readonly string[],
+  values: Values<typeof runDirectoryOptions>,
+  { signal, note }: CommandContext,
+  progress: Progress,
+): Promise<RunOptions> {
+  const [path] = positionals;
+  if (path === undefined || positionals.length > 1) {
+    throw new UsageError(`Expected one corpus but received ${positionals.length}.`);
+  }
+  const preset = values.preset ?? 'paper';
+  const config = values.config === undefined ? parseConfig({}, preset) : await readConfig(values.config, preset);
+  const corpus = await readCorpus(path, { signal });
+  if (corpus.problems.length > 0) {
+    note(`${corpus.problems.length} rows of ${path} cannot be used; emoframe corpus ${path} lists them.`);
+  }
+  return {
+    corpus,
+    out: values.out,
+    config,
+    device: values.device ?? 'cpu',
+    precision: values.precision ?? config.precision,
+    threads: values.threads ?? 0,
+    resume: values.resume,
+    ...given({ modelDir: values.model, folds: values.folds?.split(',') }),
+    signal,
+    onProgress: (event) => showStage(progress, event),
+  };
+}
+
+/** One event of the pipeline as a progress line. */
+export function showStage(progress: Progress, { fold, stage, done, total, message, metrics }: ProgressEvent): void {
+  progress.update({ title: `${fold} · ${stage}`, done, total, ...given({ message, metrics }) });
+}

@@ -1,0 +1,57 @@
+import type { RunConfig } from '../config/schema.js';
+import type { Corpus } from '../corpus/types.js';
+import { EmoframeError } from '../errors.js';
+
+export interface RunLabels {
+  /** Classes, in the order of the classifier's outputs. */
+  labels: string[];
+  /** The class of time outside all segments. */
+  neutral: string;
+  /** The corpus in the order of its ids; utterances of other labels are there as unlabelled. */
+  corpus: Corpus;
+}
+
+const neutralNames = ['neutral', 'neu'];
+
+/**
+ * Decides the classes of a run.
+ *
+ * @throws `ERR_CORPUS` when fewer than two classes have utterances, or frame-level truth names something that is no class.
+ */
+export function chooseLabels(corpus: Corpus, config: RunConfig): RunLabels {
+  const found = [...new Set(corpus.utterances.flatMap(({ label }) => label ?? []))].sort();
+  const labels = config.labels ?? found;
+  const used = labels.filter((label) => found.includes(label));
+  if (used.length < 2) {
+    const had = found.length === 0 ? 'no labels' : `the labels ${found.join(', ')}`;
+    throw new EmoframeError(
+      'ERR_CORPUS',
+      `Classification needs utterances of at least 2 labels; ${corpus.name} has ${had}${config.labels === null ? '' : `, the config asks for ${labels.join(', ')}`}.`,
+    );
+  }
+  const neutral = [config.neutralLabel, ...neutralNames].find((name) => labels.includes(name)) ?? config.neutralLabel;
+  const utterances = corpus.utterances
+    .map((utterance) => {
+      if (utterance.label === undefined || labels.includes(utterance.label)) return utterance;
+      const { label: _, ...unlabelled } = utterance;
+      return unlabelled;
+    })
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+  checkSegments(utterances, labels, neutral);
+  return { labels, neutral, corpus: { ...corpus, utterances } };
+}
+
+/** Said before hours of training, not after them. */
+function checkSegments(utterances: Corpus['utterances'], labels: readonly string[], neutral: string): void {
+  for (const { id, label, segments } of utterances) {
+    if (segments === undefined || label === undefined) continue;
+    const stranger = [neutral, ...segments.map((segment) => segment.label)].find((name) => !labels.includes(name));
+    if (stranger === undefined) continue;
+    throw new EmoframeError(
+      'ERR_CORPUS',
+      stranger === neutral
+        ? `Utterance ${id} has segments, time outside which is neutral, but there is no label '${neutral}' among ${labels.join(', ')}: set neutralLabel in the config.`
+        : `Utterance ${id} has a segment '${stranger}', which is not one of the labels ${labels.join(', ')}.`,
+    );
+  }
+}

@@ -1,0 +1,35 @@
+import type { RunConfig } from '../config/schema.js';
+import type { Corpus } from '../corpus/types.js';
+import type { StageName } from '../stages/foldPaths.js';
+
+/** How far a run has come. */
+export interface ProgressEvent {
+  fold: string;
+  stage: StageName;
+  done: number;
+  total: number;
+  /** What is being done, where a stage does more than train. */
+  message?: string;
+  metrics?: Record<string, number>;
+}
+
+export interface RunOptions {
+  corpus: Corpus;
+  /** The pretrained model, a Hugging Face directory; absent: from scratch, with the config's `model`. */
+  modelDir?: string;
+  /** The run directory. */
+  out: string;
+  config: RunConfig;
+  /** `"cpu"` (default) or `"cuda:N"`. */
+  device?: string;
+  /** In place of the config's. */
+  precision?: RunConfig['precision'];
+  /** 0 (default): all threads this process may use. */
+  threads?: number;
+  /** Continue what the directory holds. */
+  resume?: boolean;
+  /** Only these folds, by name. */
+  folds?: readonly string[];
+  signal?: AbortSignal;
+  onProgress?: (event: ProgressEvent) => void;
+}

@@ -1,0 +1,163 @@
+// The run directory: what a run was asked to do, and where each part of it lies. It is opened by every command of a run,
+// and refuses to go on with other settings or another corpus than those it was begun with.
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { writeFileAtomic } from '../checkpoint/atomic.js';
+import { fileExists } from '../checkpoint/files.js';
+import type { RunConfig } from '../config/schema.js';
+import type { Fold } from '../corpus/folds.js';
+import type { Corpus } from '../corpus/types.js';
+import { EmoframeError } from '../errors.js';
+import { FoldPaths } from '../stages/foldPaths.js';
+
+/** What decides the result of a run. */
+export interface RunRequest {
+  config: RunConfig;
+  /** Absolute path; null: from scratch. */
+  model: string | null;
+  corpus: Corpus;
+  folds: Fold[];
+}
+
+/** What produced it: kept for the record, and free to change when a run is resumed. */
+export type Environment = Record<string, unknown>;
+
+/** Paths of a run; made by `openRun`. */
+export class RunDirectory {
+  constructor(readonly dir: string) {}
+
+  get config(): string {
+    return join(this.dir, 'config.json');
+  }
+  get corpus(): string {
+    return join(this.dir, 'corpus.json');
+  }
+  get folds(): string {
+    return join(this.dir, 'folds.json');
+  }
+  get log(): string {
+    return join(this.dir, 'log.jsonl');
+  }
+  get summary(): string {
+    return join(this.dir, 'summary.json');
+  }
+  tensorboard(fold: string): string {
+    return join(this.dir, 'tensorboard', fold);
+  }
+  fold(name: string): FoldPaths {
+    return new FoldPaths(join(this.dir, 'folds', name));
+  }
+}
+
+/**
+ * Begins a run directory, or opens one that was begun with the same request.
+ *
+ * @param mayContinue whether a directory that holds a run is welcome.
+ * @throws `ERR_RUN_EXISTS` when the directory is not empty and may not be continued, or holds something else than a run;
+ * `ERR_RUN_MISMATCH` naming the first difference from what it was begun with.
+ */
+export async function openRun(
+  out: string,
+  request: RunRequest,
+  environment: Environment,
+  mayContinue: boolean,
+): Promise<RunDirectory> {
+  const run = new RunDirectory(resolve(out));
+  if (await fileExists(run.config)) {
+    if (!mayContinue) {
+      throw new EmoframeError(
+        'ERR_RUN_EXISTS',
+        `${out} already holds a run: continue it with --resume, or choose another folder.`,
+        { file: run.dir },
+      );
+    }
+    await compare(run, request);
+    return run;
+  }
+  const entries = await readdir(run.dir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw new EmoframeError('ERR_RUN_EXISTS', `${out} is not a folder: choose another.`, {
+      file: run.dir,
+      cause: error,
+    });
+  });
+  // A run that was stopped in its first moments left these and no config.json, which is written last.
+  const foreign = entries.find((name) => !['corpus.json', 'folds.json'].includes(name) && !name.startsWith('.'));
+  if (foreign !== undefined) {
+    throw new EmoframeError(
+      'ERR_RUN_EXISTS',
+      `${out} is not empty (it holds ${foreign}) and is no run: choose another folder.`,
+      { file: run.dir },
+    );
+  }
+  await mkdir(run.dir, { recursive: true });
+  await writeFileAtomic(run.corpus, toJson(request.corpus));
+  await writeFileAtomic(run.folds, toJson(request.folds));
+  const { config, model } = request;
+  await writeFileAtomic(run.config, toJson({ ...environment, model, seed: config.seed, config }));
+  return run;
+}
+
+function toJson(value: unknown): string {
+  return `${JSON.stringify(value, undefined, 2)}\n`;
+}
+
+async function compare(run: RunDirectory, request: RunRequest): Promise<void> {
+  const begun = (await readRunFile(run.config)) as { model: unknown; config: unknown };
+  const corpus = (await readRunFile(run.corpus)) as Corpus;
+  const folds = (await readRunFile(run.folds)) as Fold[];
+  const difference =
+    firstDifference({ model: begun.model, config: begun.config }, { model: request.model, config: request.config }) ??
+    firstDifference({ corpus: byId(corpus) }, { corpus: byId(request.corpus) }) ??
+    firstDifference({ folds }, { folds: request.folds });
+  if (difference === undefined) return;
+  throw new EmoframeError(
+    'ERR_RUN_MISMATCH',
+    `The run in ${run.dir} was begun with ${difference.path} = ${shown(difference.before)}, now it is ${shown(difference.after)}. Resume it with what it was begun with, or choose another folder.`,
+    { file: run.dir },
+  );
+}
+
+async function readRunFile(file: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8'));
+  } catch (cause) {
+    throw new EmoframeError('ERR_RUN_MISMATCH', `${file} cannot be read: the run cannot be continued.`, {
+      file,
+      cause,
+    });
+  }
+}
+
+function byId(corpus: Corpus): unknown {
+  return Object.fromEntries(corpus.utterances.map((utterance) => [utterance.id, utterance]));
+}
+
+interface Difference {
+  path: string;
+  before: unknown;
+  after: unknown;
+}
+
+/** The first place where two JSON values differ; what JSON cannot hold is as absent. */
+export function firstDifference(before: unknown, after: unknown): Difference | undefined {
+  return walk(JSON.parse(JSON.stringify(before)), JSON.parse(JSON.stringify(after)), '');
+}
+
+function walk(before: unknown, after: unknown, path: string): Difference | undefined {
+  if (typeof before === 'object' && typeof after === 'object' && before !== null && after !== null) {
+    const [a, b] = [before as Record<string, unknown>, after as Record<string, unknown>];
+    for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
+      const found = walk(a[key], b[key], path === '' ? key : `${path}.${key}`);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+  return Object.is(before, after) ? undefined : { path, before, after };
+}
+
+function shown(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const text = JSON.stringify(value);
+  return text.length > 120 ? `${text.slice(0, 117)}...` : text;
+}

@@ -1,0 +1,200 @@
+// A run that is open: the engine, the audio, the logs, and what each stage is given. Each stage marks its folder when it is
+// done, so a run that stopped goes on where it was.
+import { resolve } from 'node:path';
+import { AudioPool } from '../audio/pool.js';
+import { AudioStore } from '../audio/store.js';
+import { deriveSeed } from '../batch/philox.js';
+import type { RunConfig } from '../config/schema.js';
+import { type Fold, makeFolds } from '../corpus/folds.js';
+import type { Utterance } from '../corpus/types.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { JsonlLog } from '../log/jsonl.js';
+import { TensorBoardLog } from '../log/tensorboard.js';
+import { binding } from '../model/binding.js';
+import { Engine } from '../model/engine.js';
+import type { AudioSource, StageContext } from '../stages/context.js';
+import { type StageName, stageNames } from '../stages/foldPaths.js';
+import { needs, stages } from '../stages/index.js';
+import { isDone } from '../stages/stageResult.js';
+import { chooseLabels, type RunLabels } from './labels.js';
+import type { RunOptions } from './options.js';
+import { openRun, type RunDirectory } from './runDirectory.js';
+import { type RunSummary, writeSummary } from './summary.js';
+import { packageVersion } from './version.js';
+
+/** Opens the run and its resources, and frees them whatever happens. */
+export async function withSession<Result>(
+  options: RunOptions,
+  mayContinue: boolean,
+  work: (session: Session) => Promise<Result>,
+): Promise<Result> {
+  const config: RunConfig = { ...options.config, precision: options.precision ?? options.config.precision };
+  const chosen = chooseLabels(options.corpus, config);
+  const { scheme, validation, allowSharedSpeakers } = config.folds;
+  const folds = makeFolds(chosen.corpus, { scheme, validation, allowSharedSpeakers, seed: config.seed });
+  const selected = selectFolds(folds, options.folds);
+  if (options.modelDir === undefined && config.model === null) {
+    throw new EmoframeError(
+      'ERR_CONFIG',
+      "There is nothing to start from: give a model directory, or a Hugging Face config.json as 'model' in the config to train from scratch.",
+    );
+  }
+  throwIfAborted(options.signal);
+  const engine = Engine.create({ device: options.device ?? 'cpu', threads: options.threads ?? 0 });
+  const pool = new AudioPool();
+  const logs: { close(): void }[] = [];
+  try {
+    const request = {
+      config,
+      model: options.modelDir === undefined ? null : resolve(options.modelDir),
+      corpus: chosen.corpus,
+      folds,
+    };
+    const run = await openRun(options.out, request, environmentOf(engine, options), mayContinue);
+    return await work(new Session(options, config, chosen, folds, selected, run, engine, audioOf(pool, config), logs));
+  } finally {
+    for (const log of logs) log.close();
+    engine.dispose();
+    await pool.close();
+  }
+}
+
+function selectFolds(folds: Fold[], names: readonly string[] | undefined): Fold[] {
+  const unknown = names?.find((name) => !folds.some((fold) => fold.name === name));
+  if (unknown !== undefined) {
+    throw new EmoframeError(
+      'ERR_FOLDS',
+      `There is no fold ${unknown}: this corpus gives ${folds.map(({ name }) => name).join(', ')}.`,
+    );
+  }
+  return names === undefined ? folds : folds.filter(({ name }) => names.includes(name));
+}
+
+function environmentOf(engine: Engine, options: RunOptions): Record<string, unknown> {
+  return {
+    versions: {
+      emoframe: packageVersion(),
+      node: process.versions.node,
+      cpuLibrary: binding().describe().cpu.library,
+    },
+    device: engine.device,
+    instructions: engine.path,
+    threads: options.threads ?? 0,
+  };
+}
+
+function audioOf(pool: AudioPool, config: RunConfig): AudioSource {
+  const store = new AudioStore(pool, { bytes: config.memory.audioBytes });
+  return {
+    get: (utterance, signal) => store.get(utterance, signal),
+    mfcc: ({ audio, startSeconds, endSeconds }: Utterance, signal) =>
+      pool.mfcc(
+        audio,
+        { ...(startSeconds !== undefined && { startSeconds }), ...(endSeconds !== undefined && { endSeconds }) },
+        signal,
+      ),
+  };
+}
+
+/** A run that is open. */
+export class Session {
+  readonly #utterances: ReadonlyMap<string, Utterance>;
+  readonly #sampleCounts = new Map<string, number>();
+  readonly #log: JsonlLog;
+  readonly #boards = new Map<string, TensorBoardLog>();
+
+  constructor(
+    readonly options: RunOptions,
+    readonly config: RunConfig,
+    readonly chosen: RunLabels,
+    readonly allFolds: readonly Fold[],
+    readonly folds: readonly Fold[],
+    readonly run: RunDirectory,
+    readonly engine: Engine,
+    readonly audio: AudioSource,
+    readonly logs: { close(): void }[],
+  ) {
+    this.#utterances = new Map(chosen.corpus.utterances.map((utterance) => [utterance.id, utterance]));
+    this.#log = JsonlLog.open(run.log);
+    logs.push(this.#log);
+  }
+
+  get #fromScratch(): boolean {
+    return this.options.modelDir === undefined;
+  }
+
+  /** The stages of this run. */
+  get stageNames(): StageName[] {
+    return stageNames.filter((name) => name !== 'mfcc' || this.#fromScratch);
+  }
+
+  async runOne(fold: Fold, stage: StageName): Promise<void> {
+    throwIfAborted(this.options.signal);
+    await stages[stage](this.context(fold, stage));
+  }
+
+  async requireNeeds(fold: Fold, stage: StageName): Promise<void> {
+    if (!this.stageNames.includes(stage)) {
+      throw new EmoframeError('ERR_STAGE', `Stage ${stage} trains from scratch, but a model directory was given.`);
+    }
+    for (const needed of needs[stage].filter((name) => this.stageNames.includes(name))) {
+      if (await isDone(this.run.fold(fold.name).stage(needed))) continue;
+      throw new EmoframeError(
+        'ERR_STAGE',
+        `Stage ${stage} of fold ${fold.name} needs stage ${needed}: run "emoframe ${needed}" on ${this.run.dir} first, or "emoframe run" for all of them.`,
+        { file: this.run.dir },
+      );
+    }
+  }
+
+  summarize(): Promise<RunSummary | undefined> {
+    const names = this.allFolds.map(({ name }) => name);
+    return writeSummary(this.run, names, this.config, this.chosen.labels, this.chosen.neutral);
+  }
+
+  context(fold: Fold, stage: StageName): StageContext {
+    const { modelDir, signal, onProgress } = this.options;
+    return {
+      fold,
+      stage,
+      seed: deriveSeed(this.config.seed, fold.name, stage),
+      config: this.config,
+      engine: this.engine,
+      ...(modelDir !== undefined && { modelDir }),
+      utterances: this.#utterances,
+      labels: this.chosen.labels,
+      neutral: this.chosen.neutral,
+      audio: this.audio,
+      sampleCounts: this.#sampleCounts,
+      paths: this.run.fold(fold.name),
+      report: {
+        log: (step, total, metrics) => {
+          this.#log.write({ time: new Date().toISOString(), fold: fold.name, stage, step, total, ...metrics });
+          const board = this.#board(fold.name);
+          for (const [name, value] of Object.entries(metrics)) board.scalar(`${stage}/${name}`, step, value);
+        },
+        progress: (done, total, message, metrics) =>
+          onProgress?.({
+            fold: fold.name,
+            stage,
+            done,
+            total,
+            ...(message !== undefined && { message }),
+            ...(metrics !== undefined && { metrics }),
+          }),
+      },
+      startedAt: Date.now(),
+      ...(signal !== undefined && { signal }),
+    };
+  }
+
+  #board(fold: string): TensorBoardLog {
+    let board = this.#boards.get(fold);
+    if (board === undefined) {
+      board = TensorBoardLog.open(this.run.tensorboard(fold));
+      this.#boards.set(fold, board);
+      this.logs.push(board);
+    }
+    return board;
+  }
+}

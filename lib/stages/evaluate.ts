@@ -1,0 +1,143 @@
+// Stage 5: the held-out session is heard for the first time. Stage 4's model and, beside it, stage 1b's give every utterance
+// an emotion and every frame a posterior and a weight; where frame-level truth is known, the timelines are scored too.
+import { normalizeWaveform } from '../audio/normalize.js';
+import { groupBy, packSamples } from '../batch/pack.js';
+import { writeFileAtomic } from '../checkpoint/atomic.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { frameTruth } from '../evaluate/frames.js';
+import { smooth } from '../evaluate/viterbi.js';
+import { Geometry } from '../model/geometry.js';
+import { assignLabels, type LabelMap, readCentroids } from './clustering.js';
+import { framesOf, mapLimited, type StageContext, samplesOf, utteranceOf } from './context.js';
+import { hiddenStates } from './hiddenStates.js';
+import { framesIn } from './inputs.js';
+import { loadClassifier, loadEncoder, type StageModel } from './models.js';
+import { type PredictionRow, type Scores, scoreRows } from './scores.js';
+import { finishStage } from './stageResult.js';
+
+/** Runs the stage and leaves rows, and their scores, in `evaluate`. */
+export async function evaluate(context: StageContext): Promise<void> {
+  const clusters = await testClusters(context);
+  const { rows, excluded } = await predictTest(context, context.paths.stage('align').model, clusters);
+  const baseline = await predictTest(context, context.paths.stage('finetune').model, clusters);
+  await writeRows(context.paths.rows('predictions'), rows);
+  await writeRows(context.paths.rows('baseline'), baseline.rows);
+  const score = (predicted: readonly PredictionRow[]): Scores => scoreRows(predicted, context.labels, context.neutral);
+  await finishStage(context, { ...score(rows), utterances: rows.length, excluded, baseline: score(baseline.rows) });
+}
+
+async function writeRows(file: string, rows: readonly PredictionRow[]): Promise<void> {
+  await writeFileAtomic(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+}
+
+/** Test utterances of at least one frame, and those that are too short to be heard. */
+async function testItems(
+  context: StageContext,
+  { model }: StageModel,
+): Promise<{ items: { id: string; frames: number }[]; excluded: string[] }> {
+  const all = await framesOf(context, model.geometry, context.fold.test);
+  const items = all.filter(({ frames }) => frames > 0);
+  if (items.length === 0) {
+    throw new EmoframeError('ERR_CORPUS', `Fold ${context.fold.name} has no test utterance of at least one frame.`);
+  }
+  return { items, excluded: all.filter(({ frames }) => frames === 0).map(({ id }) => id) };
+}
+
+/** Stage 2's clusters of the test frames. */
+async function testClusters(context: StageContext): Promise<LabelMap> {
+  const { centroids, layer } = await readCentroids(context.paths.stage('cluster').centroids);
+  const stage = await loadEncoder(context, context.paths.stage('finetune').model);
+  try {
+    const { items } = await testItems(context, stage);
+    const source = {
+      items,
+      dimension: stage.model.config.shape.hiddenSize,
+      rows: (wanted: typeof items) => hiddenStates(context, stage, wanted, layer),
+    };
+    return await assignLabels(context, source, centroids);
+  } finally {
+    stage.model.dispose();
+  }
+}
+
+async function predictTest(
+  context: StageContext,
+  dir: string,
+  clusters: LabelMap,
+): Promise<{ rows: PredictionRow[]; excluded: string[] }> {
+  const stage = await loadClassifier(context, dir);
+  const { model, normalize } = stage;
+  try {
+    const { items, excluded } = await testItems(context, stage);
+    const classes = context.labels.length;
+    const rows: PredictionRow[] = [];
+    const capacity = framesIn(context.config.memory.passSeconds, model.geometry);
+    for (const group of groupBy(items, ({ frames }) => frames, capacity)) {
+      throwIfAborted(context.signal);
+      const audio = await mapLimited(group, ({ id }) => samplesOf(context, id));
+      const inputs = normalize ? audio.map(normalizeWaveform) : audio;
+      const found = await model.classify(packSamples(inputs, model.geometry.stride));
+      for (const [index, { id }] of group.entries()) {
+        const [from, to] = [found.offsets[index]!, found.offsets[index + 1]!];
+        rows.push(
+          rowOf(context, model.geometry, id, audio[index]!.length, {
+            logits: found.logits.subarray(index * classes, (index + 1) * classes),
+            posteriors: found.framePosteriors.subarray(from * classes, to * classes),
+            attention: found.attention.subarray(from, to),
+            clusters: clusters.get(id),
+          }),
+        );
+      }
+      context.report.progress(rows.length, items.length, 'predicting the test session');
+    }
+    return { rows, excluded };
+  } finally {
+    model.dispose();
+  }
+}
+
+interface Found {
+  logits: Float32Array;
+  /** f32 `[T, classes]` */
+  posteriors: Float32Array;
+  /** f32 `[T]` */
+  attention: Float32Array;
+  clusters: Int32Array | undefined;
+}
+
+function rowOf(context: StageContext, geometry: Geometry, id: string, samples: number, found: Found): PredictionRow {
+  const utterance = utteranceOf(context, id);
+  const labels = [...context.labels];
+  const frames = found.attention.length;
+  const highest = Math.max(...found.logits);
+  const weights = Array.from(found.logits, (logit) => Math.exp(logit - highest));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const posteriors = Array.from({ length: frames }, (_, frame) =>
+    Array.from(found.posteriors.subarray(frame * labels.length, (frame + 1) * labels.length), (value) =>
+      rounded(value, 4),
+    ),
+  );
+  return {
+    id,
+    audio: utterance.audio,
+    ...(utterance.startSeconds !== undefined && { startSeconds: utterance.startSeconds }),
+    ...(utterance.endSeconds !== undefined && { endSeconds: utterance.endSeconds }),
+    label: utterance.label!,
+    predicted: labels[found.logits.indexOf(highest)]!,
+    probabilities: weights.map((weight) => rounded(weight / total, 6)),
+    seconds: samples / Geometry.sampleRate,
+    frameSeconds: geometry.frameSeconds,
+    labels,
+    posteriors,
+    attention: Array.from(found.attention, (weight) => Number(weight.toPrecision(6))),
+    ...(found.clusters !== undefined && { clusters: [...found.clusters] }),
+    path: [...smooth(found.posteriors, labels.length, context.config.evaluate.switchingCost)],
+    ...(utterance.segments !== undefined && {
+      truth: [...frameTruth(utterance, labels, context.neutral, frames, geometry)],
+    }),
+  };
+}
+
+function rounded(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}

@@ -1,0 +1,80 @@
+// Scores of prediction rows: of one fold for its metrics, of all folds for the summary.
+import { type FrameMetrics, frameMetrics } from '../evaluate/frames.js';
+import { type UtteranceMetrics, utteranceMetrics } from '../evaluate/metrics.js';
+
+/** One row of `predictions.jsonl` or `baseline.jsonl`: what a model said of one utterance. */
+export interface PredictionRow {
+  id: string;
+  audio: string;
+  startSeconds?: number;
+  endSeconds?: number;
+  /** The true label. */
+  label: string;
+  predicted: string;
+  /** In the order of `labels`. */
+  probabilities: number[];
+  seconds: number;
+  frameSeconds: number;
+  labels: string[];
+  /** `[T][labels.length]` */
+  posteriors: number[][];
+  /** `[T]`, sums to 1. */
+  attention: number[];
+  /** `[T]`, stage 2's clusters. */
+  clusters?: number[];
+  /** `[T]`, indices into `labels`: the posteriors smoothed. */
+  path: number[];
+  /** `[T]`, where segments are known. */
+  truth?: number[];
+}
+
+/** Utterance scores, and frame scores where truth is known (else null). */
+export interface Scores extends UtteranceMetrics {
+  eder: number | null;
+  frameAccuracy: number | null;
+  frameUa: number | null;
+  attentionOnEmotion: number | null;
+  emotionFrameShare: number | null;
+  /** The parts of EDER. */
+  frameErrors: Pick<FrameMetrics, 'missed' | 'falseAlarm' | 'confusion'> | null;
+}
+
+/** True and predicted classes of rows. */
+export function classesOf(
+  rows: readonly PredictionRow[],
+  labels: readonly string[],
+): { truth: number[]; predicted: number[] } {
+  return {
+    truth: rows.map(({ label }) => labels.indexOf(label)),
+    predicted: rows.map(({ predicted }) => labels.indexOf(predicted)),
+  };
+}
+
+export function scoreRows(rows: readonly PredictionRow[], labels: readonly string[], neutral: string): Scores {
+  const { truth, predicted } = classesOf(rows, labels);
+  const utterances = utteranceMetrics(truth, predicted, labels.length);
+  const known = rows.flatMap((row) => (row.truth === undefined ? [] : [{ ...row, truth: row.truth }]));
+  if (known.length === 0) {
+    return {
+      ...utterances,
+      eder: null,
+      frameAccuracy: null,
+      frameUa: null,
+      attentionOnEmotion: null,
+      emotionFrameShare: null,
+      frameErrors: null,
+    };
+  }
+  const frames = frameMetrics(known, labels.length, labels.indexOf(neutral));
+  const { eder, frameAccuracy, frameUa, attentionOnEmotion, emotionFrameShare } = frames;
+  const { missed, falseAlarm, confusion } = frames;
+  return {
+    ...utterances,
+    eder,
+    frameAccuracy,
+    frameUa,
+    attentionOnEmotion,
+    emotionFrameShare,
+    frameErrors: { missed, falseAlarm, confusion },
+  };
+}

@@ -1,0 +1,101 @@
+"""Compares `emoframe encode` with transformers' HubertModel on real-size models and audio, every layer.
+
+    python scripts/oracle/compare.py --make base DIR             write a real-size model with random weights (or: large)
+    python scripts/oracle/compare.py DIR AUDIO.wav... [--precision bf16] [--device cuda:0]
+
+AUDIO is 16 kHz, mono, 16-bit WAV. For every hidden state, over all files: ||ours - theirs|| / ||theirs||, theirs in float32. Needs
+PyTorch, transformers and numpy, and emoframe built (`npm run build`). Exit code 1 if an error is above 1e-4 (bf16: 2e-2).
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+import tempfile
+import wave
+
+import numpy as np
+import torch
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+from transformers.utils import logging
+
+logging.disable_progress_bar()
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LARGE = {
+    "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+    "feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True,
+}  # fmt: skip
+
+
+def make(size, directory):
+    torch.manual_seed(0)
+    model = HubertModel(HubertConfig(**(LARGE if size == "large" else {})))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Trained models have larger weights than fresh ones: three times the initial spread makes attention choose.
+            if ".layers." in name and parameter.dim() == 2:
+                parameter.mul_(3)
+            elif "layer_norm.weight" in name:
+                parameter.mul_(0.5 + torch.rand_like(parameter))
+    model.save_pretrained(directory)
+    Wav2Vec2FeatureExtractor(do_normalize=size == "large", return_attention_mask=size == "large").save_pretrained(directory)
+
+
+def read(path):
+    with wave.open(path) as file:
+        if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (16000, 1, 2):
+            sys.exit(f"{path}: expected 16 kHz, mono, 16-bit")
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+
+
+def theirs(directory, files):
+    """Per file, the hidden states [layers + 1, T, C]."""
+    model = HubertModel.from_pretrained(directory).eval()
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(directory)
+    for file in files:
+        inputs = extractor(read(file), sampling_rate=16000, return_tensors="pt").input_values
+        with torch.no_grad():
+            output = model(inputs, output_hidden_states=True)
+        # transformers 5 leaves the final LayerNorm of pre-norm models out of hidden_states[-1]; 4 has it in.
+        yield torch.cat([*output.hidden_states[:-1], output.last_hidden_state]).numpy()
+
+
+def ours(directory, files, layer, options):
+    with tempfile.TemporaryDirectory() as out:
+        command = ["node", str(ROOT / "dist/cli/main.js"), "encode", *files, "--model", directory, "--layer", str(layer)]
+        subprocess.run([*command, "--out", out, *options], check=True, stdout=subprocess.DEVNULL)
+        return [np.load(pathlib.Path(out) / f"{pathlib.Path(file).stem}.npy") for file in files]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("audio", nargs="*")
+    parser.add_argument("--make", choices=("base", "large"))
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    if arguments.make:
+        return make(arguments.make, arguments.model)
+    if not arguments.audio:
+        parser.error("name at least one audio file")
+    expected = list(theirs(arguments.model, arguments.audio))
+    worst = 0.0
+    for layer in range(len(expected[0])):
+        options = ["--precision", arguments.precision, "--device", arguments.device]
+        found = ours(arguments.model, arguments.audio, layer, options)
+        for file, a, b in zip(arguments.audio, found, expected):
+            if a.shape != b[layer].shape:
+                sys.exit(f"{file}, layer {layer}: shape {a.shape} where transformers gives {b[layer].shape}")
+        difference = sum(float(np.square(a - b[layer], dtype=np.float64).sum()) for a, b in zip(found, expected))
+        size = sum(float(np.square(b[layer], dtype=np.float64).sum()) for b in expected)
+        error = (difference / size) ** 0.5
+        worst = max(worst, error)
+        print(f"layer {layer:2d}  relative error {error:.2e}")
+    limit = 2e-2 if arguments.precision == "bf16" else 1e-4
+    print(f"largest {worst:.2e}, limit {limit:.0e}")
+    return worst > limit
+
+
+if __name__ == "__main__":
+    sys.exit(main())

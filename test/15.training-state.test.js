@@ -1,0 +1,99 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { hasCheckpoint, loadCheckpoint, saveCheckpoint } from '../dist/checkpoint/trainingState.js';
+
+let scratch;
+let directory;
+test.before.each(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'emoframe-state-'));
+  directory = join(scratch, 'checkpoint');
+});
+test.after.each(() => rmSync(scratch, { recursive: true, force: true }));
+
+async function refused(promise, code, pattern) {
+  const error = await promise.then(
+    () => undefined,
+    (reason) => reason,
+  );
+  assert.ok(error, `nothing was refused; expected ${code}`);
+  assert.is(error.code, code, error.stack);
+  assert.match(error.message, pattern);
+  return error;
+}
+
+const numbers = (length, seed) => Float32Array.from({ length }, (_, i) => Math.sin(seed + i));
+const checkpoint = (step) => ({
+  tensors: [
+    { name: 'encoder.a', shape: [3, 4], data: numbers(12, step) },
+    { name: 'encoder.b', shape: [5], data: numbers(5, step + 1) },
+  ],
+  moments: [
+    { name: 'encoder.a', m: numbers(12, step + 2), v: numbers(12, step + 3) },
+    { name: 'encoder.b', m: numbers(5, step + 4), v: numbers(5, step + 5) },
+  ],
+  state: { step, best: 0.1 + 0.2, 9: 'nine', order: [3, 1, 2], nested: { seed: 2 ** 40, none: null, zero: -0 } },
+});
+
+test('weights, moments and state come back to the bit', async () => {
+  await saveCheckpoint(directory, checkpoint(7));
+  assert.equal(await loadCheckpoint(directory), checkpoint(7));
+});
+
+test('before the first step there are no moments', async () => {
+  await saveCheckpoint(directory, { ...checkpoint(0), moments: [] });
+  assert.equal((await loadCheckpoint(directory)).moments, []);
+});
+
+test('the next checkpoint takes the place of the last', async () => {
+  assert.is(await hasCheckpoint(directory), false);
+  await saveCheckpoint(directory, checkpoint(1));
+  await saveCheckpoint(directory, checkpoint(2));
+  assert.is(await hasCheckpoint(directory), true);
+  assert.equal(await loadCheckpoint(directory), checkpoint(2));
+  assert.equal(readdirSync(scratch), ['checkpoint']);
+});
+
+test('none is told as none', () => refused(loadCheckpoint(directory), 'ERR_FILE_NOT_FOUND', /no checkpoint/));
+
+const files = ['model.safetensors', 'moments.safetensors', 'state.json'];
+for (const name of files) {
+  test(`${name} missing, cut short or changed anywhere is told as damage, by name`, async () => {
+    await saveCheckpoint(directory, checkpoint(3));
+    const path = join(directory, name);
+    const whole = readFileSync(path);
+    const pattern = new RegExp(`${name.replace('.', '\\.')} is damaged`);
+    for (const length of [0, 7, 40, whole.length - 2]) {
+      truncateSync(path, length);
+      const error = await refused(loadCheckpoint(directory), 'ERR_CHECKPOINT_DAMAGED', pattern);
+      assert.is(error.file, path);
+      writeFileSync(path, whole);
+    }
+    // The last byte of state.json is its newline, which means nothing.
+    for (let at = 0; at < whole.length - 1; at += 13) {
+      const changed = Buffer.from(whole);
+      changed[at] ^= 1;
+      writeFileSync(path, changed);
+      const error = await loadCheckpoint(directory).then(
+        () => undefined,
+        (reason) => reason,
+      );
+      assert.is(error?.code, 'ERR_CHECKPOINT_DAMAGED', `byte ${at} of ${name}: ${error?.stack}`);
+      writeFileSync(path, whole);
+    }
+    rmSync(path);
+    await refused(loadCheckpoint(directory), 'ERR_CHECKPOINT_DAMAGED', pattern);
+  });
+}
+
+test('files of two checkpoints do not pass as one', async () => {
+  await saveCheckpoint(directory, checkpoint(4));
+  const moments = readFileSync(join(directory, 'moments.safetensors'));
+  await saveCheckpoint(directory, checkpoint(5));
+  writeFileSync(join(directory, 'moments.safetensors'), moments);
+  await refused(loadCheckpoint(directory), 'ERR_CHECKPOINT_DAMAGED', /moments\.safetensors is damaged/);
+});
+
+test.run();

@@ -1,0 +1,129 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseConfig } from '../dist/config/read.js';
+import { chooseLabels } from '../dist/pipeline/labels.js';
+import { firstDifference, openRun } from '../dist/pipeline/runDirectory.js';
+
+let dir;
+test.before.each(() => {
+  dir = mkdtempSync(join(tmpdir(), 'emoframe-run-'));
+});
+test.after.each(() => rmSync(dir, { recursive: true, force: true }));
+
+const utterance = (id, label, more = {}) => ({ id, audio: `/speech/${id}.wav`, label, ...more });
+const corpus = {
+  name: 'two',
+  utterances: [utterance('b', 'sad'), utterance('a', 'happy'), utterance('c', 'angry')],
+  problems: [],
+};
+const request = (change = {}) => ({ config: parseConfig(), model: '/models/base', corpus, folds: [], ...change });
+const environment = { versions: { emoframe: '0.1.0' } };
+
+async function refusal(promise) {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  assert.unreachable('nothing was refused');
+}
+
+test('a new run records what it was asked to do', async () => {
+  const run = await openRun(join(dir, 'new', 'run'), request(), environment, false);
+  const config = JSON.parse(readFileSync(run.config, 'utf8'));
+  assert.is(config.seed, 1);
+  assert.is(config.model, '/models/base');
+  assert.is(config.versions.emoframe, '0.1.0');
+  assert.equal(config.config, parseConfig());
+  assert.is(JSON.parse(readFileSync(run.corpus, 'utf8')).utterances.length, 3);
+});
+
+test('a folder that is in use is refused', async () => {
+  writeFileSync(join(dir, 'thesis.tex'), '');
+  const foreign = await refusal(openRun(dir, request(), environment, true));
+  assert.is(foreign.code, 'ERR_RUN_EXISTS');
+  assert.match(foreign.message, /thesis\.tex/);
+
+  await openRun(join(dir, 'run'), request(), environment, false);
+  const begun = await refusal(openRun(join(dir, 'run'), request(), environment, false));
+  assert.is(begun.code, 'ERR_RUN_EXISTS');
+  assert.match(begun.message, /--resume/);
+  await openRun(join(dir, 'run'), request(), environment, true);
+});
+
+test('a folder that holds the first files of a run can be begun again', async () => {
+  mkdirSync(join(dir, 'run'));
+  writeFileSync(join(dir, 'run', 'corpus.json'), '{');
+  await openRun(join(dir, 'run'), request(), environment, false);
+});
+
+test('another config, model or corpus is a mismatch that names the first difference', async () => {
+  await openRun(dir, request(), environment, false);
+  const { utterances } = corpus;
+  const changes = [
+    [
+      { config: parseConfig({ cluster: { kmeans: { clusters: 51 } } }) },
+      'config.cluster.kmeans.clusters = 50, now it is 51',
+    ],
+    [{ model: '/models/large' }, 'model = "/models/base", now it is "/models/large"'],
+    [
+      { corpus: { ...corpus, utterances: [...utterances.slice(0, 2), utterance('c', 'sad')] } },
+      'corpus.c.label = "angry"',
+    ],
+    [{ corpus: { ...corpus, utterances: utterances.slice(0, 2) } }, 'now it is nothing'],
+    [{ folds: [{ name: 's', train: [], validation: [], test: [] }] }, 'folds.0 = nothing'],
+  ];
+  for (const [change, sentence] of changes) {
+    const error = await refusal(openRun(dir, request(change), environment, true));
+    assert.is(error.code, 'ERR_RUN_MISMATCH');
+    assert.ok(error.message.includes(sentence), error.message);
+  }
+  await openRun(dir, request({ corpus: { ...corpus, utterances: [...utterances].reverse() } }), {}, true);
+});
+
+test('first difference', () => {
+  assert.is(firstDifference({ a: [1, 2], b: undefined }, { a: [1, 2] }), undefined);
+  assert.equal(firstDifference({ a: [1, 2] }, { a: [1] }), { path: 'a.1', before: 2, after: undefined });
+  assert.equal(firstDifference({ a: null }, { a: {} }), { path: 'a', before: null, after: {} });
+});
+
+test('labels are sorted, or as the config orders them', () => {
+  assert.equal(chooseLabels(corpus, parseConfig()).labels, ['angry', 'happy', 'sad']);
+  const chosen = chooseLabels(corpus, parseConfig({ labels: ['sad', 'happy'] }));
+  assert.equal(chosen.labels, ['sad', 'happy']);
+  assert.equal(
+    chosen.corpus.utterances.map(({ id, label }) => [id, label]),
+    [
+      ['a', 'happy'],
+      ['b', 'sad'],
+      ['c', undefined],
+    ],
+  );
+});
+
+test('neutral is found by its usual names', () => {
+  const neutralOf = (label, config = {}) =>
+    chooseLabels({ ...corpus, utterances: [...corpus.utterances, utterance('d', label)] }, parseConfig(config)).neutral;
+  assert.is(neutralOf('neutral'), 'neutral');
+  assert.is(neutralOf('neu'), 'neu');
+  assert.is(neutralOf('calm', { neutralLabel: 'calm' }), 'calm');
+});
+
+test('labels that cannot be learned or scored are refused before any training', async () => {
+  const refused = (utterances, sentence, config = {}) =>
+    assert.throws(
+      () => chooseLabels({ ...corpus, utterances }, parseConfig(config)),
+      (error) => error.code === 'ERR_CORPUS' && error.message.includes(sentence),
+    );
+  refused([utterance('a', 'sad')], 'at least 2 labels');
+  refused([{ id: 'a', audio: 'a.wav' }], 'no labels');
+  refused(corpus.utterances, 'the config asks for ang, hap', { labels: ['ang', 'hap'] });
+  const segments = (label) => [{ start: 0, end: 1, label }];
+  refused([utterance('a', 'sad'), utterance('b', 'happy', { segments: segments('happy') })], 'set neutralLabel');
+  refused([utterance('a', 'neutral'), utterance('b', 'happy', { segments: segments('joy') })], "segment 'joy'");
+});
+
+test.run();

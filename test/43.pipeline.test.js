@@ -1,0 +1,263 @@
+import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readSafetensors } from '../dist/checkpoint/safetensors.js';
+import { parseConfig } from '../dist/config/read.js';
+import { runClusterSweep } from '../dist/pipeline/runClusterSweep.js';
+import { runPipeline } from '../dist/pipeline/runPipeline.js';
+import { runStage } from '../dist/pipeline/runStage.js';
+import { Predictor } from '../dist/predict/predictor.js';
+import { makeToyCorpus, toyConfig } from './support/toyCorpus.js';
+
+const test = suite('pipeline');
+let dir;
+let corpus;
+let summary;
+const config = parseConfig(toyConfig);
+const out = (name) => join(dir, name);
+const optionsFor = (name, more = {}) => ({ corpus, out: out(name), config, threads: 2, folds: ['s2'], ...more });
+const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'evaluate'];
+const foldFile = (name, ...path) => join(out(name), 'folds', 's2', ...path);
+const json = (...path) => JSON.parse(readFileSync(join(...path), 'utf8'));
+
+/** Digests of everything that a run must repeat to the bit. */
+function digests(name) {
+  const found = {};
+  const visit = (path) => {
+    for (const entry of readdirSync(foldFile(name, path), { withFileTypes: true })) {
+      const file = join(path, entry.name);
+      if (entry.isDirectory()) visit(file);
+      else if (entry.name !== 'done.json')
+        found[file] = createHash('sha256')
+          .update(readFileSync(foldFile(name, file)))
+          .digest('hex');
+    }
+  };
+  visit('');
+  return found;
+}
+
+async function refusal(promise) {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  assert.unreachable('nothing was refused');
+}
+
+test.before(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'emoframe-pipeline-'));
+  corpus = makeToyCorpus(join(dir, 'audio'));
+  summary = await runPipeline(optionsFor('whole'));
+});
+test.after(() => rmSync(dir, { recursive: true, force: true }));
+
+test('a run leaves what it promises', () => {
+  for (const name of ['config.json', 'corpus.json', 'folds.json', 'log.jsonl', 'summary.json'])
+    assert.ok(existsSync(join(out('whole'), name)), name);
+  for (const stage of stageNames) {
+    assert.ok(existsSync(foldFile('whole', stage, 'done.json')), stage);
+    assert.ok(existsSync(foldFile('whole', stage, 'metrics.json')), stage);
+    assert.not.ok(existsSync(foldFile('whole', stage, 'checkpoint')), `${stage} left its checkpoint`);
+  }
+  for (const stage of ['mfcc', 'tapt', 'finetune', 'pretrain', 'align'])
+    assert.ok(existsSync(foldFile('whole', stage, 'model', 'model.safetensors')), stage);
+  const { versions, seed } = json(out('whole'), 'config.json');
+  assert.is(seed, 3);
+  assert.equal(Object.keys(versions).sort(), ['cpuLibrary', 'emoframe', 'node']);
+  const log = readFileSync(join(out('whole'), 'log.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  for (const stage of ['mfcc', 'tapt', 'finetune', 'pretrain', 'align']) {
+    const rows = log.filter((row) => row.stage === stage && row.fold === 's2');
+    const { step, total } = rows.at(-1);
+    assert.is(step, total);
+    assert.ok(rows.some(({ loss }) => Number.isFinite(loss)));
+  }
+  assert.ok(log.some((row) => row.stage === 'align' && row.validationUa > 0));
+});
+
+test('labels have a cluster for every frame of the training session', async () => {
+  const { tensors } = await readSafetensors(foldFile('whole', 'cluster', 'labels.safetensors'));
+  const training = corpus.utterances.filter(({ session }) => session === 's1');
+  assert.equal([...tensors.keys()].sort(), training.map(({ id }) => id).sort());
+  for (const { data } of tensors.values()) {
+    assert.ok(data.length >= 59);
+    for (const label of data) assert.ok(Number.isInteger(label) && label >= 0 && label < 6);
+  }
+});
+
+test('the task is learned, and known by frames', () => {
+  assert.ok(summary.wa >= 0.9, `wa ${summary.wa}`);
+  assert.ok(summary.baseline.wa >= 0.75, `baseline ${summary.baseline.wa}`);
+  assert.ok(summary.frameAccuracy >= 0.8, `frames ${summary.frameAccuracy}`);
+  assert.ok(Math.abs(summary.eder - (1 - summary.frameAccuracy)) < 1e-9);
+  assert.ok(Math.abs(summary.baseline.attentionOnEmotion - summary.emotionFrameShare) < 1e-3, 'mean pooling');
+  assert.equal(summary.labels, ['happy', 'neutral']);
+  assert.equal(
+    summary.folds.map(({ name }) => name),
+    ['s2'],
+  );
+  assert.ok(summary.intervals.wa[0] <= summary.wa && summary.wa <= summary.intervals.wa[1]);
+  assert.ok(summary.seconds > 0);
+  assert.equal(json(out('whole'), 'summary.json'), JSON.parse(JSON.stringify(summary)));
+});
+
+test('rows say everything of each test utterance', () => {
+  for (const which of ['predictions', 'baseline']) {
+    const rows = readFileSync(foldFile('whole', 'evaluate', `${which}.jsonl`), 'utf8')
+      .trim()
+      .split('\n')
+      .map(JSON.parse);
+    assert.is(rows.length, 12);
+    for (const row of rows) {
+      const frames = row.attention.length;
+      assert.is(frames, Math.floor((Math.round(row.seconds * 16000) - 400) / 320) + 1);
+      for (const name of ['posteriors', 'clusters', 'path', 'truth']) assert.is(row[name].length, frames, name);
+      const sum = (values) => values.reduce((a, b) => a + b, 0);
+      assert.ok(Math.abs(sum(row.probabilities) - 1) < 1e-5);
+      assert.ok(Math.abs(sum(row.attention) - 1) < 1e-4);
+      for (const posterior of row.posteriors) assert.ok(Math.abs(sum(posterior) - 1) < 1e-3);
+      assert.is(row.predicted, row.labels[row.probabilities.indexOf(Math.max(...row.probabilities))]);
+      if (row.label === 'neutral') assert.equal(new Set(row.truth), new Set([1]));
+      else assert.equal(new Set(row.truth), new Set([0, 1]));
+    }
+  }
+});
+
+test('the predictor says of a test utterance what the evaluation said', async () => {
+  const [row] = readFileSync(foldFile('whole', 'evaluate', 'predictions.jsonl'), 'utf8')
+    .split('\n')
+    .map((line) => line && JSON.parse(line));
+  const predictor = await Predictor.load(foldFile('whole', 'predictor'), { threads: 2 });
+  try {
+    const found = await predictor.predict(row.audio);
+    assert.is(found.label, row.predicted);
+    for (const [index, label] of row.labels.entries())
+      assert.ok(Math.abs(found.probabilities[label] - row.probabilities[index]) < 1e-4);
+    assert.equal(
+      found.frames.map(({ cluster }) => cluster),
+      row.clusters,
+    );
+  } finally {
+    await predictor.dispose();
+  }
+});
+
+test('the same seed gives the same bits, also when the run is stopped and resumed', async () => {
+  let resumed = false;
+  for (const [stage, at] of [
+    ['mfcc', 9],
+    ['finetune', 5],
+    ['pretrain', 3],
+    ['align', 11],
+  ]) {
+    const controller = new AbortController();
+    const error = await refusal(
+      runPipeline(
+        optionsFor('resumed', {
+          resume: resumed,
+          signal: controller.signal,
+          onProgress: (event) => {
+            if (event.stage === stage && event.message === undefined && event.done === at) controller.abort();
+          },
+        }),
+      ),
+    );
+    assert.is(error.code, 'ERR_ABORTED', error.message);
+    assert.ok(existsSync(foldFile('resumed', stage, 'checkpoint', 'state.json')), stage);
+    assert.is(json(foldFile('resumed', stage, 'checkpoint', 'state.json')).state.step, at);
+    resumed = true;
+  }
+  const repeated = await runPipeline(optionsFor('resumed', { resume: true }));
+  assert.equal(digests('resumed'), digests('whole'));
+  assert.equal({ ...repeated, seconds: 0 }, { ...summary, seconds: 0 });
+});
+
+test('another seed gives other weights', async () => {
+  const { signal, abort } = (() => {
+    const controller = new AbortController();
+    return { signal: controller.signal, abort: () => controller.abort() };
+  })();
+  const other = { ...config, seed: 4 };
+  const onProgress = ({ stage }) => stage === 'tapt' && abort();
+  await refusal(runPipeline(optionsFor('seed', { config: other, signal, onProgress })));
+  const file = join('mfcc', 'model', 'model.safetensors');
+  assert.not.equal(readFileSync(foldFile('seed', file)), readFileSync(foldFile('whole', file)));
+});
+
+test('a finished run is not begun again, and not continued as something else', async () => {
+  assert.is((await refusal(runPipeline(optionsFor('whole')))).code, 'ERR_RUN_EXISTS');
+  const changed = { ...config, seed: 9 };
+  const error = await refusal(runPipeline(optionsFor('whole', { config: changed, resume: true })));
+  assert.is(error.code, 'ERR_RUN_MISMATCH');
+  assert.match(error.message, /config\.seed = 3, now it is 9/);
+  assert.is((await refusal(runPipeline(optionsFor('other', { folds: ['s9'] })))).code, 'ERR_FOLDS');
+});
+
+test('inductive: the test session is not even read before evaluation; single stages follow each other', async () => {
+  const hidden = corpus.utterances.filter(({ session }) => session === 's2');
+  for (const { audio } of hidden) renameSync(audio, `${audio}.hidden`);
+  const options = optionsFor('stages');
+  try {
+    for (const stage of stageNames.slice(0, -1)) {
+      if (stage !== 'mfcc') {
+        const after = stageNames[stageNames.indexOf(stage) + 1];
+        const error = await refusal(runStage(after, options));
+        assert.is(error.code, 'ERR_STAGE');
+      }
+      await runStage(stage, options);
+    }
+    const begun = await refusal(runStage('tapt', options));
+    assert.is(begun.code, 'ERR_RUN_EXISTS');
+    assert.match(begun.message, /--resume/);
+    const error = await refusal(runStage('evaluate', options));
+    assert.match(error.message, /s2-/);
+  } finally {
+    for (const { audio } of hidden) renameSync(`${audio}.hidden`, audio);
+  }
+  await runStage('evaluate', options);
+  assert.equal(digests('stages'), digests('whole'));
+});
+
+test('transductive: the test session has pseudo-labels and teaches', async () => {
+  const transductive = parseConfig({
+    ...toyConfig,
+    protocol: 'transductive',
+    finetune: { ...toyConfig.finetune, epochs: 1 },
+  });
+  for (const stage of stageNames.slice(0, 5))
+    await runStage(stage, optionsFor('transductive', { config: transductive }));
+  const { tensors } = await readSafetensors(foldFile('transductive', 'tapt', 'labels.safetensors'));
+  assert.is(tensors.size, 24);
+  const assigned = await readSafetensors(foldFile('transductive', 'pretrain', 'labels.safetensors'));
+  assert.is(assigned.tensors.size, 12);
+  assert.is(json(foldFile('transductive', 'pretrain', 'metrics.json')).utterances, 24);
+});
+
+test('a sweep shows every layer and K, and changes nothing', async () => {
+  const before = digests('whole');
+  const [{ fold, rows }] = await runClusterSweep(optionsFor('whole'), { layers: [1, 2], clusters: [2, 12] });
+  assert.is(fold, 's2');
+  assert.equal(
+    rows.map(({ layer, clusters }) => [layer, clusters]),
+    [
+      [1, 2],
+      [1, 12],
+      [2, 2],
+      [2, 12],
+    ],
+  );
+  for (const { purity, nmi } of rows) assert.ok(purity > 0.5 && purity <= 1 && nmi >= 0 && nmi <= 1);
+  assert.ok(rows[1].inertiaPerFrame < rows[0].inertiaPerFrame);
+  assert.equal(json(foldFile('whole', 'cluster', 'sweep.json')), rows);
+  rmSync(foldFile('whole', 'cluster', 'sweep.json'));
+  assert.equal(digests('whole'), before);
+});
+
+test.run();

@@ -1,0 +1,234 @@
+// Backward against central differences of the forward pass, tensor by tensor: along a direction made of the gradient
+// itself, so that the derivative is large, and of a random vector, so that an error in any element shows.
+#include "harness.h"
+
+namespace emoframe {
+namespace testing {
+namespace {
+
+double norm(const std::vector<float> &x) {
+  double sum = 0;
+  for (float v : x) sum += static_cast<double>(v) * v;
+  return std::sqrt(sum);
+}
+
+// What trainStep differentiates.
+double objective(Model &model, const Batch &batch, const TrainStep &step) {
+  const TrainResult result = model.trainStep(batch.host, step);
+  const double share = static_cast<double>(result.count) / step.denominator;
+  return result.lossSum / step.denominator + step.featurePenalty * share * result.featurePenalty;
+}
+
+// The other objective's head; a key's bias, which softmax does not see; a bias that GroupNorm takes away.
+bool mayHaveNone(const std::string &name, const HubertShape &shape, Objective objective) {
+  const bool ofClassifier = name.find("classifier.") == 0 || name.find("pooling.") == 0;
+  const bool ofMasked = name.find("final_proj.") == 0 || name.find("label_embs") == 0;
+  return (objective == Objective::maskedPrediction ? ofClassifier : ofMasked) ||
+         name.find("k_proj.bias") != std::string::npos ||
+         (shape.groupNorm && name == "feature_extractor.conv_layers.0.conv.bias");
+}
+
+void checkGradients(Model &model, const Batch &batch, const TrainStep &step) {
+  model.clearGradients();
+  objective(model, batch, step);
+  std::vector<std::vector<float>> gradients;
+  const std::vector<TensorInfo> tensors = model.tensors();
+  for (const TensorInfo &tensor : tensors) gradients.push_back(gradient(model, tensor));
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const std::vector<float> value = get(model, tensors[i]);
+    const double size = norm(gradients[i]);
+    require(size > 1e-4 || mayHaveNone(tensors[i].name, model.shape(), step.objective),
+            tensors[i].name + " has no gradient");
+    std::vector<float> direction = normals(5000 + static_cast<uint32_t>(i), value.size());
+    double along = 0;
+    for (size_t j = 0; j < value.size(); ++j) along += static_cast<double>(direction[j]) * gradients[i][j];
+    const double length = along < 0 ? -norm(direction) : norm(direction);  // never the gradient's opposite
+    for (size_t j = 0; j < value.size(); ++j) {
+      direction[j] = static_cast<float>(direction[j] / length + (size > 0 ? gradients[i][j] / size : 0));
+    }
+    const double whole = norm(direction);
+    double expected = 0;
+    for (size_t j = 0; j < value.size(); ++j) {
+      direction[j] = static_cast<float>(direction[j] / whole);
+      expected += static_cast<double>(direction[j]) * gradients[i][j];
+    }
+    const double h = 4e-3;
+    double side[2];
+    for (int s = 0; s < 2; ++s) {
+      std::vector<float> moved = value;
+      for (size_t j = 0; j < value.size(); ++j) moved[j] += static_cast<float>((s ? h : -h) * direction[j]);
+      model.importTensor(tensors[i].name, moved.data(), static_cast<int64_t>(moved.size()));
+      side[s] = objective(model, batch, step);
+    }
+    model.importTensor(tensors[i].name, value.data(), static_cast<int64_t>(value.size()));
+    const double numeric = (side[1] - side[0]) / (2 * h);
+    requireNear(expected, numeric, 1e-2 * std::abs(numeric) + 1e-3, "the gradient of " + tensors[i].name);
+  }
+}
+
+void check(const HubertShape &shape, Objective objective, PoolingKind pooling, bool dropout) {
+  auto model = makeModel(dropout ? withDropout(shape) : shape, pooling);
+  const int64_t s = shape.stride();
+  const Batch batch = makeBatch(shape, {9 * s + 3, 5 * s + 1, 13 * s + 7});
+  TrainStep step = batch.step(objective);
+  step.dropout = dropout;
+  step.denominator = 2.5;
+  step.featurePenalty = 3;
+  checkGradients(*model, batch, step);
+}
+
+TEST(baseMaskedPredictionGradients) { check(baseShape(), Objective::maskedPrediction, PoolingKind::mean, false); }
+TEST(baseMaskedPredictionGradientsWithDropout) {
+  check(baseShape(), Objective::maskedPrediction, PoolingKind::mean, true);
+}
+TEST(largeMaskedPredictionGradients) { check(largeShape(), Objective::maskedPrediction, PoolingKind::mean, false); }
+TEST(largeMaskedPredictionGradientsWithDropout) {
+  check(largeShape(), Objective::maskedPrediction, PoolingKind::mean, true);
+}
+TEST(meanPoolingGradients) { check(baseShape(), Objective::classification, PoolingKind::mean, false); }
+TEST(attentionPoolingGradients) { check(baseShape(), Objective::classification, PoolingKind::attention, true); }
+TEST(linearAttentionPoolingGradients) {
+  check(largeShape(), Objective::classification, PoolingKind::attentionLinear, false);
+}
+TEST(statisticsPoolingGradients) { check(largeShape(), Objective::classification, PoolingKind::stats, true); }
+
+TEST(gradientsOfUnusualConvolutions) {
+  HubertShape shape = baseShape();
+  shape.convKernel = {8, 2, 4, 1};  // kernel below stride, kernel of three strides and a bit, kernel 1
+  shape.convStride = {3, 3, 1, 2};
+  shape.convDim = {8, 12, 8, 16};
+  shape.convBias = true;
+  shape.featureProjectionLayerNorm = false;
+  shape.positionalKernel = 1;
+  shape.positionalGroups = 1;
+  check(shape, Objective::maskedPrediction, PoolingKind::mean, false);
+}
+
+TEST(gradientsOfASingleConvolutionAndNoLayers) {
+  HubertShape shape = largeShape();
+  shape.convDim = {16};
+  shape.convKernel = {9};
+  shape.convStride = {4};
+  shape.layers = 0;
+  check(shape, Objective::maskedPrediction, PoolingKind::mean, false);
+  shape = baseShape();
+  shape.layers = 0;
+  shape.positionalKernel = 2;
+  check(shape, Objective::maskedPrediction, PoolingKind::mean, false);
+}
+
+TEST(gradientsUnderLayerdrop) {
+  for (HubertShape shape : {baseShape(), largeShape()}) {
+    shape.layers = 6;
+    shape.layerdrop = 0.5f;
+    auto model = makeModel(shape);
+    const Batch batch = makeBatch(shape, {9 * shape.stride() + 3, 6 * shape.stride()});
+    TrainStep step = batch.step(Objective::classification);
+    step.dropout = true;
+    model->trainStep(batch.host, step);
+    int64_t dropped = 0;
+    for (const TensorInfo &tensor : model->tensors()) {
+      if (tensor.name.find("intermediate_dense.weight") == std::string::npos) continue;
+      dropped += norm(gradient(*model, tensor)) == 0;
+    }
+    require(dropped > 0 && dropped < 6, std::to_string(dropped) + " of 6 layers were dropped");
+    model->clearGradients();
+    const double loss = objective(*model, batch, step);
+    std::vector<std::vector<float>> gradients;
+    for (const TensorInfo &tensor : model->tensors()) gradients.push_back(gradient(*model, tensor));
+    size_t i = 0;
+    for (const TensorInfo &tensor : model->tensors()) {
+      const std::vector<float> &g = gradients[i++];
+      if (tensor.name.find("encoder.layer_norm.weight") == std::string::npos &&
+          tensor.name.find("projection.weight") == std::string::npos) {
+        continue;
+      }
+      std::vector<float> value = get(*model, tensor);
+      const double length = norm(g), h = 4e-3;
+      for (size_t j = 0; j < g.size(); ++j) value[j] += static_cast<float>(h * g[j] / length);
+      model->importTensor(tensor.name, value.data(), static_cast<int64_t>(value.size()));
+      const double above = objective(*model, batch, step);
+      for (size_t j = 0; j < g.size(); ++j) value[j] -= static_cast<float>(2 * h * g[j] / length);
+      model->importTensor(tensor.name, value.data(), static_cast<int64_t>(value.size()));
+      const double below = objective(*model, batch, step);
+      for (size_t j = 0; j < g.size(); ++j) value[j] += static_cast<float>(h * g[j] / length);
+      model->importTensor(tensor.name, value.data(), static_cast<int64_t>(value.size()));
+      const double numeric = (above - below) / (2 * h);
+      requireNear(length, numeric, 1e-2 * numeric + 1e-3, "the gradient of " + tensor.name);
+    }
+    require(std::isfinite(loss), "the loss is finite");
+  }
+}
+
+TEST(gradientEnteringTheFeatureEncoderIsScaled) {
+  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+    auto model = makeModel(shape);
+    const Batch batch = makeBatch(shape, {9 * shape.stride() + 3, 6 * shape.stride()});
+    TrainStep step = batch.step(Objective::maskedPrediction);
+    step.featurePenalty = 2;
+    model->trainStep(batch.host, step);
+    std::vector<std::vector<float>> whole;
+    for (const TensorInfo &tensor : model->tensors()) whole.push_back(gradient(*model, tensor));
+    model->clearGradients();
+    step.featureGradientScale = 0.1f;
+    model->trainStep(batch.host, step);
+    size_t i = 0;
+    for (const TensorInfo &tensor : model->tensors()) {
+      const double factor = tensor.name.find("feature_extractor.") == 0 ? 0.1 : 1;
+      const std::vector<float> g = gradient(*model, tensor);
+      const double size = norm(whole[i]);
+      for (size_t j = 0; j < g.size(); ++j) requireNear(g[j], factor * whole[i][j], 1e-5 * size + 1e-7, tensor.name);
+      ++i;
+    }
+  }
+}
+
+// Whatever is frozen, what is trained gets the very gradient that it gets when everything is trained.
+TEST(freezingChangesNoOtherGradient) {
+  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+    auto model = makeModel(withDropout(shape));
+    const Batch batch = makeBatch(shape, {9 * shape.stride() + 3, 6 * shape.stride()});
+    TrainStep step = batch.step(Objective::classification);
+    step.dropout = true;
+    model->trainStep(batch.host, step);
+    std::vector<std::vector<float>> whole;
+    for (const TensorInfo &tensor : model->tensors()) whole.push_back(gradient(*model, tensor));
+    const std::vector<std::vector<std::string>> lists = {
+        {"feature_extractor."},
+        {"feature_extractor.conv_layers.0."},
+        {"feature_extractor.conv_layers.0.", "feature_extractor.conv_layers.1."},
+        {"feature_extractor.", "feature_projection."},
+        {"feature_extractor.", "feature_projection.", "masked_spec_embed"},
+        {"feature_extractor.", "feature_projection.layer_norm"},
+        {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed."},
+        {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed.",
+         "encoder.layer_norm", "encoder.layers.0."},
+        {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed.",
+         "encoder.layers."},
+        {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed.",
+         "encoder.layer_norm", "encoder.layers.0.", "encoder.layers.1.attention."},
+        {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder."},
+        {"encoder.", "classifier.", "pooling."},
+        {"encoder.layers.1.attention.k_proj"},
+    };
+    for (const auto &list : lists) {
+      model->clearGradients();
+      model->freeze(list);
+      model->trainStep(batch.host, step);
+      size_t i = 0;
+      for (const TensorInfo &tensor : model->tensors()) {
+        bool frozen = false;
+        for (const std::string &prefix : list) frozen |= tensor.name.find(prefix) == 0;
+        const std::vector<float> g = gradient(*model, tensor);
+        for (size_t j = 0; j < g.size(); ++j) {
+          require(g[j] == (frozen ? 0 : whole[i][j]), tensor.name + " with " + list.back() + " frozen");
+        }
+        ++i;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace testing
+}  // namespace emoframe

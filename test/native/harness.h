@@ -1,0 +1,71 @@
+// A few words to write native tests with, and small models to write them about.
+#pragma once
+
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "error.h"
+#include "model/model.h"
+#include "philox.h"
+
+namespace emoframe {
+namespace testing {
+
+struct Test {
+  const char *name;
+  void (*run)();
+};
+std::vector<Test> &registry();
+
+struct Failure {
+  std::string message;
+};
+void require(bool condition, const std::string &message);
+void requireNear(double actual, double expected, double tolerance, const std::string &what);
+void requireError(const char *code, const std::string &mention, const std::function<void()> &call);
+
+#define TEST(name)                                                                  \
+  static void name();                                                               \
+  static const bool name##Registered = (registry().push_back({#name, name}), true); \
+  static void name()
+
+// Deterministic numbers: element i of stream `site`.
+float uniform(uint32_t site, uint64_t i);  // [0, 1)
+float normal(uint32_t site, uint64_t i);
+std::vector<float> normals(uint32_t site, size_t count, float scale = 1);
+
+std::shared_ptr<Backend> backend(int32_t threads = 0);
+
+// Small shapes that reach the corners: windows that do not tile, odd and even positional kernels, groups.
+HubertShape baseShape();   // GroupNorm, post-LN
+HubertShape largeShape();  // LayerNorm in every conv, conv bias, pre-LN
+HubertShape withDropout(HubertShape shape);
+
+std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling = PoolingKind::attention,
+                                 Precision precision = Precision::fp32, std::shared_ptr<Backend> on = backend());
+void randomize(Model &model);
+std::vector<float> get(const Model &model, const TensorInfo &tensor);
+std::vector<float> gradient(const Model &model, const TensorInfo &tensor);
+int64_t sizeOf(const TensorInfo &tensor);
+
+// Utterances of so many samples, packed; owns what HostBatch points at.
+struct Batch {
+  std::vector<float> samples;
+  std::vector<int32_t> frameLabels, classLabels;
+  std::vector<uint8_t> mask;
+  std::vector<int64_t> frames;
+  HostBatch host;
+  int64_t totalFrames = 0;
+
+  TrainStep step(Objective objective) const;  // dropout off, denominator 1
+};
+constexpr int64_t kClusters = 5, kClasses = 4;
+Batch makeBatch(const HubertShape &shape, const std::vector<int64_t> &lengths, uint32_t stream = 7);
+// One utterance of a batch as a batch of its own, with its labels and mask.
+Batch alone(const HubertShape &shape, const Batch &batch, size_t utterance);
+
+}  // namespace testing
+}  // namespace emoframe

@@ -1,0 +1,152 @@
+// A result never depends on what else is in the batch.
+#include "harness.h"
+
+namespace emoframe {
+namespace testing {
+namespace {
+
+void requireClose(const std::vector<float> &actual, const std::vector<float> &expected, double tolerance,
+                  const std::string &what) {
+  require(actual.size() == expected.size(), what + ": sizes differ");
+  double size = 0.1;
+  for (float v : expected) size = std::max(size, std::abs(static_cast<double>(v)));
+  for (size_t i = 0; i < actual.size(); ++i) {
+    requireNear(actual[i], expected[i], tolerance * size, what + " at " + std::to_string(i));
+  }
+}
+
+std::vector<int64_t> someLengths(const HubertShape &shape) {
+  const int64_t s = shape.stride();
+  return {9 * s + 3, 4 * s + s - 1, 17 * s, 3 * s + 5};
+}
+
+TEST(aPackedBatchEncodesAsEachUtteranceAlone) {
+  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+    auto model = makeModel(shape);
+    const Batch batch = makeBatch(shape, someLengths(shape));
+    for (int64_t layer = 0; layer <= shape.layers; ++layer) {
+      const Encoded packed = model->encode(batch.host, layer);
+      require(packed.offsets.back() == batch.totalFrames, "the number of frames");
+      for (size_t b = 0; b < batch.frames.size(); ++b) {
+        const Encoded one = model->encode(alone(shape, batch, b).host, layer);
+        const auto begin = packed.hidden.begin() + packed.offsets[b] * shape.hiddenSize;
+        const std::vector<float> part(begin, begin + batch.frames[b] * shape.hiddenSize);
+        requireClose(part, one.hidden, 1e-5, "hidden state " + std::to_string(layer));
+      }
+    }
+  }
+}
+
+TEST(aPackedBatchClassifiesAsEachUtteranceAlone) {
+  for (PoolingKind pooling :
+       {PoolingKind::mean, PoolingKind::attention, PoolingKind::attentionLinear, PoolingKind::stats}) {
+    const HubertShape shape = baseShape();
+    auto model = makeModel(shape, pooling);
+    const Batch batch = makeBatch(shape, someLengths(shape));
+    const Classified packed = model->classify(batch.host);
+    for (size_t b = 0; b < batch.frames.size(); ++b) {
+      const Classified one = model->classify(alone(shape, batch, b).host);
+      const auto take = [&](const std::vector<float> &x, int64_t begin, int64_t count) {
+        return std::vector<float>(x.begin() + begin, x.begin() + begin + count);
+      };
+      const int64_t at = packed.offsets[b], frames = batch.frames[b];
+      requireClose(take(packed.logits, static_cast<int64_t>(b) * kClasses, kClasses), one.logits, 1e-5, "logits");
+      requireClose(take(packed.attention, at, frames), one.attention, 1e-5, "attention");
+      requireClose(take(packed.framePosteriors, at * kClasses, frames * kClasses), one.framePosteriors, 1e-5,
+                   "posteriors");
+      double attention = 0;
+      for (float a : one.attention) attention += a;
+      requireNear(attention, 1, 1e-5, "the attention's sum");
+    }
+  }
+}
+
+TEST(aPackedBatchHasTheGradientsOfItsUtterances) {
+  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+    for (Objective objective : {Objective::maskedPrediction, Objective::classification}) {
+      auto model = makeModel(shape);
+      const Batch batch = makeBatch(shape, someLengths(shape));
+      const TrainResult whole = model->trainStep(batch.host, batch.step(objective));
+      std::vector<std::vector<float>> packed;
+      for (const TensorInfo &tensor : model->tensors()) packed.push_back(gradient(*model, tensor));
+      model->clearGradients();
+      TrainResult sum;
+      for (size_t b = 0; b < batch.frames.size(); ++b) {
+        const Batch one = alone(shape, batch, b);
+        const TrainResult part = model->trainStep(one.host, one.step(objective));
+        sum.lossSum += part.lossSum;
+        sum.count += part.count;
+        sum.correct += part.correct;
+      }
+      requireNear(whole.lossSum, sum.lossSum, 1e-5 * sum.lossSum, "the loss");
+      require(whole.count == sum.count && whole.correct == sum.correct, "the counts");
+      size_t i = 0;
+      for (const TensorInfo &tensor : model->tensors()) {
+        requireClose(packed[i++], gradient(*model, tensor), 3e-5, tensor.name);
+      }
+    }
+  }
+}
+
+TEST(aFrameRangeCropsTheFeatures) {
+  const HubertShape shape = baseShape();
+  auto model = makeModel(shape);
+  Batch batch = makeBatch(shape, someLengths(shape));
+  model->storeFeatures({"a", "b", "c", "d"}, batch.host);
+  require(model->storedFrames("c") == batch.frames[2] && model->storedFrames("e") == -1, "frames stored");
+  require(model->featureBytes() == batch.totalFrames * shape.convDim.back() * 4, "bytes stored");
+
+  HostBatch stored;
+  stored.features = {"a", "b", "c", "d"};
+  require(model->encode(stored, 2).hidden == model->encode(batch.host, 2).hidden, "stored features encode the same");
+
+  stored.features = {"c", "a"};
+  stored.frameStarts = {3, 0};
+  stored.frameCounts = {7, 4};
+  HostBatch cropped = batch.host;
+  cropped.starts = {batch.host.starts[2], batch.host.starts[0]};
+  cropped.lengths = {batch.host.lengths[2], batch.host.lengths[0]};
+  cropped.frameStarts = stored.frameStarts;
+  cropped.frameCounts = stored.frameCounts;
+  const Encoded fromSamples = model->encode(cropped, 1);
+  require(fromSamples.offsets == std::vector<int32_t>({0, 7, 11}), "offsets of the crops");
+  require(model->encode(stored, 1).hidden == fromSamples.hidden, "crops of stored features encode the same");
+  // Features see the samples outside the crop, the transformer does not.
+  require(model->encode(batch.host, 1).hidden != fromSamples.hidden, "a crop differs from the whole");
+
+  const TensorInfo conv = {"feature_extractor.conv_layers.1.conv.weight", {8, 12, 3}};
+  const std::vector<float> value = get(*model, conv);
+  model->importTensor(conv.name, value.data(), static_cast<int64_t>(value.size()));
+  require(model->storedFrames("c") == -1 && model->featureBytes() == 0, "new encoder weights forget the features");
+}
+
+TEST(aCropHasTheSameGradientsInABatchAsAlone) {
+  const HubertShape shape = largeShape();
+  auto model = makeModel(shape);
+  Batch batch = makeBatch(shape, {20 * shape.stride()});
+  batch.host.frameStarts = {4};
+  batch.host.frameCounts = {9};
+  TrainStep step = batch.step(Objective::classification);
+  step.mask = nullptr;
+  const TrainResult whole = model->trainStep(batch.host, step);
+  // The samples that those nine frames see, alone.
+  int64_t receptive = shape.stride();
+  while (shape.frames(receptive) < 1) ++receptive;
+  Batch part = makeBatch(shape, {8 * shape.stride() + receptive});
+  part.host.samples = batch.samples.data() + batch.host.starts[0] + 4 * shape.stride();
+  part.host.starts = {0};
+  part.host.sampleCount = part.host.lengths[0];
+  std::vector<std::vector<float>> cropped;
+  for (const TensorInfo &tensor : model->tensors()) cropped.push_back(gradient(*model, tensor));
+  model->clearGradients();
+  TrainStep same = part.step(Objective::classification);
+  same.mask = nullptr;
+  requireNear(model->trainStep(part.host, same).lossSum, whole.lossSum, 1e-5, "the loss");
+  size_t i = 0;
+  for (const TensorInfo &tensor : model->tensors())
+    requireClose(cropped[i++], gradient(*model, tensor), 3e-5, tensor.name);
+}
+
+}  // namespace
+}  // namespace testing
+}  // namespace emoframe

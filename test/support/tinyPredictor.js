@@ -1,0 +1,45 @@
+// A predictor directory as the pipeline leaves it, with random weights: for tests of prediction.
+import { mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { isEncoderName } from '../../dist/checkpoint/names.js';
+import { loadPretrained, savePretrained } from '../../dist/checkpoint/pretrained.js';
+import { writeSafetensors } from '../../dist/checkpoint/safetensors.js';
+import { Engine } from '../../dist/model/engine.js';
+
+export const fixtures = join(dirname(fileURLToPath(import.meta.url)), '..', 'fixtures');
+export const labels = ['angry', 'happy', 'neutral', 'sad'];
+export const centroidCount = 6;
+export const clusterLayer = 1;
+
+/** `options.form` is `base` or `large`; `clusters: false` leaves out the clusters. */
+export async function writeTinyPredictor(dir, options = {}) {
+  const source = join(fixtures, 'checkpoints', options.form ?? 'base');
+  const { config, normalize } = await loadPretrained(source);
+  const engine = Engine.create();
+  try {
+    const spec = { config, precision: 'fp32', classifier: { classes: labels.length, pooling: 'attention' } };
+    const model = await engine.createModel(spec);
+    await model.initialize(options.seed ?? 3);
+    const tensors = await model.exportTensors();
+    const heads = tensors
+      .filter(({ name }) => !isEncoderName(name))
+      // Of a size that makes the classes differ from frame to frame.
+      .map((tensor) => ({ ...tensor, data: tensor.data.map((_, i) => 1.5 * Math.sin(7 * i + tensor.data.length)) }));
+    const encoder = tensors.filter(({ name }) => isEncoderName(name));
+    const head = { kind: 'classifier', labels, pooling: 'attention', tensors: heads };
+    await savePretrained(dir, { config, tensors: encoder, normalize, head });
+    if (options.clusters === false) return dir;
+    await mkdir(join(dir, 'clusters'), { recursive: true });
+    await savePretrained(join(dir, 'clusters'), { config, tensors: encoder, normalize });
+    const { hiddenSize } = config.shape;
+    const data = Float32Array.from({ length: centroidCount * hiddenSize }, (_, i) => Math.sin(3 * i));
+    const centroids = { name: 'centroids', shape: [centroidCount, hiddenSize], data };
+    await writeSafetensors(join(dir, 'clusters', 'centroids.safetensors'), [centroids], {
+      layer: String(clusterLayer),
+    });
+    return dir;
+  } finally {
+    engine.dispose();
+  }
+}
