@@ -18,7 +18,7 @@ let corpus;
 let summary;
 const config = parseConfig(toyConfig);
 const out = (name) => join(dir, name);
-const optionsFor = (name, more = {}) => ({ corpus, out: out(name), config, threads: 2, folds: ['s2'], ...more });
+const optionsFor = (name, more = {}) => ({ corpus, out: out(name), config, threads: 1, folds: ['s2'], ...more });
 const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'evaluate'];
 const foldFile = (name, ...path) => join(out(name), 'folds', 's2', ...path);
 const json = (...path) => JSON.parse(readFileSync(join(...path), 'utf8'));
@@ -134,7 +134,7 @@ test('the predictor says of a test utterance what the evaluation said', async ()
   const [row] = readFileSync(foldFile('whole', 'evaluate', 'predictions.jsonl'), 'utf8')
     .split('\n')
     .map((line) => line && JSON.parse(line));
-  const predictor = await Predictor.load(foldFile('whole', 'predictor'), { threads: 2 });
+  const predictor = await Predictor.load(foldFile('whole', 'predictor'), { threads: 1 });
   try {
     const found = await predictor.predict(row.audio);
     assert.is(found.label, row.predicted);
@@ -155,7 +155,7 @@ test('the same seed gives the same bits, also when the run is stopped and resume
     ['mfcc', 9],
     ['finetune', 5],
     ['pretrain', 3],
-    ['align', 11],
+    ['align', 7],
   ]) {
     const controller = new AbortController();
     const error = await refusal(

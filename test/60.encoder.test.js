@@ -17,7 +17,7 @@ test.after.each(async () => {
   for (const resource of opened.splice(0)) await resource.dispose();
 });
 const voice = join(fixtures, 'audio', 'voice.wav');
-const model = (form) => join(fixtures, 'checkpoints', form);
+const model = (form) => join(fixtures, 'encode', form);
 
 /** Largest difference over the largest value. */
 function relativeError(actual, expected) {

@@ -13,7 +13,7 @@ import { fixtures, labels, writeTinyPredictor } from './support/tinyPredictor.js
 const test = suite('command line: audio');
 const voice = join(fixtures, 'audio', 'voice.wav');
 const stereo = join(fixtures, 'audio', 'stereo48k.flac');
-const model = join(fixtures, 'checkpoints', 'base');
+const model = join(fixtures, 'encode', 'base');
 let dir;
 test.before(async () => {
   dir = mkdtempSync(join(tmpdir(), 'emoframe-cli-'));

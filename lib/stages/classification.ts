@@ -3,6 +3,7 @@
 import { maskSpans } from '../batch/masks.js';
 import { PhiloxStream, sites } from '../batch/philox.js';
 import { BalancedSampler, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
+import type { Tensor } from '../checkpoint/types.js';
 import type { FineTuningSettings } from '../config/schema.js';
 import { utteranceMetrics } from '../evaluate/metrics.js';
 import type { PackedBatch } from '../model/binding.js';
@@ -62,6 +63,25 @@ export async function trainClassifier(context: StageContext, task: Classificatio
     const { signal: _signal, ...unstoppable } = context;
     const validationInputs = new Inputs(unstoppable, stage, items, options);
     const state: { best: Best | null } = { best: null };
+    // Weights of the best epoch that are not on disk yet: writing them at every better epoch would take longer than training
+    // a small model.
+    let unsaved: Tensor[] | undefined;
+    const saveBest = async () => {
+      if (unsaved === undefined) return;
+      await saveModel(context.paths.stage(context.stage).model, stage, unsaved, {
+        kind: 'classifier',
+        labels: [...context.labels],
+        pooling: settings.pooling,
+        info: {
+          stage: context.stage,
+          fold: context.fold.name,
+          epoch: state.best!.epoch,
+          neutral: context.neutral,
+          switchingCost: context.config.evaluate.switchingCost,
+        },
+      });
+      unsaved = undefined;
+    };
     await runTrainingLoop({
       context,
       model,
@@ -83,20 +103,11 @@ export async function trainClassifier(context: StageContext, task: Classificatio
         }
         if (found === undefined ? step < updates : state.best !== null && !isBetter(found, state.best)) return;
         state.best = { epoch, ...(found ?? { wa: 0, ua: 0, loss: 0 }) };
-        await saveModel(context.paths.stage(context.stage).model, stage, {
-          kind: 'classifier',
-          labels: [...context.labels],
-          pooling: settings.pooling,
-          info: {
-            stage: context.stage,
-            fold: context.fold.name,
-            epoch,
-            neutral: context.neutral,
-            switchingCost: context.config.evaluate.switchingCost,
-          },
-        });
+        unsaved = await model.exportTensors();
       },
+      beforeCheckpoint: saveBest,
     });
+    await saveBest();
     await finishStage(context, {
       ...task.info,
       updates,

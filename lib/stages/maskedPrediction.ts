@@ -70,7 +70,10 @@ export async function trainMaskedPrediction(context: StageContext, task: MaskedP
         return last;
       },
     });
-    await saveModel(context.paths.stage(context.stage).model, stage, { kind: 'masked-prediction', labels: [] });
+    await saveModel(context.paths.stage(context.stage).model, stage, await model.exportTensors(), {
+      kind: 'masked-prediction',
+      labels: [],
+    });
     await finishStage(context, {
       ...task.info,
       updates: settings.updates,

@@ -1,5 +1,6 @@
 import { splitTensors } from '../checkpoint/names.js';
 import { type Head, loadPretrained, savePretrained } from '../checkpoint/pretrained.js';
+import type { Tensor } from '../checkpoint/types.js';
 import { EmoframeError } from '../errors.js';
 import { parseHubertConfig } from '../model/hubertConfig.js';
 import type { Model, ModelSpec } from '../model/model.js';
@@ -72,12 +73,13 @@ export async function loadClassifier(context: StageContext, dir: string): Promis
   return { model, normalize, head };
 }
 
-/** Writes a model as a Hugging Face directory with its head beside it. */
+/** Writes weights of a model as a Hugging Face directory with its head beside it. */
 export async function saveModel(
   dir: string,
   { model, normalize }: StageModel,
+  weights: readonly Tensor[],
   head: Omit<Head, 'tensors'>,
 ): Promise<void> {
-  const { encoder, head: tensors } = splitTensors(await model.exportTensors());
+  const { encoder, head: tensors } = splitTensors(weights);
   await savePretrained(dir, { config: model.config, tensors: encoder, normalize, head: { ...head, tensors } });
 }

@@ -17,6 +17,8 @@ export interface TrainingLoop<Prepared, State> {
   update(step: number, prepared: Prepared): Promise<Metrics>;
   /** After update `step` (from 1); may change the state. */
   afterUpdate?(step: number): Promise<void>;
+  /** Before a checkpoint: puts on disk what the state speaks of. */
+  beforeCheckpoint?(): Promise<void>;
 }
 
 /**
@@ -38,6 +40,7 @@ export async function runTrainingLoop<Prepared, State extends object>(
     step = Number(done);
   }
   const save = async () => {
+    await loop.beforeCheckpoint?.();
     await saveCheckpoint(checkpoint, {
       tensors: await model.exportTensors(),
       moments: await model.exportMoments(),

@@ -158,7 +158,7 @@ double Clustering::moveCentroids(int64_t restart, const double *sums, const doub
     }
   }
   reseeded = false;
-  if (false && !empty.empty()) {
+  if (!empty.empty()) {
     const std::vector<int64_t> rows = farthest(distances, points_.count(), static_cast<int64_t>(empty.size()));
     for (size_t i = 0; i < rows.size(); ++i) {
       std::copy_n(points_.row(rows[i]), dimension, centroids + empty[i] * dimension);

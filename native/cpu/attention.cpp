@@ -1,7 +1,7 @@
-// Attention over packed utterances, in blocks of queries: the scores of one block against all keys of its utterance are formed,
-// used and forgotten, so memory grows with T and not with T². Forward keeps only log Σ exp of each row; backward forms the
-// probabilities again from it. A head of an utterance is one task in backward, because its dk and dv are sums over all
-// queries, added block after block in one order; in forward the query blocks are tasks too.
+// Attention over packed utterances, in blocks of queries: the scores of one block against all keys of its utterance are
+// formed, used and forgotten, so memory grows with T and not with T². Forward keeps only log Σ exp of each row;
+// backward forms the probabilities again from it. A head of an utterance is one task in backward, because its dk and dv
+// are sums over all queries, added block after block in one order; in forward the query blocks are tasks too.
 #include <algorithm>
 #include <cmath>
 
@@ -130,8 +130,8 @@ void CpuBackend::attentionBackward(const Attention &attention, const AttentionGr
   const int64_t D = attention.q.cols / attention.heads;
   const std::vector<Task> tasks = tasksOf(attention, 0);
   parallelFor(threads_, static_cast<int64_t>(tasks.size()), 1, [&](int64_t index, int64_t) {
-    static thread_local ThreadBuffer keys, values, queries, outputs, probabilities, kept, gradients, factors, dQueries, dKeys,
-        dValues;
+    static thread_local ThreadBuffer keys, values, queries, outputs, probabilities, kept, gradients, factors, dQueries,
+        dKeys, dValues;
     const Task &task = tasks[index];
     const int64_t first = attention.segments.offsets[task.segment], T = attention.segments.length(task.segment);
     const Head k = readHead(attention.k, first, T, task.head, D, keys);

@@ -1,7 +1,8 @@
-// Conv 0 has one input channel: a window of 10 samples gives 512 channels, so it is a loop over channels with the taps kept in
-// registers, and GELU is taken while the row is in L1. The GroupNorm that follows it in base models normalises each channel of
-// an utterance by its mean and variance over time; the channel is w·x of the window x, so mean = w·E[x], variance = wᵀ Cov[x] w,
-// and a 10 x 10 covariance an utterance replaces two passes over the largest activation of the network. Folded, γ (w·x - mean) r
+// Conv 0 has one input channel: a window of 10 samples gives 512 channels, so it is a loop over channels with the taps
+// kept in registers, and GELU is taken while the row is in L1. The GroupNorm that follows it in base models normalises
+// each channel of an utterance by its mean and variance over time; the channel is w·x of the window x, so mean =
+// w·E[x], variance = wᵀ Cov[x] w, and a 10 x 10 covariance an utterance replaces two passes over the largest activation
+// of the network. Folded, γ (w·x - mean) r
 // + β is another filter and bias, one filter bank an utterance.
 #include <algorithm>
 #include <cmath>
@@ -28,7 +29,8 @@ EMOFRAME_INLINE void filterFixed(const float *weight, const float *bias, const f
   }
 }
 
-EMOFRAME_SIMD void filterRow(const float *weight, const float *bias, const float *x, int64_t taps, int64_t C, float *row) {
+EMOFRAME_SIMD void filterRow(const float *weight, const float *bias, const float *x, int64_t taps, int64_t C,
+                             float *row) {
   if (taps == 10) return filterFixed<10>(weight, bias, x, C, row);
   for (int64_t c = 0; c < C; ++c) row[c] = bias ? bias[c] : 0.0f;
   for (int64_t k = 0; k < taps; ++k) {
@@ -47,7 +49,8 @@ EMOFRAME_SIMD void geluGradientRow(const float *pre, const float *dOut, float *g
   for (int64_t c = 0; c < C; ++c) g[c] = dOut[c] * geluDerivative(pre[c]);
 }
 
-template <int taps> EMOFRAME_INLINE void momentsFixed(const float *g, const float *x, int64_t C, float *sums) {
+template <int taps>
+EMOFRAME_INLINE void momentsFixed(const float *g, const float *x, int64_t C, float *sums) {
 #pragma GCC ivdep
   for (int64_t c = 0; c < C; ++c) {
     const float value = g[c];
@@ -106,7 +109,8 @@ std::vector<float> tapsFirst(const View &weight) {
   std::vector<float> result(static_cast<size_t>(weight.size()));
   for (int64_t b = 0; b < weight.batch; ++b) {
     for (int64_t c = 0; c < C; ++c) {
-      for (int64_t k = 0; k < taps; ++k) result[(b * taps + k) * C + c] = *static_cast<const float *>(weight.at(b, c, k));
+      for (int64_t k = 0; k < taps; ++k)
+        result[(b * taps + k) * C + c] = *static_cast<const float *>(weight.at(b, c, k));
     }
   }
   return result;
@@ -133,8 +137,8 @@ void CpuBackend::windowCovariance(const Conv0 &conv, const View &mean, const Vie
   std::vector<double> partials(pieces.size() * static_cast<size_t>(width), 0.0);
   parallelFor(threads_, static_cast<int64_t>(pieces.size()), 1, [&](int64_t i, int64_t) {
     double *partial = partials.data() + i * width;
-    windowMoments(windowAt(conv, pieces[i].b, pieces[i].begin), pieces[i].end - pieces[i].begin, conv.stride, taps, partial,
-                  partial + taps);
+    windowMoments(windowAt(conv, pieces[i].b, pieces[i].begin), pieces[i].end - pieces[i].begin, conv.stride, taps,
+                  partial, partial + taps);
   });
   size_t next = 0;
   for (int32_t b = 0; b < conv.count; ++b) {
@@ -197,7 +201,8 @@ void CpuBackend::foldGroupNorm(const View &weight, const View &gamma, const View
 
 void CpuBackend::foldGroupNormBackward(const View &weight, const View &gamma, float epsilon, const View &mean,
                                        const View &covariance, const std::vector<int64_t> &frames, const View &moment0,
-                                       const View &moment1, const View &dWeight, const View &dGamma, const View &dBeta) {
+                                       const View &moment1, const View &dWeight, const View &dGamma,
+                                       const View &dBeta) {
   // With s = w·(x - mean), y = γ r s + β: dγ = r Σ g s, dw = γ r (Σ g (x - mean) - r² (Σ g s) covariance w).
   const int64_t C = weight.rows, taps = weight.cols;
   parallelFor(threads_, C, 32, [&](int64_t begin, int64_t end) {
@@ -272,7 +277,8 @@ void CpuBackend::conv0Backward(const Conv0 &conv, const View &dOut, const View &
   std::vector<double> partials(pieces.size() * static_cast<size_t>(width), 0.0);
   parallelFor(threads_, static_cast<int64_t>(pieces.size()), 1, [&](int64_t i, int64_t) {
     const Piece &piece = pieces[i];
-    std::vector<float> buffer(static_cast<size_t>(C)), pre(static_cast<size_t>(C)), sums(static_cast<size_t>(width), 0.0f);
+    std::vector<float> buffer(static_cast<size_t>(C)), pre(static_cast<size_t>(C)),
+        sums(static_cast<size_t>(width), 0.0f);
     int64_t summed = 0;
     for (int64_t t = piece.begin; t < piece.end; ++t) {
       const float *x = windowAt(conv, piece.b, t);

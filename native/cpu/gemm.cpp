@@ -1,12 +1,12 @@
-// Matrix products. The output is cut into tiles whose size follows from the shapes alone, and each tile is a product on one
-// thread, so the bits do not depend on the number of threads. A tile takes K in panels: an operand that oneDNN can read where
-// it lies is read there; one that it cannot (bf16 where the CPU has no bf16 products, or rows that overlap more than a few
-// times) is first widened or gathered into a panel that fits the L2 cache. Rows that overlap a little (a convolution's
-// windows: row stride s·C, K = k·C) are read in place, K being cut into pieces of one row stride, each added to the ones
-// before it.
+// Matrix products. The output is cut into tiles whose size follows from the shapes alone, and each tile is a product on
+// one thread, so the bits do not depend on the number of threads. A tile takes K in panels: an operand that oneDNN can
+// read where it lies is read there; one that it cannot (bf16 where the CPU has no bf16 products, or rows that overlap
+// more than a few times) is first widened or gathered into a panel that fits the L2 cache. Rows that overlap a little
+// (a convolution's windows: row stride s·C, K = k·C) are read in place, K being cut into pieces of one row stride, each
+// added to the ones before it.
 //
-// Measured on one AVX-512 core (Skylake, 150 GFLOP/s at most): oneDNN's bf16 without bf16 instructions 25 GFLOP/s, widened
-// panels 90-115; fp32 in tiles 105-125, by packed weights 120-145.
+// Measured on one AVX-512 core (Skylake, 150 GFLOP/s at most): oneDNN's bf16 without bf16 instructions 25 GFLOP/s,
+// widened panels 90-115; fp32 in tiles 105-125, by packed weights 120-145.
 #include <algorithm>
 #include <cstring>
 
@@ -20,14 +20,20 @@ namespace emoframe {
 
 namespace {
 
-constexpr int64_t largestPieces = 4;        // overlapping rows: at most so many pieces of K in place
-constexpr int64_t panelFloats = 96 * 1024;  // 384 KB: half of a 1 MB L2 with room for the other operand
+constexpr int64_t largestPieces = 4;                     // overlapping rows: at most so many pieces of K in place
+constexpr int64_t panelFloats = 96 * 1024;               // 384 KB: half of a 1 MB L2 with room for the other operand
 constexpr int64_t packedCols = 384, packedDepth = 1024;  // of a block of packed weights
 constexpr int64_t kernelRows = 32;                       // packed kernels are made for multiples of so many rows
 
 EMOFRAME_SIMD void addBiasRow(const float *bias, float *row, int64_t count) {
 #pragma GCC ivdep
   for (int64_t i = 0; i < count; ++i) row[i] += bias[i];
+}
+
+// n elements from (b, r, c) on, as floats, to `target`.
+void copyBlock(const View &x, int64_t b, int64_t r, int64_t c, int64_t n, float *target) {
+  const float *values = readBlock(x, b, r, c, n, target);
+  if (values != target) std::copy(values, values + n, target);
 }
 
 // A part of an operand as the product reads it: rows (or, transposed, columns) contiguous, `ld` apart.
@@ -53,8 +59,7 @@ Panel panelOf(const View &x, bool direct, DType dtype, int64_t r0, int64_t rows,
       const size_t bytes = static_cast<size_t>(cols) * sizeOf(dtype);
       std::memcpy(reinterpret_cast<char *>(out) + static_cast<size_t>(i) * bytes, from.at(0, r0 + i, c0), bytes);
     } else {
-      const float *values = readBlock(from, 0, r0 + i, c0, cols, out + i * cols);
-      if (values != out + i * cols) std::copy(values, values + cols, out + i * cols);
+      copyBlock(from, 0, r0 + i, c0, cols, out + i * cols);
     }
   }
   return {out, cols};
@@ -83,21 +88,24 @@ bool fitsTile(int64_t runs, int64_t stride, int64_t &extent) {
   return true;
 }
 
-// Tiles of about 256 x 768, smaller when that leaves too few to share, but never so small that a call costs more than its work.
+// Tiles of at most 384 x 768, smaller when that leaves too few to share, but never so small that a call costs more than
+// its work.
 Plan planPlain(const Gemm &gemm) {
   const int64_t M = gemm.out.rows, N = gemm.out.cols, K = gemm.a.cols;
-  Plan plan{std::min<int64_t>(M, 256), std::min<int64_t>(N, 768), std::max<int64_t>(K, 1), true, true};
-  const auto work = [&] { return 2.0 * static_cast<double>(plan.M) * static_cast<double>(plan.N) * static_cast<double>(K); };
+  Plan plan{std::min<int64_t>(M, 384), std::min<int64_t>(N, 768), std::max<int64_t>(K, 1), true, true};
+  const auto work = [&] {
+    return 2.0 * static_cast<double>(plan.M) * static_cast<double>(plan.N) * static_cast<double>(K);
+  };
   while (gemm.out.batch * chunkCount(M, plan.M) * chunkCount(N, plan.N) < 8 && work() > 8e6) {
     int64_t &larger = plan.N >= plan.M ? plan.N : plan.M;
     if (larger < 96) break;
     larger = (larger / 2 + 15) / 16 * 16;
   }
   const bool aTransposed = gemm.a.colStride != 1, bTransposed = gemm.b.colStride != 1;
-  plan.aDirect = gemm.a.dtype == DType::f32 && (aTransposed ? fitsTile(K, gemm.a.colStride, plan.M)
-                                                            : fitsPanel(M, gemm.a.rowStride, K, plan.K));
-  plan.bDirect = gemm.b.dtype == DType::f32 && (bTransposed ? fitsPanel(N, gemm.b.colStride, K, plan.K)
-                                                            : fitsTile(K, gemm.b.rowStride, plan.N));
+  plan.aDirect = gemm.a.dtype == DType::f32 &&
+                 (aTransposed ? fitsTile(K, gemm.a.colStride, plan.M) : fitsPanel(M, gemm.a.rowStride, K, plan.K));
+  plan.bDirect = gemm.b.dtype == DType::f32 &&
+                 (bTransposed ? fitsPanel(N, gemm.b.colStride, K, plan.K) : fitsTile(K, gemm.b.rowStride, plan.N));
   if (!plan.aDirect) plan.K = std::min(plan.K, std::max<int64_t>(256, panelFloats / plan.M / 16 * 16));
   if (!plan.bDirect) plan.K = std::min(plan.K, std::max<int64_t>(256, 2 * panelFloats / plan.N / 16 * 16));
   return plan;
@@ -106,10 +114,12 @@ Plan planPlain(const Gemm &gemm) {
 // Tiles that read packed blocks: their columns and depth do not depend on M, so one packed form serves every call.
 Plan planPacked(const Gemm &gemm, DType dtype) {
   const int64_t M = gemm.out.rows, N = gemm.out.cols, K = gemm.a.cols;
-  Plan plan{256, std::min(N, packedCols), std::min(K, packedDepth), true, true};
+  Plan plan{256, std::min(N, packedCols), K, true, true};
   plan.dtype = dtype;
   while (plan.M > 64 && gemm.out.batch * chunkCount(M, plan.M) * chunkCount(N, plan.N) < 8) plan.M /= 2;
   plan.aDirect = gemm.a.dtype == dtype && fitsPanel(M, gemm.a.rowStride, K, plan.K);
+  // What has to be copied is copied in panels; what lies without gaps is read as it is.
+  if (!plan.aDirect || gemm.a.rowStride != plan.K) plan.K = std::min(plan.K, packedDepth);
   return plan;
 }
 
@@ -136,27 +146,31 @@ void CpuBackend::gemm(const Gemm &gemm) {
     const int64_t rows = std::min(plan.M, M - m0), cols = std::min(plan.N, N - n0);
     const View a = gemm.a.item(item), b = gemm.b.item(item);
 
-    const bool inPlace = out.dtype == DType::f32;
+    // Packed kernels write without gaps between rows.
+    const bool inPlace = out.dtype == DType::f32 && (!plan.packed || out.rowStride == cols);
     float *c = inPlace ? static_cast<float *>(out.at(item, m0, n0)) : scratchC.floats(rows * cols);
     const int64_t ldc = inPlace ? std::max(out.rowStride, cols) : cols;
     for (int64_t r = 0; r < rows; ++r) {
-      if (!inPlace && gemm.accumulate) readBlock(out, item, m0 + r, n0, cols, c + r * ldc);
+      if (!inPlace && gemm.accumulate) copyBlock(out, item, m0 + r, n0, cols, c + r * ldc);
       if (K == 0 && !gemm.accumulate) fillFloats(c + r * ldc, 0, cols);
     }
     for (int64_t k0 = 0; k0 < K; k0 += plan.K) {
       const int64_t depth = std::min(plan.K, K - k0);
       const bool accumulate = k0 > 0 || gemm.accumulate;
-      const int64_t byKernel = plan.packed ? rows / kernelRows * kernelRows : 0;
+      int64_t byKernel = plan.packed ? rows / kernelRows * kernelRows : 0;
       if (byKernel > 0) {
-        const Panel pa = panelOf(a, plan.aDirect, plan.dtype, m0, byKernel, k0, depth, scratchA);
-        onednn::packedProduct(plan.packed->layout(k0, n0), byKernel, pa.data, pa.ld, plan.packed->block(item, k0, n0),
-                              accumulate, c, ldc);
+        const bool direct = plan.aDirect && a.rowStride == depth;
+        const Panel pa = panelOf(a, direct, plan.dtype, m0, byKernel, k0, depth, scratchA);
+        const bool done = onednn::packedProduct(plan.packed->layout(k0, n0), byKernel, pa.data,
+                                                plan.packed->block(item, k0, n0), accumulate, c);
+        if (!done) byKernel = 0;
       }
       if (byKernel < rows) {
         const Panel pa = panelOf(a, plan.aDirect, DType::f32, m0 + byKernel, rows - byKernel, k0, depth, scratchA);
         const Panel pb = panelOf(b, plan.bDirect, DType::f32, k0, depth, n0, cols, scratchB);
-        onednn::sgemm(a.colStride != 1, b.colStride != 1, rows - byKernel, cols, depth, static_cast<const float *>(pa.data),
-                      pa.ld, static_cast<const float *>(pb.data), pb.ld, accumulate ? 1.0f : 0.0f, c + byKernel * ldc, ldc);
+        onednn::sgemm(a.colStride != 1, b.colStride != 1, rows - byKernel, cols, depth,
+                      static_cast<const float *>(pa.data), pa.ld, static_cast<const float *>(pb.data), pb.ld,
+                      accumulate ? 1.0f : 0.0f, c + byKernel * ldc, ldc);
       }
     }
     const float *bias =

@@ -38,8 +38,8 @@ const dnnl::engine &engine() {
 
 memory::data_type typeOf(DType dtype) { return dtype == DType::f32 ? memory::data_type::f32 : memory::data_type::bf16; }
 
-memory::desc rowMajor(int64_t rows, int64_t cols, int64_t stride, DType dtype) {
-  return memory::desc({rows, cols}, typeOf(dtype), memory::dims{stride, 1});
+memory::desc rowMajor(int64_t rows, int64_t cols, DType dtype) {
+  return memory::desc({rows, cols}, typeOf(dtype), memory::format_tag::ab);
 }
 
 Error failed(const dnnl::error &error, const std::string &what) {
@@ -48,7 +48,8 @@ Error failed(const dnnl::error &error, const std::string &what) {
 }
 
 // Everything 2.x and 3.x say differently about making a matmul.
-dnnl::matmul::primitive_desc describe(const memory::desc &a, const memory::desc &b, const memory::desc &c, bool accumulate) {
+dnnl::matmul::primitive_desc describe(const memory::desc &a, const memory::desc &b, const memory::desc &c,
+                                      bool accumulate) {
   dnnl::primitive_attr attributes;
   // Kernels are shared between threads, which the library's own scratchpad does not allow.
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -76,27 +77,31 @@ const memory::desc &packedDesc(const PackedLayout &layout) {
   if (found != known.end()) return found->second;
   const OneThread scope;
   const memory::desc any({layout.depth, layout.cols}, typeOf(layout.dtype), memory::format_tag::any);
-  const auto chosen = describe(rowMajor(layoutRows, layout.depth, layout.depth, layout.dtype), any,
-                               rowMajor(layoutRows, layout.cols, layout.cols, DType::f32), false);
+  const auto chosen = describe(rowMajor(layoutRows, layout.depth, layout.dtype), any,
+                               rowMajor(layoutRows, layout.cols, DType::f32), false);
   return known.emplace(key, chosen.weights_desc()).first->second;
 }
 
 struct Kernel {
   dnnl::matmul matmul;
   memory::desc a, b, c, scratchpad;
+  bool fast;
 };
 
-const Kernel &kernelFor(const PackedLayout &layout, int64_t rows, int64_t lda, bool accumulate, int64_t ldc) {
+const Kernel &kernelFor(const PackedLayout &layout, int64_t rows, bool accumulate) {
   static std::mutex mutex;
-  static std::map<std::tuple<int64_t, int64_t, DType, int64_t, int64_t, bool, int64_t>, Kernel> known;
+  static std::map<std::tuple<int64_t, int64_t, DType, int64_t, bool>, Kernel> known;
   const memory::desc &b = packedDesc(layout);
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto key = std::make_tuple(layout.depth, layout.cols, layout.dtype, rows, lda, accumulate, ldc);
+  const auto key = std::make_tuple(layout.depth, layout.cols, layout.dtype, rows, accumulate);
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
-  const memory::desc a = rowMajor(rows, layout.depth, lda, layout.dtype), c = rowMajor(rows, layout.cols, ldc, DType::f32);
+  const memory::desc a = rowMajor(rows, layout.depth, layout.dtype), c = rowMajor(rows, layout.cols, DType::f32);
   const auto description = describe(a, b, c, accumulate);
-  return known.emplace(key, Kernel{dnnl::matmul(description), a, b, c, description.scratchpad_desc()}).first->second;
+  // What oneDNN falls back to for a layout it does not expect is a plain loop, a hundred times slower.
+  const bool fast = std::string(description.impl_info_str()).compare(0, 3, "ref") != 0;
+  return known.emplace(key, Kernel{dnnl::matmul(description), a, b, c, description.scratchpad_desc(), fast})
+      .first->second;
 }
 
 }  // namespace
@@ -117,8 +122,8 @@ bool nativeBf16() {
 
 int availableThreads() { return omp_get_max_threads(); }
 
-void sgemm(bool transposeA, bool transposeB, int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b,
-           int64_t ldb, float beta, float *c, int64_t ldc) {
+void sgemm(bool transposeA, bool transposeB, int64_t M, int64_t N, int64_t K, const float *a, int64_t lda,
+           const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
   const OneThread scope;
   const dnnl_status_t status =
       dnnl_sgemm(transposeA ? 'T' : 'N', transposeB ? 'T' : 'N', M, N, K, 1.0f, a, lda, b, ldb, beta, c, ldc);
@@ -129,8 +134,9 @@ void sgemm(bool transposeA, bool transposeB, int64_t M, int64_t N, int64_t K, co
 }
 
 bool packs(DType dtype) {
-  static const bool avx512 = (static_cast<int>(dnnl::get_effective_cpu_isa()) & static_cast<int>(dnnl::cpu_isa::avx512_core)) ==
-                             static_cast<int>(dnnl::cpu_isa::avx512_core);
+  static const bool avx512 =
+      (static_cast<int>(dnnl::get_effective_cpu_isa()) & static_cast<int>(dnnl::cpu_isa::avx512_core)) ==
+      static_cast<int>(dnnl::cpu_isa::avx512_core);
   return dtype == DType::f32 ? avx512 : nativeBf16();
 }
 
@@ -155,19 +161,21 @@ void pack(const PackedLayout &layout, const View &b, void *packed) {
   }
 }
 
-void packedProduct(const PackedLayout &layout, int64_t rows, const void *a, int64_t lda, const void *packed, bool accumulate,
-                   float *c, int64_t ldc) {
+bool packedProduct(const PackedLayout &layout, int64_t rows, const void *a, const void *packed, bool accumulate,
+                   float *c) {
   static thread_local ThreadBuffer buffer;
   static thread_local dnnl::stream stream(engine());
   try {
     const OneThread scope;
-    const Kernel &kernel = kernelFor(layout, rows, lda, accumulate, ldc);
+    const Kernel &kernel = kernelFor(layout, rows, accumulate);
+    if (!kernel.fast) return false;
     void *scratchpad = buffer.floats(static_cast<int64_t>(kernel.scratchpad.get_size() / sizeof(float) + 1));
     kernel.matmul.execute(stream, {{DNNL_ARG_SRC, memory(kernel.a, engine(), const_cast<void *>(a))},
                                    {DNNL_ARG_WEIGHTS, memory(kernel.b, engine(), const_cast<void *>(packed))},
                                    {DNNL_ARG_DST, memory(kernel.c, engine(), c)},
                                    {DNNL_ARG_SCRATCHPAD, memory(kernel.scratchpad, engine(), scratchpad)}});
     stream.wait();
+    return true;
   } catch (const dnnl::error &error) {
     throw failed(error, "multiply by packed weights");
   }

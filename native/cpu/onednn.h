@@ -1,4 +1,5 @@
-// The only door to oneDNN: no other file includes its headers, so moving to another major version is this file and onednn.cpp.
+// The only door to oneDNN: no other file includes its headers, so moving to another major version is this file and
+// onednn.cpp.
 #pragma once
 
 #include <cstddef>
@@ -11,14 +12,15 @@
 namespace emoframe {
 namespace onednn {
 
-std::string version();    // "2.6.3"
-bool nativeBf16();        // the CPU multiplies bf16 itself (avx512_bf16 or AMX) and oneDNN uses it
-int availableThreads();   // what OpenMP would use
+std::string version();   // "2.6.3"
+bool nativeBf16();       // the CPU multiplies bf16 itself (avx512_bf16 or AMX) and oneDNN uses it
+int availableThreads();  // what OpenMP would use
 
-// C [M, N] = op(A) · op(B) + beta C, all row-major f32, on the calling thread only, so that a caller's partition of the work
-// decides every bit. op transposes when asked: A is then stored [K, M] and B [N, K]. Rows may not overlap (ld >= columns).
-void sgemm(bool transposeA, bool transposeB, int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b,
-           int64_t ldb, float beta, float *c, int64_t ldc);
+// C [M, N] = op(A) · op(B) + beta C, all row-major f32, on the calling thread only, so that a caller's partition of the
+// work decides every bit. op transposes when asked: A is then stored [K, M] and B [N, K]. Rows may not overlap (ld >=
+// columns).
+void sgemm(bool transposeA, bool transposeB, int64_t M, int64_t N, int64_t K, const float *a, int64_t lda,
+           const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
 // The right-hand operand of a product in the layout that oneDNN's kernels read fastest. It belongs to a shape alone.
 struct PackedLayout {
@@ -31,10 +33,11 @@ size_t packedBytes(const PackedLayout &layout);
 // From B [depth, cols], row-major or (rowStride = 1) column-major, on the calling thread only.
 void pack(const PackedLayout &layout, const View &b, void *packed);
 
-// C [rows, cols] (f32, row-major) = A [rows, depth] · packed B (+ C), on the calling thread only. A kernel is generated for
-// each different (rows, layout, strides, accumulate), so rows should take few values.
-void packedProduct(const PackedLayout &layout, int64_t rows, const void *a, int64_t lda, const void *packed, bool accumulate,
-                   float *c, int64_t ldc);
+// C [rows, cols] f32 = A [rows, depth] · packed B (+ C), both without gaps between rows, on the calling thread only. A
+// kernel is generated for each different (rows, layout, accumulate), so rows should take few values. False, and nothing
+// done, when oneDNN has no fast kernel for that.
+bool packedProduct(const PackedLayout &layout, int64_t rows, const void *a, const void *packed, bool accumulate,
+                   float *c);
 
 }  // namespace onednn
 }  // namespace emoframe

@@ -7,7 +7,12 @@
 namespace emoframe {
 
 PackedOperand::PackedOperand(const View &b, int64_t depth, int64_t cols, DType dtype, int threads)
-    : dtype_(dtype), K_(b.rows), N_(b.cols), depth_(depth), cols_(cols), chunksK_(chunkCount(b.rows, depth)),
+    : dtype_(dtype),
+      K_(b.rows),
+      N_(b.cols),
+      depth_(depth),
+      cols_(cols),
+      chunksK_(chunkCount(b.rows, depth)),
       chunksN_(chunkCount(b.cols, cols)) {
   struct Block {
     int64_t item, k0, n0, offset;
@@ -41,8 +46,8 @@ PackedOperand::PackedOperand(const View &b, int64_t depth, int64_t cols, DType d
   });
 }
 
-const PackedOperand *CpuBackend::PackedWeights::find(const View &b, uint64_t key, int64_t depth, int64_t cols, DType dtype,
-                                                     int threads) {
+const PackedOperand *CpuBackend::PackedWeights::find(const View &b, uint64_t key, int64_t depth, int64_t cols,
+                                                     DType dtype, int threads) {
   const Place place{b.as<const char>(), b.batch, b.rows, b.cols, b.batchStride, b.rowStride, b.colStride, depth};
   Entry &entry = entries_[place];
   if (entry.key != key) {

@@ -1,7 +1,7 @@
 // Loops over OpenMP threads whose results do not depend on how many there are.
 // Work is cut into chunks of `grain` items whatever the thread count, so a reduction that keeps one partial a chunk and
-// adds the partials in chunk order gives the same bits with 1 thread or 64. Which thread runs a chunk is left to OpenMP.
-// An exception thrown inside (out of memory, say) is carried out of the parallel region and thrown again.
+// adds the partials in chunk order gives the same bits with 1 thread or 64. Which thread runs a chunk is left to
+// OpenMP. An exception thrown inside (out of memory, say) is carried out of the parallel region and thrown again.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,8 @@ namespace emoframe {
 inline int64_t chunkCount(int64_t count, int64_t grain) { return (count + grain - 1) / grain; }
 
 // body(chunk, begin, end) for every chunk [begin, end) of [0, count).
-template <typename Body> void parallelChunks(int threads, int64_t count, int64_t grain, Body &&body) {
+template <typename Body>
+void parallelChunks(int threads, int64_t count, int64_t grain, Body &&body) {
   const int64_t chunks = chunkCount(count, grain);
   if (chunks <= 0) return;
   if (chunks == 1 || threads <= 1) {
@@ -34,7 +35,8 @@ template <typename Body> void parallelChunks(int threads, int64_t count, int64_t
 }
 
 // body(begin, end) over chunks of [0, count), for work that keeps no partials.
-template <typename Body> void parallelFor(int threads, int64_t count, int64_t grain, Body &&body) {
+template <typename Body>
+void parallelFor(int threads, int64_t count, int64_t grain, Body &&body) {
   parallelChunks(threads, count, grain, [&](int64_t, int64_t begin, int64_t end) { body(begin, end); });
 }
 

@@ -1,8 +1,8 @@
-// What the SIMD loops share. A leaf loop over raw pointers is marked EMOFRAME_SIMD: the compiler makes a version for AVX-512,
-// one for AVX2 and one for any x86-64, and the loader picks at run time, so one binary runs everywhere and vectorises where
-// it can. Helpers that leaves call are EMOFRAME_INLINE (a call is not cloned), and so must not be lambdas or functions
-// outlined by OpenMP: parallelFor's body calls a leaf on its chunk.
-// A float sum vectorises only when told that order is free: `#pragma omp simd reduction(+ : sum)`.
+// What the SIMD loops share. A leaf loop over raw pointers is marked EMOFRAME_SIMD: the compiler makes a version for
+// AVX-512, one for AVX2 and one for any x86-64, and the loader picks at run time, so one binary runs everywhere and
+// vectorises where it can. Helpers that leaves call are EMOFRAME_INLINE (a call is not cloned), and so must not be
+// lambdas or functions outlined by OpenMP: parallelFor's body calls a leaf on its chunk. A float sum vectorises only
+// when told that order is free: `#pragma omp simd reduction(+ : sum)`.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +48,8 @@ EMOFRAME_INLINE void store(Bf16 *p, float value) {
   p->bits = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
 }
 
-// e^x, relative error under 2e-7; 0 below -87.3, e^88.7 above 88.7. 2^n by the exponent bits, 2^f by a polynomial of e^r.
+// e^x, relative error under 2e-7; 0 below -87.3, e^88.7 above 88.7. 2^n by the exponent bits, 2^f by a polynomial of
+// e^r.
 EMOFRAME_INLINE float exponential(float x) {
   const float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
   const float shifted = clamped * 1.44269504f + 12582912.0f;  // 1.5 · 2^23: the integer lands in the low mantissa bits

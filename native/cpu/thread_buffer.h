@@ -16,7 +16,8 @@ class ThreadBuffer {
       const size_t bytes = (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64;
       memory_.reset(static_cast<float *>(std::aligned_alloc(64, bytes)));
       capacity_ = memory_ ? count : 0;
-      if (!memory_) throw Error("ERR_OUT_OF_MEMORY", "Could not allocate " + std::to_string(bytes) + " bytes of scratch memory.");
+      if (!memory_)
+        throw Error("ERR_OUT_OF_MEMORY", "Could not allocate " + std::to_string(bytes) + " bytes of scratch memory.");
     }
     return memory_.get();
   }

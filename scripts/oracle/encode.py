@@ -1,6 +1,8 @@
-"""Hidden states of every layer for test/fixtures/audio/voice.wav, by transformers: test/fixtures/encode/{base,large}.npy.
+"""Two tiny models and their hidden states of every layer for test/fixtures/audio/voice.wav, by transformers.
 
-[layers + 1, frames, channels]. Run after checkpoints.py and audio.sh.
+Writes test/fixtures/encode/{base,large} and test/fixtures/encode/{base,large}.npy, [layers + 1, frames, channels].
+Weights are drawn so that the states move with time and with the loudness of the input: a model that is not given
+normalised audio where its directory asks for it is far off. Run after audio.sh.
 """
 
 import pathlib
@@ -8,20 +10,44 @@ import wave
 
 import numpy as np
 import torch
-from transformers import HubertModel, Wav2Vec2FeatureExtractor
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 torch.set_num_threads(1)
 fixtures = pathlib.Path(__file__).resolve().parents[2] / "test" / "fixtures"
+TINY = dict(
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=24,
+    conv_dim=[8] * 7,
+    num_conv_pos_embeddings=16,
+    num_conv_pos_embedding_groups=4,
+)
+FORMS = {"base": {}, "large": dict(feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True)}
+
 with wave.open(str(fixtures / "audio" / "voice.wav")) as file:
     assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2)
     samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
-(fixtures / "encode").mkdir(exist_ok=True)
-for form in ("base", "large"):
-    directory = fixtures / "checkpoints" / form
-    model = HubertModel.from_pretrained(directory).eval()
-    inputs = Wav2Vec2FeatureExtractor.from_pretrained(directory)(samples, sampling_rate=16000, return_tensors="pt")
+for seed, (form, options) in enumerate(FORMS.items()):
+    directory = fixtures / "encode" / form
+    torch.manual_seed(seed)
+    model = HubertModel(HubertConfig(**TINY, **options)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1 and "original0" not in name:
+                parameter.copy_(torch.randn_like(parameter) / parameter[0].numel() ** 0.5)
+            elif name.endswith("bias"):
+                parameter.copy_(torch.randn_like(parameter) * 0.3)
+            elif "norm" in name:
+                parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
+    model.save_pretrained(directory)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=form == "large", return_attention_mask=form == "large")
+    extractor.save_pretrained(directory)
+    inputs = extractor(samples, sampling_rate=16000, return_tensors="pt")
     with torch.no_grad():
         output = model(inputs.input_values, output_hidden_states=True)
+        quiet = model(torch.from_numpy(samples)[None]).last_hidden_state
     # transformers 5 leaves the final LayerNorm of pre-norm models out of hidden_states[-1]; 4 has it in.
-    states = [*output.hidden_states[:-1], output.last_hidden_state]
-    np.save(fixtures / "encode" / f"{form}.npy", torch.cat(states).numpy())
+    states = torch.cat([*output.hidden_states[:-1], output.last_hidden_state])
+    np.save(fixtures / "encode" / f"{form}.npy", states.numpy())
+    print(form, "moves by", states.std(1).mean(1).tolist(), "without normalisation", (quiet[0] - states[-1]).abs().max())

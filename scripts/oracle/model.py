@@ -64,7 +64,7 @@ def randomize(model, generator):
             elif name.endswith("bias"):
                 parameter.copy_(normal(parameter, 0.2))
             else:
-                gain = 2.0 if ("q_proj" in name or "k_proj" in name) else 1.3
+                gain = 1.4 if ("q_proj" in name or "k_proj" in name) else 1.1
                 parameter.copy_(normal(parameter, gain / parameter[0].numel() ** 0.5))
 
 

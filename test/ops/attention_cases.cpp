@@ -80,9 +80,11 @@ Reference reference(const std::vector<int32_t> &lengths, int64_t H, int64_t D, d
 // q, k and v side by side in one [T, 3 H D] tensor, as a fused projection leaves them.
 struct Run {
   Run(Backend &backend, const Setting &s)
-      : bounds(backend, s.lengths), width(s.heads * s.headSize),
+      : bounds(backend, s.lengths),
+        width(s.heads * s.headSize),
         qkv(Tensor(backend, s.dtype, bounds.total(), 3 * width, Layout{16, 0, false}).normal(1, s.spread)),
-        dOut(Tensor(backend, s.dtype, bounds.total(), width).normal(2)), out(backend, s.dtype, bounds.total(), width),
+        dOut(Tensor(backend, s.dtype, bounds.total(), width).normal(2)),
+        out(backend, s.dtype, bounds.total(), width),
         logSumExp(backend, DType::f32, bounds.total(), s.heads),
         dQkv(backend, s.dtype, bounds.total(), 3 * width, Layout{8, 0, false}) {
     attention.q = qkv.view().colRange(0, width);
@@ -119,9 +121,9 @@ struct Run {
 
 void check(Backend &backend, Report &report, const Setting &s) {
   const Run run(backend, s);
-  const Reference r = reference(s.lengths, s.heads, s.headSize, run.attention.scale, run.attention.dropout,
-                                run.part(run.qkv.values, 0), run.part(run.qkv.values, 1), run.part(run.qkv.values, 2),
-                                run.dOut.values);
+  const Reference r =
+      reference(s.lengths, s.heads, s.headSize, run.attention.scale, run.attention.dropout, run.part(run.qkv.values, 0),
+                run.part(run.qkv.values, 1), run.part(run.qkv.values, 2), run.dOut.values);
   const double tolerance = toleranceOf(s.dtype);
   report.close(run.out, r.out, describe(s) + ": out");
   report.close(run.logSumExp, r.logSumExp, 1e-5, describe(s) + ": log sum exp");
@@ -134,96 +136,109 @@ void check(Backend &backend, Report &report, const Setting &s) {
   report.untouched(run.qkv, describe(s));
 }
 
-const Cases attentionCases("attention", {
-    {"ragged utterances", [](Backend &backend, Report &report) {
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         for (float p : {0.0f, 0.1f}) check(backend, report, {{37, 1, 130, 0, 8}, 3, 64, dtype, p});
-       }
-     }},
-    {"any head size", [](Backend &backend, Report &report) {
-       for (int64_t headSize : {8, 16, 24, 40, 80, 128}) {
-         for (DType dtype : {DType::f32, DType::bf16}) check(backend, report, {{19, 50}, 2, headSize, dtype, 0.25f});
-       }
-     }},
-    {"tiny", [](Backend &backend, Report &report) {
-       // A single key: the probability is 1 whatever the score, so dq and dk are zero.
-       Setting one{{1}, 1, 8, DType::f32, 0};
-       const Run run(backend, one);
-       report.close(run.out.read(), run.part(run.qkv.values, 2), 1e-6, "one frame: out is v");
-       const Doubles gradients = run.dQkv.read();
-       report.close(run.part(gradients, 0), Doubles(8, 0.0), 1e-6, "one frame: dq");
-       report.close(run.part(gradients, 1), Doubles(8, 0.0), 1e-6, "one frame: dk");
-       report.close(run.part(gradients, 2), run.dOut.values, 1e-6, "one frame: dv");
-       check(backend, report, {{2, 1, 3}, 4, 8});
-     }},
-    {"empty", [](Backend &backend, Report &report) {
-       check(backend, report, {{}, 2, 8});
-       check(backend, report, {{0, 0}, 2, 8});
-     }},
-    {"long: several blocks and tasks", [](Backend &backend, Report &report) {
-       check(backend, report, {{1100, 530}, 2, 32, DType::f32, 0.1f});
-       check(backend, report, {{1531}, 1, 64, DType::bf16, 0.1f});
-     }},
-    {"sharp scores do not overflow", [](Backend &backend, Report &report) {
-       Setting s{{64, 33}, 2, 64};
-       s.spread = 12;  // scores of some hundreds
-       const Run run(backend, s);
-       const Reference r = reference(s.lengths, s.heads, s.headSize, run.attention.scale, run.attention.dropout,
-                                     run.part(run.qkv.values, 0), run.part(run.qkv.values, 1),
-                                     run.part(run.qkv.values, 2), run.dOut.values);
-       // fp32 scores of several hundred carry an error of some 1e-5, which the exponential passes on.
-       report.close(run.out, r.out, 1e-4, "out");
-       report.close(run.logSumExp, r.logSumExp, 1e-5, "log sum exp");
-       report.close(run.part(run.dQkv.read(), 2), r.dv, 1e-4, "dv");
-     }},
-    {"an utterance does not see its neighbours", [](Backend &backend, Report &report) {
-       // The same frames alone and packed behind others: the same bits but for dropout's element numbers.
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         const Setting packed{{21, 40}, 2, 16, dtype};
-         const Run both(backend, packed);
-         const Setting single{{40}, 2, 16, dtype};
-         Run alone(backend, single);
-         const Doubles whole = both.qkv.values, grad = both.dOut.values;
-         alone.qkv.set(Doubles(whole.begin() + 21 * 96, whole.end()));
-         alone.dOut.set(Doubles(grad.begin() + 21 * 32, grad.end()));
-         backend.attentionForward(alone.attention);
-         backend.attentionBackward(alone.attention, alone.gradient);
-         const Doubles out = both.out.read(), gradients = both.dQkv.read();
-         report.close(alone.out.read(), Doubles(out.begin() + 21 * 32, out.end()), 0, "out");
-         report.close(alone.dQkv.read(), Doubles(gradients.begin() + 21 * 96, gradients.end()), 0, "gradients");
-       }
-     }},
-    {"reference agrees with finite differences", [](Backend &, Report &report) {
-       const std::vector<int32_t> lengths{3, 4};
-       const Dropout dropout{0.3f, 5, 1, 2};
-       Doubles q(7 * 16), k(q.size()), v(q.size()), g(q.size());
-       for (size_t i = 0; i < q.size(); ++i) {
-         q[i] = normalAt(1, i), k[i] = normalAt(2, i), v[i] = normalAt(3, i), g[i] = normalAt(4, i);
-       }
-       const auto loss = [&](const Doubles &qs, const Doubles &ks, const Doubles &vs) {
-         const Doubles out = reference(lengths, 2, 8, 0.4, dropout, qs, ks, vs, g).out;
-         double sum = 0;
-         for (size_t i = 0; i < out.size(); ++i) sum += out[i] * g[i];
-         return sum;
-       };
-       const Reference r = reference(lengths, 2, 8, 0.4, dropout, q, k, v, g);
-       report.close(r.dq, finiteDifferences(q, [&](const Doubles &x) { return loss(x, k, v); }), 1e-7, "dq");
-       report.close(r.dk, finiteDifferences(k, [&](const Doubles &x) { return loss(q, x, v); }), 1e-7, "dk");
-       report.close(r.dv, finiteDifferences(v, [&](const Doubles &x) { return loss(q, k, x); }), 1e-7, "dv");
-     }},
-    {"same bits with any number of threads", [](Backend &, Report &report) {
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         report.deterministic(
-             [&](Backend &backend) {
-               const Run run(backend, {{700, 45, 130}, 2, 40, dtype, 0.1f});
-               Doubles all = run.out.read();
-               for (const Doubles &more : {run.logSumExp.read(), run.dQkv.read()}) all.insert(all.end(), more.begin(), more.end());
-               return all;
-             },
-             nameOf(dtype));
-       }
-     }},
-});
+const Cases attentionCases(
+    "attention",
+    {
+        {"ragged utterances",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             for (float p : {0.0f, 0.1f}) check(backend, report, {{37, 1, 130, 0, 8}, 3, 64, dtype, p});
+           }
+         }},
+        {"any head size",
+         [](Backend &backend, Report &report) {
+           for (int64_t headSize : {8, 16, 24, 40, 80, 128}) {
+             for (DType dtype : {DType::f32, DType::bf16})
+               check(backend, report, {{19, 50}, 2, headSize, dtype, 0.25f});
+           }
+         }},
+        {"tiny",
+         [](Backend &backend, Report &report) {
+           // A single key: the probability is 1 whatever the score, so dq and dk are zero.
+           Setting one{{1}, 1, 8, DType::f32, 0};
+           const Run run(backend, one);
+           report.close(run.out.read(), run.part(run.qkv.values, 2), 1e-6, "one frame: out is v");
+           const Doubles gradients = run.dQkv.read();
+           report.close(run.part(gradients, 0), Doubles(8, 0.0), 1e-6, "one frame: dq");
+           report.close(run.part(gradients, 1), Doubles(8, 0.0), 1e-6, "one frame: dk");
+           report.close(run.part(gradients, 2), run.dOut.values, 1e-6, "one frame: dv");
+           check(backend, report, {{2, 1, 3}, 4, 8});
+         }},
+        {"empty",
+         [](Backend &backend, Report &report) {
+           check(backend, report, {{}, 2, 8});
+           check(backend, report, {{0, 0}, 2, 8});
+         }},
+        {"long: several blocks and tasks",
+         [](Backend &backend, Report &report) {
+           check(backend, report, {{1100, 530}, 2, 32, DType::f32, 0.1f});
+           check(backend, report, {{1531}, 1, 64, DType::bf16, 0.1f});
+         }},
+        {"sharp scores do not overflow",
+         [](Backend &backend, Report &report) {
+           Setting s{{64, 33}, 2, 64};
+           s.spread = 12;  // scores of some hundreds
+           const Run run(backend, s);
+           const Reference r = reference(s.lengths, s.heads, s.headSize, run.attention.scale, run.attention.dropout,
+                                         run.part(run.qkv.values, 0), run.part(run.qkv.values, 1),
+                                         run.part(run.qkv.values, 2), run.dOut.values);
+           // fp32 scores of several hundred carry an error of some 1e-5, which the exponential passes on.
+           report.close(run.out, r.out, 1e-4, "out");
+           report.close(run.logSumExp, r.logSumExp, 1e-5, "log sum exp");
+           report.close(run.part(run.dQkv.read(), 2), r.dv, 1e-4, "dv");
+         }},
+        {"an utterance does not see its neighbours",
+         [](Backend &backend, Report &report) {
+           // The same frames alone and packed behind others: the same bits but for dropout's element numbers.
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             const Setting packed{{21, 40}, 2, 16, dtype};
+             const Run both(backend, packed);
+             const Setting single{{40}, 2, 16, dtype};
+             Run alone(backend, single);
+             const Doubles whole = both.qkv.values, grad = both.dOut.values;
+             alone.qkv.set(Doubles(whole.begin() + 21 * 96, whole.end()));
+             alone.dOut.set(Doubles(grad.begin() + 21 * 32, grad.end()));
+             backend.attentionForward(alone.attention);
+             backend.attentionBackward(alone.attention, alone.gradient);
+             const Doubles out = both.out.read(), gradients = both.dQkv.read();
+             report.close(alone.out.read(), Doubles(out.begin() + 21 * 32, out.end()), 0, "out");
+             report.close(alone.dQkv.read(), Doubles(gradients.begin() + 21 * 96, gradients.end()), 0, "gradients");
+           }
+         }},
+        {"reference agrees with finite differences",
+         [](Backend &, Report &report) {
+           const std::vector<int32_t> lengths{3, 4};
+           const Dropout dropout{0.3f, 5, 1, 2};
+           Doubles q(7 * 16), k(q.size()), v(q.size()), g(q.size());
+           for (size_t i = 0; i < q.size(); ++i) {
+             q[i] = normalAt(1, i), k[i] = normalAt(2, i), v[i] = normalAt(3, i), g[i] = normalAt(4, i);
+           }
+           const auto loss = [&](const Doubles &qs, const Doubles &ks, const Doubles &vs) {
+             const Doubles out = reference(lengths, 2, 8, 0.4, dropout, qs, ks, vs, g).out;
+             double sum = 0;
+             for (size_t i = 0; i < out.size(); ++i) sum += out[i] * g[i];
+             return sum;
+           };
+           const Reference r = reference(lengths, 2, 8, 0.4, dropout, q, k, v, g);
+           report.close(r.dq, finiteDifferences(q, [&](const Doubles &x) { return loss(x, k, v); }), 1e-7, "dq");
+           report.close(r.dk, finiteDifferences(k, [&](const Doubles &x) { return loss(q, x, v); }), 1e-7, "dk");
+           report.close(r.dv, finiteDifferences(v, [&](const Doubles &x) { return loss(q, k, x); }), 1e-7, "dv");
+         }},
+        {"same bits with any number of threads",
+         [](Backend &, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             report.deterministic(
+                 [&](Backend &backend) {
+                   const Run run(backend, {{700, 45, 130}, 2, 40, dtype, 0.1f});
+                   Doubles all = run.out.read();
+                   for (const Doubles &more : {run.logSumExp.read(), run.dQkv.read()})
+                     all.insert(all.end(), more.begin(), more.end());
+                   return all;
+                 },
+                 nameOf(dtype));
+           }
+         }},
+    });
 
 }  // namespace
 

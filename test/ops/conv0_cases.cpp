@@ -20,9 +20,11 @@ struct Setup {
   Setup(Backend &backend, const std::vector<Utterance> &utterances, int64_t total, int64_t channels, int64_t kernel,
         int64_t stride, bool banks, bool bias, double shift = 0)
       : samples(Tensor(backend, DType::f32, 1, total).normal(1, 1, shift)),
-        weight(Tensor(backend, DType::f32, banks ? static_cast<int64_t>(utterances.size()) : 1, channels, kernel).normal(2, 0.4)),
+        weight(Tensor(backend, DType::f32, banks ? static_cast<int64_t>(utterances.size()) : 1, channels, kernel)
+                   .normal(2, 0.4)),
         bias(Tensor(backend, DType::f32, banks ? static_cast<int64_t>(utterances.size()) : 1, 1, channels).normal(3)),
-        starts(backend, pick(utterances, &Utterance::start)), lengths(backend, pick(utterances, &Utterance::length)) {
+        starts(backend, pick(utterances, &Utterance::start)),
+        lengths(backend, pick(utterances, &Utterance::length)) {
     conv.samples = samples;
     conv.count = static_cast<int32_t>(utterances.size());
     conv.start = starts.values.data();
@@ -70,7 +72,8 @@ void forward(Backend &backend, Report &report, const Setup &setup, DType dtype, 
     for (int64_t t = 0; t < setup.conv.frames(b); ++t) {
       for (int64_t c = 0; c < setup.channels(); ++c) {
         const double x = setup.pre(b, t, c);
-        expected[(setup.conv.start[b] / setup.conv.stride + t) * setup.channels() + c] = setup.conv.gelu ? geluOf(x) : x;
+        expected[(setup.conv.start[b] / setup.conv.stride + t) * setup.channels() + c] =
+            setup.conv.gelu ? geluOf(x) : x;
       }
     }
   }
@@ -83,7 +86,8 @@ struct Moments {
 
 Moments momentsOf(const Setup &setup, const Tensor &dOut) {
   const int64_t C = setup.channels(), kernel = setup.conv.kernel;
-  Moments m{Doubles(static_cast<size_t>(setup.conv.count * C), 0.0), Doubles(static_cast<size_t>(setup.conv.count * C * kernel), 0.0)};
+  Moments m{Doubles(static_cast<size_t>(setup.conv.count * C), 0.0),
+            Doubles(static_cast<size_t>(setup.conv.count * C * kernel), 0.0)};
   for (int32_t b = 0; b < setup.conv.count; ++b) {
     for (int64_t t = 0; t < setup.conv.frames(b); ++t) {
       for (int64_t c = 0; c < C; ++c) {
@@ -108,7 +112,8 @@ void backward(Backend &backend, Report &report, const Setup &setup, DType dtype,
 }
 
 // GroupNorm by its definition: y[t, c] over the frames of one utterance.
-Doubles groupNorm(const Setup &setup, int32_t b, const Doubles &weight, const Doubles &gamma, const Doubles &beta, double epsilon) {
+Doubles groupNorm(const Setup &setup, int32_t b, const Doubles &weight, const Doubles &gamma, const Doubles &beta,
+                  double epsilon) {
   const int64_t C = setup.channels(), T = setup.conv.frames(b), kernel = setup.conv.kernel;
   Doubles y(static_cast<size_t>(T * C), 0.0);
   for (int64_t c = 0; c < C; ++c) {
@@ -126,147 +131,171 @@ Doubles groupNorm(const Setup &setup, int32_t b, const Doubles &weight, const Do
   return y;
 }
 
-const Cases conv0Cases("conv0", {
-    {"forward", [](Backend &backend, Report &report) {
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         for (bool banks : {false, true}) {
-           Setup setup(backend, ragged, raggedTotal, 40, 10, 5, banks, banks);
-           forward(backend, report, setup, dtype, "plain");
-           setup.conv.gelu = true;
-           forward(backend, report, setup, dtype, "gelu");
-         }
-       }
-     }},
-    {"other kernels, strides and widths", [](Backend &backend, Report &report) {
-       for (int64_t channels : {1, 7, 512}) {
-         for (int64_t kernel : {3, 10, 16}) {
-           Setup setup(backend, {{0, 200}, {208, 100}}, 320, channels, kernel, 4, true, true);
+const Cases conv0Cases(
+    "conv0",
+    {
+        {"forward",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             for (bool banks : {false, true}) {
+               Setup setup(backend, ragged, raggedTotal, 40, 10, 5, banks, banks);
+               forward(backend, report, setup, dtype, "plain");
+               setup.conv.gelu = true;
+               forward(backend, report, setup, dtype, "gelu");
+             }
+           }
+         }},
+        {"other kernels, strides and widths",
+         [](Backend &backend, Report &report) {
+           for (int64_t channels : {1, 7, 512}) {
+             for (int64_t kernel : {3, 10, 16}) {
+               Setup setup(backend, {{0, 200}, {208, 100}}, 320, channels, kernel, 4, true, true);
+               setup.conv.gelu = true;
+               forward(backend, report, setup, DType::f32, "forward");
+               backward(backend, report, setup, DType::f32, "backward");
+             }
+           }
+         }},
+        {"nothing but gaps",
+         [](Backend &backend, Report &report) {
+           forward(backend, report, Setup(backend, {}, 160, 16, 10, 5, false, false), DType::f32, "no utterance");
+           forward(backend, report, Setup(backend, {{0, 0}, {80, 9}}, 160, 16, 10, 5, false, true), DType::bf16,
+                   "too short");
+           const Setup empty(backend, {}, 0, 16, 10, 5, false, false);
+           forward(backend, report, empty, DType::f32, "no samples");
+           backward(backend, report, Setup(backend, {{0, 0}, {80, 9}}, 160, 16, 10, 5, true, true), DType::f32,
+                    "too short");
+         }},
+        {"backward",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             for (bool gelu : {false, true}) {
+               Setup setup(backend, ragged, raggedTotal, 40, 10, 5, true, true);
+               setup.conv.gelu = gelu;
+               backward(backend, report, setup, dtype, gelu ? "gelu" : "plain");
+             }
+           }
+         }},
+        {"large: several partial sums",
+         [](Backend &backend, Report &report) {
+           Setup setup(backend, {{0, 48000}, {48000, 1234}}, 49280, 24, 10, 5, true, true);
            setup.conv.gelu = true;
            forward(backend, report, setup, DType::f32, "forward");
            backward(backend, report, setup, DType::f32, "backward");
-         }
-       }
-     }},
-    {"nothing but gaps", [](Backend &backend, Report &report) {
-       forward(backend, report, Setup(backend, {}, 160, 16, 10, 5, false, false), DType::f32, "no utterance");
-       forward(backend, report, Setup(backend, {{0, 0}, {80, 9}}, 160, 16, 10, 5, false, true), DType::bf16, "too short");
-       const Setup empty(backend, {}, 0, 16, 10, 5, false, false);
-       forward(backend, report, empty, DType::f32, "no samples");
-       backward(backend, report, Setup(backend, {{0, 0}, {80, 9}}, 160, 16, 10, 5, true, true), DType::f32, "too short");
-     }},
-    {"backward", [](Backend &backend, Report &report) {
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         for (bool gelu : {false, true}) {
-           Setup setup(backend, ragged, raggedTotal, 40, 10, 5, true, true);
-           setup.conv.gelu = gelu;
-           backward(backend, report, setup, dtype, gelu ? "gelu" : "plain");
-         }
-       }
-     }},
-    {"large: several partial sums", [](Backend &backend, Report &report) {
-       Setup setup(backend, {{0, 48000}, {48000, 1234}}, 49280, 24, 10, 5, true, true);
-       setup.conv.gelu = true;
-       forward(backend, report, setup, DType::f32, "forward");
-       backward(backend, report, setup, DType::f32, "backward");
-     }},
-    {"window covariance", [](Backend &backend, Report &report) {
-       // A waveform far from zero is where a careless variance goes wrong.
-       for (double shift : {0.0, 20.0}) {
-         const Setup setup(backend, {{40, 333}, {400, 9}, {440, 10}, {480, 30017}}, 30560, 8, 10, 5, false, false, shift);
-         const int64_t count = setup.conv.count, kernel = 10;
-         Tensor mean(backend, DType::f32, count, kernel), covariance(backend, DType::f32, count, kernel, kernel);
-         backend.windowCovariance(setup.conv, mean, covariance);
-         Doubles means(static_cast<size_t>(count * kernel), 0.0), covariances(static_cast<size_t>(count * kernel * kernel), 0.0);
-         for (int32_t b = 0; b < count; ++b) {
-           const int64_t T = setup.conv.frames(b);
-           for (int64_t t = 0; t < T; ++t) {
-             for (int64_t k = 0; k < kernel; ++k) means[b * kernel + k] += setup.window(b, t)[k] / static_cast<double>(T);
-           }
-           for (int64_t t = 0; t < T; ++t) {
-             for (int64_t i = 0; i < kernel * kernel; ++i) {
-               covariances[b * kernel * kernel + i] += (setup.window(b, t)[i / kernel] - means[b * kernel + i / kernel]) *
-                                                       (setup.window(b, t)[i % kernel] - means[b * kernel + i % kernel]) /
-                                                       static_cast<double>(T);
-             }
-           }
-         }
-         report.close(mean, means, "mean");
-         report.close(covariance, covariances, "covariance");
-       }
-     }},
-    {"folded GroupNorm, forward and backward", [](Backend &backend, Report &report) {
-       const int64_t C = 24, kernel = 10;
-       Setup setup(backend, ragged, raggedTotal, C, kernel, 5, false, false, 0.3);
-       const int64_t count = setup.conv.count;
-       const Tensor weight = Tensor(backend, DType::f32, C, kernel).normal(11, 0.4);
-       const Tensor gamma = Tensor(backend, DType::f32, 1, C).normal(12, 0.3, 1);
-       const Tensor beta = Tensor(backend, DType::f32, 1, C).normal(13, 0.3);
-       const float epsilon = 1e-5f;
-       Tensor mean(backend, DType::f32, count, kernel), covariance(backend, DType::f32, count, kernel, kernel);
-       Tensor folded(backend, DType::f32, count, C, kernel), foldedBias(backend, DType::f32, count, 1, C);
-       backend.windowCovariance(setup.conv, mean, covariance);
-       backend.foldGroupNorm(weight, gamma, beta, epsilon, mean, covariance, folded, foldedBias);
-       setup.conv.weight = folded;
-       setup.conv.bias = foldedBias;
-
-       Tensor out(backend, DType::f32, setup.rows(), C);
-       backend.conv0Forward(setup.conv, out);
-       Doubles expected(static_cast<size_t>(out.size()), 0.0);
-       for (int32_t b = 0; b < count; ++b) {
-         const Doubles y = groupNorm(setup, b, weight.values, gamma.values, beta.values, epsilon);
-         std::copy(y.begin(), y.end(), expected.begin() + setup.conv.start[b] / setup.conv.stride * C);
-       }
-       report.close(out, expected, "normalised");
-
-       // Gradients, against differences of the definition: loss = Σ dOut · gelu(y).
-       setup.conv.gelu = true;
-       const Tensor dOut = Tensor(backend, DType::f32, setup.rows(), C).normal(14);
-       Tensor moment0(backend, DType::f32, count, 1, C), moment1(backend, DType::f32, count, C, kernel);
-       Tensor dWeight(backend, DType::f32, C, kernel), dGamma(backend, DType::f32, 1, C), dBeta(backend, DType::f32, 1, C);
-       dWeight.normal(15), dGamma.normal(16), dBeta.normal(17);
-       std::vector<int64_t> frames;
-       for (int32_t b = 0; b < count; ++b) frames.push_back(setup.conv.frames(b));
-       backend.conv0Backward(setup.conv, dOut, moment0, moment1);
-       backend.foldGroupNormBackward(weight, gamma, epsilon, mean, covariance, frames, moment0, moment1, dWeight, dGamma, dBeta);
-       const auto loss = [&](const Doubles &w, const Doubles &ga, const Doubles &be) {
-         double sum = 0;
-         for (int32_t b = 0; b < count; ++b) {
-           const Doubles y = groupNorm(setup, b, w, ga, be, epsilon);
-           for (size_t i = 0; i < y.size(); ++i) {
-             sum += geluOf(y[i]) * dOut.values[static_cast<size_t>(setup.conv.start[b] / setup.conv.stride * C) + i];
-           }
-         }
-         return sum;
-       };
-       const auto plus = [](Doubles a, const Doubles &b) {
-         for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
-         return a;
-       };
-       const Doubles &w = weight.values, &ga = gamma.values, &be = beta.values;
-       report.close(dWeight, plus(finiteDifferences(w, [&](const Doubles &x) { return loss(x, ga, be); }), dWeight.values), 2e-5, "dWeight");
-       report.close(dGamma, plus(finiteDifferences(ga, [&](const Doubles &x) { return loss(w, x, be); }), dGamma.values), 2e-5, "dGamma");
-       report.close(dBeta, plus(finiteDifferences(be, [&](const Doubles &x) { return loss(w, ga, x); }), dBeta.values), 2e-5, "dBeta");
-     }},
-    {"same bits with any number of threads", [](Backend &, Report &report) {
-       report.deterministic(
-           [&](Backend &backend) {
-             Setup setup(backend, {{0, 48000}, {48000, 1234}}, 49280, 24, 10, 5, true, true);
-             setup.conv.gelu = true;
-             Tensor out(backend, DType::f32, setup.rows(), 24), moment0(backend, DType::f32, 2, 1, 24);
-             Tensor moment1(backend, DType::f32, 2, 24, 10), mean(backend, DType::f32, 2, 10);
-             Tensor covariance(backend, DType::f32, 2, 10, 10);
-             backend.conv0Forward(setup.conv, out);
-             backend.conv0Backward(setup.conv, out, moment0, moment1);
+         }},
+        {"window covariance",
+         [](Backend &backend, Report &report) {
+           // A waveform far from zero is where a careless variance goes wrong.
+           for (double shift : {0.0, 20.0}) {
+             const Setup setup(backend, {{40, 333}, {400, 9}, {440, 10}, {480, 30017}}, 30560, 8, 10, 5, false, false,
+                               shift);
+             const int64_t count = setup.conv.count, kernel = 10;
+             Tensor mean(backend, DType::f32, count, kernel), covariance(backend, DType::f32, count, kernel, kernel);
              backend.windowCovariance(setup.conv, mean, covariance);
-             Doubles all = out.read();
-             for (const Doubles &more : {moment0.read(), moment1.read(), mean.read(), covariance.read()}) {
-               all.insert(all.end(), more.begin(), more.end());
+             Doubles means(static_cast<size_t>(count * kernel), 0.0),
+                 covariances(static_cast<size_t>(count * kernel * kernel), 0.0);
+             for (int32_t b = 0; b < count; ++b) {
+               const int64_t T = setup.conv.frames(b);
+               for (int64_t t = 0; t < T; ++t) {
+                 for (int64_t k = 0; k < kernel; ++k)
+                   means[b * kernel + k] += setup.window(b, t)[k] / static_cast<double>(T);
+               }
+               for (int64_t t = 0; t < T; ++t) {
+                 for (int64_t i = 0; i < kernel * kernel; ++i) {
+                   covariances[b * kernel * kernel + i] +=
+                       (setup.window(b, t)[i / kernel] - means[b * kernel + i / kernel]) *
+                       (setup.window(b, t)[i % kernel] - means[b * kernel + i % kernel]) / static_cast<double>(T);
+                 }
+               }
              }
-             return all;
-           },
-           "forward, moments, covariance");
-     }},
-});
+             report.close(mean, means, "mean");
+             report.close(covariance, covariances, "covariance");
+           }
+         }},
+        {"folded GroupNorm, forward and backward",
+         [](Backend &backend, Report &report) {
+           const int64_t C = 24, kernel = 10;
+           Setup setup(backend, ragged, raggedTotal, C, kernel, 5, false, false, 0.3);
+           const int64_t count = setup.conv.count;
+           const Tensor weight = Tensor(backend, DType::f32, C, kernel).normal(11, 0.4);
+           const Tensor gamma = Tensor(backend, DType::f32, 1, C).normal(12, 0.3, 1);
+           const Tensor beta = Tensor(backend, DType::f32, 1, C).normal(13, 0.3);
+           const float epsilon = 1e-5f;
+           Tensor mean(backend, DType::f32, count, kernel), covariance(backend, DType::f32, count, kernel, kernel);
+           Tensor folded(backend, DType::f32, count, C, kernel), foldedBias(backend, DType::f32, count, 1, C);
+           backend.windowCovariance(setup.conv, mean, covariance);
+           backend.foldGroupNorm(weight, gamma, beta, epsilon, mean, covariance, folded, foldedBias);
+           setup.conv.weight = folded;
+           setup.conv.bias = foldedBias;
+
+           Tensor out(backend, DType::f32, setup.rows(), C);
+           backend.conv0Forward(setup.conv, out);
+           Doubles expected(static_cast<size_t>(out.size()), 0.0);
+           for (int32_t b = 0; b < count; ++b) {
+             const Doubles y = groupNorm(setup, b, weight.values, gamma.values, beta.values, epsilon);
+             std::copy(y.begin(), y.end(), expected.begin() + setup.conv.start[b] / setup.conv.stride * C);
+           }
+           report.close(out, expected, "normalised");
+
+           // Gradients, against differences of the definition: loss = Σ dOut · gelu(y).
+           setup.conv.gelu = true;
+           const Tensor dOut = Tensor(backend, DType::f32, setup.rows(), C).normal(14);
+           Tensor moment0(backend, DType::f32, count, 1, C), moment1(backend, DType::f32, count, C, kernel);
+           Tensor dWeight(backend, DType::f32, C, kernel), dGamma(backend, DType::f32, 1, C),
+               dBeta(backend, DType::f32, 1, C);
+           dWeight.normal(15), dGamma.normal(16), dBeta.normal(17);
+           std::vector<int64_t> frames;
+           for (int32_t b = 0; b < count; ++b) frames.push_back(setup.conv.frames(b));
+           backend.conv0Backward(setup.conv, dOut, moment0, moment1);
+           backend.foldGroupNormBackward(weight, gamma, epsilon, mean, covariance, frames, moment0, moment1, dWeight,
+                                         dGamma, dBeta);
+           const auto loss = [&](const Doubles &w, const Doubles &ga, const Doubles &be) {
+             double sum = 0;
+             for (int32_t b = 0; b < count; ++b) {
+               const Doubles y = groupNorm(setup, b, w, ga, be, epsilon);
+               for (size_t i = 0; i < y.size(); ++i) {
+                 sum +=
+                     geluOf(y[i]) * dOut.values[static_cast<size_t>(setup.conv.start[b] / setup.conv.stride * C) + i];
+               }
+             }
+             return sum;
+           };
+           const auto plus = [](Doubles a, const Doubles &b) {
+             for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
+             return a;
+           };
+           const Doubles &w = weight.values, &ga = gamma.values, &be = beta.values;
+           report.close(dWeight,
+                        plus(finiteDifferences(w, [&](const Doubles &x) { return loss(x, ga, be); }), dWeight.values),
+                        2e-5, "dWeight");
+           report.close(dGamma,
+                        plus(finiteDifferences(ga, [&](const Doubles &x) { return loss(w, x, be); }), dGamma.values),
+                        2e-5, "dGamma");
+           report.close(dBeta,
+                        plus(finiteDifferences(be, [&](const Doubles &x) { return loss(w, ga, x); }), dBeta.values),
+                        2e-5, "dBeta");
+         }},
+        {"same bits with any number of threads",
+         [](Backend &, Report &report) {
+           report.deterministic(
+               [&](Backend &backend) {
+                 Setup setup(backend, {{0, 48000}, {48000, 1234}}, 49280, 24, 10, 5, true, true);
+                 setup.conv.gelu = true;
+                 Tensor out(backend, DType::f32, setup.rows(), 24), moment0(backend, DType::f32, 2, 1, 24);
+                 Tensor moment1(backend, DType::f32, 2, 24, 10), mean(backend, DType::f32, 2, 10);
+                 Tensor covariance(backend, DType::f32, 2, 10, 10);
+                 backend.conv0Forward(setup.conv, out);
+                 backend.conv0Backward(setup.conv, out, moment0, moment1);
+                 backend.windowCovariance(setup.conv, mean, covariance);
+                 Doubles all = out.read();
+                 for (const Doubles &more : {moment0.read(), moment1.read(), mean.read(), covariance.read()}) {
+                   all.insert(all.end(), more.begin(), more.end());
+                 }
+                 return all;
+               },
+               "forward, moments, covariance");
+         }},
+    });
 
 }  // namespace
 

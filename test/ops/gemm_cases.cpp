@@ -19,13 +19,14 @@ struct Form {
 };
 
 std::string describe(const Shape &s, const Form &f) {
-  return std::to_string(s.batch) + "x[" + std::to_string(s.M) + "," + std::to_string(s.K) + "]·[" + std::to_string(s.K) +
-         "," + std::to_string(s.N) + "] " + (f.aTransposed ? "T" : "N") + (f.bTransposed ? "T " : "N ") + nameOf(f.in) +
-         "->" + nameOf(f.out) + (f.accumulate ? " accumulate" : "") + (f.bias ? " bias" : "") +
-         (f.weightKey ? " key" : "") + (f.gap ? " gaps" : "");
+  return std::to_string(s.batch) + "x[" + std::to_string(s.M) + "," + std::to_string(s.K) + "]·[" +
+         std::to_string(s.K) + "," + std::to_string(s.N) + "] " + (f.aTransposed ? "T" : "N") +
+         (f.bTransposed ? "T " : "N ") + nameOf(f.in) + "->" + nameOf(f.out) + (f.accumulate ? " accumulate" : "") +
+         (f.bias ? " bias" : "") + (f.weightKey ? " key" : "") + (f.gap ? " gaps" : "");
 }
 
-// Any view over a tensor's buffer, and what it reads: element (b, r, c) is values[b * batchStride + r * rowStride + ...].
+// Any view over a tensor's buffer, and what it reads: element (b, r, c) is values[b * batchStride + r * rowStride +
+// ...].
 struct Strided {
   View view;
   const Doubles *values;
@@ -100,7 +101,9 @@ void convolution(Backend &backend, Report &report, DType dtype, const Shape &s, 
   gemm.out = out;
   gemm.accumulate = accumulate;
   backend.gemm(gemm);
-  report.close(out, expected, std::string("windows ") + nameOf(dtype) + " K " + std::to_string(s.K) + " stride " + std::to_string(stride));
+  report.close(
+      out, expected,
+      std::string("windows ") + nameOf(dtype) + " K " + std::to_string(s.K) + " stride " + std::to_string(stride));
 }
 
 // Weight gradient of a convolution: dW [N_out, window] += dYᵀ · windows(x).
@@ -111,7 +114,8 @@ void weightGradient(Backend &backend, Report &report, DType dtype, const Shape &
   Tensor out(backend, DType::f32, s.batch, s.M, s.N);
   out.normal(10, 3.0);
   const Strided x = windows(line, s.batch, s.K, s.N, length, stride);
-  Doubles expected = multiply(s, [&](int64_t i, int64_t r, int64_t c) { return dy(i, c, r); }, x);
+  Doubles expected = multiply(
+      s, [&](int64_t i, int64_t r, int64_t c) { return dy(i, c, r); }, x);
   for (size_t i = 0; i < expected.size(); ++i) expected[i] += out.values[i];
   Gemm gemm;
   gemm.a = dy.view().transposed();
@@ -119,7 +123,8 @@ void weightGradient(Backend &backend, Report &report, DType dtype, const Shape &
   gemm.out = out;
   gemm.accumulate = true;
   backend.gemm(gemm);
-  report.close(out, expected, 1e-5, std::string("weight gradient ") + nameOf(dtype) + " stride " + std::to_string(stride));
+  report.close(out, expected, 1e-5,
+               std::string("weight gradient ") + nameOf(dtype) + " stride " + std::to_string(stride));
   // The same, transposed: windowsᵀ · dY, and so the overlap in a's columns.
   Tensor flipped(backend, DType::f32, s.batch, s.N, s.M);
   gemm.a = x.view.transposed();
@@ -129,152 +134,171 @@ void weightGradient(Backend &backend, Report &report, DType dtype, const Shape &
   backend.gemm(gemm);
   Doubles transposed(expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
-    const int64_t item = static_cast<int64_t>(i) / (s.M * s.N), m = static_cast<int64_t>(i) / s.N % s.M, n = static_cast<int64_t>(i) % s.N;
+    const int64_t item = static_cast<int64_t>(i) / (s.M * s.N), m = static_cast<int64_t>(i) / s.N % s.M,
+                  n = static_cast<int64_t>(i) % s.N;
     transposed[static_cast<size_t>((item * s.N + n) * s.M + m)] = expected[i] - out.values[i];
   }
-  report.close(flipped, transposed, 1e-5, std::string("transposed windows ") + nameOf(dtype) + " stride " + std::to_string(stride));
+  report.close(flipped, transposed, 1e-5,
+               std::string("transposed windows ") + nameOf(dtype) + " stride " + std::to_string(stride));
 }
 
-const Cases gemmCases("gemm", {
-    {"layouts", [](Backend &backend, Report &report) {
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         for (int form = 0; form < 4; ++form) {
-           for (const Shape &s : {Shape{1, 1, 1, 1}, Shape{1, 3, 5, 7}, Shape{1, 37, 64, 129}, Shape{1, 300, 100, 80}, Shape{3, 17, 48, 33}}) {
-             Form f;
-             f.aTransposed = form & 1;
-             f.bTransposed = form & 2;
-             f.in = f.out = dtype;
-             product(backend, report, s, f);
-             f.gap = 5;
-             f.bias = true;
-             product(backend, report, s, f);
-             f.accumulate = f.sharedBias = true;
-             f.out = dtype == DType::f32 ? DType::bf16 : DType::f32;
-             product(backend, report, s, f);
-             f.bias = false;
-             f.out = dtype;
-             product(backend, report, s, f);
+const Cases gemmCases(
+    "gemm",
+    {
+        {"layouts",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             for (int form = 0; form < 4; ++form) {
+               for (const Shape &s : {Shape{1, 1, 1, 1}, Shape{1, 3, 5, 7}, Shape{1, 37, 64, 129},
+                                      Shape{1, 300, 100, 80}, Shape{3, 17, 48, 33}}) {
+                 Form f;
+                 f.aTransposed = form & 1;
+                 f.bTransposed = form & 2;
+                 f.in = f.out = dtype;
+                 product(backend, report, s, f);
+                 f.gap = 5;
+                 f.bias = true;
+                 product(backend, report, s, f);
+                 f.accumulate = f.sharedBias = true;
+                 f.out = dtype == DType::f32 ? DType::bf16 : DType::f32;
+                 product(backend, report, s, f);
+                 f.bias = false;
+                 f.out = dtype;
+                 product(backend, report, s, f);
+               }
+             }
            }
-         }
-       }
-     }},
-    {"large", [](Backend &backend, Report &report) {
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         Form f;
-         f.in = f.out = dtype;
-         f.bTransposed = f.bias = true;
-         product(backend, report, {1, 1217, 512, 768}, f);
-         f.aTransposed = true;
-         f.bTransposed = f.bias = false;
-         f.accumulate = true;
-         f.out = DType::f32;
-         product(backend, report, {1, 512, 256, 1999}, f);
-       }
-     }},
-    {"few rows", [](Backend &backend, Report &report) {
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         Form f;
-         f.in = dtype;
-         f.bTransposed = f.bias = true;
-         for (int64_t rows : {1, 2, 15, 16, 17, 31}) product(backend, report, {1, rows, 772, 768}, f);
-         product(backend, report, {1, 64, 4, 768}, f);
-       }
-     }},
-    {"empty", [](Backend &backend, Report &report) {
-       Form f;
-       product(backend, report, {1, 0, 8, 8}, f);
-       product(backend, report, {0, 4, 8, 8}, f);
-       product(backend, report, {2, 3, 8, 0}, f);  // a sum of nothing is zero
-       f.accumulate = f.bias = true;
-       product(backend, report, {2, 3, 8, 0}, f);
-     }},
-    {"convolution windows", [](Backend &backend, Report &report) {
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         convolution(backend, report, dtype, {1, 333, 96, 3 * 64}, 2 * 64, false);
-         convolution(backend, report, dtype, {1, 100, 96, 3 * 64}, 2 * 64, true);
-         convolution(backend, report, dtype, {1, 100, 96, 2 * 64}, 2 * 64, false);
-         convolution(backend, report, dtype, {1, 100, 40, 10 * 32}, 5 * 32, false);
-         convolution(backend, report, dtype, {1, 1, 40, 10 * 32}, 32, false);
-         convolution(backend, report, dtype, {4, 201, 48, 128 * 48}, 48, false);  // the positional convolution
-         convolution(backend, report, dtype, {2, 65, 8, 16 * 8}, 8, true);
-         convolution(backend, report, dtype, {1, 65, 8, 10}, 1, false);
-       }
-     }},
-    {"weight gradients over windows", [](Backend &backend, Report &report) {
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         weightGradient(backend, report, dtype, {1, 96, 3 * 64, 333}, 2 * 64);
-         weightGradient(backend, report, dtype, {3, 48, 32 * 48, 211}, 48);
-         weightGradient(backend, report, dtype, {2, 8, 16 * 8, 65}, 8);
-         weightGradient(backend, report, dtype, {1, 40, 10, 99}, 5);
-       }
-     }},
-    {"packed weights follow their key", [](Backend &backend, Report &report) {
-       // The same address, new contents: a new key must be honoured; an old key may be served from what was packed.
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         const Shape s{1, 70, 96, 128};
-         const Tensor left = Tensor(backend, dtype, s.M, s.K).normal(1);
-         Tensor right(backend, dtype, 1, s.K, s.N, Layout{0, 0, true});
-         for (uint64_t key : {11, 11, 12, 13, 11}) {
-           right.normal(key);
-           Tensor out(backend, dtype, s.M, s.N);
-           Gemm gemm;
-           gemm.a = left;
-           gemm.b = right;
-           gemm.out = out;
-           gemm.weightKey = key;
-           backend.gemm(gemm);
-           report.close(out, multiply(s, [&](int64_t, int64_t r, int64_t c) { return left(r, c); },
-                                      [&](int64_t, int64_t r, int64_t c) { return right(r, c); }),
-                        std::string("key ") + std::to_string(key) + " " + nameOf(dtype));
-         }
-       }
-       // A released block's weights are forgotten, even if another tensor gets its address and key.
-       for (int round = 0; round < 4; ++round) {
-         const Shape s{1, 40, 64, 64};
-         const Tensor left = Tensor(backend, DType::f32, s.M, s.K).normal(1);
-         const Tensor right = Tensor(backend, DType::f32, s.K, s.N).normal(static_cast<uint64_t>(20 + round));
-         Tensor out(backend, DType::f32, s.M, s.N);
-         Gemm gemm;
-         gemm.a = left;
-         gemm.b = right;
-         gemm.out = out;
-         gemm.weightKey = 77;
-         backend.gemm(gemm);
-         report.close(out, multiply(s, [&](int64_t, int64_t r, int64_t c) { return left(r, c); },
-                                    [&](int64_t, int64_t r, int64_t c) { return right(r, c); }),
-                      "after a release");
-       }
-     }},
-    {"same bits with any number of threads", [](Backend &, Report &report) {
-       struct One {
-         Shape s;
-         bool aTransposed, bTransposed;
-       };
-       for (DType dtype : {DType::f32, DType::bf16}) {
-         for (const One &one : {One{{1, 700, 256, 512}, false, true}, One{{1, 256, 256, 3000}, true, false},
-                                One{{1, 5, 64, 4096}, false, true}, One{{4, 90, 48, 200}, false, false}}) {
-           report.deterministic(
-               [&](Backend &backend) {
-                 const Shape &s = one.s;
-                 const Tensor left = Tensor(backend, dtype, s.batch, s.M, s.K, Layout{0, 0, one.aTransposed}).normal(1);
-                 const Tensor right = Tensor(backend, dtype, s.batch, s.K, s.N, Layout{0, 0, one.bTransposed}).normal(2);
-                 Tensor out(backend, DType::f32, s.batch, s.M, s.N);
-                 for (uint64_t key : {0, 5}) {
-                   Gemm gemm;
-                   gemm.a = left;
-                   gemm.b = right;
-                   gemm.out = out;
-                   gemm.weightKey = key;
-                   gemm.accumulate = key != 0;
-                   backend.gemm(gemm);
-                 }
-                 return out.read();
-               },
-               std::string("bits ") + nameOf(dtype));
-         }
-       }
-     }},
-});
+         }},
+        {"large",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             Form f;
+             f.in = f.out = dtype;
+             f.bTransposed = f.bias = true;
+             product(backend, report, {1, 1217, 512, 768}, f);
+             f.aTransposed = true;
+             f.bTransposed = f.bias = false;
+             f.accumulate = true;
+             f.out = DType::f32;
+             product(backend, report, {1, 512, 256, 1999}, f);
+           }
+         }},
+        {"few rows",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             Form f;
+             f.in = dtype;
+             f.bTransposed = f.bias = true;
+             for (int64_t rows : {1, 2, 15, 16, 17, 31}) product(backend, report, {1, rows, 772, 768}, f);
+             product(backend, report, {1, 64, 4, 768}, f);
+           }
+         }},
+        {"empty",
+         [](Backend &backend, Report &report) {
+           Form f;
+           product(backend, report, {1, 0, 8, 8}, f);
+           product(backend, report, {0, 4, 8, 8}, f);
+           product(backend, report, {2, 3, 8, 0}, f);  // a sum of nothing is zero
+           f.accumulate = f.bias = true;
+           product(backend, report, {2, 3, 8, 0}, f);
+         }},
+        {"convolution windows",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             convolution(backend, report, dtype, {1, 333, 96, 3 * 64}, 2 * 64, false);
+             convolution(backend, report, dtype, {1, 100, 96, 3 * 64}, 2 * 64, true);
+             convolution(backend, report, dtype, {1, 100, 96, 2 * 64}, 2 * 64, false);
+             convolution(backend, report, dtype, {1, 100, 40, 10 * 32}, 5 * 32, false);
+             convolution(backend, report, dtype, {1, 1, 40, 10 * 32}, 32, false);
+             convolution(backend, report, dtype, {4, 201, 48, 128 * 48}, 48, false);  // the positional convolution
+             convolution(backend, report, dtype, {2, 65, 8, 16 * 8}, 8, true);
+             convolution(backend, report, dtype, {1, 65, 8, 10}, 1, false);
+           }
+         }},
+        {"weight gradients over windows",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             weightGradient(backend, report, dtype, {1, 96, 3 * 64, 333}, 2 * 64);
+             weightGradient(backend, report, dtype, {3, 48, 32 * 48, 211}, 48);
+             weightGradient(backend, report, dtype, {2, 8, 16 * 8, 65}, 8);
+             weightGradient(backend, report, dtype, {1, 40, 10, 99}, 5);
+           }
+         }},
+        {"packed weights follow their key",
+         [](Backend &backend, Report &report) {
+           // The same address, new contents: a new key must be honoured; an old key may be served from what was packed.
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             const Shape s{1, 70, 96, 128};
+             const Tensor left = Tensor(backend, dtype, s.M, s.K).normal(1);
+             Tensor right(backend, dtype, 1, s.K, s.N, Layout{0, 0, true});
+             for (uint64_t key : {11, 11, 12, 13, 11}) {
+               right.normal(key);
+               Tensor out(backend, dtype, s.M, s.N);
+               Gemm gemm;
+               gemm.a = left;
+               gemm.b = right;
+               gemm.out = out;
+               gemm.weightKey = key;
+               backend.gemm(gemm);
+               report.close(out,
+                            multiply(
+                                s, [&](int64_t, int64_t r, int64_t c) { return left(r, c); },
+                                [&](int64_t, int64_t r, int64_t c) { return right(r, c); }),
+                            std::string("key ") + std::to_string(key) + " " + nameOf(dtype));
+             }
+           }
+           // A released block's weights are forgotten, even if another tensor gets its address and key.
+           for (int round = 0; round < 4; ++round) {
+             const Shape s{1, 40, 64, 64};
+             const Tensor left = Tensor(backend, DType::f32, s.M, s.K).normal(1);
+             const Tensor right = Tensor(backend, DType::f32, s.K, s.N).normal(static_cast<uint64_t>(20 + round));
+             Tensor out(backend, DType::f32, s.M, s.N);
+             Gemm gemm;
+             gemm.a = left;
+             gemm.b = right;
+             gemm.out = out;
+             gemm.weightKey = 77;
+             backend.gemm(gemm);
+             report.close(out,
+                          multiply(
+                              s, [&](int64_t, int64_t r, int64_t c) { return left(r, c); },
+                              [&](int64_t, int64_t r, int64_t c) { return right(r, c); }),
+                          "after a release");
+           }
+         }},
+        {"same bits with any number of threads",
+         [](Backend &, Report &report) {
+           struct One {
+             Shape s;
+             bool aTransposed, bTransposed;
+           };
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             for (const One &one : {One{{1, 700, 256, 512}, false, true}, One{{1, 256, 256, 3000}, true, false},
+                                    One{{1, 5, 64, 4096}, false, true}, One{{4, 90, 48, 200}, false, false}}) {
+               report.deterministic(
+                   [&](Backend &backend) {
+                     const Shape &s = one.s;
+                     const Tensor left =
+                         Tensor(backend, dtype, s.batch, s.M, s.K, Layout{0, 0, one.aTransposed}).normal(1);
+                     const Tensor right =
+                         Tensor(backend, dtype, s.batch, s.K, s.N, Layout{0, 0, one.bTransposed}).normal(2);
+                     Tensor out(backend, DType::f32, s.batch, s.M, s.N);
+                     for (uint64_t key : {0, 5}) {
+                       Gemm gemm;
+                       gemm.a = left;
+                       gemm.b = right;
+                       gemm.out = out;
+                       gemm.weightKey = key;
+                       gemm.accumulate = key != 0;
+                       backend.gemm(gemm);
+                     }
+                     return out.read();
+                   },
+                   std::string("bits ") + nameOf(dtype));
+             }
+           }
+         }},
+    });
 
 }  // namespace
 

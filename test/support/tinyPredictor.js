@@ -14,7 +14,7 @@ export const clusterLayer = 1;
 
 /** `options.form` is `base` or `large`; `clusters: false` leaves out the clusters. */
 export async function writeTinyPredictor(dir, options = {}) {
-  const source = join(fixtures, 'checkpoints', options.form ?? 'base');
+  const source = join(fixtures, 'encode', options.form ?? 'base');
   const { config, normalize } = await loadPretrained(source);
   const engine = Engine.create();
   try {

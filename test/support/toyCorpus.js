@@ -61,7 +61,7 @@ export function makeToyCorpus(dir, perClass = 6) {
 
 const kmeans = { restarts: 2, algorithm: 'lloyd', maxIterations: 20 };
 const maskedPrediction = {
-  updates: 20,
+  updates: 12,
   warmupUpdates: 4,
   batchSeconds: 8,
   maxSeconds: 1.5,
@@ -69,7 +69,7 @@ const maskedPrediction = {
   optimizer: { learningRate: 2e-3 },
   dimension: 16,
 };
-const fineTuning = { epochs: 8, batchSize: 4, maxSeconds: 2, optimizer: { learningRate: 3e-3 } };
+const fineTuning = { epochs: 6, batchSize: 4, maxSeconds: 2, optimizer: { learningRate: 3e-3 } };
 
 /** A run of the whole method on it in a few seconds, with dropout, crops and several passes an update. */
 export const toyConfig = {
