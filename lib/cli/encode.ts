@@ -12,10 +12,10 @@ export const encodeCommand = defineCommand({
   summary: 'hidden states of audio, as .npy',
   arguments: 'AUDIO...',
   description:
-    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac: the model's hidden states at one layer, float32 [frames, channels].\nThe model is any Hugging Face HuBERT directory; its preprocessor_config.json says whether input is normalised.",
+    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac: the model's hidden states at one layer, or its output\n(last_hidden_state) when none is named, float32 [frames, channels]. The model is any Hugging Face HuBERT directory; its preprocessor_config.json says whether input is normalised.",
   options: {
     model: required(text('DIR', 'a directory with config.json and model.safetensors or pytorch_model.bin')),
-    layer: nonNegativeInteger("hidden state 0 (the transformer's input) to L (default: the last)"),
+    layer: nonNegativeInteger("hidden state 0 (the transformer's input) to L (default: the model's output)"),
     out: text('DIR', 'where the .npy files go (default: the working directory)'),
     ...deviceOptions,
   },
@@ -34,7 +34,7 @@ export const encodeCommand = defineCommand({
       throwIfAborted(signal);
       const { hidden, frames, dimension } = await encoder.encode(file, { signal, ...given({ layer }) });
       await writeNpy(outputs[index]!, hidden, [frames, dimension]);
-      written.push({ audio: file, out: outputs[index], layer: layer ?? encoder.layers, frames, dimension });
+      written.push({ audio: file, out: outputs[index], layer: layer ?? 'output', frames, dimension });
       if (files.length > 1) progress.update({ title: 'encode', done: index + 1, total: files.length });
     }
     progress.finish();

@@ -137,10 +137,13 @@ export class Model {
     this.nativeModel.clearFeatures();
   }
 
-  /** Hidden states `[T, C]` at a layer: 0 is the transformer's input, `layers` its output. */
-  async encode(batch: PackedBatch, layer: number): Promise<EncodeResult> {
+  /**
+   * Hidden states `[T, C]` at a layer: 0 is the transformer's input, L the output of layer L; or the model's `output`, which
+   * in pre-norm models is the last layer's after the final LayerNorm.
+   */
+  async encode(batch: PackedBatch, layer: number | 'output'): Promise<EncodeResult> {
     const { layers } = this.config.shape;
-    if (!Number.isInteger(layer) || layer < 0 || layer > layers)
+    if (layer !== 'output' && (!Number.isInteger(layer) || layer < 0 || layer > layers))
       throw new EmoframeError(
         'ERR_ARGUMENT',
         `Expected an integer from 0 to ${layers} for layer but received ${String(layer)}.`,

@@ -52,7 +52,8 @@ export class Encoder {
   }
 
   /**
-   * The hidden state at `layer` (default: the last; 0 = the transformer's input), as in transformers' `hidden_states`.
+   * The hidden state at `layer` (0 = the transformer's input, L = the output of layer L, as in transformers 5's
+   * `hidden_states`), or without one the model's output (`last_hidden_state`: in pre-norm models after the final LayerNorm).
    *
    * @param input a file, or f32 mono samples at 16 kHz.
    * @throws `ERR_AUDIO_SHORT`, `ERR_ARGUMENT` (no such layer), `ERR_ABORTED`, and what reading audio throws.
@@ -64,7 +65,7 @@ export class Encoder {
     options: { layer?: number; signal?: AbortSignal } = {},
   ): Promise<HiddenStates> {
     const { model, normalize } = this.#loaded;
-    const layer = options.layer ?? this.layers;
+    const layer = options.layer ?? 'output';
     const samples = typeof input === 'string' ? await this.#pool.load(input, undefined, options.signal) : input;
     throwIfAborted(options.signal);
     const name = typeof input === 'string' ? input : 'The audio';

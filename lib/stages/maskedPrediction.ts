@@ -141,7 +141,7 @@ async function update(
       mask,
       denominator: Math.max(masked, 1),
       // The features of a frozen encoder do not change, so a penalty on them would have no gradient.
-      featurePenalty: settings.trainFeatureEncoder ? settings.featurePenalty * part : 0,
+      featurePenalty: settings.trainFeatureEncoder ? settings.featurePenalty : 0,
       featureGradientScale: settings.featureGradientScale,
       seed: context.seed,
       step: passStep(step, index),

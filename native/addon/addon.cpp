@@ -3,7 +3,6 @@
 
 #include "engine.h"
 #include "ops.h"
-#include "worker.h"
 
 namespace emoframe::addon {
 
@@ -35,7 +34,6 @@ Napi::Value describe(const Napi::CallbackInfo &info) {
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
-  env.SetInstanceData(new Workers());
   exports.Set("describe", Napi::Function::New<describe>(env, "describe"));
   exports.Set("createEngine", Napi::Function::New<EngineObject::create>(env, "createEngine"));
   return exports;

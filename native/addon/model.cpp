@@ -331,8 +331,11 @@ Napi::Value ModelObject::encode(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
     Batch batch = readBatch(info[0]);
-    if (!info[1].IsNumber()) throw Error("ERR_ARGUMENT", "Expected a number for layer.");
-    const int64_t layer = info[1].As<Napi::Number>().Int64Value();
+    int64_t layer = modelOutput;
+    if (info[1].IsNumber())
+      layer = info[1].As<Napi::Number>().Int64Value();
+    else if (!info[1].IsString() || text(info[1], "layer") != "output")
+      throw Error("ERR_ARGUMENT", "Expected a number or output for layer.");
     auto result = std::make_shared<Encoded>();
     return run(
         env, batch.keep,

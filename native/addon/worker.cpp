@@ -36,7 +36,18 @@ Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::stri
 
 std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, int32_t threads) {
   std::shared_ptr<Worker> worker(new Worker());
-  worker->channel_ = decltype(worker->channel_)::New(env, "emoframe engine", 0, 1);
+  // Closed by the last message of a stopped thread, or by the environment's end, which stops the thread first.
+  worker->channel_ = decltype(worker->channel_)::New(
+      env, "emoframe engine", 0, 1, static_cast<std::nullptr_t *>(nullptr),
+      [](Napi::Env, std::shared_ptr<Worker> *owner, std::nullptr_t *) {
+        (*owner)->closed_ = true;
+        if ((*owner)->thread_.joinable()) {
+          (*owner)->stop();
+          (*owner)->thread_.join();
+        }
+        delete owner;
+      },
+      new std::shared_ptr<Worker>(worker));
   worker->channel_.Unref(env);
   std::promise<void> ready;
   std::future<void> isReady = ready.get_future();
@@ -57,18 +68,15 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
     isReady.get();
   } catch (...) {
     worker->thread_.join();
+    worker->close();
     throw;
   }
-  env.GetInstanceData<Workers>()->running.insert(worker);
   return worker;
 }
 
-Worker::~Worker() {
-  if (thread_.joinable()) {
-    stop();
-    thread_.join();
-  }
-  if (!closed_) channel_.Release();
+void Worker::close() {
+  closed_ = true;
+  channel_.Release();
 }
 
 Napi::Promise Worker::run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish) {
@@ -154,14 +162,9 @@ void Worker::loop() {
   for (const auto &slot : models_) slot->model.reset();
   models_.clear();
   backend_.reset();
-  send(new Message{this, nullptr, [this](Napi::Env env) {
+  send(new Message{this, nullptr, [this](Napi::Env) {
                      thread_.join();
-                     auto &running = env.GetInstanceData<Workers>()->running;
-                     for (auto it = running.begin(); it != running.end(); ++it)
-                       if (it->get() == this) {
-                         running.erase(it);  // may destroy this worker
-                         return;
-                       }
+                     close();
                    }});
 }
 

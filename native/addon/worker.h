@@ -30,13 +30,12 @@ struct ModelSlot {
   int64_t featureBytes = 0;
 };
 
-// Made, used and destroyed on the event loop's thread; the environment's Workers keep it until its thread has ended, so
-// the thread may use `this` freely.
+// Made and used on the event loop's thread, and owned by its channel until that is closed, which waits for the engine's
+// thread: so that thread may use `this` freely.
 class Worker : public std::enable_shared_from_this<Worker> {
  public:
   // Starts the thread and makes the backend on it; throws what createBackend throws.
   static std::shared_ptr<Worker> start(Napi::Env env, const std::string &device, int32_t threads);
-  ~Worker();
 
   using Work = std::function<void(Backend &)>;
   using Finish = std::function<Napi::Value(Napi::Env)>;
@@ -62,6 +61,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
 
   Worker() = default;
   void loop();
+  void close();                 // the event loop's thread, after the engine's has ended
   void send(Message *message);  // to the event loop; dropped when that is closing
   void settle(Napi::Env env, std::unique_ptr<Job> job);
   static void onMessage(Napi::Env env, Napi::Function, std::nullptr_t *, Message *message);
@@ -77,13 +77,8 @@ class Worker : public std::enable_shared_from_this<Worker> {
   std::string device_, path_;
 
   Napi::TypedThreadSafeFunction<std::nullptr_t, Message, onMessage> channel_;
-  bool closed_ = false;  // the event loop takes no more messages; engine's thread
+  std::atomic<bool> closed_{false};  // the event loop takes no more messages
   int64_t waiting_ = 0;  // promises not settled; while any is left the event loop is kept alive
-};
-
-// All workers of one environment (main thread or worker thread), held as its instance data.
-struct Workers {
-  std::set<std::shared_ptr<Worker>> running;
 };
 
 Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::string &message);

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "../error.h"
+#include "empty_clusters.h"
 #include "seeding.h"
 
 namespace emoframe {
@@ -45,20 +46,6 @@ double meanVariance(const float *points, int64_t count, int64_t dimension) {
     }
   }
   return std::accumulate(squares.begin(), squares.end(), 0.0) / static_cast<double>(count * dimension);
-}
-
-// The rows with the largest distances, farthest first, the lower row on a tie; rows at distance 0 are not taken.
-std::vector<int64_t> farthest(const float *distances, int64_t count, int64_t wanted) {
-  std::vector<int64_t> rows;
-  for (int64_t n = 0; n < count; ++n) {
-    if (distances[n] > 0) rows.push_back(n);
-  }
-  const auto taken = std::min<int64_t>(wanted, static_cast<int64_t>(rows.size()));
-  std::partial_sort(rows.begin(), rows.begin() + taken, rows.end(), [&](int64_t a, int64_t b) {
-    return distances[a] != distances[b] ? distances[a] > distances[b] : a < b;
-  });
-  rows.resize(static_cast<size_t>(taken));
-  return rows;
 }
 
 class Clustering {
@@ -157,14 +144,7 @@ double Clustering::moveCentroids(int64_t restart, const double *sums, const doub
       centroids[k * dimension + c] = moved;
     }
   }
-  reseeded = false;
-  if (!empty.empty()) {
-    const std::vector<int64_t> rows = farthest(distances, points_.count(), static_cast<int64_t>(empty.size()));
-    for (size_t i = 0; i < rows.size(); ++i) {
-      std::copy_n(points_.row(rows[i]), dimension, centroids + empty[i] * dimension);
-      reseeded = true;
-    }
-  }
+  reseeded = moveEmptyClusters(empty, points_.row(0), distances, points_.count(), dimension, centroids);
   return movement;
 }
 
@@ -264,12 +244,7 @@ void Clustering::updateByBatches() {
         }
       }
       const float *of = distances.data() + s * rows;
-      if (!empty.empty() && (update + 1) % kPatience == 0) {
-        const std::vector<int64_t> far = farthest(of, rows, static_cast<int64_t>(empty.size()));
-        for (size_t i = 0; i < far.size(); ++i) {
-          std::copy_n(batch.data() + far[i] * dimension, dimension, centroids + empty[i] * dimension);
-        }
-      }
+      if ((update + 1) % kPatience == 0) moveEmptyClusters(empty, batch.data(), of, rows, dimension, centroids);
       double inertia = 0;
       for (int64_t n = 0; n < rows; ++n) inertia += of[n];
       inertia /= static_cast<double>(rows);

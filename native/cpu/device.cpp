@@ -29,9 +29,9 @@ bool hasAvx2() {
 DeviceReport describeCpu() {
   DeviceReport report;
   report.device = "cpu";
-  if (hasAvx2()) report.isa.push_back("avx2");
-  if (hasAvx512()) report.isa.push_back("avx512");
   if (onednn::nativeBf16()) report.isa.push_back("avx512_bf16");
+  if (hasAvx512()) report.isa.push_back("avx512");
+  if (hasAvx2()) report.isa.push_back("avx2");
   report.threads = onednn::availableThreads();
   report.library = "oneDNN " + onednn::version();
   report.bf16 = onednn::nativeBf16();

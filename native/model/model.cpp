@@ -166,7 +166,7 @@ void Model::clearFeatures() { parts_->cache.clear(); }
 
 Encoded Model::encode(const HostBatch &batch, int64_t layer) {
   Parts &parts = *parts_;
-  if (layer < 0 || layer > parts.transformer.layers()) {
+  if (layer != modelOutput && (layer < 0 || layer > parts.transformer.layers())) {
     throw Error("ERR_LAYER", "The layer must be from 0 to " + std::to_string(parts.transformer.layers()) + " but is " +
                                  std::to_string(layer) + ".");
   }
@@ -185,7 +185,7 @@ Classified Model::classify(const HostBatch &batch) {
   if (!parts.classifier) throw Error("ERR_HEAD", "This model was made without a classifier.");
   parts.workspace.reset();
   const Packing packing = parts.pack(batch);
-  const View hidden = parts.hidden(batch, packing, parts.transformer.layers());
+  const View hidden = parts.hidden(batch, packing, modelOutput);
   Classified result;
   parts.classifier->classify(parts.context(nullptr), packing.segments(), hidden, result);
   result.offsets = packing.offsets.host;
@@ -256,7 +256,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step) {
   const View embedded = activations(shape.hiddenSize);
   projection.forward(context, features, mask, projected, embedded);
   const View hidden = activations(shape.hiddenSize);
-  transformer.forward(context, packing, embedded, transformer.layers(), transformed, hidden);
+  transformer.forward(context, packing, embedded, modelOutput, transformed, hidden);
 
   const View dHidden = activations(shape.hiddenSize);
   if (masked && frames.count == 0) return result;

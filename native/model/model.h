@@ -45,6 +45,9 @@ struct TensorInfo {
   std::vector<int64_t> shape;  // transformers' layout
 };
 
+// In place of a layer: the model's output, which in the pre-norm form is the last hidden state after the final LayerNorm.
+constexpr int64_t modelOutput = -1;
+
 // Host-side batch; see PackedBatch in binding.d.ts.
 struct HostBatch {
   const float *samples = nullptr;

@@ -25,7 +25,8 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
   Workspace &workspace = context.workspace;
   const int64_t rows = x.rows;
   const auto activations = [&] { return workspace.tensor(context.dtype, rows, hidden_); };
-  const bool final = depth == layers();
+  const bool final = depth == modelOutput;
+  if (final) depth = layers();
   for (int64_t i = 0; i < depth; ++i) {
     const bool dropped = context.dropping && layerdrop_ > 0 &&
                          philoxUniformAt(context.seed, context.step, site::layer(i, site::layerdrop), 0) < layerdrop_;

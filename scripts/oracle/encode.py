@@ -47,7 +47,7 @@ for seed, (form, options) in enumerate(FORMS.items()):
     with torch.no_grad():
         output = model(inputs.input_values, output_hidden_states=True)
         quiet = model(torch.from_numpy(samples)[None]).last_hidden_state
-    # transformers 5 leaves the final LayerNorm of pre-norm models out of hidden_states[-1]; 4 has it in.
-    states = torch.cat([*output.hidden_states[:-1], output.last_hidden_state])
+    # Layers 0 to L as transformers 5 gives them (4 has the final LayerNorm of pre-norm models in the last), then the output.
+    states = torch.cat([*output.hidden_states, output.last_hidden_state])
     np.save(fixtures / "encode" / f"{form}.npy", states.numpy())
     print(form, "moves by", states.std(1).mean(1).tolist(), "without normalisation", (quiet[0] - states[-1]).abs().max())

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "cluster/empty_clusters.h"
 #include "harness.h"
 
 namespace emoframe {
@@ -126,19 +127,15 @@ TEST(kmeansStopsWhenAsked) {
   }
 }
 
-TEST(noClusterEndsEmpty) {
-  auto on = backend();
-  const int64_t count = 48, clusters = 16;
-  for (uint64_t seed = 0; seed < 300; ++seed) {
-    // Heavy tails: centroids are dragged far enough to lose all their points now and then.
-    std::vector<float> points = normals(3000 + static_cast<uint32_t>(seed), count * 2);
-    for (float &p : points) p = p * p * p;
-    KMeansSettings s = settings(clusters, 1);
-    s.seed = seed;
-    const KMeansResult result = kmeans(*on, points.data(), count, 2, s, always);
-    const std::set<int32_t> used(result.labels.begin(), result.labels.end());
-    require(static_cast<int64_t>(used.size()) == clusters, "a cluster is empty with seed " + std::to_string(seed));
-  }
+TEST(emptyClustersMoveToTheFarthestPoints) {
+  const std::vector<float> points = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4};
+  const std::vector<float> distances = {0, 5, 9, 5, 0};
+  std::vector<float> centroids = {-1, -1, -2, -2, -3, -3, -4, -4, -5, -5};
+  require(moveEmptyClusters({1, 3}, points.data(), distances.data(), 5, 2, centroids.data()), "two moved");
+  require(centroids == std::vector<float>({-1, -1, 2, 2, -3, -3, 1, 1, -5, -5}), "farthest first, then the lower row");
+  require(moveEmptyClusters({0, 1, 2, 3}, points.data(), distances.data(), 5, 2, centroids.data()), "three moved");
+  require(centroids == std::vector<float>({2, 2, 1, 1, 3, 3, 1, 1, -5, -5}), "a point on its centroid is not taken");
+  require(!moveEmptyClusters({}, points.data(), distances.data(), 5, 2, centroids.data()), "nothing to move");
 }
 
 TEST(moreClustersThanPlacesDoNoHarm) {

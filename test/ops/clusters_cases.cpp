@@ -67,23 +67,6 @@ void nearTies(Backend &backend, Report &report) {
   report.same(labels, expected, "the truly nearest");
 }
 
-// Pairs of centroids so near each other that a product form in fp32 cannot tell which is nearer.
-void nearTies(Backend &backend, Report &report) {
-  const Shape s{500, 256, 1, 16};
-  Doubles centres(s.K * s.C);
-  for (int64_t i = 0; i < s.K * s.C; ++i) {
-    centres[i] = normalAt(1, i % (s.K / 2 * s.C)) + (i < s.K / 2 * s.C ? 0 : 1e-6 * normalAt(2, i));
-  }
-  const Tensor x = Tensor(backend, DType::f32, s.N, s.C).normal(3);
-  const Tensor centroids = Tensor(backend, DType::f32, 1, s.K, s.C).set(centres);
-  const Array<int32_t> labels(backend, std::vector<int32_t>(s.N, -1));
-  std::vector<int32_t> expected;
-  Doubles distances;
-  nearest(x, centroids, s, expected, distances);
-  backend.assignClusters(x, centroids, labels.data(), {});
-  report.same(labels, expected, "the truly nearest");
-}
-
 void ties(Backend &backend, Report &report) {
   // Centroids 1, 4 and 6 are the same point, on which half of the points lie; 2 and 5 are equally far from the others.
   const Shape s{64, 24, 1, 7};
