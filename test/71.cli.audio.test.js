@@ -46,7 +46,7 @@ test('encode writes OUT/NAME.npy, float32 [frames, channels], of the asked layer
   assert.equal(data, expected.hidden);
 });
 
-test('encode writes the model's output unless told a layer, into the working directory, and --json says what it did', async () => {
+test('encode writes the output of the model unless told a layer, into the working directory, and --json says what it did', async () => {
   const { code, stdout } = await emoframe(['encode', voice, '--model', model, '--json'], { cwd: dir });
   assert.is(code, 0);
   assert.equal(JSON.parse(stdout), [{ audio: voice, out: 'voice.npy', layer: 'output', frames: 59, dimension: 16 }]);

@@ -29,6 +29,9 @@ let loaded: NativeBinding | undefined;
  */
 export function binding(): NativeBinding {
   if (loaded) return loaded;
+  // OpenMP's threads otherwise spin through whole time slices while they wait, which on a busy machine costs many times the
+  // work itself. Read once, when the addon brings libgomp in; what the user has set stays.
+  if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= '20000';
   const require = createRequire(import.meta.url);
   const root = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
   try {

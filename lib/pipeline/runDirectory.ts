@@ -81,8 +81,11 @@ export async function openRun(
       cause: error,
     });
   });
-  // A run that was stopped in its first moments left these and no config.json, which is written last.
-  const foreign = entries.find((name) => !['corpus.json', 'folds.json'].includes(name) && !name.startsWith('.'));
+  // A run that was stopped in its first moments left these and no config.json, which is written last; a corpus may lie
+  // beside its run, as the demo's does.
+  const foreign = entries.find(
+    (name) => !['corpus', 'corpus.json', 'folds.json'].includes(name) && !name.startsWith('.'),
+  );
   if (foreign !== undefined) {
     throw new EmoframeError(
       'ERR_RUN_EXISTS',

@@ -53,7 +53,6 @@ const PackedOperand *CpuBackend::PackedWeights::find(const View &b, uint64_t key
   if (entry.key != key) {
     entry.key = key;
     entry.packed.reset();
-    return nullptr;
   }
   if (!entry.packed) entry.packed = std::make_unique<PackedOperand>(b, depth, cols, dtype, threads);
   return entry.packed.get();

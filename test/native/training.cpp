@@ -160,6 +160,16 @@ TEST(trainingGivesTheSameBitsTwiceAndWithAnyThreads) {
   }
 }
 
+TEST(encodingGivesTheSameBitsEveryTime) {
+  const HubertShape shape = baseShape();
+  auto model = makeModel(shape);
+  const Batch batch = makeBatch(shape, {40 * shape.stride()});
+  const std::vector<float> first = model->encode(batch.host, 1).hidden;
+  for (int i = 0; i < 3; ++i) {
+    require(model->encode(batch.host, 1).hidden == first, "encoding again differs from the first time");
+  }
+}
+
 TEST(dropoutDependsOnTheStepAndOnlyOnIt) {
   const HubertShape shape = withDropout(baseShape());
   auto model = makeModel(shape);
