@@ -38,5 +38,6 @@ export class EmoframeError extends Error {
 
 /** Throws `ERR_ABORTED` when the signal has fired. */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal.reason });
+  if (signal?.aborted)
+    throw new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal.reason });
 }

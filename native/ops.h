@@ -4,8 +4,8 @@
 // Conventions
 // - Activations are packed: [T, C], utterances laid end to end on one time axis, `Segments` giving their bounds.
 // - Activation views are f32 or bf16 as said by their dtype; parameters, statistics, losses and gradients of parameters
-//   are f32. Every op accumulates in fp32 (or wider) and rounds once on store. All views of one call that are said to be
-//   "activations" have the same dtype unless the op says otherwise.
+//   are f32. Every op accumulates in fp32 (or wider) and rounds once on store. All views of one call that are said to
+//   be "activations" have the same dtype unless the op says otherwise.
 // - A gradient of an activation is overwritten unless the op says "accumulates". A gradient of a parameter is always
 //   accumulated, so a micro-batch adds to the ones before it.
 // - Results do not depend on thread count or timing: fixed reduction trees, no floating-point atomics.
@@ -39,8 +39,8 @@ struct RowRuns {
   const int32_t *deviceSource = nullptr, *deviceTarget = nullptr, *deviceLength = nullptr;
 };
 
-// Dropout with Philox: element i of the op's [rows, cols] input is kept iff philoxUniformAt(seed, step, site, i) >= p and
-// then scaled by 1 / (1 - p). i = row * cols + col. p = 0 is the identity.
+// Dropout with Philox: element i of the op's [rows, cols] input is kept iff philoxUniformAt(seed, step, site, i) >= p
+// and then scaled by 1 / (1 - p). i = row * cols + col. p = 0 is the identity.
 struct Dropout {
   float p = 0;
   uint64_t seed = 0;
@@ -50,20 +50,21 @@ struct Dropout {
 
 // out = a · b (+ bias) with the batch index going over all three; fp32 accumulation.
 struct Gemm {
-  View a;                // [batch, M, K], activations; rows may overlap
-  View b;                // [batch, K, N], same dtype as a; usually a transposed weight; rows may overlap
-  View out;              // [batch, M, N], f32 or bf16, colStride 1, rows do not overlap
+  View a;                   // [batch, M, K], activations; rows may overlap
+  View b;                   // [batch, K, N], same dtype as a; usually a transposed weight; rows may overlap
+  View out;                 // [batch, M, N], f32 or bf16, colStride 1, rows do not overlap
   bool accumulate = false;  // out += a · b (+ bias)
-  View bias;             // optional [batch or 1, 1, N] f32
+  View bias;                // optional [batch or 1, 1, N] f32
   uint64_t weightKey = 0;   // nonzero: names the contents of b, which a backend may then keep in a packed form
 };
 
-// Conv 0: one input channel, so no matrix product pays. Utterance b occupies samples [start[b], start[b] + length[b]) and
-// writes frames start[b] / stride + [0, (length[b] - kernel) / stride + 1). All other frames of `out` are set to zero.
+// Conv 0: one input channel, so no matrix product pays. Utterance b occupies samples [start[b], start[b] + length[b])
+// and writes frames start[b] / stride + [0, (length[b] - kernel) / stride + 1). All other frames of `out` are set to
+// zero.
 struct Conv0 {
   View samples;  // [1, S] f32
   int32_t count = 0;
-  const int32_t *start = nullptr, *length = nullptr;              // host, [count], samples; starts are multiples of stride
+  const int32_t *start = nullptr, *length = nullptr;  // host, [count], samples; starts are multiples of stride
   const int32_t *deviceStart = nullptr, *deviceLength = nullptr;  // the same for the backend
   int64_t kernel = 10, stride = 5;
   View weight;  // f32 [count or 1, C, kernel]: one filter bank an utterance (GroupNorm folded in) or one for all
@@ -101,42 +102,43 @@ struct AddNorm {
   View y;           // [T, C]; absent: only the sum is formed
   View mean, rstd;  // f32 [T], optional in inference
 };
-// Backward of AddNorm. dSum is both an input and the output: on entry the gradient that reaches the sum by other ways (or
-// absent: zero; then dSumOut is written alone).
+// Backward of AddNorm. dSum is both an input and the output: on entry the gradient that reaches the sum by other ways
+// (or absent: zero; then dSumOut is written alone).
 struct AddNormGradient {
-  View dy;          // [T, C]; absent when AddNorm had no y
-  View dSumIn;      // optional [T, C]: gradient reaching the sum directly
-  View dSumOut;     // [T, C]: the whole gradient of the sum, which is also that of the residual
-  View dx;          // optional [T, C]: gradient of x = dropout applied to dSumOut; may alias dSumOut when p = 0
+  View dy;             // [T, C]; absent when AddNorm had no y
+  View dSumIn;         // optional [T, C]: gradient reaching the sum directly
+  View dSumOut;        // [T, C]: the whole gradient of the sum, which is also that of the residual
+  View dx;             // optional [T, C]: gradient of x = dropout applied to dSumOut; may alias dSumOut when p = 0
   View dGamma, dBeta;  // f32 [C], accumulated
 };
 
-// What a pooling scores frames by: none = mean pooling; otherwise score = f(h · w), weights = softmax over the utterance.
+// What a pooling scores frames by: none = mean pooling; otherwise score = f(h · w), weights = softmax over the
+// utterance.
 enum class Score : uint8_t { none, tanh, relu, linear };
 struct Pooling {
   View h;  // [T, C]
   Segments segments;
   Score score = Score::none;
   bool standardDeviation = false;  // append sqrt(Σ a (h - mean)² + 1e-5) to the mean
-  View w;          // f32 [C], absent when score = none
-  View attention;  // f32 [T] out (forward), in (backward): softmax weights; 1 / T for mean
-  View pooled;     // f32 [B, C or 2 C] out (forward), in (backward)
+  View w;                          // f32 [C], absent when score = none
+  View attention;                  // f32 [T] out (forward), in (backward): softmax weights; 1 / T for mean
+  View pooled;                     // f32 [B, C or 2 C] out (forward), in (backward)
 };
 
 // Cosine logits cos(z, e) / temperature over label embeddings, cross-entropy, forward and backward in one call.
 struct CosineCrossEntropy {
-  View z;           // [N, D] activations
-  View embeddings;  // f32 [K, D]
+  View z;                           // [N, D] activations
+  View embeddings;                  // f32 [K, D]
   const int32_t *labels = nullptr;  // backend memory, [N], in [0, K)
   float temperature = 0.1f;
   float gradientScale = 1;  // dz and dEmbeddings carry this factor (1 / total frames of the update)
-  View result;  // f32 [2]: sum of losses, number of frames whose largest logit is its label's
-  View dz;      // optional [N, D]
-  View dEmbeddings;  // optional f32 [K, D], accumulated
+  View result;              // f32 [2]: sum of losses, number of frames whose largest logit is its label's
+  View dz;                  // optional [N, D]
+  View dEmbeddings;         // optional f32 [K, D], accumulated
 };
 
 struct SoftmaxCrossEntropy {
-  View logits;  // f32 [N, C]
+  View logits;                      // f32 [N, C]
   const int32_t *labels = nullptr;  // backend memory, [N]
   float gradientScale = 1;
   View result;   // f32 [2]: sum of losses, number correct
@@ -148,12 +150,13 @@ struct AdamWTensor {
   View parameter, gradient, m, v;
   View shadow;  // optional bf16 [n]: the rounded copy used in compute, rewritten after the update
 };
-// Decoupled weight decay as in PyTorch: p -= lr·decay·p; then p -= lr · m̂ / (sqrt(v̂) + ε), bias-corrected by `step` (from 1).
+// Decoupled weight decay as in PyTorch: p -= lr·decay·p; then p -= lr · m̂ / (sqrt(v̂) + ε), bias-corrected by `step`
+// (from 1).
 struct AdamW {
   float learningRate = 1e-4f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weightDecay = 0;
   int64_t step = 1;
-  float clipNorm = 0;     // > 0: gradients are multiplied by min(1, clipNorm / (norm + 1e-6))
-  View gradientSquares;   // f32 [1]: Σ g², as written by sumSquares; read when clipNorm > 0
+  float clipNorm = 0;    // > 0: gradients are multiplied by min(1, clipNorm / (norm + 1e-6))
+  View gradientSquares;  // f32 [1]: Σ g², as written by sumSquares; read when clipNorm > 0
 };
 
 class Backend {
@@ -175,19 +178,21 @@ class Backend {
   // --- elementwise (gemm.cpp and the like are named after what follows) ----------------------------------------------
   virtual void fill(const View &out, float value) = 0;
   virtual void convert(const View &in, const View &out) = 0;  // copies, changing dtype where they differ; any strides
-  virtual void add(const View &a, const View &b, const View &out) = 0;  // out = a + b, may alias
-  virtual void scale(const View &x, float factor) = 0;                  // in place
+  virtual void add(const View &a, const View &b, const View &out) = 0;               // out = a + b, may alias
+  virtual void scale(const View &x, float factor) = 0;                               // in place
   virtual void dropout(const View &x, const Dropout &dropout, const View &out) = 0;  // its own backward; may alias
   // y = dropout(gelu(x)), exact erf form. dx = gelu'(x) · dropout(dy); dx may alias dy.
   virtual void geluForward(const View &x, const Dropout &dropout, const View &y) = 0;
   virtual void geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) = 0;
-  virtual void columnSum(const View &x, const View &out) = 0;     // out f32 [C] += Σ_t x[t]
-  virtual void sumSquares(const std::vector<View> &xs, const View &out) = 0;  // out f32 [1] = Σ over all, wide accumulation
-  virtual void softmaxRows(const View &x, const View &y) = 0;     // f32 [N, C], may alias
+  virtual void columnSum(const View &x, const View &out) = 0;  // out f32 [C] += Σ_t x[t]
+  virtual void sumSquares(const std::vector<View> &xs,
+                          const View &out) = 0;                // out f32 [1] = Σ over all, wide accumulation
+  virtual void softmaxRows(const View &x, const View &y) = 0;  // f32 [N, C], may alias
 
-  // --- rows -----------------------------------------------------------------------------------------------------------
-  // Copies row runs; in and out may differ in dtype and have a batch dimension (the same for both). Rows of `out` that no
-  // run names are left alone.
+  // --- rows
+  // ----------------------------------------------------------------------------------------------------------- Copies
+  // row runs; in and out may differ in dtype and have a batch dimension (the same for both). Rows of `out` that no run
+  // names are left alone.
   virtual void copyRows(const View &in, const RowRuns &runs, const View &out) = 0;
   // x[t] = embedding for rows with mask[t] != 0 (backend memory, [T]).
   virtual void maskRows(const View &x, const uint8_t *mask, const View &embedding) = 0;
@@ -197,19 +202,22 @@ class Backend {
   virtual void gatherRows(const View &x, const int32_t *index, const View &out) = 0;
   virtual void scatterRows(const View &dOut, const int32_t *index, const View &dx) = 0;
 
-  // --- gemm -----------------------------------------------------------------------------------------------------------
+  // --- gemm
+  // -----------------------------------------------------------------------------------------------------------
   virtual void gemm(const Gemm &gemm) = 0;
 
-  // --- conv 0 and the folded GroupNorm (groups = channels) ---------------------------------------------------------------
-  // Per utterance: mean [count, kernel] f32 and covariance [count, kernel, kernel] f32 of its windows (over its own frames,
-  // population form), accumulated in double.
+  // --- conv 0 and the folded GroupNorm (groups = channels)
+  // --------------------------------------------------------------- Per utterance: mean [count, kernel] f32 and
+  // covariance [count, kernel, kernel] f32 of its windows (over its own frames, population form), accumulated in
+  // double.
   virtual void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) = 0;
-  // w' = w γ r, b' = β - γ r (w · mean), r = 1 / sqrt(wᵀ cov w + ε): weights [count, C, kernel], bias [count, 1, C], f32.
+  // w' = w γ r, b' = β - γ r (w · mean), r = 1 / sqrt(wᵀ cov w + ε): weights [count, C, kernel], bias [count, 1, C],
+  // f32.
   virtual void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
                              const View &covariance, const View &foldedWeight, const View &foldedBias) = 0;
   virtual void conv0Forward(const Conv0 &conv, const View &out) = 0;  // out [S / stride, C] activations
-  // With g = dOut · gelu'(pre-activation, recomputed) when conv.gelu, else dOut: moment0 f32 [count, 1, C] = Σ_t g[t, c],
-  // moment1 f32 [count, C, kernel] = Σ_t g[t, c] window[t, k]. Overwritten.
+  // With g = dOut · gelu'(pre-activation, recomputed) when conv.gelu, else dOut: moment0 f32 [count, 1, C] = Σ_t g[t,
+  // c], moment1 f32 [count, C, kernel] = Σ_t g[t, c] window[t, k]. Overwritten.
   virtual void conv0Backward(const Conv0 &conv, const View &dOut, const View &moment0, const View &moment1) = 0;
   // Gradients of w, γ, β through the fold, from those moments; frames [count] host. All accumulated.
   virtual void foldGroupNormBackward(const View &weight, const View &gamma, float epsilon, const View &mean,
@@ -217,16 +225,18 @@ class Backend {
                                      const View &moment1, const View &dWeight, const View &dGamma,
                                      const View &dBeta) = 0;
 
-  // --- positional convolution's weight norm (over dim 2: one magnitude a tap) -------------------------------------------
-  // v [C, kernel, C/G] (row = output channel), g [kernel]: weight = g v / ‖v‖ per tap, written as `weight` in v's layout and
-  // as `flipped` [C, kernel, C/G] for the data gradient: flipped[(γ, i), k, o] = weight[(γ, o), kernel - 1 - k, i] in group γ.
-  // Both are activations in dtype; either may be absent. v and g are f32, v as [C, kernel · C/G].
+  // --- positional convolution's weight norm (over dim 2: one magnitude a tap)
+  // ------------------------------------------- v [C, kernel, C/G] (row = output channel), g [kernel]: weight = g v /
+  // ‖v‖ per tap, written as `weight` in v's layout and as `flipped` [C, kernel, C/G] for the data gradient: flipped[(γ,
+  // i), k, o] = weight[(γ, o), kernel - 1 - k, i] in group γ. Both are activations in dtype; either may be absent. v
+  // and g are f32, v as [C, kernel · C/G].
   virtual void weightNormForward(const View &v, const View &g, int64_t kernel, int64_t groups, const View &weight,
                                  const View &flipped) = 0;
   virtual void weightNormBackward(const View &v, const View &g, int64_t kernel, const View &dWeight, const View &dv,
                                   const View &dg) = 0;  // dWeight f32 in v's layout; accumulates dv, dg
 
-  // --- attention, norm, pooling, losses ------------------------------------------------------------------------------------
+  // --- attention, norm, pooling, losses
+  // ------------------------------------------------------------------------------------
   virtual void attentionForward(const Attention &attention) = 0;
   virtual void attentionBackward(const Attention &attention, const AttentionGradient &gradient) = 0;
   virtual void addNormForward(const AddNorm &norm) = 0;
@@ -237,24 +247,26 @@ class Backend {
   virtual void cosineCrossEntropy(const CosineCrossEntropy &loss) = 0;
   virtual void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) = 0;
 
-  // --- k-means ------------------------------------------------------------------------------------------------------------
-  // For each restart r: label[r][n] = argmin_k ‖x[n] - c[r][k]‖² (lowest k on a tie), distance[r][n] that squared distance
+  // --- k-means
+  // ------------------------------------------------------------------------------------------------------------ For
+  // each restart r: label[r][n] = argmin_k ‖x[n] - c[r][k]‖² (lowest k on a tie), distance[r][n] that squared distance
   // (clamped at 0; absent: not wanted). x f32 [N, C]; centroids f32 [R, K, C]; labels int32 backend memory [R, N].
   virtual void assignClusters(const View &x, const View &centroids, int32_t *labels, const View &distance) = 0;
   // sums f32 [R, K, C] and counts f32 [R, 1, K] of the members, overwritten; accumulated in double in row order blocks.
   virtual void sumClusters(const View &x, const int32_t *labels, const View &sums, const View &counts) = 0;
 
-  // --- optimiser ----------------------------------------------------------------------------------------------------------
+  // --- optimiser
+  // ----------------------------------------------------------------------------------------------------------
   virtual void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) = 0;
 };
 
 // What a device can do; the reasons for what it cannot.
 struct DeviceReport {
-  std::string device;              // "cpu"
-  std::vector<std::string> isa;    // instruction sets found that are used
-  int32_t threads = 0;             // hardware threads available to this process
-  std::string library;             // "oneDNN 2.6.3"
-  bool bf16 = false;               // native bf16 instructions
+  std::string device;            // "cpu"
+  std::vector<std::string> isa;  // instruction sets found that are used
+  int32_t threads = 0;           // hardware threads available to this process
+  std::string library;           // "oneDNN 2.6.3"
+  bool bf16 = false;             // native bf16 instructions
 };
 DeviceReport describeCpu();
 

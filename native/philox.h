@@ -1,6 +1,6 @@
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 // Counter-based: a number is a pure function of (seed, step, site, index), so masks and dropout are the same on every
-// backend, with any thread count, and after a resume. lib/batch/philox.ts is the same function in TypeScript.
+// backend, with any thread count, and after a resume. lib/random/philox.ts is the same function in TypeScript.
 #pragma once
 
 #include <cstdint>

@@ -21,7 +21,10 @@ struct View {
   explicit operator bool() const { return data != nullptr; }
   int64_t size() const { return batch * rows * cols; }
 
-  template <typename T> T *as() const { return static_cast<T *>(data); }
+  template <typename T>
+  T *as() const {
+    return static_cast<T *>(data);
+  }
 
   // The address of element (b, r, c).
   void *at(int64_t b, int64_t r, int64_t c) const {

@@ -40,7 +40,12 @@ function finds(command, args = ['--version']) {
 }
 
 function hasOneDnn() {
-  return spawnSync('c++', ['-x', 'c++', '-E', '-'], { input: '#include <oneapi/dnnl/dnnl.hpp>\n', stdio: ['pipe', 'ignore', 'ignore'] }).status === 0;
+  return (
+    spawnSync('c++', ['-x', 'c++', '-E', '-'], {
+      input: '#include <oneapi/dnnl/dnnl.hpp>\n',
+      stdio: ['pipe', 'ignore', 'ignore'],
+    }).status === 0
+  );
 }
 
 function checkNode() {
@@ -58,7 +63,8 @@ function installSystemPackages() {
   const root = process.getuid?.() === 0;
   const sudo = !root && finds('sudo', ['-n', 'true']);
   const byHand = `apt-get install ${missing.join(' ')}`;
-  if (!finds('apt-get')) fail(`missing on this machine: ${missing.join(', ')} (Debian/Ubuntu names). Install them and run again.`);
+  if (!finds('apt-get'))
+    fail(`missing on this machine: ${missing.join(', ')} (Debian/Ubuntu names). Install them and run again.`);
   if (!root && !sudo) fail(`missing on this machine: ${missing.join(', ')}. Run "sudo ${byHand}" and then this again.`);
   say(`installing system packages: ${missing.join(', ')}`);
   const apt = (args) => (root ? ['apt-get', args] : ['sudo', ['-n', 'apt-get', ...args]]);

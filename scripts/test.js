@@ -25,7 +25,8 @@ function run(command, args) {
 function count(name, { code, output }, pattern) {
   const match = [...output.matchAll(pattern)].at(-1);
   const total = match ? Number(match.groups.passed) : 0;
-  let failed = match?.groups.failed === undefined ? Number(match?.groups.total ?? 0) - total : Number(match.groups.failed);
+  let failed =
+    match?.groups.failed === undefined ? Number(match?.groups.total ?? 0) - total : Number(match.groups.failed);
   if (code !== 0 && failed === 0) failed = 1;
   if (!match || (total === 0 && failed === 0)) {
     process.stderr.write(`test: ${name} ran no test (exit code ${code}).\n`);

@@ -74,7 +74,7 @@ pooling('close fails what is under way and every later call', async () => {
 
 pooling('threads must be a positive integer', () => {
   for (const threads of [0, -1, 1.5]) {
-    assert.throws(() => new AudioPool({ threads }), { code: 'ERR_OPTION', message: /Expected positive integer/ });
+    assert.throws(() => new AudioPool({ threads }), { code: 'ERR_ARGUMENT', message: /Expected positive integer/ });
   }
 });
 

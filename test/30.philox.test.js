@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { deriveSeed, PhiloxStream, philox, philoxBlock, uniformAt } from '../dist/batch/philox.js';
+import { deriveSeed, PhiloxStream, philox, philoxBlock, uniformAt } from '../dist/random/philox.js';
 
 const hex = (words) => words.map((word) => word.toString(16).padStart(8, '0')).join(' ');
 

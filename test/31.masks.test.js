@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { maskSpans, spanCount } from '../dist/batch/masks.js';
-import { PhiloxStream, sites } from '../dist/batch/philox.js';
+import { PhiloxStream, sites } from '../dist/random/philox.js';
 
 const cases = JSON.parse(readFileSync(new URL('./fixtures/masks.json', import.meta.url), 'utf8'));
 

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { PhiloxStream } from '../dist/batch/philox.js';
 import { BalancedSampler, PretrainingSampler } from '../dist/batch/samplers.js';
+import { PhiloxStream } from '../dist/random/philox.js';
 
 function corpus(count, seed = 1) {
   const random = new PhiloxStream(seed, 0, 0);

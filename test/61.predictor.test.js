@@ -145,7 +145,7 @@ test('audio that is too short is told with its file, in a row of files too', asy
 });
 
 test('a directory without a classifier says what to do, and names a run’s predictor when it sees one', async () => {
-  await rejects(() => Predictor.load(join(fixtures, 'checkpoints', 'base')), 'ERR_NO_HEAD', 'emoframe run');
+  await rejects(() => Predictor.load(join(fixtures, 'checkpoints', 'base')), 'ERR_HEAD', 'emoframe run');
 });
 
 test('wrong options, a stopped call and use after dispose are told', async () => {

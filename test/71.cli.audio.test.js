@@ -104,7 +104,7 @@ test('predict tells which file is too short, and what a model without classifier
   assert.match(tooShort.stderr, /short\.wav[^\n]*\(ERR_AUDIO_SHORT\)/);
   const headless = await emoframe(['predict', voice, '--model', model]);
   assert.is(headless.code, 1);
-  assert.match(headless.stderr, /emoframe run[^\n]*\(ERR_NO_HEAD\)/);
+  assert.match(headless.stderr, /emoframe run[^\n]*\(ERR_HEAD\)/);
 });
 
 test('corpus counts, and lists every bad row with its line', async () => {

@@ -38,7 +38,7 @@ export class AudioPool {
     const threads = options.threads ?? Math.max(1, Math.min(MOST_DEFAULT_THREADS, availableParallelism() - 1));
     if (!Number.isInteger(threads) || threads < 1) {
       throw new EmoframeError(
-        'ERR_OPTION',
+        'ERR_ARGUMENT',
         `Expected positive integer for threads but received ${threads} of type ${typeof threads}.`,
       );
     }

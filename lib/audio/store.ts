@@ -31,7 +31,7 @@ export class AudioStore {
   constructor(pool: AudioPool, options: { bytes: number }) {
     if (!(options.bytes >= 0)) {
       throw new EmoframeError(
-        'ERR_OPTION',
+        'ERR_ARGUMENT',
         `Expected 0 or a positive number for bytes but received ${options.bytes} of type ${typeof options.bytes}.`,
       );
     }

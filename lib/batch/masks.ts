@@ -1,6 +1,6 @@
 // Span masks of masked prediction and of SpecAugment along time: the same function with other numbers. It follows
 // `_compute_mask_indices` of transformers for one utterance, so that a mask never depends on what else is in the batch.
-import type { RandomSource } from './philox.js';
+import type { RandomSource } from '../random/philox.js';
 
 export interface SpanMask {
   /** Upper bound of the masked share: spans may overlap. */

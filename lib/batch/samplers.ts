@@ -1,8 +1,8 @@
 // Which utterances an update sees. Both samplers are pure functions of (seed, step): a run that resumes needs only the
 // number of the step.
 import { EmoframeError } from '../errors.js';
+import { PhiloxStream, type Seed, sites } from '../random/philox.js';
 import type { FrameRange } from './pack.js';
-import { PhiloxStream, type Seed, sites } from './philox.js';
 
 /** One utterance as a sampler sees it. */
 export interface SamplerItem {

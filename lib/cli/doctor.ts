@@ -1,7 +1,7 @@
 import { EmoframeError } from '../errors.js';
 import { binding, type NativeDescription } from '../model/binding.js';
+import { packageVersion } from '../version.js';
 import { columns, defineCommand } from './command.js';
-import { packageVersion } from './version.js';
 
 export const doctorCommand = defineCommand({
   name: 'doctor',

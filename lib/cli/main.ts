@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { EmoframeError } from '../errors.js';
+import { packageVersion } from '../version.js';
 import { type Command, type CommandContext, columns } from './command.js';
 import { corpusCommand } from './corpus.js';
 import { demoCommand } from './demo.js';
@@ -10,7 +11,6 @@ import { predictCommand } from './predict.js';
 import { reportCommand } from './report.js';
 import { runCommand } from './run.js';
 import { stageCommands } from './stages.js';
-import { packageVersion } from './version.js';
 
 const commands: Command[] = [
   demoCommand,

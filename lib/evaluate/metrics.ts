@@ -1,7 +1,7 @@
-import { PhiloxStream, type Seed } from '../batch/philox.js';
 import { EmoframeError } from '../errors.js';
+import { PhiloxStream, type Seed } from '../random/philox.js';
 
-// Apart from the sites of lib/batch/philox.ts.
+// Apart from the sites of lib/random/philox.ts.
 const bootstrapSite = 0x40000100;
 
 export interface UtteranceMetrics {

@@ -50,7 +50,11 @@ const schema = z.looseObject({
  */
 export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
   const refuse = (message: string): never => {
-    throw new EmoframeError('ERR_MODEL_CONFIG', `${file ?? 'config.json'}: ${message}`, file === undefined ? {} : { file });
+    throw new EmoframeError(
+      'ERR_MODEL_CONFIG',
+      `${file ?? 'config.json'}: ${message}`,
+      file === undefined ? {} : { file },
+    );
   };
   const parsed = schema.safeParse(raw);
   if (!parsed.success) {
@@ -64,7 +68,8 @@ export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
   if (c.hidden_size % c.num_attention_heads !== 0)
     refuse(`hidden_size ${c.hidden_size} is not a multiple of num_attention_heads ${c.num_attention_heads}.`);
   const headSize = c.hidden_size / c.num_attention_heads;
-  if (headSize % 8 !== 0) refuse(`the head size ${headSize} (hidden_size / num_attention_heads) is not a multiple of 8.`);
+  if (headSize % 8 !== 0)
+    refuse(`the head size ${headSize} (hidden_size / num_attention_heads) is not a multiple of 8.`);
   if (c.hidden_size % c.num_conv_pos_embedding_groups !== 0)
     refuse(
       `hidden_size ${c.hidden_size} is not a multiple of num_conv_pos_embedding_groups ${c.num_conv_pos_embedding_groups}.`,

@@ -1,5 +1,5 @@
 import type { Tensor } from '../checkpoint/types.js';
-import { PhiloxStream } from '../batch/philox.js';
+import { PhiloxStream } from '../random/philox.js';
 import type { TensorInfo } from './binding.js';
 
 // Streams of weights start here, apart from those of masks and draws.

@@ -2,6 +2,8 @@ import type { RunConfig } from '../config/schema.js';
 import type { Corpus } from '../corpus/types.js';
 import type { StageName } from '../stages/foldPaths.js';
 
+export type { StageName };
+
 /** How far a run has come. */
 export interface ProgressEvent {
   fold: string;

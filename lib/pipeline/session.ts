@@ -3,7 +3,6 @@
 import { resolve } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
 import { AudioStore } from '../audio/store.js';
-import { deriveSeed } from '../batch/philox.js';
 import type { RunConfig } from '../config/schema.js';
 import { type Fold, makeFolds } from '../corpus/folds.js';
 import type { Utterance } from '../corpus/types.js';
@@ -12,15 +11,16 @@ import { JsonlLog } from '../log/jsonl.js';
 import { TensorBoardLog } from '../log/tensorboard.js';
 import { binding } from '../model/binding.js';
 import { Engine } from '../model/engine.js';
+import { deriveSeed } from '../random/philox.js';
 import type { AudioSource, StageContext } from '../stages/context.js';
 import { type StageName, stageNames } from '../stages/foldPaths.js';
 import { needs, stages } from '../stages/index.js';
 import { isDone } from '../stages/stageResult.js';
+import { packageVersion } from '../version.js';
 import { chooseLabels, type RunLabels } from './labels.js';
 import type { RunOptions } from './options.js';
 import { openRun, type RunDirectory } from './runDirectory.js';
 import { type RunSummary, writeSummary } from './summary.js';
-import { packageVersion } from './version.js';
 
 /** Opens the run and its resources, and frees them whatever happens. */
 export async function withSession<Result>(

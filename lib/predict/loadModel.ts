@@ -39,7 +39,7 @@ export async function loadEncoder(engine: Engine, dir: string, precision: Precis
   return { model, normalize };
 }
 
-/** Loads HuBERT with its classifier head. @throws `ERR_NO_HEAD` */
+/** Loads HuBERT with its classifier head. @throws `ERR_HEAD` */
 export async function loadClassifier(
   engine: Engine,
   dir: string,
@@ -63,7 +63,7 @@ async function noHead(dir: string, head: Head | undefined): Promise<EmoframeErro
     folds.length > 0
       ? `Give the predictor of one fold: ${join(dir, 'folds', folds[0]!, 'predictor')}.`
       : 'Give the predictor folder of a finished run (OUT/folds/FOLD/predictor); emoframe run makes one.';
-  return new EmoframeError('ERR_NO_HEAD', `${dir} has ${found}. ${advice}`, { file: dir });
+  return new EmoframeError('ERR_HEAD', `${dir} has ${found}. ${advice}`, { file: dir });
 }
 
 /**

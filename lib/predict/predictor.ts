@@ -84,7 +84,7 @@ export class Predictor {
 
   /**
    * @param dir a directory as `savePretrained` writes it, with a classifier head; its `clusters` folder is optional.
-   * @throws `ERR_NO_HEAD`, `ERR_DEVICE`, and what reading a checkpoint throws.
+   * @throws `ERR_HEAD`, `ERR_DEVICE`, and what reading a checkpoint throws.
    * @example
    * const predictor = await Predictor.load('predictor', { precision: 'bf16', clusters: false });
    */

@@ -1,13 +1,13 @@
 // Emotion classification of utterances: frames are pooled to one vector and classified. The loop of stages 1b and 4, which
 // differ in the weights they start from and in the pooling. The epoch with the best validation UA is the one that is kept.
 import { maskSpans } from '../batch/masks.js';
-import { PhiloxStream, sites } from '../batch/philox.js';
 import { BalancedSampler, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
 import type { Tensor } from '../checkpoint/types.js';
 import type { FineTuningSettings } from '../config/schema.js';
 import { utteranceMetrics } from '../evaluate/metrics.js';
 import type { PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
+import { PhiloxStream, sites } from '../random/philox.js';
 import { framesOf, type Metrics, type StageContext, utteranceOf } from './context.js';
 import { framesIn, Inputs, passesOf } from './inputs.js';
 import { featureEncoderPrefixes, loadWithNewHeads, type StageModel, saveModel } from './models.js';

@@ -1,8 +1,9 @@
 // k-means over the frames of many utterances, shared by every stage that makes pseudo-labels.
-import { PhiloxStream, sites } from '../batch/philox.js';
+
 import { readSafetensors, writeSafetensors } from '../checkpoint/safetensors.js';
 import type { KMeansSection } from '../config/schema.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { PhiloxStream, sites } from '../random/philox.js';
 import type { StageContext } from './context.js';
 import type { UtteranceRows } from './hiddenStates.js';
 

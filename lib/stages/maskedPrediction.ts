@@ -1,12 +1,12 @@
 // Masked prediction (HuBERT, Hsu et al. 2021): spans of frames are hidden behind one embedding, and the transformer must say
 // which cluster each hidden frame belongs to, from what it hears around it. The loop of stages 1a and 3 and of the MFCC round.
 import { maskSpans } from '../batch/masks.js';
-import { PhiloxStream, sites } from '../batch/philox.js';
 import { type Draw, PretrainingSampler } from '../batch/samplers.js';
 import type { MaskedPredictionSettings } from '../config/schema.js';
 import { EmoframeError } from '../errors.js';
 import type { PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
+import { PhiloxStream, sites } from '../random/philox.js';
 import { framesOf, type Metrics, type StageContext } from './context.js';
 import { framesIn, Inputs, passesOf } from './inputs.js';
 import { featureEncoderPrefixes, type HeadSpec, type StageModel, saveModel } from './models.js';
@@ -90,7 +90,7 @@ export async function trainMaskedPrediction(context: StageContext, task: MaskedP
 function checkLabels(id: string, labels: number, frames: number): void {
   if (labels === frames) return;
   throw new EmoframeError(
-    'ERR_LABELS',
+    'ERR_LABEL',
     `Utterance ${id} has ${frames} frames but ${labels} labels: its audio changed since it was clustered. Use a new run folder.`,
   );
 }

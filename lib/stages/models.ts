@@ -60,7 +60,7 @@ export async function loadEncoder(context: StageContext, dir: string): Promise<S
 export async function loadClassifier(context: StageContext, dir: string): Promise<StageModel & { head: Head }> {
   const { config, tensors, normalize, head } = await loadPretrained(dir);
   if (head?.kind !== 'classifier' || head.pooling === undefined) {
-    throw new EmoframeError('ERR_NO_HEAD', `${dir} holds no classifier: run the stage that makes it again.`, {
+    throw new EmoframeError('ERR_HEAD', `${dir} holds no classifier: run the stage that makes it again.`, {
       file: dir,
     });
   }

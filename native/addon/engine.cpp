@@ -72,7 +72,9 @@ EngineObject::~EngineObject() {
 Napi::Value EngineObject::device(const Napi::CallbackInfo &info) {
   return Napi::String::New(info.Env(), worker_->device());
 }
-Napi::Value EngineObject::path(const Napi::CallbackInfo &info) { return Napi::String::New(info.Env(), worker_->path()); }
+Napi::Value EngineObject::path(const Napi::CallbackInfo &info) {
+  return Napi::String::New(info.Env(), worker_->path());
+}
 
 Napi::Value EngineObject::createModel(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();

@@ -65,23 +65,22 @@ Batch readBatch(const Napi::Value &value) {
 Napi::Value ModelObject::create(Napi::Env env, std::shared_ptr<Worker> worker, std::shared_ptr<ModelSlot> slot,
                                 std::vector<TensorInfo> tensors) {
   const Napi::Object object =
-      DefineClass(env, "NativeModel",
-                  {InstanceMethod<&ModelObject::tensors>("tensors"),
-                   InstanceMethod<&ModelObject::importTensors>("importTensors"),
-                   InstanceMethod<&ModelObject::exportTensors>("exportTensors"),
-                   InstanceMethod<&ModelObject::exportGradients>("exportGradients"),
-                   InstanceMethod<&ModelObject::exportMoments>("exportMoments"),
-                   InstanceMethod<&ModelObject::importMoments>("importMoments"),
-                   InstanceMethod<&ModelObject::freeze>("freeze"),
-                   InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
-                   InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
-                   InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
-                   InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"),
-                   InstanceMethod<&ModelObject::encode>("encode"), InstanceMethod<&ModelObject::classify>("classify"),
-                   InstanceMethod<&ModelObject::trainStep>("trainStep"),
-                   InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
-                   InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
-                   InstanceMethod<&ModelObject::dispose>("dispose")})
+      DefineClass(
+          env, "NativeModel",
+          {InstanceMethod<&ModelObject::tensors>("tensors"),
+           InstanceMethod<&ModelObject::importTensors>("importTensors"),
+           InstanceMethod<&ModelObject::exportTensors>("exportTensors"),
+           InstanceMethod<&ModelObject::exportGradients>("exportGradients"),
+           InstanceMethod<&ModelObject::exportMoments>("exportMoments"),
+           InstanceMethod<&ModelObject::importMoments>("importMoments"), InstanceMethod<&ModelObject::freeze>("freeze"),
+           InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
+           InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
+           InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
+           InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"), InstanceMethod<&ModelObject::encode>("encode"),
+           InstanceMethod<&ModelObject::classify>("classify"), InstanceMethod<&ModelObject::trainStep>("trainStep"),
+           InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
+           InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
+           InstanceMethod<&ModelObject::dispose>("dispose")})
           .New({Napi::External<ModelSlot>::New(env, slot.get())});
   ModelObject *self = Unwrap(object);
   self->worker_ = std::move(worker);
@@ -355,8 +354,7 @@ Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
     Batch batch = readBatch(info[0]);
     auto result = std::make_shared<Classified>();
     return run(
-        env, batch.keep,
-        [host = std::move(batch.host), result](Model &model) { *result = model.classify(host); },
+        env, batch.keep, [host = std::move(batch.host), result](Model &model) { *result = model.classify(host); },
         [result](Napi::Env env) -> Napi::Value {
           Napi::Object out = Napi::Object::New(env);
           out.Set("logits", floatArray(env, std::move(result->logits)));
@@ -380,8 +378,8 @@ Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
     else if (objective == "classification")
       step.objective = Objective::classification;
     else
-      throw Error("ERR_ARGUMENT", "Expected masked-prediction or classification for objective but received " +
-                                      objective + ".");
+      throw Error("ERR_ARGUMENT",
+                  "Expected masked-prediction or classification for objective but received " + objective + ".");
     const Napi::Int32Array labels = ints(need(options, "labels"), "labels");
     step.labels = labels.Data();
     step.labelCount = static_cast<int64_t>(labels.ElementLength());
@@ -440,7 +438,8 @@ Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
 Napi::Value ModelObject::clearGradients(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    return run(env, {}, [](Model &model) { model.clearGradients(); }, [](Napi::Env env) { return env.Undefined(); });
+    return run(
+        env, {}, [](Model &model) { model.clearGradients(); }, [](Napi::Env env) { return env.Undefined(); });
   });
 }
 

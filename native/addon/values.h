@@ -1,5 +1,5 @@
-// Between JavaScript values and C++ ones. The TypeScript side has validated; what is checked here is only what keeps the
-// process safe if it had not.
+// Between JavaScript values and C++ ones. The TypeScript side has validated; what is checked here is only what keeps
+// the process safe if it had not.
 #pragma once
 
 #include <napi.h>

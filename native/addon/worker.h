@@ -78,7 +78,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
 
   Napi::TypedThreadSafeFunction<std::nullptr_t, Message, onMessage> channel_;
   std::atomic<bool> closed_{false};  // the event loop takes no more messages
-  int64_t waiting_ = 0;  // promises not settled; while any is left the event loop is kept alive
+  int64_t waiting_ = 0;              // promises not settled; while any is left the event loop is kept alive
 };
 
 Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::string &message);

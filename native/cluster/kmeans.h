@@ -25,8 +25,8 @@ struct KMeansResult {
   int64_t iterations = 0;
 };
 
-// points f32 host [N, C]. `keepGoing(iteration, inertia)` is asked after every iteration, and while seeding (iteration 0,
-// inertia infinite) and in the last assignment; false stops with ERR_ABORTED.
+// points f32 host [N, C]. `keepGoing(iteration, inertia)` is asked after every iteration, and while seeding (iteration
+// 0, inertia infinite) and in the last assignment; false stops with ERR_ABORTED.
 KMeansResult kmeans(Backend &backend, const float *points, int64_t count, int64_t dimension,
                     const KMeansSettings &settings, const std::function<bool(int64_t, double)> &keepGoing);
 

@@ -38,12 +38,17 @@ class CpuBackend final : public Backend {
   void scatterRows(const View &dOut, const int32_t *index, const View &dx) override;
   void gemm(const Gemm &gemm) override;
   void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override;
-  void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean, const View &covariance, const View &foldedWeight, const View &foldedBias) override;
+  void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
+                     const View &covariance, const View &foldedWeight, const View &foldedBias) override;
   void conv0Forward(const Conv0 &conv, const View &out) override;
   void conv0Backward(const Conv0 &conv, const View &dOut, const View &moment0, const View &moment1) override;
-  void foldGroupNormBackward(const View &weight, const View &gamma, float epsilon, const View &mean, const View &covariance, const std::vector<int64_t> &frames, const View &moment0, const View &moment1, const View &dWeight, const View &dGamma, const View &dBeta) override;
-  void weightNormForward(const View &v, const View &g, int64_t kernel, int64_t groups, const View &weight, const View &flipped) override;
-  void weightNormBackward(const View &v, const View &g, int64_t kernel, const View &dWeight, const View &dv, const View &dg) override;
+  void foldGroupNormBackward(const View &weight, const View &gamma, float epsilon, const View &mean,
+                             const View &covariance, const std::vector<int64_t> &frames, const View &moment0,
+                             const View &moment1, const View &dWeight, const View &dGamma, const View &dBeta) override;
+  void weightNormForward(const View &v, const View &g, int64_t kernel, int64_t groups, const View &weight,
+                         const View &flipped) override;
+  void weightNormBackward(const View &v, const View &g, int64_t kernel, const View &dWeight, const View &dv,
+                          const View &dg) override;
   void attentionForward(const Attention &attention) override;
   void attentionBackward(const Attention &attention, const AttentionGradient &gradient) override;
   void addNormForward(const AddNorm &norm) override;

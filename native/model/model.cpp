@@ -167,8 +167,8 @@ void Model::clearFeatures() { parts_->cache.clear(); }
 Encoded Model::encode(const HostBatch &batch, int64_t layer) {
   Parts &parts = *parts_;
   if (layer != modelOutput && (layer < 0 || layer > parts.transformer.layers())) {
-    throw Error("ERR_LAYER", "The layer must be from 0 to " + std::to_string(parts.transformer.layers()) + " but is " +
-                                 std::to_string(layer) + ".");
+    throw Error("ERR_ARGUMENT", "The layer must be from 0 to " + std::to_string(parts.transformer.layers()) +
+                                    " but is " + std::to_string(layer) + ".");
   }
   parts.workspace.reset();
   const Packing packing = parts.pack(batch);

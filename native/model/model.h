@@ -1,5 +1,5 @@
-// HuBERT with its heads on one backend: the whole of what the addon calls. Forward and backward are explicit, one layer a
-// file, written once over native/ops.h.
+// HuBERT with its heads on one backend: the whole of what the addon calls. Forward and backward are explicit, one layer
+// a file, written once over native/ops.h.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +23,9 @@ struct HubertShape {
   float hiddenDropout = 0, attentionDropout = 0, activationDropout = 0, featureProjectionDropout = 0, finalDropout = 0;
   float layerdrop = 0;
 
-  int64_t stride() const;                      // product of convStride: samples a frame (320)
-  int64_t frames(int64_t samples) const;       // frames of so many samples; 0 when too short
-  void validate() const;                       // ERR_MODEL_CONFIG names the field that cannot be done
+  int64_t stride() const;                 // product of convStride: samples a frame (320)
+  int64_t frames(int64_t samples) const;  // frames of so many samples; 0 when too short
+  void validate() const;                  // ERR_MODEL_CONFIG names the field that cannot be done
 };
 
 enum class Precision : uint8_t { fp32, bf16 };
@@ -45,7 +45,8 @@ struct TensorInfo {
   std::vector<int64_t> shape;  // transformers' layout
 };
 
-// In place of a layer: the model's output, which in the pre-norm form is the last hidden state after the final LayerNorm.
+// In place of a layer: the model's output, which in the pre-norm form is the last hidden state after the final
+// LayerNorm.
 constexpr int64_t modelOutput = -1;
 
 // Host-side batch; see PackedBatch in binding.d.ts.
@@ -53,7 +54,7 @@ struct HostBatch {
   const float *samples = nullptr;
   int64_t sampleCount = 0;
   std::vector<int32_t> starts, lengths;
-  std::vector<std::string> features;  // instead of samples
+  std::vector<std::string> features;              // instead of samples
   std::vector<int32_t> frameStarts, frameCounts;  // empty: all frames
 };
 

@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
-MASK_SITE = 0x40000003  # sites.mask in lib/batch/philox.ts
+MASK_SITE = 0x40000003  # sites.mask in lib/random/philox.ts
 
 
 def philox(seed, step, site, index):

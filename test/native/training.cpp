@@ -218,7 +218,7 @@ TEST(badBatchesAreRefused) {
   requireError("ERR_BATCH", "Utterance 1 ", encode([](HostBatch &b) {
                  b.frameStarts = {0, 5}, b.frameCounts = {1, 9};
                }));
-  requireError("ERR_LAYER", "2", [&] { model->encode(good.host, 3); });
+  requireError("ERR_ARGUMENT", "2", [&] { model->encode(good.host, 3); });
 
   TrainStep step = good.step(Objective::classification);
   step.labelCount = 1;
