@@ -8,12 +8,12 @@ const engine = Engine.create({ device: 'cpu', threads: 2 });
 test.after(() => engine.dispose());
 const { utterances } = await readData();
 
-/** Error of every layer and utterance against PyTorch, which ran each utterance alone. */
+/** Error of every layer and of the output, for every utterance, against PyTorch, which ran each utterance alone. */
 async function errors(model, form, batch, members) {
   const golden = await readTensors(`${form}.hidden`);
   const channels = model.config.shape.hiddenSize;
   const result = [];
-  for (let layer = 0; layer <= model.config.shape.layers; layer++) {
+  for (const layer of [...Array(model.config.shape.layers + 1).keys(), 'output']) {
     const { hidden, offsets } = await model.encode(batch, layer);
     assert.is(offsets.length, members.length + 1);
     members.forEach((index, position) => {

@@ -1,4 +1,4 @@
-"""Compares `emoframe encode` with transformers' HubertModel on real-size models and audio, every layer.
+"""Compares `emoframe encode` with transformers' HubertModel on real-size models and audio: every layer, and the output.
 
     python scripts/oracle/compare.py --make base DIR             write a real-size model with random weights (or: large)
     python scripts/oracle/compare.py DIR AUDIO.wav... [--precision bf16] [--device cuda:0]
@@ -50,15 +50,15 @@ def read(path):
 
 
 def theirs(directory, files, autocast=False):
-    """Per file, the hidden states [layers + 1, T, C]."""
+    """Per file, the hidden states and the model's output, [layers + 2, T, C]."""
     model = HubertModel.from_pretrained(directory).eval()
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(directory)
     for file in files:
         inputs = extractor(read(file), sampling_rate=16000, return_tensors="pt").input_values
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             output = model(inputs, output_hidden_states=True)
-        # transformers 5 leaves the final LayerNorm of pre-norm models out of hidden_states[-1]; 4 has it in.
-        yield torch.cat([*output.hidden_states[:-1], output.last_hidden_state]).float().numpy()
+        # Needs transformers 5: 4 has the final LayerNorm of pre-norm models in the last hidden state.
+        yield torch.cat([*output.hidden_states, output.last_hidden_state]).float().numpy()
 
 
 def relative_error(found, expected):
@@ -69,8 +69,8 @@ def relative_error(found, expected):
 
 def ours(directory, files, layer, options):
     with tempfile.TemporaryDirectory() as out:
-        command = ["node", str(ROOT / "dist/cli/main.js"), "encode", *files, "--model", directory, "--layer", str(layer)]
-        subprocess.run([*command, "--out", out, *options], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        command = ["node", str(ROOT / "dist/cli/main.js"), "encode", *files, "--model", directory, "--out", out, *options]
+        subprocess.run([*command, *layer], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         return [np.load(pathlib.Path(out) / f"{pathlib.Path(file).stem}.npy") for file in files]
 
 
@@ -93,16 +93,18 @@ def main():
     failed = False
     for layer in range(len(expected[0])):
         golden = [states[layer] for states in expected]
-        found = ours(arguments.model, arguments.audio, layer, options)
+        name = "output" if layer == len(expected[0]) - 1 else f"layer {layer}"
+        named = [] if name == "output" else ["--layer", str(layer)]
+        found = ours(arguments.model, arguments.audio, named, options)
         for file, a, b in zip(arguments.audio, found, golden):
             if a.shape != b.shape:
-                sys.exit(f"{file}, layer {layer}: shape {a.shape} where transformers gives {b.shape}")
+                sys.exit(f"{file}, {name}: shape {a.shape} where transformers gives {b.shape}")
         error, limit, beside = relative_error(found, golden), 1e-4, ""
         if bf16:
             reference = relative_error([states[layer] for states in own], golden)
             limit, beside = max(2e-2, 1.25 * reference), f"   PyTorch's bf16 {reference:.2e}"
         failed |= not error < limit
-        print(f"layer {layer:2d}  relative error {error:.2e}{beside}")
+        print(f"{name:8s}  relative error {error:.2e}{beside}")
     return failed
 
 

@@ -9,7 +9,7 @@ every conv, pre-LN), with weights large enough that every nonlinearity matters. 
 
     utterances.safetensors        utterance.B [samples]; mask [T] and clusters [T] over the three utterances laid end to end; classes [3]
     FORM/                         the model, by save_pretrained
-    FORM.hidden.safetensors       hidden.B.L [T_B, C]: utterance B run alone, unpadded; hidden state L
+    FORM.hidden.safetensors       hidden.B.L [T_B, C]: utterance B run alone, unpadded; hidden state L, or `output`
     FORM.heads.safetensors        final_proj.*, label_embs_concat, and POOLING/pooling.weight, POOLING/classifier.*
     FORM.NAME.safetensors         loss, and the gradient of every parameter, NAME = masked-prediction or a pooling
 """
@@ -204,9 +204,9 @@ def main():
         for index, samples in enumerate(oracle.utterances):
             with torch.no_grad():
                 output = oracle.model(samples[None], output_hidden_states=True)
-            # transformers 5 leaves the final LayerNorm of pre-norm models out of hidden_states[-1]; 4 has it in.
-            states = [*output.hidden_states[:-1], output.last_hidden_state]
-            hidden |= {f"hidden.{index}.{layer}": state[0] for layer, state in enumerate(states)}
+            # transformers 5: hidden_states[-1] is the last layer's, before the final LayerNorm of pre-norm models (4 has it in).
+            hidden |= {f"hidden.{index}.{layer}": state[0] for layer, state in enumerate(output.hidden_states)}
+            hidden[f"hidden.{index}.output"] = output.last_hidden_state[0]
         save(FIXTURES / f"{form}.hidden.safetensors", hidden)
 
         for objective in ("masked-prediction", *POOLINGS):
