@@ -1,7 +1,7 @@
 // All that a training run needs to go on as if it had never stopped: weights, the optimiser's moments, and the loop's own
 // state. Sizes and checksums are kept, since a run may be resumed days later from a disk that was full.
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
@@ -27,26 +27,31 @@ export interface TrainingState {
 const dataFiles = ['model.safetensors', 'moments.safetensors'] as const;
 const stateFile = 'state.json';
 
-const seal = z.object({ bytes: z.int().nonnegative(), crc32: z.int().nonnegative() });
+const seal = z.object({ bytes: z.int().nonnegative(), sha256: z.string() });
 const stateSchema = z.object({
   format: z.literal(1),
   files: z.object({ 'model.safetensors': seal, 'moments.safetensors': seal }),
   /** Of the state's JSON text without spaces. */
-  stateCrc32: z.int().nonnegative(),
+  stateSha256: z.string(),
   state: z.record(z.string(), z.unknown()),
 });
 type Seal = z.infer<typeof seal>;
 
 async function writeSealed(path: string, tensors: Iterable<Tensor>): Promise<Seal> {
-  const written: Seal = { bytes: 0, crc32: 0 };
+  const hash = createHash('sha256');
+  let bytes = 0;
   await streamFileAtomic(path, async (handle) => {
     for (const piece of safetensorsBytes(tensors)) {
-      written.crc32 = crc32(piece, written.crc32);
-      written.bytes += piece.byteLength;
+      hash.update(piece);
+      bytes += piece.byteLength;
       await writeFully(handle, piece);
     }
   });
-  return written;
+  return { bytes, sha256: hash.digest('hex') };
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 function* momentTensors(moments: Iterable<Moments>): Generator<Tensor> {
@@ -73,7 +78,7 @@ export async function saveCheckpoint(directory: string, checkpoint: TrainingStat
       'moments.safetensors': await writeSealed(join(temporary, dataFiles[1]), momentTensors(checkpoint.moments)),
     };
     const text = JSON.stringify(checkpoint.state);
-    const content = { format: 1, files, stateCrc32: crc32(text), state: checkpoint.state };
+    const content = { format: 1, files, stateSha256: sha256(text), state: checkpoint.state };
     await writeFileAtomic(join(temporary, stateFile), `${JSON.stringify(content)}\n`);
   });
 }
@@ -108,13 +113,13 @@ async function verify(file: string, expected: Seal): Promise<void> {
   try {
     if (size !== expected.bytes) throw damaged(file, `it has ${size} bytes instead of ${expected.bytes}`);
     const buffer = new Uint8Array(4 << 20);
-    let found = 0;
+    const hash = createHash('sha256');
     for (let at = 0; at < size; at += buffer.length) {
       const piece = buffer.subarray(0, Math.min(buffer.length, size - at));
       await readExactly(handle, file, piece, at);
-      found = crc32(piece, found);
+      hash.update(piece);
     }
-    if (found !== expected.crc32) throw damaged(file, 'its bytes are not those that were written');
+    if (hash.digest('hex') !== expected.sha256) throw damaged(file, 'its bytes are not those that were written');
   } finally {
     await handle.close();
   }
@@ -148,8 +153,8 @@ export async function loadCheckpoint(directory: string): Promise<TrainingState> 
   const statePath = join(directory, stateFile);
   const parsed = stateSchema.safeParse(await orDamaged(statePath, () => readJson(statePath, 256 << 20)));
   if (!parsed.success) throw damaged(statePath, z.prettifyError(parsed.error));
-  const { files, state, stateCrc32 } = parsed.data;
-  if (crc32(JSON.stringify(state)) !== stateCrc32) throw damaged(statePath, 'its state is not what was written');
+  const { files, state, stateSha256 } = parsed.data;
+  if (sha256(JSON.stringify(state)) !== stateSha256) throw damaged(statePath, 'its state is not what was written');
 
   const [model, moments] = dataFiles.map((name) => join(directory, name)) as [string, string];
   const readVerified = (file: string, expected: Seal) =>

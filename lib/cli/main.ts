@@ -11,11 +11,13 @@ import { predictCommand } from './predict.js';
 import { reportCommand } from './report.js';
 import { runCommand } from './run.js';
 import { stageCommands } from './stages.js';
+import { sweepCommand } from './sweep.js';
 
 const commands: Command[] = [
   demoCommand,
   runCommand,
   ...stageCommands,
+  sweepCommand,
   encodeCommand,
   predictCommand,
   corpusCommand,

@@ -72,6 +72,20 @@ export function nonNegativeInteger(help: string): Option<number> {
   return numberOption('N', 'non-negative integer', help, (n) => Number.isSafeInteger(n) && n >= 0);
 }
 
+/** Non-negative integers, separated by commas. */
+export function integerList(help: string): Option<number[]> {
+  return {
+    placeholder: 'N,...',
+    help,
+    parse: (given, name) => {
+      const values = given.split(',').map((part) => (/^\d+$/.test(part.trim()) ? Number(part) : Number.NaN));
+      if (values.some(Number.isNaN))
+        throw new UsageError(`Expected non-negative integers for --${name} but received ${given}.`);
+      return values;
+    },
+  };
+}
+
 export function positiveInteger(help: string): Option<number> {
   return numberOption('N', 'positive integer', help, (n) => Number.isSafeInteger(n) && n > 0);
 }

@@ -2,19 +2,23 @@
 // 35 minutes of synthetic speech, on two cores.
 import type { RunConfigInput } from './schema.js';
 
-const kmeans = { restarts: 4, algorithm: 'lloyd', maxIterations: 30, frameLimit: 60_000 } as const;
+const kmeans = { restarts: 2, algorithm: 'lloyd', maxIterations: 20, frameLimit: 40_000 } as const;
 const maskedPrediction = {
-  batchSeconds: 60,
+  batchSeconds: 20,
   maxSeconds: 10,
   warmupUpdates: 40,
   optimizer: { learningRate: 2e-3 },
+  // Short spans and few of them: what is hidden can then be told from its neighbours after minutes of training, not days.
+  mask: { probability: 0.5, length: 4 },
+  // At this size and rate the penalty wins over the loss at once, and the features die out.
+  featurePenalty: 0,
 } as const;
 const fineTuning = {
-  epochs: 12,
-  batchSize: 32,
+  epochs: 20,
+  batchSize: 16,
   schedule: 'linear',
-  warmupUpdates: 20,
-  optimizer: { learningRate: 5e-4 },
+  warmupUpdates: 40,
+  optimizer: { learningRate: 1e-3 },
   trainFeatureEncoder: false,
 } as const;
 
@@ -26,7 +30,7 @@ export const demoConfig = {
     num_hidden_layers: 4,
     num_attention_heads: 4,
     intermediate_size: 512,
-    conv_dim: [128, 128, 128, 128, 128, 128, 128],
+    conv_dim: [64, 64, 96, 128, 128, 128, 128],
     conv_kernel: [10, 3, 3, 3, 3, 2, 2],
     conv_stride: [5, 2, 2, 2, 2, 2, 2],
     conv_bias: false,
@@ -35,21 +39,21 @@ export const demoConfig = {
     feat_proj_layer_norm: true,
     num_conv_pos_embeddings: 64,
     num_conv_pos_embedding_groups: 8,
-    do_stable_layer_norm: false,
+    do_stable_layer_norm: true,
     hidden_act: 'gelu',
-    hidden_dropout: 0.1,
-    attention_dropout: 0.1,
-    activation_dropout: 0.1,
-    feat_proj_dropout: 0.1,
+    hidden_dropout: 0.05,
+    attention_dropout: 0,
+    activation_dropout: 0,
+    feat_proj_dropout: 0,
     final_dropout: 0.1,
     layerdrop: 0,
     layer_norm_eps: 1e-5,
   },
-  mfcc: { ...maskedPrediction, updates: 200, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
-  tapt: { ...maskedPrediction, updates: 150, layer: 4, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
+  mfcc: { ...maskedPrediction, updates: 500, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
+  tapt: { ...maskedPrediction, updates: 200, layer: 3, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
   finetune: fineTuning,
-  cluster: { layer: 4, kmeans: { ...kmeans, clusters: 50 } },
-  pretrain: { ...maskedPrediction, updates: 200 },
+  cluster: { layer: 3, kmeans: { ...kmeans, clusters: 50, restarts: 4 } },
+  pretrain: { ...maskedPrediction, updates: 300 },
   align: fineTuning,
-  checkpoint: { everyUpdates: 200, everySeconds: 60 },
+  checkpoint: { everyUpdates: 500, everySeconds: 60 },
 } satisfies RunConfigInput;

@@ -1,0 +1,36 @@
+import { runClusterSweep } from '../pipeline/runClusterSweep.js';
+import { columns, defineCommand } from './command.js';
+import { integerList, required } from './options.js';
+import { Progress } from './progress.js';
+import { readRunOptions, runDirectoryOptions } from './runOptions.js';
+
+export const sweepCommand = defineCommand({
+  name: 'sweep',
+  summary: 'compare layers and numbers of clusters for stage 2',
+  arguments: 'CORPUS',
+  description:
+    "Clusters stage 1b's hidden states at each layer with each number of clusters, beside the run's own clusters, which stay as\nthey are. Purity and NMI against frame-level truth are given where the corpus has segments.",
+  options: {
+    ...runDirectoryOptions,
+    layers: required(integerList('hidden states to cluster, e.g. 6,9,12')),
+    clusters: required(integerList('numbers of clusters, e.g. 20,50,100')),
+  },
+  examples: [
+    'emoframe sweep iemocap.jsonl --model hubert-base-ls960 --out runs/iemocap --layers 6,9,12 --clusters 20,50',
+  ],
+  run: async (positionals, values, context) => {
+    const progress = new Progress();
+    const options = await readRunOptions(positionals, values, context, progress);
+    const { layers, clusters } = values;
+    const results = await runClusterSweep(options, { layers, clusters }).finally(() => progress.finish());
+    if (values.json) return context.print(JSON.stringify(results, null, 2));
+    const number = (value: number | undefined, digits: number) => (value === undefined ? '–' : value.toFixed(digits));
+    const lines = results.flatMap(({ fold, rows }) =>
+      rows.map((row): [string, string] => [
+        `${fold}  layer ${row.layer}  K ${row.clusters}`,
+        `inertia a frame ${number(row.inertiaPerFrame, 3)}  purity ${number(row.purity, 3)}  NMI ${number(row.nmi, 3)}`,
+      ]),
+    );
+    context.print(columns(lines).join('\n'));
+  },
+});
