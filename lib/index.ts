@@ -6,7 +6,6 @@ export { AudioPool } from './audio/pool.js';
 export { readNpy, writeNpy } from './checkpoint/npy.js';
 export { loadPretrained, savePretrained } from './checkpoint/pretrained.js';
 export { readSafetensors, writeSafetensors } from './checkpoint/safetensors.js';
-export type { Tensor } from './checkpoint/types.js';
 export { parseConfig, readConfig } from './config/read.js';
 export type { RunConfig, RunConfigInput } from './config/schema.js';
 export { describeCorpus } from './corpus/describe.js';
@@ -22,6 +21,7 @@ export { Engine, type EngineSettings, type KMeansSettings } from './model/engine
 export { Geometry } from './model/geometry.js';
 export { type HubertConfig, parseHubertConfig } from './model/hubertConfig.js';
 export { Model, type ModelSpec } from './model/model.js';
+export type { Tensor } from './model/tensor.js';
 export type { ProgressEvent, RunOptions, StageName } from './pipeline/options.js';
 export { runClusterSweep } from './pipeline/runClusterSweep.js';
 export { runPipeline } from './pipeline/runPipeline.js';

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import type { PoolingName } from '../model/binding.js';
+import type { Tensor } from '../model/tensor.js';
 import { writeFileAtomic } from './atomic.js';
 import { fileExists, readJson } from './files.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
-import type { Tensor } from './types.js';
 
 /** A head on top of HuBERT, and the names of its outputs. */
 export interface Head {

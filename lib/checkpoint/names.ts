@@ -1,6 +1,6 @@
 // One set of names inside, transformers' own of today, whatever a checkpoint was saved from.
 import { EmoframeError } from '../errors.js';
-import type { Tensor } from './types.js';
+import type { Tensor } from '../model/tensor.js';
 
 const roots = ['feature_extractor.', 'feature_projection.', 'encoder.'];
 

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
+import type { Tensor } from '../model/tensor.js';
 import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
 import { fileExists, readJson } from './files.js';
 import { type Head, headFiles, readHead, writeHead } from './head.js';
 import { isEncoderName, normalizeNames } from './names.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
 import { readTorch } from './torch.js';
-import type { Tensor } from './types.js';
 
 export type { Head } from './head.js';
 

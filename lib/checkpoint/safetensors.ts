@@ -3,10 +3,10 @@
 import type { FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import type { Tensor } from '../model/tensor.js';
 import { streamFileAtomic } from './atomic.js';
 import { bytesPerElement, isStoredType, readElements, type StoredType } from './dtypes.js';
 import { openForReading, readExactly } from './files.js';
-import type { Tensor } from './types.js';
 
 /** The format's own limit. */
 const headerLimitBytes = 100_000_000;

@@ -2,11 +2,11 @@
 // the bytes of each storage. Several tensors may be views of one storage.
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
+import type { Tensor } from '../model/tensor.js';
 import { allocate, bytesPerElement, readElements } from './dtypes.js';
 import { openForReading, readExactly } from './files.js';
 import { unpickle } from './pickle.js';
 import { PickleTensor } from './pickleValues.js';
-import type { Tensor } from './types.js';
 import { readZipEntries, type ZipEntry } from './zip.js';
 
 /** A state dict's structure takes some hundred bytes a tensor. */

@@ -25,25 +25,25 @@ interface Spread {
   deviation: number;
 }
 
-// Directions as surveys of vocal expression give them (Banse & Scherer, 1996; Juslin & Laukka, 2003): anger higher, louder,
-// faster, sharper; joy higher, with the widest range; sadness lower, softer, slower, flatter. Sizes are moderate and spreads
-// wide enough for neighbours to overlap. Range and rate are logarithms of the factor.
+// Directions and order of sizes as surveys of acted emotion give them (Murray & Arnott, 1993; Banse & Scherer, 1996; Juslin &
+// Laukka, 2003): anger much higher, louder, faster, sharper; joy higher still, with the widest range; sadness lower, softer,
+// much slower, flatter. Spreads are wide enough for neighbours to overlap. Range and rate are logarithms of the factor.
 const STYLES: Record<Emotion, Record<keyof Prosody, Spread>> = {
   angry: {
-    pitch: { mean: 2.0, deviation: 1.1 },
-    range: { mean: Math.log(1.3), deviation: 0.2 },
-    rate: { mean: Math.log(1.12), deviation: 0.05 },
-    gain: { mean: 4, deviation: 1.5 },
-    tilt: { mean: 3.5, deviation: 1.2 },
-    pause: { mean: Math.log(0.75), deviation: 0.2 },
+    pitch: { mean: 4.5, deviation: 1.2 },
+    range: { mean: Math.log(1.5), deviation: 0.2 },
+    rate: { mean: Math.log(1.18), deviation: 0.06 },
+    gain: { mean: 7, deviation: 1.5 },
+    tilt: { mean: 6, deviation: 1.5 },
+    pause: { mean: Math.log(0.7), deviation: 0.2 },
   },
   happy: {
-    pitch: { mean: 2.6, deviation: 1.1 },
-    range: { mean: Math.log(1.55), deviation: 0.2 },
-    rate: { mean: Math.log(1.05), deviation: 0.05 },
-    gain: { mean: 1.5, deviation: 1.5 },
-    tilt: { mean: 1, deviation: 1 },
-    pause: { mean: Math.log(0.9), deviation: 0.2 },
+    pitch: { mean: 5.5, deviation: 1.2 },
+    range: { mean: Math.log(2), deviation: 0.2 },
+    rate: { mean: Math.log(1.08), deviation: 0.06 },
+    gain: { mean: 3, deviation: 1.5 },
+    tilt: { mean: 2, deviation: 1.2 },
+    pause: { mean: Math.log(0.85), deviation: 0.2 },
   },
   neutral: {
     pitch: { mean: 0, deviation: 0.8 },
@@ -54,12 +54,12 @@ const STYLES: Record<Emotion, Record<keyof Prosody, Spread>> = {
     pause: { mean: 0, deviation: 0.2 },
   },
   sad: {
-    pitch: { mean: -1.8, deviation: 1 },
-    range: { mean: Math.log(0.55), deviation: 0.2 },
-    rate: { mean: Math.log(0.86), deviation: 0.05 },
-    gain: { mean: -4, deviation: 1.5 },
-    tilt: { mean: -3, deviation: 1.2 },
-    pause: { mean: Math.log(1.4), deviation: 0.2 },
+    pitch: { mean: -2.5, deviation: 1 },
+    range: { mean: Math.log(0.45), deviation: 0.2 },
+    rate: { mean: Math.log(0.78), deviation: 0.06 },
+    gain: { mean: -6, deviation: 1.5 },
+    tilt: { mean: -5, deviation: 1.5 },
+    pause: { mean: Math.log(1.6), deviation: 0.2 },
   },
 };
 

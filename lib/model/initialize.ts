@@ -1,6 +1,6 @@
-import type { Tensor } from '../checkpoint/types.js';
 import { PhiloxStream } from '../random/philox.js';
 import type { TensorInfo } from './binding.js';
+import type { Tensor } from './tensor.js';
 
 // Streams of weights start here, apart from those of masks and draws.
 const firstSite = 0x50000000;

@@ -1,5 +1,4 @@
 import type { NativeModel } from '../../binding.js';
-import type { Tensor } from '../checkpoint/types.js';
 import { EmoframeError } from '../errors.js';
 import type {
   ClassifyResult,
@@ -15,6 +14,7 @@ import { native, nativeSync } from './binding.js';
 import { Geometry } from './geometry.js';
 import type { HubertConfig } from './hubertConfig.js';
 import { initialTensors } from './initialize.js';
+import type { Tensor } from './tensor.js';
 
 /** What a model is made of. */
 export interface ModelSpec {

@@ -2,11 +2,11 @@
 // differ in the weights they start from and in the pooling. The epoch with the best validation UA is the one that is kept.
 import { maskSpans } from '../batch/masks.js';
 import { BalancedSampler, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
-import type { Tensor } from '../checkpoint/types.js';
 import type { FineTuningSettings } from '../config/schema.js';
 import { utteranceMetrics } from '../evaluate/metrics.js';
 import type { PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
+import type { Tensor } from '../model/tensor.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { framesOf, type Metrics, type StageContext, utteranceOf } from './context.js';
 import { framesIn, Inputs, passesOf } from './inputs.js';

@@ -1,9 +1,9 @@
 import { splitTensors } from '../checkpoint/names.js';
 import { type Head, loadPretrained, savePretrained } from '../checkpoint/pretrained.js';
-import type { Tensor } from '../checkpoint/types.js';
 import { EmoframeError } from '../errors.js';
 import { parseHubertConfig } from '../model/hubertConfig.js';
 import type { Model, ModelSpec } from '../model/model.js';
+import type { Tensor } from '../model/tensor.js';
 import type { StageContext } from './context.js';
 
 /** Parts that are not HuBERT's own, by the beginning of their names. */
