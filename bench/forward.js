@@ -1,5 +1,5 @@
 // Forward pass of HuBERT-base (its real size, random weights) over 10 s of audio on the CPU, ours and PyTorch's side by side:
-//   npm run build && node bench/forward.js --python /path/to/python-with-torch-and-transformers
+//   npm run compile && node bench/forward.js --python /path/to/python-with-torch-and-transformers
 // The two take turns, run after run, so that a busy machine slows both; medians and their ratio are printed, after a check
 // that both computed the same hidden states. Without --python only ours is timed.
 import { spawn } from 'node:child_process';

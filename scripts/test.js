@@ -10,7 +10,12 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** Runs a command, passing its output through, and gives its exit code and output. */
 function run(command, args) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(command, args, {
+      cwd: root,
+      // Colours would hide the counts.
+      env: { ...process.env, FORCE_COLOR: '0', GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '20000' },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     let output = '';
     child.stdout.on('data', (chunk) => {
       output += chunk;
@@ -49,7 +54,7 @@ const add = ({ passed, failed }) => {
 for (const { name, file } of suites) {
   process.stdout.write(`\n# ${name}\n`);
   if (!existsSync(join(root, file))) {
-    process.stderr.write(`test: ${file} is missing: run "npm run build" first.\n`);
+    process.stderr.write(`test: ${file} is missing: run "npm run compile" first.\n`);
     sums.failed++;
     continue;
   }

@@ -90,7 +90,7 @@ pooling('an idle pool does not keep the process alive', async () => {
   const { stdout } = await runModule(`
     import { AudioPool } from 'DIST/pool.js';
     const pool = new AudioPool({ threads: 2 });
-    console.log((await pool.load(${JSON.stringify(voice)})).length);
+    console.log(String((await pool.load(${JSON.stringify(voice)})).length));
   `);
   assert.equal(stdout, '19200\n');
 });

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { setMaxListeners } from 'node:events';
 import { EmoframeError } from '../errors.js';
 import { packageVersion } from '../version.js';
 import { type Command, type CommandContext, columns } from './command.js';
@@ -78,6 +79,8 @@ async function main(words: readonly string[]): Promise<void> {
 
 function makeContext(): CommandContext {
   const controller = new AbortController();
+  // Every file that is being read listens.
+  setMaxListeners(0, controller.signal);
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
       // The second one does not wait for the step in hand.

@@ -14,11 +14,11 @@ const maskedPrediction = {
   featurePenalty: 0,
 } as const;
 const fineTuning = {
-  epochs: 20,
+  epochs: 14,
   batchSize: 16,
   schedule: 'linear',
   warmupUpdates: 40,
-  optimizer: { learningRate: 1e-3 },
+  optimizer: { learningRate: 5e-4 },
   trainFeatureEncoder: false,
 } as const;
 
@@ -49,11 +49,12 @@ export const demoConfig = {
     layerdrop: 0,
     layer_norm_eps: 1e-5,
   },
-  mfcc: { ...maskedPrediction, updates: 500, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
-  tapt: { ...maskedPrediction, updates: 200, layer: 3, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
+  mfcc: { ...maskedPrediction, updates: 800, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
+  tapt: { ...maskedPrediction, updates: 250, layer: 3, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
   finetune: fineTuning,
   cluster: { layer: 3, kmeans: { ...kmeans, clusters: 50, restarts: 4 } },
-  pretrain: { ...maskedPrediction, updates: 300 },
+  // From 1a, which has seen more updates: at this size that counts.
+  pretrain: { ...maskedPrediction, updates: 400, startFrom: 'tapt' },
   align: fineTuning,
   checkpoint: { everyUpdates: 500, everySeconds: 60 },
 } satisfies RunConfigInput;

@@ -41,7 +41,7 @@ export function binding(): NativeBinding {
   } catch (cause) {
     throw new EmoframeError(
       'ERR_ADDON',
-      `The native addon did not load (${firstLine(cause)}). Build it with "npm run build" in ${root}; it needs a C++17 compiler, CMake and oneDNN (Debian/Ubuntu: libdnnl-dev).`,
+      `The native addon did not load (${firstLine(cause)}). Build it with "npm run compile" in ${root}; it needs a C++17 compiler, CMake and oneDNN (Debian/Ubuntu: libdnnl-dev).`,
       { cause },
     );
   }

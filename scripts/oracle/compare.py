@@ -4,7 +4,7 @@
     python scripts/oracle/compare.py DIR AUDIO.wav... [--precision bf16] [--device cuda:0]
 
 AUDIO is 16 kHz, mono, 16-bit WAV. For every hidden state, over all files: ||ours - theirs|| / ||theirs||, theirs in float32. Needs
-PyTorch, transformers and numpy, and emoframe built (`npm run build`). With bf16, the error of PyTorch's own bf16 (autocast) stands
+PyTorch, transformers and numpy, and emoframe built (`npm run compile`). With bf16, the error of PyTorch's own bf16 (autocast) stands
 beside. Exit code 1 if an error is above 1e-4 (bf16: 2e-2, or a quarter more than PyTorch's own where that is larger).
 """
 
