@@ -21,7 +21,7 @@ export const demoCommand = defineCommand({
     'Synthesises five sessions of emotional speech whose emotion is known frame by frame, trains a small HuBERT from scratch\nthrough all stages and scores it on the voices that it never heard. A demo that was stopped goes on where it was.',
   options: {
     out: text('DIR', 'the run directory (default: runs/demo)'),
-    minutes: positiveNumber('speech to synthesise (default: 37)'),
+    minutes: positiveNumber('speech to synthesise (default: 45)'),
     seed: nonNegativeInteger('of the corpus and of the training (default: 1)'),
     ...deviceOptions,
   },

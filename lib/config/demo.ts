@@ -1,5 +1,5 @@
 // All numbers of the demo in one place: a 4-layer, 128-wide HuBERT from scratch, through all stages of one fold of about
-// 35 minutes of synthetic speech, on two cores.
+// 45 minutes of synthetic speech, on two cores.
 import type { RunConfigInput } from './schema.js';
 
 const kmeans = { restarts: 2, algorithm: 'lloyd', maxIterations: 20, frameLimit: 40_000 } as const;
@@ -14,11 +14,11 @@ const maskedPrediction = {
   featurePenalty: 0,
 } as const;
 const fineTuning = {
-  epochs: 14,
+  epochs: 10,
   batchSize: 16,
   schedule: 'linear',
   warmupUpdates: 40,
-  optimizer: { learningRate: 5e-4 },
+  optimizer: { learningRate: 1e-3 },
   trainFeatureEncoder: false,
 } as const;
 
@@ -49,7 +49,7 @@ export const demoConfig = {
     layerdrop: 0,
     layer_norm_eps: 1e-5,
   },
-  mfcc: { ...maskedPrediction, updates: 800, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
+  mfcc: { ...maskedPrediction, updates: 700, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
   tapt: { ...maskedPrediction, updates: 250, layer: 3, kmeans: { ...kmeans, clusters: 100, restarts: 1 } },
   finetune: fineTuning,
   cluster: { layer: 3, kmeans: { ...kmeans, clusters: 50, restarts: 4 } },

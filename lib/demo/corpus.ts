@@ -130,7 +130,7 @@ async function speakAll(directory: string, minutes: number, options: DemoCorpusO
 }
 
 function validate(options: DemoCorpusOptions): number {
-  const minutes = options.minutes ?? 37;
+  const minutes = options.minutes ?? 45;
   if (!Number.isSafeInteger(options.seed) || options.seed < 0) {
     throw new EmoframeError('ERR_ARGUMENT', `Expected non-negative integer for seed but received ${options.seed}.`);
   }

@@ -3,6 +3,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { EmoframeError } from '../errors.js';
+import type { PredictionRow } from '../stages/scores.js';
+
+export type { PredictionRow };
 
 /** Scores of one set of predictions; null or absent where they cannot be known. */
 export interface Scores {
@@ -32,25 +35,6 @@ export interface LogRow {
   stage: string;
   step: number;
   metrics: Record<string, number>;
-}
-
-/** One row of `predictions.jsonl` or `baseline.jsonl`. */
-export interface PredictionRow {
-  id: string;
-  audio: string;
-  startSeconds?: number;
-  endSeconds?: number;
-  label: string;
-  predicted: string | number;
-  probabilities: number[];
-  seconds: number;
-  frameSeconds: number;
-  labels: string[];
-  posteriors: number[][];
-  attention: number[];
-  clusters?: number[];
-  path: number[];
-  truth?: number[];
 }
 
 export interface RunFiles {
