@@ -9,7 +9,7 @@ import { VOICES, type Voice } from './voices.js';
 export interface DemoCorpusOptions {
   /** Non-negative integer; the same seed gives the same bytes. */
   seed: number;
-  /** Length of all utterances together; default 37. Every voice has at least four utterances, one an emotion. */
+  /** Length of all utterances together; default 45. Every voice has at least four utterances, one an emotion. */
   minutes?: number;
   /** Default: as many as this process may use. The result does not depend on it. */
   threads?: number;
@@ -153,7 +153,7 @@ function validate(options: DemoCorpusOptions): number {
  * @throws EmoframeError `ERR_DEMO` when eSpeak NG (`@echogarden/espeak-ng-emscripten`) is not installed; `ERR_ARGUMENT` on a
  * bad option; `ERR_ABORTED` when the signal fires.
  * @example
- * const { manifest } = await makeDemoCorpus('runs/demo/corpus', { seed: 1, minutes: 37 });
+ * const { manifest } = await makeDemoCorpus('runs/demo/corpus', { seed: 1, minutes: 45 });
  * const corpus = await readCorpus(manifest);
  */
 export async function makeDemoCorpus(directory: string, options: DemoCorpusOptions): Promise<DemoCorpus> {
