@@ -12,8 +12,7 @@ function run(command, args) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd: root,
-      // Colours would hide the counts.
-      env: { ...process.env, FORCE_COLOR: '0', GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '20000' },
+      env: { ...process.env, GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '20000' },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let output = '';
@@ -63,7 +62,13 @@ for (const { name, file } of suites) {
 
 process.stdout.write('\n# TypeScript\n');
 const uvu = /Total: +(?<total>\d+)\s+Passed: +(?<passed>\d+)/g;
-add(count('uvu', await run(process.execPath, [join(root, 'node_modules/uvu/bin.js'), 'test', '\\.test\\.js$']), uvu));
+add(
+  count(
+    'uvu',
+    await run(process.execPath, [join(root, 'node_modules/uvu/bin.js'), '--no-color', 'test', '\\.test\\.js$']),
+    uvu,
+  ),
+);
 
 process.stdout.write(`\n${sums.passed} passed, ${sums.failed} failed\n`);
 process.exit(sums.failed === 0 ? 0 : 1);
