@@ -34,7 +34,7 @@ export const corpusCommand = defineCommand({
 });
 
 function table(description: CorpusDescription): string {
-  const { dataset, utterances, seconds, labels, bySpeaker, bySession, unlabelled, problems } = description;
+  const { dataset, utterances, seconds, labels, speakers, sessions, unlabelled, problems } = description;
   const counts = (title: string, counted: Record<string, number>) => {
     const entries = Object.entries(counted).map(([name, count]): [string, string] => [
       name,
@@ -42,18 +42,17 @@ function table(description: CorpusDescription): string {
     ]);
     return entries.length === 0 ? [] : ['', title, ...columns(entries)];
   };
-  const [speakers, sessions] = [Object.keys(bySpeaker).length, Object.keys(bySession).length];
   return [
     ...columns([
       ['corpus', dataset],
       ['utterances', String(utterances)],
       ['speech', `${(seconds / 60).toFixed(1)} min (${(seconds / Math.max(utterances, 1)).toFixed(2)} s an utterance)`],
-      ['speakers', String(speakers)],
-      ['sessions', String(sessions)],
+      ['speakers', String(Object.keys(speakers).length)],
+      ['sessions', String(Object.keys(sessions).length)],
       ['problems', String(problems.length)],
     ]),
     ...counts('Labels', unlabelled > 0 ? { ...labels, '(none)': unlabelled } : labels),
-    ...counts('Sessions', bySession),
-    ...counts('Speakers', bySpeaker),
+    ...counts('Sessions', sessions),
+    ...counts('Speakers', speakers),
   ].join('\n');
 }

@@ -16,11 +16,9 @@ export interface CorpusDescription {
   /** Utterances of each label, the commonest first. */
   labels: Record<string, number>;
   unlabelled: number;
-  /** How many different speakers and sessions are named. */
-  speakers: number;
-  sessions: number;
-  bySpeaker: Record<string, number>;
-  bySession: Record<string, number>;
+  /** Utterances of each speaker and session that is named. */
+  speakers: Record<string, number>;
+  sessions: Record<string, number>;
   /** Speech in all, of the utterances that can be read. */
   seconds: number;
   /** The corpus's own, then those of audio that could not be measured. */
@@ -42,17 +40,13 @@ export async function describeCorpus(
   const pool = options.pool ?? new AudioPool({ threads: 1 });
   try {
     const measured = await measureAll(corpus.utterances, pool, options.signal);
-    const bySpeaker = countBy(corpus.utterances, (utterance) => utterance.speaker);
-    const bySession = countBy(corpus.utterances, (utterance) => utterance.session);
     return {
       dataset: corpus.name,
       utterances: corpus.utterances.length,
       labels: countBy(corpus.utterances, (utterance) => utterance.label),
       unlabelled: corpus.utterances.filter((utterance) => utterance.label === undefined).length,
-      speakers: Object.keys(bySpeaker).length,
-      sessions: Object.keys(bySession).length,
-      bySpeaker,
-      bySession,
+      speakers: countBy(corpus.utterances, (utterance) => utterance.speaker),
+      sessions: countBy(corpus.utterances, (utterance) => utterance.session),
       seconds: measured.reduce((sum, { seconds }) => sum + seconds, 0),
       problems: [...corpus.problems, ...measured.flatMap(({ problem }) => problem ?? [])],
     };
