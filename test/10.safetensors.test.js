@@ -5,20 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readSafetensors, writeSafetensors } from '../dist/checkpoint/safetensors.js';
+import { refused } from './support/refused.js';
 
 const fixtures = fileURLToPath(new URL('./fixtures/checkpoints/', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'emoframe-safetensors-'));
-
-async function refused(promise, code, pattern) {
-  const error = await promise.then(
-    () => undefined,
-    (reason) => reason,
-  );
-  assert.ok(error, `nothing was refused; expected ${code}`);
-  assert.is(error.code, code, error.stack);
-  assert.match(error.message, pattern);
-  return error;
-}
 
 /** A file with this header and so many bytes of data. */
 function craft(header, dataBytes, declared) {

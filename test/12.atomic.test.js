@@ -15,23 +15,13 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { directoryExists, recoverDirectory, writeDirectoryAtomic, writeFileAtomic } from '../dist/checkpoint/atomic.js';
+import { refused } from './support/refused.js';
 
 let scratch;
 test.before.each(() => {
   scratch = mkdtempSync(join(tmpdir(), 'emoframe-atomic-'));
 });
 test.after.each(() => rmSync(scratch, { recursive: true, force: true }));
-
-async function refused(promise, code, pattern) {
-  const error = await promise.then(
-    () => undefined,
-    (reason) => reason,
-  );
-  assert.ok(error, `nothing was refused; expected ${code}`);
-  assert.is(error.code, code, error.stack);
-  assert.match(error.message, pattern);
-  return error;
-}
 
 const put = (directory, files) => {
   mkdirSync(directory, { recursive: true });

@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { splitTensors } from '../dist/checkpoint/names.js';
 import { loadPretrained, savePretrained } from '../dist/checkpoint/pretrained.js';
 import { readSafetensors, writeSafetensors } from '../dist/checkpoint/safetensors.js';
+import { refused } from './support/refused.js';
 
 const fixtures = fileURLToPath(new URL('./fixtures/checkpoints/', import.meta.url));
 const expected = JSON.parse(readFileSync(join(fixtures, 'expected.json')));
@@ -15,17 +16,6 @@ test.before.each(() => {
   scratch = mkdtempSync(join(tmpdir(), 'emoframe-pretrained-'));
 });
 test.after.each(() => rmSync(scratch, { recursive: true, force: true }));
-
-async function refused(promise, code, pattern) {
-  const error = await promise.then(
-    () => undefined,
-    (reason) => reason,
-  );
-  assert.ok(error, `nothing was refused; expected ${code}`);
-  assert.is(error.code, code, error.stack);
-  assert.match(error.message, pattern);
-  return error;
-}
 
 function agree(tensors, truths) {
   assert.equal([...tensors.keys()].sort(), Object.keys(truths).sort());

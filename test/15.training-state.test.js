@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hasCheckpoint, loadCheckpoint, saveCheckpoint } from '../dist/checkpoint/trainingState.js';
+import { refused } from './support/refused.js';
 
 let scratch;
 let directory;
@@ -12,17 +13,6 @@ test.before.each(() => {
   directory = join(scratch, 'checkpoint');
 });
 test.after.each(() => rmSync(scratch, { recursive: true, force: true }));
-
-async function refused(promise, code, pattern) {
-  const error = await promise.then(
-    () => undefined,
-    (reason) => reason,
-  );
-  assert.ok(error, `nothing was refused; expected ${code}`);
-  assert.is(error.code, code, error.stack);
-  assert.match(error.message, pattern);
-  return error;
-}
 
 const numbers = (length, seed) => Float32Array.from({ length }, (_, i) => Math.sin(seed + i));
 const checkpoint = (step) => ({

@@ -4,17 +4,10 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import type { Tensor } from '../model/tensor.js';
+import type { Moments, Tensor } from '../model/tensor.js';
 import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
 import { openForReading, readExactly, readJson } from './files.js';
 import { readSafetensors, safetensorsBytes, writeFully } from './safetensors.js';
-
-/** AdamW's first and second moments of one tensor, in its own layout. */
-export interface Moments {
-  name: string;
-  m: Float32Array;
-  v: Float32Array;
-}
 
 export interface TrainingState {
   tensors: Tensor[];

@@ -14,7 +14,7 @@ import { native, nativeSync } from './binding.js';
 import { Geometry } from './geometry.js';
 import type { HubertConfig } from './hubertConfig.js';
 import { initialTensors } from './initialize.js';
-import type { Tensor } from './tensor.js';
+import type { Moments, Tensor } from './tensor.js';
 
 /** What a model is made of. */
 export interface ModelSpec {
@@ -29,13 +29,6 @@ export interface ModelSpec {
 export interface ImportOptions {
   /** Tensors that may be missing: all, or those whose names start with one of these. */
   allowMissing?: boolean | string[];
-}
-
-/** First and second moments of AdamW for one tensor. */
-export interface Moments {
-  name: string;
-  m: Float32Array;
-  v: Float32Array;
 }
 
 /** HuBERT with its heads on an engine's device. Made by {@link Engine.createModel}. */

@@ -1,0 +1,13 @@
+import * as assert from 'uvu/assert';
+
+/** Expects a promise to be refused with a code and a message, and gives the error. */
+export async function refused(promise, code, pattern) {
+  const error = await promise.then(
+    () => undefined,
+    (reason) => reason,
+  );
+  assert.ok(error, `nothing was refused; expected ${code}`);
+  assert.is(error.code, code, error.stack);
+  assert.match(error.message, pattern);
+  return error;
+}
