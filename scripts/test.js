@@ -2,8 +2,9 @@
 // them all: `N passed, N failed`.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
@@ -40,35 +41,34 @@ function count(name, { code, output }, pattern) {
 }
 
 const counted = /^(?<passed>\d+) passed, (?<failed>\d+) failed$/gm;
+const uvu = /Total: +(?<total>\d+)\s+Passed: +(?<passed>\d+)/g;
+const node = process.execPath;
+// Each says how many passed and failed. Those of `all` take minutes: CI runs them, and `npm test -- --all`.
 const suites = [
-  { name: 'op table', file: 'build/op_table' },
-  { name: 'native model', file: 'build/native_tests' },
+  { name: 'op table', command: ['build/op_table'] },
+  { name: 'native model', command: ['build/native_tests'] },
+  {
+    name: 'TypeScript',
+    command: [node, 'node_modules/uvu/bin.js', '--no-color', 'test', '\\.test\\.js$'],
+    pattern: uvu,
+  },
 ];
-const sums = { passed: 0, failed: 0 };
-const add = ({ passed, failed }) => {
-  sums.passed += passed;
-  sums.failed += failed;
-};
+const all = [];
 
-for (const { name, file } of suites) {
+const { values } = parseArgs({ options: { all: { type: 'boolean', default: false } } });
+const sums = { passed: 0, failed: 0 };
+for (const { name, command, pattern = counted } of values.all ? [...suites, ...all] : suites) {
   process.stdout.write(`\n# ${name}\n`);
-  if (!existsSync(join(root, file))) {
+  const [file, ...args] = command;
+  if (!existsSync(resolve(root, file))) {
     process.stderr.write(`test: ${file} is missing: run "npm run compile" first.\n`);
     sums.failed++;
     continue;
   }
-  add(count(name, await run(join(root, file), []), counted));
+  const { passed, failed } = count(name, await run(resolve(root, file), args), pattern);
+  sums.passed += passed;
+  sums.failed += failed;
 }
-
-process.stdout.write('\n# TypeScript\n');
-const uvu = /Total: +(?<total>\d+)\s+Passed: +(?<passed>\d+)/g;
-add(
-  count(
-    'uvu',
-    await run(process.execPath, [join(root, 'node_modules/uvu/bin.js'), '--no-color', 'test', '\\.test\\.js$']),
-    uvu,
-  ),
-);
 
 process.stdout.write(`\n${sums.passed} passed, ${sums.failed} failed\n`);
 process.exit(sums.failed === 0 ? 0 : 1);
