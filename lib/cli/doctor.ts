@@ -1,5 +1,5 @@
 import { EmoframeError } from '../errors.js';
-import { binding, type NativeDescription } from '../model/binding.js';
+import { type AddonFile, binding, findAddon, type NativeDescription } from '../model/binding.js';
 import { packageVersion } from '../version.js';
 import { columns, defineCommand } from './command.js';
 
@@ -8,13 +8,15 @@ export const doctorCommand = defineCommand({
   summary: 'what this build and machine can do',
   arguments: '',
   description:
-    'Tells the version, the instruction sets in use, threads, backends built in, the devices found, and why not if none.',
+    'Tells the version, the addon that is loaded, the instruction sets in use, threads, backends built in, the devices found,\nand why not if none.',
   options: {},
   examples: ['emoframe doctor', 'emoframe doctor --json'],
   run: async (_positionals, { json }, { print }) => {
     const about = { version: packageVersion(), node: process.version, platform: `${process.platform}-${process.arch}` };
+    let addon: AddonFile;
     let native: NativeDescription;
     try {
+      addon = findAddon();
       native = binding().describe();
     } catch (error) {
       // What is known is still told; the error itself sets the exit code.
@@ -29,15 +31,20 @@ export const doctorCommand = defineCommand({
         );
       throw error;
     }
-    print(json ? JSON.stringify({ ...about, ...native }, null, 2) : table(about, native));
+    print(json ? JSON.stringify({ ...about, addon, ...native }, null, 2) : table(about, addon, native));
   },
 });
 
-function table(about: { version: string; node: string; platform: string }, native: NativeDescription): string {
+function table(
+  about: { version: string; node: string; platform: string },
+  addon: AddonFile,
+  native: NativeDescription,
+): string {
   const { cpu, cuda, backends } = native;
   const lines: [string, string][] = [
     ['emoframe', about.version],
     ['node', `${about.node} (${about.platform})`],
+    ['addon', `${addon.origin === 'prebuild' ? 'prebuilt' : 'built from source'}, ${addon.file}`],
     ['backends', backends.join(', ')],
     ['cpu', `${cpu.isa.join(', ')} in use`],
     ['threads', String(cpu.threads)],

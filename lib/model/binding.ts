@@ -1,6 +1,6 @@
 /** Loads the native addon and turns its errors into {@link EmoframeError}. The only file that knows where it lies. */
 import { createRequire } from 'node:module';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { NativeBinding } from '../../binding.js';
 import { EmoframeError } from '../errors.js';
@@ -20,10 +20,12 @@ export type {
   TrainStepResult,
 } from '../../binding.js';
 
+const require = createRequire(import.meta.url);
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
 let loaded: NativeBinding | undefined;
 
 /**
- * The addon: a prebuilt one for this platform, or the one built from source.
+ * The addon: one built from source here, or else the prebuilt one for this platform.
  *
  * @throws EmoframeError `ERR_ADDON` when it is missing or does not load, with what to do.
  */
@@ -32,19 +34,40 @@ export function binding(): NativeBinding {
   // OpenMP's threads otherwise spin through whole time slices while they wait, which on a busy machine costs many times the
   // work itself. Read once, when the addon brings libgomp in; what the user has set stays.
   if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= '20000';
-  const require = createRequire(import.meta.url);
-  const root = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
+  const { file } = findAddon();
   try {
-    const load = require('node-gyp-build') as (root: string) => NativeBinding;
-    loaded = load(root);
+    loaded = require(file) as NativeBinding;
     return loaded;
   } catch (cause) {
-    throw new EmoframeError(
-      'ERR_ADDON',
-      `The native addon did not load (${firstLine(cause)}). Build it with "npm run compile" in ${root}; it needs a C++17 compiler, CMake and oneDNN (Debian/Ubuntu: libdnnl-dev).`,
-      { cause },
-    );
+    throw addonError(`${file} does not load: ${firstLine(cause)}.`, cause);
   }
+}
+
+/** The file that {@link binding} loads. */
+export interface AddonFile {
+  file: string;
+  /** `prebuild` came with the package; `source` was built here. */
+  origin: 'prebuild' | 'source';
+}
+
+/** @throws EmoframeError `ERR_ADDON` when there is none for this platform. */
+export function findAddon(): AddonFile {
+  const { path } = require('node-gyp-build') as { path: (root: string) => string };
+  try {
+    const file = path(root);
+    return { file, origin: file.startsWith(join(root, 'build', sep)) ? 'source' : 'prebuild' };
+  } catch (cause) {
+    // The first line names the platform, its C library too.
+    throw addonError(`${firstLine(cause)}.`, cause);
+  }
+}
+
+function addonError(problem: string, cause: unknown): EmoframeError {
+  return new EmoframeError(
+    'ERR_ADDON',
+    `The native addon did not load. ${problem} Build it from source with "npm run build:addon" in ${root}; that needs a C++17 compiler, make, CMake and oneDNN (Debian/Ubuntu: g++, make, cmake, libdnnl-dev).`,
+    { cause },
+  );
 }
 
 /** What an error of the addon becomes; anything else is passed on. */
