@@ -49,8 +49,12 @@ function hasOneDnn() {
 }
 
 function checkNode() {
-  const major = Number(process.versions.node.split('.')[0]);
-  if (major < 20) fail(`Node ${process.versions.node} is too old: version 20 or newer is needed.`);
+  // As "engines" in package.json.
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if ((major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22) return;
+  fail(
+    `Node ${process.versions.node} does not do: version 20.19 or newer of 20, 22.12 or newer of 22, or a newer one.`,
+  );
 }
 
 function installSystemPackages() {
