@@ -117,6 +117,20 @@ export interface PackedBatch {
   frameStarts?: Int32Array;
   /** [B] */
   frameCounts?: Int32Array;
+  /**
+   * f32 [B, kernel of conv 0] and [B, kernel, kernel]: moments of conv 0's windows that GroupNorm uses in place of each
+   * utterance's own, as `windowMoments` gives them. Both or neither; GroupNorm form only.
+   */
+  windowMean?: Float32Array;
+  windowCovariance?: Float32Array;
+}
+
+/** A range of frames of each utterance of a batch. */
+export interface FrameRanges {
+  /** [B] */
+  starts: Int32Array;
+  /** [B] */
+  counts: Int32Array;
 }
 
 export interface TrainStepOptions {
@@ -166,8 +180,22 @@ export interface ClassifyResult {
   framePosteriors: Float32Array;
   /** f32 [T]: pooling weight, sums to 1 over each utterance. */
   attention: Float32Array;
+  /** f32 [B, C]: what the classifier reads; [B, 2 C] with `stats` pooling, means before standard deviations. */
+  pooled: Float32Array;
+  /** f32 [B]: log Σ exp(score) over the utterance's frames, by which pooled stretches of one utterance can be put together. */
+  scoreLogSums: Float32Array;
   /** i32 [B + 1]: frame bounds of each utterance. */
   offsets: Int32Array;
+}
+
+/** Moments of conv 0's input windows. */
+export interface WindowMoments {
+  /** f32 [B, kernel] */
+  mean: Float32Array;
+  /** f32 [B, kernel, kernel], population form. */
+  covariance: Float32Array;
+  /** i32 [B]: windows. */
+  counts: Int32Array;
 }
 
 export interface EncodeResult {
@@ -206,8 +234,13 @@ export interface NativeModel {
    * pre-norm models).
    */
   encode(batch: PackedBatch, layer: number | 'output'): Promise<EncodeResult>;
-  /** Pooled classification and frame posteriors, dropout off. Needs a classifier head. */
-  classify(batch: PackedBatch): Promise<ClassifyResult>;
+  /**
+   * Pooled classification and frame posteriors, dropout off. Needs a classifier head. With `kept`, pooling and results are
+   * of those frames only: the others are context that the transformer hears.
+   */
+  classify(batch: PackedBatch, kept?: FrameRanges): Promise<ClassifyResult>;
+  /** Moments of conv 0's windows over each utterance: what its GroupNorm follows from. */
+  windowMoments(batch: PackedBatch): Promise<WindowMoments>;
   /** Forward and backward; gradients add up until `optimizerStep` or `clearGradients`. NaN or Inf loss: `ERR_NOT_FINITE`. */
   trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult>;
   /** Clips, updates, clears gradients. Gives the gradient norm before clipping. NaN or Inf norm: `ERR_NOT_FINITE`, nothing is updated. */

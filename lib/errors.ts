@@ -38,6 +38,25 @@ export class EmoframeError extends Error {
 
 /** Throws `ERR_ABORTED` when the signal has fired. */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted)
-    throw new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal.reason });
+  if (signal?.aborted) throw aborted(signal);
+}
+
+/** Waits for work, but not longer than until the signal fires: then it throws `ERR_ABORTED`, and the work goes on unheard. */
+export async function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
+  if (signal === undefined) return work;
+  let stop: (() => void) | undefined;
+  try {
+    return await new Promise<Result>((succeed, fail) => {
+      stop = () => fail(aborted(signal));
+      if (signal.aborted) stop();
+      signal.addEventListener('abort', stop, { once: true });
+      work.then(succeed, fail);
+    });
+  } finally {
+    if (stop !== undefined) signal.removeEventListener('abort', stop);
+  }
+}
+
+function aborted(signal: AbortSignal): EmoframeError {
+  return new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal.reason });
 }

@@ -1,5 +1,7 @@
 /** The public interface of emoframe. Deep imports are not part of it. */
 
+export type { RawFormat } from './audio/byteStream.js';
+export type { AudioInput, AudioInputOptions } from './audio/input.js';
 export { loadAudio } from './audio/load.js';
 export { mfcc } from './audio/mfcc.js';
 export { AudioPool } from './audio/pool.js';
@@ -15,7 +17,8 @@ export type { Corpus, Problem, Segment, Utterance } from './corpus/types.js';
 export { EmoframeError } from './errors.js';
 export { frameMetrics, frameTruth } from './evaluate/frames.js';
 export { bootstrapInterval, utteranceMetrics } from './evaluate/metrics.js';
-export { smooth, toSegments } from './evaluate/viterbi.js';
+export { type FrameTimes, type TimelineSegment, toSegments } from './evaluate/segments.js';
+export { smooth } from './evaluate/viterbi.js';
 export type { NativeDescription, PackedBatch, PoolingName } from './model/binding.js';
 export { Engine, type EngineSettings, type KMeansSettings } from './model/engine.js';
 export { Geometry } from './model/geometry.js';
@@ -26,6 +29,23 @@ export type { ProgressEvent, RunOptions, StageName } from './pipeline/options.js
 export { runClusterSweep } from './pipeline/runClusterSweep.js';
 export { runPipeline } from './pipeline/runPipeline.js';
 export { runStage } from './pipeline/runStage.js';
-export { Encoder } from './predict/encoder.js';
-export { type Prediction, Predictor } from './predict/predictor.js';
+export {
+  EmotionModel,
+  type EmotionModelOptions,
+  type NamedAudio,
+  type PredictManyOptions,
+  type PredictOptions,
+  type StreamOptions,
+} from './predict/emotionModel.js';
+export { type EncodeOptions, Encoder, type HiddenStates } from './predict/encoder.js';
+export type { AudioCallOptions, AudioProgress, DeviceOptions, Precision } from './predict/options.js';
+export type {
+  Decision,
+  PredictedFrame,
+  Prediction,
+  PredictionFailure,
+  StreamedFrame,
+  TimelineChunk,
+} from './predict/prediction.js';
+export type { WindowOptions, WindowsUsed } from './predict/windows.js';
 export { writeReport } from './report/report.js';

@@ -3,8 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
-import { decodeAudio, probeAudio } from '../dist/audio/decode.js';
+import { probeAudio } from '../dist/audio/decode.js';
 import { loadAudio } from '../dist/audio/load.js';
+import { decodeAudio } from './support/decode.js';
 
 const fixtures = new URL('./fixtures/audio/', import.meta.url).pathname;
 const test = suite('audio: decoding');

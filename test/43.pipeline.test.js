@@ -9,7 +9,7 @@ import { parseConfig } from '../dist/config/read.js';
 import { runClusterSweep } from '../dist/pipeline/runClusterSweep.js';
 import { runPipeline } from '../dist/pipeline/runPipeline.js';
 import { runStage } from '../dist/pipeline/runStage.js';
-import { Predictor } from '../dist/predict/predictor.js';
+import { EmotionModel } from '../dist/predict/emotionModel.js';
 import { makeToyCorpus, toyConfig } from './support/toyCorpus.js';
 
 const test = suite('pipeline');
@@ -134,7 +134,7 @@ test('the predictor says of a test utterance what the evaluation said', async ()
   const [row] = readFileSync(foldFile('whole', 'evaluate', 'predictions.jsonl'), 'utf8')
     .split('\n')
     .map((line) => line && JSON.parse(line));
-  const predictor = await Predictor.load(foldFile('whole', 'predictor'), { threads: 1 });
+  const predictor = await EmotionModel.load(foldFile('whole', 'predictor'), { threads: 1 });
   try {
     const found = await predictor.predict(row.audio);
     assert.is(found.label, row.predicted);

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { smooth, toSegments } from '../dist/evaluate/viterbi.js';
+import { toSegments } from '../dist/evaluate/segments.js';
+import { Smoother, smooth } from '../dist/evaluate/viterbi.js';
 
 /** Posteriors that wander like a model's, from a small linear congruential generator. */
 function randomPosteriors(frames, classes, seed) {
@@ -65,6 +66,24 @@ test('segments cover the utterance, meet midway between frames and carry the mea
     { start: 0, end: 0.0425, label: 'ang', confidence: 0.625 },
     { start: 0.0425, end: 0.07, label: 'neu', confidence: 0.75 },
   ]);
+});
+
+test('frames that come in parts get the path of all at once, each as soon as nothing can change it', () => {
+  const [frames, classes] = [400, 3];
+  const posteriors = randomPosteriors(frames, classes, 7);
+  const whole = [...smooth(posteriors, classes, 2)];
+  for (const part of [1, 7, 100]) {
+    const smoother = new Smoother(classes, 2);
+    const path = [];
+    let latest = 0;
+    for (let frame = 0; frame < frames; frame += part) {
+      path.push(...smoother.push(posteriors.subarray(frame * classes, (frame + part) * classes)));
+      latest = Math.max(latest, Math.min(frame + part, frames) - path.length);
+      assert.equal(path, whole.slice(0, path.length));
+    }
+    assert.ok(latest < 150, `a frame waited for ${latest} more`);
+    assert.equal([...path, ...smoother.finish()], whole);
+  }
 });
 
 test.run();

@@ -49,7 +49,9 @@ test('encode writes OUT/NAME.npy, float32 [frames, channels], of the asked layer
 test('encode writes the output of the model unless told a layer, into the working directory, and --json says what it did', async () => {
   const { code, stdout } = await emoframe(['encode', voice, '--model', model, '--json'], { cwd: dir });
   assert.is(code, 0);
-  assert.equal(JSON.parse(stdout), [{ audio: voice, out: 'voice.npy', layer: 'output', frames: 59, dimension: 16 }]);
+  assert.equal(JSON.parse(stdout), [
+    { audio: voice, out: 'voice.npy', layer: 'output', frames: 59, dimension: 16, windows: null },
+  ]);
   assert.ok(existsSync(join(dir, 'voice.npy')));
 });
 

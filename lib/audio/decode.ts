@@ -1,29 +1,39 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { type FlacInfo, readFlacInfo, readFlacSamples } from './flac.js';
+import { decodeFlac, type FlacInfo, readFlacInfo, readSlices } from './flac.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from './limits.js';
 import { toFrameRange } from './range.js';
 import type { AudioInfo, AudioRange, DecodedAudio } from './types.js';
-import { readWavInfo, readWavSamples, type WavInfo } from './wav.js';
+import { readWavBlocks, readWavInfo, type WavInfo } from './wav.js';
 
 /**
- * Decodes a WAV (PCM of 8, 16, 24, 32 bits; float of 32, 64) or FLAC file, told by its content and not by its name.
+ * Decodes a WAV (PCM of 8, 16, 24, 32 bits; float of 32, 64) or FLAC file, told by its content and not by its name, block by
+ * block.
  *
  * @param path the file
  * @param range the stretch wanted; of a WAV file only that stretch is read
- * @returns one array a channel at the file's own rate, integers scaled by 2^(1 - bits), floats as they are
+ * @returns blocks of at most a few megabytes: one array a channel at the file's own rate, integers scaled by 2^(1 - bits),
+ *   floats as they are
  * @throws `ERR_FILE_NOT_FOUND`; `ERR_AUDIO` (damaged, cut short or empty); `ERR_AUDIO_FORMAT` (not supported);
- *   `ERR_AUDIO_RANGE`; `ERR_AUDIO_LIMIT` (see limits.ts); `ERR_NOT_FINITE`
+ *   `ERR_AUDIO_RANGE`; `ERR_NOT_FINITE`
  * @example
- * const { channels, sampleRate } = await decodeAudio('speech.flac', { startSeconds: 1.5, endSeconds: 4 });
+ * for await (const { channels, sampleRate } of decodeFile('speech.flac', { startSeconds: 1.5, endSeconds: 4 })) {}
  */
-export async function decodeAudio(path: string, range: AudioRange = {}): Promise<DecodedAudio> {
-  return withFile(path, async (handle, fileBytes) => {
+export async function* decodeFile(path: string, range: AudioRange = {}): AsyncGenerator<DecodedAudio> {
+  const { handle, fileBytes } = await openFile(path);
+  try {
     const info = await readInfo(handle, fileBytes, path);
-    const channels = await readSamples(handle, info, range, fileBytes, path);
-    for (const channel of channels) checkFinite(channel, path);
-    return { channels, sampleRate: info.sampleRate };
-  });
+    let position = 0;
+    for await (const channels of readBlocks(handle, info, range, path)) {
+      for (const channel of channels) checkFinite(channel, path, position);
+      position += channels[0]!.length;
+      yield { channels, sampleRate: info.sampleRate };
+    }
+  } catch (error) {
+    throw toSentence(error, path);
+  } finally {
+    await handle.close();
+  }
 }
 
 /**
@@ -34,16 +44,23 @@ export async function decodeAudio(path: string, range: AudioRange = {}): Promise
  * const { sampleRate, channelCount, frameCount } = await probeAudio('speech.wav');
  */
 export async function probeAudio(path: string): Promise<AudioInfo> {
-  return withFile(path, (handle, fileBytes) => readInfo(handle, fileBytes, path));
+  const { handle, fileBytes } = await openFile(path);
+  try {
+    return await readInfo(handle, fileBytes, path);
+  } catch (error) {
+    throw toSentence(error, path);
+  } finally {
+    await handle.close();
+  }
 }
 
-/** Throws `ERR_NOT_FINITE` at the first NaN or infinity. */
-export function checkFinite(samples: Float32Array, path: string): void {
+/** Throws `ERR_NOT_FINITE` at the first NaN or infinity; `before`: samples that came earlier. */
+export function checkFinite(samples: Float32Array, path: string, before: number): void {
   for (let i = 0; i < samples.length; i++) {
     if (!Number.isFinite(samples[i])) {
       throw new EmoframeError(
         'ERR_NOT_FINITE',
-        `Sample ${i} of ${path} is ${samples[i]}: the file was made wrongly. Make it again, or leave it out.`,
+        `Sample ${before + i} of ${path} is ${samples[i]}: the file was made wrongly. Make it again, or leave it out.`,
         { file: path },
       );
     }
@@ -66,50 +83,61 @@ async function readInfo(handle: FileHandle, fileBytes: number, path: string): Pr
       { file: path },
     );
   }
-  if (info.sampleRate < MIN_SAMPLE_RATE || info.sampleRate > MAX_SAMPLE_RATE) {
-    throw new EmoframeError(
-      'ERR_AUDIO_FORMAT',
-      `${path} has ${info.sampleRate} samples a second; ${MIN_SAMPLE_RATE} to ${MAX_SAMPLE_RATE} are supported.`,
-      { file: path },
-    );
-  }
+  checkRate(info.sampleRate, path);
   return info;
 }
 
-async function readSamples(
+/** Throws `ERR_AUDIO_FORMAT` for a rate that cannot be resampled. */
+export function checkRate(sampleRate: number, path: string): void {
+  if (sampleRate >= MIN_SAMPLE_RATE && sampleRate <= MAX_SAMPLE_RATE) return;
+  throw new EmoframeError(
+    'ERR_AUDIO_FORMAT',
+    `${path} has ${sampleRate} samples a second; ${MIN_SAMPLE_RATE} to ${MAX_SAMPLE_RATE} are supported.`,
+    { file: path },
+  );
+}
+
+async function* readBlocks(
   handle: FileHandle,
   info: WavInfo | FlacInfo,
   range: AudioRange,
-  fileBytes: number,
   path: string,
-): Promise<Float32Array[]> {
+): AsyncGenerator<Float32Array[]> {
   if (info.format === 'wav') {
-    return readWavSamples(handle, info, toFrameRange(range, info.sampleRate, info.frameCount, path), path);
+    yield* readWavBlocks(handle, info, toFrameRange(range, info.sampleRate, info.frameCount, path), path);
+    return;
   }
-  const channels = await readFlacSamples(handle, info, fileBytes, path);
-  const { start, end } = toFrameRange(range, info.sampleRate, channels[0].length, path);
-  return end - start === channels[0].length ? channels : channels.map((channel) => channel.slice(start, end));
+  // A streamed file tells its length when it is over.
+  const { start, end } = toFrameRange(range, info.sampleRate, info.frameCount ?? Number.MAX_SAFE_INTEGER, path);
+  let position = 0;
+  for await (const channels of decodeFlac(readSlices(handle), info, path)) {
+    const first = Math.max(start - position, 0);
+    const last = Math.min(end - position, channels[0]!.length);
+    if (first < last) yield channels.map((channel) => channel.subarray(first, last));
+    position += channels[0]!.length;
+  }
+  toFrameRange(range, info.sampleRate, position, path);
 }
 
-/** Opens a regular file; the system's errors become sentences. */
-async function withFile<Result>(
-  path: string,
-  work: (handle: FileHandle, fileBytes: number) => Promise<Result>,
-): Promise<Result> {
+async function openFile(path: string): Promise<{ handle: FileHandle; fileBytes: number }> {
   let handle: FileHandle | undefined;
   try {
     handle = await open(path, 'r');
     const stats = await handle.stat();
     if (!stats.isFile()) throw new EmoframeError('ERR_AUDIO', `${path} is not a file.`, { file: path });
-    return await work(handle, stats.size);
+    return { handle, fileBytes: stats.size };
   } catch (error) {
-    if (error instanceof EmoframeError) throw error;
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
-      throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no file ${path}.`, { file: path, cause: error });
-    }
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new EmoframeError('ERR_AUDIO', `${path} cannot be read: ${reason}.`, { file: path, cause: error });
-  } finally {
     await handle?.close();
+    throw toSentence(error, path);
   }
+}
+
+/** The system's errors as ours. */
+function toSentence(error: unknown, path: string): EmoframeError {
+  if (error instanceof EmoframeError) return error;
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
+    return new EmoframeError('ERR_FILE_NOT_FOUND', `There is no file ${path}.`, { file: path, cause: error });
+  }
+  const reason = error instanceof Error ? error.message : String(error);
+  return new EmoframeError('ERR_AUDIO', `${path} cannot be read: ${reason}.`, { file: path, cause: error });
 }

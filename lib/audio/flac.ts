@@ -1,13 +1,12 @@
 import type { FileHandle } from 'node:fs/promises';
 import { FLACDecoder } from '@wasm-audio-decoders/flac';
 import { EmoframeError } from '../errors.js';
-import { MAX_COMPRESSED_BYTES, MAX_DECODED_SAMPLES } from './limits.js';
 import type { AudioInfo } from './types.js';
 
-/** Bytes handed to the decoder at once: a hostile file can unfold a thousandfold, so the total is checked between. */
+/** Bytes handed to the decoder at once: a hostile file can unfold a thousandfold, so what came out is counted between. */
 const SLICE_BYTES = 2 ** 16;
 /** `fLaC`, a block header and the STREAMINFO block, which always comes first. */
-const HEADER_BYTES = 4 + 4 + 34;
+export const FLAC_HEADER_BYTES = 4 + 4 + 34;
 
 export interface FlacInfo extends AudioInfo {
   format: 'flac';
@@ -20,9 +19,14 @@ function corrupt(path: string, what: string, cause?: unknown): EmoframeError {
 
 /** The STREAMINFO block. Throws `ERR_AUDIO`. */
 export async function readFlacInfo(handle: FileHandle, path: string): Promise<FlacInfo> {
-  const header = Buffer.alloc(HEADER_BYTES);
-  const { bytesRead } = await handle.read(header, 0, HEADER_BYTES, 0);
-  if (bytesRead < HEADER_BYTES || (header[4] & 0x7f) !== 0 || header.readUIntBE(5, 3) !== 34) {
+  const header = Buffer.alloc(FLAC_HEADER_BYTES);
+  const { bytesRead } = await handle.read(header, 0, FLAC_HEADER_BYTES, 0);
+  return parseFlacInfo(header.subarray(0, bytesRead), path);
+}
+
+/** The same of a file's first bytes. */
+export function parseFlacInfo(header: Buffer, path: string): FlacInfo {
+  if (header.length < FLAC_HEADER_BYTES || (header[4] & 0x7f) !== 0 || header.readUIntBE(5, 3) !== 34) {
     throw corrupt(path, 'it does not start with a STREAMINFO block');
   }
   // 20 bits of rate, 3 of channels - 1, 5 of bits - 1, 36 of samples.
@@ -38,82 +42,80 @@ export async function readFlacInfo(handle: FileHandle, path: string): Promise<Fl
   return frameCount === 0 ? info : { ...info, frameCount };
 }
 
-// One decoder a thread: its start costs more than decoding an utterance. Calls queue, for it holds one stream's state.
-let decoder: FLACDecoder | undefined;
-let lastCall: Promise<unknown> = Promise.resolve();
+/** Reads a file's bytes in order. */
+export async function* readSlices(handle: FileHandle): AsyncGenerator<Uint8Array> {
+  for (let position = 0; ; ) {
+    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(SLICE_BYTES), 0, SLICE_BYTES, position);
+    if (bytesRead === 0) return;
+    position += bytesRead;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
 
-/** Decodes a whole FLAC file to ±1, scaled by 2^(1 - bits). Throws `ERR_AUDIO` and `ERR_AUDIO_LIMIT`. */
-export function readFlacSamples(
-  handle: FileHandle,
+// Its start costs more than decoding an utterance, so a decoder that ended well waits for more work.
+const idle: FLACDecoder[] = [];
+const KEPT_DECODERS = 2;
+
+/**
+ * Decodes the bytes of a FLAC file, from its first one on, to ±1, scaled by 2^(1 - bits), block by block.
+ *
+ * @throws `ERR_AUDIO` where the file is damaged, or holds fewer or more samples than it announces
+ */
+export async function* decodeFlac(
+  bytes: AsyncIterable<Uint8Array>,
   info: FlacInfo,
-  fileBytes: number,
   path: string,
-): Promise<Float32Array[]> {
-  const call = lastCall.then(async () => {
-    checkLimits(info, fileBytes, path);
-    const bytes = new Uint8Array(await handle.readFile());
-    try {
-      return await decodeAll(bytes, info, path);
-    } catch (error) {
-      decoder = undefined;
-      throw error instanceof EmoframeError ? error : corrupt(path, 'the decoder stopped', error);
-    }
-  });
-  lastCall = call.catch(() => undefined);
-  return call;
-}
-
-function checkLimits(info: FlacInfo, fileBytes: number, path: string): void {
-  const samples = (info.frameCount ?? 0) * info.channelCount;
-  if (fileBytes <= MAX_COMPRESSED_BYTES && samples <= MAX_DECODED_SAMPLES) return;
-  throw new EmoframeError(
-    'ERR_AUDIO_LIMIT',
-    `${path} is ${fileBytes} bytes and ${samples} samples long; a FLAC file is decoded whole and may have at most ` +
-      `${MAX_COMPRESSED_BYTES} bytes and ${MAX_DECODED_SAMPLES} samples. Cut it, or convert it to WAV and give start and end times.`,
-    { file: path },
-  );
-}
-
-async function decodeAll(bytes: Uint8Array, info: FlacInfo, path: string): Promise<Float32Array[]> {
-  decoder ??= new FLACDecoder();
+): AsyncGenerator<Float32Array[]> {
+  const decoder = idle.pop() ?? new FLACDecoder();
   await decoder.ready;
-  const { channelCount } = info;
-  const mostFrames = info.frameCount ?? Math.floor(MAX_DECODED_SAMPLES / channelCount);
-  const parts: Float32Array[][] = [];
   let frames = 0;
-  for (let offset = 0; offset <= bytes.length; offset += SLICE_BYTES) {
-    const flacDecoder = decoder;
-    const last = offset + SLICE_BYTES > bytes.length;
-    const slice = bytes.subarray(offset, offset + SLICE_BYTES);
-    const results = [await quietly(() => flacDecoder.decode(slice))];
-    if (last) results.push(await quietly(() => flacDecoder.flush()));
-    for (const { channelData, samplesDecoded, sampleRate, errors } of results) {
-      if (errors.length > 0) throw corrupt(path, `${errors[0].message}, after ${frames} samples`);
-      if (samplesDecoded === 0) continue;
-      if (channelData.length !== channelCount || sampleRate !== info.sampleRate) {
-        throw corrupt(path, 'its channels or rate change midway');
+  let sound = false;
+  try {
+    for await (const chunk of bytes) {
+      for (let offset = 0; offset < chunk.length; offset += SLICE_BYTES) {
+        const slice = chunk.subarray(offset, offset + SLICE_BYTES);
+        const block = accept(await decoded(path, () => decoder.decode(slice)), frames);
+        if (block !== undefined) yield block;
       }
-      parts.push(channelData);
-      frames += samplesDecoded;
-      if (frames > mostFrames) throw corrupt(path, `it holds more than the ${mostFrames} samples that it may`);
     }
+    const block = accept(await decoded(path, () => decoder.flush()), frames);
+    if (block !== undefined) yield block;
+    if (frames === 0) throw corrupt(path, 'it holds no samples');
+    if (info.frameCount !== undefined && frames !== info.frameCount) {
+      throw corrupt(path, `it is damaged or cut short: ${info.frameCount} samples announced, ${frames} there`);
+    }
+    sound = true;
+  } finally {
+    // One that was left midway holds half a file.
+    if (sound && idle.length < KEPT_DECODERS) idle.push(decoder);
+    else decoder.free();
   }
-  if (frames === 0) throw corrupt(path, 'it holds no samples');
-  if (info.frameCount !== undefined && frames !== info.frameCount) {
-    throw corrupt(path, `it is damaged or cut short: ${info.frameCount} samples announced, ${frames} there`);
+
+  function accept(result: Decoded, before: number): Float32Array[] | undefined {
+    const { channelData, samplesDecoded, sampleRate, errors } = result;
+    if (errors.length > 0) throw corrupt(path, `${errors[0].message}, after ${before} samples`);
+    if (samplesDecoded === 0) return undefined;
+    if (channelData.length !== info.channelCount || sampleRate !== info.sampleRate) {
+      throw corrupt(path, 'its channels or rate change midway');
+    }
+    frames += samplesDecoded;
+    if (info.frameCount !== undefined && frames > info.frameCount) {
+      throw corrupt(path, `it holds more than the ${info.frameCount} samples that it may`);
+    }
+    // The decoder divides by 2^(bits - 1) - 1; going back to the integers makes a FLAC file equal its WAV to the bit.
+    const full = 2 ** (info.bitsPerSample - 1);
+    return channelData.map((channel) => channel.map((value) => Math.round(value * (full - 1)) / full));
   }
-  return Array.from({ length: channelCount }, (_, channel) => joinScaled(parts, channel, frames, info.bitsPerSample));
 }
 
-/** The decoder divides by 2^(bits - 1) - 1; going back to the integers makes a FLAC file equal its WAV to the bit. */
-function joinScaled(parts: Float32Array[][], channel: number, frames: number, bitsPerSample: number): Float32Array {
-  const full = 2 ** (bitsPerSample - 1);
-  const output = new Float32Array(frames);
-  let position = 0;
-  for (const part of parts) {
-    for (const value of part[channel]) output[position++] = Math.round(value * (full - 1)) / full;
+type Decoded = Awaited<ReturnType<FLACDecoder['decode']>>;
+
+async function decoded(path: string, work: () => Promise<Decoded>): Promise<Decoded> {
+  try {
+    return await quietly(work);
+  } catch (error) {
+    throw corrupt(path, 'the decoder stopped', error);
   }
-  return output;
 }
 
 /** The decoder prints its errors besides returning them; ours are thrown. All its work is done before it first waits. */

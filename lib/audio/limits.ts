@@ -1,12 +1,9 @@
 /**
- * Bounds on what one audio file may make this package hold in memory. They are far above any corpus of utterances (2^28
- * samples are 4.6 hours of 16 kHz mono) and exist so that a broken or hostile header is an error, never an exhausted
- * machine. For a long recording, ask for a stretch of it: only that stretch counts.
+ * The most that one audio may make this package hold in memory, in samples of 16 kHz mono: 2^28 are 4.6 hours, 1 GiB. It is
+ * far above any corpus of utterances, and exists so that a broken or hostile header is an error, never an exhausted
+ * machine. For a longer recording, ask for a stretch of it: only that stretch counts.
  */
-export const MAX_DECODED_SAMPLES = 2 ** 28;
-
-/** A compressed file is read whole, so its size is bounded too: 512 MiB. */
-export const MAX_COMPRESSED_BYTES = 512 * 2 ** 20;
+export const MAX_SAMPLES = 2 ** 28;
 
 /** Sample rates that the resampler can take. */
 export const MIN_SAMPLE_RATE = 1000;

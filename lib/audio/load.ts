@@ -1,23 +1,79 @@
-import { checkFinite, decodeAudio } from './decode.js';
-import { resample } from './resample.js';
-import type { AudioRange } from './types.js';
+import { EmoframeError } from '../errors.js';
+import { checkFinite, decodeFile, probeAudio } from './decode.js';
+import { MAX_SAMPLES } from './limits.js';
+import { Resampler, SAMPLE_RATE } from './resample.js';
+import type { AudioRange, DecodedAudio } from './types.js';
 
 /**
  * Loads speech as the models take it: 16 kHz, mono (the mean of the channels), full scale at ±1, not normalised. The
- * same file gives the same bits.
+ * same file gives the same bits. The file is decoded block by block, so memory is that of the result.
  *
  * @param path a WAV or FLAC file of any rate and channel count
  * @param range the stretch wanted, in seconds; an end up to 0.1 s past the file's is the file's
- * @throws as decodeAudio
+ * @throws as decodeFile; `ERR_AUDIO_LIMIT` for more than limits.ts allows
  * @example
  * const samples = await loadAudio('dialogue.wav', { startSeconds: 12.4, endSeconds: 15.1 });
  */
 export async function loadAudio(path: string, range: AudioRange = {}): Promise<Float32Array> {
-  const { channels, sampleRate } = await decodeAudio(path, range);
-  const samples = await resample(mixToMono(channels), sampleRate);
+  const { frameCount = 0, sampleRate } = await probeAudio(path);
+  const seconds = Math.min(range.endSeconds ?? Infinity, frameCount / sampleRate) - (range.startSeconds ?? 0);
+  if (seconds * SAMPLE_RATE > MAX_SAMPLES) throw tooLong(path);
+  return collect(toSpeech(decodeFile(path, range), path), path);
+}
+
+/**
+ * Decoded audio as the models take it: 16 kHz, mono. What comes out lags behind what goes in by a part of a second.
+ *
+ * @param name of the audio in errors
+ */
+export async function* toSpeech(blocks: AsyncIterable<DecodedAudio>, name: string): AsyncGenerator<Float32Array> {
+  let resampler: Resampler | undefined;
+  let position = 0;
   // Enormous floats can overflow on the way.
-  checkFinite(samples, path);
+  const checked = (samples: Float32Array): Float32Array => {
+    checkFinite(samples, name, position);
+    position += samples.length;
+    return samples;
+  };
+  try {
+    for await (const { channels, sampleRate } of blocks) {
+      resampler ??= await Resampler.open(sampleRate);
+      const samples = resampler.push(mixToMono(channels));
+      if (samples.length > 0) yield checked(samples);
+    }
+    const rest = resampler?.finish() ?? new Float32Array(0);
+    if (rest.length > 0) yield checked(rest);
+  } finally {
+    resampler?.release();
+  }
+}
+
+/** Joins speech. @throws `ERR_AUDIO_LIMIT` */
+export async function collect(parts: AsyncIterable<Float32Array>, name: string): Promise<Float32Array> {
+  const kept: Float32Array[] = [];
+  let length = 0;
+  for await (const part of parts) {
+    kept.push(part);
+    length += part.length;
+    if (length > MAX_SAMPLES) throw tooLong(name);
+  }
+  if (kept.length === 1) return kept[0]!;
+  const samples = new Float32Array(length);
+  let position = 0;
+  for (const part of kept) {
+    samples.set(part, position);
+    position += part.length;
+  }
   return samples;
+}
+
+function tooLong(name: string): EmoframeError {
+  return new EmoframeError(
+    'ERR_AUDIO_LIMIT',
+    `${name} is longer than the ${(MAX_SAMPLES / SAMPLE_RATE / 3600).toFixed(1)} hours that can be loaded at once. ` +
+      'Give start and end times, or cut it.',
+    { file: name },
+  );
 }
 
 function mixToMono(channels: Float32Array[]): Float32Array {

@@ -1,4 +1,4 @@
-import { EmoframeError, throwIfAborted } from '../errors.js';
+import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
 import { probeAudio } from './decode.js';
 import type { AudioPool } from './pool.js';
 import { toFrameRange } from './range.js';
@@ -63,7 +63,7 @@ export class AudioStore {
       loading = this.#load(key, source);
       this.#loading.set(key, loading);
     }
-    return waitUnlessAborted(loading, signal);
+    return unlessAborted(loading, signal);
   }
 
   /**
@@ -122,18 +122,4 @@ function rangeOf({ startSeconds, endSeconds }: AudioRange): AudioRange {
 
 function keyOf(source: AudioSource): string {
   return `${source.startSeconds ?? ''}:${source.endSeconds ?? ''}:${source.audio}`;
-}
-
-async function waitUnlessAborted<Result>(work: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
-  if (signal === undefined) return work;
-  let stop: (() => void) | undefined;
-  try {
-    return await new Promise<Result>((succeed, fail) => {
-      stop = () => fail(new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal.reason }));
-      signal.addEventListener('abort', stop, { once: true });
-      work.then(succeed, fail);
-    });
-  } finally {
-    if (stop !== undefined) signal.removeEventListener('abort', stop);
-  }
 }

@@ -3,27 +3,33 @@
 // truncated file for a short one; and none can read ten seconds from the middle of an hour without decoding the hour.
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { MAX_DECODED_SAMPLES } from './limits.js';
 import type { AudioInfo, FrameRange } from './types.js';
 
 const FORMAT_PCM = 1;
 const FORMAT_FLOAT = 3;
 const FORMAT_EXTENSIBLE = 0xfffe;
 /** Programs that write to a pipe cannot know the size and put a number near the largest (sox: 0x7ffff000 and up). */
-const UNKNOWN_SIZE = 0x7ffff000;
+export const UNKNOWN_SIZE = 0x7ffff000;
 /** A walk over more chunks than this is a walk through noise. */
-const MAX_CHUNKS = 1000;
+export const MAX_CHUNKS = 1000;
 
-export interface WavInfo extends AudioInfo {
-  format: 'wav';
-  frameCount: number;
+/** How samples are written. */
+export interface SampleFormat {
+  channelCount: number;
   encoding: 'pcm' | 'float';
   bitsPerSample: number;
+}
+
+export type WavFormat = SampleFormat & { sampleRate: number };
+
+export interface WavInfo extends AudioInfo, SampleFormat {
+  format: 'wav';
+  frameCount: number;
   /** Byte offset of the first sample in the file. */
   dataOffset: number;
 }
 
-function corrupt(path: string, what: string): EmoframeError {
+export function corruptWav(path: string, what: string): EmoframeError {
   return new EmoframeError('ERR_AUDIO', `${path} is not a sound WAV file: ${what}.`, { file: path });
 }
 
@@ -32,7 +38,7 @@ async function readExactly(handle: FileHandle, position: number, length: number,
   let done = 0;
   while (done < length) {
     const { bytesRead } = await handle.read(buffer, done, length - done, position + done);
-    if (bytesRead === 0) throw corrupt(path, `it ends at byte ${position + done}, inside its samples or a header`);
+    if (bytesRead === 0) throw corruptWav(path, `it ends at byte ${position + done}, inside its samples or a header`);
     done += bytesRead;
   }
   return buffer;
@@ -41,7 +47,7 @@ async function readExactly(handle: FileHandle, position: number, length: number,
 /** The header of a RIFF/WAVE file, its sizes checked against the file's. Throws `ERR_AUDIO` and `ERR_AUDIO_FORMAT`. */
 export async function readWavInfo(handle: FileHandle, fileBytes: number, path: string): Promise<WavInfo> {
   let position = 12;
-  let format: Pick<WavInfo, 'sampleRate' | 'channelCount' | 'encoding' | 'bitsPerSample'> | undefined;
+  let format: WavFormat | undefined;
   for (let chunk = 0; chunk < MAX_CHUNKS && position + 8 <= fileBytes; chunk++) {
     const head = await readExactly(handle, position, 8, path);
     const name = head.toString('latin1', 0, 4);
@@ -50,31 +56,32 @@ export async function readWavInfo(handle: FileHandle, fileBytes: number, path: s
     if (name === 'fmt ') {
       format = parseFormat(await readExactly(handle, position, Math.min(declared, 40), path), path);
     } else if (name === 'data') {
-      if (format === undefined) throw corrupt(path, 'its samples come before their format');
+      if (format === undefined) throw corruptWav(path, 'its samples come before their format');
       const available = fileBytes - position;
       if (declared > available && declared < UNKNOWN_SIZE) {
-        throw corrupt(path, `it is cut short: ${declared} bytes of samples announced, ${available} there`);
+        throw corruptWav(path, `it is cut short: ${declared} bytes of samples announced, ${available} there`);
       }
       const bytesPerFrame = (format.channelCount * format.bitsPerSample) / 8;
       const frameCount = Math.floor(Math.min(declared, available) / bytesPerFrame);
-      if (frameCount === 0) throw corrupt(path, 'it holds no samples');
+      if (frameCount === 0) throw corruptWav(path, 'it holds no samples');
       return { ...format, format: 'wav', frameCount, dataOffset: position };
     }
     // Chunks start at even offsets.
     position += declared + (declared % 2);
   }
-  throw corrupt(path, `it has no "${format === undefined ? 'fmt ' : 'data'}" chunk`);
+  throw corruptWav(path, `it has no "${format === undefined ? 'fmt ' : 'data'}" chunk`);
 }
 
-function parseFormat(chunk: Buffer, path: string) {
-  if (chunk.length < 16) throw corrupt(path, 'its format chunk is too short');
+/** The `fmt ` chunk. Throws `ERR_AUDIO` and `ERR_AUDIO_FORMAT`. */
+export function parseFormat(chunk: Buffer, path: string): WavFormat {
+  if (chunk.length < 16) throw corruptWav(path, 'its format chunk is too short');
   let tag = chunk.readUInt16LE(0);
   const channelCount = chunk.readUInt16LE(2);
   const sampleRate = chunk.readUInt32LE(4);
   const bytesPerFrame = chunk.readUInt16LE(12);
   const bitsPerSample = chunk.readUInt16LE(14);
   if (tag === FORMAT_EXTENSIBLE) {
-    if (chunk.length < 40) throw corrupt(path, 'its extensible format chunk is too short');
+    if (chunk.length < 40) throw corruptWav(path, 'its extensible format chunk is too short');
     // The sub-format's identifier starts with the plain tag.
     tag = chunk.readUInt16LE(24);
   }
@@ -89,47 +96,44 @@ function parseFormat(chunk: Buffer, path: string) {
     );
   }
   if (channelCount === 0 || bytesPerFrame !== (channelCount * bitsPerSample) / 8) {
-    throw corrupt(path, `${channelCount} channels of ${bitsPerSample} bits do not make ${bytesPerFrame} bytes`);
+    throw corruptWav(path, `${channelCount} channels of ${bitsPerSample} bits do not make ${bytesPerFrame} bytes`);
   }
-  return { sampleRate, channelCount, encoding, bitsPerSample } as const;
+  return { sampleRate, channelCount, encoding, bitsPerSample };
 }
 
-/** Reads and decodes the samples of `range` only; integers are scaled by 2^(1 - bits), as libsndfile does. */
-export async function readWavSamples(
+/** Frames of a block, which bound the memory beside the result to a few megabytes. */
+const BLOCK_BYTES = 2 ** 20;
+
+/** Reads and decodes the samples of `range` only, block by block. */
+export async function* readWavBlocks(
   handle: FileHandle,
   info: WavInfo,
   range: FrameRange,
   path: string,
-): Promise<Float32Array[]> {
-  const { channelCount, bitsPerSample } = info;
-  const frames = range.end - range.start;
-  if (frames * channelCount > MAX_DECODED_SAMPLES) {
-    throw new EmoframeError(
-      'ERR_AUDIO_LIMIT',
-      `${path} holds ${frames * channelCount} samples; at most ${MAX_DECODED_SAMPLES} can be loaded at once. ` +
-        'Give start and end times, or cut the file.',
-      { file: path },
-    );
+): AsyncGenerator<Float32Array[]> {
+  const bytesPerFrame = (info.channelCount * info.bitsPerSample) / 8;
+  const blockFrames = Math.max(1, Math.floor(BLOCK_BYTES / bytesPerFrame));
+  for (let first = range.start; first < range.end; first += blockFrames) {
+    const count = Math.min(blockFrames, range.end - first);
+    const position = info.dataOffset + first * bytesPerFrame;
+    yield decodeFrames(await readExactly(handle, position, count * bytesPerFrame, path), info);
   }
-  const channels = Array.from({ length: channelCount }, () => new Float32Array(frames));
-  const bytesPerFrame = (channelCount * bitsPerSample) / 8;
-  // Blocks bound the memory beside the result to a few megabytes.
-  const blockFrames = Math.max(1, Math.floor(2 ** 22 / bytesPerFrame));
-  for (let first = 0; first < frames; first += blockFrames) {
-    const count = Math.min(blockFrames, frames - first);
-    const position = info.dataOffset + (range.start + first) * bytesPerFrame;
-    const block = await readExactly(handle, position, count * bytesPerFrame, path);
-    const sample = sampleReader(block, info);
-    for (let channel = 0; channel < channelCount; channel++) {
-      const output = channels[channel];
-      for (let i = 0; i < count; i++) output[first + i] = sample(i * channelCount + channel);
-    }
-  }
-  return channels;
+}
+
+/** Whole frames of interleaved samples to one array a channel; integers are scaled by 2^(1 - bits), as libsndfile does. */
+export function decodeFrames(block: Buffer, format: SampleFormat): Float32Array[] {
+  const { channelCount, bitsPerSample } = format;
+  const frames = (8 * block.length) / (channelCount * bitsPerSample);
+  const sample = sampleReader(block, format);
+  return Array.from({ length: channelCount }, (_, channel) => {
+    const output = new Float32Array(frames);
+    for (let i = 0; i < frames; i++) output[i] = sample(i * channelCount + channel);
+    return output;
+  });
 }
 
 /** Sample `i` of an interleaved block. */
-function sampleReader(block: Buffer, info: WavInfo): (i: number) => number {
+function sampleReader(block: Buffer, info: SampleFormat): (i: number) => number {
   const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
   if (info.encoding === 'float') {
     return info.bitsPerSample === 32 ? (i) => view.getFloat32(i * 4, true) : (i) => view.getFloat64(i * 8, true);

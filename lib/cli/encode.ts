@@ -4,23 +4,26 @@ import { writeNpy } from '../checkpoint/npy.js';
 import { throwIfAborted } from '../errors.js';
 import { Encoder } from '../predict/encoder.js';
 import { defineCommand } from './command.js';
-import { deviceOptions, given, nonNegativeInteger, required, text, UsageError } from './options.js';
-import { Progress } from './progress.js';
+import { deviceOptions, given, nonNegativeInteger, required, text, UsageError, windowOptions } from './options.js';
+import { Progress, showAudio } from './progress.js';
 
 export const encodeCommand = defineCommand({
   name: 'encode',
   summary: 'hidden states of audio, as .npy',
   arguments: 'AUDIO...',
   description:
-    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac: the model's hidden states at one layer, or its output\n(last_hidden_state) when none is named, float32 [frames, channels]. The model is any Hugging Face HuBERT directory; its preprocessor_config.json says whether input is normalised.",
+    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac: the model's hidden states at one layer, or its output\n(last_hidden_state) when none is named, float32 [frames, channels]. The model is any Hugging Face HuBERT directory; its preprocessor_config.json says whether input is normalised. Audio longer than a\nwindow is heard through overlapping windows.",
   options: {
     model: required(text('DIR', 'a directory with config.json and model.safetensors or pytorch_model.bin')),
     layer: nonNegativeInteger("hidden state 0 (the transformer's input) to L (default: the model's output)"),
     out: text('DIR', 'where the .npy files go (default: the working directory)'),
+    ...windowOptions,
     ...deviceOptions,
   },
   examples: ['emoframe encode a.wav b.flac --model hubert-base-ls960 --layer 9 --out features'],
-  run: async (files, { model, layer, out = '.', json, device, precision, threads }, { print, signal }) => {
+  run: async (files, values, { print, signal }) => {
+    const { model, layer, out = '.', json, device, precision, threads } = values;
+    const { 'window-seconds': windowSeconds, 'overlap-seconds': overlapSeconds } = values;
     if (files.length === 0) throw new UsageError('Expected at least one audio file.');
     const outputs = outputPaths(files, out);
     const progress = new Progress();
@@ -32,9 +35,13 @@ export const encodeCommand = defineCommand({
     const written: Record<string, unknown>[] = [];
     for (const [index, file] of files.entries()) {
       throwIfAborted(signal);
-      const { hidden, frames, dimension } = await encoder.encode(file, { signal, ...given({ layer }) });
+      const { hidden, frames, dimension, windows } = await encoder.encode(file, {
+        signal,
+        ...given({ layer, windowSeconds, overlapSeconds }),
+        onProgress: (event) => showAudio(progress, 'encode', event),
+      });
       await writeNpy(outputs[index]!, hidden, [frames, dimension]);
-      written.push({ audio: file, out: outputs[index], layer: layer ?? 'output', frames, dimension });
+      written.push({ audio: file, out: outputs[index], layer: layer ?? 'output', frames, dimension, windows });
       if (files.length > 1) progress.update({ title: 'encode', done: index + 1, total: files.length });
     }
     progress.finish();

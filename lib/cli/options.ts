@@ -124,6 +124,12 @@ export const deviceOptions = {
   threads: nonNegativeInteger('threads to compute with (default: 0, all that this process may use)'),
 };
 
+/** How long audio is cut. */
+export const windowOptions = {
+  'window-seconds': nonNegativeNumber('seconds that the model hears at once (default: 30)'),
+  'overlap-seconds': nonNegativeNumber('seconds on either side of a window that are heard but not kept (default: 5)'),
+};
+
 /** Reads the words after the command's name. @throws UsageError */
 export function readArguments<O extends Options>(
   words: readonly string[],

@@ -1,3 +1,5 @@
+import type { AudioProgress } from '../predict/options.js';
+
 /** What is shown while work goes on. */
 export interface ProgressState {
   /** What is being done, e.g. `session5 · pretrain`. */
@@ -51,6 +53,11 @@ export class Progress {
     else this.#stream.write(`\r\u001b[K${line.slice(0, Math.max((this.#stream.columns ?? 80) - 1, 20))}`);
   }
 
+  /** Whether this is what was updated last. */
+  shows(title: string): boolean {
+    return this.#title === title;
+  }
+
   /** Leaves the last state on its own line. */
   finish(): void {
     this.#endLine();
@@ -75,6 +82,17 @@ export class Progress {
     if (share < 1 && worked > 0 && elapsed > 2) parts.push(`${clock((elapsed / worked) * (total - done))} left`);
     return parts.join('  ');
   }
+}
+
+/** Long audio, window by window; the rest is too quick to show. */
+export function showAudio(progress: Progress, title: string, { id, doneSeconds, totalSeconds }: AudioProgress): void {
+  if (doneSeconds === totalSeconds && !progress.shows(`${title} ${id}`)) return;
+  progress.update({
+    title: `${title} ${id}`,
+    done: Math.round(doneSeconds),
+    total: Math.round(totalSeconds),
+    message: 'seconds of audio',
+  });
 }
 
 function format(value: number): string {

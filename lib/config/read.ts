@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import type { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { describe, explain } from '../issues.js';
 import { type PresetName, presets } from './presets.js';
 import { configSchema, type RunConfig } from './schema.js';
 
@@ -29,7 +29,7 @@ export function parseConfig(input: unknown = {}, preset: PresetName = 'paper', f
   const result = configSchema.safeParse(merged, { reportInput: true });
   if (result.success) return result.data;
   const source = file === undefined ? 'the config' : file;
-  const reasons = result.error.issues.map((issue) => explain(issue));
+  const reasons = result.error.issues.map((issue) => explain(issue, 'field'));
   throw new EmoframeError('ERR_CONFIG', `In ${source}: ${reasons.join(' ')}`, where);
 }
 
@@ -66,37 +66,4 @@ function merge(base: unknown, over: unknown): unknown {
     if (key !== '__proto__' && value !== undefined) merged[key] = merge(base[key], value);
   }
   return merged;
-}
-
-function describe(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  if (value === null || Array.isArray(value)) return JSON.stringify(value);
-  return `${JSON.stringify(value)} of type ${typeof value}`;
-}
-
-function explain(issue: z.core.$ZodIssue): string {
-  const path = issue.path.map(String).join('.');
-  if (issue.code === 'unrecognized_keys') {
-    const names = issue.keys.map((key) => (path === '' ? key : `${path}.${key}`));
-    return `There is no field ${names.map((name) => `'${name}'`).join(', ')}.`;
-  }
-  if (issue.code === 'custom') return `${issue.message} for ${path}.`;
-  return `Expected ${expected(issue)} for ${path} but received ${describe(issue.input)}.`;
-}
-
-function expected(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case 'invalid_type':
-      return issue.expected === 'int' ? 'an integer' : `a ${issue.expected}`;
-    case 'invalid_value':
-      return `one of ${issue.values.map((value) => `'${String(value)}'`).join(', ')}`;
-    case 'too_small':
-      return issue.origin === 'array'
-        ? `at least ${issue.minimum} items`
-        : `a value ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`;
-    case 'too_big':
-      return `a value ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`;
-    default:
-      return issue.message;
-  }
 }

@@ -1,6 +1,6 @@
 import type { Utterance } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
-import type { FrameTimes } from './viterbi.js';
+import type { FrameTimes } from './segments.js';
 
 /**
  * The true class of every frame: that of the segment in which the frame's centre lies, else neutral. Where segments

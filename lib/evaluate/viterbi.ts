@@ -1,21 +1,3 @@
-/** A stretch of an utterance to which one emotion was given. */
-export interface TimelineSegment {
-  /** Seconds from the utterance's start. */
-  start: number;
-  end: number;
-  label: string;
-  /** Mean posterior of `label` over the segment's frames. */
-  confidence: number;
-}
-
-/** Where frames lie in time; `Geometry` of `lib/model` is one. */
-export interface FrameTimes {
-  /** Seconds from one frame to the next. */
-  readonly frameSeconds: number;
-  /** Seconds from the utterance's start to the centre of a frame. */
-  frameCenterSeconds(frame: number): number;
-}
-
 // A softmax in bf16 can give an exact zero, which must not forbid a class for ever.
 const smallestPosterior = 1e-8;
 
@@ -30,66 +12,85 @@ const smallestPosterior = 1e-8;
  * smooth(Float32Array.of(0.9, 0.1, 0.4, 0.6, 0.9, 0.1), 2, 1); // Int32Array [0, 0, 0]
  */
 export function smooth(posteriors: Float32Array, classes: number, switchingCost: number): Int32Array {
-  const frames = Math.floor(posteriors.length / classes);
-  const path = new Int32Array(frames);
-  if (frames === 0) return path;
-  const from = new Int32Array(frames * classes);
-  let score = new Float64Array(classes);
-  let next = new Float64Array(classes);
-  for (let frame = 0; frame < frames; frame++) {
-    // All switches cost the same, so the best class to come from by a switch is the best class of all.
-    let best = 0;
-    for (let c = 1; c < classes; c++) if (score[c]! > score[best]!) best = c;
-    for (let c = 0; c < classes; c++) {
-      const stays = frame === 0 || score[c]! >= score[best]! - switchingCost;
-      from[frame * classes + c] = stays ? c : best;
-      const before = stays ? score[c]! : score[best]! - switchingCost;
-      next[c] = before + Math.log(Math.max(posteriors[frame * classes + c]!, smallestPosterior));
-    }
-    [score, next] = [next, score];
-  }
-  let state = 0;
-  for (let c = 1; c < classes; c++) if (score[c]! > score[state]!) state = c;
-  for (let frame = frames - 1; frame >= 0; frame--) {
-    path[frame] = state;
-    state = from[frame * classes + state]!;
-  }
-  return path;
+  const smoother = new Smoother(classes, switchingCost);
+  return Int32Array.from([...smoother.push(posteriors), ...smoother.finish()]);
 }
 
 /**
- * Merges runs of one class into segments that cover the utterance without gaps: a boundary lies midway between the centres
- * of the frames on its sides, the first segment starts at 0 and the last ends with the utterance.
+ * `smooth` of frames that come in parts: it gives the class of each frame as soon as no frame to come can change it, and in
+ * all the same path.
  *
- * @param path i32 `[T]`, as `smooth` gives it.
- * @param posteriors f32 `[T, labels.length]`.
- * @param seconds the utterance's length.
  * @example
- * toSegments(path, posteriors, ['ang', 'neu'], model.geometry, 2.5);
- * // [{ start: 0, end: 1.0025, label: 'neu', confidence: 0.81 }, { start: 1.0025, end: 2.5, label: 'ang', confidence: 0.66 }]
+ * const smoother = new Smoother(4, 3);
+ * for await (const { posteriors } of parts) show(smoother.push(posteriors));
+ * show(smoother.finish());
  */
-export function toSegments(
-  path: Int32Array,
-  posteriors: Float32Array,
-  labels: readonly string[],
-  times: FrameTimes,
-  seconds: number,
-): TimelineSegment[] {
-  const boundary = (frame: number) =>
-    Number(Math.min(times.frameCenterSeconds(frame) - times.frameSeconds / 2, seconds).toFixed(4));
-  const segments: TimelineSegment[] = [];
-  for (let first = 0; first < path.length; ) {
-    const state = path[first]!;
-    let end = first;
-    let sum = 0;
-    while (end < path.length && path[end] === state) sum += posteriors[end++ * labels.length + state]!;
-    segments.push({
-      start: first === 0 ? 0 : boundary(first),
-      end: end === path.length ? Number(seconds.toFixed(4)) : boundary(end),
-      label: labels[state]!,
-      confidence: sum / (end - first),
-    });
-    first = end;
+export class Smoother {
+  #score: Float64Array;
+  #next: Float64Array;
+  /** For each frame that is not decided, and each class: the class of the frame before on the best path to it. */
+  #from: number[][] = [];
+  #frames = 0;
+
+  constructor(
+    private readonly classes: number,
+    private readonly switchingCost: number,
+  ) {
+    this.#score = new Float64Array(classes);
+    this.#next = new Float64Array(classes);
   }
-  return segments;
+
+  /** The next posteriors `[T, classes]`; gives the classes of the frames that are now decided, in order. */
+  push(posteriors: Float32Array): number[] {
+    for (let row = 0; row + this.classes <= posteriors.length; row += this.classes) this.#step(posteriors, row);
+    // All best paths agree up to the last frame at which they meet.
+    let states = new Set(Array.from({ length: this.classes }, (_, c) => c));
+    let frame = this.#from.length - 1;
+    for (; frame >= 0 && states.size > 1; frame--) {
+      const from = this.#from[frame]!;
+      states = new Set([...states].map((c) => from[c]!));
+    }
+    // Here `states` is the class at `frame`.
+    const [state] = states;
+    return frame < 0 || state === undefined ? [] : this.#decide(frame, state);
+  }
+
+  /** The classes of the frames that are left. */
+  finish(): number[] {
+    return this.#from.length === 0 ? [] : this.#decide(this.#from.length - 1, argmax(this.#score));
+  }
+
+  #step(posteriors: Float32Array, row: number): void {
+    const score = this.#score;
+    // All switches cost the same, so the best class to come from by a switch is the best class of all.
+    const best = argmax(score);
+    const from = new Array<number>(this.classes);
+    for (let c = 0; c < this.classes; c++) {
+      const stays = this.#frames === 0 || score[c]! >= score[best]! - this.switchingCost;
+      from[c] = stays ? c : best;
+      const before = stays ? score[c]! : score[best]! - this.switchingCost;
+      this.#next[c] = before + Math.log(Math.max(posteriors[row + c]!, smallestPosterior));
+    }
+    this.#from.push(from);
+    this.#frames++;
+    [this.#score, this.#next] = [this.#next, score];
+  }
+
+  /** The best path that ends in `state` at the undecided frame `last`. */
+  #decide(last: number, state: number): number[] {
+    const decided = this.#from.splice(0, last + 1);
+    const path = new Array<number>(decided.length);
+    let current = state;
+    for (let frame = last; frame >= 0; frame--) {
+      path[frame] = current;
+      current = decided[frame]![current]!;
+    }
+    return path;
+  }
+}
+
+function argmax(values: Float64Array): number {
+  let best = 0;
+  for (let c = 1; c < values.length; c++) if (values[c]! > values[best]!) best = c;
+  return best;
 }

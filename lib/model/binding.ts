@@ -9,6 +9,7 @@ export type {
   AssignResult,
   ClassifyResult,
   EncodeResult,
+  FrameRanges,
   HubertShape,
   KMeansResult,
   NativeDescription,
@@ -18,6 +19,7 @@ export type {
   TensorInfo,
   TrainStepOptions,
   TrainStepResult,
+  WindowMoments,
 } from '../../binding.js';
 
 const require = createRequire(import.meta.url);

@@ -3,12 +3,14 @@ import { EmoframeError } from '../errors.js';
 import type {
   ClassifyResult,
   EncodeResult,
+  FrameRanges,
   OptimizerOptions,
   PackedBatch,
   PoolingName,
   TensorInfo,
   TrainStepOptions,
   TrainStepResult,
+  WindowMoments,
 } from './binding.js';
 import { native, nativeSync } from './binding.js';
 import { Geometry } from './geometry.js';
@@ -144,9 +146,14 @@ export class Model {
     return native(() => this.nativeModel.encode(batch, layer));
   }
 
-  /** Utterance logits, frame posteriors and pooling weights, with dropout off. */
-  async classify(batch: PackedBatch): Promise<ClassifyResult> {
-    return native(() => this.nativeModel.classify(batch));
+  /** Utterance logits, frame posteriors and pooling weights, with dropout off; of the frames in `kept`, or of all. */
+  async classify(batch: PackedBatch, kept?: FrameRanges): Promise<ClassifyResult> {
+    return native(() => this.nativeModel.classify(batch, kept));
+  }
+
+  /** Moments of the first convolution's windows, from which its GroupNorm follows. */
+  async windowMoments(batch: PackedBatch): Promise<WindowMoments> {
+    return native(() => this.nativeModel.windowMoments(batch));
   }
 
   /** Forward and backward of one micro-batch; gradients add up until {@link optimizerStep}. */

@@ -2,8 +2,10 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readSafetensors } from '../checkpoint/safetensors.js';
 import { EmoframeError } from '../errors.js';
+import type { PackedBatch } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
-import { batchOf, type LoadedModel, loadEncoder, type Precision } from './loadModel.js';
+import { type LoadedModel, loadEncoder } from './loadModel.js';
+import type { Precision } from './options.js';
 
 /** Gives every frame the cluster of stage 2: the nearest centroid at the layer that was clustered. */
 export class Clusterer {
@@ -38,10 +40,15 @@ export class Clusterer {
     return new Clusterer(engine, loaded, centroids.data, layer);
   }
 
-  /** i32 `[T]`. */
-  async clustersOf(samples: Float32Array, name: string): Promise<Int32Array> {
-    const { model, normalize } = this.#loaded;
-    const { hidden } = await model.encode(batchOf(samples, normalize, model.geometry, name), this.#layer);
+  /** The model whose hidden states are clustered. */
+  get loaded(): LoadedModel {
+    return this.#loaded;
+  }
+
+  /** i32 `[T]`, of a batch made for the clusterer's model. */
+  async clustersOf(batch: PackedBatch): Promise<Int32Array> {
+    const { model } = this.#loaded;
+    const { hidden } = await model.encode(batch, this.#layer);
     const { labels } = await this.#engine.assign(hidden, this.#centroids, model.config.shape.hiddenSize);
     return labels;
   }

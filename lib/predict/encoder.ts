@@ -1,15 +1,47 @@
+import { basename, extname } from 'node:path';
+import { z } from 'zod';
+import { type AudioInput, loadInput } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
-import { throwIfAborted } from '../errors.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { parseOptions } from '../issues.js';
 import { Engine } from '../model/engine.js';
-import { batchOf, type DeviceOptions, type LoadedModel, loadEncoder } from './loadModel.js';
+import { Geometry } from '../model/geometry.js';
+import { wholeWindows } from './heardWindows.js';
+import { type LoadedModel, loadEncoder } from './loadModel.js';
+import {
+  type AudioCallOptions,
+  type AudioProgress,
+  audioCallShape,
+  callback,
+  type DeviceOptions,
+  deviceShape,
+} from './options.js';
+import { batchOf } from './wholeAudio.js';
+import { WindowPlan, type WindowsUsed } from './windows.js';
 
 /** Hidden states of one utterance. */
 export interface HiddenStates {
   /** f32 `[frames, dimension]`. */
-  hidden: Float32Array;
-  frames: number;
-  dimension: number;
+  readonly hidden: Float32Array;
+  readonly frames: number;
+  readonly dimension: number;
+  /** The windows through which the audio was heard; null when it was heard in one pass. */
+  readonly windows: WindowsUsed | null;
 }
+
+/** Of {@link Encoder.encode}. */
+export interface EncodeOptions extends AudioCallOptions {
+  /** 0 (the transformer's input) to `layers`; absent: the model's output. */
+  layer?: number;
+  onProgress?: (progress: AudioProgress) => void;
+}
+
+const loadSchema = z.strictObject(deviceShape);
+const encodeSchema = z.strictObject({
+  ...audioCallShape,
+  layer: z.number().int().nonnegative().optional(),
+  onProgress: callback<NonNullable<EncodeOptions['onProgress']>>(),
+});
 
 /**
  * Hidden states of any Hugging Face HuBERT directory, at any layer.
@@ -22,6 +54,7 @@ export class Encoder {
   readonly #engine: Engine;
   readonly #loaded: LoadedModel;
   readonly #pool: AudioPool;
+  #disposed = false;
 
   private constructor(engine: Engine, loaded: LoadedModel, pool: AudioPool) {
     this.#engine = engine;
@@ -31,9 +64,10 @@ export class Encoder {
 
   /** @param dir holds `config.json` and `model.safetensors` or `pytorch_model.bin`. */
   static async load(dir: string, options: DeviceOptions = {}): Promise<Encoder> {
-    const engine = Engine.create({ device: options.device ?? 'cpu', threads: options.threads ?? 0 });
+    const { device = 'cpu', precision = 'fp32', threads = 0 } = parseOptions(loadSchema, options);
+    const engine = Engine.create({ device, threads });
     try {
-      const loaded = await loadEncoder(engine, dir, options.precision ?? 'fp32');
+      const loaded = await loadEncoder(engine, dir, precision);
       return new Encoder(engine, loaded, new AudioPool({ threads: 1 }));
     } catch (error) {
       engine.dispose();
@@ -54,27 +88,46 @@ export class Encoder {
   /**
    * The hidden state at `layer` (0 = the transformer's input, L = the output of layer L, as in transformers 5's
    * `hidden_states`), or without one the model's output (`last_hidden_state`: in pre-norm models after the final LayerNorm).
+   * Audio longer than `windowSeconds` is heard through overlapping windows.
    *
-   * @param input a file, or f32 mono samples at 16 kHz.
-   * @throws `ERR_AUDIO_SHORT`, `ERR_ARGUMENT` (no such layer), `ERR_ABORTED`, and what reading audio throws.
+   * @param input a file, samples, bytes or a stream; see {@link AudioInput}.
+   * @throws `ERR_AUDIO_SHORT`, `ERR_ARGUMENT` (no such layer), `ERR_ABORTED`, `ERR_DISPOSED`, and what reading audio throws.
    * @example
    * const { hidden } = await encoder.encode(samples, { layer: 0 });
    */
-  async encode(
-    input: string | Float32Array,
-    options: { layer?: number; signal?: AbortSignal } = {},
-  ): Promise<HiddenStates> {
-    const { model, normalize } = this.#loaded;
-    const layer = options.layer ?? 'output';
-    const samples = typeof input === 'string' ? await this.#pool.load(input, undefined, options.signal) : input;
-    throwIfAborted(options.signal);
-    const name = typeof input === 'string' ? input : 'The audio';
-    const { hidden, offsets } = await model.encode(batchOf(samples, normalize, model.geometry, name), layer);
-    return { hidden, frames: offsets[1]!, dimension: this.dimension };
+  async encode(input: AudioInput, options: EncodeOptions = {}): Promise<HiddenStates> {
+    const settings = parseOptions(encodeSchema, options) as EncodeOptions;
+    if (this.#disposed) throw new EmoframeError('ERR_DISPOSED', 'The encoder was disposed of: load it again to go on.');
+    throwIfAborted(settings.signal);
+    const { model } = this.#loaded;
+    const plan = new WindowPlan(model.geometry, settings);
+    const layer = settings.layer ?? 'output';
+    const id = settings.id ?? (typeof input === 'string' ? basename(input, extname(input)) : 'audio');
+    const name = typeof input === 'string' ? input : id;
+    const samples = await loadInput(this.#pool, input, settings, name);
+    throwIfAborted(settings.signal);
+    const frames = model.geometry.frames(samples.length);
+    const { dimension } = this;
+    const totalSeconds = samples.length / Geometry.sampleRate;
+    if (plan.fits(frames)) {
+      const { hidden } = await model.encode(batchOf([{ samples, name }], this.#loaded), layer);
+      settings.onProgress?.({ id, doneSeconds: totalSeconds, totalSeconds });
+      return { hidden, frames, dimension, windows: null };
+    }
+    const hidden = new Float32Array(frames * dimension);
+    for await (const window of wholeWindows(samples, [this.#loaded], plan, name, settings.signal)) {
+      const heard = await model.encode(window.batch(this.#loaded), layer);
+      const [first, end] = [window.keepStart - window.start, window.keepEnd - window.start];
+      hidden.set(heard.hidden.subarray(first * dimension, end * dimension), window.keepStart * dimension);
+      const doneSeconds = window.last ? totalSeconds : window.keepEnd * model.geometry.frameSeconds;
+      settings.onProgress?.({ id, doneSeconds, totalSeconds });
+    }
+    return { hidden, frames, dimension, windows: plan.used };
   }
 
-  /** Frees the model at once. */
+  /** Frees the model at once. May be called again. */
   async dispose(): Promise<void> {
+    this.#disposed = true;
     this.#engine.dispose();
     await this.#pool.close();
   }

@@ -75,7 +75,7 @@ async function predictTest(
     for (const group of groupBy(items, ({ frames }) => frames, capacity)) {
       throwIfAborted(context.signal);
       const audio = await mapLimited(group, ({ id }) => samplesOf(context, id));
-      const inputs = normalize ? audio.map(normalizeWaveform) : audio;
+      const inputs = normalize ? audio.map((samples) => normalizeWaveform(samples)) : audio;
       const found = await model.classify(packSamples(inputs, model.geometry.stride));
       for (const [index, { id }] of group.entries()) {
         const [from, to] = [found.offsets[index]!, found.offsets[index + 1]!];

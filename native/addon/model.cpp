@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include <optional>
 #include <utility>
 
 #include "values.h"
@@ -32,6 +33,11 @@ Napi::Array named(Napi::Env env, std::vector<NamedFloats> &&tensors) {
   return out;
 }
 
+std::vector<int32_t> intList(const Napi::Object &object, const char *name) {
+  const Napi::Int32Array array = ints(need(object, name), name);
+  return std::vector<int32_t>(array.Data(), array.Data() + array.ElementLength());
+}
+
 // A batch and the values that own its memory.
 struct Batch {
   HostBatch host;
@@ -41,10 +47,6 @@ struct Batch {
 Batch readBatch(const Napi::Value &value) {
   const Napi::Object object = asObject(value, "the batch");
   Batch batch;
-  const auto list = [&](const char *name) {
-    const Napi::Int32Array array = ints(need(object, name), name);
-    return std::vector<int32_t>(array.Data(), array.Data() + array.ElementLength());
-  };
   if (has(object, "features")) {
     batch.host.features = strings(need(object, "features"), "features");
   } else {
@@ -52,11 +54,21 @@ Batch readBatch(const Napi::Value &value) {
     batch.host.samples = samples.Data();
     batch.host.sampleCount = static_cast<int64_t>(samples.ElementLength());
     batch.keep.push_back(samples);
-    batch.host.starts = list("starts");
-    batch.host.lengths = list("lengths");
+    batch.host.starts = intList(object, "starts");
+    batch.host.lengths = intList(object, "lengths");
   }
-  if (has(object, "frameStarts")) batch.host.frameStarts = list("frameStarts");
-  if (has(object, "frameCounts")) batch.host.frameCounts = list("frameCounts");
+  if (has(object, "windowMean")) {
+    const Napi::Float32Array mean = floats(need(object, "windowMean"), "windowMean");
+    const Napi::Float32Array covariance = floats(need(object, "windowCovariance"), "windowCovariance");
+    batch.host.windowMean = mean.Data();
+    batch.host.windowMeanSize = static_cast<int64_t>(mean.ElementLength());
+    batch.host.windowCovariance = covariance.Data();
+    batch.host.windowCovarianceSize = static_cast<int64_t>(covariance.ElementLength());
+    batch.keep.push_back(mean);
+    batch.keep.push_back(covariance);
+  }
+  if (has(object, "frameStarts")) batch.host.frameStarts = intList(object, "frameStarts");
+  if (has(object, "frameCounts")) batch.host.frameCounts = intList(object, "frameCounts");
   return batch;
 }
 
@@ -77,7 +89,9 @@ Napi::Value ModelObject::create(Napi::Env env, std::shared_ptr<Worker> worker, s
            InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
            InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
            InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"), InstanceMethod<&ModelObject::encode>("encode"),
-           InstanceMethod<&ModelObject::classify>("classify"), InstanceMethod<&ModelObject::trainStep>("trainStep"),
+           InstanceMethod<&ModelObject::classify>("classify"),
+           InstanceMethod<&ModelObject::windowMoments>("windowMoments"),
+           InstanceMethod<&ModelObject::trainStep>("trainStep"),
            InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
            InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
            InstanceMethod<&ModelObject::dispose>("dispose")})
@@ -352,15 +366,42 @@ Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
     Batch batch = readBatch(info[0]);
+    std::optional<FrameRanges> kept;
+    if (info[1].IsObject()) {
+      const Napi::Object ranges = info[1].As<Napi::Object>();
+      kept = FrameRanges{intList(ranges, "starts"), intList(ranges, "counts")};
+    }
     auto result = std::make_shared<Classified>();
     return run(
-        env, batch.keep, [host = std::move(batch.host), result](Model &model) { *result = model.classify(host); },
+        env, batch.keep,
+        [host = std::move(batch.host), kept = std::move(kept), result](Model &model) {
+          *result = model.classify(host, kept ? &*kept : nullptr);
+        },
         [result](Napi::Env env) -> Napi::Value {
           Napi::Object out = Napi::Object::New(env);
           out.Set("logits", floatArray(env, std::move(result->logits)));
           out.Set("framePosteriors", floatArray(env, std::move(result->framePosteriors)));
           out.Set("attention", floatArray(env, std::move(result->attention)));
+          out.Set("pooled", floatArray(env, std::move(result->pooled)));
+          out.Set("scoreLogSums", floatArray(env, std::move(result->scoreLogSums)));
           out.Set("offsets", intArray(env, std::move(result->offsets)));
+          return out;
+        });
+  });
+}
+
+Napi::Value ModelObject::windowMoments(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    Batch batch = readBatch(info[0]);
+    auto result = std::make_shared<WindowMoments>();
+    return run(
+        env, batch.keep, [host = std::move(batch.host), result](Model &model) { *result = model.windowMoments(host); },
+        [result](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("mean", floatArray(env, std::move(result->mean)));
+          out.Set("covariance", floatArray(env, std::move(result->covariance)));
+          out.Set("counts", intArray(env, std::move(result->counts)));
           return out;
         });
   });

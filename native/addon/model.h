@@ -36,6 +36,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value clearFeatures(const Napi::CallbackInfo &info);
   Napi::Value encode(const Napi::CallbackInfo &info);
   Napi::Value classify(const Napi::CallbackInfo &info);
+  Napi::Value windowMoments(const Napi::CallbackInfo &info);
   Napi::Value trainStep(const Napi::CallbackInfo &info);
   Napi::Value optimizerStep(const Napi::CallbackInfo &info);
   Napi::Value clearGradients(const Napi::CallbackInfo &info);

@@ -1,5 +1,9 @@
 #include "classifier.h"
 
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
 #include "../error.h"
 
 namespace emoframe {
@@ -106,6 +110,29 @@ void Classifier::step(const Context &context, const Segments &segments, const in
   if (dropout.p > 0) backend.dropout(dHidden, dropout, dHidden);
 }
 
+// A frame's weight is exp(score) over the sum that is wanted, so any frame gives it; the heaviest gives it best.
+std::vector<float> Classifier::scoreLogSums(const Context &context, const Segments &segments, const View &hidden,
+                                            const std::vector<float> &attention) const {
+  std::vector<float> row(static_cast<size_t>(hidden_)), w(row.size()), sums;
+  const auto download = [&](const void *source, std::vector<float> &host) {
+    context.backend.download(host.data(), source, host.size() * sizeof(float));
+  };
+  if (score_ >= 0) download(context.parameters.master(score_).data, w);
+  for (int32_t b = 0; b < segments.count; ++b) {
+    const auto first = attention.begin() + segments.offsets[b], last = attention.begin() + segments.offsets[b + 1];
+    const auto heaviest = std::max_element(first, last);
+    double score = 0;
+    if (score_ >= 0) {
+      download(hidden.at(0, heaviest - attention.begin(), 0), row);
+      score = std::inner_product(row.begin(), row.end(), w.begin(), 0.0);
+    }
+    if (head_.pooling == PoolingKind::attention) score = std::tanh(score);
+    if (head_.pooling == PoolingKind::stats) score = std::max(score, 0.0);
+    sums.push_back(static_cast<float>(score - std::log(static_cast<double>(*heaviest))));
+  }
+  return sums;
+}
+
 void Classifier::classify(const Context &context, const Segments &segments, const View &hidden,
                           Classified &result) const {
   Backend &backend = context.backend;
@@ -118,6 +145,8 @@ void Classifier::classify(const Context &context, const Segments &segments, cons
   const Pooling pooling = pool(context, segments, hidden);
   take(logits(context, pooling.pooled), result.logits);
   take(pooling.attention, result.attention);
+  take(pooling.pooled, result.pooled);
+  result.scoreLogSums = scoreLogSums(context, segments, hidden, result.attention);
 
   const View posteriors = workspace.tensor(DType::f32, hidden.rows, head_.classes);
   const View weight = parameters.master(linear_.weight);

@@ -17,12 +17,14 @@ class Classifier {
   void step(const Context &context, const Segments &segments, const int32_t *labels, double denominator,
             const View &hidden, const View &dHidden, TrainResult &result) const;
 
-  // hidden [T, C] f32. Fills logits, framePosteriors and attention.
+  // hidden [T, C] f32. Fills all but the offsets.
   void classify(const Context &context, const Segments &segments, const View &hidden, Classified &result) const;
 
  private:
   Pooling pool(const Context &context, const Segments &segments, const View &hidden) const;
   View logits(const Context &context, const View &pooled) const;
+  std::vector<float> scoreLogSums(const Context &context, const Segments &segments, const View &hidden,
+                                  const std::vector<float> &attention) const;
 
   ClassifierHead head_;
   int64_t hidden_, pooled_;

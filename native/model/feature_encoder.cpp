@@ -41,22 +41,45 @@ View FeatureEncoder::overlappingRows(const Layer &layer, const View &input, int6
   return matrix(input.data, input.dtype, rows, layer.kernel * layer.in, layer.stride * layer.in);
 }
 
+Conv0 FeatureEncoder::conv0Input(const Context &context, const HostBatch &batch, const Packing &packing) const {
+  Conv0 conv;
+  conv.samples = context.workspace.zeros(DType::f32, 1, packing.sampleCount);
+  context.backend.upload(conv.samples.data, batch.samples, static_cast<size_t>(batch.sampleCount) * sizeof(float));
+  conv.count = packing.count;
+  conv.start = packing.starts.host.data();
+  conv.length = packing.lengths.host.data();
+  conv.deviceStart = packing.starts.device;
+  conv.deviceLength = packing.lengths.device;
+  conv.kernel = layers_[0].kernel;
+  conv.stride = layers_[0].stride;
+  return conv;
+}
+
+WindowMoments FeatureEncoder::windowMoments(const Context &context, const HostBatch &batch,
+                                            const Packing &packing) const {
+  Backend &backend = context.backend;
+  const Conv0 conv = conv0Input(context, batch, packing);
+  const View mean = context.workspace.tensor(DType::f32, conv.count, conv.kernel);
+  const View covariance = context.workspace.tensor(DType::f32, conv.count, conv.kernel, conv.kernel);
+  backend.windowCovariance(conv, mean, covariance);
+  WindowMoments moments;
+  const auto take = [&](const View &v, std::vector<float> &host) {
+    host.resize(static_cast<size_t>(v.size()));
+    backend.download(host.data(), v.data, host.size() * sizeof(float));
+  };
+  take(mean, moments.mean);
+  take(covariance, moments.covariance);
+  for (int32_t b = 0; b < conv.count; ++b) moments.counts.push_back(static_cast<int32_t>(conv.frames(b)));
+  return moments;
+}
+
 void FeatureEncoder::conv0Setup(const Context &context, const HostBatch &batch, const Packing &packing,
                                 Saved &saved) const {
   Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
   const Layer &layer = layers_[0];
-  Conv0 &conv = saved.conv0;
-  conv.samples = workspace.zeros(DType::f32, 1, packing.sampleCount);
-  backend.upload(conv.samples.data, batch.samples, static_cast<size_t>(batch.sampleCount) * sizeof(float));
-  conv.count = packing.count;
-  conv.start = packing.starts.host.data();
-  conv.length = packing.lengths.host.data();
-  conv.deviceStart = packing.starts.device;
-  conv.deviceLength = packing.lengths.device;
-  conv.kernel = layer.kernel;
-  conv.stride = layer.stride;
+  Conv0 &conv = saved.conv0 = conv0Input(context, batch, packing);
   const View weight = matrix(parameters.master(layer.weight).data, DType::f32, layer.out, layer.kernel);
   if (!groupNorm_) {
     conv.weight = weight;
@@ -69,7 +92,15 @@ void FeatureEncoder::conv0Setup(const Context &context, const HostBatch &batch, 
   conv.bias = workspace.tensor(DType::f32, packing.count, 1, layer.out);
   saved.windowMean = workspace.tensor(DType::f32, packing.count, layer.kernel);
   saved.windowCovariance = workspace.tensor(DType::f32, packing.count, layer.kernel, layer.kernel);
-  backend.windowCovariance(conv, saved.windowMean, saved.windowCovariance);
+  if (batch.windowMean) {
+    const auto give = [&](const View &v, const float *host) {
+      backend.upload(v.data, host, static_cast<size_t>(v.size()) * sizeof(float));
+    };
+    give(saved.windowMean, batch.windowMean);
+    give(saved.windowCovariance, batch.windowCovariance);
+  } else {
+    backend.windowCovariance(conv, saved.windowMean, saved.windowCovariance);
+  }
   backend.foldGroupNorm(weight, parameters.master(layer.norm.gamma), parameters.master(layer.norm.beta), kEpsilon,
                         saved.windowMean, saved.windowCovariance, conv.weight, conv.bias);
 }

@@ -31,6 +31,8 @@ class FeatureEncoder {
   // out [T, F]: the valid frames. `saved` absent: nothing is kept, and memory is used twice.
   void forward(const Context &context, const HostBatch &batch, const Packing &packing, Saved *saved,
                const View &out) const;
+  // Moments of conv 0's windows over each utterance, from which its GroupNorm follows.
+  WindowMoments windowMoments(const Context &context, const HostBatch &batch, const Packing &packing) const;
   // dOut [T, F]
   void backward(const Context &context, const Packing &packing, const Saved &saved, const View &dOut) const;
 
@@ -43,6 +45,7 @@ class FeatureEncoder {
   };
   size_t lowestTrainable(const Parameters &parameters) const;
   View overlappingRows(const Layer &layer, const View &input, int64_t rows) const;
+  Conv0 conv0Input(const Context &context, const HostBatch &batch, const Packing &packing) const;
   void conv0Setup(const Context &context, const HostBatch &batch, const Packing &packing, Saved &saved) const;
   void convBackward(const Context &context, const Layer &layer, const View &input, const View &dPre,
                     const View &dInput) const;

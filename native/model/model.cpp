@@ -180,16 +180,30 @@ Encoded Model::encode(const HostBatch &batch, int64_t layer) {
   return encoded;
 }
 
-Classified Model::classify(const HostBatch &batch) {
+Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
   Parts &parts = *parts_;
   if (!parts.classifier) throw Error("ERR_HEAD", "This model was made without a classifier.");
   parts.workspace.reset();
   const Packing packing = parts.pack(batch);
-  const View hidden = parts.hidden(batch, packing, modelOutput);
+  const Selection selection = select(packing, kept, parts.workspace);
+  View hidden = parts.hidden(batch, packing, modelOutput);
+  if (kept) {
+    const View all = hidden;
+    hidden = parts.workspace.tensor(DType::f32, selection.total(), all.cols);
+    parts.backend->copyRows(all, selection.rows.runs(), hidden);
+  }
   Classified result;
-  parts.classifier->classify(parts.context(nullptr), packing.segments(), hidden, result);
-  result.offsets = packing.offsets.host;
+  parts.classifier->classify(parts.context(nullptr), selection.segments(), hidden, result);
+  result.offsets = selection.offsets.host;
   return result;
+}
+
+WindowMoments Model::windowMoments(const HostBatch &batch) {
+  Parts &parts = *parts_;
+  parts.workspace.reset();
+  if (!batch.features.empty()) throw Error("ERR_BATCH", "Moments of windows are computed from samples, not from keys.");
+  const Packing packing = parts.pack(batch);
+  return parts.encoder.windowMoments(parts.context(nullptr), batch, packing);
 }
 
 void Model::Parts::checkTargets(const TrainStep &step, const Packing &packing) const {

@@ -56,6 +56,14 @@ struct HostBatch {
   std::vector<int32_t> starts, lengths;
   std::vector<std::string> features;              // instead of samples
   std::vector<int32_t> frameStarts, frameCounts;  // empty: all frames
+  // Moments of conv 0's windows that GroupNorm uses in place of each utterance's own: [B, kernel], [B, kernel, kernel].
+  const float *windowMean = nullptr, *windowCovariance = nullptr;
+  int64_t windowMeanSize = 0, windowCovarianceSize = 0;
+};
+
+// A range of each utterance's frames.
+struct FrameRanges {
+  std::vector<int32_t> starts, counts;
 };
 
 enum class Objective : uint8_t { maskedPrediction, classification };
@@ -88,7 +96,13 @@ struct Encoded {
 };
 struct Classified {
   std::vector<float> logits, framePosteriors, attention;
+  std::vector<float> pooled;        // [B, C], or [B, 2 C] with standard deviations
+  std::vector<float> scoreLogSums;  // [B]: log Σ exp(score) over the utterance's frames
   std::vector<int32_t> offsets;
+};
+struct WindowMoments {
+  std::vector<float> mean, covariance;  // [B, kernel], [B, kernel, kernel]
+  std::vector<int32_t> counts;          // [B]: windows
 };
 
 // Not thread-safe: one thread at a time, and one at a time for all models of a backend.
@@ -116,7 +130,9 @@ class Model {
   void clearFeatures();
 
   Encoded encode(const HostBatch &batch, int64_t layer);
-  Classified classify(const HostBatch &batch);
+  // Of `kept` only, when given: the other frames are context that the transformer hears.
+  Classified classify(const HostBatch &batch, const FrameRanges *kept = nullptr);
+  WindowMoments windowMoments(const HostBatch &batch);
   TrainResult trainStep(const HostBatch &batch, const TrainStep &step);
   double optimizerStep(const OptimizerStep &step);  // gradient norm before clipping
   void clearGradients();

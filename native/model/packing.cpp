@@ -83,7 +83,47 @@ void checkSamples(const HubertShape &shape, const HostBatch &batch) {
   }
 }
 
+void checkMoments(const HubertShape &shape, const HostBatch &batch, size_t count) {
+  if (!batch.windowMean && !batch.windowCovariance) return;
+  if (!shape.groupNorm) refuse("This model has no GroupNorm: it takes no moments of windows.");
+  const int64_t kernel = shape.convKernel[0], utterances = static_cast<int64_t>(count);
+  if (batch.windowMeanSize != utterances * kernel || batch.windowCovarianceSize != utterances * kernel * kernel) {
+    refuse("Expected " + std::to_string(utterances * kernel) + " means and " +
+           std::to_string(utterances * kernel * kernel) + " covariances of windows but received " +
+           std::to_string(batch.windowMeanSize) + " and " + std::to_string(batch.windowCovarianceSize) + ".");
+  }
+}
+
 }  // namespace
+
+Selection select(const Packing &packing, const FrameRanges *kept, Workspace &workspace) {
+  Selection selection;
+  selection.count = packing.count;
+  if (!kept) {
+    selection.offsets = packing.offsets;
+    return selection;
+  }
+  const auto count = static_cast<size_t>(packing.count);
+  if (kept->starts.size() != count || kept->counts.size() != count) {
+    refuse("The batch has " + std::to_string(count) + " utterances but " + std::to_string(kept->starts.size()) +
+           " ranges of kept frames.");
+  }
+  int32_t total = 0;
+  selection.offsets.host.push_back(0);
+  for (size_t b = 0; b < count; ++b) {
+    const int64_t first = kept->starts[b], frames = kept->counts[b];
+    if (first < 0 || frames < 1 || first + frames > packing.frames[b]) {
+      refuse(utterance(b) + "has " + std::to_string(packing.frames[b]) + " frames, but " + std::to_string(frames) +
+             " from frame " + std::to_string(first) + " were to be kept.");
+    }
+    selection.rows.add(packing.offsets.host[b] + first, total, frames);
+    total += static_cast<int32_t>(frames);
+    selection.offsets.host.push_back(total);
+  }
+  selection.offsets.upload(workspace);
+  selection.rows.upload(workspace);
+  return selection;
+}
 
 Packing pack(const HubertShape &shape, const HostBatch &batch,
              const std::function<int64_t(const std::string &)> &storedFrames, Workspace &workspace) {
@@ -102,6 +142,7 @@ Packing pack(const HubertShape &shape, const HostBatch &batch,
   if (batch.frameStarts.empty() != batch.frameCounts.empty()) {
     refuse("Frame ranges need both frameStarts and frameCounts.");
   }
+  checkMoments(shape, batch, count);
 
   packing.count = static_cast<int32_t>(count);
   const int64_t stride = shape.stride();

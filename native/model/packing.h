@@ -42,6 +42,19 @@ struct Packing {
   Segments segments() const { return {count, offsets.host.data(), offsets.device}; }
 };
 
+// Frames of each utterance that are kept after the transformer.
+struct Selection {
+  int32_t count = 0;
+  IndexArray offsets;  // [count + 1]
+  RunTable rows;       // packed frames → kept frames
+
+  int64_t total() const { return offsets.host.back(); }
+  Segments segments() const { return {count, offsets.host.data(), offsets.device}; }
+};
+
+// All frames, or the ranges given (ERR_BATCH where one is empty or leaves its utterance).
+Selection select(const Packing &packing, const FrameRanges *kept, Workspace &workspace);
+
 // Checks the batch (ERR_BATCH, ERR_NOT_FINITE) and uploads its index arrays. `storedFrames` gives the frames of a
 // feature key, or -1.
 Packing pack(const HubertShape &shape, const HostBatch &batch,

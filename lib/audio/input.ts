@@ -1,0 +1,164 @@
+// What a caller may hand over as audio, and how it becomes speech of 16 kHz mono.
+import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
+import { decodeBytes, type RawFormat } from './byteStream.js';
+import { checkFinite, checkRate } from './decode.js';
+import { collect, toSpeech } from './load.js';
+import type { AudioPool } from './pool.js';
+import { SAMPLE_RATE } from './resample.js';
+import type { DecodedAudio } from './types.js';
+
+/**
+ * Audio in any of the forms that a program has it in:
+ *
+ * - `string`: the path of a WAV or FLAC file, decoded in a thread;
+ * - `Float32Array`: mono samples at ±1, of `sampleRate`;
+ * - `Uint8Array` (a `Buffer`): the bytes of a WAV or FLAC file, or raw samples of `format`;
+ * - a stream of such bytes: a Node `Readable`, a web `ReadableStream`, any `AsyncIterable<Uint8Array>`;
+ * - a stream of mono samples of `sampleRate`: any `AsyncIterable<Float32Array>`.
+ */
+export type AudioInput = string | Float32Array | Uint8Array | AsyncIterable<Uint8Array | Float32Array>;
+
+/** How to read an {@link AudioInput} that does not tell by itself. */
+export interface AudioInputOptions {
+  /** Of `Float32Array`s: samples a second, 1 000 to 192 000. Default 16 000. */
+  sampleRate?: number;
+  /** Of bytes: how raw samples are written. Absent: the bytes are those of a WAV or FLAC file. */
+  format?: RawFormat;
+  /** Stops the work with `ERR_ABORTED`. */
+  signal?: AbortSignal;
+}
+
+/**
+ * All of an input as 16 kHz mono.
+ *
+ * @param name of the audio in errors
+ * @throws `ERR_ARGUMENT` for what is no {@link AudioInput}; `ERR_ABORTED`; and what decoding throws
+ */
+export async function loadInput(
+  pool: AudioPool,
+  input: AudioInput,
+  options: AudioInputOptions,
+  name: string,
+): Promise<Float32Array> {
+  if (typeof input === 'string') return pool.load(input, undefined, options.signal);
+  const parts = streamInput(input, options, name);
+  if (!(input instanceof Float32Array) || (options.sampleRate ?? SAMPLE_RATE) !== SAMPLE_RATE)
+    return collect(parts, name);
+  // Checked, but not copied.
+  for await (const _ of parts);
+  return input;
+}
+
+/** An input other than a file as it comes: 16 kHz mono, in parts. */
+export async function* streamInput(
+  input: Exclude<AudioInput, string>,
+  options: AudioInputOptions,
+  name: string,
+): AsyncGenerator<Float32Array> {
+  throwIfAborted(options.signal);
+  for await (const samples of toSpeech(decodeInput(input, options, name), name)) {
+    yield samples;
+    throwIfAborted(options.signal);
+  }
+}
+
+async function* decodeInput(
+  input: Exclude<AudioInput, string>,
+  { sampleRate = SAMPLE_RATE, format, signal }: AudioInputOptions,
+  name: string,
+): AsyncGenerator<DecodedAudio> {
+  if (input instanceof Float32Array) {
+    yield* decodeSamples(slices(input), sampleRate, name);
+  } else if (input instanceof Uint8Array) {
+    yield* decodeBytes(only(input), name, format);
+  } else if (isAsyncIterable(input)) {
+    const chunks = chunksOf(input, name, signal);
+    try {
+      // The first chunk tells which kind of stream it is.
+      const first = await chunks.next();
+      if (first.value instanceof Float32Array) yield* decodeSamples(after(first, chunks), sampleRate, name);
+      else yield* decodeBytes(after(first, chunks) as AsyncIterable<Uint8Array>, name, format);
+    } finally {
+      await chunks.return(undefined);
+    }
+  } else {
+    throw new EmoframeError(
+      'ERR_ARGUMENT',
+      `Expected a path, Float32Array, Uint8Array or a stream of bytes or samples as audio but received ${kindOf(input)}.`,
+    );
+  }
+}
+
+async function* decodeSamples(
+  parts: AsyncIterable<unknown>,
+  sampleRate: number,
+  name: string,
+): AsyncGenerator<DecodedAudio> {
+  checkRate(sampleRate, name);
+  let position = 0;
+  for await (const samples of parts) {
+    if (!(samples instanceof Float32Array)) {
+      throw new EmoframeError(
+        'ERR_ARGUMENT',
+        `Expected chunks of Float32Array, as the first was, but received ${kindOf(samples)}.`,
+      );
+    }
+    checkFinite(samples, name, position);
+    position += samples.length;
+    if (samples.length > 0) yield { channels: [samples], sampleRate };
+  }
+}
+
+const SLICE_SAMPLES = 2 ** 16;
+
+/** Long audio in parts, between which others get their turn on this thread. */
+async function* slices(samples: Float32Array): AsyncGenerator<Float32Array> {
+  for (let position = 0; position < samples.length; position += SLICE_SAMPLES) {
+    if (position > 0) await new Promise(setImmediate);
+    yield samples.subarray(position, position + SLICE_SAMPLES);
+  }
+}
+
+async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+async function* after(first: IteratorResult<unknown>, rest: AsyncIterable<unknown>): AsyncGenerator<unknown> {
+  if (first.done === true) return;
+  yield first.value;
+  yield* rest;
+}
+
+/** The chunks of a stream; an abort ends the wait for the next one, and the stream is told when no more is wanted. */
+async function* chunksOf(
+  stream: AsyncIterable<unknown>,
+  name: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<unknown> {
+  const source = stream[Symbol.asyncIterator]();
+  let over = false;
+  try {
+    for (;;) {
+      const { value, done } = await unlessAborted(source.next(), signal).catch((error: unknown) => {
+        if (error instanceof EmoframeError) throw error;
+        const reason = error instanceof Error ? error.message : String(error);
+        throw new EmoframeError('ERR_AUDIO', `${name} cannot be read: ${reason}.`, { file: name, cause: error });
+      });
+      over = done === true;
+      if (over) return;
+      yield value;
+    }
+  } finally {
+    // Not waited for: a stream that hangs would hang this too.
+    if (!over) Promise.resolve(source.return?.()).catch(() => undefined);
+  }
+}
+
+function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+}
+
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  return typeof value === 'object' ? value.constructor.name : `${String(value)} of type ${typeof value}`;
+}

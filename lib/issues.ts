@@ -1,0 +1,49 @@
+// What a schema finds wrong, in sentences that say what was expected and what was received.
+import type { z } from 'zod';
+import { EmoframeError } from './errors.js';
+
+/**
+ * Options as a call takes them.
+ *
+ * @throws `ERR_ARGUMENT` with the option's name, what was expected and what was received
+ */
+export function parseOptions<Value>(schema: z.ZodType<Value>, options: unknown): Value {
+  const result = schema.safeParse(options, { reportInput: true });
+  if (result.success) return result.data;
+  throw new EmoframeError('ERR_ARGUMENT', result.error.issues.map((issue) => explain(issue, 'option')).join(' '));
+}
+
+/** One issue as a sentence. `kind`: what a field is called here. */
+export function explain(issue: z.core.$ZodIssue, kind: string): string {
+  const path = issue.path.map(String).join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const names = issue.keys.map((key) => (path === '' ? key : `${path}.${key}`));
+    return `There is no ${kind} ${names.map((name) => `'${name}'`).join(', ')}.`;
+  }
+  if (issue.code === 'custom') return `${issue.message} for ${path}.`;
+  return `Expected ${expected(issue)} for ${path === '' ? `the ${kind}s` : path} but received ${describe(issue.input)}.`;
+}
+
+/** A value as a message shows it. */
+export function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (value === null || Array.isArray(value)) return JSON.stringify(value);
+  return `${JSON.stringify(value) ?? String(value)} of type ${typeof value}`;
+}
+
+function expected(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.expected === 'int' ? 'an integer' : `a ${issue.expected}`;
+    case 'invalid_value':
+      return `one of ${issue.values.map((value) => `'${String(value)}'`).join(', ')}`;
+    case 'too_small':
+      return issue.origin === 'array'
+        ? `at least ${issue.minimum} items`
+        : `a value ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`;
+    case 'too_big':
+      return `a value ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`;
+    default:
+      return issue.message;
+  }
+}

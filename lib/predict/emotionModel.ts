@@ -1,0 +1,434 @@
+import { setMaxListeners } from 'node:events';
+import { basename, extname } from 'node:path';
+import { z } from 'zod';
+import { type AudioInput, loadInput, streamInput } from '../audio/input.js';
+import { AudioPool } from '../audio/pool.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { toSegments } from '../evaluate/segments.js';
+import { smooth } from '../evaluate/viterbi.js';
+import { describe, parseOptions } from '../issues.js';
+import { Engine } from '../model/engine.js';
+import { Geometry } from '../model/geometry.js';
+import { batchesOf } from './batches.js';
+import { Clusterer } from './clusterer.js';
+import { liveWindows, wholeWindows } from './heardWindows.js';
+import { type Heard, Listener } from './listener.js';
+import { loadClassifier } from './loadModel.js';
+import { hearWindows, streamWindows } from './longAudio.js';
+import {
+  type AudioCallOptions,
+  type AudioProgress,
+  audioCallShape,
+  callback,
+  type DeviceOptions,
+  deviceShape,
+  nonNegative,
+  predictionShape,
+} from './options.js';
+import { decide, type Prediction, type PredictionFailure, type TimelineChunk } from './prediction.js';
+import { ReadAhead } from './readAhead.js';
+import { checkLength } from './wholeAudio.js';
+import { WindowPlan, type WindowsUsed } from './windows.js';
+
+/** How an {@link EmotionModel} is loaded. */
+export interface EmotionModelOptions extends DeviceOptions {
+  /** Give every frame its cluster, where the directory has them (default). It costs a second pass through a second model. */
+  clusters?: boolean;
+}
+
+/** Of {@link EmotionModel.predict}. */
+export interface PredictOptions extends AudioCallOptions {
+  /** Nats that a change of emotion from one frame to the next must gain; 0 = no smoothing. Default: as the model was evaluated. */
+  switchingCost?: number;
+  onProgress?: (progress: AudioProgress) => void;
+}
+
+/** Of {@link EmotionModel.predictMany}. */
+export interface PredictManyOptions extends Omit<PredictOptions, 'id'> {
+  /**
+   * Seconds of audio that go through the model together; 0: each alone, as soon as it is decoded. More is faster for short
+   * audio and takes more memory; a result waits until its batch is full or the inputs end. Default: 30 for an array or
+   * another synchronous iterable, 0 for an asynchronous one, which may be slow.
+   */
+  batchSeconds?: number;
+  /** `throw` (default): the first failure ends the iteration; `yield`: it is given in its place, and the others go on. */
+  onError?: 'throw' | 'yield';
+}
+
+/** Of {@link EmotionModel.stream}. */
+export interface StreamOptions extends AudioCallOptions {
+  /** As in {@link PredictOptions}. */
+  switchingCost?: number;
+  /**
+   * What a window is normalised by: `whole` (default for files, bytes and samples at hand) all of the audio, which is read
+   * first, so that chunks are those of `predict`; `window` (default for streams) itself, so that results come while audio does.
+   */
+  normalizeBy?: 'whole' | 'window';
+}
+
+/** An input of {@link EmotionModel.predictMany} with a name. */
+export interface NamedAudio {
+  readonly id: string;
+  readonly audio: AudioInput;
+}
+
+const loadSchema = z.strictObject({ ...deviceShape, clusters: z.boolean().optional() });
+const predictSchema = z.strictObject({
+  ...audioCallShape,
+  ...predictionShape,
+  onProgress: callback<NonNullable<PredictOptions['onProgress']>>(),
+});
+const predictManySchema = predictSchema.omit({ id: true }).extend({
+  batchSeconds: nonNegative.optional(),
+  onError: z.enum(['throw', 'yield']).optional(),
+});
+const streamSchema = z.strictObject({
+  ...audioCallShape,
+  ...predictionShape,
+  normalizeBy: z.enum(['whole', 'window']).optional(),
+});
+
+// The default of `evaluate.switchingCost` in lib/config.
+const defaultSwitchingCost = 4;
+const defaultBatchSeconds = 30;
+/** Inputs that are taken from their source before their turn. */
+const mostAhead = 64;
+
+/** An utterance, ready for the model. */
+interface Utterance {
+  id: string;
+  /** In errors. */
+  name: string;
+  samples: Float32Array;
+}
+
+/**
+ * Utterance emotion and frame-level timeline of audio, from the `predictor` folder of a run.
+ *
+ * Every heavy step runs on the model's own thread or on decoding threads; the event loop stays free. Calls may overlap: they
+ * take turns, by batches and by windows of long audio. Audio longer than `windowSeconds` is heard through overlapping
+ * windows.
+ *
+ * @example
+ * await using model = await EmotionModel.load('runs/demo/folds/s5/predictor');
+ * const { label, segments } = await model.predict('a.wav');
+ */
+export class EmotionModel {
+  readonly #engine: Engine;
+  readonly #listener: Listener;
+  readonly #pool: AudioPool;
+  #disposed = false;
+
+  private constructor(engine: Engine, listener: Listener, pool: AudioPool) {
+    this.#engine = engine;
+    this.#listener = listener;
+    this.#pool = pool;
+  }
+
+  /**
+   * @param dir a directory as `savePretrained` writes it, with a classifier head; its `clusters` folder is optional.
+   * @throws `ERR_HEAD`, `ERR_DEVICE`, `ERR_ARGUMENT`, and what reading a checkpoint throws.
+   * @example
+   * const model = await EmotionModel.load('predictor', { precision: 'bf16', clusters: false });
+   */
+  static async load(dir: string, options: EmotionModelOptions = {}): Promise<EmotionModel> {
+    const { device = 'cpu', precision = 'fp32', threads = 0, clusters = true } = parseOptions(loadSchema, options);
+    const engine = Engine.create({ device, threads });
+    try {
+      const loaded = await loadClassifier(engine, dir, precision);
+      const clusterer = clusters ? await Clusterer.find(engine, dir, precision) : undefined;
+      return new EmotionModel(
+        engine,
+        new Listener(loaded, clusterer),
+        new AudioPool({ threads: threads === 1 ? 1 : 2 }),
+      );
+    } catch (error) {
+      engine.dispose();
+      throw error;
+    }
+  }
+
+  /** The emotions, in the order of {@link PredictedFrame.posterior}. */
+  get labels(): readonly string[] {
+    return this.#listener.head.labels;
+  }
+
+  /** Where it runs, e.g. `cpu`. */
+  get device(): string {
+    return this.#engine.device;
+  }
+
+  /**
+   * What is heard in one audio.
+   *
+   * @param input a file, samples, bytes or a stream; a stream is read to its end first. Samples and bytes must not be
+   * written until the promise settles.
+   * @throws `ERR_AUDIO_SHORT` under one frame (25 ms), `ERR_ABORTED`, `ERR_DISPOSED`, `ERR_ARGUMENT`, and what reading audio
+   * throws.
+   * @example
+   * const { frames } = await model.predict(samples, { id: 'microphone', sampleRate: 48_000, switchingCost: 3 });
+   * const { label } = await model.predict(request, { signal: AbortSignal.timeout(10_000) }); // an upload of a WAV file
+   */
+  async predict(input: AudioInput, options: PredictOptions = {}): Promise<Prediction> {
+    const settings = parseOptions(predictSchema, options) as PredictOptions;
+    this.#checkAlive();
+    throwIfAborted(settings.signal);
+    const plan = new WindowPlan(this.#listener.geometry, settings);
+    const utterance = await this.#load(settings.id ?? idOf(input), input, settings);
+    const [prediction] = await this.#predictTogether([utterance], plan, settings);
+    return prediction!;
+  }
+
+  /**
+   * What is heard in many audios, in their order. Later ones are decoded while the model works, and short ones go through
+   * it together; what is held at once is bounded, however many there are. A result is that of `predict`, up to rounding of
+   * the arithmetic (1e-5 of a probability in fp32, 2e-2 in bf16), and the same in every run.
+   *
+   * @param inputs what `predict` takes, or `{ id, audio }`; they may come as slowly as they like.
+   * @throws as `predict`, naming the audio; with `onError: 'yield'` only `ERR_ABORTED`, `ERR_DISPOSED`, `ERR_ARGUMENT`, and
+   * what `inputs` itself throws.
+   * @example
+   * for await (const result of model.predictMany(paths, { onError: 'yield' })) {
+   *   if ('error' in result) console.error(result.id, result.error.code);
+   *   else console.log(result.id, result.label);
+   * }
+   */
+  predictMany(
+    inputs: Iterable<AudioInput | NamedAudio> | AsyncIterable<AudioInput | NamedAudio>,
+    options?: PredictManyOptions & { onError?: 'throw' },
+  ): AsyncGenerator<Prediction, void, undefined>;
+  predictMany(
+    inputs: Iterable<AudioInput | NamedAudio> | AsyncIterable<AudioInput | NamedAudio>,
+    options: PredictManyOptions,
+  ): AsyncGenerator<Prediction | PredictionFailure, void, undefined>;
+  async *predictMany(
+    inputs: Iterable<AudioInput | NamedAudio> | AsyncIterable<AudioInput | NamedAudio>,
+    options: PredictManyOptions = {},
+  ): AsyncGenerator<Prediction | PredictionFailure, void, undefined> {
+    const settings = parseOptions(predictManySchema, options) as PredictManyOptions;
+    checkIterable(inputs);
+    this.#checkAlive();
+    throwIfAborted(settings.signal);
+    const plan = new WindowPlan(this.#listener.geometry, settings);
+    const batchSeconds = settings.batchSeconds ?? (Symbol.asyncIterator in inputs ? 0 : defaultBatchSeconds);
+    const budget = batchSeconds * Geometry.sampleRate;
+    // An iteration that is left, or fails, stops what was begun ahead.
+    const stop = new AbortController();
+    setMaxListeners(0, stop.signal);
+    const abort = () => stop.abort(settings.signal?.reason);
+    settings.signal?.addEventListener('abort', abort, { once: true });
+    const ahead = new ReadAhead(
+      numberInputs(inputs),
+      ({ id, audio }) => this.#load(id, audio, { ...settings, signal: stop.signal }),
+      {
+        items: mostAhead,
+        working: this.#pool.threads,
+        held: Math.max(batchSeconds, defaultBatchSeconds) * Geometry.sampleRate,
+        size: ({ samples }) => samples.length,
+      },
+    );
+    const fail = (id: string, error: unknown): PredictionFailure => {
+      if (settings.onError === 'yield' && isOfOneAudio(error)) return { id, error };
+      throw error;
+    };
+    try {
+      for await (const batch of batchesOf(ahead, ({ samples }) => samples.length, budget, settings.signal)) {
+        if ('error' in batch) yield fail(batch.item.id, batch.error);
+        else yield* this.#answer(batch.results, plan, settings, fail);
+      }
+    } finally {
+      settings.signal?.removeEventListener('abort', abort);
+      stop.abort();
+      ahead.close();
+    }
+  }
+
+  /**
+   * The timeline of long or live audio as it is heard, a stretch of `windowSeconds` less twice `overlapSeconds` at a time.
+   *
+   * @param input as `predict` takes it.
+   * @throws as `predict`.
+   * @example
+   * for await (const { segments, soFar } of model.stream(socket, {
+   *   format: { encoding: 's16le', sampleRate: 16_000, channels: 1 },
+   *   windowSeconds: 6,
+   *   overlapSeconds: 1,
+   * })) {
+   *   for (const { start, end, label } of segments) console.log(start, end, label);
+   * }
+   */
+  async *stream(input: AudioInput, options: StreamOptions = {}): AsyncGenerator<TimelineChunk, void, undefined> {
+    const settings = parseOptions(streamSchema, options) as StreamOptions;
+    this.#checkAlive();
+    throwIfAborted(settings.signal);
+    const { geometry } = this.#listener;
+    const plan = new WindowPlan(geometry, settings);
+    const id = settings.id ?? idOf(input);
+    const live = typeof input !== 'string' && !ArrayBuffer.isView(input);
+    const normalizeBy = settings.normalizeBy ?? (live ? 'window' : 'whole');
+    const cost = this.#switchingCost(settings);
+    if (normalizeBy === 'window' && typeof input !== 'string') {
+      const name = nameOf(id, input);
+      const windows = liveWindows(streamInput(input, settings, name), geometry, plan, name);
+      yield* streamWindows(this.#listener, windows, cost);
+      return;
+    }
+    const { samples, name } = await this.#load(id, input, settings);
+    const windows =
+      normalizeBy === 'whole'
+        ? wholeWindows(samples, this.#listener.models, plan, name, settings.signal)
+        : liveWindows(
+            streamInput(samples, { ...(settings.signal && { signal: settings.signal }) }, name),
+            geometry,
+            plan,
+            name,
+          );
+    yield* streamWindows(this.#listener, windows, cost);
+  }
+
+  /** Frees the models and ends the decoding threads; work that goes on is refused with `ERR_DISPOSED`. May be called again. */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    this.#engine.dispose();
+    await this.#pool.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  async #load(id: string, input: AudioInput, options: AudioCallOptions): Promise<Utterance> {
+    const name = nameOf(id, input);
+    const samples = await loadInput(this.#pool, input, options, name);
+    checkLength(samples.length, this.#listener.geometry, name);
+    return { id, name, samples };
+  }
+
+  /** Predictions of utterances, or of each alone where together they fail: a failure belongs to one of them. */
+  async *#answer(
+    group: readonly Utterance[],
+    plan: WindowPlan,
+    settings: PredictManyOptions,
+    fail: (id: string, error: unknown) => PredictionFailure,
+  ): AsyncGenerator<Prediction | PredictionFailure> {
+    let predictions: Prediction[];
+    try {
+      predictions = await this.#predictTogether(group, plan, settings);
+    } catch (error) {
+      if (group.length === 1) yield fail(group[0]!.id, error);
+      else for (const utterance of group) yield* this.#answer([utterance], plan, settings, fail);
+      return;
+    }
+    yield* predictions;
+  }
+
+  /** Utterances of one window go through the model together; longer ones stand alone. */
+  async #predictTogether(
+    group: readonly Utterance[],
+    plan: WindowPlan,
+    settings: PredictManyOptions,
+  ): Promise<Prediction[]> {
+    const { geometry, models } = this.#listener;
+    const { signal, onProgress } = settings;
+    throwIfAborted(signal);
+    const fits = ({ samples }: Utterance) => plan.fits(geometry.frames(samples.length));
+    const heard = new Map<Utterance, Heard>();
+    for (const long of group.filter((utterance) => !fits(utterance))) {
+      const windows = wholeWindows(long.samples, models, plan, long.name, signal);
+      const tell = (done: number, total: number) => onProgress?.(progressOf(long, done, total));
+      heard.set(long, await hearWindows(this.#listener, windows, tell));
+    }
+    const short = group.filter(fits);
+    const results = short.length === 0 ? [] : await this.#listener.hear(short);
+    for (const [index, utterance] of short.entries()) heard.set(utterance, results[index]!);
+    throwIfAborted(signal);
+    return group.map((utterance) => {
+      if (fits(utterance)) {
+        const total = utterance.samples.length;
+        onProgress?.(progressOf(utterance, total, total));
+      }
+      return this.#predictionOf(utterance, heard.get(utterance)!, fits(utterance) ? null : plan.used, settings);
+    });
+  }
+
+  #predictionOf(
+    { id, samples }: Utterance,
+    { logits, posteriors, attention, clusters }: Heard,
+    windows: WindowsUsed | null,
+    options: { switchingCost?: number },
+  ): Prediction {
+    const { geometry } = this.#listener;
+    const { labels } = this;
+    const classes = labels.length;
+    const seconds = samples.length / Geometry.sampleRate;
+    const path = smooth(posteriors, classes, this.#switchingCost(options));
+    return {
+      id,
+      ...decide(logits, labels),
+      seconds,
+      frameSeconds: geometry.frameSeconds,
+      frames: Array.from(attention, (weight, frame) => ({
+        time: geometry.frameCenterSeconds(frame),
+        posterior: Array.from(posteriors.subarray(frame * classes, (frame + 1) * classes)),
+        attention: weight,
+        ...(clusters !== undefined && { cluster: clusters[frame]! }),
+      })),
+      segments: toSegments(path, posteriors, labels, geometry, seconds),
+      windows,
+    };
+  }
+
+  #switchingCost({ switchingCost }: { switchingCost?: number }): number {
+    const evaluated = this.#listener.head.info?.switchingCost;
+    return switchingCost ?? (typeof evaluated === 'number' && evaluated >= 0 ? evaluated : defaultSwitchingCost);
+  }
+
+  #checkAlive(): void {
+    if (this.#disposed) throw new EmoframeError('ERR_DISPOSED', 'The model was disposed of: load it again to go on.');
+  }
+}
+
+function progressOf({ id }: Utterance, done: number, total: number): AudioProgress {
+  return { id, doneSeconds: done / Geometry.sampleRate, totalSeconds: total / Geometry.sampleRate };
+}
+
+function idOf(input: AudioInput): string {
+  return typeof input === 'string' ? basename(input, extname(input)) : 'audio';
+}
+
+/** What an audio is called in errors. */
+function nameOf(id: string, input: AudioInput): string {
+  return typeof input === 'string' ? input : id;
+}
+
+/** Every input with an id: its own, a file's name without its ending, or its number from 0. */
+async function* numberInputs(
+  inputs: Iterable<AudioInput | NamedAudio> | AsyncIterable<AudioInput | NamedAudio>,
+): AsyncGenerator<NamedAudio> {
+  let index = 0;
+  for await (const input of inputs) {
+    if (isNamed(input)) yield input;
+    else yield { id: typeof input === 'string' ? idOf(input) : String(index), audio: input };
+    index++;
+  }
+}
+
+function checkIterable(inputs: unknown): void {
+  const iterable =
+    typeof inputs === 'object' && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs);
+  // Samples and bytes can be iterated over too, but are one audio.
+  if (iterable && !ArrayBuffer.isView(inputs)) return;
+  throw new EmoframeError(
+    'ERR_ARGUMENT',
+    `Expected an iterable of audio for inputs but received ${ArrayBuffer.isView(inputs) ? 'one audio' : describe(inputs)}.`,
+  );
+}
+
+function isNamed(input: AudioInput | NamedAudio): input is NamedAudio {
+  return typeof input === 'object' && 'audio' in input && 'id' in input;
+}
+
+/** Whether a failure is that of one audio, and the others can go on. */
+function isOfOneAudio(error: unknown): error is EmoframeError {
+  return error instanceof EmoframeError && !['ERR_ABORTED', 'ERR_DISPOSED'].includes(error.code);
+}

@@ -1,0 +1,68 @@
+// Options of prediction and encoding, checked where they come in.
+import { z } from 'zod';
+import type { RawFormat } from '../audio/byteStream.js';
+import type { AudioInputOptions } from '../audio/input.js';
+import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from '../audio/limits.js';
+import type { WindowOptions } from './windows.js';
+
+export type Precision = 'fp32' | 'bf16';
+
+/** Where and how a model runs. */
+export interface DeviceOptions {
+  /** `"cpu"` (default) or `"cuda:N"`. */
+  device?: string;
+  /** `"fp32"` (default) or `"bf16"`. */
+  precision?: Precision;
+  /** 0 (default) = all threads this process may use. */
+  threads?: number;
+}
+
+/** How far the work on one audio has come: after each window, and once for audio of one window. */
+export interface AudioProgress {
+  /** The audio's id. */
+  readonly id: string;
+  readonly doneSeconds: number;
+  readonly totalSeconds: number;
+}
+
+/** What every call that takes audio takes with it. */
+export interface AudioCallOptions extends AudioInputOptions, WindowOptions {
+  /** Name of the audio in results and progress. Default: a file's name without its ending; `audio` for other inputs. */
+  id?: string;
+}
+
+// Written against the interfaces, so that neither can change alone.
+type Shape<T> = { [K in keyof Required<T>]: z.ZodType<Required<T>[K] | undefined> };
+
+const positive = z.number().positive();
+export const nonNegative = z.number().nonnegative();
+
+export const deviceShape = {
+  device: z.string().optional(),
+  precision: z.enum(['fp32', 'bf16']).optional(),
+  threads: z.number().int().nonnegative().optional(),
+} satisfies Shape<DeviceOptions>;
+
+const sampleRate = z.number().min(MIN_SAMPLE_RATE).max(MAX_SAMPLE_RATE);
+
+const rawFormat = z.strictObject({
+  encoding: z.enum(['s16le', 'f32le']),
+  sampleRate,
+  channels: z.number().int().min(1).max(64),
+} satisfies Shape<RawFormat>);
+
+export const audioCallShape = {
+  id: z.string().optional(),
+  sampleRate: sampleRate.optional(),
+  format: rawFormat.optional(),
+  windowSeconds: positive.optional(),
+  overlapSeconds: nonNegative.optional(),
+  signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'Expected an AbortSignal').optional(),
+} satisfies Shape<AudioCallOptions>;
+
+/** A function, whatever it takes. */
+export function callback<Call extends (...args: never[]) => void>() {
+  return z.custom<Call>((value) => typeof value === 'function', 'Expected a function').optional();
+}
+
+export const predictionShape = { switchingCost: nonNegative.optional() };

@@ -1,0 +1,125 @@
+// What of a long audio must be known before its first window is heard. Normalisation of the waveform, and GroupNorm in the
+// first convolution of the base form, are over the whole utterance; given these, everything up to the transformer is the
+// same in a window as in one pass over all.
+import { normalizeWaveform, type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
+import { packSamples } from '../batch/pack.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import type { PackedBatch } from '../model/binding.js';
+import type { Geometry } from '../model/geometry.js';
+import type { LoadedModel } from './loadModel.js';
+import type { FrameWindow } from './windows.js';
+
+type Moments = Required<Pick<PackedBatch, 'windowMean' | 'windowCovariance'>>;
+
+/** One utterance as one model hears it, stretch by stretch. */
+export class WholeAudio {
+  private constructor(
+    private readonly samples: Float32Array,
+    private readonly geometry: Geometry,
+    private readonly waveform: WaveformStatistics | undefined,
+    private readonly moments: Moments | undefined,
+  ) {}
+
+  /**
+   * Reads the audio once.
+   *
+   * @param samples 16 kHz mono, of at least one frame.
+   * @param blockFrames frames read at once.
+   */
+  static async open(
+    samples: Float32Array,
+    { model, normalize }: LoadedModel,
+    blockFrames: number,
+    signal: AbortSignal | undefined,
+  ): Promise<WholeAudio> {
+    const waveform = normalize ? waveformStatistics(samples) : undefined;
+    if (!model.config.shape.groupNorm) return new WholeAudio(samples, model.geometry, waveform, undefined);
+    const { stride } = model.geometry;
+    const [kernel, hop] = [model.config.shape.convKernel[0]!, model.config.shape.convStride[0]!];
+    const sum = new MomentSum(kernel);
+    const whole = new WholeAudio(samples, model.geometry, waveform, undefined);
+    for (let first = 0; first < samples.length; ) {
+      throwIfAborted(signal);
+      // The windows that start inside the block, and the rest with the last block rather than in a scrap of its own.
+      let end = first + blockFrames * stride;
+      if (end + stride + model.geometry.receptiveField > samples.length) end = samples.length;
+      const block = whole.#heard(first, end === samples.length ? end : end + kernel - hop);
+      const { mean, covariance, counts } = await model.windowMoments(alone(block));
+      sum.add(mean, covariance, counts[0]!);
+      first = end;
+    }
+    return new WholeAudio(samples, model.geometry, waveform, sum.moments());
+  }
+
+  /** A window of it as a batch of its own. */
+  batch({ start, end }: FrameWindow): PackedBatch {
+    const first = start * this.geometry.stride;
+    return { ...alone(this.#heard(first, first + this.geometry.samplesFor(end - start))), ...this.moments };
+  }
+
+  #heard(first: number, end: number): Float32Array {
+    const stretch = this.samples.subarray(first, end);
+    return this.waveform === undefined ? stretch : normalizeWaveform(stretch, this.waveform);
+  }
+}
+
+/**
+ * Utterances as a model expects them, each normalised by itself, on one axis.
+ *
+ * @throws `ERR_AUDIO_SHORT` when one does not fill a frame.
+ */
+export function batchOf(
+  utterances: readonly { samples: Float32Array; name: string }[],
+  { model, normalize }: LoadedModel,
+): PackedBatch {
+  for (const { samples, name } of utterances) checkLength(samples.length, model.geometry, name);
+  return packSamples(
+    utterances.map(({ samples }) => (normalize ? normalizeWaveform(samples) : samples)),
+    model.geometry.stride,
+  );
+}
+
+/** Throws `ERR_AUDIO_SHORT` for audio that does not fill a frame. */
+export function checkLength(samples: number, geometry: Geometry, name: string): void {
+  if (geometry.frames(samples) >= 1) return;
+  throw new EmoframeError(
+    'ERR_AUDIO_SHORT',
+    `${name} has ${samples} samples at 16 kHz; at least ${geometry.receptiveField} are needed for one frame.`,
+    { file: name },
+  );
+}
+
+function alone(samples: Float32Array): PackedBatch {
+  return { samples, starts: Int32Array.of(0), lengths: Int32Array.of(samples.length) };
+}
+
+/** Means and covariances of parts, put together in double precision. */
+class MomentSum {
+  #count = 0;
+  readonly #mean: Float64Array;
+  readonly #covariance: Float64Array;
+
+  constructor(private readonly kernel: number) {
+    this.#mean = new Float64Array(kernel);
+    this.#covariance = new Float64Array(kernel * kernel);
+  }
+
+  add(mean: Float32Array, covariance: Float32Array, count: number): void {
+    const total = this.#count + count;
+    const [before, part] = [this.#count / total, count / total];
+    const difference = this.#mean.map((value, k) => mean[k]! - value);
+    for (let k = 0; k < this.kernel; k++) {
+      for (let j = 0; j < this.kernel; j++) {
+        const at = k * this.kernel + j;
+        const between = before * part * difference[k]! * difference[j]!;
+        this.#covariance[at] = before * this.#covariance[at]! + part * covariance[at]! + between;
+      }
+      this.#mean[k]! += part * difference[k]!;
+    }
+    this.#count = total;
+  }
+
+  moments(): Moments {
+    return { windowMean: Float32Array.from(this.#mean), windowCovariance: Float32Array.from(this.#covariance) };
+  }
+}
