@@ -1,109 +1,100 @@
-// Forward pass of HuBERT-base (its real size, random weights) over 10 s of audio on the CPU, ours and PyTorch's side by side:
-//   npm run compile && node bench/forward.js --python /path/to/python-with-torch-and-transformers
-// The two take turns, run after run, so that a busy machine slows both; medians and their ratio are printed, after a check
-// that both computed the same hidden states. Without --python only ours is timed.
-import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+// Forward pass of HuBERT-base over one utterance: emoframe, ONNX Runtime and PyTorch. See README.md.
+import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { savePretrained } from '../dist/checkpoint/pretrained.js';
-import { Engine } from '../dist/model/engine.js';
-import { parseHubertConfig } from '../dist/model/hubertConfig.js';
+import { promisify } from 'node:util';
+import { readFloat32, relativeError, writeFloat32 } from './harness/float32.js';
+import { noise, saveBaseModel } from './harness/model.js';
+import { readOptions } from './harness/options.js';
+import { report } from './harness/report.js';
+import { choose, takeTurns } from './harness/turns.js';
+import { inFolder, once } from './harness/workplace.js';
 
-const { values } = parseArgs({
-  options: {
-    python: { type: 'string' },
-    runs: { type: 'string', default: '7' },
-    threads: { type: 'string', default: '2' },
-    seconds: { type: 'string', default: '10' },
-  },
+const settings = readOptions('Forward pass of HuBERT-base (random weights) over one utterance.', {
+  seconds: { default: 10, help: 'length of the utterance' },
 });
-const runs = Number(values.runs);
-const threads = Number(values.threads);
-const count = Number(values.seconds) * 16000;
+const samples = settings.seconds * 16000;
+// ‖difference‖ / ‖hidden‖ from the first contender.
+const tolerance = { fp32: 1e-4, bf16: 5e-2 };
 
-const folder = await mkdtemp(join(tmpdir(), 'emoframe-bench-'));
-const engine = Engine.create({ threads });
-try {
-  const config = parseHubertConfig({ model_type: 'hubert' });
-  const samples = Float32Array.from({ length: Math.ceil(count / 320) * 320 }, (_, i) =>
-    i < count ? Math.sin(i * 0.02 + Math.sin(i * 0.0007)) + 0.3 * Math.sin(i * 0.31) : 0,
+await inFolder(settings.folder, async (folder) => {
+  const model = join(folder, `base-${settings.seed}`);
+  const graph = (form) => join(folder, `base-${settings.seed}-${settings.seconds}s-${form}.onnx`);
+  const emoframe = { library: 'emoframe', script: 'emoframe_forward.js' };
+  const onnx = { library: 'ONNX Runtime', precision: 'fp32', script: 'onnxruntime_forward.js' };
+  const torch = { library: 'PyTorch', script: 'torch_forward.py' };
+  const contenders = choose(
+    [
+      ...['fp32', 'bf16'].map((precision) => ({
+        ...emoframe,
+        name: `emoframe ${precision}`,
+        precision,
+        load: { model, precision },
+      })),
+      ...['eager', 'sdpa'].flatMap((form) =>
+        ['static', 'dynamic'].map((shape) => ({
+          ...onnx,
+          name: `ONNX Runtime fp32 ${form} ${shape}`,
+          load: { graph: graph(`${form}-${shape}`) },
+          graph: { form, shape },
+          variant: shape !== 'static',
+        })),
+      ),
+      { ...torch, name: 'PyTorch fp32', precision: 'fp32', load: { model, how: 'plain' } },
+      { ...torch, name: 'PyTorch fp32 compiled', precision: 'fp32', load: { model, how: 'compiled' } },
+      { ...torch, name: 'PyTorch bf16', precision: 'bf16', load: { model, how: 'plain' } },
+      { ...torch, name: 'PyTorch bf16 autocast', precision: 'bf16', load: { model, how: 'autocast' } },
+      { ...torch, name: 'PyTorch bf16 compiled', precision: 'bf16', load: { model, how: 'compiled' } },
+    ].map((contender) => ({ ...contender, load: { ...contender.load, precision: contender.precision } })),
+    settings,
   );
-  const batch = { samples, starts: Int32Array.of(0), lengths: Int32Array.of(count) };
-  const models = {};
-  for (const precision of ['fp32', 'bf16']) {
-    models[precision] = await engine.createModel({ config, precision });
-    await models[precision].initialize(1);
-  }
-  let close = () => {};
-  const contenders = Object.entries(models).map(([precision, model]) => ({
-    name: `emoframe ${precision}`,
-    run: async () => {
-      const started = performance.now();
-      const { hidden } = await model.encode(batch, 'output');
-      return { milliseconds: performance.now() - started, hidden };
+  await once(model, () => saveBaseModel(model, settings.seed));
+  for (const { graph, load } of contenders)
+    if (graph)
+      await once(load.graph, async (path) => {
+        if (!settings.python) throw new Error('Making the graph for ONNX Runtime needs --python.');
+        const script = fileURLToPath(new URL('export_onnx.py', import.meta.url));
+        const words = [script, model, path, String(samples), graph.form, graph.shape];
+        await promisify(execFile)(settings.python, words);
+      });
+
+  const input = join(folder, 'samples.f32');
+  const worst = new Map();
+  const measured = await takeTurns({
+    contenders,
+    settings,
+    prepare: async (turn) => {
+      await writeFloat32(input, noise(samples, settings.seed, turn + settings.warmups));
+      return { input, output: folder };
     },
-  }));
-
-  if (values.python) {
-    const directory = join(folder, 'model');
-    await savePretrained(directory, { config, tensors: await models.fp32.exportTensors(), normalize: true });
-    const input = join(folder, 'samples.f32');
-    await writeFile(input, samples.subarray(0, count));
-    const script = fileURLToPath(new URL('forward_torch.py', import.meta.url));
-    const child = spawn(values.python, [script, directory, input, String(threads)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-    const ask = async (precision) => {
-      child.stdin.write(`${precision}\n`);
-      const { value, done } = await lines.next();
-      if (done) throw new Error('The PyTorch side ended early: its message is above.');
-      const { milliseconds, hidden } = JSON.parse(value);
-      const bytes = Buffer.from(hidden, 'base64');
-      return { milliseconds, hidden: new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4) };
-    };
-    for (const precision of ['fp32', 'bf16'])
-      contenders.push({ name: `PyTorch ${precision}`, run: () => ask(precision) });
-    close = () => child.stdin.end();
-  }
-
-  const times = new Map(contenders.map(({ name }) => [name, []]));
-  let reference;
-  for (let run = -1; run < runs; run++) {
-    for (const { name, run: once } of contenders) {
-      const { milliseconds, hidden } = await once();
-      if (run >= 0) times.get(name).push(milliseconds);
-      reference ??= hidden;
-      const error = relativeError(hidden, reference);
-      if (error > (name.endsWith('bf16') ? 5e-2 : 1e-4))
-        throw new Error(`${name} differs by ${error} from ${contenders[0].name}.`);
-    }
-  }
-  close();
-  const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
-  console.log(
-    `HuBERT-base forward, ${values.seconds} s of audio, ${threads} threads, ${engine.path}, median of ${runs}`,
+    check: async (answers) => {
+      let expected;
+      for (const { name, precision } of contenders) {
+        const hidden = await readFloat32(answers.get(name).hidden);
+        expected ??= hidden;
+        const error = relativeError(hidden, expected);
+        if (!(error <= tolerance[precision]))
+          throw new Error(`${name} differs by ${error} from ${contenders[0].name}.`);
+        worst.set(precision, Math.max(worst.get(precision) ?? 0, error));
+      }
+    },
+  });
+  await report(
+    {
+      bench: 'forward',
+      title: `HuBERT-base, forward pass over ${settings.seconds} s of audio`,
+      workload: { seconds: settings.seconds },
+      measured,
+      comparisons: [
+        ['emoframe fp32', 'ONNX Runtime', 'fp32'],
+        ['emoframe bf16', 'ONNX Runtime', 'fp32'],
+        ['emoframe fp32', 'PyTorch', 'fp32'],
+        ['emoframe bf16', 'PyTorch', 'bf16'],
+      ],
+      agreement: `Hidden states differ from ${contenders[0].name} by at most ${[...worst]
+        .map(([precision, error]) => `${error.toExponential(1)} in ${precision}`)
+        .join(', ')} (‖difference‖ / ‖hidden‖).`,
+    },
+    settings,
   );
-  for (const [name, list] of times) console.log(`${name.padEnd(14)} ${median(list).toFixed(0).padStart(6)} ms`);
-  for (const precision of values.python ? ['fp32', 'bf16'] : []) {
-    const ratio = median(times.get(`PyTorch ${precision}`)) / median(times.get(`emoframe ${precision}`));
-    console.log(`${precision}: ${ratio.toFixed(2)} times PyTorch's speed`);
-  }
-} finally {
-  engine.dispose();
-  await rm(folder, { recursive: true, force: true });
-}
-
-function relativeError(actual, expected) {
-  let difference = 0;
-  let size = 0;
-  for (let i = 0; i < expected.length; i++) {
-    difference += (actual[i] - expected[i]) ** 2;
-    size += expected[i] ** 2;
-  }
-  return Math.sqrt(difference / size);
-}
+});

@@ -1,0 +1,32 @@
+"""A contender's side of harness/child.js in Python: one JSON line in, one out, on standard input and output."""
+
+import json
+import os
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+
+
+@contextmanager
+def timed():
+    """Says how long its body took on the clock, and of all processors together."""
+    times = {}
+    cpu, started = time.process_time(), time.perf_counter()
+    yield times
+    times["milliseconds"] = 1000 * (time.perf_counter() - started)
+    times["cpuMilliseconds"] = 1000 * (time.process_time() - cpu)
+
+
+def serve(handlers):
+    """`handlers`: functions of one dictionary, by method."""
+    # Whatever a library prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"result": handlers[request["method"]](request["parameters"])}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)

@@ -1,0 +1,27 @@
+// HuBERT-base at its real size with random weights, and audio for it.
+import { savePretrained } from '../../dist/checkpoint/pretrained.js';
+import { Engine } from '../../dist/model/engine.js';
+import { parseHubertConfig } from '../../dist/model/hubertConfig.js';
+import { PhiloxStream } from '../../dist/random/philox.js';
+
+/** Writes a model directory that transformers reads too. */
+export async function saveBaseModel(directory, seed) {
+  const engine = Engine.create();
+  try {
+    const config = parseHubertConfig({ model_type: 'hubert' });
+    const model = await engine.createModel({ config, precision: 'fp32' });
+    await model.initialize(seed);
+    await savePretrained(directory, { config, tensors: await model.exportTensors(), normalize: true });
+  } finally {
+    engine.dispose();
+  }
+}
+
+// Apart from the streams of the package.
+const site = 0x60000000;
+
+/** Noise of zero mean and unit variance, a pure function of its arguments: 16 kHz, f32. */
+export function noise(samples, seed, index) {
+  const stream = new PhiloxStream(seed, index, site);
+  return Float32Array.from({ length: samples }, () => Math.sqrt(12) * (stream.uniform() - 0.5));
+}

@@ -1,0 +1,51 @@
+// Command-line options that every benchmark has, and its own beside them.
+import { parseArgs } from 'node:util';
+
+const shared = {
+  python: { type: 'string' },
+  threads: { type: 'string', default: '2' },
+  runs: { type: 'string', default: '7' },
+  warmups: { type: 'string', default: '2' },
+  seed: { type: 'string', default: '1' },
+  only: { type: 'string' },
+  variants: { type: 'boolean', default: false },
+  folder: { type: 'string' },
+  json: { type: 'string' },
+  help: { type: 'boolean', default: false },
+};
+
+const sharedHelp = `  --python FILE    Python with the peers of bench/requirements.txt; without it they are left out
+  --threads N      threads of every contender (2)
+  --runs N         timed runs of every contender (7)
+  --warmups N      runs before them, not timed (2)
+  --seed N         of weights and inputs (1)
+  --only WORDS     only contenders whose name contains one of these, separated by commas
+  --variants       also the ways of running a peer that were never its fastest where this was written
+  --folder DIR     keep models and graphs here for the next time; otherwise a temporary folder is used
+  --json FILE      write everything that was measured here`;
+
+/**
+ * @param {string} summary what is measured, for --help
+ * @param {Record<string, { default: number, help: string }>} own numeric options of this benchmark
+ */
+export function readOptions(summary, own = {}) {
+  const options = { ...shared };
+  for (const [name, { default: value }] of Object.entries(own))
+    options[name] = { type: 'string', default: String(value) };
+  const { values } = parseArgs({ options });
+  if (values.help) {
+    const lines = Object.entries(own).map(
+      ([name, { default: value, help }]) => `  ${`--${name} N`.padEnd(16)} ${help} (${value})`,
+    );
+    console.log([summary, '', ...lines, sharedHelp].join('\n'));
+    process.exit(0);
+  }
+  for (const name of ['threads', 'runs', 'warmups', 'seed', ...Object.keys(own)]) {
+    const value = Number(values[name]);
+    const least = name === 'warmups' || name === 'seed' ? 0 : 1;
+    if (!Number.isInteger(value) || value < least)
+      throw new Error(`Expected an integer of at least ${least} for --${name} but received ${values[name]}.`);
+    values[name] = value;
+  }
+  return values;
+}

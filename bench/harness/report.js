@@ -1,0 +1,124 @@
+// What was measured, for a reader and for a file.
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { describeCommit, describeMachine } from './machine.js';
+
+/**
+ * @param {object} outcome
+ * @param {string} outcome.bench its name
+ * @param {string} outcome.title what was measured
+ * @param {Record<string, unknown>} outcome.workload
+ * @param {import('./turns.js').Measured[]} outcome.measured
+ * @param {[ours: string, theirs: string, precision: string][]} outcome.comparisons name of ours, and library and precision
+ *   of theirs, of which the fastest is taken
+ * @param {{ work: number, unit: string }} [outcome.rate] how much of what a run does, to say how fast that is
+ * @param {string} [outcome.agreement] what was compared, and how well it agreed
+ * @param {ReturnType<import('./options.js').readOptions>} settings
+ */
+export async function report({ bench, title, workload, measured, comparisons, rate, agreement }, settings) {
+  const machine = describeMachine();
+  for (const { about } of measured) Object.assign(machine.versions, about.versions);
+  const rows = measured.map(({ contender, about, milliseconds, cpuMilliseconds, memory }) => ({
+    name: contender.name,
+    library: contender.library,
+    precision: contender.precision,
+    ...about,
+    median: median(milliseconds),
+    milliseconds,
+    cpuMedian: median(cpuMilliseconds),
+    cpuMilliseconds,
+    peakBytes: memory.whole,
+    runningBytes: memory.running,
+  }));
+  const ratios = comparisons.flatMap(([ours, library, precision]) => {
+    const us = rows.find(({ name }) => name === ours);
+    const them = rows
+      .filter((row) => row.library === library && row.precision === precision)
+      .sort((a, b) => a.median - b.median)[0];
+    return us && them ? [compare(us, them)] : [];
+  });
+
+  const { isa, bf16, versions } = machine;
+  console.log(`${title}\n`);
+  console.log(`${machine.cpu}, ${machine.cores} cores, ${isa[0]}, bf16 ${bf16 ? 'native' : 'emulated'}`);
+  console.log(
+    Object.entries(versions)
+      .map(([name, version]) => (name === 'maths' ? version : `${name} ${version}`))
+      .join(', '),
+  );
+  console.log(
+    `${settings.threads} ${settings.threads === 1 ? 'thread' : 'threads'}, median of ${settings.runs} runs in turns\n`,
+  );
+  console.log(
+    table([
+      ['', 'median', 'least – most', 'processor time', ...(rate ? [rate.unit] : []), 'peak memory', 'of runs alone'],
+      ...rows.map((row) => [
+        row.name,
+        duration(row.median),
+        `${duration(Math.min(...row.milliseconds))} – ${duration(Math.max(...row.milliseconds))}`,
+        duration(row.cpuMedian),
+        ...(rate ? [((1000 * rate.work) / row.median).toPrecision(3)] : []),
+        mebibytes(row.peakBytes),
+        mebibytes(row.runningBytes),
+      ]),
+    ]),
+  );
+  if (ratios.length > 0) console.log('');
+  for (const { ours, theirs, speed, cpu, least, most, memory } of ratios)
+    console.log(
+      `${ours}: ${speed.toFixed(2)} times the speed of ${theirs} (${least.toFixed(2)} – ${most.toFixed(2)} by turn), ${cpu.toFixed(2)} in processor time, ${memory.toFixed(2)} of its peak memory`,
+    );
+  if (agreement) console.log(`\n${agreement}`);
+
+  if (!settings.json) return;
+  const { threads, runs, warmups, seed } = settings;
+  const content = {
+    bench,
+    title,
+    date: new Date().toISOString(),
+    ...describeCommit(),
+    machine,
+    settings: { threads, runs, warmups, seed },
+    workload,
+    contenders: rows,
+    ratios,
+    agreement,
+  };
+  await mkdir(dirname(settings.json), { recursive: true });
+  await writeFile(settings.json, `${JSON.stringify(content, null, 2)}\n`);
+}
+
+function compare(us, them) {
+  const byTurn = us.milliseconds.map((milliseconds, turn) => them.milliseconds[turn] / milliseconds);
+  return {
+    ours: us.name,
+    theirs: them.name,
+    speed: them.median / us.median,
+    cpu: them.cpuMedian / us.cpuMedian,
+    least: Math.min(...byTurn),
+    most: Math.max(...byTurn),
+    memory: us.peakBytes / them.peakBytes,
+  };
+}
+
+export function median(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+}
+
+function duration(milliseconds) {
+  return milliseconds < 10_000 ? `${milliseconds.toFixed(0)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+function mebibytes(bytes) {
+  return `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+}
+
+function table(rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  return rows
+    .map((row) =>
+      row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))).join('   '),
+    )
+    .join('\n');
+}

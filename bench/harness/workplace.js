@@ -1,0 +1,28 @@
+// A folder for the files that contenders share, and things in it that are made once.
+import { access, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Runs `work` with a folder that lasts as long as it does, or with the one that is to be kept. */
+export async function inFolder(kept, work) {
+  if (kept) {
+    await mkdir(kept, { recursive: true });
+    return work(kept);
+  }
+  const folder = await mkdtemp(join(tmpdir(), 'emoframe-bench-'));
+  try {
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The path, after making what it names unless that is there. */
+export async function once(path, make) {
+  const there = await access(path).then(
+    () => true,
+    () => false,
+  );
+  if (!there) await make(path);
+  return path;
+}
