@@ -53,7 +53,7 @@ const suites = [
     pattern: uvu,
   },
 ];
-const all = [];
+const all = [{ name: 'install', command: [node, 'scripts/checks/install.js'] }];
 
 const { values } = parseArgs({ options: { all: { type: 'boolean', default: false } } });
 const sums = { passed: 0, failed: 0 };

@@ -1,0 +1,121 @@
+// A TypeScript user's ES module: it is compiled against the installed package (scripts/checks/install.js), not run. A line that
+// must be refused stands under `@ts-expect-error`, which is itself an error where the line is not refused.
+import {
+  type Corpus,
+  EmoframeError,
+  EmotionModel,
+  Encoder,
+  Engine,
+  type Fold,
+  makeFolds,
+  type NativeDescription,
+  type Prediction,
+  type PredictionFailure,
+  type ProgressEvent,
+  parseConfig,
+  type RunConfig,
+  type RunConfigInput,
+  readCorpus,
+  runPipeline,
+  type TimelineChunk,
+  toSegments,
+} from 'emoframe';
+
+export async function predict(files: string[], signal: AbortSignal): Promise<string[]> {
+  await using model = await EmotionModel.load('predictor', { device: 'cpu', precision: 'bf16', threads: 2 });
+  const prediction: Prediction = await model.predict(new Float32Array(16000), { id: 'a', switchingCost: 3, signal });
+  const { label, probabilities, frames, segments } = prediction;
+  const share: number | undefined = probabilities[label];
+  const posterior: readonly number[] = frames[0]!.posterior;
+  const cluster: number | undefined = frames[0]!.cluster;
+  const told = [`${share} ${posterior.length} ${cluster} ${segments[0]?.start.toFixed(2)}`];
+  for await (const { id, seconds } of model.predictMany(files)) told.push(id, seconds.toFixed(1));
+
+  // @ts-expect-error a label is a string
+  const wrong: number = label;
+  // @ts-expect-error frames are a list
+  frames.label;
+  // @ts-expect-error a prediction is not to be changed
+  frames[0]!.attention = 0;
+  // @ts-expect-error no such precision
+  await EmotionModel.load('predictor', { precision: 'fp16' });
+  // @ts-expect-error no such option
+  await model.predict('a.wav', { smoothing: 3 });
+  // @ts-expect-error a list is for predictMany
+  await model.predict(files);
+  // @ts-expect-error the constructor is private
+  new EmotionModel();
+  return [...told, String(wrong)];
+}
+
+export async function listen(audio: AsyncIterable<Uint8Array>): Promise<string> {
+  await using model = await EmotionModel.load('predictor');
+  for await (const result of model.predictMany([audio], { onError: 'yield' })) {
+    const either: Prediction | PredictionFailure = result;
+    // @ts-expect-error a failure has no label: which it is must be asked first
+    either.label;
+    if ('error' in either) return either.error.code;
+  }
+  for await (const chunk of model.stream(audio, { windowSeconds: 6, overlapSeconds: 1 })) {
+    const { soFar, last }: TimelineChunk = chunk;
+    if (last) return soFar.label;
+  }
+  return '';
+}
+
+export async function encode(): Promise<Float32Array> {
+  await using encoder = await Encoder.load('hubert');
+  const { hidden, frames, dimension } = await encoder.encode('a.wav', { layer: 9 });
+  const size: number = frames * dimension;
+  // @ts-expect-error a layer is a number
+  await encoder.encode('a.wav', { layer: 'last' });
+  return hidden.subarray(0, size);
+}
+
+export function engine(): string {
+  const made = Engine.create({ device: 'cpu', threads: 1 });
+  const device: string = made.device;
+  made.dispose();
+  // @ts-expect-error threads is a number
+  Engine.create({ threads: '1' });
+  return device;
+}
+
+export async function run(input: RunConfigInput): Promise<Fold[]> {
+  const corpus: Corpus = await readCorpus('corpus.jsonl');
+  const speaker: string | undefined = corpus.utterances[0]?.speaker;
+  const config: RunConfig = parseConfig(input, 'demo');
+  const clusters: number = config.cluster.kmeans.clusters;
+  await runPipeline({
+    corpus,
+    out: 'runs/a',
+    config,
+    resume: true,
+    onProgress: ({ stage, done, total }: ProgressEvent) => console.log(stage, done / total, speaker, clusters),
+  });
+  // @ts-expect-error `out` is missing
+  await runPipeline({ corpus, config });
+  // @ts-expect-error no such preset
+  parseConfig({}, 'fast');
+  const unknown: RunConfigInput = {
+    // @ts-expect-error no such field
+    clusterz: {},
+  };
+  return makeFolds(corpus, { ...parseConfig(unknown).folds, seed: 1 });
+}
+
+export function tell(error: unknown, native: NativeDescription): string {
+  if (!(error instanceof EmoframeError)) return native.cpu.library;
+  const row: number | undefined = error.row;
+  // @ts-expect-error a code is never written
+  error.code = 'ERR_OTHER';
+  return `${error.code} ${error.file ?? ''} ${row ?? ''}`;
+}
+
+// @ts-expect-error not part of the public interface
+export { binding } from 'emoframe';
+// @ts-expect-error modules of the package are not public
+export * from 'emoframe/dist/model/binding.js';
+
+// @ts-expect-error segments are made from a path, a number a frame
+toSegments('neutral');
