@@ -1,7 +1,9 @@
 // Registers what binding.d.ts promises.
 #include <napi.h>
 
+#include "classes.h"
 #include "engine.h"
+#include "model.h"
 #include "ops.h"
 
 namespace emoframe::addon {
@@ -34,6 +36,10 @@ Napi::Value describe(const Napi::CallbackInfo &info) {
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  auto *classes = new Classes();
+  classes->engine = Napi::Persistent(EngineObject::define(env));
+  classes->model = Napi::Persistent(ModelObject::define(env));
+  env.SetInstanceData(classes);
   exports.Set("describe", Napi::Function::New<describe>(env, "describe"));
   exports.Set("createEngine", Napi::Function::New<EngineObject::create>(env, "createEngine"));
   return exports;

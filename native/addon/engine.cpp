@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "classes.h"
 #include "cluster/kmeans.h"
 #include "model.h"
 #include "values.h"
@@ -47,14 +48,16 @@ PoolingKind readPooling(const std::string &name) {
 
 }  // namespace
 
+Napi::Function EngineObject::define(Napi::Env env) {
+  return DefineClass(
+      env, "NativeEngine",
+      {InstanceAccessor<&EngineObject::device>("device"), InstanceAccessor<&EngineObject::path>("path"),
+       InstanceMethod<&EngineObject::createModel>("createModel"), InstanceMethod<&EngineObject::kmeans>("kmeans"),
+       InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::dispose>("dispose")});
+}
+
 Napi::Value EngineObject::create(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return DefineClass(env, "NativeEngine",
-                     {InstanceAccessor<&EngineObject::device>("device"), InstanceAccessor<&EngineObject::path>("path"),
-                      InstanceMethod<&EngineObject::createModel>("createModel"),
-                      InstanceMethod<&EngineObject::kmeans>("kmeans"), InstanceMethod<&EngineObject::assign>("assign"),
-                      InstanceMethod<&EngineObject::dispose>("dispose")})
-      .New({info[0]});
+  return Classes::of(info.Env()).engine.New({info[0]});
 }
 
 EngineObject::EngineObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<EngineObject>(info) {
@@ -63,10 +66,6 @@ EngineObject::EngineObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<En
     const Napi::Object options = asObject(info[0], "the engine's options");
     worker_ = Worker::start(env, text(options, "device"), static_cast<int32_t>(integer(options, "threads")));
   });
-}
-
-EngineObject::~EngineObject() {
-  if (worker_) worker_->stop();
 }
 
 Napi::Value EngineObject::device(const Napi::CallbackInfo &info) {
@@ -108,7 +107,7 @@ Napi::Value EngineObject::createModel(const Napi::CallbackInfo &info) {
           *tensors = slot->model->tensors();
           worker->addModel(slot);
         },
-        [=](Napi::Env env) { return ModelObject::create(env, worker->shared_from_this(), slot, std::move(*tensors)); });
+        [=, owner = worker_](Napi::Env env) { return ModelObject::create(env, owner, slot, std::move(*tensors)); });
   });
 }
 

@@ -11,10 +11,10 @@ namespace emoframe::addon {
 
 class EngineObject : public Napi::ObjectWrap<EngineObject> {
  public:
+  static Napi::Function define(Napi::Env env);
   // createEngine({ device, threads })
   static Napi::Value create(const Napi::CallbackInfo &info);
   explicit EngineObject(const Napi::CallbackInfo &info);
-  ~EngineObject() override;
 
  private:
   Napi::Value device(const Napi::CallbackInfo &info);

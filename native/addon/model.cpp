@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "classes.h"
 #include "values.h"
 
 namespace emoframe::addon {
@@ -74,28 +75,28 @@ Batch readBatch(const Napi::Value &value) {
 
 }  // namespace
 
+Napi::Function ModelObject::define(Napi::Env env) {
+  return DefineClass(
+      env, "NativeModel",
+      {InstanceMethod<&ModelObject::tensors>("tensors"), InstanceMethod<&ModelObject::importTensors>("importTensors"),
+       InstanceMethod<&ModelObject::exportTensors>("exportTensors"),
+       InstanceMethod<&ModelObject::exportGradients>("exportGradients"),
+       InstanceMethod<&ModelObject::exportMoments>("exportMoments"),
+       InstanceMethod<&ModelObject::importMoments>("importMoments"), InstanceMethod<&ModelObject::freeze>("freeze"),
+       InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
+       InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
+       InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
+       InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"), InstanceMethod<&ModelObject::encode>("encode"),
+       InstanceMethod<&ModelObject::classify>("classify"), InstanceMethod<&ModelObject::windowMoments>("windowMoments"),
+       InstanceMethod<&ModelObject::trainStep>("trainStep"),
+       InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
+       InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
+       InstanceMethod<&ModelObject::dispose>("dispose")});
+}
+
 Napi::Value ModelObject::create(Napi::Env env, std::shared_ptr<Worker> worker, std::shared_ptr<ModelSlot> slot,
                                 std::vector<TensorInfo> tensors) {
-  const Napi::Object object =
-      DefineClass(
-          env, "NativeModel",
-          {InstanceMethod<&ModelObject::tensors>("tensors"),
-           InstanceMethod<&ModelObject::importTensors>("importTensors"),
-           InstanceMethod<&ModelObject::exportTensors>("exportTensors"),
-           InstanceMethod<&ModelObject::exportGradients>("exportGradients"),
-           InstanceMethod<&ModelObject::exportMoments>("exportMoments"),
-           InstanceMethod<&ModelObject::importMoments>("importMoments"), InstanceMethod<&ModelObject::freeze>("freeze"),
-           InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
-           InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
-           InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
-           InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"), InstanceMethod<&ModelObject::encode>("encode"),
-           InstanceMethod<&ModelObject::classify>("classify"),
-           InstanceMethod<&ModelObject::windowMoments>("windowMoments"),
-           InstanceMethod<&ModelObject::trainStep>("trainStep"),
-           InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
-           InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
-           InstanceMethod<&ModelObject::dispose>("dispose")})
-          .New({Napi::External<ModelSlot>::New(env, slot.get())});
+  const Napi::Object object = Classes::of(env).model.New({Napi::External<ModelSlot>::New(env, slot.get())});
   ModelObject *self = Unwrap(object);
   self->worker_ = std::move(worker);
   self->slot_ = std::move(slot);

@@ -12,6 +12,7 @@ namespace emoframe::addon {
 
 class ModelObject : public Napi::ObjectWrap<ModelObject> {
  public:
+  static Napi::Function define(Napi::Env env);
   // Wraps a model that the engine's thread has made.
   static Napi::Value create(Napi::Env env, std::shared_ptr<Worker> worker, std::shared_ptr<ModelSlot> slot,
                             std::vector<TensorInfo> tensors);

@@ -71,7 +71,7 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
     worker->close();
     throw;
   }
-  return worker;
+  return std::shared_ptr<Worker>(raw, [worker](Worker *used) { used->stop(); });
 }
 
 void Worker::close() {
@@ -185,11 +185,12 @@ void Worker::onMessage(Napi::Env env, Napi::Function, std::nullptr_t *, Message 
   std::unique_ptr<Message> owned(message);
   if (env == nullptr) return;  // torn down: nothing can be told any more
   Napi::HandleScope scope(env);
-  if (owned->job) {
+  if (!owned->job) return owned->call(env);
+  try {
     std::unique_ptr<Job> job = std::move(owned->job);
     owned->worker->settle(env, std::move(job));
-  } else {
-    owned->call(env);
+  } catch (const Napi::Error &) {
+    // A worker thread that is being terminated refuses every call, a rejection too: nobody is left to tell.
   }
 }
 

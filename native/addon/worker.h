@@ -32,9 +32,11 @@ struct ModelSlot {
 
 // Made and used on the event loop's thread, and owned by its channel until that is closed, which waits for the engine's
 // thread: so that thread may use `this` freely.
-class Worker : public std::enable_shared_from_this<Worker> {
+class Worker {
  public:
-  // Starts the thread and makes the backend on it; throws what createBackend throws.
+  // Starts the thread and makes the backend on it; throws what createBackend throws. The thread is stopped when the
+  // last copy of what is returned goes: engines and their models hold one each, so that a model may outlive its
+  // engine's object.
   static std::shared_ptr<Worker> start(Napi::Env env, const std::string &device, int32_t threads);
 
   using Work = std::function<void(Backend &)>;
