@@ -29,16 +29,16 @@ test('nothing to score is an error', () => {
   );
 });
 
-test('the bootstrap interval is that of the binomial, and the same for the same seed', () => {
+test('the bootstrap interval is that of the binomial, and the same for the same seed', async () => {
   const truth = new Array(400).fill(0);
   const predicted = truth.map((_, i) => (i % 4 === 0 ? 1 : 0));
   const interval = (seed, samples) => bootstrapInterval(truth, predicted, 2, 'wa', { samples, seed });
-  const [low, high] = interval(1, 2000);
+  const [low, high] = await interval(1, 2000);
   const halfWidth = 1.96 * Math.sqrt((0.75 * 0.25) / 400);
   near(low, 0.75 - halfWidth, 0.006);
   near(high, 0.75 + halfWidth, 0.006);
-  assert.equal(interval(1, 20), interval(1, 20));
-  assert.not.equal(interval(1, 20), interval(2, 20));
+  assert.equal(await interval(1, 20), await interval(1, 20));
+  assert.not.equal(await interval(1, 20), await interval(2, 20));
 });
 
 test.run();

@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import type { Tensor } from '../model/tensor.js';
+import { yieldWhenDue } from '../yield.js';
 import { streamFileAtomic } from './atomic.js';
 import { bytesPerElement, isStoredType, readElements, type StoredType } from './dtypes.js';
 import { openForReading, readExactly } from './files.js';
@@ -107,6 +108,8 @@ async function readHeader(handle: FileHandle, path: string, size: number): Promi
   let metadata: Record<string, string> = {};
   const entries: Entry[] = [];
   for (const [name, value] of Object.entries(json)) {
+    // A file of labels has an entry an utterance.
+    await yieldWhenDue();
     if (name !== '__metadata__') {
       entries.push(parseEntry(path, name, value));
       continue;

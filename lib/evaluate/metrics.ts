@@ -1,5 +1,6 @@
 import { EmoframeError } from '../errors.js';
 import { PhiloxStream, type Seed } from '../random/philox.js';
+import { yieldWhenDue } from '../yield.js';
 
 // Apart from the sites of lib/random/philox.ts.
 const bootstrapSite = 0x40000100;
@@ -77,20 +78,21 @@ function scoresOf(confusion: number[][]): Omit<UtteranceMetrics, 'confusion'> {
  * @param options.seed same seed, same interval.
  * @returns `[low, high]`.
  * @example
- * const [low, high] = bootstrapInterval(truth, predicted, 4, 'ua', { samples: 2000, seed: 1 });
+ * const [low, high] = await bootstrapInterval(truth, predicted, 4, 'ua', { samples: 2000, seed: 1 });
  */
-export function bootstrapInterval(
+export async function bootstrapInterval(
   truth: ArrayLike<number>,
   predicted: ArrayLike<number>,
   classes: number,
   score: ScoreName,
   options: { samples: number; seed: Seed },
-): [number, number] {
+): Promise<[number, number]> {
   const count = truth.length;
   if (count === 0) throw new EmoframeError('ERR_CORPUS', 'No labelled utterance to score: the test set is empty.');
   const confusion = Array.from({ length: classes }, () => new Array<number>(classes).fill(0));
   const scores = new Float64Array(options.samples);
   for (let sample = 0; sample < options.samples; sample++) {
+    await yieldWhenDue();
     for (const row of confusion) row.fill(0);
     const random = new PhiloxStream(options.seed, sample, bootstrapSite);
     for (let i = 0; i < count; i++) {

@@ -53,9 +53,13 @@ export class Model {
     return this.nativeModel.tensors();
   }
 
-  /** Random weights as transformers and fairseq draw them, heads included; a pure function of `seed`. */
-  async initialize(seed: number): Promise<void> {
-    await this.importTensors(initialTensors(this.tensors(), seed));
+  /**
+   * Random weights as transformers and fairseq draw them, heads included; a pure function of `seed`.
+   *
+   * @param wanted says which tensors by name; the others stay as they are.
+   */
+  async initialize(seed: number, wanted?: (name: string) => boolean): Promise<void> {
+    await this.importTensors(await initialTensors(this.tensors(), seed, wanted), { allowMissing: true });
   }
 
   /**

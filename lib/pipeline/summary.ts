@@ -5,6 +5,7 @@ import { bootstrapInterval } from '../evaluate/metrics.js';
 import { stageNames } from '../stages/foldPaths.js';
 import { classesOf, type PredictionRow, type Scores, scoreRows } from '../stages/scores.js';
 import { isDone, secondsTaken } from '../stages/stageResult.js';
+import { yieldWhenDue } from '../yield.js';
 import type { RunDirectory } from './runDirectory.js';
 
 /** Scores of one fold's test session. */
@@ -62,14 +63,14 @@ export async function writeSummary(
     baselineRows.push(...(await readRows(paths.rows('baseline'))));
   }
   if (folds.length === 0) return undefined;
-  const pooled = (of: readonly PredictionRow[], scores: readonly Scores[]) => ({
+  const pooled = async (of: readonly PredictionRow[], scores: readonly Scores[]) => ({
     ...scoreRows(of, labels, neutral),
-    intervals: intervalsOf(of, labels, config),
+    intervals: await intervalsOf(of, labels, config),
     meanOverFolds: { wa: mean(scores.map(({ wa }) => wa)), ua: mean(scores.map(({ ua }) => ua)) },
   });
   const summary: RunSummary = {
-    ...pooled(rows, folds),
-    baseline: pooled(
+    ...(await pooled(rows, folds)),
+    baseline: await pooled(
       baselineRows,
       folds.map(({ baseline }) => baseline),
     ),
@@ -85,15 +86,23 @@ export async function writeSummary(
 }
 
 async function readRows(file: string): Promise<PredictionRow[]> {
-  const lines = (await readFile(file, 'utf8')).split('\n');
-  return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as PredictionRow);
+  const rows: PredictionRow[] = [];
+  for (const line of (await readFile(file, 'utf8')).split('\n')) {
+    await yieldWhenDue();
+    if (line !== '') rows.push(JSON.parse(line) as PredictionRow);
+  }
+  return rows;
 }
 
-function intervalsOf(rows: readonly PredictionRow[], labels: readonly string[], config: RunConfig): Intervals {
+async function intervalsOf(
+  rows: readonly PredictionRow[],
+  labels: readonly string[],
+  config: RunConfig,
+): Promise<Intervals> {
   const { truth, predicted } = classesOf(rows, labels);
   const options = { samples: config.evaluate.bootstrapSamples, seed: config.seed };
   const interval = (score: keyof Intervals) => bootstrapInterval(truth, predicted, labels.length, score, options);
-  return { wa: interval('wa'), ua: interval('ua'), macroF1: interval('macroF1') };
+  return { wa: await interval('wa'), ua: await interval('ua'), macroF1: await interval('macroF1') };
 }
 
 function mean(values: readonly number[]): number {

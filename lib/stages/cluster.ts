@@ -32,7 +32,7 @@ export async function cluster(context: StageContext): Promise<void> {
       clusters: settings.kmeans.clusters,
       utterances: source.items.length,
       ...found,
-      ...agreementWithTruth(context, stage.model.geometry, labels),
+      ...(await agreementWithTruth(context, stage.model.geometry, labels)),
     });
   } finally {
     stage.model.dispose();
@@ -71,7 +71,7 @@ export async function sweepClusters(
         const fitted = await fitCentroids(context, points, source.dimension, { ...kmeans, clusters });
         // Agreement needs to know whose frame each is, which a sample of frames does not tell.
         const agreement = complete
-          ? agreementWithTruth(context, stage.model.geometry, splitByUtterance(source.items, fitted.labels))
+          ? await agreementWithTruth(context, stage.model.geometry, splitByUtterance(source.items, fitted.labels))
           : {};
         rows.push({ layer, clusters, inertiaPerFrame: fitted.inertiaPerFrame, ...agreement });
       }

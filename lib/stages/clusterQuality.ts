@@ -1,6 +1,7 @@
 // How well clusters match emotions, where a corpus knows the emotion of every frame. It never enters training.
 import { frameTruth } from '../evaluate/frames.js';
 import type { Geometry } from '../model/geometry.js';
+import { yieldWhenDue } from '../yield.js';
 import type { LabelMap } from './clustering.js';
 import { type StageContext, utteranceOf } from './context.js';
 
@@ -36,15 +37,16 @@ export function agreementOf(counts: readonly (readonly number[])[]): Agreement {
 }
 
 /** Agreement over the utterances with known segments; nothing where there are none. */
-export function agreementWithTruth(
+export async function agreementWithTruth(
   context: StageContext,
   geometry: Geometry,
   labels: LabelMap,
-): Agreement | Record<string, never> {
+): Promise<Agreement | Record<string, never>> {
   const counts: number[][] = [];
   for (const [id, clusters] of labels) {
     const utterance = utteranceOf(context, id);
     if (utterance.segments === undefined) continue;
+    await yieldWhenDue();
     const truth = frameTruth(utterance, context.labels, context.neutral, clusters.length, geometry);
     for (const [frame, cluster] of clusters.entries()) {
       while (counts.length <= cluster) counts.push(new Array<number>(context.labels.length).fill(0));

@@ -4,6 +4,7 @@ import { readSafetensors, writeSafetensors } from '../checkpoint/safetensors.js'
 import type { KMeansSection } from '../config/schema.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { PhiloxStream, sites } from '../random/philox.js';
+import { yieldWhenDue } from '../yield.js';
 import type { StageContext } from './context.js';
 import type { UtteranceRows } from './hiddenStates.js';
 
@@ -46,6 +47,7 @@ export async function gatherPoints(context: StageContext, source: ClusterSource,
   let done = 0;
   for await (const { rows } of source.rows(items)) {
     throwIfAborted(context.signal);
+    await yieldWhenDue();
     context.report.progress(++done, items.length, 'reading frames to cluster');
     if (kept === total) {
       points.set(rows, seen * dimension);
@@ -136,13 +138,13 @@ export function splitByUtterance(items: readonly { id: string; frames: number }[
 export async function saveLabels(file: string, labels: LabelMap): Promise<void> {
   await writeSafetensors(
     file,
-    [...labels].map(([name, data]) => ({ name, shape: [data.length], data: Float32Array.from(data) })),
+    [...labels].map(([name, data]) => ({ name, shape: [data.length], data: new Float32Array(data) })),
   );
 }
 
 export async function readLabels(file: string): Promise<LabelMap> {
   const { tensors } = await readSafetensors(file);
-  return new Map([...tensors].map(([id, { data }]) => [id, Int32Array.from(data)]));
+  return new Map([...tensors].map(([id, { data }]) => [id, new Int32Array(data)]));
 }
 
 /** Saves centroids with the layer whose hidden states they divide. */

@@ -7,6 +7,7 @@ import type { Utterance } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
 import type { Engine } from '../model/engine.js';
 import type { Geometry } from '../model/geometry.js';
+import { yieldWhenDue } from '../yield.js';
 import type { FoldPaths, StageName } from './foldPaths.js';
 
 /** Where audio comes from. */
@@ -62,8 +63,9 @@ export function utteranceOf(context: StageContext, id: string): Utterance {
   return utterance;
 }
 
-/** An utterance's samples; its length is remembered. */
+/** An utterance's samples; its length is remembered. What is done with many of them gets a turn of the event loop at a time. */
 export async function samplesOf(context: StageContext, id: string): Promise<Float32Array> {
+  await yieldWhenDue();
   const samples = await context.audio.get(utteranceOf(context, id), context.signal);
   context.sampleCounts.set(id, samples.length);
   return samples;

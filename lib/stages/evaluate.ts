@@ -2,11 +2,12 @@
 // an emotion and every frame a posterior and a weight; where frame-level truth is known, the timelines are scored too.
 import { normalizeWaveform } from '../audio/normalize.js';
 import { groupBy, packSamples } from '../batch/pack.js';
-import { writeFileAtomic } from '../checkpoint/atomic.js';
+import { streamFileAtomic } from '../checkpoint/atomic.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { frameTruth } from '../evaluate/frames.js';
 import { smooth } from '../evaluate/viterbi.js';
 import { Geometry } from '../model/geometry.js';
+import { yieldWhenDue } from '../yield.js';
 import { assignLabels, type LabelMap, readCentroids } from './clustering.js';
 import { framesOf, mapLimited, type StageContext, samplesOf, utteranceOf } from './context.js';
 import { hiddenStates } from './hiddenStates.js';
@@ -27,7 +28,9 @@ export async function evaluate(context: StageContext): Promise<void> {
 }
 
 async function writeRows(file: string, rows: readonly PredictionRow[]): Promise<void> {
-  await writeFileAtomic(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  await streamFileAtomic(file, async (handle) => {
+    for (const row of rows) await handle.appendFile(`${JSON.stringify(row)}\n`);
+  });
 }
 
 /** Test utterances of at least one frame, and those that are too short to be heard. */
@@ -74,13 +77,16 @@ async function predictTest(
     const capacity = framesIn(context.config.memory.passSeconds, model.geometry);
     for (const group of groupBy(items, ({ frames }) => frames, capacity)) {
       throwIfAborted(context.signal);
-      const audio = await mapLimited(group, ({ id }) => samplesOf(context, id));
-      const inputs = normalize ? audio.map((samples) => normalizeWaveform(samples)) : audio;
+      const inputs = await mapLimited(group, async ({ id }) => {
+        const samples = await samplesOf(context, id);
+        return normalize ? normalizeWaveform(samples) : samples;
+      });
       const found = await model.classify(packSamples(inputs, model.geometry.stride));
       for (const [index, { id }] of group.entries()) {
+        await yieldWhenDue();
         const [from, to] = [found.offsets[index]!, found.offsets[index + 1]!];
         rows.push(
-          rowOf(context, model.geometry, id, audio[index]!.length, {
+          rowOf(context, model.geometry, id, inputs[index]!.length, {
             logits: found.logits.subarray(index * classes, (index + 1) * classes),
             posteriors: found.framePosteriors.subarray(from * classes, to * classes),
             attention: found.attention.subarray(from, to),

@@ -45,7 +45,7 @@ export async function createFromScratch(context: StageContext, heads: HeadSpec):
 export async function loadWithNewHeads(context: StageContext, dir: string, heads: HeadSpec): Promise<StageModel> {
   const { config, tensors, normalize } = await loadPretrained(dir);
   const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
-  await model.initialize(context.seed);
+  await model.initialize(context.seed, (name) => !tensors.has(name));
   // A HuBERT that was never trained with masks has no mask embedding; it is then learned from a random one.
   await model.importTensors(tensors.values(), { allowMissing: [...headPrefixes, 'masked_spec_embed'] });
   return { model, normalize };
