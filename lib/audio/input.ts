@@ -1,4 +1,5 @@
 // What a caller may hand over as audio, and how it becomes speech of 16 kHz mono.
+import { Readable } from 'node:stream';
 import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
 import { decodeBytes, type RawFormat } from './byteStream.js';
 import { checkFinite, checkRate } from './decode.js';
@@ -149,8 +150,9 @@ async function* chunksOf(
       yield value;
     }
   } finally {
-    // Not waited for: a stream that hangs would hang this too.
-    if (!over) Promise.resolve(source.return?.()).catch(() => undefined);
+    // Not waited for: a stream that hangs would hang this too. A Node stream that hangs hears of it only so.
+    if (!over && stream instanceof Readable) stream.destroy();
+    else if (!over) Promise.resolve(source.return?.()).catch(() => undefined);
   }
 }
 

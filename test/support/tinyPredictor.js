@@ -12,13 +12,17 @@ export const labels = ['angry', 'happy', 'neutral', 'sad'];
 export const centroidCount = 6;
 export const clusterLayer = 1;
 
-/** `options.form` is `base` or `large`; `clusters: false` leaves out the clusters. */
+/**
+ * `options`: `form` is `base` or `large`; `pooling`; `attend: false` makes attention give nothing, so that
+ * frames hear only their neighbours; `clusters: false` leaves out the clusters.
+ */
 export async function writeTinyPredictor(dir, options = {}) {
   const source = join(fixtures, 'encode', options.form ?? 'base');
   const { config, normalize } = await loadPretrained(source);
+  const { pooling = 'attention', attend = true } = options;
   const engine = Engine.create();
   try {
-    const spec = { config, precision: 'fp32', classifier: { classes: labels.length, pooling: 'attention' } };
+    const spec = { config, precision: 'fp32', classifier: { classes: labels.length, pooling } };
     const model = await engine.createModel(spec);
     await model.initialize(options.seed ?? 3);
     const tensors = await model.exportTensors();
@@ -26,8 +30,12 @@ export async function writeTinyPredictor(dir, options = {}) {
       .filter(({ name }) => !isEncoderName(name))
       // Of a size that makes the classes differ from frame to frame.
       .map((tensor) => ({ ...tensor, data: tensor.data.map((_, i) => 1.5 * Math.sin(7 * i + tensor.data.length)) }));
-    const encoder = tensors.filter(({ name }) => isEncoderName(name));
-    const head = { kind: 'classifier', labels, pooling: 'attention', tensors: heads };
+    const encoder = tensors
+      .filter(({ name }) => isEncoderName(name))
+      .map((tensor) =>
+        attend || !tensor.name.includes('.out_proj.') ? tensor : { ...tensor, data: tensor.data.map(() => 0) },
+      );
+    const head = { kind: 'classifier', labels, pooling, tensors: heads };
     await savePretrained(dir, { config, tensors: encoder, normalize, head });
     if (options.clusters === false) return dir;
     await mkdir(join(dir, 'clusters'), { recursive: true });
