@@ -53,7 +53,10 @@ const suites = [
     pattern: uvu,
   },
 ];
-const all = [{ name: 'install', command: [node, 'scripts/checks/install.js'] }];
+const all = [
+  { name: 'install', command: [node, 'scripts/checks/install.js'] },
+  { name: 'long audio', command: [node, 'scripts/checks/long-audio.js'] },
+];
 
 const { values } = parseArgs({ options: { all: { type: 'boolean', default: false } } });
 const sums = { passed: 0, failed: 0 };
