@@ -4,6 +4,7 @@
 
 #include <napi.h>
 
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,7 +33,11 @@ inline double number(const Napi::Object &object, const char *name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 inline int64_t integer(const Napi::Object &object, const char *name) {
-  return static_cast<int64_t>(number(object, name));
+  const double value = number(object, name);
+  // Beyond 2^53 a double is no exact integer, and beyond 2^63 the conversion is undefined.
+  if (!(std::abs(value) <= 9007199254740992.0) || value != std::trunc(value))
+    throw Error("ERR_ARGUMENT", std::string("Expected an integer for ") + name + ".");
+  return static_cast<int64_t>(value);
 }
 inline bool boolean(const Napi::Object &object, const char *name) {
   Napi::Value value = need(object, name);

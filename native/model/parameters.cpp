@@ -10,6 +10,8 @@ namespace emoframe {
 namespace {
 
 constexpr int64_t kAlignment = 32;  // elements: 64 bytes of bf16
+// Elements of a whole model: beyond any machine's memory, and far below where sums and byte counts would overflow.
+constexpr int64_t kMostElements = int64_t{1} << 48;
 
 // [Cout, Cin, k] → [Cout, k, Cin], or back.
 void swapInner(const float *in, float *out, int64_t outer, int64_t rows, int64_t cols) {
@@ -44,6 +46,15 @@ Parameters::~Parameters() {
 int32_t Parameters::add(const std::string &name, std::vector<int64_t> shape, Layout layout, bool adjacent) {
   Parameter p;
   p.name = name;
+  int64_t elements = 1;
+  for (const int64_t side : shape) {
+    if (side > 0 && elements > (kMostElements - total_) / side) {
+      throw Error("ERR_MODEL_CONFIG",
+                  "The model configuration asks for more weights than any memory holds: the tensor " + name +
+                      " would have the shape " + describe(shape) + ".");
+    }
+    elements *= side;
+  }
   p.rows = shape.size() > 1 ? shape[0] : 1;
   p.cols = 1;
   for (size_t i = shape.size() > 1 ? 1 : 0; i < shape.size(); ++i) p.cols *= shape[i];
