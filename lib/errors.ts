@@ -1,3 +1,5 @@
+import { printable } from './quote.js';
+
 /** Where an error lies, as far as it is known. */
 export interface ErrorContext {
   /** The file concerned. */
@@ -28,7 +30,8 @@ export class EmoframeError extends Error {
   readonly tensor?: string;
 
   constructor(code: string, message: string, context: ErrorContext = {}) {
-    super(message, context.cause === undefined ? undefined : { cause: context.cause });
+    // Messages name and quote what files hold.
+    super(printable(message), context.cause === undefined ? undefined : { cause: context.cause });
     this.code = code;
     if (context.file !== undefined) this.file = context.file;
     if (context.row !== undefined) this.row = context.row;

@@ -1,6 +1,7 @@
 // What a schema finds wrong, in sentences that say what was expected and what was received.
 import type { z } from 'zod';
 import { EmoframeError } from './errors.js';
+import { quoted } from './quote.js';
 
 /**
  * Options as a call takes them.
@@ -27,14 +28,16 @@ export function explain(issue: z.core.$ZodIssue, kind: string): string {
 /** A value as a message shows it. */
 export function describe(value: unknown): string {
   if (value === undefined) return 'nothing';
-  if (value === null || Array.isArray(value)) return JSON.stringify(value);
-  return `${JSON.stringify(value) ?? String(value)} of type ${typeof value}`;
+  if (value === null || Array.isArray(value)) return quoted(value);
+  return `${quoted(value)} of type ${typeof value}`;
 }
 
 function expected(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'invalid_type':
-      return issue.expected === 'int' ? 'an integer' : `a ${issue.expected}`;
+      return issue.expected === 'int'
+        ? 'an integer'
+        : `${/^[aeiou]/.test(issue.expected) ? 'an' : 'a'} ${issue.expected}`;
     case 'invalid_value':
       return `one of ${issue.values.map((value) => `'${String(value)}'`).join(', ')}`;
     case 'too_small':
@@ -46,4 +49,15 @@ function expected(issue: z.core.$ZodIssue): string {
     default:
       return issue.message;
   }
+}
+
+const shown = 3;
+
+/** All that is wrong with a file's content, on one line: the first three places, and how many more there are. */
+export function describeIssues({ issues }: z.ZodError): string {
+  const told = issues.slice(0, shown).map(({ path, message }) => {
+    const place = path.map(String).join('.');
+    return place === '' ? message : `${place}: ${message}`;
+  });
+  return `${told.join('; ')}${issues.length > shown ? `; and ${issues.length - shown} more` : ''}`;
 }

@@ -1,5 +1,6 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
+import { parseJson } from '../json.js';
 
 /** Bytes asked of the system at once: large enough for full disk speed, far below the 2 GiB limit of one read. */
 const chunkBytes = 4 << 20;
@@ -89,7 +90,7 @@ export async function readSmallFile(path: string, limit: number): Promise<Uint8A
 export async function readJson(path: string, limit = 16 << 20): Promise<unknown> {
   const bytes = await readSmallFile(path, limit);
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    return parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
     throw new EmoframeError('ERR_CHECKPOINT', `${path} is not valid JSON: ${(error as Error).message}.`, {
       file: path,

@@ -3,6 +3,8 @@
 import type { FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { describeIssues } from '../issues.js';
+import { parseJson } from '../json.js';
 import type { Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 import { streamFileAtomic } from './atomic.js';
@@ -59,7 +61,7 @@ function elements(shape: readonly number[]): number | undefined {
 function parseEntry(path: string, name: string, value: unknown): Entry {
   const parsed = entrySchema.safeParse(value);
   if (!parsed.success) {
-    throw malformed(path, `the header entry of tensor ${name}: ${z.prettifyError(parsed.error)}`, name);
+    throw malformed(path, `the header entry of tensor ${name}: ${describeIssues(parsed.error)}`, name);
   }
   const { dtype, shape, data_offsets } = parsed.data;
   if (!isStoredType(dtype)) {
@@ -96,7 +98,7 @@ async function readHeader(handle: FileHandle, path: string, size: number): Promi
 
   let json: unknown;
   try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    json = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
     throw malformed(path, `its header is not JSON (${(error as Error).message})`, undefined, error);
   }
@@ -115,7 +117,7 @@ async function readHeader(handle: FileHandle, path: string, size: number): Promi
       continue;
     }
     const parsed = metadataSchema.safeParse(value);
-    if (!parsed.success) throw malformed(path, `its __metadata__: ${z.prettifyError(parsed.error)}`);
+    if (!parsed.success) throw malformed(path, `its __metadata__: ${describeIssues(parsed.error)}`);
     metadata = parsed.data;
   }
 

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
 import { describe, explain } from '../issues.js';
+import { parseJson } from '../json.js';
 import { type PresetName, presets } from './presets.js';
 import { configSchema, type RunConfig } from './schema.js';
 
@@ -15,20 +16,21 @@ import { configSchema, type RunConfig } from './schema.js';
  * parseConfig({ cluster: { kmeans: { clusters: 100 } } }).cluster.kmeans.restarts; // 20
  */
 export function parseConfig(input: unknown = {}, preset: PresetName = 'paper', file?: string): RunConfig {
+  const where = file === undefined ? {} : { file };
+  const source = file === undefined ? 'the config' : file;
   if (!Object.hasOwn(presets, preset)) {
     throw new EmoframeError(
       'ERR_CONFIG',
-      `Expected one of ${Object.keys(presets).join(', ')} as preset but received '${preset}'.`,
+      `Expected one of ${Object.keys(presets).join(', ')} as preset of ${source} but received ${describe(preset)}.`,
+      where,
     );
   }
-  const where = file === undefined ? {} : { file };
   if (!isObject(input)) {
-    throw new EmoframeError('ERR_CONFIG', `Expected an object as the config but received ${describe(input)}.`, where);
+    throw new EmoframeError('ERR_CONFIG', `Expected an object in ${source} but received ${describe(input)}.`, where);
   }
   const merged = merge(presets[preset], input);
   const result = configSchema.safeParse(merged, { reportInput: true });
   if (result.success) return result.data;
-  const source = file === undefined ? 'the config' : file;
   const reasons = result.error.issues.map((issue) => explain(issue, 'field'));
   throw new EmoframeError('ERR_CONFIG', `In ${source}: ${reasons.join(' ')}`, where);
 }
@@ -43,7 +45,7 @@ export function parseConfig(input: unknown = {}, preset: PresetName = 'paper', f
 export async function readConfig(file: string, preset: PresetName = 'paper'): Promise<RunConfig> {
   let input: unknown;
   try {
-    input = JSON.parse(await readFile(file, 'utf8'));
+    input = parseJson(await readFile(file, 'utf8'));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new EmoframeError('ERR_CONFIG', `Cannot read the config ${file}: ${reason}.`, { file, cause: error });

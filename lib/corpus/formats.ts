@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { EmoframeError } from '../errors.js';
+import { parseJson } from '../json.js';
 import { BadRow, type RawRow } from './row.js';
 
 /** A line or CSV record longer than this is not a row of a manifest. */
@@ -21,7 +22,7 @@ export async function* readJsonl(path: string): AsyncGenerator<ReadRow> {
     yield parseRow(row, () => {
       let value: unknown;
       try {
-        value = JSON.parse(line);
+        value = parseJson(line);
       } catch (error) {
         throw new BadRow(`not JSON: ${error instanceof Error ? error.message : String(error)}`);
       }

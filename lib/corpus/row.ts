@@ -1,5 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { extname, isAbsolute, relative, resolve, sep } from 'node:path';
+import { parseJson } from '../json.js';
+import { printable, quoted } from '../quote.js';
 import type { Segment, Utterance } from './types.js';
 
 /** A manifest's row before it is checked. Unknown fields are ignored. */
@@ -12,7 +14,12 @@ const SPLITS = ['train', 'validation', 'test'] as const;
 const MAX_SEGMENTS = 100_000;
 
 /** A reason for leaving a row out. */
-export class BadRow extends Error {}
+export class BadRow extends Error {
+  constructor(reason = 'it cannot be read') {
+    // Reasons quote what a manifest holds, and are printed.
+    super(printable(reason));
+  }
+}
 
 /**
  * Turns rows into utterances, remembering what has been seen: ids, which must not repeat, and audio files, of which each
@@ -88,7 +95,7 @@ function text(raw: RawRow, field: string): string | undefined {
   const value = raw[field];
   if (value === undefined || value === null) return undefined;
   if (typeof value !== 'string' && typeof value !== 'number') {
-    throw new BadRow(`expected text for "${field}" but received ${show(value)}`);
+    throw new BadRow(`expected text for "${field}" but received ${quoted(value, 60)}`);
   }
   const trimmed = String(value).trim();
   return trimmed === '' ? undefined : trimmed;
@@ -99,7 +106,7 @@ function seconds(raw: RawRow, field: string): number | undefined {
   if (value === undefined) return undefined;
   const number = Number(value);
   if (!Number.isFinite(number) || number < 0) {
-    throw new BadRow(`expected seconds, 0 or more, for "${field}" but received ${show(raw[field])}`);
+    throw new BadRow(`expected seconds, 0 or more, for "${field}" but received ${quoted(raw[field], 60)}`);
   }
   return number;
 }
@@ -114,12 +121,12 @@ function oneOf(split: string | undefined): Utterance['split'] {
 /** Segments from JSON, or from its text in a CSV cell; in order, apart, and inside the utterance where its end is known. */
 function readSegments(value: unknown, length: number | undefined): Segment[] | undefined {
   if (value === undefined || value === null || value === '') return undefined;
-  let list = value;
+  let list: unknown = value;
   if (typeof value === 'string') {
     try {
-      list = JSON.parse(value);
+      list = parseJson(value);
     } catch {
-      throw new BadRow(`"segments" is not JSON: ${show(value)}`);
+      throw new BadRow(`"segments" is not JSON: ${quoted(value, 60)}`);
     }
   }
   if (!Array.isArray(list) || list.length > MAX_SEGMENTS) {
@@ -146,9 +153,4 @@ function readSegments(value: unknown, length: number | undefined): Segment[] | u
     previousEnd = end;
     return { start, end, label };
   });
-}
-
-function show(value: unknown): string {
-  const written = JSON.stringify(value) ?? String(value);
-  return written.length > 60 ? `${written.slice(0, 60)}…` : written;
 }

@@ -8,6 +8,8 @@ import type { RunConfig } from '../config/schema.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
+import { parseJson } from '../json.js';
+import { quoted } from '../quote.js';
 import { FoldPaths } from '../stages/foldPaths.js';
 
 /** What decides the result of a run. */
@@ -106,9 +108,9 @@ function toJson(value: unknown): string {
 }
 
 async function compare(run: RunDirectory, request: RunRequest): Promise<void> {
-  const begun = (await readRunFile(run.config)) as { model: unknown; config: unknown };
-  const corpus = (await readRunFile(run.corpus)) as Corpus;
-  const folds = (await readRunFile(run.folds)) as Fold[];
+  const begun = await readRunFile(run.config, isObject);
+  const corpus = await readRunFile(run.corpus, isCorpus);
+  const folds = await readRunFile(run.folds, Array.isArray);
   const difference =
     firstDifference({ model: begun.model, config: begun.config }, { model: request.model, config: request.config }) ??
     firstDifference({ corpus: byId(corpus) }, { corpus: byId(request.corpus) }) ??
@@ -121,18 +123,33 @@ async function compare(run: RunDirectory, request: RunRequest): Promise<void> {
   );
 }
 
-async function readRunFile(file: string): Promise<unknown> {
+/** A file of the run that is of the kind that a run wrote there. */
+async function readRunFile<T>(file: string, isOfKind: (value: unknown) => value is T): Promise<T> {
+  let value: unknown;
+  let cause: unknown;
   try {
-    return JSON.parse(await readFile(file, 'utf8'));
-  } catch (cause) {
-    throw new EmoframeError('ERR_RUN_MISMATCH', `${file} cannot be read: the run cannot be continued.`, {
-      file,
-      cause,
-    });
+    value = parseJson(await readFile(file, 'utf8'));
+  } catch (error) {
+    cause = error;
   }
+  if (isOfKind(value)) return value;
+  const reason = cause instanceof Error ? cause.message : 'it does not hold what a run writes';
+  throw new EmoframeError(
+    'ERR_RUN_MISMATCH',
+    `${file} cannot be used (${reason}): the run cannot be continued. Restore the file, or choose another folder.`,
+    { file, cause },
+  );
 }
 
-function byId(corpus: Corpus): unknown {
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function isCorpus(value: unknown): value is Pick<Corpus, 'utterances'> {
+  return isObject(value) && Array.isArray(value.utterances) && value.utterances.every(isObject);
+}
+
+function byId(corpus: Pick<Corpus, 'utterances'>): unknown {
   return Object.fromEntries(corpus.utterances.map((utterance) => [utterance.id, utterance]));
 }
 
@@ -160,7 +177,5 @@ function walk(before: unknown, after: unknown, path: string): Difference | undef
 }
 
 function shown(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value);
-  return text.length > 120 ? `${text.slice(0, 117)}...` : text;
+  return value === undefined ? 'nothing' : quoted(value);
 }
