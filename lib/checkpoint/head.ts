@@ -3,10 +3,12 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { describeIssues } from '../issues.js';
 import type { PoolingName } from '../model/binding.js';
 import type { Tensor } from '../model/tensor.js';
 import { writeFileAtomic } from './atomic.js';
 import { fileExists, readJson } from './files.js';
+import { checkFinite } from './finite.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
 
 /** A head on top of HuBERT, and the names of its outputs. */
@@ -41,19 +43,32 @@ function parseDescription(value: unknown, file: string): z.infer<typeof descript
   }
   const parsed = description.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new EmoframeError('ERR_CHECKPOINT', `${file} does not describe a head: ${z.prettifyError(parsed.error)}.`, {
+  throw new EmoframeError('ERR_CHECKPOINT', `${file} does not describe a head: ${describeIssues(parsed.error)}.`, {
     file,
   });
 }
 
 export const headFiles = ['emoframe.json', 'head.safetensors'] as const;
 
-/** The head kept in a model directory, if there is one. Errors: `ERR_CHECKPOINT`, `ERR_FILE_NOT_FOUND`, `ERR_READ`. */
+/**
+ * The head kept in a model directory, if there is one. Errors: `ERR_CHECKPOINT`, `ERR_FILE_NOT_FOUND`, `ERR_READ`,
+ * `ERR_NOT_FINITE`, `ERR_TENSOR` (as many outputs as labels are needed).
+ */
 export async function readHead(directory: string): Promise<Head | undefined> {
   const file = join(directory, headFiles[0]);
   if (!(await fileExists(file))) return undefined;
   const { kind, labels, pooling, info } = parseDescription(await readJson(file), file);
-  const { tensors } = await readSafetensors(join(directory, headFiles[1]));
+  const weights = join(directory, headFiles[1]);
+  const { tensors } = await readSafetensors(weights);
+  checkFinite(tensors.values(), weights, weights);
+  const rows = tensors.get('classifier.weight')?.shape[0];
+  if (kind === 'classifier' && rows !== undefined && rows !== labels.length) {
+    throw new EmoframeError(
+      'ERR_TENSOR',
+      `${file} names ${labels.length} labels, but classifier.weight in ${weights} has ${rows} rows: the two are not of one head.`,
+      { file: weights, tensor: 'classifier.weight' },
+    );
+  }
   return {
     kind,
     labels,

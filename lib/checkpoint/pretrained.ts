@@ -2,13 +2,16 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { describeIssues } from '../issues.js';
 import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
 import type { Tensor } from '../model/tensor.js';
 import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
 import { fileExists, readJson } from './files.js';
+import { checkFinite } from './finite.js';
 import { type Head, headFiles, readHead, writeHead } from './head.js';
 import { isEncoderName, normalizeNames } from './names.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
+import { checkShapes } from './shapes.js';
 import { readTorch } from './torch.js';
 
 export type { Head } from './head.js';
@@ -41,7 +44,7 @@ async function readNormalize(directory: string): Promise<boolean> {
   if (!(await fileExists(file))) return true;
   const parsed = preprocessorSchema.safeParse(await readJson(file));
   if (!parsed.success) {
-    throw new EmoframeError('ERR_CHECKPOINT', `${file} cannot be used: ${z.prettifyError(parsed.error)}.`, { file });
+    throw new EmoframeError('ERR_CHECKPOINT', `${file} cannot be used: ${describeIssues(parsed.error)}.`, { file });
   }
   if (parsed.data.sampling_rate !== 16000) {
     throw new EmoframeError(
@@ -80,6 +83,7 @@ async function findWeights(directory: string): Promise<string> {
  * `preprocessor_config.json` if there (otherwise input is normalised, as in transformers), and our head if there.
  *
  * Errors: `ERR_FILE_NOT_FOUND` naming what was looked for, `ERR_READ`, `ERR_MODEL_CONFIG` (see parseHubertConfig),
+ * `ERR_TENSOR` (weights and `config.json` disagree), `ERR_NOT_FINITE` (a weight is NaN or infinite),
  * `ERR_CHECKPOINT` (not readable as what it should be, or split into several files), `ERR_PICKLE` (see readTorch).
  *
  * @example
@@ -108,6 +112,8 @@ export async function loadPretrained(directory: string): Promise<Pretrained> {
   const head = await readHead(directory);
   const read = weights.endsWith('.bin') ? await readTorch(weights) : (await readSafetensors(weights)).tensors;
   const { tensors, ignored } = normalizeNames(read.values(), weights);
+  checkShapes(config.shape, tensors, weights);
+  checkFinite(tensors.values(), weights, weights);
   return { config, tensors, normalize, ignored, ...(head === undefined ? {} : { head }) };
 }
 

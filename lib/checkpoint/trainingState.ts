@@ -4,9 +4,11 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { describeIssues } from '../issues.js';
 import type { Moments, Tensor } from '../model/tensor.js';
 import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
 import { openForReading, readExactly, readJson } from './files.js';
+import { checkFinite } from './finite.js';
 import { readSafetensors, safetensorsBytes, writeFully } from './safetensors.js';
 
 export interface TrainingState {
@@ -64,13 +66,15 @@ function* momentTensors(moments: Iterable<Moments>): Generator<Tensor> {
  * Writes a checkpoint directory in one go: a crash leaves the old one or the new one, whole.
  *
  * @param checkpoint.state must be JSON: what JSON cannot hold (NaN, Map, functions) is not kept
- * @throws EmoframeError `ERR_WRITE`, `ERR_TENSOR`
+ * @throws EmoframeError `ERR_WRITE`, `ERR_TENSOR`, `ERR_NOT_FINITE` (weights are NaN or infinite; the old one stays)
  * @example
  * await saveCheckpoint('tapt/checkpoint', {
  *   tensors: await model.exportTensors(), moments: await model.exportMoments(), state: { step: 1200, seed: 1 },
  * });
  */
 export async function saveCheckpoint(directory: string, checkpoint: TrainingState): Promise<void> {
+  // Weights that have become NaN would make a run that can never go on; the checkpoint before them can.
+  checkFinite(checkpoint.tensors, 'the model in training');
   await writeDirectoryAtomic(directory, async (temporary) => {
     const files = {
       'model.safetensors': await writeSealed(join(temporary, dataFiles[0]), checkpoint.tensors),
@@ -151,7 +155,7 @@ export async function loadCheckpoint(directory: string): Promise<TrainingState> 
   }
   const statePath = join(directory, stateFile);
   const parsed = stateSchema.safeParse(await orDamaged(statePath, () => readJson(statePath, 256 << 20)));
-  if (!parsed.success) throw damaged(statePath, z.prettifyError(parsed.error));
+  if (!parsed.success) throw damaged(statePath, describeIssues(parsed.error));
   const { files, state, stateSha256 } = parsed.data;
   if (sha256(JSON.stringify(state)) !== stateSha256) throw damaged(statePath, 'its state is not what was written');
 

@@ -8,14 +8,20 @@ export interface HubertConfig {
   shape: HubertShape;
 }
 
-const count = z.number().int().positive();
-const probability = z.number().min(0).lt(1);
-const counts = z.array(count).min(1);
+// The engine's own limits (native/model/shape.cpp), met here where the file can be named.
+const largest = 2 ** 20;
+const count = z.number().int().positive().max(largest);
+/** Below 1 as a float too. */
+const probability = z
+  .number()
+  .min(0)
+  .refine((value) => Math.fround(value) < 1, 'Too big: expected number to be <1');
+const counts = z.array(count).min(1).max(100);
 
 // Defaults are those of transformers' HubertConfig: a config.json leaves out what equals them.
 const schema = z.looseObject({
   hidden_size: count.default(768),
-  num_hidden_layers: count.default(12),
+  num_hidden_layers: count.max(1000).default(12),
   num_attention_heads: count.default(12),
   intermediate_size: count.default(3072),
   hidden_act: z.string().default('gelu'),
@@ -26,7 +32,7 @@ const schema = z.looseObject({
   feat_proj_dropout: probability.default(0),
   final_dropout: probability.default(0.1),
   layerdrop: z.number().min(0).max(1).default(0.1),
-  layer_norm_eps: z.number().positive().default(1e-5),
+  layer_norm_eps: z.number().min(1e-12).max(1).default(1e-5),
   feat_extract_norm: z.enum(['group', 'layer']).default('group'),
   feat_extract_activation: z.string().default('gelu'),
   conv_dim: counts.default([512, 512, 512, 512, 512, 512, 512]),
@@ -78,6 +84,8 @@ export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
     refuse(
       `conv_dim, conv_kernel and conv_stride differ in length (${c.conv_dim.length}, ${c.conv_kernel.length}, ${c.conv_stride.length}).`,
     );
+  const stride = c.conv_stride.reduce((product, step) => product * step, 1);
+  if (stride > largest) refuse(`conv_stride multiplies to ${stride} samples a frame, more than ${largest}.`);
   return {
     raw: raw as Record<string, unknown>,
     shape: {

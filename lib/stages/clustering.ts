@@ -1,5 +1,6 @@
 // k-means over the frames of many utterances, shared by every stage that makes pseudo-labels.
 
+import { checkFinite } from '../checkpoint/finite.js';
 import { readSafetensors, writeSafetensors } from '../checkpoint/safetensors.js';
 import type { KMeansSection } from '../config/schema.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
@@ -172,5 +173,6 @@ export async function readCentroids(
       file,
     });
   }
+  checkFinite([centroids], file, file);
   return { centroids: centroids.data, layer: Number(metadata.layer), clusters: centroids.shape[0]! };
 }

@@ -1,0 +1,38 @@
+import { EmoframeError } from '../errors.js';
+import type { Tensor } from '../model/tensor.js';
+
+/**
+ * Refuses tensors that hold NaN or infinities: one of them makes every result NaN. One pass, a fraction of the time that
+ * reading them takes. Errors: `ERR_NOT_FINITE` with the tensor, how many there are and the first.
+ *
+ * @param what what holds the tensors, for the message
+ */
+export function checkFinite(tensors: Iterable<Tensor>, what: string, file?: string): void {
+  for (const { name, data } of tensors) {
+    if (allFinite(data)) continue;
+    const index = data.findIndex((value) => !Number.isFinite(value));
+    const count = data.reduce((sum, value) => sum + (Number.isFinite(value) ? 0 : 1), 0);
+    throw new EmoframeError(
+      'ERR_NOT_FINITE',
+      `Tensor ${name} of ${what} has ${count} values that are not finite numbers, the first (${data[index]}) at index ${index}.`,
+      { tensor: name, ...(file === undefined ? {} : { file }) },
+    );
+  }
+}
+
+/** Whether all values are finite: 0 · x is 0 for those only. Four sums, so that none waits for the one before it. */
+function allFinite(data: Float32Array): boolean {
+  const whole = data.length - (data.length % 4);
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0;
+  for (let i = 0; i < whole; i += 4) {
+    a += 0 * data[i]!;
+    b += 0 * data[i + 1]!;
+    c += 0 * data[i + 2]!;
+    d += 0 * data[i + 3]!;
+  }
+  for (let i = whole; i < data.length; i++) a += 0 * data[i]!;
+  return a + b + c + d === 0;
+}
