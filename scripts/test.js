@@ -56,6 +56,8 @@ const suites = [
 const all = [
   { name: 'install', command: [node, 'scripts/checks/install.js'] },
   { name: 'long audio', command: [node, 'scripts/checks/long-audio.js'] },
+  { name: 'sanitizers', command: [node, 'scripts/checks/sanitize.js'] },
+  { name: 'fuzzing', command: [node, 'scripts/checks/fuzz.js'] },
 ];
 
 const { values } = parseArgs({ options: { all: { type: 'boolean', default: false } } });

@@ -1,0 +1,299 @@
+// What is fuzzed: for each reader, valid inputs to start from, and how it is called on a file that is no longer valid.
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { loadAudio } from '../../../dist/audio/load.js';
+import { readHead, writeHead } from '../../../dist/checkpoint/head.js';
+import { readNpy } from '../../../dist/checkpoint/npy.js';
+import { unpickle } from '../../../dist/checkpoint/pickle.js';
+import { loadPretrained } from '../../../dist/checkpoint/pretrained.js';
+import { readSafetensors } from '../../../dist/checkpoint/safetensors.js';
+import { readTorch } from '../../../dist/checkpoint/torch.js';
+import { loadCheckpoint, saveCheckpoint } from '../../../dist/checkpoint/trainingState.js';
+import { parseConfig, readConfig } from '../../../dist/config/read.js';
+import { readCorpus } from '../../../dist/corpus/read.js';
+import { Engine } from '../../../dist/model/engine.js';
+import { openRun } from '../../../dist/pipeline/runDirectory.js';
+import { writeReport } from '../../../dist/report/report.js';
+import { readCentroids } from '../../../dist/stages/clustering.js';
+import { writeSyntheticRun } from '../../../test/support/syntheticRun.js';
+import { writeTinyPredictor } from '../../../test/support/tinyPredictor.js';
+import { mutateArchive, mutatePickle, unzip } from './archives.js';
+import { mutateJson } from './mutate.js';
+
+const fixtures = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'test', 'fixtures');
+const fixture = (...names) => readFile(join(fixtures, ...names));
+const all = (...paths) => Promise.all(paths.map((path) => fixture(...path.split('/'))));
+
+/** A safetensors file whose header is wrong in itself, its length being right. */
+function mutateHeader(random, bytes) {
+  const length = Number(bytes.readBigUInt64LE(0));
+  const header = Buffer.from(mutateJson(random, bytes.toString('utf8', 8, 8 + length)));
+  const prefix = Buffer.alloc(8);
+  prefix.writeBigUInt64LE(BigInt(header.length));
+  return Buffer.concat([prefix, header, bytes.subarray(8 + length)]);
+}
+
+/** A .npy file whose dict is wrong, its length being right. */
+function mutateNpyHeader(random, bytes) {
+  const length = bytes.readUInt16LE(8);
+  const header = bytes.toString('latin1', 10, 10 + length);
+  const pieces = [
+    '-1',
+    '0',
+    '1e3',
+    '9007199254740993',
+    '99999999999999999999999',
+    '',
+    'True',
+    "'<f4'",
+    "'|O'",
+    '(',
+    '), (',
+  ];
+  const changed = Buffer.from(
+    header.replace(/\d+|'[^']*'|True|False/g, (word) => (random.oneIn(4) ? random.pick(pieces) : word)),
+  );
+  const prefix = Buffer.from(bytes.subarray(0, 10));
+  prefix.writeUInt16LE(Math.min(changed.length, 65535), 8);
+  return Buffer.concat([prefix, changed, bytes.subarray(10 + length)]);
+}
+
+const json = (random, bytes) => Buffer.from(mutateJson(random, bytes.toString('utf8')));
+
+/** One line of a JSONL file changed. */
+function jsonLine(random, bytes) {
+  const lines = bytes.toString('utf8').trimEnd().split('\n');
+  const at = random.below(lines.length);
+  lines[at] = mutateJson(random, lines[at]);
+  return Buffer.from(lines.join('\n'));
+}
+
+const rows = ['one', 'two', 'three'].map((id, i) => ({
+  id,
+  audio: 'voice.wav',
+  label: ['angry', 'neutral'][i % 2],
+  speaker: `s${i}`,
+  session: String(i),
+  split: 'train',
+  start: 0,
+  end: 1,
+  segments: [{ start: 0.1, end: 0.5, label: 'angry' }],
+}));
+const withVoice = (directory) => cp(join(fixtures, 'audio', 'voice.wav'), join(directory, 'voice.wav'));
+const csv = `id,audio,label,start,end,segments\none,voice.wav,angry,0,1,"[{""start"":0.1,""end"":0.5,""label"":""angry""}]"\ntwo,voice.wav,neutral,,,\n`;
+
+const tensors = [
+  { name: 'encoder.layer_norm.weight', shape: [4, 2], data: new Float32Array(8).fill(1) },
+  { name: 'encoder.layer_norm.bias', shape: [3], data: new Float32Array(3) },
+];
+const moments = tensors.map(({ name, data }) => ({ name, m: data, v: data }));
+
+async function writeCheckpoint(directory) {
+  await saveCheckpoint(join(directory, 'checkpoint'), {
+    tensors,
+    moments,
+    state: { step: 7, best: { ua: 0.5 }, ids: ['a'] },
+  });
+}
+const predictor = (directory) => writeTinyPredictor(join(directory, 'model'));
+
+/** From the directory to the model's output on a short sound: everything that a stranger's model can reach. */
+async function useModel(directory) {
+  const { config, tensors: loaded, head } = await loadPretrained(directory);
+  const engine = Engine.create({ threads: 1 });
+  try {
+    const classifier = head && { classes: head.labels.length, pooling: head.pooling ?? 'attention' };
+    const model = await engine.createModel({ config, precision: 'fp32', ...(classifier && { classifier }) });
+    await model.importTensors([...loaded.values(), ...(head?.tensors ?? [])], { allowMissing: ['masked_spec_embed'] });
+    const samples = Float32Array.from({ length: Math.min(4800, 4 * model.geometry.receptiveField) }, (_, i) =>
+      Math.sin(i / 9),
+    );
+    if (model.geometry.frames(samples.length) < 1) return;
+    const batch = { samples, starts: Int32Array.of(0), lengths: Int32Array.of(samples.length) };
+    await (head ? model.classify(batch) : model.encode(batch, 'output'));
+  } finally {
+    engine.dispose();
+  }
+}
+const modelOf = (path) => useModel(dirname(path));
+
+const request = {
+  config: parseConfig({}),
+  model: null,
+  corpus: { name: 'c', utterances: [], problems: [] },
+  folds: [],
+};
+const beginRun = (directory) => openRun(join(directory, 'run'), request, { version: '0' }, false);
+
+/**
+ * `file`: where the mutated input goes, below the case's directory. `prepare(directory)`: what must lie around it, written
+ * once. `seeds(directory)`: the valid inputs. `structured`: mutations that keep the outer form valid. `text`: whether
+ * mutations of text make sense. `read`: the reader.
+ */
+export const readers = {
+  safetensors: {
+    file: 'model.safetensors',
+    seeds: () =>
+      all('checkpoints/dtypes.safetensors', 'checkpoints/base/model.safetensors', 'checkpoints/float8.safetensors'),
+    structured: mutateHeader,
+    read: readSafetensors,
+  },
+  torch: {
+    file: 'pytorch_model.bin',
+    seeds: () => all('checkpoints/views.bin', 'checkpoints/views.protocol5.bin', 'checkpoints/extra.bin'),
+    structured: mutateArchive,
+    read: readTorch,
+  },
+  'torch-legacy': {
+    file: 'pytorch_model.bin',
+    seeds: () => all('checkpoints/legacy.bin'),
+    read: readTorch,
+  },
+  pickle: {
+    file: 'data.pkl',
+    seeds: async () =>
+      (await all('checkpoints/views.bin', 'checkpoints/views.protocol5.bin', 'checkpoints/half/pytorch_model.bin')).map(
+        (archive) => unzip(archive).find(({ name }) => name.endsWith('data.pkl')).bytes,
+      ),
+    structured: mutatePickle,
+    read: async (path) => unpickle(await readFile(path), path),
+  },
+  npy: {
+    file: 'array.npy',
+    seeds: () =>
+      all('checkpoints/float32.npy', 'checkpoints/float64.npy', 'checkpoints/int32.npy', 'checkpoints/fortran.npy'),
+    structured: mutateNpyHeader,
+    read: readNpy,
+  },
+  wav: {
+    file: 'sound.wav',
+    seeds: async () =>
+      // Short: what is tested is the header, and a resampling takes longer than all else.
+      (
+        await all('audio/voice.wav', 'audio/float32.wav', 'audio/pcm24.wav', 'audio/piped.wav', 'audio/stereo48k.wav')
+      ).map((bytes) => bytes.subarray(0, 20_000)),
+    read: loadAudio,
+  },
+  flac: {
+    file: 'sound.flac',
+    seeds: () => all('audio/voice.flac', 'audio/stereo48k.flac'),
+    read: loadAudio,
+  },
+  'manifest-jsonl': {
+    file: 'manifest.jsonl',
+    text: true,
+    prepare: withVoice,
+    seeds: async () => [Buffer.from(rows.map((row) => JSON.stringify(row)).join('\n'))],
+    structured: jsonLine,
+    read: readCorpus,
+  },
+  'manifest-csv': {
+    file: 'manifest.csv',
+    text: true,
+    prepare: withVoice,
+    seeds: async () => [Buffer.from(csv), Buffer.from('audio\nvoice.wav\n')],
+    read: readCorpus,
+  },
+  scp: {
+    file: 'train.scp',
+    text: true,
+    prepare: withVoice,
+    seeds: async () => [Buffer.from('one voice.wav 3\ntwo voice.wav 1\n'), Buffer.from('one,voice.wav,3\n')],
+    read: readCorpus,
+  },
+  'run-config': {
+    file: 'run.json',
+    text: true,
+    seeds: async () => [
+      Buffer.from(JSON.stringify(parseConfig({}))),
+      Buffer.from('{"preset":"demo","cluster":{"kmeans":{"clusters":50}},"evaluate":{"switchingCost":4}}'),
+    ],
+    structured: json,
+    read: (path) => readConfig(path),
+  },
+  'model-config': {
+    file: 'model/config.json',
+    text: true,
+    prepare: predictor,
+    structured: json,
+    read: modelOf,
+  },
+  preprocessor: {
+    file: 'model/preprocessor_config.json',
+    text: true,
+    prepare: predictor,
+    structured: json,
+    read: modelOf,
+  },
+  'model-weights': {
+    file: 'model/model.safetensors',
+    prepare: predictor,
+    structured: mutateHeader,
+    read: modelOf,
+  },
+  'head-description': {
+    file: 'model/emoframe.json',
+    text: true,
+    prepare: predictor,
+    structured: json,
+    read: modelOf,
+  },
+  'head-tensors': {
+    file: 'head.safetensors',
+    prepare: (directory) => writeHead(directory, { kind: 'classifier', labels: ['a', 'b'], pooling: 'mean', tensors }),
+    structured: mutateHeader,
+    read: (path) => readHead(dirname(path)),
+  },
+  centroids: {
+    file: 'model/clusters/centroids.safetensors',
+    prepare: predictor,
+    structured: mutateHeader,
+    read: readCentroids,
+  },
+  'checkpoint-state': {
+    file: 'checkpoint/state.json',
+    text: true,
+    prepare: writeCheckpoint,
+    structured: json,
+    read: (path) => loadCheckpoint(dirname(path)),
+  },
+  'checkpoint-moments': {
+    file: 'checkpoint/moments.safetensors',
+    prepare: writeCheckpoint,
+    structured: mutateHeader,
+    read: (path) => loadCheckpoint(dirname(path)),
+  },
+  'run-corpus': {
+    file: 'run/corpus.json',
+    text: true,
+    prepare: beginRun,
+    structured: json,
+    read: (path) => openRun(dirname(path), request, {}, true),
+  },
+  'run-summary': {
+    file: 'run/summary.json',
+    text: true,
+    prepare: (directory) => writeSyntheticRun(join(directory, 'run')),
+    structured: json,
+    read: (path) => writeReport(dirname(path), join(dirname(path), 'report.html')),
+  },
+};
+
+/** The valid inputs of a reader, whose directory is prepared. */
+export async function seedsOf(reader, directory) {
+  if (reader.seeds) return reader.seeds();
+  return [await readFile(join(directory, reader.file))];
+}
+
+/** Puts around the input what must lie there. */
+export async function prepare(reader, directory) {
+  await mkdir(join(directory, dirname(reader.file)), { recursive: true });
+  await reader.prepare?.(directory);
+}
+
+export async function place(reader, directory, bytes) {
+  const path = join(directory, reader.file);
+  await writeFile(path, bytes);
+  return path;
+}
