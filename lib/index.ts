@@ -25,7 +25,7 @@ export { Geometry } from './model/geometry.js';
 export { type HubertConfig, parseHubertConfig } from './model/hubertConfig.js';
 export { Model, type ModelSpec } from './model/model.js';
 export type { Tensor } from './model/tensor.js';
-export type { ProgressEvent, RunOptions, StageName } from './pipeline/options.js';
+export type { ProgressEvent, RunOptions, RunWarning, StageName } from './pipeline/options.js';
 export { runClusterSweep } from './pipeline/runClusterSweep.js';
 export { runPipeline } from './pipeline/runPipeline.js';
 export { runStage } from './pipeline/runStage.js';

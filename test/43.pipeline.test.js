@@ -170,8 +170,7 @@ test('the same seed gives the same bits, also when the run is stopped and resume
       ),
     );
     assert.is(error.code, 'ERR_ABORTED', error.message);
-    assert.ok(existsSync(foldFile('resumed', stage, 'checkpoint', 'state.json')), stage);
-    assert.is(json(foldFile('resumed', stage, 'checkpoint', 'state.json')).state.step, at);
+    assert.ok(existsSync(foldFile('resumed', stage, 'checkpoint', `step-${at}`, 'state.json')), stage);
     resumed = true;
   }
   const repeated = await runPipeline(optionsFor('resumed', { resume: true }));

@@ -1,7 +1,7 @@
 // Files and directories that are whole or not there, whenever the process or the machine stops: everything is written
 // under a temporary name beside its place, forced to disk, and then renamed, which the file system does in one step.
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { EmoframeError } from '../errors.js';
 import { isSystemError } from './files.js';
@@ -15,6 +15,7 @@ const reasons: Record<string, string> = {
   EACCES: 'permission denied; choose a place that you may write to',
   EPERM: 'permission denied; choose a place that you may write to',
   EROFS: 'the file system is read-only; choose a place that you may write to',
+  EFBIG: 'the file would be larger than the limit on file sizes (ulimit -f); raise it and try again',
   ENOTDIR: 'a part of the path is a file, not a directory',
   EISDIR: 'it is a directory',
 };
@@ -48,6 +49,16 @@ async function syncTree(directory: string): Promise<void> {
   await sync(directory);
 }
 
+/**
+ * Makes a directory and the parents that it lacks, so that a power cut does not take them away again: a new name is safe
+ * only when the directory that holds it is on disk.
+ */
+async function makeDirectory(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true });
+  if (first === undefined) return;
+  for (let made = path; made.length >= first.length; made = dirname(made)) await sync(dirname(made));
+}
+
 /** Where a path leads: a link stays a link, and what it points to is replaced. */
 async function place(path: string): Promise<string> {
   return realpath(path).catch(() => resolve(path));
@@ -67,13 +78,12 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** Removes temporaries of `path` whose writer is gone. */
-async function removeLeftovers(path: string): Promise<void> {
-  const prefix = `.${basename(path)}.new-`;
-  for (const name of await readdir(dirname(path))) {
-    const pid = name.startsWith(prefix) ? /^(\d+)-[0-9a-f]{8}$/.exec(name.slice(prefix.length))?.[1] : undefined;
-    if (pid === undefined) continue;
-    const leftover = join(dirname(path), name);
+/** Removes temporaries in a directory whose writer is gone: all, or those of one name. */
+export async function removeLeftovers(directory: string, ofName?: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const [, replaced, pid] = /^\.(.+)\.new-(\d+)-[0-9a-f]{8}$/.exec(name) ?? [];
+    if (pid === undefined || (ofName !== undefined && replaced !== ofName)) continue;
+    const leftover = join(directory, name);
     // A process id may come round again, above all in containers: one of our own that is not under way is a leftover too.
     const inUse = Number(pid) === process.pid ? underway.has(leftover) : isRunning(Number(pid));
     if (!inUse) await rm(leftover, { recursive: true, force: true });
@@ -89,8 +99,8 @@ export async function streamFileAtomic(path: string, write: (handle: FileHandle)
   const temporary = temporaryName(target);
   underway.add(temporary);
   try {
-    await mkdir(dirname(target), { recursive: true });
-    await removeLeftovers(target);
+    await makeDirectory(dirname(target));
+    await removeLeftovers(dirname(target), basename(target));
     const handle = await open(temporary, 'wx', 0o666);
     try {
       await write(handle);
@@ -186,9 +196,9 @@ export async function writeDirectoryAtomic(
   const { ready, old } = waitingPlaces(target);
   underway.add(temporary);
   try {
-    await mkdir(dirname(target), { recursive: true });
+    await makeDirectory(dirname(target));
     await recoverDirectory(target);
-    await removeLeftovers(target);
+    await removeLeftovers(dirname(target), basename(target));
     for (const leftover of [ready, old]) await rm(leftover, { recursive: true, force: true });
     await mkdir(temporary);
     await fill(temporary);
@@ -205,9 +215,14 @@ export async function writeDirectoryAtomic(
     }
 
     await syncTree(temporary);
+    if (present === undefined || present.length === 0) {
+      // The system puts a directory in the place of an empty one in one step.
+      await rename(temporary, target);
+      await sync(dirname(target));
+      return;
+    }
     await rename(temporary, ready);
-    if (present?.length === 0) await rmdir(target);
-    else if (present) await rename(target, old);
+    await rename(target, old);
     // A reader that looked just now may have brought it into place already.
     await rename(ready, target).catch(async (error: unknown) => {
       if ((error as { code?: string }).code !== 'ENOENT' || !(await exists(target))) throw error;

@@ -1,5 +1,5 @@
-// All that a training run needs to go on as if it had never stopped: weights, the optimiser's moments, and the loop's own
-// state. Sizes and checksums are kept, since a run may be resumed days later from a disk that was full.
+// One checkpoint: all that training needs to go on as if it had never stopped: weights, the optimiser's moments, and the
+// loop's own state. Sizes and checksums are kept, since a run may be resumed days later from a disk that lost power.
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -68,7 +68,7 @@ function* momentTensors(moments: Iterable<Moments>): Generator<Tensor> {
  * @param checkpoint.state must be JSON: what JSON cannot hold (NaN, Map, functions) is not kept
  * @throws EmoframeError `ERR_WRITE`, `ERR_TENSOR`, `ERR_NOT_FINITE` (weights are NaN or infinite; the old one stays)
  * @example
- * await saveCheckpoint('tapt/checkpoint', {
+ * await saveCheckpoint('tapt/checkpoint/step-1200', {
  *   tensors: await model.exportTensors(), moments: await model.exportMoments(), state: { step: 1200, seed: 1 },
  * });
  */
@@ -86,17 +86,8 @@ export async function saveCheckpoint(directory: string, checkpoint: TrainingStat
   });
 }
 
-/** Whether there is a checkpoint to go on from, after recovery from a crash. */
-export function hasCheckpoint(directory: string): Promise<boolean> {
-  return directoryExists(directory);
-}
-
 function damaged(file: string, what: string, cause?: unknown): EmoframeError {
-  return new EmoframeError(
-    'ERR_CHECKPOINT_DAMAGED',
-    `${file} is damaged: ${what}. Delete the checkpoint to start its stage again, or restore a copy.`,
-    { file, cause },
-  );
+  return new EmoframeError('ERR_CHECKPOINT_DAMAGED', `${file} is damaged: ${what}.`, { file, cause });
 }
 
 /** A checkpoint's file that is missing or malformed was damaged after it was written whole. */
@@ -145,7 +136,7 @@ function pairMoments(file: string, tensors: Map<string, Tensor>): Moments[] {
  *
  * @throws EmoframeError `ERR_FILE_NOT_FOUND` (no such directory), `ERR_CHECKPOINT_DAMAGED` naming the file, `ERR_READ`
  * @example
- * const { tensors, moments, state } = await loadCheckpoint('tapt/checkpoint');
+ * const { tensors, moments, state } = await loadCheckpoint('tapt/checkpoint/step-1200');
  * await model.importTensors(tensors);
  * await model.importMoments(moments);
  */

@@ -7,7 +7,7 @@ import { writeReport } from '../report/report.js';
 import { defineCommand } from './command.js';
 import { deviceOptions, given, nonNegativeInteger, positiveNumber, text } from './options.js';
 import { Progress } from './progress.js';
-import { showStage } from './runOptions.js';
+import { showStage, showWarning } from './runOptions.js';
 import { scoreTable } from './scoreTable.js';
 
 /** The session whose voices are not heard in training. */
@@ -54,6 +54,7 @@ export const demoCommand = defineCommand({
         folds: [testFold],
         signal,
         onProgress: (event) => showStage(progress, event),
+        onWarning: (warning) => showWarning(progress, note, warning),
       });
       progress.finish();
       const report = await writeReport(out, { signal });

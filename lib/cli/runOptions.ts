@@ -1,7 +1,7 @@
 import { type PresetName, presets } from '../config/presets.js';
 import { parseConfig, readConfig } from '../config/read.js';
 import { readCorpus } from '../corpus/read.js';
-import type { ProgressEvent, RunOptions } from '../pipeline/options.js';
+import type { ProgressEvent, RunOptions, RunWarning } from '../pipeline/options.js';
 import type { CommandContext } from './command.js';
 import { choice, deviceOptions, flag, given, required, text, UsageError, type Values } from './options.js';
 import type { Progress } from './progress.js';
@@ -48,10 +48,21 @@ export async function readRunOptions(
     ...given({ modelDir: values.model, folds: values.folds?.split(',') }),
     signal,
     onProgress: (event) => showStage(progress, event),
+    onWarning: (warning) => showWarning(progress, note, warning),
   };
 }
 
 /** One event of the pipeline as a progress line. */
 export function showStage(progress: Progress, { fold, stage, done, total, message, metrics }: ProgressEvent): void {
   progress.update({ title: `${fold} · ${stage}`, done, total, ...given({ message, metrics }) });
+}
+
+/** A warning of the pipeline on a line of its own. */
+export function showWarning(
+  progress: Progress,
+  note: CommandContext['note'],
+  { fold, stage, message }: RunWarning,
+): void {
+  progress.finish();
+  note(`${fold} · ${stage}: warning: ${message}`);
 }

@@ -30,17 +30,24 @@ export class AppendFile {
     }
   }
 
+  /** Forces everything to disk. Errors: `ERR_WRITE`. */
+  sync(): void {
+    if (this.descriptor === undefined) return;
+    try {
+      fsyncSync(this.descriptor);
+    } catch (error) {
+      throw writeError(this.path, error);
+    }
+  }
+
   /** Forces everything to disk and closes; a second call does nothing. Errors: `ERR_WRITE`. */
   close(): void {
     if (this.descriptor === undefined) return;
-    const descriptor = this.descriptor;
-    this.descriptor = undefined;
     try {
-      fsyncSync(descriptor);
-    } catch (error) {
-      throw writeError(this.path, error);
+      this.sync();
     } finally {
-      closeSync(descriptor);
+      closeSync(this.descriptor);
+      this.descriptor = undefined;
     }
   }
 }

@@ -1,6 +1,8 @@
 import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { writeError } from '../checkpoint/atomic.js';
+import { writeError, writeFileAtomic } from '../checkpoint/atomic.js';
+import { readError } from '../checkpoint/files.js';
 import { AppendFile } from './appendFile.js';
 
 /** Bytes after the last newline are a line that a kill cut short: where the whole lines end. */
@@ -16,6 +18,30 @@ function endOfWholeLines(descriptor: number): number {
   return 0;
 }
 
+function openAtEnd(path: string): AppendFile {
+  let descriptor: number | undefined;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    descriptor = openSync(path, 'a+');
+    ftruncateSync(descriptor, endOfWholeLines(descriptor));
+    return new AppendFile(path, descriptor);
+  } catch (error) {
+    if (descriptor !== undefined) closeSync(descriptor);
+    throw writeError(path, error);
+  }
+}
+
+type Row = Record<string, unknown>;
+
+function parseRow(line: string): Row | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null ? (value as Row) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * A log of one JSON object a line.
  *
@@ -25,31 +51,48 @@ function endOfWholeLines(descriptor: number): number {
  * log.close();
  */
 export class JsonlLog {
-  private constructor(private readonly file: AppendFile) {}
+  private constructor(private file: AppendFile) {}
 
   /**
    * Opens a log to go on at its end, or begins it. A last line that a kill cut short is removed. Missing parent directories
    * are made. Errors: `ERR_WRITE`.
    */
   static open(path: string): JsonlLog {
-    let descriptor: number | undefined;
-    try {
-      mkdirSync(dirname(path), { recursive: true });
-      descriptor = openSync(path, 'a+');
-      ftruncateSync(descriptor, endOfWholeLines(descriptor));
-      return new JsonlLog(new AppendFile(path, descriptor));
-    } catch (error) {
-      if (descriptor !== undefined) closeSync(descriptor);
-      throw writeError(path, error);
-    }
+    return new JsonlLog(openAtEnd(path));
   }
 
   /**
    * Appends the record as it is; the system has it when the call returns. NaN and infinities become null, as JSON has no
    * others. Errors: `ERR_WRITE`, `ERR_DISPOSED` after `close`.
    */
-  write(record: Record<string, unknown>): void {
+  write(record: Row): void {
     this.file.append(new TextEncoder().encode(`${JSON.stringify(record)}\n`));
+  }
+
+  /**
+   * Takes back records for which `keep` is false, and lines that are no records, as a power cut may leave them. A stop leaves
+   * the log as it was or as it shall be. Nothing may be written before the promise is fulfilled. Errors: `ERR_READ`,
+   * `ERR_WRITE`.
+   */
+  async retain(keep: (record: Row) => boolean): Promise<void> {
+    const { path } = this.file;
+    const text = await readFile(path, 'utf8').catch((error: unknown) => {
+      throw readError(path, error);
+    });
+    const lines = text.split('\n').slice(0, -1);
+    const kept = lines.filter((line) => {
+      const record = parseRow(line);
+      return record !== undefined && keep(record);
+    });
+    if (kept.length === lines.length) return;
+    await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
+    this.file.close();
+    this.file = openAtEnd(path);
+  }
+
+  /** Forces to disk what was written. Errors: `ERR_WRITE`. */
+  sync(): void {
+    this.file.sync();
   }
 
   /** Forces the log to disk and closes it; a second call does nothing. Errors: `ERR_WRITE`. */

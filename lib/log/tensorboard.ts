@@ -1,6 +1,6 @@
 // TensorBoard's event files: TFRecord frames (length, masked CRC-32C of it, data, masked CRC-32C of it) that each hold an
-// `Event` of tensorflow/core/util/event.proto. Two kinds of Event with four fields in all are written here, so their few
-// protobuf bytes are put together by hand.
+// `Event` of tensorflow/core/util/event.proto. Three kinds of Event with few fields are written here, so their few protobuf
+// bytes are put together by hand.
 import { mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeError } from '../checkpoint/atomic.js';
@@ -47,6 +47,15 @@ function scalarEvent(wallTime: number, step: number, tag: string, value: number)
   return Uint8Array.from([...doubleField(1, wallTime), key(2, 'varint'), ...varint(step), ...bytesField(5, summary)]);
 }
 
+/**
+ * Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } }: TensorBoard drops the points of earlier files of
+ * the directory from `step` on.
+ */
+function restartEvent(wallTime: number, step: number): Uint8Array {
+  const start = [key(1, 'varint'), 1];
+  return Uint8Array.from([...doubleField(1, wallTime), key(2, 'varint'), ...varint(step), ...bytesField(7, start)]);
+}
+
 /** length u64, crc of length u32, data, crc of data u32 */
 function frame(data: Uint8Array): Uint8Array {
   const framed = new Uint8Array(12 + data.length + 4);
@@ -71,8 +80,11 @@ let filesOpened = 0;
 export class TensorBoardLog {
   private constructor(private readonly file: AppendFile) {}
 
-  /** Begins an event file in `directory`, which is made when missing. Errors: `ERR_WRITE`. */
-  static open(directory: string): TensorBoardLog {
+  /**
+   * Begins an event file in `directory`, which is made when missing. With `firstStep` it takes back the points that earlier
+   * files there hold from that step on, of all curves: a resumed run writes them again. Errors: `ERR_WRITE`.
+   */
+  static open(directory: string, { firstStep }: { firstStep?: number } = {}): TensorBoardLog {
     const now = Date.now() / 1000;
     // TensorBoard reads files of a directory in the order of their names, so time comes first.
     const seconds = String(Math.floor(now)).padStart(10, '0');
@@ -81,6 +93,7 @@ export class TensorBoardLog {
       mkdirSync(directory, { recursive: true });
       const log = new TensorBoardLog(new AppendFile(path, openSync(path, 'a')));
       log.file.append(frame(versionEvent(now)));
+      if (firstStep !== undefined) log.file.append(frame(restartEvent(now, firstStep)));
       return log;
     } catch (error) {
       throw writeError(path, error);
@@ -93,6 +106,11 @@ export class TensorBoardLog {
    */
   scalar(tag: string, step: number, value: number): void {
     this.file.append(frame(scalarEvent(Date.now() / 1000, step, tag, value)));
+  }
+
+  /** Forces to disk what was written. Errors: `ERR_WRITE`. */
+  sync(): void {
+    this.file.sync();
   }
 
   /** Forces the file to disk and closes it; a second call does nothing. Errors: `ERR_WRITE`. */

@@ -15,6 +15,13 @@ export interface ProgressEvent {
   metrics?: Record<string, number>;
 }
 
+/** Something that went wrong and that the run gets over, such as a damaged checkpoint with a whole one before it. */
+export interface RunWarning {
+  fold: string;
+  stage: StageName;
+  message: string;
+}
+
 export interface RunOptions {
   corpus: Corpus;
   /** The pretrained model, a Hugging Face directory; absent: from scratch, with the config's `model`. */
@@ -34,4 +41,6 @@ export interface RunOptions {
   folds?: readonly string[];
   signal?: AbortSignal;
   onProgress?: (event: ProgressEvent) => void;
+  /** Absent: `process.emitWarning`, which writes to stderr. */
+  onWarning?: (warning: RunWarning) => void;
 }

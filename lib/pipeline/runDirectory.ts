@@ -1,16 +1,16 @@
 // The run directory: what a run was asked to do, and where each part of it lies. It is opened by every command of a run,
 // and refuses to go on with other settings or another corpus than those it was begun with.
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { writeFileAtomic } from '../checkpoint/atomic.js';
-import { fileExists } from '../checkpoint/files.js';
+import { fileExists, readError } from '../checkpoint/files.js';
 import type { RunConfig } from '../config/schema.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
 import { parseJson } from '../json.js';
 import { quoted } from '../quote.js';
-import { FoldPaths } from '../stages/foldPaths.js';
+import { FoldPaths, type StageName } from '../stages/foldPaths.js';
 
 /** What decides the result of a run. */
 export interface RunRequest {
@@ -43,8 +43,8 @@ export class RunDirectory {
   get summary(): string {
     return join(this.dir, 'summary.json');
   }
-  tensorboard(fold: string): string {
-    return join(this.dir, 'tensorboard', fold);
+  tensorboard(fold: string, stage: StageName): string {
+    return join(this.dir, 'tensorboard', fold, stage);
   }
   fold(name: string): FoldPaths {
     return new FoldPaths(join(this.dir, 'folds', name));
@@ -56,7 +56,7 @@ export class RunDirectory {
  *
  * @param mayContinue whether a directory that holds a run is welcome.
  * @throws `ERR_RUN_EXISTS` when the directory is not empty and may not be continued, or holds something else than a run;
- * `ERR_RUN_MISMATCH` naming the first difference from what it was begun with.
+ * `ERR_RUN_MISMATCH` naming the first difference from what it was begun with; `ERR_WRITE`, `ERR_READ`.
  */
 export async function openRun(
   out: string,
@@ -78,6 +78,7 @@ export async function openRun(
   }
   const entries = await readdir(run.dir).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
+    if (error.code !== 'ENOTDIR') throw readError(run.dir, error);
     throw new EmoframeError('ERR_RUN_EXISTS', `${out} is not a folder: choose another.`, {
       file: run.dir,
       cause: error,
@@ -95,7 +96,6 @@ export async function openRun(
       { file: run.dir },
     );
   }
-  await mkdir(run.dir, { recursive: true });
   await writeFileAtomic(run.corpus, toJson(request.corpus));
   await writeFileAtomic(run.folds, toJson(request.folds));
   const { config, model } = request;

@@ -1,4 +1,3 @@
-import { isDone } from '../stages/stageResult.js';
 import type { RunOptions } from './options.js';
 import { buildPredictor } from './predictor.js';
 import { withSession } from './session.js';
@@ -18,7 +17,7 @@ export async function runPipeline(options: RunOptions): Promise<RunSummary> {
     let summary: RunSummary | undefined;
     for (const fold of session.folds) {
       for (const stage of session.stageNames) {
-        if (!(await isDone(session.run.fold(fold.name).stage(stage)))) await session.runOne(fold, stage);
+        await session.complete(fold, stage);
         if (stage === 'align') await buildPredictor(session.run.fold(fold.name));
       }
       summary = await session.summarize();

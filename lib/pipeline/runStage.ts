@@ -1,7 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
 import type { StageName } from '../stages/foldPaths.js';
-import { isDone } from '../stages/stageResult.js';
 import type { RunOptions } from './options.js';
 import { buildPredictor } from './predictor.js';
 import { withSession } from './session.js';
@@ -25,7 +24,7 @@ export async function runStage(stage: StageName, options: RunOptions): Promise<v
           { file: paths.stage(stage).dir },
         );
       }
-      if (!(await isDone(paths.stage(stage)))) await session.runOne(fold, stage);
+      await session.complete(fold, stage);
       if (stage === 'align') await buildPredictor(paths);
     }
     await session.summarize();

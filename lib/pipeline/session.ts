@@ -3,16 +3,16 @@
 import { resolve } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
 import { AudioStore } from '../audio/store.js';
+import { removeSteps } from '../checkpoint/checkpoints.js';
 import type { RunConfig } from '../config/schema.js';
 import { type Fold, makeFolds } from '../corpus/folds.js';
 import type { Utterance } from '../corpus/types.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { JsonlLog } from '../log/jsonl.js';
-import { TensorBoardLog } from '../log/tensorboard.js';
 import { binding } from '../model/binding.js';
 import { Engine } from '../model/engine.js';
 import { deriveSeed } from '../random/philox.js';
-import type { AudioSource, StageContext } from '../stages/context.js';
+import type { AudioSource, StageContext, StageReport } from '../stages/context.js';
 import { type StageName, stageNames } from '../stages/foldPaths.js';
 import { needs, stages } from '../stages/index.js';
 import { isDone } from '../stages/stageResult.js';
@@ -20,6 +20,7 @@ import { packageVersion } from '../version.js';
 import { chooseLabels, type RunLabels } from './labels.js';
 import type { RunOptions } from './options.js';
 import { openRun, type RunDirectory } from './runDirectory.js';
+import { StageLog } from './stageLog.js';
 import { type RunSummary, writeSummary } from './summary.js';
 
 /** Opens the run and its resources, and frees them whatever happens. */
@@ -42,7 +43,7 @@ export async function withSession<Result>(
   throwIfAborted(options.signal);
   const engine = Engine.create({ device: options.device ?? 'cpu', threads: options.threads ?? 0 });
   const pool = new AudioPool();
-  const logs: { close(): void }[] = [];
+  let log: JsonlLog | undefined;
   try {
     const request = {
       config,
@@ -51,11 +52,13 @@ export async function withSession<Result>(
       folds,
     };
     const run = await openRun(options.out, request, environmentOf(engine, options), mayContinue);
-    return await work(new Session(options, config, chosen, folds, selected, run, engine, audioOf(pool, config), logs));
+    log = JsonlLog.open(run.log);
+    return await work(new Session(options, config, chosen, folds, selected, run, engine, audioOf(pool, config), log));
   } finally {
-    for (const log of logs) log.close();
     engine.dispose();
     await pool.close();
+    // Last, since it may be refused, as by a full disk.
+    log?.close();
   }
 }
 
@@ -100,8 +103,6 @@ function audioOf(pool: AudioPool, config: RunConfig): AudioSource {
 export class Session {
   readonly #utterances: ReadonlyMap<string, Utterance>;
   readonly #sampleCounts = new Map<string, number>();
-  readonly #log: JsonlLog;
-  readonly #boards = new Map<string, TensorBoardLog>();
 
   constructor(
     readonly options: RunOptions,
@@ -112,11 +113,9 @@ export class Session {
     readonly run: RunDirectory,
     readonly engine: Engine,
     readonly audio: AudioSource,
-    readonly logs: { close(): void }[],
+    readonly log: JsonlLog,
   ) {
     this.#utterances = new Map(chosen.corpus.utterances.map((utterance) => [utterance.id, utterance]));
-    this.#log = JsonlLog.open(run.log);
-    logs.push(this.#log);
   }
 
   get #fromScratch(): boolean {
@@ -128,9 +127,18 @@ export class Session {
     return stageNames.filter((name) => name !== 'mfcc' || this.#fromScratch);
   }
 
-  async runOne(fold: Fold, stage: StageName): Promise<void> {
+  /** Runs a stage, unless it is done. */
+  async complete(fold: Fold, stage: StageName): Promise<void> {
+    const paths = this.run.fold(fold.name).stage(stage);
+    // A stage that was killed between its mark and this left its checkpoints.
+    if (await isDone(paths)) return removeSteps(paths.checkpoint);
     throwIfAborted(this.options.signal);
-    await stages[stage](this.context(fold, stage));
+    const log = this.#stageLog(fold, stage);
+    try {
+      await stages[stage](this.#context(fold, stage, log));
+    } finally {
+      log.close();
+    }
   }
 
   async requireNeeds(fold: Fold, stage: StageName): Promise<void> {
@@ -152,8 +160,17 @@ export class Session {
     return writeSummary(this.run, names, this.config, this.chosen.labels, this.chosen.neutral);
   }
 
+  /** What a stage is given that only shows its progress. */
   context(fold: Fold, stage: StageName): StageContext {
-    const { modelDir, signal, onProgress } = this.options;
+    return this.#context(fold, stage, this.#stageLog(fold, stage));
+  }
+
+  #stageLog(fold: Fold, stage: StageName): StageLog {
+    return new StageLog({ fold: fold.name, stage }, this.log, this.run.tensorboard(fold.name, stage), this.options);
+  }
+
+  #context(fold: Fold, stage: StageName, report: StageReport): StageContext {
+    const { modelDir, signal } = this.options;
     return {
       fold,
       stage,
@@ -167,34 +184,9 @@ export class Session {
       audio: this.audio,
       sampleCounts: this.#sampleCounts,
       paths: this.run.fold(fold.name),
-      report: {
-        log: (step, total, metrics) => {
-          this.#log.write({ time: new Date().toISOString(), fold: fold.name, stage, step, total, ...metrics });
-          const board = this.#board(fold.name);
-          for (const [name, value] of Object.entries(metrics)) board.scalar(`${stage}/${name}`, step, value);
-        },
-        progress: (done, total, message, metrics) =>
-          onProgress?.({
-            fold: fold.name,
-            stage,
-            done,
-            total,
-            ...(message !== undefined && { message }),
-            ...(metrics !== undefined && { metrics }),
-          }),
-      },
+      report,
       startedAt: Date.now(),
       ...(signal !== undefined && { signal }),
     };
-  }
-
-  #board(fold: string): TensorBoardLog {
-    let board = this.#boards.get(fold);
-    if (board === undefined) {
-      board = TensorBoardLog.open(this.run.tensorboard(fold));
-      this.#boards.set(fold, board);
-      this.logs.push(board);
-    }
-    return board;
   }
 }

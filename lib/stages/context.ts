@@ -25,6 +25,12 @@ export interface StageReport {
   /** A row of `log.jsonl` and scalars for TensorBoard. */
   log(step: number, total: number, metrics: Metrics): void;
   progress(done: number, total: number, message?: string, metrics?: Metrics): void;
+  /** The loop goes on after this many steps: what was logged of later ones is dropped, as they will be logged again. */
+  continueFrom(step: number): Promise<void>;
+  /** Forces to disk what was logged. */
+  sync(): void;
+  /** Something that a user must hear of although work goes on. */
+  warn(message: string): void;
 }
 
 export interface StageContext {

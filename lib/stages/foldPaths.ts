@@ -7,7 +7,7 @@ export type StageName = (typeof stageNames)[number];
 /** Where one stage of one fold keeps what it makes. */
 export interface StagePaths {
   dir: string;
-  /** The last checkpoint while the stage trains; gone when it is done. */
+  /** The last two checkpoints while the stage trains; gone when it is done. */
   checkpoint: string;
   /** The stage's result, a `savePretrained` directory. */
   model: string;

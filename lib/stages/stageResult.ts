@@ -1,5 +1,6 @@
-import { readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { writeFileAtomic } from '../checkpoint/atomic.js';
+import { removeSteps } from '../checkpoint/checkpoints.js';
 import { fileExists } from '../checkpoint/files.js';
 import type { StageContext } from './context.js';
 import type { StagePaths } from './foldPaths.js';
@@ -10,7 +11,7 @@ export async function finishStage(context: StageContext, metrics: Record<string,
   await writeFileAtomic(paths.metrics, `${JSON.stringify(metrics, undefined, 2)}\n`);
   const seconds = (Date.now() - context.startedAt) / 1000;
   await writeFileAtomic(paths.done, `${JSON.stringify({ time: new Date().toISOString(), seconds })}\n`);
-  await rm(paths.checkpoint, { recursive: true, force: true });
+  await removeSteps(paths.checkpoint);
 }
 
 export function isDone(paths: StagePaths): Promise<boolean> {

@@ -1,6 +1,6 @@
 // The loop that both kinds of training share: prepare, update, log, checkpoint, stop. An update is a pure function of
 // (weights, moments, seed, step), so a checkpoint of those continues a run bit for bit.
-import { hasCheckpoint, loadCheckpoint, saveCheckpoint } from '../checkpoint/trainingState.js';
+import { loadLatestStep, saveStep } from '../checkpoint/checkpoints.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { Model } from '../model/model.js';
 import type { Metrics, StageContext } from './context.js';
@@ -25,26 +25,29 @@ export interface TrainingLoop<Prepared, State> {
  * Runs from the checkpoint, or from the start, to the end. When the signal fires, the update in hand is finished, a
  * checkpoint written, and `ERR_ABORTED` thrown.
  */
-export async function runTrainingLoop<Prepared, State extends object>(
+export async function runTrainingLoop<Prepared, State extends Record<string, unknown>>(
   loop: TrainingLoop<Prepared, State>,
 ): Promise<void> {
   const { context, model, updates } = loop;
   const { checkpoint } = context.paths.stage(context.stage);
   let step = 0;
-  if (await hasCheckpoint(checkpoint)) {
-    const saved = await loadCheckpoint(checkpoint);
+  const saved = await loadLatestStep(checkpoint, context.report.warn);
+  if (saved !== undefined) {
     await model.importTensors(saved.tensors);
     await model.importMoments(saved.moments);
-    const { step: done, ...state } = saved.state;
-    Object.assign(loop.state, state);
-    step = Number(done);
+    Object.assign(loop.state, saved.state);
+    step = saved.step;
   }
+  await context.report.continueFrom(step);
   const save = async () => {
     await loop.beforeCheckpoint?.();
-    await saveCheckpoint(checkpoint, {
+    // What the log says up to here is not said again after a resume, so it must be as safe as the checkpoint.
+    context.report.sync();
+    await saveStep(checkpoint, {
+      step,
       tensors: await model.exportTensors(),
       moments: await model.exportMoments(),
-      state: { ...loop.state, step },
+      state: loop.state,
     });
   };
   let savedStep = step;

@@ -1,0 +1,57 @@
+// Where a stage's words go: rows of the run's log, curves for TensorBoard, progress and warnings to the caller. A stage that
+// is resumed says some of them again, so what was said after its checkpoint is taken back first.
+import type { JsonlLog } from '../log/jsonl.js';
+import { TensorBoardLog } from '../log/tensorboard.js';
+import type { Metrics, StageReport } from '../stages/context.js';
+import type { RunOptions, StageName } from './options.js';
+
+export class StageLog implements StageReport {
+  #board: TensorBoardLog | undefined;
+
+  /** @param boardDirectory of this stage alone: taking points back there must not touch another stage's. */
+  constructor(
+    private readonly where: { fold: string; stage: StageName },
+    private readonly rows: JsonlLog,
+    private readonly boardDirectory: string,
+    private readonly options: Pick<RunOptions, 'onProgress' | 'onWarning'>,
+  ) {}
+
+  readonly log = (step: number, total: number, metrics: Metrics): void => {
+    this.rows.write({ time: new Date().toISOString(), ...this.where, step, total, ...metrics });
+    this.#board ??= TensorBoardLog.open(this.boardDirectory);
+    for (const [name, value] of Object.entries(metrics)) this.#board.scalar(`${this.where.stage}/${name}`, step, value);
+  };
+
+  readonly progress = (done: number, total: number, message?: string, metrics?: Metrics): void => {
+    this.options.onProgress?.({
+      ...this.where,
+      done,
+      total,
+      ...(message !== undefined && { message }),
+      ...(metrics !== undefined && { metrics }),
+    });
+  };
+
+  readonly continueFrom = async (step: number): Promise<void> => {
+    const { fold, stage } = this.where;
+    await this.rows.retain((row) => row.fold !== fold || row.stage !== stage || !(Number(row.step) > step));
+    this.#board?.close();
+    this.#board = TensorBoardLog.open(this.boardDirectory, { firstStep: step + 1 });
+  };
+
+  readonly sync = (): void => {
+    this.rows.sync();
+    this.#board?.sync();
+  };
+
+  readonly warn = (message: string): void => {
+    this.rows.write({ time: new Date().toISOString(), ...this.where, warning: message });
+    const { onWarning } = this.options;
+    if (onWarning) onWarning({ ...this.where, message });
+    else process.emitWarning(message, { type: 'EmoframeWarning' });
+  };
+
+  close(): void {
+    this.#board?.close();
+  }
+}
