@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { crc32c } from '../dist/log/crc32c.js';
 import { JsonlLog } from '../dist/log/jsonl.js';
 import { TensorBoardLog } from '../dist/log/tensorboard.js';
+import { frames, message } from './support/eventFiles.js';
 
 let scratch;
 test.before.each(() => {
@@ -95,51 +96,6 @@ test('CRC-32C has the value of RFC 3720 and of the usual check', () => {
   assert.is(crc32c(Buffer.from('123456789')), 0xe3069283);
   assert.is(crc32c(new Uint8Array(32)), 0x8a9136aa);
 });
-
-/** TFRecord frames, their checksums verified. */
-function frames(bytes) {
-  const found = [];
-  const unmask = (stored) => {
-    const rotated = (stored - 0xa282ead8) >>> 0;
-    return ((rotated << 15) | (rotated >>> 17)) >>> 0;
-  };
-  for (let at = 0; at < bytes.length; ) {
-    const length = Number(bytes.readBigUInt64LE(at));
-    assert.is(unmask(bytes.readUInt32LE(at + 8)), crc32c(bytes.subarray(at, at + 8)));
-    const data = bytes.subarray(at + 12, at + 12 + length);
-    assert.is(unmask(bytes.readUInt32LE(at + 12 + length)), crc32c(data));
-    found.push(data);
-    at += 16 + length;
-  }
-  return found;
-}
-
-/** A protobuf message as field number → value; messages and strings as bytes. */
-function message(bytes) {
-  const fields = {};
-  let at = 0;
-  const varint = () => {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = bytes[at++];
-      value += (byte & 127) * scale;
-      if (byte < 128) return value;
-    }
-  };
-  while (at < bytes.length) {
-    const key = varint();
-    const [field, type] = [key >>> 3, key & 7];
-    if (type === 0) {
-      fields[field] = varint();
-      continue;
-    }
-    const length = type === 1 ? 8 : type === 5 ? 4 : varint();
-    const content = bytes.subarray(at, at + length);
-    at += length;
-    fields[field] = type === 1 ? content.readDoubleLE() : type === 5 ? content.readFloatLE() : content;
-  }
-  return fields;
-}
 
 test('an event file is one of version 2 and holds each scalar with its tag, step, value and time', () => {
   const board = TensorBoardLog.open(join(scratch, 'board'));
