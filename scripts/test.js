@@ -58,6 +58,7 @@ const all = [
   { name: 'long audio', command: [node, 'scripts/checks/long-audio.js'] },
   { name: 'sanitizers', command: [node, 'scripts/checks/sanitize.js'] },
   { name: 'fuzzing', command: [node, 'scripts/checks/fuzz.js'] },
+  { name: 'kills', command: [node, 'scripts/checks/kill.js'] },
 ];
 
 const { values } = parseArgs({ options: { all: { type: 'boolean', default: false } } });

@@ -24,7 +24,9 @@ function watch() {
   for (const name of ['mkdir', 'rename', 'rm', 'cp']) {
     const original = promises[name];
     promises[name] = (...args) => {
-      note(name, args[0], typeof args[1] === 'string' ? args[1] : undefined);
+      // A directory that is there already is asked for often, and changes nothing.
+      if (name !== 'mkdir' || !fs.existsSync(args[0]))
+        note(name, args[0], typeof args[1] === 'string' ? args[1] : undefined);
       return original.apply(promises, args);
     };
   }
