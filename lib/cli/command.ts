@@ -5,8 +5,8 @@ import { flag, readArguments } from './options.js';
 export interface CommandContext {
   /** Fires on Ctrl-C and on SIGTERM. */
   signal: AbortSignal;
-  /** Results, on stdout, with a newline. */
-  print(text: string): void;
+  /** Results, on stdout, with a newline; waits for a reader that is slower than the work. */
+  print(text: string): Promise<void>;
   /** Remarks, on stderr, with a newline. */
   note(text: string): void;
 }

@@ -21,10 +21,12 @@ export const corpusCommand = defineCommand({
     const description = await describeCorpus(await readCorpus(path, { signal }), { signal });
     if (json) {
       const { dataset, utterances, labels, speakers, sessions, seconds, problems, ...more } = description;
-      print(JSON.stringify({ dataset, utterances, labels, speakers, sessions, seconds, problems, ...more }, null, 2));
+      await print(
+        JSON.stringify({ dataset, utterances, labels, speakers, sessions, seconds, problems, ...more }, null, 2),
+      );
       return;
     }
-    print(table(description));
+    await print(table(description));
     for (const { file, row, reason } of description.problems.slice(0, shownProblems)) {
       note(`${file}${row === undefined ? '' : `:${row}`}: ${reason}`);
     }

@@ -59,8 +59,8 @@ export const demoCommand = defineCommand({
       progress.finish();
       const report = await writeReport(out, { signal });
       if (json) return print(JSON.stringify(summary, null, 2));
-      print(scoreTable(summary));
-      print(`\nscores  ${join(out, 'summary.json')}\nreport  ${report}`);
+      await print(scoreTable(summary));
+      await print(`\nscores  ${join(out, 'summary.json')}\nreport  ${report}`);
       note(
         `Try: emoframe predict ${join(out, 'corpus', 'audio')}/*.wav --model ${join(out, 'folds', testFold, 'predictor')}`,
       );

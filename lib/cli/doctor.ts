@@ -21,9 +21,9 @@ export const doctorCommand = defineCommand({
     } catch (error) {
       // What is known is still told; the error itself sets the exit code.
       if (json && error instanceof EmoframeError) {
-        print(JSON.stringify({ ...about, problem: { code: error.code, message: error.message } }, null, 2));
+        await print(JSON.stringify({ ...about, problem: { code: error.code, message: error.message } }, null, 2));
       } else
-        print(
+        await print(
           columns([
             ['emoframe', about.version],
             ['node', `${about.node} (${about.platform})`],
@@ -31,7 +31,7 @@ export const doctorCommand = defineCommand({
         );
       throw error;
     }
-    print(json ? JSON.stringify({ ...about, addon, ...native }, null, 2) : table(about, addon, native));
+    await print(json ? JSON.stringify({ ...about, addon, ...native }, null, 2) : table(about, addon, native));
   },
 });
 

@@ -45,8 +45,8 @@ export const encodeCommand = defineCommand({
       if (files.length > 1) progress.update({ title: 'encode', done: index + 1, total: files.length });
     }
     progress.finish();
-    if (json) print(JSON.stringify(written, null, 2));
-    else for (const { out: path, frames, dimension } of written) print(`${path}  [${frames}, ${dimension}]`);
+    if (json) await print(JSON.stringify(written, null, 2));
+    else for (const { out: path, frames, dimension } of written) await print(`${path}  [${frames}, ${dimension}]`);
   },
 });
 

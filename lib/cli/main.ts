@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { setMaxListeners } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { EmoframeError } from '../errors.js';
 import { packageVersion } from '../version.js';
 import { type Command, type CommandContext, columns } from './command.js';
@@ -91,7 +91,9 @@ function makeContext(): CommandContext {
   }
   return {
     signal: controller.signal,
-    print: (text) => void process.stdout.write(`${text}\n`),
+    print: async (text) => {
+      if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain');
+    },
     note: (text) => void process.stderr.write(`${text}\n`),
   };
 }

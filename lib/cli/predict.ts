@@ -1,40 +1,33 @@
 import { EmotionModel } from '../predict/emotionModel.js';
 import type { Prediction } from '../predict/prediction.js';
+import { audioFiles, listOption, nameAudio } from './audioFiles.js';
 import { defineCommand } from './command.js';
-import {
-  choice,
-  deviceOptions,
-  flag,
-  given,
-  nonNegativeNumber,
-  required,
-  text,
-  UsageError,
-  windowOptions,
-} from './options.js';
+import { choice, deviceOptions, flag, given, nonNegativeNumber, required, text, windowOptions } from './options.js';
 import { Progress, showAudio } from './progress.js';
 
 export const predictCommand = defineCommand({
   name: 'predict',
   summary: 'utterance emotion and frame-level timeline of audio',
-  arguments: 'AUDIO...',
+  arguments: 'AUDIO|FOLDER...',
   description:
-    'Tells the emotion of each file and when it is heard. JSON holds, beside the segments, every frame: time, posterior,\nattention weight and cluster; json is one array, jsonl one line a file. Audio longer than a window is heard through\noverlapping windows.',
+    'Tells the emotion of each file and when it is heard. JSON holds, beside the segments, every frame: time, posterior,\nattention weight and cluster; json is one array, jsonl one line a file. Audio longer than a window is heard through\noverlapping windows. Of a folder, all WAV and FLAC files\nin and below it are heard.',
   options: {
     model: required(text('DIR', 'the predictor of a run: OUT/folds/FOLD/predictor')),
     format: choice(['text', 'json', 'jsonl'], 'default: text'),
     'switching-cost': nonNegativeNumber('nats that a change of emotion must gain; 0: no smoothing'),
     'no-clusters': flag('leave out the clusters of frames, which cost a second pass'),
+    list: listOption,
     ...windowOptions,
     ...deviceOptions,
   },
   examples: [
     'emoframe predict speech.wav --model runs/demo/folds/s5/predictor',
-    'emoframe predict *.wav --model predictor --format jsonl > timelines.jsonl',
+    'emoframe predict recordings --model predictor --format jsonl > timelines.jsonl',
+    'find . -name "*.flac" | emoframe predict --list - --model predictor --format jsonl',
   ],
-  run: async (files, values, { print, signal }) => {
+  run: async (positionals, values, { print, signal }) => {
     const { model, json, device, precision, threads } = values;
-    if (files.length === 0) throw new UsageError('Expected at least one audio file.');
+    const files = await audioFiles(positionals, values.list);
     const format = values.format ?? (json ? 'json' : 'text');
     await using emotions = await EmotionModel.load(model, {
       // Text does not show clusters.
@@ -42,11 +35,10 @@ export const predictCommand = defineCommand({
       ...given({ device, precision, threads }),
     });
     const progress = new Progress();
-    const all: Prediction[] = [];
     let done = 0;
     // On a terminal the results themselves show how far it is.
     const quiet = format !== 'json' && process.stdout.isTTY;
-    const predictions = emotions.predictMany(files, {
+    const predictions = emotions.predictMany(nameAudio(files), {
       signal,
       ...given({
         switchingCost: values['switching-cost'],
@@ -56,13 +48,15 @@ export const predictCommand = defineCommand({
       onProgress: (event) => showAudio(progress, 'predict', event),
     });
     for await (const prediction of predictions) {
-      if (format === 'json') all.push(prediction);
-      else if (format === 'jsonl') print(JSON.stringify(prediction));
-      else print(describe(prediction, emotions.labels));
-      if (files.length > 1 && !quiet) progress.update({ title: 'predict', done: ++done, total: files.length });
+      // An array is written as it grows, so that memory does not.
+      if (format === 'json') await print(`${done === 0 ? '[' : ','}\n${JSON.stringify(prediction, null, 2)}`);
+      else if (format === 'jsonl') await print(JSON.stringify(prediction));
+      else await print(describe(prediction, emotions.labels));
+      done++;
+      if (files.length > 1 && !quiet) progress.update({ title: 'predict', done, total: files.length });
     }
     progress.finish();
-    if (format === 'json') print(JSON.stringify(all, null, 2));
+    if (format === 'json') await print(']');
   },
 });
 

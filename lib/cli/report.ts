@@ -16,6 +16,6 @@ export const reportCommand = defineCommand({
       throw new UsageError(`Expected one run directory but received ${positionals.length}.`);
     }
     const report = await writeReport(dir, { embedAudio: audio, signal });
-    print(json ? JSON.stringify({ report }) : report);
+    await print(json ? JSON.stringify({ report }) : report);
   },
 });

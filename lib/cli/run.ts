@@ -23,7 +23,7 @@ export const runCommand = defineCommand({
     const summary = await runPipeline(options).finally(() => progress.finish());
     const report = await writeReport(values.out, { signal: context.signal });
     if (values.json) return context.print(JSON.stringify(summary, null, 2));
-    context.print(scoreTable(summary));
-    context.print(`\nscores  ${join(values.out, 'summary.json')}\nreport  ${report}`);
+    await context.print(scoreTable(summary));
+    await context.print(`\nscores  ${join(values.out, 'summary.json')}\nreport  ${report}`);
   },
 });

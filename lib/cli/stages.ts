@@ -27,7 +27,9 @@ export const stageCommands: Command[] = stages.map(([stage, summary]) =>
       const progress = new Progress();
       const options = await readRunOptions(positionals, values, context, progress);
       await runStage(stage, options).finally(() => progress.finish());
-      context.print(values.json ? JSON.stringify({ stage, out: values.out }) : `${stage} is done in ${values.out}`);
+      await context.print(
+        values.json ? JSON.stringify({ stage, out: values.out }) : `${stage} is done in ${values.out}`,
+      );
     },
   }),
 );

@@ -31,6 +31,6 @@ export const sweepCommand = defineCommand({
         `inertia a frame ${number(row.inertiaPerFrame, 3)}  purity ${number(row.purity, 3)}  NMI ${number(row.nmi, 3)}`,
       ]),
     );
-    context.print(columns(lines).join('\n'));
+    await context.print(columns(lines).join('\n'));
   },
 });

@@ -1,0 +1,63 @@
+// Which files a command is to hear: those that it names, those in folders that it names, and those of a list, since ten
+// thousand paths do not fit on every command line.
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { text as readText } from 'node:stream/consumers';
+import { readError } from '../checkpoint/files.js';
+import type { NamedAudio } from '../predict/emotionModel.js';
+import { text, UsageError } from './options.js';
+
+const endings = ['.wav', '.flac'];
+
+export const listOption = text('FILE', "also the files that FILE names, one a line; '-': standard input");
+
+/**
+ * The audio files of a command line, in its order; of a folder, all WAV and FLAC files in and below it, by name.
+ *
+ * @param list the value of `listOption`.
+ * @throws `ERR_USAGE` when there are none, or a folder holds none; `ERR_FILE_NOT_FOUND`, `ERR_READ`.
+ */
+export async function audioFiles(named: readonly string[], list: string | undefined): Promise<string[]> {
+  const files: string[] = [];
+  for (const path of [...named, ...(list === undefined ? [] : await readList(list))]) {
+    // What is no folder is for the decoder to judge: it says best what is wrong with a file.
+    const found = await stat(path).catch(() => undefined);
+    if (!found?.isDirectory()) {
+      files.push(path);
+      continue;
+    }
+    const inside = await filesIn(path);
+    if (inside.length === 0) throw new UsageError(`There is no .wav or .flac file in ${path}.`);
+    for (const file of inside) files.push(file);
+  }
+  if (files.length === 0) throw new UsageError('Expected at least one audio file.');
+  return files;
+}
+
+/** A name for each file: its own without ending, or where several share that, its path. */
+export function nameAudio(files: readonly string[]): NamedAudio[] {
+  const nameOf = (path: string) => basename(path, extname(path));
+  const counts = new Map<string, number>();
+  for (const file of files) counts.set(nameOf(file), (counts.get(nameOf(file)) ?? 0) + 1);
+  return files.map((audio) => ({ id: counts.get(nameOf(audio)) === 1 ? nameOf(audio) : audio, audio }));
+}
+
+async function readList(list: string): Promise<string[]> {
+  const content =
+    list === '-'
+      ? await readText(process.stdin)
+      : await readFile(list, 'utf8').catch((error: unknown) => {
+          throw readError(list, error);
+        });
+  return content.split(/\r?\n/).filter((line) => line !== '');
+}
+
+async function filesIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
+    throw readError(folder, error);
+  });
+  return entries
+    .filter((entry) => entry.isFile() && endings.includes(extname(entry.name).toLowerCase()))
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort();
+}
