@@ -1,17 +1,33 @@
 // HuBERT-base at its real size with random weights, and audio for it.
+import { splitTensors } from '../../dist/checkpoint/names.js';
 import { savePretrained } from '../../dist/checkpoint/pretrained.js';
 import { Engine } from '../../dist/model/engine.js';
 import { parseHubertConfig } from '../../dist/model/hubertConfig.js';
 import { PhiloxStream } from '../../dist/random/philox.js';
 
-/** Writes a model directory that transformers reads too. */
-export async function saveBaseModel(directory, seed) {
+/**
+ * Writes a model directory that transformers reads too.
+ *
+ * @param {{ clusters?: number, config?: object }} options clusters of a masked-prediction head, if it shall have one, and what
+ *   differs from the defaults of `config.json`
+ */
+export async function saveBaseModel(directory, seed, { clusters, config: changes } = {}) {
   const engine = Engine.create();
   try {
-    const config = parseHubertConfig({ model_type: 'hubert' });
-    const model = await engine.createModel({ config, precision: 'fp32' });
+    const config = parseHubertConfig({ model_type: 'hubert', ...changes });
+    const model = await engine.createModel({
+      config,
+      precision: 'fp32',
+      ...(clusters && { maskedPrediction: { clusters } }),
+    });
     await model.initialize(seed);
-    await savePretrained(directory, { config, tensors: await model.exportTensors(), normalize: true });
+    const { encoder, head } = splitTensors(await model.exportTensors());
+    await savePretrained(directory, {
+      config,
+      tensors: encoder,
+      normalize: true,
+      ...(clusters && { head: { kind: 'masked-prediction', labels: [], tensors: head } }),
+    });
   } finally {
     engine.dispose();
   }

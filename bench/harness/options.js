@@ -26,21 +26,22 @@ const sharedHelp = `  --python FILE    Python with the peers of bench/requiremen
 
 /**
  * @param {string} summary what is measured, for --help
- * @param {Record<string, { default: number, help: string }>} own numeric options of this benchmark
+ * @param {Record<string, { default: number | false, help: string }>} own options of this benchmark: numbers and switches
  */
 export function readOptions(summary, own = {}) {
   const options = { ...shared };
   for (const [name, { default: value }] of Object.entries(own))
-    options[name] = { type: 'string', default: String(value) };
+    options[name] = value === false ? { type: 'boolean', default: false } : { type: 'string', default: String(value) };
   const { values } = parseArgs({ options });
   if (values.help) {
-    const lines = Object.entries(own).map(
-      ([name, { default: value, help }]) => `  ${`--${name} N`.padEnd(16)} ${help} (${value})`,
+    const lines = Object.entries(own).map(([name, { default: value, help }]) =>
+      value === false ? `  ${`--${name}`.padEnd(16)} ${help}` : `  ${`--${name} N`.padEnd(16)} ${help} (${value})`,
     );
     console.log([summary, '', ...lines, sharedHelp].join('\n'));
     process.exit(0);
   }
-  for (const name of ['threads', 'runs', 'warmups', 'seed', ...Object.keys(own)]) {
+  const numbers = Object.keys(own).filter((name) => own[name].default !== false);
+  for (const name of ['threads', 'runs', 'warmups', 'seed', ...numbers]) {
     const value = Number(values[name]);
     const least = name === 'warmups' || name === 'seed' ? 0 : 1;
     if (!Number.isInteger(value) || value < least)
