@@ -20,26 +20,31 @@ constexpr int64_t forwardQueries = 512;     // queries a forward task; keys and 
 // Queries a block: as many as keep the scores in L2, in multiples of 16.
 int64_t queriesOf(int64_t keys) { return std::clamp<int64_t>(scoreFloats / keys / 16 * 16, 16, 256); }
 
-// Scores to probabilities in place; returns log Σ exp(scale · score).
-EMOFRAME_SIMD float softmaxRow(float *scores, float scale, int64_t count) {
-  float largest = scores[0];
+EMOFRAME_SIMD float largestOf(const float *x, int64_t count) {
+  float largest = x[0];
 #pragma omp simd reduction(max : largest)
-  for (int64_t i = 0; i < count; ++i) largest = scores[i] > largest ? scores[i] : largest;
-  largest *= scale;
+  for (int64_t i = 0; i < count; ++i) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+}
+
+// e^(scale · score - largest) in place; returns their sum.
+EMOFRAME_SIMD float exponentialRow(float *scores, float scale, float largest, int64_t count) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < count; ++i) {
-    const float e = exponential(scores[i] * scale - largest);
+    const float e = exponentialOfNegative(scores[i] * scale - largest);
     scores[i] = e;
     sum += e;
   }
-  const float inverse = 1.0f / sum;
-  for (int64_t i = 0; i < count; ++i) scores[i] *= inverse;
-  return largest + std::log(sum);
+  return sum;
 }
 
 EMOFRAME_SIMD void probabilityRow(float *scores, float scale, float logSumExp, int64_t count) {
   for (int64_t i = 0; i < count; ++i) scores[i] = exponential(scores[i] * scale - logSumExp);
+}
+
+EMOFRAME_SIMD void scaleRow(float *x, float factor, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) x[i] *= factor;
 }
 
 // dP to dS in place: p (dP - Σ p dP) · scale.
@@ -51,17 +56,37 @@ EMOFRAME_SIMD void softmaxBackwardRow(const float *p, float *dp, float scale, in
   for (int64_t i = 0; i < count; ++i) dp[i] = p[i] * (dp[i] - dot) * scale;
 }
 
-// One head of some rows, [rows, D] f32, `stride` apart: where it lies, or widened.
+// One head of some rows, [rows, D] as `dtype`, `stride` apart: where it lies, or widened.
 struct Head {
-  const float *data;
+  const void *data;
   int64_t stride;
+
+  onednn::Operand plain() const { return {data, stride, false}; }
+  onednn::Operand transposed() const { return {data, stride, true}; }
 };
 
-Head readHead(const View &x, int64_t row, int64_t rows, int64_t head, int64_t D, ThreadBuffer &scratch) {
-  if (x.dtype == DType::f32) return {static_cast<const float *>(x.at(0, row, head * D)), x.rowStride};
+Head readHead(const View &x, DType dtype, int64_t row, int64_t rows, int64_t head, int64_t D, ThreadBuffer &scratch) {
+  if (x.dtype == dtype) return {x.at(0, row, head * D), x.rowStride};
   float *out = scratch.floats(rows * D);
   for (int64_t r = 0; r < rows; ++r) readBlock(x, 0, row + r, head * D, D, out + r * D);
   return {out, D};
+}
+
+// Rows of probabilities or their gradients, [rows, T], formed in fp32 and multiplied as `dtype`: where they lie, or
+// rounded.
+struct Rows {
+  const void *data;
+  int64_t T;
+
+  onednn::Operand plain() const { return {data, T, false}; }
+  onednn::Operand transposed() const { return {data, T, true}; }
+};
+
+Rows asOperand(const float *values, DType dtype, int64_t rows, int64_t T, ThreadBuffer &scratch) {
+  if (dtype == DType::f32) return {values, T};
+  const View rounded = vector(scratch.floats((rows * T + 1) / 2), DType::bf16, rows * T);
+  for (int64_t r = 0; r < rows; ++r) storeBlock(rounded, 0, 0, r * T, T, values + r * T);
+  return {rounded.data, T};
 }
 
 void storeHead(const View &x, int64_t row, int64_t rows, int64_t head, int64_t D, const float *values) {
@@ -97,22 +122,24 @@ float *logSumExpAt(const Attention &attention, int64_t row, int64_t head) {
 
 void CpuBackend::attentionForward(const Attention &attention) {
   const int64_t D = attention.q.cols / attention.heads;
+  const DType dtype = onednn::multiplies(attention.q.dtype) ? attention.q.dtype : DType::f32;
   const std::vector<Task> tasks = tasksOf(attention, forwardQueries);
   parallelFor(threads_, static_cast<int64_t>(tasks.size()), 1, [&](int64_t index, int64_t) {
-    static thread_local ThreadBuffer keys, values, queries, scores, outputs, factors;
+    static thread_local ThreadBuffer keys, values, queries, scores, rounded, sums, outputs, factors;
     const Task &task = tasks[index];
     const int64_t first = attention.segments.offsets[task.segment], T = attention.segments.length(task.segment);
-    const Head k = readHead(attention.k, first, T, task.head, D, keys);
-    const Head v = readHead(attention.v, first, T, task.head, D, values);
+    const Head k = readHead(attention.k, dtype, first, T, task.head, D, keys);
+    const Head v = readHead(attention.v, dtype, first, T, task.head, D, values);
     const int64_t step = queriesOf(T);
     for (int64_t t = task.begin; t < task.end; t += step) {
       const int64_t rows = std::min(step, task.end - t), row = first + t;
-      const Head q = readHead(attention.q, row, rows, task.head, D, queries);
-      float *p = scores.floats(rows * T);
-      onednn::sgemm(false, true, rows, T, D, q.data, q.stride, k.data, k.stride, 0, p, T);
+      const Head q = readHead(attention.q, dtype, row, rows, task.head, D, queries);
+      float *p = scores.floats(rows * T), *sum = sums.floats(rows);
+      onednn::product(dtype, rows, T, D, q.plain(), k.transposed(), false, p, T);
       for (int64_t r = 0; r < rows; ++r) {
-        const float logSumExp = softmaxRow(p + r * T, attention.scale, T);
-        if (attention.logSumExp) *logSumExpAt(attention, row + r, task.head) = logSumExp;
+        const float largest = largestOf(p + r * T, T) * attention.scale;
+        sum[r] = exponentialRow(p + r * T, attention.scale, largest, T);
+        if (attention.logSumExp) *logSumExpAt(attention, row + r, task.head) = largest + std::log(sum[r]);
         if (attention.dropout.p > 0) {
           float *keep = factors.floats(T);
           dropoutFactors(attention.dropout, dropoutElement(attention, row + r, task.head), T, keep);
@@ -120,7 +147,9 @@ void CpuBackend::attentionForward(const Attention &attention) {
         }
       }
       float *o = outputs.floats(rows * D);
-      onednn::sgemm(false, false, rows, D, T, p, T, v.data, v.stride, 0, o, D);
+      onednn::product(dtype, rows, D, T, asOperand(p, dtype, rows, T, rounded).plain(), v.plain(), false, o, D);
+      // Dividing D outputs by the sum costs less than dividing T probabilities.
+      for (int64_t r = 0; r < rows; ++r) scaleRow(o + r * D, 1 / sum[r], D);
       storeHead(attention.out, row, rows, task.head, D, o);
     }
   });
@@ -128,24 +157,25 @@ void CpuBackend::attentionForward(const Attention &attention) {
 
 void CpuBackend::attentionBackward(const Attention &attention, const AttentionGradient &gradient) {
   const int64_t D = attention.q.cols / attention.heads;
+  const DType dtype = onednn::multiplies(attention.q.dtype) ? attention.q.dtype : DType::f32;
   const std::vector<Task> tasks = tasksOf(attention, 0);
   parallelFor(threads_, static_cast<int64_t>(tasks.size()), 1, [&](int64_t index, int64_t) {
-    static thread_local ThreadBuffer keys, values, queries, outputs, probabilities, kept, gradients, factors, dQueries,
-        dKeys, dValues;
+    static thread_local ThreadBuffer keys, values, queries, outputs, probabilities, kept, gradients, factors, rounded,
+        dQueries, dKeys, dValues;
     const Task &task = tasks[index];
     const int64_t first = attention.segments.offsets[task.segment], T = attention.segments.length(task.segment);
-    const Head k = readHead(attention.k, first, T, task.head, D, keys);
-    const Head v = readHead(attention.v, first, T, task.head, D, values);
+    const Head k = readHead(attention.k, dtype, first, T, task.head, D, keys);
+    const Head v = readHead(attention.v, dtype, first, T, task.head, D, values);
     float *dk = dKeys.floats(T * D), *dv = dValues.floats(T * D);
     const int64_t step = queriesOf(T);
     for (int64_t t = 0; t < T; t += step) {
       const int64_t rows = std::min(step, T - t), row = first + t;
-      const float beta = t > 0 ? 1.0f : 0.0f;
-      const Head q = readHead(attention.q, row, rows, task.head, D, queries);
-      const Head dOut = readHead(gradient.dOut, row, rows, task.head, D, outputs);
+      const bool accumulate = t > 0;
+      const Head q = readHead(attention.q, dtype, row, rows, task.head, D, queries);
+      const Head dOut = readHead(gradient.dOut, dtype, row, rows, task.head, D, outputs);
       float *p = probabilities.floats(rows * T), *dp = gradients.floats(rows * T);
-      onednn::sgemm(false, true, rows, T, D, q.data, q.stride, k.data, k.stride, 0, p, T);
-      onednn::sgemm(false, true, rows, T, D, dOut.data, dOut.stride, v.data, v.stride, 0, dp, T);
+      onednn::product(dtype, rows, T, D, q.plain(), k.transposed(), false, p, T);
+      onednn::product(dtype, rows, T, D, dOut.plain(), v.transposed(), false, dp, T);
       const bool drops = attention.dropout.p > 0;
       float *pKept = drops ? kept.floats(rows * T) : p;
       for (int64_t r = 0; r < rows; ++r) {
@@ -158,10 +188,12 @@ void CpuBackend::attentionBackward(const Attention &attention, const AttentionGr
         }
         softmaxBackwardRow(p + r * T, dp + r * T, attention.scale, T);
       }
-      onednn::sgemm(true, false, T, D, rows, pKept, T, dOut.data, dOut.stride, beta, dv, D);
-      onednn::sgemm(true, false, T, D, rows, dp, T, q.data, q.stride, beta, dk, D);
+      onednn::product(dtype, T, D, rows, asOperand(pKept, dtype, rows, T, rounded).transposed(), dOut.plain(),
+                      accumulate, dv, D);
+      const Rows ds = asOperand(dp, dtype, rows, T, rounded);
+      onednn::product(dtype, T, D, rows, ds.transposed(), q.plain(), accumulate, dk, D);
       float *dq = dQueries.floats(rows * D);
-      onednn::sgemm(false, false, rows, D, T, dp, T, k.data, k.stride, 0, dq, D);
+      onednn::product(dtype, rows, D, T, ds.plain(), k.plain(), false, dq, D);
       storeHead(gradient.dq, row, rows, task.head, D, dq);
     }
     storeHead(gradient.dk, first, T, task.head, D, dk);

@@ -5,8 +5,9 @@
 // (a convolution's windows: row stride s·C, K = k·C) are read in place, K being cut into pieces of one row stride, each
 // added to the ones before it.
 //
-// Measured on one AVX-512 core (Skylake, 150 GFLOP/s at most): oneDNN's bf16 without bf16 instructions 25 GFLOP/s,
-// widened panels 90-115; fp32 in tiles 105-125, by packed weights 120-145.
+// Measured on one core, GFLOP/s. Skylake (150 at most in fp32): oneDNN's bf16 without bf16 instructions 25, widened
+// panels 90-115, fp32 in tiles 105-125, by packed weights 120-145. Zen 4: fp32 100-112 in tiles, 113-116 by packed
+// weights; bf16 165-222 and 220-231.
 #include <algorithm>
 #include <cstring>
 
@@ -23,7 +24,7 @@ namespace {
 constexpr int64_t largestPieces = 4;                     // overlapping rows: at most so many pieces of K in place
 constexpr int64_t panelFloats = 96 * 1024;               // 384 KB: half of a 1 MB L2 with room for the other operand
 constexpr int64_t packedCols = 384, packedDepth = 1024;  // of a block of packed weights
-constexpr int64_t kernelRows = 32;                       // packed kernels are made for multiples of so many rows
+constexpr int64_t kernelRows = 32;  // packed kernels are made for multiples of so many rows, and for fewer
 
 EMOFRAME_SIMD void addBiasRow(const float *bias, float *row, int64_t count) {
 #pragma GCC ivdep
@@ -69,8 +70,8 @@ Panel panelOf(const View &x, bool direct, DType dtype, int64_t r0, int64_t rows,
 struct Plan {
   int64_t M, N, K;
   bool aDirect, bDirect;
+  DType dtype;  // in which the operands are multiplied
   const PackedOperand *packed = nullptr;
-  DType dtype = DType::f32;  // of the operands of the packed product
 };
 
 // In place, a run may not be longer than the distance to the next. Along K, panels are made short enough.
@@ -92,7 +93,8 @@ bool fitsTile(int64_t runs, int64_t stride, int64_t &extent) {
 // its work.
 Plan planPlain(const Gemm &gemm) {
   const int64_t M = gemm.out.rows, N = gemm.out.cols, K = gemm.a.cols;
-  Plan plan{std::min<int64_t>(M, 384), std::min<int64_t>(N, 768), std::max<int64_t>(K, 1), true, true};
+  const DType dtype = onednn::multiplies(gemm.a.dtype) ? gemm.a.dtype : DType::f32;
+  Plan plan{std::min<int64_t>(M, 384), std::min<int64_t>(N, 768), std::max<int64_t>(K, 1), true, true, dtype};
   const auto work = [&] {
     return 2.0 * static_cast<double>(plan.M) * static_cast<double>(plan.N) * static_cast<double>(K);
   };
@@ -102,9 +104,9 @@ Plan planPlain(const Gemm &gemm) {
     larger = (larger / 2 + 15) / 16 * 16;
   }
   const bool aTransposed = gemm.a.colStride != 1, bTransposed = gemm.b.colStride != 1;
-  plan.aDirect = gemm.a.dtype == DType::f32 &&
+  plan.aDirect = gemm.a.dtype == dtype &&
                  (aTransposed ? fitsTile(K, gemm.a.colStride, plan.M) : fitsPanel(M, gemm.a.rowStride, K, plan.K));
-  plan.bDirect = gemm.b.dtype == DType::f32 &&
+  plan.bDirect = gemm.b.dtype == dtype &&
                  (bTransposed ? fitsPanel(N, gemm.b.colStride, K, plan.K) : fitsTile(K, gemm.b.rowStride, plan.N));
   if (!plan.aDirect) plan.K = std::min(plan.K, std::max<int64_t>(256, panelFloats / plan.M / 16 * 16));
   if (!plan.bDirect) plan.K = std::min(plan.K, std::max<int64_t>(256, 2 * panelFloats / plan.N / 16 * 16));
@@ -114,8 +116,7 @@ Plan planPlain(const Gemm &gemm) {
 // Tiles that read packed blocks: their columns and depth do not depend on M, so one packed form serves every call.
 Plan planPacked(const Gemm &gemm, DType dtype) {
   const int64_t M = gemm.out.rows, N = gemm.out.cols, K = gemm.a.cols;
-  Plan plan{256, std::min(N, packedCols), K, true, true};
-  plan.dtype = dtype;
+  Plan plan{256, std::min(N, packedCols), K, true, true, dtype};
   while (plan.M > 64 && gemm.out.batch * chunkCount(M, plan.M) * chunkCount(N, plan.N) < 8) plan.M /= 2;
   plan.aDirect = gemm.a.dtype == dtype && fitsPanel(M, gemm.a.rowStride, K, plan.K);
   // What has to be copied is copied in panels; what lies without gaps is read as it is.
@@ -157,20 +158,21 @@ void CpuBackend::gemm(const Gemm &gemm) {
     for (int64_t k0 = 0; k0 < K; k0 += plan.K) {
       const int64_t depth = std::min(plan.K, K - k0);
       const bool accumulate = k0 > 0 || gemm.accumulate;
-      int64_t byKernel = plan.packed ? rows / kernelRows * kernelRows : 0;
-      if (byKernel > 0) {
+      int64_t done = 0;
+      while (plan.packed && done < rows) {
+        const int64_t some = rows - done < kernelRows ? rows - done : (rows - done) / kernelRows * kernelRows;
         const bool direct = plan.aDirect && a.rowStride == depth;
-        const Panel pa = panelOf(a, direct, plan.dtype, m0, byKernel, k0, depth, scratchA);
-        const bool done = onednn::packedProduct(plan.packed->layout(k0, n0), byKernel, pa.data,
-                                                plan.packed->block(item, k0, n0), accumulate, c);
-        if (!done) byKernel = 0;
+        const Panel pa = panelOf(a, direct, plan.dtype, m0 + done, some, k0, depth, scratchA);
+        if (!onednn::packedProduct(plan.packed->layout(k0, n0), some, pa.data, plan.packed->block(item, k0, n0),
+                                   accumulate, c + done * cols))
+          break;
+        done += some;
       }
-      if (byKernel < rows) {
-        const Panel pa = panelOf(a, plan.aDirect, DType::f32, m0 + byKernel, rows - byKernel, k0, depth, scratchA);
-        const Panel pb = panelOf(b, plan.bDirect, DType::f32, k0, depth, n0, cols, scratchB);
-        onednn::sgemm(a.colStride != 1, b.colStride != 1, rows - byKernel, cols, depth,
-                      static_cast<const float *>(pa.data), pa.ld, static_cast<const float *>(pb.data), pb.ld,
-                      accumulate ? 1.0f : 0.0f, c + byKernel * ldc, ldc);
+      if (done < rows) {
+        const Panel pa = panelOf(a, plan.aDirect, plan.dtype, m0 + done, rows - done, k0, depth, scratchA);
+        const Panel pb = panelOf(b, plan.bDirect, plan.dtype, k0, depth, n0, cols, scratchB);
+        onednn::product(plan.dtype, rows - done, cols, depth, {pa.data, pa.ld, a.colStride != 1},
+                        {pb.data, pb.ld, b.colStride != 1}, accumulate, c + done * ldc, ldc);
       }
     }
     const float *bias =

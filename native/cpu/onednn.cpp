@@ -49,10 +49,9 @@ Error failed(const dnnl::error &error, const std::string &what) {
 
 // Everything 2.x and 3.x say differently about making a matmul.
 dnnl::matmul::primitive_desc describe(const memory::desc &a, const memory::desc &b, const memory::desc &c,
-                                      bool accumulate) {
+                                      bool accumulate, dnnl::scratchpad_mode scratchpad) {
   dnnl::primitive_attr attributes;
-  // Kernels are shared between threads, which the library's own scratchpad does not allow.
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  attributes.set_scratchpad_mode(scratchpad);
   if (accumulate) {
     dnnl::post_ops sum;
     sum.append_sum(1.0f);
@@ -78,7 +77,7 @@ const memory::desc &packedDesc(const PackedLayout &layout) {
   const OneThread scope;
   const memory::desc any({layout.depth, layout.cols}, typeOf(layout.dtype), memory::format_tag::any);
   const auto chosen = describe(rowMajor(layoutRows, layout.depth, layout.dtype), any,
-                               rowMajor(layoutRows, layout.cols, DType::f32), false);
+                               rowMajor(layoutRows, layout.cols, DType::f32), false, dnnl::scratchpad_mode::user);
   return known.emplace(key, chosen.weights_desc()).first->second;
 }
 
@@ -97,7 +96,8 @@ const Kernel &kernelFor(const PackedLayout &layout, int64_t rows, bool accumulat
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
   const memory::desc a = rowMajor(rows, layout.depth, layout.dtype), c = rowMajor(rows, layout.cols, DType::f32);
-  const auto description = describe(a, b, c, accumulate);
+  // Kernels are shared between threads, which the library's own scratchpad does not allow.
+  const auto description = describe(a, b, c, accumulate, dnnl::scratchpad_mode::user);
   // What oneDNN falls back to for a layout it does not expect is a plain loop, a hundred times slower.
   const bool fast = std::string(description.impl_info_str()).compare(0, 3, "ref") != 0;
   return known.emplace(key, Kernel{dnnl::matmul(description), a, b, c, description.scratchpad_desc(), fast})
@@ -122,15 +122,59 @@ bool nativeBf16() {
 
 int availableThreads() { return omp_get_max_threads(); }
 
-void sgemm(bool transposeA, bool transposeB, int64_t M, int64_t N, int64_t K, const float *a, int64_t lda,
-           const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+namespace {
+
+// bf16 products of any shape: one primitive that learns shapes and strides when it runs. It keeps a scratchpad, so each
+// thread has its own.
+dnnl::matmul makeBf16Product(bool transposeA, bool transposeB, bool accumulate) {
+  constexpr memory::dim any = DNNL_RUNTIME_DIM_VAL;
+  const auto operand = [&](bool transposed) {
+    return memory::desc({any, any}, memory::data_type::bf16,
+                        transposed ? memory::dims{1, any} : memory::dims{any, 1});
+  };
+  const memory::desc c({any, any}, memory::data_type::f32, memory::dims{any, 1});
+  return dnnl::matmul(describe(operand(transposeA), operand(transposeB), c, accumulate, dnnl::scratchpad_mode::library));
+}
+
+void bf16Product(int64_t M, int64_t N, int64_t K, const Operand &a, const Operand &b, bool accumulate, float *c,
+                 int64_t ldc) {
+  static thread_local dnnl::stream stream(engine());
+  static thread_local dnnl::matmul products[8];
+  dnnl::matmul &product = products[a.transposed * 4 + b.transposed * 2 + accumulate];
+  if (!product) product = makeBf16Product(a.transposed, b.transposed, accumulate);
+  const auto operand = [&](int64_t rows, int64_t cols, const Operand &x) {
+    const memory::desc desc({rows, cols}, memory::data_type::bf16,
+                            x.transposed ? memory::dims{1, x.ld} : memory::dims{x.ld, 1});
+    return memory(desc, engine(), const_cast<void *>(x.data));
+  };
+  const memory::desc out({M, N}, memory::data_type::f32, memory::dims{ldc, 1});
+  product.execute(stream, {{DNNL_ARG_SRC, operand(M, K, a)},
+                           {DNNL_ARG_WEIGHTS, operand(K, N, b)},
+                           {DNNL_ARG_DST, memory(out, engine(), c)}});
+  stream.wait();
+}
+
+}  // namespace
+
+void product(DType dtype, int64_t M, int64_t N, int64_t K, const Operand &a, const Operand &b, bool accumulate,
+             float *c, int64_t ldc) {
   const OneThread scope;
+  const auto what = [&] {
+    return "multiply [" + std::to_string(M) + ", " + std::to_string(K) + "] by [" + std::to_string(K) + ", " +
+           std::to_string(N) + "]";
+  };
+  if (dtype == DType::bf16) {
+    try {
+      bf16Product(M, N, K, a, b, accumulate, c, ldc);
+    } catch (const dnnl::error &error) {
+      throw failed(error, what());
+    }
+    return;
+  }
   const dnnl_status_t status =
-      dnnl_sgemm(transposeA ? 'T' : 'N', transposeB ? 'T' : 'N', M, N, K, 1.0f, a, lda, b, ldb, beta, c, ldc);
-  if (status == dnnl_success) return;
-  throw Error(status == dnnl_out_of_memory ? "ERR_OUT_OF_MEMORY" : "ERR_INTERNAL",
-              "oneDNN could not multiply [" + std::to_string(M) + ", " + std::to_string(K) + "] by [" +
-                  std::to_string(K) + ", " + std::to_string(N) + "] (status " + std::to_string(status) + ").");
+      dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', M, N, K, 1.0f, static_cast<const float *>(a.data),
+                 a.ld, static_cast<const float *>(b.data), b.ld, accumulate ? 1.0f : 0.0f, c, ldc);
+  if (status != dnnl_success) throw failed(dnnl::error(status, "the product was refused"), what());
 }
 
 bool packs(DType dtype) {

@@ -16,11 +16,18 @@ std::string version();   // "2.6.3"
 bool nativeBf16();       // the CPU multiplies bf16 itself (avx512_bf16 or AMX) and oneDNN uses it
 int availableThreads();  // what OpenMP would use
 
-// C [M, N] = op(A) · op(B) + beta C, all row-major f32, on the calling thread only, so that a caller's partition of the
-// work decides every bit. op transposes when asked: A is then stored [K, M] and B [N, K]. Rows may not overlap (ld >=
-// columns).
-void sgemm(bool transposeA, bool transposeB, int64_t M, int64_t N, int64_t K, const float *a, int64_t lda,
-           const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+// C [M, N] = op(A) · op(B) (+ C), C f32 and A and B of one dtype, all row-major, on the calling thread only, so that a
+// caller's partition of the work decides every bit. op transposes when asked: A is then stored [K, M] and B [N, K]. Rows
+// may not overlap (ld >= columns).
+struct Operand {
+  const void *data;
+  int64_t ld;
+  bool transposed;
+};
+void product(DType dtype, int64_t M, int64_t N, int64_t K, const Operand &a, const Operand &b, bool accumulate,
+             float *c, int64_t ldc);
+// Whether this CPU multiplies that type itself: bf16 without bf16 instructions is widened and multiplied as f32.
+inline bool multiplies(DType dtype) { return dtype == DType::f32 || nativeBf16(); }
 
 // The right-hand operand of a product in the layout that oneDNN's kernels read fastest. It belongs to a shape alone.
 struct PackedLayout {

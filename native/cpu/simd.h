@@ -70,6 +70,23 @@ EMOFRAME_INLINE float exponential(float x) {
   return x < -87.3f ? 0.0f : value;
 }
 
+// The same for x <= 0, as a softmax needs it: n lies in [-126, 0], so one exponent does.
+EMOFRAME_INLINE float exponentialOfNegative(float x) {
+  const float clamped = x < -87.3f ? -87.3f : x;
+  const float shifted = clamped * 1.44269504f + 12582912.0f;
+  const float n = shifted - 12582912.0f;
+  const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.3888889e-3f;
+  p = p * r + 8.3333333e-3f;
+  p = p * r + 4.1666667e-2f;
+  p = p * r + 1.6666667e-1f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const uint32_t exponent = (floatToBits(shifted) - 0x4b400000u + 127u) << 23;
+  return x < -87.3f ? 0.0f : p * bitsToFloat(exponent);
+}
+
 // erf, absolute error under 4e-7: an odd rational fitted on [0, 3.92], where erf rounds to 1.
 EMOFRAME_INLINE float errorFunction(float x) {
   const float c = x < -3.92f ? -3.92f : (x > 3.92f ? 3.92f : x);
