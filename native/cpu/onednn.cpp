@@ -129,11 +129,11 @@ namespace {
 dnnl::matmul makeBf16Product(bool transposeA, bool transposeB, bool accumulate) {
   constexpr memory::dim any = DNNL_RUNTIME_DIM_VAL;
   const auto operand = [&](bool transposed) {
-    return memory::desc({any, any}, memory::data_type::bf16,
-                        transposed ? memory::dims{1, any} : memory::dims{any, 1});
+    return memory::desc({any, any}, memory::data_type::bf16, transposed ? memory::dims{1, any} : memory::dims{any, 1});
   };
   const memory::desc c({any, any}, memory::data_type::f32, memory::dims{any, 1});
-  return dnnl::matmul(describe(operand(transposeA), operand(transposeB), c, accumulate, dnnl::scratchpad_mode::library));
+  return dnnl::matmul(
+      describe(operand(transposeA), operand(transposeB), c, accumulate, dnnl::scratchpad_mode::library));
 }
 
 void bf16Product(int64_t M, int64_t N, int64_t K, const Operand &a, const Operand &b, bool accumulate, float *c,

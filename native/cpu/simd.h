@@ -8,8 +8,14 @@
 #include <cstdint>
 #include <cstring>
 
+// The versions are named by instruction-set levels, which any CPU that has the instructions matches; names of Intel's
+// processors, which compilers before GCC 12 need, match those processors alone.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__)
+#if __GNUC__ >= 12
+#define EMOFRAME_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
 #define EMOFRAME_SIMD __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#endif
 #else
 #define EMOFRAME_SIMD
 #endif
