@@ -126,7 +126,7 @@ export async function readTorch(path: string): Promise<Map<string, Tensor>> {
         'it is in the form of before PyTorch 1.6; load it where you trust it with torch.load and save it again, best as safetensors',
       );
     }
-    const entries = await readZipEntries(path, size);
+    const entries = await readZipEntries(handle, path, size);
     const pickle = [...entries.values()].find(({ name }) => /^(?:.*\/)?data\.pkl$/.test(name));
     if (!pickle) throw refuse(path, 'the archive has no data.pkl');
     if (pickle.bytes > pickleLimitBytes) throw refuse(path, `its data.pkl has ${pickle.bytes} bytes`);

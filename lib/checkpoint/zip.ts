@@ -1,4 +1,5 @@
 // Random access to the stored (not compressed) entries of a zip archive, which is how PyTorch keeps tensors.
+import type { FileHandle } from 'node:fs/promises';
 import * as yauzl from 'yauzl';
 import { EmoframeError } from '../errors.js';
 
@@ -12,36 +13,80 @@ export interface ZipEntry {
 const entryLimit = 100_000;
 
 /**
- * The entries of a zip archive of `size` bytes, by name. All are stored as they are and lie inside the file.
+ * The archive's bytes for yauzl. It asks for them at whatever place a damaged archive names, and what it throws when it is
+ * called back would end the process: both are caught here.
+ */
+class ArchiveReader extends yauzl.RandomAccessReader {
+  /** Rejects when yauzl throws where nobody waits for it. */
+  readonly broken: Promise<never>;
+  #break: (error: unknown) => void = () => undefined;
+
+  constructor(
+    private readonly handle: FileHandle,
+    private readonly size: number,
+  ) {
+    super();
+    this.broken = new Promise((_, reject) => {
+      this.#break = reject;
+    });
+    this.broken.catch(() => undefined);
+  }
+
+  override read(
+    buffer: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+    callback: (error: Error | null, bytesRead?: number) => void,
+  ): void {
+    const inside = position >= 0 && position + length <= this.size;
+    const reading = inside
+      ? this.handle.read(buffer, offset, length, position).then(({ bytesRead }) => ({ error: null, bytesRead }))
+      : Promise.resolve({ error: new Error('it refers to bytes outside of itself'), bytesRead: 0 });
+    reading
+      .catch((error: Error) => ({ error, bytesRead: 0 }))
+      .then(({ error, bytesRead }) => callback(error, bytesRead))
+      .catch(this.#break);
+  }
+}
+
+/**
+ * The entries of an open zip archive of `size` bytes, by name. All are stored as they are and lie inside the file.
  * Errors: `ERR_CHECKPOINT` (not a zip archive, damaged, compressed, or more than 100 000 entries).
  */
-export async function readZipEntries(path: string, size: number): Promise<Map<string, ZipEntry>> {
+export async function readZipEntries(handle: FileHandle, path: string, size: number): Promise<Map<string, ZipEntry>> {
   const refuse = (what: string, cause?: unknown) =>
     new EmoframeError('ERR_CHECKPOINT', `${path} is not a PyTorch checkpoint that can be read: ${what}.`, {
       file: path,
       cause,
     });
-  const entries = new Map<string, ZipEntry>();
-  let archive: yauzl.ZipFile | undefined;
+  const reader = new ArchiveReader(handle, size);
   try {
-    archive = await yauzl.openPromise(path, { autoClose: false });
-    if (archive.entryCount > entryLimit) throw refuse(`it has ${archive.entryCount} entries, more than ${entryLimit}`);
-    for await (const entry of archive.eachEntry()) {
-      if (entry.compressionMethod !== 0 || entry.isEncrypted()) {
-        throw refuse(`its entry ${entry.fileName} is compressed or encrypted, which PyTorch does not do`);
-      }
-      if (entries.has(entry.fileName)) throw refuse(`it has two entries named ${entry.fileName}`);
-      const { fileDataStart: start } = await archive.readLocalFileHeaderPromise(entry, { minimal: true });
-      const bytes = entry.uncompressedSize;
-      if (bytes !== entry.compressedSize || start + bytes > size) {
-        throw refuse(`its entry ${entry.fileName} does not fit into the file`);
-      }
-      entries.set(entry.fileName, { name: entry.fileName, start, bytes });
-    }
-    return entries;
+    return await Promise.race([readEntries(reader, size, refuse), reader.broken]);
   } catch (error) {
     throw error instanceof EmoframeError ? error : refuse((error as Error).message, error);
-  } finally {
-    archive?.close();
   }
+}
+
+async function readEntries(
+  reader: ArchiveReader,
+  size: number,
+  refuse: (what: string) => EmoframeError,
+): Promise<Map<string, ZipEntry>> {
+  const archive = await yauzl.fromRandomAccessReaderPromise(reader, size, { autoClose: false });
+  if (archive.entryCount > entryLimit) throw refuse(`it has ${archive.entryCount} entries, more than ${entryLimit}`);
+  const entries = new Map<string, ZipEntry>();
+  for await (const entry of archive.eachEntry()) {
+    if (entry.compressionMethod !== 0 || entry.isEncrypted()) {
+      throw refuse(`its entry ${entry.fileName} is compressed or encrypted, which PyTorch does not do`);
+    }
+    if (entries.has(entry.fileName)) throw refuse(`it has two entries named ${entry.fileName}`);
+    const { fileDataStart: start } = await archive.readLocalFileHeaderPromise(entry, { minimal: true });
+    const bytes = entry.uncompressedSize;
+    if (bytes !== entry.compressedSize || start + bytes > size) {
+      throw refuse(`its entry ${entry.fileName} does not fit into the file`);
+    }
+    entries.set(entry.fileName, { name: entry.fileName, start, bytes });
+  }
+  return entries;
 }
