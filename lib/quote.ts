@@ -8,11 +8,17 @@ const keptEnd = 300;
 
 /** Text on one line, of bounded length, whose control characters are written as `\u001b`. */
 export function printable(text: string): string {
-  const short = text.length <= longest ? text : `${text.slice(0, longest - keptEnd)} … ${text.slice(-keptEnd)}`;
-  return short.replace(unprintable, (character) => {
+  const escaped = shortened(text).replace(unprintable, (character) => {
     if (character === '\n') return ' ';
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
   });
+  // Escapes are six times as long as what they stand for.
+  return shortened(escaped);
+}
+
+/** The start and the end, where a sentence says what to do. */
+function shortened(text: string): string {
+  return text.length <= longest ? text : `${text.slice(0, longest - keptEnd)} … ${text.slice(-keptEnd)}`;
 }
 
 /** A value as JSON, cut after `length` characters. */
