@@ -123,6 +123,8 @@ export interface PackedBatch {
    */
   windowMean?: Float32Array;
   windowCovariance?: Float32Array;
+  /** [B] what messages call the utterances; not read by the addon. Keys of `features` serve where there are none. */
+  names?: readonly string[];
 }
 
 /** A range of frames of each utterance of a batch. */

@@ -15,10 +15,15 @@ export interface FrameRange {
  *
  * @param utterances f32 at 16 kHz, each long enough for one frame.
  * @param stride samples a frame (`geometry.stride`).
+ * @param names what messages call the utterances.
  * @example
  * await model.encode(packSamples([first, second], model.geometry.stride), 9);
  */
-export function packSamples(utterances: readonly Float32Array[], stride: number): PackedBatch {
+export function packSamples(
+  utterances: readonly Float32Array[],
+  stride: number,
+  names?: readonly string[],
+): PackedBatch {
   const starts = new Int32Array(utterances.length);
   const lengths = new Int32Array(utterances.length);
   let total = 0;
@@ -31,7 +36,7 @@ export function packSamples(utterances: readonly Float32Array[], stride: number)
   utterances.forEach((utterance, index) => {
     samples.set(utterance, starts[index]!);
   });
-  return { samples, starts, lengths };
+  return { samples, starts, lengths, ...(names && { names }) };
 }
 
 /**

@@ -1,5 +1,9 @@
 import { EmoframeError } from '../errors.js';
 import type { Tensor } from '../model/tensor.js';
+import { yieldWhenDue } from '../yield.js';
+
+/** Looked at without a break: under a millisecond. */
+const stretch = 1 << 18;
 
 /**
  * Refuses tensors that hold NaN or infinities: one of them makes every result NaN. One pass, a fraction of the time that
@@ -7,9 +11,14 @@ import type { Tensor } from '../model/tensor.js';
  *
  * @param what what holds the tensors, for the message
  */
-export function checkFinite(tensors: Iterable<Tensor>, what: string, file?: string): void {
+export async function checkFinite(tensors: Iterable<Tensor>, what: string, file?: string): Promise<void> {
   for (const { name, data } of tensors) {
-    if (allFinite(data)) continue;
+    let finite = true;
+    for (let first = 0; finite && first < data.length; first += stretch) {
+      await yieldWhenDue();
+      finite = allFinite(data.subarray(first, first + stretch));
+    }
+    if (finite) continue;
     const index = data.findIndex((value) => !Number.isFinite(value));
     const count = data.reduce((sum, value) => sum + (Number.isFinite(value) ? 0 : 1), 0);
     throw new EmoframeError(

@@ -60,7 +60,7 @@ export async function readHead(directory: string): Promise<Head | undefined> {
   const { kind, labels, pooling, info } = parseDescription(await readJson(file), file);
   const weights = join(directory, headFiles[1]);
   const { tensors } = await readSafetensors(weights);
-  checkFinite(tensors.values(), weights, weights);
+  await checkFinite(tensors.values(), weights, weights);
   const rows = tensors.get('classifier.weight')?.shape[0];
   if (kind === 'classifier' && rows !== undefined && rows !== labels.length) {
     throw new EmoframeError(

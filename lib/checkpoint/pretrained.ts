@@ -113,7 +113,7 @@ export async function loadPretrained(directory: string): Promise<Pretrained> {
   const read = weights.endsWith('.bin') ? await readTorch(weights) : (await readSafetensors(weights)).tensors;
   const { tensors, ignored } = normalizeNames(read.values(), weights);
   checkShapes(config.shape, tensors, weights);
-  checkFinite(tensors.values(), weights, weights);
+  await checkFinite(tensors.values(), weights, weights);
   return { config, tensors, normalize, ignored, ...(head === undefined ? {} : { head }) };
 }
 

@@ -74,7 +74,7 @@ function* momentTensors(moments: Iterable<Moments>): Generator<Tensor> {
  */
 export async function saveCheckpoint(directory: string, checkpoint: TrainingState): Promise<void> {
   // Weights that have become NaN would make a run that can never go on; the checkpoint before them can.
-  checkFinite(checkpoint.tensors, 'the model in training');
+  await checkFinite(checkpoint.tensors, 'the model in training');
   await writeDirectoryAtomic(directory, async (temporary) => {
     const files = {
       'model.safetensors': await writeSealed(join(temporary, dataFiles[0]), checkpoint.tensors),

@@ -119,7 +119,7 @@ export class Model {
 
   /** Runs the feature encoder over a batch and keeps its output under the given keys, for batches of `features`. */
   async storeFeatures(keys: string[], batch: PackedBatch): Promise<void> {
-    await native(() => this.nativeModel.storeFeatures(keys, batch));
+    await nativeOn({ ...batch, names: keys }, () => this.nativeModel.storeFeatures(keys, batch));
   }
 
   /** Frames stored under a key, or -1. */
@@ -147,22 +147,22 @@ export class Model {
         'ERR_ARGUMENT',
         `Expected an integer from 0 to ${layers} for layer but received ${String(layer)}.`,
       );
-    return native(() => this.nativeModel.encode(batch, layer));
+    return nativeOn(batch, () => this.nativeModel.encode(batch, layer));
   }
 
   /** Utterance logits, frame posteriors and pooling weights, with dropout off; of the frames in `kept`, or of all. */
   async classify(batch: PackedBatch, kept?: FrameRanges): Promise<ClassifyResult> {
-    return native(() => this.nativeModel.classify(batch, kept));
+    return nativeOn(batch, () => this.nativeModel.classify(batch, kept));
   }
 
   /** Moments of the first convolution's windows, from which its GroupNorm follows. */
   async windowMoments(batch: PackedBatch): Promise<WindowMoments> {
-    return native(() => this.nativeModel.windowMoments(batch));
+    return nativeOn(batch, () => this.nativeModel.windowMoments(batch));
   }
 
   /** Forward and backward of one micro-batch; gradients add up until {@link optimizerStep}. */
   async trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult> {
-    return native(() => this.nativeModel.trainStep(batch, options));
+    return nativeOn(batch, () => this.nativeModel.trainStep(batch, options));
   }
 
   /** Clips, updates with AdamW and clears the gradients. */
@@ -177,6 +177,21 @@ export class Model {
   /** Frees the model's memory; use after it is `ERR_DISPOSED`. */
   dispose(): void {
     this.nativeModel.dispose();
+  }
+}
+
+/** Work on a batch; what the addon says of "Utterance 3 of the batch" is said of it by name. */
+async function nativeOn<Result>({ names, features }: PackedBatch, call: () => Promise<Result>): Promise<Result> {
+  const called = names ?? features;
+  try {
+    return await native(call);
+  } catch (error) {
+    if (called === undefined || !(error instanceof EmoframeError)) throw error;
+    const message = error.message.replace(/\bUtterance (\d+) of the batch\b/g, (whole, index) => {
+      const name = called[Number(index)];
+      return name === undefined ? whole : `Utterance ${name}`;
+    });
+    throw new EmoframeError(error.code, message, { cause: error.cause });
   }
 }
 

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { checkFinite } from '../checkpoint/finite.js';
 import { readSafetensors } from '../checkpoint/safetensors.js';
 import { EmoframeError } from '../errors.js';
 import type { PackedBatch } from '../model/binding.js';
@@ -37,6 +38,7 @@ export class Clusterer {
     if (!(layer >= 0 && layer <= layers)) {
       throw new EmoframeError('ERR_TENSOR', `${file} must name its layer (0 to ${layers}) in its metadata.`, { file });
     }
+    await checkFinite([centroids], file, file);
     return new Clusterer(engine, loaded, centroids.data, layer);
   }
 

@@ -76,6 +76,7 @@ export function batchOf(
   return packSamples(
     utterances.map(({ samples }) => (normalize ? normalizeWaveform(samples) : samples)),
     model.geometry.stride,
+    utterances.map(({ name }) => name),
   );
 }
 

@@ -168,11 +168,16 @@ export async function readCentroids(
 ): Promise<{ centroids: Float32Array; layer: number; clusters: number }> {
   const { tensors, metadata } = await readSafetensors(file);
   const centroids = tensors.get('centroids');
-  if (centroids === undefined || metadata.layer === undefined) {
-    throw new EmoframeError('ERR_TENSOR', `${file} must hold a tensor 'centroids' and name its layer. Cluster again.`, {
-      file,
-    });
+  const layer = Number(metadata.layer);
+  if (centroids?.shape.length !== 2 || !Number.isInteger(layer) || layer < 0) {
+    throw new EmoframeError(
+      'ERR_TENSOR',
+      `${file} must hold a tensor 'centroids' [K, C] and name its layer. Cluster again.`,
+      {
+        file,
+      },
+    );
   }
-  checkFinite([centroids], file, file);
-  return { centroids: centroids.data, layer: Number(metadata.layer), clusters: centroids.shape[0]! };
+  await checkFinite([centroids], file, file);
+  return { centroids: centroids.data, layer, clusters: centroids.shape[0]! };
 }

@@ -81,7 +81,13 @@ async function predictTest(
         const samples = await samplesOf(context, id);
         return normalize ? normalizeWaveform(samples) : samples;
       });
-      const found = await model.classify(packSamples(inputs, model.geometry.stride));
+      const found = await model.classify(
+        packSamples(
+          inputs,
+          model.geometry.stride,
+          group.map(({ id }) => id),
+        ),
+      );
       for (const [index, { id }] of group.entries()) {
         await yieldWhenDue();
         const [from, to] = [found.offsets[index]!, found.offsets[index + 1]!];

@@ -31,7 +31,14 @@ export async function* hiddenStates(
       const samples = await samplesOf(context, id);
       return normalize ? normalizeWaveform(samples) : samples;
     });
-    const { hidden, offsets } = await model.encode(packSamples(audio, geometry.stride), layer);
+    const { hidden, offsets } = await model.encode(
+      packSamples(
+        audio,
+        geometry.stride,
+        group.map(({ id }) => id),
+      ),
+      layer,
+    );
     for (const [index, { id }] of group.entries()) {
       yield { id, rows: hidden.subarray(offsets[index]! * width, offsets[index + 1]! * width) };
     }

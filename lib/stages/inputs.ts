@@ -54,7 +54,11 @@ export class Inputs {
         const first = start * geometry.stride;
         return (await this.#samples(id)).subarray(first, first + geometry.samplesFor(count));
       });
-      return packSamples(cut, geometry.stride);
+      return packSamples(
+        cut,
+        geometry.stride,
+        draws.map(({ id }) => id),
+      );
     }
     await this.#store([...new Set(draws.map(({ id }) => id))]);
     return packFeatures(

@@ -67,7 +67,9 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
       throwIfAborted(context.signal);
       const prepared = await ahead;
       ahead = prepareAhead(step + 1);
-      const metrics = await loop.update(step, prepared);
+      const metrics = await loop.update(step, prepared).catch((error: unknown) => {
+        throw stoppedBy(error, context.stage, step, savedStep);
+      });
       step++;
       if (step % context.config.logEvery === 0 || step === updates) {
         context.report.log(step, updates, metrics);
@@ -87,6 +89,17 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
     if (error instanceof EmoframeError && error.code === 'ERR_ABORTED' && step > savedStep) await save();
     throw error;
   }
+}
+
+/** A loss or gradient that is no number would come again after a resume, as updates are exact: says where, and what then. */
+function stoppedBy(error: unknown, stage: string, step: number, savedStep: number): unknown {
+  if (!(error instanceof EmoframeError) || error.code !== 'ERR_NOT_FINITE') return error;
+  const saved = savedStep > 0 ? `The checkpoint of update ${savedStep} is sound. ` : '';
+  return new EmoframeError(
+    error.code,
+    `Update ${step + 1} of ${stage}: ${error.message} ${saved}A resumed run would meet this again: begin a new one with a lower ${stage}.optimizer.learningRate, or with precision fp32.`,
+    { cause: error },
+  );
 }
 
 const passesPerUpdate = 1024;

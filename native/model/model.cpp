@@ -2,12 +2,14 @@
 #include "model.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "../error.h"
 #include "classifier.h"
 #include "feature_cache.h"
 #include "feature_encoder.h"
 #include "feature_projection.h"
+#include "finite.h"
 #include "masked_prediction.h"
 #include "transformer.h"
 
@@ -99,6 +101,9 @@ struct Model::Parts {
   }
 
   double meanSquare(const View &features);
+  // The first utterance with values that are not finite, in a view over the packed frames; -1: none.
+  int32_t firstNotFinite(const View &values, const Packing &packing);
+  void requireFinite(const View &values, const Packing &packing, const std::string &what);
   TrainResult train(const HostBatch &batch, const TrainStep &step);
   void checkTargets(const TrainStep &step, const Packing &packing) const;
 
@@ -156,6 +161,7 @@ void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch 
                                  std::to_string(keys.size()) + " keys were given.");
   }
   const View features = parts.features(parts.context(nullptr), batch, packing, nullptr);
+  parts.requireFinite(features, packing, "features of the convolutions");
   for (int32_t b = 0; b < packing.count; ++b) {
     parts.cache.store(keys[b], features.rowRange(packing.offsets.host[b], packing.frames[b]));
   }
@@ -177,6 +183,7 @@ Encoded Model::encode(const HostBatch &batch, int64_t layer) {
   encoded.hidden.resize(static_cast<size_t>(hidden.size()));
   parts.backend->download(encoded.hidden.data(), hidden.data, encoded.hidden.size() * sizeof(float));
   encoded.offsets = packing.offsets.host;
+  requireFinite(encoded.hidden, hidden.cols, encoded.offsets, "a hidden state at frame");
   return encoded;
 }
 
@@ -195,6 +202,11 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
   Classified result;
   parts.classifier->classify(parts.context(nullptr), selection.segments(), hidden, result);
   result.offsets = selection.offsets.host;
+  const int64_t classes = static_cast<int64_t>(result.logits.size()) / selection.count;
+  requireFinite(result.framePosteriors, classes, result.offsets, "class probabilities at frame");
+  std::vector<int32_t> rows(static_cast<size_t>(selection.count) + 1);
+  std::iota(rows.begin(), rows.end(), 0);
+  requireFinite(result.logits, classes, rows, "logits in row");
   return result;
 }
 
@@ -239,6 +251,21 @@ double Model::Parts::meanSquare(const View &features) {
   return squares / static_cast<double>(features.size());
 }
 
+int32_t Model::Parts::firstNotFinite(const View &values, const Packing &packing) {
+  for (int32_t b = 0; b < packing.count; ++b) {
+    if (!std::isfinite(meanSquare(values.rowRange(packing.offsets.host[b], packing.frames[b])))) return b;
+  }
+  return -1;
+}
+
+void Model::Parts::requireFinite(const View &values, const Packing &packing, const std::string &what) {
+  const int32_t b = firstNotFinite(values, packing);
+  if (b < 0) return;
+  throw Error("ERR_NOT_FINITE", utteranceOfBatch(b) + " gives " + what +
+                                    " that are not finite numbers. Look at its audio; if that is sound, the model's "
+                                    "weights are not.");
+}
+
 TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step) {
   const Context context = this->context(&step);
   const Packing packing = pack(batch);
@@ -280,9 +307,13 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step) {
     classifier->step(context, packing.segments(), classes, step.denominator, hidden, dHidden, result);
   }
   if (!std::isfinite(result.lossSum) || !std::isfinite(result.featurePenalty)) {
-    throw Error("ERR_NOT_FINITE", std::string(std::isfinite(result.lossSum) ? "The feature penalty" : "The loss") +
-                                      " is not a finite number. The gradients of this update were cleared: repeat all "
-                                      "of it, with a lower learning rate if this goes on.");
+    const int32_t b = firstNotFinite(hidden, packing);
+    throw Error("ERR_NOT_FINITE",
+                std::string(std::isfinite(result.lossSum) ? "The feature penalty" : "The loss") +
+                    " is not a finite number" +
+                    (b < 0 ? "" : ": " + utteranceOfBatch(b) + " is the first whose hidden states are not") +
+                    ". The gradients of this update were cleared: repeat all of it, with a lower learning rate if this "
+                    "goes on.");
   }
 
   const bool belowTransformer = encoderTrained || projection.trainable(parameters, mask != nullptr);

@@ -223,6 +223,18 @@ std::vector<Parameters::Range> Parameters::trainableRanges() const {
   return ranges;
 }
 
+// Which gradient made the norm overflow, as the rest of a sentence; nothing where only their sum did.
+std::string Parameters::notFiniteGradient() {
+  for (const Parameter &p : table_) {
+    if (p.frozen) continue;
+    float squares = 0;
+    backend_.sumSquares({vector(gradient_ + p.offset, DType::f32, p.size())}, vector(squares_, DType::f32, 1));
+    backend_.download(&squares, squares_, sizeof(float));
+    if (!std::isfinite(squares)) return ", first that of " + p.name;
+  }
+  return "";
+}
+
 double Parameters::optimizerStep(AdamW settings) {
   ensureGradients();
   ensureMoments();
@@ -247,8 +259,9 @@ double Parameters::optimizerStep(AdamW settings) {
   }
   if (!std::isfinite(squares)) {
     throw Error("ERR_NOT_FINITE",
-                "The gradient norm is not finite, so nothing was updated. Clear the gradients, then lower the learning "
-                "rate or check the audio of this update.");
+                "The gradient norm is not finite" + notFiniteGradient() +
+                    ", so nothing was updated. Clear the gradients, then lower the learning rate or check the audio of "
+                    "this update.");
   }
   backend_.adamW(settings, tensors);
   bumpVersion();

@@ -74,6 +74,7 @@ class Parameters {
     int64_t begin, size;
   };
   std::vector<Range> trainableRanges() const;
+  std::string notFiniteGradient();
 
   Backend &backend_;
   Precision precision_;
