@@ -140,7 +140,7 @@ const replaced = [
  * directory or the new one, whole. `also` may add more files to it before it takes its place. A directory that holds
  * anything else is not replaced.
  *
- * Errors: `ERR_WRITE`, `ERR_TENSOR` (a tensor that is not HuBERT's: heads go in `head`), `ERR_CHECKPOINT` (labels of the
+ * Errors: `ERR_WRITE`, `ERR_NOT_FINITE`, `ERR_TENSOR` (a tensor that is not HuBERT's: heads go in `head`), `ERR_CHECKPOINT` (labels of the
  * head are empty or repeat).
  *
  * @example
@@ -165,6 +165,7 @@ export async function savePretrained(
       { tensor: stranger.name },
     );
   }
+  await checkFinite([...tensors, ...(head?.tensors ?? [])], 'the model to save', directory);
   const preprocessor = {
     feature_extractor_type: 'Wav2Vec2FeatureExtractor',
     do_normalize: normalize,
