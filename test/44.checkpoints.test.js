@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -75,6 +75,12 @@ test('a copy that is put back under its name serves', async () => {
   assert.equal(await load(), checkpoint(10));
 });
 
+test('a copy that is put back under another name is refused', async () => {
+  await saveStep(directory, checkpoint(10));
+  renameSync(join(directory, 'step-10'), join(directory, 'step-12'));
+  await refused(load(), 'ERR_CHECKPOINT_DAMAGED', /step-12 is damaged: .* after update 10/);
+});
+
 test("a writer that was killed at another step leaves nothing for good, and others' files stay", async () => {
   const { pid } = spawnSync(process.execPath, ['-e', '']);
   await saveStep(directory, checkpoint(10));
@@ -84,22 +90,24 @@ test("a writer that was killed at another step leaves nothing for good, and othe
   assert.equal(readdirSync(directory).sort(), ['notes.txt', 'step-10', 'step-20']);
 });
 
-// The program of a child that saves steps 1 and 2 and, counted from here, step 3.
+// The program of a child that saves step 3.
 const program = `
   import { saveStep } from ${JSON.stringify(new URL('../dist/checkpoint/checkpoints.js', import.meta.url).href)};
   const numbers = ${numbers};
   const checkpoint = ${checkpoint};
-  const directory = process.argv[1];
-  for (const step of [1, 2]) await saveStep(directory, checkpoint(step));
   startCounting();
-  await saveStep(directory, checkpoint(3));`;
+  await saveStep(process.argv[1], checkpoint(3));`;
 
 test('killed before any one of its file-system calls, a save leaves the newest whole, old or new', async () => {
+  for (const step of [1, 2]) await saveStep(directory, checkpoint(step));
+  const two = join(scratch, 'two');
+  cpSync(directory, two, { recursive: true });
   const calls = fileSystemCalls(program, [directory]);
   assert.ok(calls.length > 20, `${calls.length} calls`);
   let before = 0;
   for (let call = 0; call < calls.length; call++) {
-    rmSync(directory, { recursive: true, force: true });
+    rmSync(directory, { recursive: true });
+    cpSync(two, directory, { recursive: true });
     const { signal } = killedAtCall(program, [directory], call);
     assert.is(signal, 'SIGKILL', `call ${call}`);
     const found = await load();

@@ -54,6 +54,15 @@ async function makeRoom(directory: string): Promise<void> {
   });
 }
 
+/** A copy that was put back under another name would train some steps twice, or leave some out. */
+function misnamed(place: string, written: unknown): EmoframeError {
+  return new EmoframeError(
+    'ERR_CHECKPOINT_DAMAGED',
+    `${place} is damaged: it holds the state after update ${String(written)}, not that of its name.`,
+    { file: place },
+  );
+}
+
 /**
  * Reads the newest checkpoint; when it is damaged, the one before it, which `warn` is told of. A damaged one that was passed
  * over is removed: it could not serve, and the next checkpoint must not count it as the one before.
@@ -71,7 +80,8 @@ export async function loadLatestStep(
   for (const step of await stepsIn(directory)) {
     try {
       const { state, ...weights } = await loadCheckpoint(placeOf(directory, step));
-      const { step: _, ...rest } = state;
+      const { step: written, ...rest } = state;
+      if (written !== step) throw misnamed(placeOf(directory, step), written);
       for (const { step: unusable, error } of damaged) {
         warn(`${error.message} It was removed; going on from the checkpoint before it, of update ${step}.`);
         await remove(placeOf(directory, unusable));
