@@ -6,7 +6,6 @@ export_onnx.py MODEL_DIR OUT.onnx SAMPLES eager|sdpa static|dynamic
 different graphs; `static` fixes the number of samples, so that the runtime computes all shapes beforehand.
 """
 
-import os
 import sys
 import warnings
 
@@ -38,11 +37,10 @@ with torch.no_grad():
     torch.onnx.export(
         LastHiddenState(),
         (torch.randn(1, int(count)),),
-        path + ".part",
+        path,
         input_names=["samples"],
         output_names=["hidden"],
         dynamic_axes=axes if shape == "dynamic" else None,
         opset_version=17,
         dynamo=False,
     )
-os.replace(path + ".part", path)

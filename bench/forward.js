@@ -48,7 +48,7 @@ await inFolder(settings.folder, async (folder) => {
     ].map((contender) => ({ ...contender, load: { ...contender.load, precision: contender.precision } })),
     settings,
   );
-  await once(model, () => saveBaseModel(model, settings.seed));
+  await once(model, (path) => saveBaseModel(path, settings.seed));
   for (const { graph, load } of contenders)
     if (graph)
       await once(load.graph, async (path) => {

@@ -72,7 +72,7 @@ await inFolder(settings.folder, async (folder) => {
     ].map((contender) => ({ ...contender, load: { ...load, ...contender.load, precision: contender.precision } })),
     settings,
   );
-  await once(model, () => saveBaseModel(model, settings.seed, { clusters, config }));
+  await once(model, (path) => saveBaseModel(path, settings.seed, { clusters, config }));
   await writeFloat32(samples, noise((seconds * 16000) | 0, settings.seed, 0));
 
   const worst = { fp32: { loss: 0, gradientNorm: 0 }, bf16: { loss: 0, gradientNorm: 0 } };

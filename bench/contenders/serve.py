@@ -18,6 +18,17 @@ def timed():
     times["cpuMilliseconds"] = 1000 * (time.process_time() - cpu)
 
 
+def iteration_times(fit, iterations):
+    """What `fit(1 + iterations)` gives, and times of one iteration: of what it took longer than `fit(1)`."""
+    with timed() as once:
+        fit(1)
+    with timed() as all_times:
+        result = fit(1 + iterations)
+    return result, {
+        name: (all_times[name] - once[name]) / iterations for name in all_times
+    }
+
+
 def serve(handlers):
     """`handlers`: functions of one dictionary, by method."""
     # Whatever a library prints must not get between the answers.

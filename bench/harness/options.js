@@ -4,7 +4,6 @@ import { parseArgs } from 'node:util';
 const shared = {
   python: { type: 'string' },
   threads: { type: 'string', default: '2' },
-  runs: { type: 'string', default: '7' },
   warmups: { type: 'string', default: '2' },
   seed: { type: 'string', default: '1' },
   only: { type: 'string' },
@@ -14,9 +13,11 @@ const shared = {
   help: { type: 'boolean', default: false },
 };
 
-const sharedHelp = `  --python FILE    Python with the peers of bench/requirements.txt; without it they are left out
+const sharedHelp = (
+  runs,
+) => `  --python FILE    Python with the peers of bench/requirements.txt; without it they are left out
   --threads N      threads of every contender (2)
-  --runs N         timed runs of every contender (7)
+  --runs N         timed runs of every contender (${runs})
   --warmups N      runs before them, not timed (2)
   --seed N         of weights and inputs (1)
   --only WORDS     only contenders whose name contains one of these, separated by commas
@@ -27,9 +28,10 @@ const sharedHelp = `  --python FILE    Python with the peers of bench/requiremen
 /**
  * @param {string} summary what is measured, for --help
  * @param {Record<string, { default: number | false, help: string }>} own options of this benchmark: numbers and switches
+ * @param {{ runs?: number }} defaults of shared options, where they differ
  */
-export function readOptions(summary, own = {}) {
-  const options = { ...shared };
+export function readOptions(summary, own = {}, { runs = 7 } = {}) {
+  const options = { ...shared, runs: { type: 'string', default: String(runs) } };
   for (const [name, { default: value }] of Object.entries(own))
     options[name] = value === false ? { type: 'boolean', default: false } : { type: 'string', default: String(value) };
   const { values } = parseArgs({ options });
@@ -37,7 +39,7 @@ export function readOptions(summary, own = {}) {
     const lines = Object.entries(own).map(([name, { default: value, help }]) =>
       value === false ? `  ${`--${name}`.padEnd(16)} ${help}` : `  ${`--${name} N`.padEnd(16)} ${help} (${value})`,
     );
-    console.log([summary, '', ...lines, sharedHelp].join('\n'));
+    console.log([summary, '', ...lines, sharedHelp(runs)].join('\n'));
     process.exit(0);
   }
   const numbers = Object.keys(own).filter((name) => own[name].default !== false);

@@ -1,5 +1,5 @@
 // A folder for the files that contenders share, and things in it that are made once.
-import { access, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -17,12 +17,16 @@ export async function inFolder(kept, work) {
   }
 }
 
-/** The path, after making what it names unless that is there. */
+/** The path, after making what it names unless that is there: `make` gets another one, so that half of it is never kept. */
 export async function once(path, make) {
   const there = await access(path).then(
     () => true,
     () => false,
   );
-  if (!there) await make(path);
+  if (there) return path;
+  const part = `${path}.part`;
+  await rm(part, { recursive: true, force: true });
+  await make(part);
+  await rename(part, path);
   return path;
 }
