@@ -3,32 +3,50 @@
 export type { RawFormat } from './audio/byteStream.js';
 export type { AudioInput, AudioInputOptions } from './audio/input.js';
 export { loadAudio } from './audio/load.js';
-export { mfcc } from './audio/mfcc.js';
+export { type Mfcc, mfcc } from './audio/mfcc.js';
 export { AudioPool } from './audio/pool.js';
+export type { AudioRange } from './audio/types.js';
+export type { Head } from './checkpoint/head.js';
 export { readNpy, writeNpy } from './checkpoint/npy.js';
-export { loadPretrained, savePretrained } from './checkpoint/pretrained.js';
+export { loadPretrained, type Pretrained, savePretrained } from './checkpoint/pretrained.js';
 export { readSafetensors, writeSafetensors } from './checkpoint/safetensors.js';
 export { parseConfig, readConfig } from './config/read.js';
 export type { RunConfig, RunConfigInput } from './config/schema.js';
-export { describeCorpus } from './corpus/describe.js';
-export { type Fold, makeFolds } from './corpus/folds.js';
+export { type CorpusDescription, describeCorpus } from './corpus/describe.js';
+export { type Fold, type FoldOptions, makeFolds } from './corpus/folds.js';
 export { readCorpus } from './corpus/read.js';
 export type { Corpus, Problem, Segment, Utterance } from './corpus/types.js';
-export { EmoframeError } from './errors.js';
-export { frameMetrics, frameTruth } from './evaluate/frames.js';
-export { bootstrapInterval, utteranceMetrics } from './evaluate/metrics.js';
+export { EmoframeError, type ErrorContext } from './errors.js';
+export { type FrameMetrics, type FrameRow, frameMetrics, frameTruth } from './evaluate/frames.js';
+export { bootstrapInterval, type ScoreName, type UtteranceMetrics, utteranceMetrics } from './evaluate/metrics.js';
 export { type FrameTimes, type TimelineSegment, toSegments } from './evaluate/segments.js';
 export { smooth } from './evaluate/viterbi.js';
-export type { NativeDescription, PackedBatch, PoolingName } from './model/binding.js';
-export { Engine, type EngineSettings, type KMeansSettings } from './model/engine.js';
+export type {
+  AssignResult,
+  ClassifyResult,
+  EncodeResult,
+  FrameRanges,
+  HubertShape,
+  KMeansResult,
+  NativeDescription,
+  OptimizerOptions,
+  PackedBatch,
+  PoolingName,
+  TensorInfo,
+  TrainStepOptions,
+  TrainStepResult,
+  WindowMoments,
+} from './model/binding.js';
+export { Engine, type EngineSettings, type KMeansSettings, type RunControl } from './model/engine.js';
 export { Geometry } from './model/geometry.js';
 export { type HubertConfig, parseHubertConfig } from './model/hubertConfig.js';
-export { Model, type ModelSpec } from './model/model.js';
-export type { Tensor } from './model/tensor.js';
-export type { ProgressEvent, RunOptions, RunWarning, StageName } from './pipeline/options.js';
-export { runClusterSweep } from './pipeline/runClusterSweep.js';
-export { runPipeline } from './pipeline/runPipeline.js';
-export { runStage } from './pipeline/runStage.js';
+export { type ImportOptions, Model, type ModelSpec } from './model/model.js';
+export type { Moments, Tensor } from './model/tensor.js';
+export type { ProgressEvent, RunWarning, StageCallOptions, StageName, TrainerOptions } from './pipeline/options.js';
+export type { FoldSummary, Intervals, RunSummary } from './pipeline/summary.js';
+export { type ClusterSweep, type SweepResult, Trainer } from './pipeline/trainer.js';
+export type { SweepRow } from './stages/cluster.js';
+export type { Scores } from './stages/scores.js';
 export {
   EmotionModel,
   type EmotionModelOptions,
@@ -48,4 +66,5 @@ export type {
   TimelineChunk,
 } from './predict/prediction.js';
 export type { WindowOptions, WindowsUsed } from './predict/windows.js';
-export { writeReport } from './report/report.js';
+export type { Seed } from './random/philox.js';
+export { type ReportOptions, writeReport } from './report/report.js';
