@@ -45,8 +45,6 @@ export type { Moments, Tensor } from './model/tensor.js';
 export type { ProgressEvent, RunWarning, StageCallOptions, StageName, TrainerOptions } from './pipeline/options.js';
 export type { FoldSummary, Intervals, RunSummary } from './pipeline/summary.js';
 export { type ClusterSweep, type SweepResult, Trainer } from './pipeline/trainer.js';
-export type { SweepRow } from './stages/cluster.js';
-export type { Scores } from './stages/scores.js';
 export {
   EmotionModel,
   type EmotionModelOptions,
@@ -68,3 +66,5 @@ export type {
 export type { WindowOptions, WindowsUsed } from './predict/windows.js';
 export type { Seed } from './random/philox.js';
 export { type ReportOptions, writeReport } from './report/report.js';
+export type { SweepRow } from './stages/cluster.js';
+export type { Scores } from './stages/scores.js';

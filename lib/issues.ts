@@ -1,5 +1,5 @@
 // What a schema finds wrong, in sentences that say what was expected and what was received.
-import type { z } from 'zod';
+import { z } from 'zod';
 import { EmoframeError } from './errors.js';
 import { quoted } from './quote.js';
 
@@ -13,6 +13,22 @@ export function parseOptions<Value>(schema: z.ZodType<Value>, options: unknown):
   if (result.success) return result.data;
   throw new EmoframeError('ERR_ARGUMENT', result.error.issues.map((issue) => explain(issue, 'option')).join(' '));
 }
+
+/** An option that stops the work. */
+export const abortSignal = z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'Expected an AbortSignal');
+
+/** An option that is a function, whatever it takes. */
+export function callback<Call extends (...args: never[]) => void>() {
+  return z.custom<Call>((value) => typeof value === 'function', 'Expected a function');
+}
+
+/**
+ * The schema of an options interface, one entry a field: neither can change without the other.
+ *
+ * @example
+ * z.strictObject({ signal: abortSignal.optional() } satisfies Shape<CallOptions>);
+ */
+export type Shape<T> = { [K in keyof Required<T>]: z.ZodType<Required<T>[K] | undefined> };
 
 /** One issue as a sentence. `kind`: what a field is called here. */
 export function explain(issue: z.core.$ZodIssue, kind: string): string {

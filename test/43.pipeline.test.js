@@ -6,9 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readSafetensors } from '../dist/checkpoint/safetensors.js';
 import { parseConfig } from '../dist/config/read.js';
-import { runClusterSweep } from '../dist/pipeline/runClusterSweep.js';
-import { runPipeline } from '../dist/pipeline/runPipeline.js';
-import { runStage } from '../dist/pipeline/runStage.js';
+import { Trainer } from '../dist/pipeline/trainer.js';
 import { EmotionModel } from '../dist/predict/emotionModel.js';
 import { makeToyCorpus, toyConfig } from './support/toyCorpus.js';
 
@@ -22,6 +20,18 @@ const optionsFor = (name, more = {}) => ({ corpus, out: out(name), config, threa
 const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'evaluate'];
 const foldFile = (name, ...path) => join(out(name), 'folds', 's2', ...path);
 const json = (...path) => JSON.parse(readFileSync(join(...path), 'utf8'));
+
+/** One call of a trainer of its own. */
+async function withTrainer({ folds, signal, onProgress, ...options }, work) {
+  const trainer = await Trainer.open(options);
+  try {
+    return await work(trainer, { folds, signal, onProgress });
+  } finally {
+    await trainer.dispose();
+  }
+}
+const runPipeline = (options) => withTrainer(options, (trainer, call) => trainer.run(call));
+const runStage = (stage, options) => withTrainer(options, (trainer, call) => trainer[stage](call));
 
 /** Digests of everything that a run must repeat to the bit. */
 function digests(name) {
@@ -241,7 +251,9 @@ test('transductive: the test session has pseudo-labels and teaches', async () =>
 
 test('a sweep shows every layer and K, and changes nothing', async () => {
   const before = digests('whole');
-  const [{ fold, rows }] = await runClusterSweep(optionsFor('whole'), { layers: [1, 2], clusters: [2, 12] });
+  const [{ fold, rows }] = await withTrainer(optionsFor('whole'), (trainer, call) =>
+    trainer.sweep({ layers: [1, 2], clusters: [2, 12] }, call),
+  );
   assert.is(fold, 's2');
   assert.equal(
     rows.map(({ layer, clusters }) => [layer, clusters]),

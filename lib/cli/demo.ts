@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { parseConfig } from '../config/read.js';
 import { readCorpus } from '../corpus/read.js';
 import { makeDemoCorpus } from '../demo/corpus.js';
-import { runPipeline } from '../pipeline/runPipeline.js';
+import { Trainer } from '../pipeline/trainer.js';
 import { writeReport } from '../report/report.js';
 import { defineCommand } from './command.js';
 import { deviceOptions, given, nonNegativeInteger, positiveNumber, text } from './options.js';
@@ -43,7 +43,7 @@ export const demoCommand = defineCommand({
           }),
       });
       const config = parseConfig({ seed }, 'demo');
-      const summary = await runPipeline({
+      await using trainer = await Trainer.open({
         corpus: await readCorpus(manifest, { signal }),
         out,
         config,
@@ -51,6 +51,8 @@ export const demoCommand = defineCommand({
         precision: precision ?? config.precision,
         threads,
         resume: true,
+      });
+      const summary = await trainer.run({
         folds: [testFold],
         signal,
         onProgress: (event) => showStage(progress, event),

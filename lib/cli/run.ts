@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { runPipeline } from '../pipeline/runPipeline.js';
+import { Trainer } from '../pipeline/trainer.js';
 import { writeReport } from '../report/report.js';
 import { defineCommand } from './command.js';
 import { Progress } from './progress.js';
@@ -20,7 +20,8 @@ export const runCommand = defineCommand({
   run: async (positionals, values, context) => {
     const progress = new Progress();
     const options = await readRunOptions(positionals, values, context, progress);
-    const summary = await runPipeline(options).finally(() => progress.finish());
+    await using trainer = await Trainer.open(options.trainer);
+    const summary = await trainer.run(options.call).finally(() => progress.finish());
     const report = await writeReport(values.out, { signal: context.signal });
     if (values.json) return context.print(JSON.stringify(summary, null, 2));
     await context.print(scoreTable(summary));

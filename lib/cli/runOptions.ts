@@ -1,7 +1,7 @@
 import { type PresetName, presets } from '../config/presets.js';
 import { parseConfig, readConfig } from '../config/read.js';
 import { readCorpus } from '../corpus/read.js';
-import type { ProgressEvent, RunOptions, RunWarning } from '../pipeline/options.js';
+import type { ProgressEvent, RunWarning, StageCallOptions, TrainerOptions } from '../pipeline/options.js';
 import type { CommandContext } from './command.js';
 import { choice, deviceOptions, flag, given, required, text, UsageError, type Values } from './options.js';
 import type { Progress } from './progress.js';
@@ -26,7 +26,7 @@ export async function readRunOptions(
   values: Values<typeof runDirectoryOptions>,
   { signal, note }: CommandContext,
   progress: Progress,
-): Promise<RunOptions> {
+): Promise<{ trainer: TrainerOptions; call: StageCallOptions }> {
   const [path] = positionals;
   if (path === undefined || positionals.length > 1) {
     throw new UsageError(`Expected one corpus but received ${positionals.length}.`);
@@ -38,17 +38,22 @@ export async function readRunOptions(
     note(`${corpus.problems.length} rows of ${path} cannot be used; emoframe corpus ${path} lists them.`);
   }
   return {
-    corpus,
-    out: values.out,
-    config,
-    device: values.device ?? 'cpu',
-    precision: values.precision ?? config.precision,
-    threads: values.threads ?? 0,
-    resume: values.resume,
-    ...given({ modelDir: values.model, folds: values.folds?.split(',') }),
-    signal,
-    onProgress: (event) => showStage(progress, event),
-    onWarning: (warning) => showWarning(progress, note, warning),
+    trainer: {
+      corpus,
+      out: values.out,
+      config,
+      device: values.device ?? 'cpu',
+      precision: values.precision ?? config.precision,
+      threads: values.threads ?? 0,
+      resume: values.resume,
+      ...given({ modelDir: values.model }),
+    },
+    call: {
+      ...given({ folds: values.folds?.split(',') }),
+      signal,
+      onProgress: (event) => showStage(progress, event),
+      onWarning: (warning) => showWarning(progress, note, warning),
+    },
   };
 }
 

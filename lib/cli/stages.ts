@@ -1,4 +1,4 @@
-import { runStage } from '../pipeline/runStage.js';
+import { Trainer } from '../pipeline/trainer.js';
 import type { StageName } from '../stages/foldPaths.js';
 import { type Command, defineCommand } from './command.js';
 import { Progress } from './progress.js';
@@ -26,7 +26,8 @@ export const stageCommands: Command[] = stages.map(([stage, summary]) =>
     run: async (positionals, values, context) => {
       const progress = new Progress();
       const options = await readRunOptions(positionals, values, context, progress);
-      await runStage(stage, options).finally(() => progress.finish());
+      await using trainer = await Trainer.open(options.trainer);
+      await trainer[stage](options.call).finally(() => progress.finish());
       await context.print(
         values.json ? JSON.stringify({ stage, out: values.out }) : `${stage} is done in ${values.out}`,
       );

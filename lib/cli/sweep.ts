@@ -1,4 +1,4 @@
-import { runClusterSweep } from '../pipeline/runClusterSweep.js';
+import { Trainer } from '../pipeline/trainer.js';
 import { columns, defineCommand } from './command.js';
 import { integerList, required } from './options.js';
 import { Progress } from './progress.js';
@@ -22,7 +22,8 @@ export const sweepCommand = defineCommand({
     const progress = new Progress();
     const options = await readRunOptions(positionals, values, context, progress);
     const { layers, clusters } = values;
-    const results = await runClusterSweep(options, { layers, clusters }).finally(() => progress.finish());
+    await using trainer = await Trainer.open(options.trainer);
+    const results = await trainer.sweep({ layers, clusters }, options.call).finally(() => progress.finish());
     if (values.json) return context.print(JSON.stringify(results, null, 2));
     const number = (value: number | undefined, digits: number) => (value === undefined ? '–' : value.toFixed(digits));
     const lines = results.flatMap(({ fold, rows }) =>

@@ -1,5 +1,7 @@
+import { z } from 'zod';
 import type { RunConfig } from '../config/schema.js';
 import type { Corpus } from '../corpus/types.js';
+import { abortSignal, callback, type Shape } from '../issues.js';
 import type { StageName } from '../stages/foldPaths.js';
 
 export type { StageName };
@@ -22,7 +24,8 @@ export interface RunWarning {
   message: string;
 }
 
-export interface RunOptions {
+/** What a {@link Trainer} is opened with. */
+export interface TrainerOptions {
   corpus: Corpus;
   /** The pretrained model, a Hugging Face directory; absent: from scratch, with the config's `model`. */
   modelDir?: string;
@@ -35,12 +38,40 @@ export interface RunOptions {
   precision?: RunConfig['precision'];
   /** 0 (default): all threads this process may use. */
   threads?: number;
-  /** Continue what the directory holds. */
+  /** Whether stages that were begun before may go on. Default: they are refused with `ERR_RUN_EXISTS`. */
   resume?: boolean;
-  /** Only these folds, by name. */
+}
+
+/** What every call of a {@link Trainer} takes. */
+export interface StageCallOptions {
+  /** Only these folds, by name. Default: all. */
   folds?: readonly string[];
+  /** Stops between steps, with `ERR_ABORTED`; what was done can be resumed. */
   signal?: AbortSignal;
   onProgress?: (event: ProgressEvent) => void;
   /** Absent: `process.emitWarning`, which writes to stderr. */
   onWarning?: (warning: RunWarning) => void;
 }
+
+const isObject = (value: unknown) => typeof value === 'object' && value !== null;
+
+export const trainerSchema = z.strictObject({
+  corpus: z.custom<Corpus>((value) => isObject(value) && 'utterances' in (value as object), 'Expected a corpus'),
+  modelDir: z.string().optional(),
+  out: z.string().min(1),
+  config: z.custom<RunConfig>(
+    (value) => isObject(value) && 'folds' in (value as object),
+    'Expected what parseConfig gives',
+  ),
+  device: z.string().optional(),
+  precision: z.enum(['fp32', 'bf16']).optional(),
+  threads: z.number().int().nonnegative().optional(),
+  resume: z.boolean().optional(),
+} satisfies Shape<TrainerOptions>);
+
+export const stageCallSchema = z.strictObject({
+  folds: z.array(z.string()).optional(),
+  signal: abortSignal.optional(),
+  onProgress: callback<NonNullable<StageCallOptions['onProgress']>>().optional(),
+  onWarning: callback<NonNullable<StageCallOptions['onWarning']>>().optional(),
+} satisfies Shape<StageCallOptions>);

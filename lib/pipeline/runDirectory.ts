@@ -54,25 +54,12 @@ export class RunDirectory {
 /**
  * Begins a run directory, or opens one that was begun with the same request.
  *
- * @param mayContinue whether a directory that holds a run is welcome.
- * @throws `ERR_RUN_EXISTS` when the directory is not empty and may not be continued, or holds something else than a run;
+ * @throws `ERR_RUN_EXISTS` when the directory holds something else than a run;
  * `ERR_RUN_MISMATCH` naming the first difference from what it was begun with; `ERR_WRITE`, `ERR_READ`.
  */
-export async function openRun(
-  out: string,
-  request: RunRequest,
-  environment: Environment,
-  mayContinue: boolean,
-): Promise<RunDirectory> {
+export async function openRun(out: string, request: RunRequest, environment: Environment): Promise<RunDirectory> {
   const run = new RunDirectory(resolve(out));
   if (await fileExists(run.config)) {
-    if (!mayContinue) {
-      throw new EmoframeError(
-        'ERR_RUN_EXISTS',
-        `${out} already holds a run: continue it with --resume, or choose another folder.`,
-        { file: run.dir },
-      );
-    }
     await compare(run, request);
     return run;
   }

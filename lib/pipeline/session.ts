@@ -18,62 +18,12 @@ import { needs, stages } from '../stages/index.js';
 import { isDone } from '../stages/stageResult.js';
 import { packageVersion } from '../version.js';
 import { chooseLabels, type RunLabels } from './labels.js';
-import type { RunOptions } from './options.js';
+import type { StageCallOptions, TrainerOptions } from './options.js';
 import { openRun, type RunDirectory } from './runDirectory.js';
 import { StageLog } from './stageLog.js';
 import { type RunSummary, writeSummary } from './summary.js';
 
-/** Opens the run and its resources, and frees them whatever happens. */
-export async function withSession<Result>(
-  options: RunOptions,
-  mayContinue: boolean,
-  work: (session: Session) => Promise<Result>,
-): Promise<Result> {
-  const config: RunConfig = { ...options.config, precision: options.precision ?? options.config.precision };
-  const chosen = chooseLabels(options.corpus, config);
-  const { scheme, validation, allowSharedSpeakers } = config.folds;
-  const folds = makeFolds(chosen.corpus, { scheme, validation, allowSharedSpeakers, seed: config.seed });
-  const selected = selectFolds(folds, options.folds);
-  if (options.modelDir === undefined && config.model === null) {
-    throw new EmoframeError(
-      'ERR_CONFIG',
-      "There is nothing to start from: give a model directory, or a Hugging Face config.json as 'model' in the config to train from scratch.",
-    );
-  }
-  throwIfAborted(options.signal);
-  const engine = Engine.create({ device: options.device ?? 'cpu', threads: options.threads ?? 0 });
-  const pool = new AudioPool();
-  let log: JsonlLog | undefined;
-  try {
-    const request = {
-      config,
-      model: options.modelDir === undefined ? null : resolve(options.modelDir),
-      corpus: chosen.corpus,
-      folds,
-    };
-    const run = await openRun(options.out, request, environmentOf(engine, options), mayContinue);
-    log = JsonlLog.open(run.log);
-    return await work(new Session(options, config, chosen, folds, selected, run, engine, audioOf(pool, config), log));
-  } finally {
-    engine.dispose();
-    await pool.close();
-    // Last, since it may be refused, as by a full disk.
-    log?.close();
-  }
-}
-
-function selectFolds(folds: Fold[], names: readonly string[] | undefined): Fold[] {
-  const unknown = names?.find((name) => !folds.some((fold) => fold.name === name));
-  if (unknown !== undefined) {
-    throw new EmoframeError(
-      'ERR_FOLDS',
-      `There is no fold ${unknown}: this corpus gives ${folds.map(({ name }) => name).join(', ')}.`,
-    );
-  }
-  return names === undefined ? folds : folds.filter(({ name }) => names.includes(name));
-}
-
-function environmentOf(engine: Engine, options: RunOptions): Record<string, unknown> {
+function environmentOf(engine: Engine, options: TrainerOptions): Record<string, unknown> {
   return {
     versions: {
       emoframe: packageVersion(),
@@ -99,23 +49,69 @@ function audioOf(pool: AudioPool, config: RunConfig): AudioSource {
   };
 }
 
-/** A run that is open. */
+/** A run that is open: what all of its stages share. */
 export class Session {
   readonly #utterances: ReadonlyMap<string, Utterance>;
   readonly #sampleCounts = new Map<string, number>();
 
-  constructor(
-    readonly options: RunOptions,
+  private constructor(
+    readonly options: TrainerOptions,
     readonly config: RunConfig,
     readonly chosen: RunLabels,
-    readonly allFolds: readonly Fold[],
     readonly folds: readonly Fold[],
     readonly run: RunDirectory,
-    readonly engine: Engine,
-    readonly audio: AudioSource,
-    readonly log: JsonlLog,
+    private readonly engine: Engine,
+    private readonly pool: AudioPool,
+    private readonly audio: AudioSource,
+    private readonly log: JsonlLog,
   ) {
     this.#utterances = new Map(chosen.corpus.utterances.map((utterance) => [utterance.id, utterance]));
+  }
+
+  /** Opens the run directory and the engine. */
+  static async open(options: TrainerOptions): Promise<Session> {
+    const config: RunConfig = { ...options.config, precision: options.precision ?? options.config.precision };
+    const chosen = chooseLabels(options.corpus, config);
+    const { scheme, validation, allowSharedSpeakers } = config.folds;
+    const folds = makeFolds(chosen.corpus, { scheme, validation, allowSharedSpeakers, seed: config.seed });
+    if (options.modelDir === undefined && config.model === null) {
+      throw new EmoframeError(
+        'ERR_CONFIG',
+        "There is nothing to start from: give a model directory, or a Hugging Face config.json as 'model' in the config to train from scratch.",
+      );
+    }
+    const engine = Engine.create({ device: options.device ?? 'cpu', threads: options.threads ?? 0 });
+    try {
+      const model = options.modelDir === undefined ? null : resolve(options.modelDir);
+      const request = { config, model, corpus: chosen.corpus, folds };
+      const run = await openRun(options.out, request, environmentOf(engine, options));
+      const log = JsonlLog.open(run.log);
+      const pool = new AudioPool();
+      return new Session(options, config, chosen, folds, run, engine, pool, audioOf(pool, config), log);
+    } catch (error) {
+      engine.dispose();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.engine.dispose();
+    await this.pool.close();
+    // Last, since it may be refused, as by a full disk.
+    this.log.close();
+  }
+
+  /** Those of the folds that are named. @throws `ERR_FOLDS` */
+  select(names: readonly string[] | undefined): readonly Fold[] {
+    if (names?.length === 0) throw new EmoframeError('ERR_FOLDS', 'No fold was named: there is nothing to do.');
+    const unknown = names?.find((name) => !this.folds.some((fold) => fold.name === name));
+    if (unknown !== undefined) {
+      throw new EmoframeError(
+        'ERR_FOLDS',
+        `There is no fold ${unknown}: this corpus gives ${this.folds.map(({ name }) => name).join(', ')}.`,
+      );
+    }
+    return names === undefined ? this.folds : this.folds.filter(({ name }) => names.includes(name));
   }
 
   get #fromScratch(): boolean {
@@ -128,14 +124,14 @@ export class Session {
   }
 
   /** Runs a stage, unless it is done. */
-  async complete(fold: Fold, stage: StageName): Promise<void> {
+  async complete(fold: Fold, stage: StageName, call: StageCallOptions): Promise<void> {
     const paths = this.run.fold(fold.name).stage(stage);
     // A stage that was killed between its mark and this left its checkpoints.
     if (await isDone(paths)) return removeSteps(paths.checkpoint);
-    throwIfAborted(this.options.signal);
-    const log = this.#stageLog(fold, stage);
+    throwIfAborted(call.signal);
+    const log = this.#stageLog(fold, stage, call);
     try {
-      await stages[stage](this.#context(fold, stage, log));
+      await stages[stage](this.#context(fold, stage, log, call));
     } finally {
       log.close();
     }
@@ -156,21 +152,21 @@ export class Session {
   }
 
   summarize(): Promise<RunSummary | undefined> {
-    const names = this.allFolds.map(({ name }) => name);
+    const names = this.folds.map(({ name }) => name);
     return writeSummary(this.run, names, this.config, this.chosen.labels, this.chosen.neutral);
   }
 
   /** What a stage is given that only shows its progress. */
-  context(fold: Fold, stage: StageName): StageContext {
-    return this.#context(fold, stage, this.#stageLog(fold, stage));
+  context(fold: Fold, stage: StageName, call: StageCallOptions): StageContext {
+    return this.#context(fold, stage, this.#stageLog(fold, stage, call), call);
   }
 
-  #stageLog(fold: Fold, stage: StageName): StageLog {
-    return new StageLog({ fold: fold.name, stage }, this.log, this.run.tensorboard(fold.name, stage), this.options);
+  #stageLog(fold: Fold, stage: StageName, call: StageCallOptions): StageLog {
+    return new StageLog({ fold: fold.name, stage }, this.log, this.run.tensorboard(fold.name, stage), call);
   }
 
-  #context(fold: Fold, stage: StageName, report: StageReport): StageContext {
-    const { modelDir, signal } = this.options;
+  #context(fold: Fold, stage: StageName, report: StageReport, { signal }: StageCallOptions): StageContext {
+    const { modelDir } = this.options;
     return {
       fold,
       stage,

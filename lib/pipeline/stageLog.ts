@@ -3,7 +3,7 @@
 import type { JsonlLog } from '../log/jsonl.js';
 import { TensorBoardLog } from '../log/tensorboard.js';
 import type { Metrics, StageReport } from '../stages/context.js';
-import type { RunOptions, StageName } from './options.js';
+import type { StageCallOptions, StageName } from './options.js';
 
 export class StageLog implements StageReport {
   #board: TensorBoardLog | undefined;
@@ -13,7 +13,7 @@ export class StageLog implements StageReport {
     private readonly where: { fold: string; stage: StageName },
     private readonly rows: JsonlLog,
     private readonly boardDirectory: string,
-    private readonly options: Pick<RunOptions, 'onProgress' | 'onWarning'>,
+    private readonly options: Pick<StageCallOptions, 'onProgress' | 'onWarning'>,
   ) {}
 
   readonly log = (step: number, total: number, metrics: Metrics): void => {

@@ -6,7 +6,7 @@ import { AudioPool } from '../audio/pool.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { toSegments } from '../evaluate/segments.js';
 import { smooth } from '../evaluate/viterbi.js';
-import { describe, parseOptions } from '../issues.js';
+import { callback, describe, parseOptions } from '../issues.js';
 import { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
 import { batchesOf } from './batches.js';
@@ -19,7 +19,6 @@ import {
   type AudioCallOptions,
   type AudioProgress,
   audioCallShape,
-  callback,
   type DeviceOptions,
   deviceShape,
   nonNegative,
@@ -76,7 +75,7 @@ const loadSchema = z.strictObject({ ...deviceShape, clusters: z.boolean().option
 const predictSchema = z.strictObject({
   ...audioCallShape,
   ...predictionShape,
-  onProgress: callback<NonNullable<PredictOptions['onProgress']>>(),
+  onProgress: callback<NonNullable<PredictOptions['onProgress']>>().optional(),
 });
 const predictManySchema = predictSchema.omit({ id: true }).extend({
   batchSeconds: nonNegative.optional(),

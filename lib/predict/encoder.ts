@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { type AudioInput, loadInput } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { parseOptions } from '../issues.js';
+import { callback, parseOptions } from '../issues.js';
 import { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
 import { wholeWindows } from './heardWindows.js';
@@ -12,7 +12,6 @@ import {
   type AudioCallOptions,
   type AudioProgress,
   audioCallShape,
-  callback,
   type DeviceOptions,
   deviceShape,
 } from './options.js';
@@ -40,7 +39,7 @@ const loadSchema = z.strictObject(deviceShape);
 const encodeSchema = z.strictObject({
   ...audioCallShape,
   layer: z.number().int().nonnegative().optional(),
-  onProgress: callback<NonNullable<EncodeOptions['onProgress']>>(),
+  onProgress: callback<NonNullable<EncodeOptions['onProgress']>>().optional(),
 });
 
 /**

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { RawFormat } from '../audio/byteStream.js';
 import type { AudioInputOptions } from '../audio/input.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from '../audio/limits.js';
+import { abortSignal, type Shape } from '../issues.js';
 import type { WindowOptions } from './windows.js';
 
 export type Precision = 'fp32' | 'bf16';
@@ -31,9 +32,6 @@ export interface AudioCallOptions extends AudioInputOptions, WindowOptions {
   id?: string;
 }
 
-// Written against the interfaces, so that neither can change alone.
-type Shape<T> = { [K in keyof Required<T>]: z.ZodType<Required<T>[K] | undefined> };
-
 const positive = z.number().positive();
 export const nonNegative = z.number().nonnegative();
 
@@ -57,12 +55,7 @@ export const audioCallShape = {
   format: rawFormat.optional(),
   windowSeconds: positive.optional(),
   overlapSeconds: nonNegative.optional(),
-  signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'Expected an AbortSignal').optional(),
+  signal: abortSignal.optional(),
 } satisfies Shape<AudioCallOptions>;
-
-/** A function, whatever it takes. */
-export function callback<Call extends (...args: never[]) => void>() {
-  return z.custom<Call>((value) => typeof value === 'function', 'Expected a function').optional();
-}
 
 export const predictionShape = { switchingCost: nonNegative.optional() };

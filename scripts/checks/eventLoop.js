@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseConfig } from '../../dist/config/read.js';
 import { readCorpus } from '../../dist/corpus/read.js';
-import { runPipeline } from '../../dist/pipeline/runPipeline.js';
+import { Trainer } from '../../dist/pipeline/trainer.js';
 import { tinyConfig, writeTinyCorpus } from '../../test/support/tinyCorpus.js';
 import { LoopWatch } from './loopWatch.js';
 
@@ -46,7 +46,8 @@ let where = 'start';
 const watch = new LoopWatch(() => where);
 try {
   const corpus = await readCorpus(writeTinyCorpus(join(dir, 'corpus')));
-  const options = { corpus, out: join(dir, 'run'), config, folds: ['s1'], resume: true };
+  const options = { corpus, out: join(dir, 'run'), config, resume: true };
+  const folds = ['s1'];
   watch.start();
   const stopper = new AbortController();
   const onProgress = ({ stage, done, total, message }) => {
@@ -54,11 +55,15 @@ try {
     // The first run stops in stage 1a, after its checkpoint.
     if (stage === 'tapt' && message === undefined && done === 3) stopper.abort();
   };
-  await runPipeline({ ...options, onProgress, signal: stopper.signal }).catch((error) => {
+  const first = await Trainer.open(options);
+  await first.run({ folds, onProgress, signal: stopper.signal }).catch((error) => {
     if (error.code !== 'ERR_ABORTED') throw error;
   });
+  await first.dispose();
   where = 'resumption';
-  await runPipeline({ ...options, onProgress });
+  const second = await Trainer.open(options);
+  await second.run({ folds, onProgress });
+  await second.dispose();
 } finally {
   rmSync(dir, { recursive: true, force: true });
 }

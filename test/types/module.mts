@@ -15,9 +15,10 @@ import {
   parseConfig,
   type RunConfig,
   type RunConfigInput,
+  type RunSummary,
   readCorpus,
-  runPipeline,
   type TimelineChunk,
+  Trainer,
   toSegments,
 } from 'emoframe';
 
@@ -86,15 +87,18 @@ export async function run(input: RunConfigInput): Promise<Fold[]> {
   const speaker: string | undefined = corpus.utterances[0]?.speaker;
   const config: RunConfig = parseConfig(input, 'demo');
   const clusters: number = config.cluster.kmeans.clusters;
-  await runPipeline({
-    corpus,
-    out: 'runs/a',
-    config,
-    resume: true,
+  await using trainer = await Trainer.open({ corpus, out: 'runs/a', config, resume: true });
+  const summary: RunSummary = await trainer.run({
+    folds: trainer.folds.map(({ name }) => name),
     onProgress: ({ stage, done, total }: ProgressEvent) => console.log(stage, done / total, speaker, clusters),
   });
+  await trainer.tapt();
+  const [{ rows }] = (await trainer.sweep({ layers: [6, 9], clusters: [50] })) as [{ rows: readonly object[] }];
+  console.log(summary.ua, rows.length);
+  // @ts-expect-error a sweep needs layers
+  await trainer.sweep({ clusters: [50] });
   // @ts-expect-error `out` is missing
-  await runPipeline({ corpus, config });
+  await Trainer.open({ corpus, config });
   // @ts-expect-error no such preset
   parseConfig({}, 'fast');
   const unknown: RunConfigInput = {

@@ -1,0 +1,242 @@
+import { setMaxListeners } from 'node:events';
+import { readdir } from 'node:fs/promises';
+import { z } from 'zod';
+import type { Fold } from '../corpus/folds.js';
+import { EmoframeError } from '../errors.js';
+import { parseOptions } from '../issues.js';
+import { type SweepRow, sweepClusters } from '../stages/cluster.js';
+import type { StageName } from '../stages/foldPaths.js';
+import { type StageCallOptions, stageCallSchema, type TrainerOptions, trainerSchema } from './options.js';
+import { buildPredictor } from './predictor.js';
+import { Session } from './session.js';
+import type { RunSummary } from './summary.js';
+
+/** What {@link Trainer.sweep} compares. */
+export interface ClusterSweep {
+  /** Hidden states to cluster: 0 (the transformer's input) to the number of layers. */
+  readonly layers: readonly number[];
+  /** Numbers of clusters. */
+  readonly clusters: readonly number[];
+}
+
+/** What a sweep found on one fold. */
+export interface SweepResult {
+  readonly fold: string;
+  readonly rows: readonly SweepRow[];
+}
+
+const integers = z.array(z.number().int().nonnegative()).min(1);
+const sweepSchema = z.strictObject({ layers: integers, clusters: integers });
+
+/**
+ * The method on a corpus, stage by stage or all at once, over one run directory. Each stage works on every fold, or on those
+ * that are named, reads what the stages before left in the run directory, and leaves its own there; so stages can also be
+ * run by different processes. Calls are queued: one runs at a time.
+ *
+ * @example
+ * await using trainer = await Trainer.open({
+ *   corpus: await readCorpus('corpus.jsonl'),
+ *   modelDir: 'hubert-base-ls960',
+ *   out: 'runs/a',
+ *   config: parseConfig({ folds: { scheme: 'speaker' } }),
+ *   resume: true,
+ * });
+ * const summary = await trainer.run({ onProgress: ({ stage, done, total }) => console.log(stage, done, total) });
+ * const model = await EmotionModel.load(trainer.predictorDir('s5'));
+ */
+export class Trainer {
+  readonly #session: Session;
+  readonly #resume: boolean;
+  /** Stages of folds that this trainer has begun, which it may go on with. */
+  readonly #begun = new Set<string>();
+  readonly #stop = new AbortController();
+  #queue: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> | undefined;
+
+  private constructor(session: Session, resume: boolean) {
+    this.#session = session;
+    this.#resume = resume;
+  }
+
+  /**
+   * Begins a run directory, or opens one that was begun with the same corpus, config and model.
+   *
+   * @throws `ERR_RUN_EXISTS` (the folder holds something else), `ERR_RUN_MISMATCH` (it was begun with something else),
+   * `ERR_CORPUS`, `ERR_FOLDS`, `ERR_CONFIG`, `ERR_DEVICE`, `ERR_WRITE`.
+   */
+  static async open(options: TrainerOptions): Promise<Trainer> {
+    const settings = parseOptions(trainerSchema, options) as TrainerOptions;
+    return new Trainer(await Session.open(settings), settings.resume === true);
+  }
+
+  /** The folds of the run, each with its test session. */
+  get folds(): readonly Fold[] {
+    return this.#session.folds;
+  }
+
+  /** The classes, in the order of the classifier's outputs. */
+  get labels(): readonly string[] {
+    return this.#session.chosen.labels;
+  }
+
+  /** The stages of the run, in order; `mfcc` only from scratch. */
+  get stages(): readonly StageName[] {
+    return this.#session.stageNames;
+  }
+
+  /** Where a fold's predictor is once stage 4 is done: what `EmotionModel.load` takes. @throws `ERR_FOLDS` */
+  predictorDir(fold: string): string {
+    this.#session.select([fold]);
+    return this.#session.run.fold(fold).predictor;
+  }
+
+  /** First round from scratch: masked prediction of MFCC clusters. @throws as {@link run} */
+  async mfcc(options: StageCallOptions = {}): Promise<void> {
+    await this.#stage('mfcc', options);
+  }
+
+  /** Stage 1a: task-adaptive pretraining. @throws as {@link run} */
+  async tapt(options: StageCallOptions = {}): Promise<void> {
+    await this.#stage('tapt', options);
+  }
+
+  /** Stage 1b: fine-tuning on utterance labels. @throws as {@link run} */
+  async finetune(options: StageCallOptions = {}): Promise<void> {
+    await this.#stage('finetune', options);
+  }
+
+  /** Stage 2: frame-level pseudo-labels by k-means. @throws as {@link run} */
+  async cluster(options: StageCallOptions = {}): Promise<void> {
+    await this.#stage('cluster', options);
+  }
+
+  /** Stage 3: pretraining on the pseudo-labels. @throws as {@link run} */
+  async pretrain(options: StageCallOptions = {}): Promise<void> {
+    await this.#stage('pretrain', options);
+  }
+
+  /** Stage 4: fine-tuning with attention; it also puts the predictor together. @throws as {@link run} */
+  async align(options: StageCallOptions = {}): Promise<void> {
+    await this.#stage('align', options);
+  }
+
+  /**
+   * Stage 5: scores on the held-out sessions.
+   *
+   * @returns what `summary.json` holds: the scores over all folds that are evaluated.
+   * @throws as {@link run}
+   */
+  async evaluate(options: StageCallOptions = {}): Promise<RunSummary> {
+    // A fold is evaluated, so there is a summary.
+    return (await this.#stage('evaluate', options))!;
+  }
+
+  /**
+   * The whole method: every stage of every fold that is not done, then the summary over all folds.
+   *
+   * @returns what `summary.json` holds.
+   * @throws `ERR_RUN_EXISTS` when a stage was begun before this trainer was opened and `resume` is off; `ERR_STAGE` when a
+   * stage needs another first; `ERR_FOLDS`, `ERR_ABORTED`, `ERR_DISPOSED`, and what stages throw.
+   * @example
+   * const summary = await trainer.run({ signal });
+   * console.log(summary.ua, summary.baseline.ua);
+   */
+  run(options: StageCallOptions = {}): Promise<RunSummary> {
+    return this.#queued(options, async (call) => {
+      const folds = this.#session.select(call.folds);
+      for (const fold of folds) for (const stage of this.stages) await this.#refuseBegun(fold, stage);
+      let summary: RunSummary | undefined;
+      for (const fold of folds) {
+        for (const stage of this.stages) await this.#complete(fold, stage, call);
+        summary = await this.#session.summarize();
+      }
+      // There is a fold, and its last stage is evaluation.
+      return summary!;
+    });
+  }
+
+  /**
+   * Clusters stage 1b's hidden states at each layer with each number of clusters, without touching the run's own clusters:
+   * to choose `cluster.layer` and `cluster.kmeans.clusters` by inertia and, where frame-level truth is known, purity and NMI.
+   *
+   * @throws `ERR_STAGE` when stage 1b is not done; otherwise as {@link run}
+   * @example
+   * const [{ rows }] = await trainer.sweep({ layers: [6, 9, 12], clusters: [20, 50, 100] }, { folds: ['s1'] });
+   */
+  async sweep(sweep: ClusterSweep, options: StageCallOptions = {}): Promise<SweepResult[]> {
+    parseOptions(sweepSchema, sweep);
+    return this.#queued(options, async (call) => {
+      const results: SweepResult[] = [];
+      for (const fold of this.#session.select(call.folds)) {
+        await this.#session.requireNeeds(fold, 'cluster');
+        const context = this.#session.context(fold, 'cluster', call);
+        results.push({ fold: fold.name, rows: await sweepClusters(context, sweep) });
+      }
+      return results;
+    });
+  }
+
+  /** Stops the call in hand between two steps, as its signal would, and frees everything. May be called again. */
+  async dispose(): Promise<void> {
+    this.#stop.abort();
+    this.#closing ??= this.#queue.then(() => this.#session.close());
+    await this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  #stage(stage: StageName, options: StageCallOptions): Promise<RunSummary | undefined> {
+    return this.#queued(options, async (call) => {
+      for (const fold of this.#session.select(call.folds)) {
+        await this.#session.requireNeeds(fold, stage);
+        await this.#refuseBegun(fold, stage);
+        await this.#complete(fold, stage, call);
+      }
+      return this.#session.summarize();
+    });
+  }
+
+  async #complete(fold: Fold, stage: StageName, call: StageCallOptions): Promise<void> {
+    this.#begun.add(`${fold.name}/${stage}`);
+    await this.#session.complete(fold, stage, call);
+    if (stage === 'align') await buildPredictor(this.#session.run.fold(fold.name));
+  }
+
+  /** Going on with what somebody else began must be asked for. */
+  async #refuseBegun(fold: Fold, stage: StageName): Promise<void> {
+    if (this.#resume || this.#begun.has(`${fold.name}/${stage}`)) return;
+    const { dir } = this.#session.run.fold(fold.name).stage(stage);
+    const entries = await readdir(dir).catch(() => []);
+    if (entries.length === 0) return;
+    throw new EmoframeError(
+      'ERR_RUN_EXISTS',
+      `Stage ${stage} of fold ${fold.name} was already begun in ${this.#session.run.dir}: continue it with --resume (resume: true), or choose another folder.`,
+      { file: dir },
+    );
+  }
+
+  /** One call after another, each stopped by its own signal and by `dispose`. */
+  async #queued<Result>(options: StageCallOptions, work: (call: StageCallOptions) => Promise<Result>): Promise<Result> {
+    const { signal } = parseOptions(stageCallSchema, options) as StageCallOptions;
+    const turn = this.#queue.then(async () => {
+      if (this.#stop.signal.aborted)
+        throw new EmoframeError('ERR_DISPOSED', 'The trainer was disposed of: open the run again to go on.');
+      const stop = new AbortController();
+      // Every file that is being read listens.
+      setMaxListeners(0, stop.signal);
+      const abort = () => stop.abort(signal?.reason);
+      if (signal?.aborted) abort();
+      const sources = signal === undefined ? [this.#stop.signal] : [this.#stop.signal, signal];
+      for (const source of sources) source.addEventListener('abort', abort, { once: true });
+      try {
+        return await work({ ...options, signal: stop.signal });
+      } finally {
+        for (const source of sources) source.removeEventListener('abort', abort);
+      }
+    });
+    this.#queue = turn.catch(() => undefined);
+    return turn;
+  }
+}
