@@ -113,6 +113,7 @@ test('without shared statistics windows would hear something else: the test can 
 
 for (const pooling of ['mean', 'attention', 'attention-linear', 'stats']) {
   test(`${pooling} pooling over windows is pooling over all of their frames`, async () => {
+    // The scores of these weights are large, so that rounding shows in the third digit of what exp makes of them.
     // Without attention nothing is heard beyond a frame's neighbours, so windows must give what one pass gives.
     const model = keep(
       await EmotionModel.load(
@@ -128,7 +129,7 @@ for (const pooling of ['mean', 'attention', 'attention-linear', 'stats']) {
     const scale = once.frames.length;
     for (const [i, frame] of once.frames.entries()) {
       const weight = frame.attention * scale;
-      near(found.frames[i].attention * scale, weight, 1e-3 * Math.max(1, weight), `attention of frame ${i}`);
+      near(found.frames[i].attention * scale, weight, 5e-3 * Math.max(1, weight), `attention of frame ${i}`);
       for (const [k, p] of frame.posterior.entries()) near(found.frames[i].posterior[k], p, 1e-3, `frame ${i}`);
     }
     assert.equal(
