@@ -24,9 +24,12 @@ def iteration_times(fit, iterations):
         fit(1)
     with timed() as all_times:
         result = fit(1 + iterations)
-    return result, {
-        name: (all_times[name] - once[name]) / iterations for name in all_times
-    }
+    times = {name: (all_times[name] - once[name]) / iterations for name in all_times}
+    if min(times.values()) <= 0:
+        raise RuntimeError(
+            f"{1 + iterations} iterations took no longer than one: the machine is too busy, or more --iterations are needed."
+        )
+    return result, times
 
 
 def serve(handlers):
