@@ -30,6 +30,9 @@ export interface RunControl {
   onProgress?: ((done: number, total: number, inertia: number) => void) | undefined;
 }
 
+/** More than any machine has processors. */
+const mostThreads = 1024;
+
 /**
  * A device and the native thread that serves it. Calls are queued and run in order; the event loop stays free.
  *
@@ -44,8 +47,12 @@ export class Engine {
   /** @throws EmoframeError `ERR_DEVICE` when the device is not there, naming what is. */
   static create(settings: EngineSettings = {}): Engine {
     const threads = settings.threads ?? 0;
-    if (!Number.isInteger(threads) || threads < 0)
-      throw new EmoframeError('ERR_ARGUMENT', `Expected a non-negative integer for threads but received ${threads}.`);
+    // OpenMP ends the process when the system refuses it threads.
+    if (!Number.isInteger(threads) || threads < 0 || threads > mostThreads)
+      throw new EmoframeError(
+        'ERR_ARGUMENT',
+        `Expected an integer from 0 to ${mostThreads} for threads but received ${threads}.`,
+      );
     return new Engine(nativeSync(() => binding().createEngine({ device: settings.device ?? 'cpu', threads })));
   }
 

@@ -2,6 +2,7 @@
 
 #include <future>
 #include <new>
+#include <stdexcept>
 
 #include "error.h"
 
@@ -34,6 +35,23 @@ Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::stri
   return error;
 }
 
+Failure currentFailure() {
+  const Failure noMemory{"ERR_OUT_OF_MEMORY", "The machine ran out of memory: use a smaller batch or a smaller model."};
+  try {
+    throw;
+  } catch (const Error &error) {
+    return {error.code, error.what()};
+  } catch (const std::bad_alloc &) {
+    return noMemory;
+  } catch (const std::length_error &) {  // more than a vector can ever hold
+    return noMemory;
+  } catch (const std::exception &error) {
+    return {"ERR_INTERNAL", std::string("The native engine failed: ") + error.what() + "."};
+  } catch (...) {
+    return {"ERR_INTERNAL", "The native engine failed, and does not say why."};
+  }
+}
+
 std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, int32_t threads) {
   std::shared_ptr<Worker> worker(new Worker());
   // Closed by the last message of a stopped thread, or by the environment's end, which stops the thread first.
@@ -52,7 +70,7 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
   std::promise<void> ready;
   std::future<void> isReady = ready.get_future();
   Worker *raw = worker.get();
-  worker->thread_ = std::thread([raw, device, threads, &ready] {
+  const auto main = [raw, device, threads, &ready] {
     try {
       raw->backend_ = createBackend(device, threads);
       raw->device_ = raw->backend_->name();
@@ -63,11 +81,13 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
     }
     ready.set_value();
     raw->loop();
-  });
+  };
   try {
+    worker->thread_ = std::thread(main);
     isReady.get();
   } catch (...) {
-    worker->thread_.join();
+    // Where the system gives no more threads there is none to wait for.
+    if (worker->thread_.joinable()) worker->thread_.join();
     worker->close();
     throw;
   }
@@ -144,15 +164,10 @@ void Worker::loop() {
     } else {
       try {
         job->work(*backend_);
-      } catch (const Error &error) {
-        job->code = error.code;
-        job->message = error.what();
-      } catch (const std::bad_alloc &) {
-        job->code = "ERR_OUT_OF_MEMORY";
-        job->message = "The machine ran out of memory: use a smaller batch or a smaller model.";
-      } catch (const std::exception &error) {
-        job->code = "ERR_INTERNAL";
-        job->message = std::string("The native engine failed: ") + error.what();
+      } catch (...) {
+        Failure failure = currentFailure();
+        job->code = std::move(failure.code);
+        job->message = std::move(failure.message);
       }
     }
     job->work = nullptr;  // its captures end here, on the engine's thread
@@ -178,6 +193,9 @@ void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
     job->deferred->Resolve(job->finish(env));
   } catch (const Napi::Error &error) {
     job->deferred->Reject(error.Value());
+  } catch (...) {
+    const Failure failure = currentFailure();
+    job->deferred->Reject(toJavaScript(env, failure.code, failure.message).Value());
   }
 }
 

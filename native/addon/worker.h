@@ -85,13 +85,23 @@ class Worker {
 
 Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::string &message);
 
-// Runs `body`, turning a native error into a JavaScript one with its code.
+// The exception being handled as a code and a message, whatever it is.
+struct Failure {
+  std::string code, message;
+};
+Failure currentFailure();
+
+// Runs `body`, turning a native error into a JavaScript one with its code: nothing else may leave a call from
+// JavaScript.
 template <typename Body>
 auto translating(Napi::Env env, Body body) -> decltype(body()) {
   try {
     return body();
-  } catch (const Error &error) {
-    throw toJavaScript(env, error.code, error.what());
+  } catch (const Napi::Error &) {
+    throw;
+  } catch (...) {
+    const Failure failure = currentFailure();
+    throw toJavaScript(env, failure.code, failure.message);
   }
 }
 
