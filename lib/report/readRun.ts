@@ -2,7 +2,9 @@ import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { describeIssues } from '../issues.js';
 import type { PredictionRow } from '../stages/scores.js';
 
 export type { PredictionRow };
@@ -29,6 +31,26 @@ export interface Summary extends Scores {
   labels: string[];
 }
 
+const score = z.number().nullish();
+const scores = z.looseObject({
+  wa: score,
+  ua: score,
+  macroF1: score,
+  eder: score,
+  frameAccuracy: score,
+  frameUa: score,
+  attentionOnEmotion: score,
+  emotionFrameShare: score,
+  confusion: z.array(z.array(z.number())).optional(),
+  intervals: z.record(z.string(), z.tuple([z.number(), z.number()])).optional(),
+});
+const summarySchema = scores.extend({
+  labels: z.array(z.string()),
+  baseline: scores.optional(),
+  seconds: z.number().optional(),
+  folds: z.array(scores.extend({ name: z.string(), baseline: scores.optional() })).optional(),
+});
+
 /** One row of `log.jsonl`: where it stands, and numbers by name. */
 export interface LogRow {
   fold: string;
@@ -49,14 +71,7 @@ export interface RunFiles {
 
 /** Reads what a finished run left. @throws `ERR_RUN_INCOMPLETE` when nothing was evaluated yet. */
 export async function readRun(dir: string): Promise<RunFiles> {
-  const summary = await readJson<Summary>(join(dir, 'summary.json'));
-  if (summary === undefined || !Array.isArray(summary.labels)) {
-    throw new EmoframeError(
-      'ERR_RUN_INCOMPLETE',
-      `${join(dir, 'summary.json')} is missing or holds no labels: a report needs a run that was evaluated. Continue it with emoframe run --resume.`,
-      { file: join(dir, 'summary.json') },
-    );
-  }
+  const summary = await readSummary(join(dir, 'summary.json'));
   const corpus = await readJson<{ name?: string }>(join(dir, 'corpus.json'));
   const folds = (await readdir(join(dir, 'folds')).catch(() => [])).sort();
   return {
@@ -67,6 +82,18 @@ export async function readRun(dir: string): Promise<RunFiles> {
     log: await readLog(join(dir, 'log.jsonl')),
     folds,
   };
+}
+
+async function readSummary(file: string): Promise<Summary> {
+  const content = await readJson(file);
+  const parsed = summarySchema.safeParse(content);
+  if (parsed.success) return parsed.data as Summary;
+  const reason = content === undefined ? 'is missing' : `is not a run's (${describeIssues(parsed.error)})`;
+  throw new EmoframeError(
+    'ERR_RUN_INCOMPLETE',
+    `${file} ${reason}: a report needs a run that was evaluated. Continue it with emoframe run --resume.`,
+    { file },
+  );
 }
 
 async function readJson<T>(file: string): Promise<T | undefined> {
