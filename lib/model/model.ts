@@ -31,6 +31,8 @@ export interface ModelSpec {
 export interface ImportOptions {
   /** Tensors that may be missing: all, or those whose names start with one of these. */
   allowMissing?: boolean | string[];
+  /** Where they were read, for messages. */
+  file?: string;
 }
 
 /** HuBERT with its heads on an engine's device. Made by {@link Engine.createModel}. */
@@ -68,11 +70,16 @@ export class Model {
    * @throws EmoframeError `ERR_TENSOR` naming a tensor that is missing, unknown or of the wrong shape
    */
   async importTensors(tensors: Iterable<Tensor>, options: ImportOptions = {}): Promise<void> {
+    const { allowMissing = false, file } = options;
+    const refuse = (tensor: string, message: string): never => {
+      const said = file === undefined ? message : `${file}: ${message}`;
+      throw new EmoframeError('ERR_TENSOR', said, { tensor, ...(file !== undefined && { file }) });
+    };
     const wanted = new Map(this.tensors().map((info) => [info.name, info]));
     const given: Tensor[] = [];
     for (const tensor of tensors) {
       const info = wanted.get(tensor.name);
-      if (!info) refuse(tensor.name, `The model has no tensor named ${tensor.name}.`);
+      if (!info) return refuse(tensor.name, `The model has no tensor named ${tensor.name}.`);
       if (info.shape.length !== tensor.shape.length || info.shape.some((side, i) => side !== tensor.shape[i]))
         refuse(
           tensor.name,
@@ -81,7 +88,6 @@ export class Model {
       wanted.delete(tensor.name);
       given.push(tensor);
     }
-    const { allowMissing = false } = options;
     const missing = [...wanted.keys()].filter((name) =>
       Array.isArray(allowMissing) ? !allowMissing.some((prefix) => name.startsWith(prefix)) : !allowMissing,
     );
@@ -193,8 +199,4 @@ async function nativeOn<Result>({ names, features }: PackedBatch, call: () => Pr
     });
     throw new EmoframeError(error.code, message, { cause: error.cause });
   }
-}
-
-function refuse(tensor: string, message: string): never {
-  throw new EmoframeError('ERR_TENSOR', message, { tensor });
 }

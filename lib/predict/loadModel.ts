@@ -21,7 +21,7 @@ const onlyTraining = ['masked_spec_embed'];
 export async function loadEncoder(engine: Engine, dir: string, precision: Precision): Promise<LoadedModel> {
   const { config, tensors, normalize } = await loadPretrained(dir);
   const model = await engine.createModel({ config, precision });
-  await model.importTensors(tensors.values(), { allowMissing: onlyTraining });
+  await model.importTensors(tensors.values(), { allowMissing: onlyTraining, file: dir });
   return { model, normalize };
 }
 
@@ -38,7 +38,7 @@ export async function loadClassifier(
     precision,
     classifier: { classes: head.labels.length, pooling: head.pooling ?? 'attention' },
   });
-  await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining });
+  await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining, file: dir });
   return { model, normalize, head };
 }
 

@@ -47,7 +47,7 @@ export async function loadWithNewHeads(context: StageContext, dir: string, heads
   const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
   await model.initialize(context.seed, (name) => !tensors.has(name));
   // A HuBERT that was never trained with masks has no mask embedding; it is then learned from a random one.
-  await model.importTensors(tensors.values(), { allowMissing: [...headPrefixes, 'masked_spec_embed'] });
+  await model.importTensors(tensors.values(), { allowMissing: [...headPrefixes, 'masked_spec_embed'], file: dir });
   return { model, normalize };
 }
 
@@ -69,7 +69,7 @@ export async function loadClassifier(context: StageContext, dir: string): Promis
     precision: context.config.precision,
     classifier: { classes: head.labels.length, pooling: head.pooling },
   });
-  await model.importTensors([...tensors.values(), ...head.tensors]);
+  await model.importTensors([...tensors.values(), ...head.tensors], { file: dir });
   return { model, normalize, head };
 }
 

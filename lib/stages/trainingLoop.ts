@@ -94,7 +94,7 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
 /** A loss or gradient that is no number would come again after a resume, as updates are exact: says where, and what then. */
 function stoppedBy(error: unknown, stage: string, step: number, savedStep: number): unknown {
   if (!(error instanceof EmoframeError) || error.code !== 'ERR_NOT_FINITE') return error;
-  const saved = savedStep > 0 ? `The checkpoint of update ${savedStep} is sound. ` : '';
+  const saved = savedStep > 0 ? `The checkpoint of update ${savedStep} is whole. ` : '';
   return new EmoframeError(
     error.code,
     `Update ${step + 1} of ${stage}: ${error.message} ${saved}A resumed run would meet this again: begin a new one with a lower ${stage}.optimizer.learningRate, or with precision fp32.`,

@@ -3,10 +3,10 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadAudio } from '../../../dist/audio/load.js';
+import { packSamples } from '../../../dist/batch/pack.js';
 import { readHead, writeHead } from '../../../dist/checkpoint/head.js';
 import { readNpy } from '../../../dist/checkpoint/npy.js';
 import { unpickle } from '../../../dist/checkpoint/pickle.js';
-import { loadPretrained } from '../../../dist/checkpoint/pretrained.js';
 import { readSafetensors } from '../../../dist/checkpoint/safetensors.js';
 import { readTorch } from '../../../dist/checkpoint/torch.js';
 import { loadCheckpoint, saveCheckpoint } from '../../../dist/checkpoint/trainingState.js';
@@ -14,6 +14,7 @@ import { parseConfig, readConfig } from '../../../dist/config/read.js';
 import { readCorpus } from '../../../dist/corpus/read.js';
 import { Engine } from '../../../dist/model/engine.js';
 import { openRun } from '../../../dist/pipeline/runDirectory.js';
+import { loadClassifier } from '../../../dist/predict/loadModel.js';
 import { writeReport } from '../../../dist/report/report.js';
 import { readCentroids } from '../../../dist/stages/clustering.js';
 import { writeSyntheticRun } from '../../../test/support/syntheticRun.js';
@@ -98,20 +99,15 @@ async function writeCheckpoint(directory) {
 }
 const predictor = (directory) => writeTinyPredictor(join(directory, 'model'));
 
-/** From the directory to the model's output on a short sound: everything that a stranger's model can reach. */
+/** From the directory to the model's answer to a short sound: everything that a stranger's model can reach. */
 async function useModel(directory) {
-  const { config, tensors: loaded, head } = await loadPretrained(directory);
   const engine = Engine.create({ threads: 1 });
   try {
-    const classifier = head && { classes: head.labels.length, pooling: head.pooling ?? 'attention' };
-    const model = await engine.createModel({ config, precision: 'fp32', ...(classifier && { classifier }) });
-    await model.importTensors([...loaded.values(), ...(head?.tensors ?? [])], { allowMissing: ['masked_spec_embed'] });
-    const samples = Float32Array.from({ length: Math.min(4800, 4 * model.geometry.receptiveField) }, (_, i) =>
-      Math.sin(i / 9),
-    );
-    if (model.geometry.frames(samples.length) < 1) return;
-    const batch = { samples, starts: Int32Array.of(0), lengths: Int32Array.of(samples.length) };
-    await (head ? model.classify(batch) : model.encode(batch, 'output'));
+    const { model } = await loadClassifier(engine, directory, 'fp32');
+    const length = Math.min(4800, 4 * model.geometry.receptiveField);
+    if (model.geometry.frames(length) < 1) return;
+    const samples = Float32Array.from({ length }, (_, i) => Math.sin(i / 9));
+    await model.classify(packSamples([samples], model.geometry.stride, [directory]));
   } finally {
     engine.dispose();
   }
