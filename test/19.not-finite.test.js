@@ -13,8 +13,8 @@ import {
   loadPretrained,
   parseConfig,
   readCorpus,
-  runPipeline,
   savePretrained,
+  Trainer,
   writeSafetensors,
 } from '../dist/index.js';
 import { readCentroids } from '../dist/stages/clustering.js';
@@ -164,11 +164,12 @@ test('a run that breaks keeps its last checkpoint and says where it broke and wh
   const finetune = { ...tinyConfig.finetune, schedule: 'constant', warmupUpdates: 0, optimizer };
   const config = parseConfig({ ...tinyConfig, finetune, checkpoint: { everyUpdates: 1 } });
   const out = join(scratch, 'run');
+  const trainer = await Trainer.open({ corpus, out, config, threads: 1 });
   const { message } = await refused(
-    runPipeline({ corpus, out, config }),
+    trainer.run(),
     'ERR_NOT_FINITE',
     /Update \d+ of finetune: .*lower finetune\.optimizer\.learningRate/,
-  );
+  ).finally(() => trainer[Symbol.asyncDispose]());
   const saved = Number(/The checkpoint of update (\d+) is whole/.exec(message)[1]);
   const [fold] = readdirSync(join(out, 'folds'));
   const { step, tensors } = await loadLatestStep(
