@@ -23,7 +23,7 @@ const rows = (path) =>
 const refused = (call, code, pattern) =>
   assert.throws(call, (error) => error.code === code && pattern.test(error.message));
 
-test('records are lines, in order, and there as soon as they are written', () => {
+test('records are lines, in order, and there as soon as they are written', async () => {
   const path = join(scratch, 'deep', 'log.jsonl');
   const log = JsonlLog.open(path);
   log.write({ step: 1, text: 'ä\n' });
@@ -32,17 +32,17 @@ test('records are lines, in order, and there as soon as they are written', () =>
     { step: 1, text: 'ä\n' },
     { step: 2, loss: null },
   ]);
-  log.close();
-  log.close();
+  await log.close();
+  await log.close();
   refused(() => log.write({}), 'ERR_DISPOSED', /closed/);
 });
 
-test('a log goes on where it ended', () => {
+test('a log goes on where it ended', async () => {
   const path = join(scratch, 'log.jsonl');
   for (const step of [1, 2]) {
     const log = JsonlLog.open(path);
     log.write({ step });
-    log.close();
+    await log.close();
   }
   assert.equal(rows(path), [{ step: 1 }, { step: 2 }]);
 });
@@ -51,21 +51,21 @@ for (const [what, tail] of [
   ['a few bytes', '{"step":2,"lo'],
   ['more than a piece of the search', `{"text":"${'x'.repeat(200_000)}`],
 ]) {
-  test(`a last line cut short after ${what} is removed`, () => {
+  test(`a last line cut short after ${what} is removed`, async () => {
     const path = join(scratch, 'log.jsonl');
     writeFileSync(path, '{"step":1}\n');
     appendFileSync(path, tail);
     const log = JsonlLog.open(path);
     log.write({ step: 2 });
-    log.close();
+    await log.close();
     assert.equal(rows(path), [{ step: 1 }, { step: 2 }]);
   });
 }
 
-test('a log of nothing but a cut line begins anew', () => {
+test('a log of nothing but a cut line begins anew', async () => {
   const path = join(scratch, 'log.jsonl');
   writeFileSync(path, '{"st');
-  JsonlLog.open(path).close();
+  await JsonlLog.open(path).close();
   assert.is(statSync(path).size, 0);
 });
 
@@ -97,12 +97,12 @@ test('CRC-32C has the value of RFC 3720 and of the usual check', () => {
   assert.is(crc32c(new Uint8Array(32)), 0x8a9136aa);
 });
 
-test('an event file is one of version 2 and holds each scalar with its tag, step, value and time', () => {
+test('an event file is one of version 2 and holds each scalar with its tag, step, value and time', async () => {
   const board = TensorBoardLog.open(join(scratch, 'board'));
   const tag = `tapt/${'ä'.repeat(80)}`;
   board.scalar('loss', 0, 0.5);
   board.scalar(tag, 2 ** 33 + 5, -1e-3);
-  board.close();
+  await board.close();
   refused(() => board.scalar('loss', 1, 0), 'ERR_DISPOSED', /closed/);
   const [name] = readdirSync(join(scratch, 'board'));
   assert.match(name, /^events\.out\.tfevents\.\d{10}\./);
@@ -120,9 +120,9 @@ test('an event file is one of version 2 and holds each scalar with its tag, step
   ]);
 });
 
-test('two logs of one directory do not share a file', () => {
+test('two logs of one directory do not share a file', async () => {
   const boards = [TensorBoardLog.open(scratch), TensorBoardLog.open(scratch)];
-  for (const board of boards) board.close();
+  for (const board of boards) await board.close();
   assert.is(readdirSync(scratch).length, 2);
 });
 

@@ -27,7 +27,7 @@ test('records are taken back, the others stay as they were written, and the log 
   const log = JsonlLog.open(path);
   await log.retain(({ step }) => step !== 2);
   log.write({ step: 4 });
-  log.close();
+  await log.close();
   assert.is(readFileSync(path, 'utf8'), '{"step": 1}\n{"step":3, "loss":0.10}\n{"step":4}\n');
   assert.equal(readdirSync(scratch), ['log.jsonl']);
 });
@@ -37,23 +37,23 @@ test('lines that a power cut made unreadable are dropped', async () => {
   writeFileSync(path, `{"step":1}\n${'\0'.repeat(9)}\n{"st\n7\n{"step":2}\n{"cut`);
   const log = JsonlLog.open(path);
   await log.retain(() => true);
-  log.close();
+  await log.close();
   assert.equal(rows(path), [{ step: 1 }, { step: 2 }]);
 });
 
-test('an event file that begins again takes back the points of earlier files from its first step on', () => {
+test('an event file that begins again takes back the points of earlier files from its first step on', async () => {
   const before = TensorBoardLog.open(scratch);
   for (const step of [1, 2, 3, 4]) before.scalar('loss', step, step);
-  before.close();
+  await before.close();
   const after = TensorBoardLog.open(scratch, { firstStep: 3 });
   after.scalar('loss', 3, 30);
-  after.sync();
+  await after.sync();
   assert.equal(shownPoints(scratch), [
     ['loss', 1, 1],
     ['loss', 2, 2],
     ['loss', 3, 30],
   ]);
-  after.close();
+  await after.close();
 });
 
 test("a stage that goes on from a checkpoint says nothing twice, and leaves other stages' and folds' words alone", async () => {
@@ -71,7 +71,7 @@ test("a stage that goes on from a checkpoint says nothing twice, and leaves othe
   const resumed = stageLog('s1', 'finetune');
   await resumed.continueFrom(3);
   speak(resumed, 4, 6);
-  resumed.sync();
+  await resumed.sync();
   const stepsOf = (fold, stage) =>
     rows(path)
       .filter((row) => row.fold === fold && row.stage === stage)
@@ -89,7 +89,7 @@ test("a stage that goes on from a checkpoint says nothing twice, and leaves othe
       `${fold} ${stage}`,
     );
   }
-  for (const open of [...others, killed, resumed, log]) open.close();
+  for (const open of [...others, killed, resumed, log]) await open.close();
 });
 
 test('a warning reaches the caller, or else stderr, and is kept in the log', async () => {
@@ -103,7 +103,7 @@ test('a warning reaches the caller, or else stderr, and is kept in the log', asy
   new StageLog(where, log, scratch, {}).warn('step-5 is damaged');
   assert.is((await emitted).message, 'step-5 is damaged');
   await log.retain(({ step }) => !(step > 0));
-  log.close();
+  await log.close();
   assert.equal(
     rows(path).map(({ warning }) => warning),
     ['step-3 is damaged', 'step-5 is damaged'],

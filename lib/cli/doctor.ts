@@ -1,5 +1,6 @@
 import { EmoframeError } from '../errors.js';
 import { type AddonFile, binding, findAddon, type NativeDescription } from '../model/binding.js';
+import { defaultThreads } from '../model/threads.js';
 import { packageVersion } from '../version.js';
 import { columns, defineCommand } from './command.js';
 
@@ -18,6 +19,8 @@ export const doctorCommand = defineCommand({
     try {
       addon = findAddon();
       native = binding().describe();
+      // What an engine takes when it is left to choose.
+      native.cpu.threads = defaultThreads();
     } catch (error) {
       // What is known is still told; the error itself sets the exit code.
       if (json && error instanceof EmoframeError) {

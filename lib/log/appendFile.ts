@@ -1,6 +1,9 @@
-import { closeSync, fsyncSync, writeSync } from 'node:fs';
+import { closeSync, fsync, writeSync } from 'node:fs';
+import { promisify } from 'node:util';
 import { writeError } from '../checkpoint/atomic.js';
 import { EmoframeError } from '../errors.js';
+
+const fsyncLater = promisify(fsync);
 
 /**
  * An open file that is only written at its end. Writes are synchronous: a record is some hundred bytes, handed to the
@@ -30,24 +33,28 @@ export class AppendFile {
     }
   }
 
-  /** Forces everything to disk. Errors: `ERR_WRITE`. */
-  sync(): void {
-    if (this.descriptor === undefined) return;
-    try {
-      fsyncSync(this.descriptor);
-    } catch (error) {
-      throw writeError(this.path, error);
-    }
+  /** Forces everything to disk, which may take as long as the disk is busy. Errors: `ERR_WRITE`. */
+  async sync(): Promise<void> {
+    if (this.descriptor !== undefined) await this.force(this.descriptor);
   }
 
   /** Forces everything to disk and closes; a second call does nothing. Errors: `ERR_WRITE`. */
-  close(): void {
+  async close(): Promise<void> {
     if (this.descriptor === undefined) return;
+    const descriptor = this.descriptor;
+    this.descriptor = undefined;
     try {
-      this.sync();
+      await this.force(descriptor);
     } finally {
-      closeSync(this.descriptor);
-      this.descriptor = undefined;
+      closeSync(descriptor);
+    }
+  }
+
+  private async force(descriptor: number): Promise<void> {
+    try {
+      await fsyncLater(descriptor);
+    } catch (error) {
+      throw writeError(this.path, error);
     }
   }
 }

@@ -48,7 +48,7 @@ function parseRow(line: string): Row | undefined {
  * @example
  * const log = JsonlLog.open('run/log.jsonl');
  * log.write({ step: 1, loss: 4.61 });
- * log.close();
+ * await log.close();
  */
 export class JsonlLog {
   private constructor(private file: AppendFile) {}
@@ -86,17 +86,17 @@ export class JsonlLog {
     });
     if (kept.length === lines.length) return;
     await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
-    this.file.close();
+    await this.file.close();
     this.file = openAtEnd(path);
   }
 
   /** Forces to disk what was written. Errors: `ERR_WRITE`. */
-  sync(): void {
-    this.file.sync();
+  sync(): Promise<void> {
+    return this.file.sync();
   }
 
   /** Forces the log to disk and closes it; a second call does nothing. Errors: `ERR_WRITE`. */
-  close(): void {
-    this.file.close();
+  close(): Promise<void> {
+    return this.file.close();
   }
 }

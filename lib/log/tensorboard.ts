@@ -75,7 +75,7 @@ let filesOpened = 0;
  * @example
  * const board = TensorBoardLog.open('run/tensorboard/fold-1');
  * board.scalar('tapt/loss', 100, 4.61);
- * board.close();
+ * await board.close();
  */
 export class TensorBoardLog {
   private constructor(private readonly file: AppendFile) {}
@@ -109,12 +109,12 @@ export class TensorBoardLog {
   }
 
   /** Forces to disk what was written. Errors: `ERR_WRITE`. */
-  sync(): void {
-    this.file.sync();
+  sync(): Promise<void> {
+    return this.file.sync();
   }
 
   /** Forces the file to disk and closes it; a second call does nothing. Errors: `ERR_WRITE`. */
-  close(): void {
-    this.file.close();
+  close(): Promise<void> {
+    return this.file.close();
   }
 }

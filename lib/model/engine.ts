@@ -3,11 +3,12 @@ import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { AssignResult, KMeansResult } from './binding.js';
 import { binding, native, nativeSync } from './binding.js';
 import { Model, type ModelSpec } from './model.js';
+import { defaultThreads } from './threads.js';
 
 export interface EngineSettings {
   /** `cpu` (default) or `cuda:N`. */
   device?: string;
-  /** Threads to compute with; 0 (default) = all that this process may use. */
+  /** Threads to compute with; 0 (default) = all that this process may use, a container's quota of processor time included. */
   threads?: number;
 }
 
@@ -53,7 +54,10 @@ export class Engine {
         'ERR_ARGUMENT',
         `Expected an integer from 0 to ${mostThreads} for threads but received ${threads}.`,
       );
-    return new Engine(nativeSync(() => binding().createEngine({ device: settings.device ?? 'cpu', threads })));
+    const device = settings.device ?? 'cpu';
+    return new Engine(
+      nativeSync(() => binding().createEngine({ device, threads: threads === 0 ? defaultThreads() : threads })),
+    );
   }
 
   get device(): string {

@@ -133,7 +133,7 @@ export class Session {
     try {
       await stages[stage](this.#context(fold, stage, log, call));
     } finally {
-      log.close();
+      await log.close();
     }
   }
 

@@ -35,13 +35,13 @@ export class StageLog implements StageReport {
   readonly continueFrom = async (step: number): Promise<void> => {
     const { fold, stage } = this.where;
     await this.rows.retain((row) => row.fold !== fold || row.stage !== stage || !(Number(row.step) > step));
-    this.#board?.close();
+    await this.#board?.close();
     this.#board = TensorBoardLog.open(this.boardDirectory, { firstStep: step + 1 });
   };
 
-  readonly sync = (): void => {
-    this.rows.sync();
-    this.#board?.sync();
+  readonly sync = async (): Promise<void> => {
+    await this.rows.sync();
+    await this.#board?.sync();
   };
 
   readonly warn = (message: string): void => {
@@ -51,7 +51,7 @@ export class StageLog implements StageReport {
     else process.emitWarning(message, { type: 'EmoframeWarning' });
   };
 
-  close(): void {
-    this.#board?.close();
+  async close(): Promise<void> {
+    await this.#board?.close();
   }
 }

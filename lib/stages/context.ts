@@ -28,7 +28,7 @@ export interface StageReport {
   /** The loop goes on after this many steps: what was logged of later ones is dropped, as they will be logged again. */
   continueFrom(step: number): Promise<void>;
   /** Forces to disk what was logged. */
-  sync(): void;
+  sync(): Promise<void>;
   /** Something that a user must hear of although work goes on. */
   warn(message: string): void;
 }

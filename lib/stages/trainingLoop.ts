@@ -42,7 +42,7 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
   const save = async () => {
     await loop.beforeCheckpoint?.();
     // What the log says up to here is not said again after a resume, so it must be as safe as the checkpoint.
-    context.report.sync();
+    await context.report.sync();
     await saveStep(checkpoint, {
       step,
       tensors: await model.exportTensors(),
