@@ -215,8 +215,8 @@ export interface NativeModel {
   exportTensors(names?: string[]): Promise<{ name: string; shape: number[]; data: Float32Array }[]>;
   /** Gradients accumulated since the last optimiser step or `clearGradients`, in the same form. */
   exportGradients(): Promise<{ name: string; shape: number[]; data: Float32Array }[]>;
-  /** First and second moments by name, in the same layout; empty before the first optimiser step. */
-  exportMoments(): Promise<{ name: string; m: Float32Array; v: Float32Array }[]>;
+  /** First and second moments by name, in the same layout, of all tensors or those named; empty before the first optimiser step. */
+  exportMoments(names?: string[]): Promise<{ name: string; m: Float32Array; v: Float32Array }[]>;
   importMoments(moments: { name: string; m: Float32Array; v: Float32Array }[]): Promise<void>;
   /** Tensors whose names start with one of these get no gradient and no update. Replaces the earlier list. */
   freeze(prefixes: string[]): void;

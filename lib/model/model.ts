@@ -1,4 +1,5 @@
 import type { NativeModel } from '../../binding.js';
+import { groupBy } from '../batch/pack.js';
 import { EmoframeError } from '../errors.js';
 import type {
   ClassifyResult,
@@ -34,6 +35,9 @@ export interface ImportOptions {
   /** Where they were read, for messages. */
   file?: string;
 }
+
+/** 16 MiB. */
+const partElements = 1 << 22;
 
 /** HuBERT with its heads on an engine's device. Made by {@link Engine.createModel}. */
 export class Model {
@@ -101,7 +105,22 @@ export class Model {
 
   /** All tensors, or those named, in transformers' layout. */
   async exportTensors(names?: string[]): Promise<Tensor[]> {
-    return native(() => this.nativeModel.exportTensors(names));
+    return this.#inParts((part) => this.nativeModel.exportTensors(part), names);
+  }
+
+  /**
+   * Calls for some tensors at a time, since V8 looks for garbage while it takes over each large array: a whole model's in one
+   * turn of the event loop would hold it up. All calls are queued at once, so nothing changes the model between them.
+   */
+  async #inParts<Item>(call: (names: string[]) => Promise<Item[]>, names?: string[]): Promise<Item[]> {
+    const infos = this.tensors();
+    const wanted =
+      names === undefined
+        ? infos
+        : names.map((name) => infos.find((info) => info.name === name) ?? { name, shape: [] });
+    const size = ({ shape }: { shape: number[] }) => shape.reduce((product, side) => product * side, 1);
+    const parts = groupBy(wanted, size, partElements).map((part) => part.map(({ name }) => name));
+    return (await native(() => Promise.all(parts.map(call)))).flat();
   }
 
   /** Gradients accumulated since the last optimiser step. */
@@ -111,7 +130,7 @@ export class Model {
 
   /** AdamW's moments; empty before the first step. */
   async exportMoments(): Promise<Moments[]> {
-    return native(() => this.nativeModel.exportMoments());
+    return this.#inParts((part) => this.nativeModel.exportMoments(part));
   }
 
   async importMoments(moments: Moments[]): Promise<void> {

@@ -1,8 +1,8 @@
 // Registers what binding.d.ts promises.
 #include <napi.h>
 
-#include "classes.h"
 #include "engine.h"
+#include "environment.h"
 #include "model.h"
 #include "ops.h"
 
@@ -36,10 +36,10 @@ Napi::Value describe(const Napi::CallbackInfo &info) {
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
-  auto *classes = new Classes();
-  classes->engine = Napi::Persistent(EngineObject::define(env));
-  classes->model = Napi::Persistent(ModelObject::define(env));
-  env.SetInstanceData(classes);
+  auto *environment = new Environment();
+  environment->engine = Napi::Persistent(EngineObject::define(env));
+  environment->model = Napi::Persistent(ModelObject::define(env));
+  env.SetInstanceData(environment);
   exports.Set("describe", Napi::Function::New<describe>(env, "describe"));
   exports.Set("createEngine", Napi::Function::New<EngineObject::create>(env, "createEngine"));
   return exports;

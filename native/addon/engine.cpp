@@ -2,8 +2,8 @@
 
 #include <atomic>
 
-#include "classes.h"
 #include "cluster/kmeans.h"
+#include "environment.h"
 #include "model.h"
 #include "values.h"
 
@@ -57,7 +57,7 @@ Napi::Function EngineObject::define(Napi::Env env) {
 }
 
 Napi::Value EngineObject::create(const Napi::CallbackInfo &info) {
-  return Classes::of(info.Env()).engine.New({info[0]});
+  return Environment::of(info.Env()).engine.New({info[0]});
 }
 
 EngineObject::EngineObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<EngineObject>(info) {

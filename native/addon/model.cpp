@@ -1,9 +1,10 @@
 #include "model.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
-#include "classes.h"
+#include "environment.h"
 #include "values.h"
 
 namespace emoframe::addon {
@@ -96,7 +97,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
 
 Napi::Value ModelObject::create(Napi::Env env, std::shared_ptr<Worker> worker, std::shared_ptr<ModelSlot> slot,
                                 std::vector<TensorInfo> tensors) {
-  const Napi::Object object = Classes::of(env).model.New({Napi::External<ModelSlot>::New(env, slot.get())});
+  const Napi::Object object = Environment::of(env).model.New({Napi::External<ModelSlot>::New(env, slot.get())});
   ModelObject *self = Unwrap(object);
   self->worker_ = std::move(worker);
   self->slot_ = std::move(slot);
@@ -171,22 +172,22 @@ Napi::Value ModelObject::importTensors(const Napi::CallbackInfo &info) {
   });
 }
 
+std::vector<TensorInfo> ModelObject::allOrNamed(const Napi::Value &names) const {
+  if (names.IsUndefined()) return tensors_;
+  std::vector<TensorInfo> wanted;
+  for (const std::string &name : strings(names, "names")) {
+    const auto found =
+        std::find_if(tensors_.begin(), tensors_.end(), [&](const TensorInfo &t) { return t.name == name; });
+    if (found == tensors_.end()) throw Error("ERR_TENSOR", "The model has no tensor named " + name + ".");
+    wanted.push_back(*found);
+  }
+  return wanted;
+}
+
 Napi::Value ModelObject::exportTensors(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    std::vector<TensorInfo> wanted = tensors_;
-    if (!info[0].IsUndefined()) {
-      wanted.clear();
-      for (const std::string &name : strings(info[0], "names")) {
-        bool found = false;
-        for (const TensorInfo &tensor : tensors_)
-          if (tensor.name == name) {
-            wanted.push_back(tensor);
-            found = true;
-          }
-        if (!found) throw Error("ERR_TENSOR", "The model has no tensor named " + name + ".");
-      }
-    }
+    const std::vector<TensorInfo> wanted = allOrNamed(info[0]);
     auto result = std::make_shared<std::vector<NamedFloats>>();
     return run(
         env, {},
@@ -233,7 +234,7 @@ Napi::Value ModelObject::exportMoments(const Napi::CallbackInfo &info) {
     auto result = std::make_shared<std::vector<Moments>>();
     return run(
         env, {},
-        [wanted = tensors_, result](Model &model) {
+        [wanted = allOrNamed(info[0]), result](Model &model) {
           if (!model.hasMoments()) return;
           for (const TensorInfo &tensor : wanted) {
             const auto size = static_cast<size_t>(elements(tensor));

@@ -24,6 +24,9 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   // Queues work on this model, refusing it after dispose().
   Napi::Value run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish);
 
+  // Refuses a name that is not the model's.
+  std::vector<TensorInfo> allOrNamed(const Napi::Value &names) const;
+
   Napi::Value tensors(const Napi::CallbackInfo &info);
   Napi::Value importTensors(const Napi::CallbackInfo &info);
   Napi::Value exportTensors(const Napi::CallbackInfo &info);

@@ -5,10 +5,12 @@
 #include <napi.h>
 
 #include <cmath>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "environment.h"
 #include "error.h"
 
 namespace emoframe::addon {
@@ -85,14 +87,30 @@ inline std::vector<int64_t> integers(const Napi::Object &object, const char *nam
   return out;
 }
 
+// Less than this is given back where its array is collected.
+constexpr size_t largeBytes = size_t{1} << 20;
+
+// A vector whose memory a typed array uses.
+template <typename T>
+struct HandedOver {
+  std::vector<T> values;
+  std::shared_ptr<Releaser> releaser;
+};
+
 // A typed array that takes over the vector's memory.
 template <typename Array, typename T>
 Array handOver(Napi::Env env, std::vector<T> &&values) {
   if (values.empty()) return Array::New(env, 0);
-  auto *owned = new std::vector<T>(std::move(values));
-  const size_t count = owned->size();
+  auto *owned = new HandedOver<T>{std::move(values), Environment::of(env).releaser};
+  const size_t count = owned->values.size();
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(
-      env, owned->data(), count * sizeof(T), [](Napi::Env, void *, std::vector<T> *vector) { delete vector; }, owned);
+      env, owned->values.data(), count * sizeof(T),
+      [](Napi::Env, void *, HandedOver<T> *finished) {
+        if (finished->values.size() * sizeof(T) >= largeBytes)
+          finished->releaser->release(std::make_shared<std::vector<T>>(std::move(finished->values)));
+        delete finished;
+      },
+      owned);
   return Array::New(env, count, buffer, 0);
 }
 inline Napi::Float32Array floatArray(Napi::Env env, std::vector<float> &&values) {
