@@ -10,6 +10,8 @@ export interface NativeBinding {
   /** What this build and machine can do. */
   describe(): NativeDescription;
   createEngine(options: EngineOptions): NativeEngine;
+  /** Ends the threads of all engines of this environment, each after the call in hand, and waits for them: for the process's end. */
+  endEngines(): void;
 }
 
 export interface NativeDescription {

@@ -38,7 +38,10 @@ export function binding(): NativeBinding {
   if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= '20000';
   const { file } = findAddon();
   try {
-    loaded = require(file) as NativeBinding;
+    const addon = require(file) as NativeBinding;
+    // process.exit() and an uncaught exception end the process with its threads running, while what those use is destroyed.
+    process.once('exit', () => addon.endEngines());
+    loaded = addon;
     return loaded;
   } catch (cause) {
     throw addonError(`${file} does not load: ${firstLine(cause)}.`, cause);

@@ -5,6 +5,7 @@
 #include "environment.h"
 #include "model.h"
 #include "ops.h"
+#include "worker.h"
 
 namespace emoframe::addon {
 
@@ -35,6 +36,11 @@ Napi::Value describe(const Napi::CallbackInfo &info) {
   return out;
 }
 
+void endEngines(const Napi::CallbackInfo &info) {
+  for (const std::weak_ptr<Worker> &known : Environment::of(info.Env()).workers)
+    if (const std::shared_ptr<Worker> worker = known.lock()) worker->end();
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto *environment = new Environment();
   environment->engine = Napi::Persistent(EngineObject::define(env));
@@ -42,6 +48,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(environment);
   exports.Set("describe", Napi::Function::New<describe>(env, "describe"));
   exports.Set("createEngine", Napi::Function::New<EngineObject::create>(env, "createEngine"));
+  exports.Set("endEngines", Napi::Function::New<endEngines>(env, "endEngines"));
   return exports;
 }
 

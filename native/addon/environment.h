@@ -3,11 +3,15 @@
 
 #include <napi.h>
 
+#include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "releaser.h"
 
 namespace emoframe::addon {
+
+class Worker;
 
 struct Environment {
   // The classes of the addon's objects are defined once: V8 keeps every class that was ever defined, so one an object
@@ -15,6 +19,14 @@ struct Environment {
   Napi::FunctionReference engine, model;
   // Shared with the memory that it is to release, which may outlive this.
   std::shared_ptr<Releaser> releaser = std::make_shared<Releaser>();
+  // Engines' workers, those included whose threads have ended since.
+  std::vector<std::weak_ptr<Worker>> workers;
+
+  void add(const std::shared_ptr<Worker> &worker) {
+    workers.erase(std::remove_if(workers.begin(), workers.end(), [](const auto &known) { return known.expired(); }),
+                  workers.end());
+    workers.push_back(worker);
+  }
 
   static Environment &of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 };

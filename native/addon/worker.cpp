@@ -4,6 +4,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "environment.h"
 #include "error.h"
 
 namespace emoframe::addon {
@@ -59,10 +60,7 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
       env, "emoframe engine", 0, 1, static_cast<std::nullptr_t *>(nullptr),
       [](Napi::Env, std::shared_ptr<Worker> *owner, std::nullptr_t *) {
         (*owner)->closed_ = true;
-        if ((*owner)->thread_.joinable()) {
-          (*owner)->stop();
-          (*owner)->thread_.join();
-        }
+        (*owner)->end();
         delete owner;
       },
       new std::shared_ptr<Worker>(worker));
@@ -91,6 +89,7 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
     worker->close();
     throw;
   }
+  Environment::of(env).add(worker);
   return std::shared_ptr<Worker>(raw, [worker](Worker *used) { used->stop(); });
 }
 
@@ -148,6 +147,11 @@ void Worker::stop() {
   wake_.notify_one();
 }
 
+void Worker::end() {
+  stop();
+  if (thread_.joinable()) thread_.join();
+}
+
 void Worker::loop() {
   for (;;) {
     std::unique_ptr<Job> job;
@@ -178,7 +182,7 @@ void Worker::loop() {
   models_.clear();
   backend_.reset();
   send(new Message{this, nullptr, [this](Napi::Env) {
-                     thread_.join();
+                     end();
                      close();
                    }});
 }

@@ -52,6 +52,8 @@ class Worker {
 
   // Asks the thread to end after the work in hand; what is queued is rejected with ERR_DISPOSED.
   void stop();
+  // Stops, and waits for the thread's end.
+  void end();
   bool stopped() const { return stopped_; }
   const std::shared_ptr<Backend> &backend() const { return backend_; }  // engine's thread
   const std::string &device() const { return device_; }
