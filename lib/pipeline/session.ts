@@ -98,7 +98,7 @@ export class Session {
     this.engine.dispose();
     await this.pool.close();
     // Last, since it may be refused, as by a full disk.
-    this.log.close();
+    await this.log.close();
   }
 
   /** Those of the folds that are named. @throws `ERR_FOLDS` */
