@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -27,7 +28,11 @@ class Releaser {
 
   // Called on the event loop's thread only; the first call starts the thread.
   void release(std::shared_ptr<void> memory) {
-    if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+    try {
+      if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+    } catch (const std::system_error &) {
+      return;  // no more threads to be had: the memory goes here and now
+    }
     {
       std::lock_guard<std::mutex> lock(mutex_);
       waiting_.push_back(std::move(memory));
