@@ -1,5 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -118,6 +128,23 @@ test('killed before any one of its file-system calls, a save leaves the newest w
     assert.equal(readdirSync(directory).sort(), [`step-${found.step}`, 'step-4'], `after call ${call}`);
   }
   assert.ok(before > 10 && before < calls.length, `${before} of ${calls.length} left the old one`);
+});
+
+test('killed before any one of its calls, the writer of a file leaves the old bytes or the new', () => {
+  const module = new URL('../dist/checkpoint/atomic.js', import.meta.url).href;
+  const writer = `
+    import { writeFileAtomic } from ${JSON.stringify(module)};
+    startCounting();
+    await writeFileAtomic(process.argv[1], 'new');`;
+  const calls = fileSystemCalls(writer, [join(scratch, 'labels')]);
+  const left = calls.map((_, call) => {
+    // A folder each: what one kill left would be one more call for the next.
+    const file = join(mkdtempSync(join(scratch, 'kill-')), 'labels');
+    writeFileSync(file, 'old');
+    assert.is(killedAtCall(writer, [file], call).signal, 'SIGKILL');
+    return readFileSync(file, 'utf8');
+  });
+  assert.equal([...new Set(left)], ['old', 'new'], left.join(' '));
 });
 
 test.run();

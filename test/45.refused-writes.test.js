@@ -198,6 +198,11 @@ test('a newest checkpoint that is cut short: the run says so, goes on from the o
   assert.is(lines.filter((line) => line.includes('"warning"')).length, 1);
   writeFileSync(log, lines.filter((line) => !line.includes('"warning"')).join('\n'));
   assert.equal(differences(reference, runContents(run)), []);
+
+  // As a kill leaves a stage between the mark that it is done and the removal of its checkpoints.
+  cpSync(join(scratch, 'cut', 'run', 'folds', 's3', 'mfcc', 'checkpoint'), checkpoints(), { recursive: true });
+  assert.is(emoframe(run).status, 0);
+  assert.equal(differences(reference, runContents(run)), []);
 });
 
 test.run();
