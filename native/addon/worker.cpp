@@ -2,7 +2,6 @@
 
 #include <future>
 #include <new>
-#include <stdexcept>
 
 #include "environment.h"
 #include "error.h"
@@ -37,15 +36,12 @@ Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::stri
 }
 
 Failure currentFailure() {
-  const Failure noMemory{"ERR_OUT_OF_MEMORY", "The machine ran out of memory: use a smaller batch or a smaller model."};
   try {
     throw;
   } catch (const Error &error) {
     return {error.code, error.what()};
   } catch (const std::bad_alloc &) {
-    return noMemory;
-  } catch (const std::length_error &) {  // more than a vector can ever hold
-    return noMemory;
+    return {"ERR_OUT_OF_MEMORY", "The machine ran out of memory: use a smaller batch or a smaller model."};
   } catch (const std::exception &error) {
     return {"ERR_INTERNAL", std::string("The native engine failed: ") + error.what() + "."};
   } catch (...) {

@@ -12,11 +12,18 @@ namespace emoframe {
 
 namespace {
 
+constexpr int64_t kMostRestarts = 1000000;
+
 void checkSettings(const float *points, int64_t count, int64_t dimension, const KMeansSettings &settings) {
   const auto refuse = [](const std::string &message) { throw Error("ERR_CLUSTERS", message); };
   if (dimension < 1) refuse("Points need at least one dimension.");
   if (settings.clusters < 1) refuse("At least one cluster is needed.");
   if (settings.restarts < 1) refuse("At least one restart is needed.");
+  // Products of it with the number of values stay far from overflow.
+  if (settings.restarts > kMostRestarts) {
+    refuse("At most " + std::to_string(kMostRestarts) + " restarts can be run side by side, but " +
+           std::to_string(settings.restarts) + " were asked for.");
+  }
   if (settings.miniBatch && settings.batchSize < 1) refuse("The batch size must be at least 1.");
   if (count < settings.clusters) {
     refuse("There are " + std::to_string(count) + " points, fewer than the " + std::to_string(settings.clusters) +
