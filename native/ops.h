@@ -52,8 +52,9 @@ struct Dropout {
 struct Gemm {
   View a;                   // [batch, M, K], activations; rows may overlap
   View b;                   // [batch, K, N], same dtype as a; usually a transposed weight; rows may overlap
-  View out;                 // [batch, M, N], f32 or bf16, colStride 1, rows do not overlap
+  View out;                 // [batch, M, N], f32 or bf16, colStride 1, rows do not overlap; may be absent beside gelu
   bool accumulate = false;  // out += a · b (+ bias)
+  View gelu;                // optional, as out: gelu(a · b (+ bias)); not with accumulate
   View bias;                // optional [batch or 1, 1, N] f32
   uint64_t weightKey = 0;   // nonzero: names the contents of b, which a backend may then keep in a packed form
 };

@@ -76,9 +76,10 @@ class TimedBackend final : public Backend {
     time("scatter rows", 0, [&] { inner_->scatterRows(dOut, index, dx); });
   }
   void gemm(const Gemm &gemm) override {
-    const double work = 2.0 * static_cast<double>(gemm.out.size()) * static_cast<double>(gemm.a.cols);
+    const View &out = gemm.out ? gemm.out : gemm.gelu;
+    const double work = 2.0 * static_cast<double>(out.size()) * static_cast<double>(gemm.a.cols);
     const char *form = gemm.a.colStride != 1 ? " (aT b)" : gemm.b.colStride != 1 ? " (a bT)" : " (a b)";
-    time("gemm " + shapeOf(gemm.out) + " x " + std::to_string(gemm.a.cols) + form, work, [&] { inner_->gemm(gemm); });
+    time("gemm " + shapeOf(out) + " x " + std::to_string(gemm.a.cols) + form, work, [&] { inner_->gemm(gemm); });
   }
   void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override {
     time("window covariance", 0, [&] { inner_->windowCovariance(conv, mean, covariance); });

@@ -67,7 +67,9 @@ float *writeBlock(const View &view, int64_t b, int64_t r, int64_t c, float *buff
 void storeBlock(const View &view, int64_t b, int64_t r, int64_t c, int64_t n, const float *values) {
   void *at = view.at(b, r, c);
   if (at == values) return;
-  if (view.dtype == DType::f32) {
+  if (view.dtype == DType::f32 && view.colStride == 1) {
+    std::copy(values, values + n, static_cast<float *>(at));
+  } else if (view.dtype == DType::f32) {
     for (int64_t i = 0; i < n; ++i) static_cast<float *>(at)[i * view.colStride] = values[i];
   } else if (view.colStride == 1 || n == 1) {
     narrow(values, static_cast<Bf16 *>(at), n);

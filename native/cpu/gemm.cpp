@@ -31,6 +31,14 @@ EMOFRAME_SIMD void addBiasRow(const float *bias, float *row, int64_t count) {
   for (int64_t i = 0; i < count; ++i) row[i] += bias[i];
 }
 
+EMOFRAME_SIMD void geluRow(const float *x, float *y, int64_t count) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) y[i] = gelu(x[i]);
+}
+
+// What the product is formed in, and so its shape.
+const View &resultOf(const Gemm &gemm) { return gemm.out ? gemm.out : gemm.gelu; }
+
 // n elements from (b, r, c) on, as floats, to `target`.
 void copyBlock(const View &x, int64_t b, int64_t r, int64_t c, int64_t n, float *target) {
   const float *values = readBlock(x, b, r, c, n, target);
@@ -92,13 +100,14 @@ bool fitsTile(int64_t runs, int64_t stride, int64_t &extent) {
 // Tiles of at most 384 x 768, smaller when that leaves too few to share, but never so small that a call costs more than
 // its work.
 Plan planPlain(const Gemm &gemm) {
-  const int64_t M = gemm.out.rows, N = gemm.out.cols, K = gemm.a.cols;
+  const View &out = resultOf(gemm);
+  const int64_t M = out.rows, N = out.cols, K = gemm.a.cols;
   const DType dtype = onednn::multiplies(gemm.a.dtype) ? gemm.a.dtype : DType::f32;
   Plan plan{std::min<int64_t>(M, 384), std::min<int64_t>(N, 768), std::max<int64_t>(K, 1), true, true, dtype};
   const auto work = [&] {
     return 2.0 * static_cast<double>(plan.M) * static_cast<double>(plan.N) * static_cast<double>(K);
   };
-  while (gemm.out.batch * chunkCount(M, plan.M) * chunkCount(N, plan.N) < 8 && work() > 8e6) {
+  while (out.batch * chunkCount(M, plan.M) * chunkCount(N, plan.N) < 8 && work() > 8e6) {
     int64_t &larger = plan.N >= plan.M ? plan.N : plan.M;
     if (larger < 96) break;
     larger = (larger / 2 + 15) / 16 * 16;
@@ -115,9 +124,10 @@ Plan planPlain(const Gemm &gemm) {
 
 // Tiles that read packed blocks: their columns and depth do not depend on M, so one packed form serves every call.
 Plan planPacked(const Gemm &gemm, DType dtype) {
-  const int64_t M = gemm.out.rows, N = gemm.out.cols, K = gemm.a.cols;
+  const View &out = resultOf(gemm);
+  const int64_t M = out.rows, N = out.cols, K = gemm.a.cols;
   Plan plan{256, std::min(N, packedCols), K, true, true, dtype};
-  while (plan.M > 64 && gemm.out.batch * chunkCount(M, plan.M) * chunkCount(N, plan.N) < 8) plan.M /= 2;
+  while (plan.M > 64 && out.batch * chunkCount(M, plan.M) * chunkCount(N, plan.N) < 8) plan.M /= 2;
   plan.aDirect = gemm.a.dtype == dtype && fitsPanel(M, gemm.a.rowStride, K, plan.K);
   // What has to be copied is copied in panels; what lies without gaps is read as it is.
   if (!plan.aDirect || gemm.a.rowStride != plan.K) plan.K = std::min(plan.K, packedDepth);
@@ -127,7 +137,7 @@ Plan planPacked(const Gemm &gemm, DType dtype) {
 }  // namespace
 
 void CpuBackend::gemm(const Gemm &gemm) {
-  const View &out = gemm.out;
+  const View &out = resultOf(gemm);
   const int64_t M = out.rows, N = out.cols, K = gemm.a.cols;
   if (out.batch == 0 || M == 0 || N == 0) return;
 
@@ -178,8 +188,13 @@ void CpuBackend::gemm(const Gemm &gemm) {
     const float *bias =
         gemm.bias ? static_cast<const float *>(gemm.bias.at(gemm.bias.batch > 1 ? item : 0, 0, n0)) : nullptr;
     for (int64_t r = 0; r < rows; ++r) {
-      if (bias) addBiasRow(bias, c + r * ldc, cols);
-      if (!inPlace) storeBlock(out, item, m0 + r, n0, cols, c + r * ldc);
+      float *row = c + r * ldc;
+      if (bias) addBiasRow(bias, row, cols);
+      if (gemm.out && !inPlace) storeBlock(out, item, m0 + r, n0, cols, row);
+      if (!gemm.gelu) continue;
+      float *activated = writeBlock(gemm.gelu, item, m0 + r, n0, inPlace && gemm.out ? scratchC.floats(cols) : row);
+      geluRow(row, activated, cols);
+      storeBlock(gemm.gelu, item, m0 + r, n0, cols, activated);
     }
   });
 }

@@ -117,14 +117,14 @@ void FeatureEncoder::forward(const Context &context, const HostBatch &batch, con
   state.layers.resize(layers_.size());
   conv0Setup(local, batch, packing, state);
 
-  // When nothing is kept, outputs alternate between two buffers and what lies between them shares a third.
+  // When nothing is kept, outputs alternate between two buffers, and what lies between norm and GELU shares a third.
   const auto rowsOf = [&](size_t i) { return packing.sampleCount / layers_[i].product; };
   View alternating[2], between;
   if (!saved) {
     int64_t size[3] = {0, 0, 0};
     for (size_t i = 0; i < layers_.size(); ++i) {
       size[i & 1] = std::max(size[i & 1], (rowsOf(i) + slack_) * layers_[i].out);
-      if (i > 0 || !groupNorm_) size[2] = std::max(size[2], rowsOf(i) * layers_[i].out);
+      if (!groupNorm_) size[2] = std::max(size[2], rowsOf(i) * layers_[i].out);
     }
     for (int j = 0; j < 2; ++j) alternating[j] = workspace.tensor(context.dtype, 1, size[j]);
     between = workspace.tensor(context.dtype, 1, size[2]);
@@ -146,9 +146,9 @@ void FeatureEncoder::forward(const Context &context, const HostBatch &batch, con
     if (i == 0 && groupNorm_) {
       backend.conv0Forward(state.conv0, y);
     } else {
-      // LayerNorm form: product → y, norm → activation, GELU → y; else product → activation, GELU → y. Training keeps
-      // the product apart, because the norm's backward reads it.
-      const View activation = temporary(rows, layer.out);
+      // LayerNorm form: product → y, norm → activation, GELU → y; else GELU of the product → y. Training keeps the
+      // product apart, because the norm's or GELU's backward reads it.
+      const View activation = normed || saved ? temporary(rows, layer.out) : View{};
       const View product = !normed ? activation : saved ? workspace.tensor(context.dtype, rows, layer.out) : y;
       if (i == 0) {
         backend.conv0Forward(state.conv0, product);
@@ -157,6 +157,7 @@ void FeatureEncoder::forward(const Context &context, const HostBatch &batch, con
         gemm.a = overlappingRows(layer, input, rows);
         gemm.b = context.parameters.compute(layer.weight).transposed();
         gemm.out = product;
+        if (!normed) gemm.gelu = y;
         if (layer.bias >= 0) gemm.bias = context.parameters.master(layer.bias);
         gemm.weightKey = local.key(layer.weight);
         backend.gemm(gemm);
@@ -166,9 +167,9 @@ void FeatureEncoder::forward(const Context &context, const HostBatch &batch, con
         kept.norm.y = activation;
         useLayerNorm(local, layer.norm, kept.norm);
         backend.addNormForward(kept.norm);
+        backend.geluForward(activation, Dropout{}, y);
       }
       kept.activation = activation;
-      backend.geluForward(activation, Dropout{}, y);
     }
     if (slack_ > 0) backend.fill(whole.rowRange(rows, slack_), 0);
     input = whole;

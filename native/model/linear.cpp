@@ -9,11 +9,12 @@ Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, in
   return linear;
 }
 
-void linearForward(const Context &context, const Linear &linear, const View &x, const View &y) {
+void linearForward(const Context &context, const Linear &linear, const View &x, const View &y, const View &gelu) {
   Gemm gemm;
   gemm.a = x;
   gemm.b = context.parameters.compute(linear.weight, linear.parts).transposed();
   gemm.out = y;
+  gemm.gelu = gelu;
   gemm.bias = context.parameters.master(linear.bias, linear.parts);
   gemm.weightKey = context.key(linear.weight);
   context.backend.gemm(gemm);

@@ -11,7 +11,8 @@ struct Linear {
 };
 Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, int64_t out);
 
-void linearForward(const Context &context, const Linear &linear, const View &x, const View &y);
+// y = x Wᵀ + b, and gelu(y) where wanted; y may be absent then.
+void linearForward(const Context &context, const Linear &linear, const View &x, const View &y, const View &gelu = {});
 // dW += dyᵀ x and db += Σ dy where trainable; dx = dy W, added to dx when `accumulate`. dx may be absent.
 void linearBackward(const Context &context, const Linear &linear, const View &x, const View &dy, const View &dx,
                     bool accumulate = false);

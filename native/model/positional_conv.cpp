@@ -78,7 +78,7 @@ void PositionalConv::forward(const Context &context, const Packing &packing, con
   Workspace &workspace = context.workspace;
   normalizeWeight(context);
   const Layout layout = this->layout(context, packing);
-  saved.activation = workspace.tensor(context.dtype, x.rows, x.cols);
+  if (context.training) saved.activation = workspace.tensor(context.dtype, x.rows, x.cols);
   saved.padded = pad(context, layout, x);
   {
     Scratch scratch(workspace);
@@ -87,14 +87,14 @@ void PositionalConv::forward(const Context &context, const Packing &packing, con
     Gemm gemm;
     gemm.a = overlappingRows(saved.padded, layout.rows);
     gemm.b = batched(weight_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
-    gemm.out = out;
+    (context.training ? gemm.out : gemm.gelu) = out;
     gemm.bias =
         batched(context.parameters.master(bias_).data, DType::f32, groups_, 1, groupSize_, groupSize_, groupSize_);
     gemm.weightKey = context.key(v_);
     backend.gemm(gemm);
-    backend.copyRows(out, layout.take.runs(), byGroup(saved.activation));
+    backend.copyRows(out, layout.take.runs(), byGroup(context.training ? saved.activation : y));
   }
-  backend.geluForward(saved.activation, Dropout{}, y);
+  if (context.training) backend.geluForward(saved.activation, Dropout{}, y);
 }
 
 void PositionalConv::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dY,

@@ -73,11 +73,15 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
   useLayerNorm(context, preNorm_ ? secondNorm_ : firstNorm_, first);
   backend.addNormForward(first);
 
-  saved.activation = activations(intermediate_);
+  if (context.training) saved.activation = activations(intermediate_);
   saved.intermediate = activations(intermediate_);
   const Dropout dropout = context.dropout(activationDropout_, site::layer(index_, site::activation));
-  linearForward(context, up_, first.y, saved.activation);
-  backend.geluForward(saved.activation, dropout, saved.intermediate);
+  if (dropout.p > 0) {
+    linearForward(context, up_, first.y, saved.activation);
+    backend.geluForward(saved.activation, dropout, saved.intermediate);
+  } else {
+    linearForward(context, up_, first.y, saved.activation, saved.intermediate);
+  }
   linearForward(context, down_, saved.intermediate, branch);
 
   AddNorm &second = saved.afterFeedForward;

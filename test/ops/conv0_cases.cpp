@@ -10,11 +10,6 @@ struct Utterance {
   int32_t start, length;
 };
 
-double geluOf(double x) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }
-double geluSlope(double x) {
-  return 0.5 * (1 + std::erf(x / std::sqrt(2.0))) + x * std::exp(-0.5 * x * x) / std::sqrt(2 * 3.14159265358979323846);
-}
-
 // Samples on one axis, and everything around them that a call needs.
 struct Setup {
   Setup(Backend &backend, const std::vector<Utterance> &utterances, int64_t total, int64_t channels, int64_t kernel,

@@ -27,11 +27,6 @@ void overAll(Body body) {
   }
 }
 
-double gelu(double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }
-double geluDerivative(double x) {
-  return 0.5 * std::erfc(-x / std::sqrt(2.0)) + x * std::exp(-0.5 * x * x) / std::sqrt(2 * 3.141592653589793);
-}
-
 // seed above 32 bits and an own step and site, so that every part of the key matters.
 const Dropout dropped{0.3f, 0x1234567890ull, 77, 12};
 
@@ -135,7 +130,7 @@ void geluIsExact(Backend &backend, Report &report) {
       const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1, 2);
       const Tensor y = Tensor(backend, dtype, shape.rows, shape.cols).normal(2);
       Doubles expected(x.values);
-      for (double &value : expected) value = gelu(value);
+      for (double &value : expected) value = geluOf(value);
       expected = times(expected, dropout);
       backend.geluForward(x, dropout, y);
       report.close(y, expected, what);
@@ -144,7 +139,7 @@ void geluIsExact(Backend &backend, Report &report) {
       const Tensor dy = Tensor(backend, dtype, shape.rows, shape.cols).normal(3);
       const Tensor dx = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(4);
       Doubles gradient = times(dy.values, dropout);
-      for (size_t i = 0; i < gradient.size(); ++i) gradient[i] *= geluDerivative(x.values[i]);
+      for (size_t i = 0; i < gradient.size(); ++i) gradient[i] *= geluSlope(x.values[i]);
       backend.geluBackward(x, dropout, dy, dx);
       report.close(dx, gradient, what + ", backward");
       backend.geluBackward(x, dropout, dy, dy);
@@ -168,8 +163,8 @@ void geluEverywhere(Backend &backend, Report &report) {
   const Doubles out = y.read(), gradient = dx.read();
   double worst = 0, worstGradient = 0;
   for (int64_t i = 0; i < n; ++i) {
-    worst = std::max(worst, std::abs(out[i] - gelu(x.values[i])) / std::max(1.0, std::abs(x.values[i])));
-    worstGradient = std::max(worstGradient, std::abs(gradient[i] - geluDerivative(x.values[i])));
+    worst = std::max(worst, std::abs(out[i] - geluOf(x.values[i])) / std::max(1.0, std::abs(x.values[i])));
+    worstGradient = std::max(worstGradient, std::abs(gradient[i] - geluSlope(x.values[i])));
     if (std::isnan(out[i]) || std::isnan(gradient[i])) worst = INFINITY;
   }
   report.check(worst <= 1e-6, "gelu", "worst error " + std::to_string(worst * 1e6) + "e-6");

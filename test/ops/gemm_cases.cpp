@@ -13,7 +13,7 @@ struct Shape {
 struct Form {
   bool aTransposed = false, bTransposed = false;
   DType in = DType::f32, out = DType::f32;
-  bool accumulate = false, bias = false, sharedBias = false;
+  bool accumulate = false, bias = false, sharedBias = false, gelu = false;
   uint64_t weightKey = 0;
   int64_t gap = 0;
 };
@@ -22,7 +22,7 @@ std::string describe(const Shape &s, const Form &f) {
   return std::to_string(s.batch) + "x[" + std::to_string(s.M) + "," + std::to_string(s.K) + "]·[" +
          std::to_string(s.K) + "," + std::to_string(s.N) + "] " + (f.aTransposed ? "T" : "N") +
          (f.bTransposed ? "T " : "N ") + nameOf(f.in) + "->" + nameOf(f.out) + (f.accumulate ? " accumulate" : "") +
-         (f.bias ? " bias" : "") + (f.weightKey ? " key" : "") + (f.gap ? " gaps" : "");
+         (f.bias ? " bias" : "") + (f.gelu ? " gelu" : "") + (f.weightKey ? " key" : "") + (f.gap ? " gaps" : "");
 }
 
 // Any view over a tensor's buffer, and what it reads: element (b, r, c) is values[b * batchStride + r * rowStride +
@@ -80,9 +80,19 @@ void product(Backend &backend, Report &report, const Shape &s, const Form &f) {
   gemm.accumulate = f.accumulate;
   if (f.bias) gemm.bias = bias;
   gemm.weightKey = f.weightKey;
+  Tensor activated(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
+  if (f.gelu) gemm.gelu = activated;
   backend.gemm(gemm);
   report.close(out, expected, describe(s, f));
   report.untouched(left, describe(s, f));
+  if (!f.gelu) return;
+  for (double &x : expected) x = geluOf(x);
+  report.close(activated, expected, describe(s, f) + " beside the product");
+  gemm.out = View{};
+  Tensor alone(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
+  gemm.gelu = alone;
+  backend.gemm(gemm);
+  report.close(alone, expected, describe(s, f) + " alone");
 }
 
 // out = windows(x) · b, as a convolution over time; `stride` may be anything from 1 element to more than a window.
@@ -164,6 +174,11 @@ const Cases gemmCases(
                  product(backend, report, s, f);
                  f.bias = false;
                  f.out = dtype;
+                 product(backend, report, s, f);
+                 f.accumulate = false;
+                 f.bias = f.gelu = true;
+                 product(backend, report, s, f);
+                 f.gap = 0;
                  product(backend, report, s, f);
                }
              }

@@ -28,6 +28,12 @@ using Doubles = std::vector<double>;
 inline double toleranceOf(DType dtype) { return dtype == DType::f32 ? 1e-5 : 1e-2; }
 inline const char *nameOf(DType dtype) { return dtype == DType::f32 ? "f32" : "bf16"; }
 
+// gelu(x) = x Φ(x) and its derivative Φ(x) + x φ(x).
+inline double geluOf(double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }
+inline double geluSlope(double x) {
+  return 0.5 * std::erfc(-x / std::sqrt(2.0)) + x * std::exp(-0.5 * x * x) / std::sqrt(2 * 3.141592653589793);
+}
+
 inline float fromBits16(uint16_t bits) {
   const uint32_t wide = static_cast<uint32_t>(bits) << 16;
   float value;
