@@ -27,6 +27,18 @@ EMOFRAME_SIMD double squaredDistance(const float *a, const float *b, int64_t n) 
   }
   return sum;
 }
+// Where nothing is compared: in fp32, whose lanes are twice as many, 256 terms at a time.
+EMOFRAME_SIMD float roundedSquaredDistance(const float *a, const float *b, int64_t n) {
+  double total = 0;
+  for (int64_t at = 0; at < n; at += 256) {
+    const int64_t end = n - at < 256 ? n : at + 256;
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = at; i < end; ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
+    total += sum;
+  }
+  return static_cast<float>(total);
+}
 // products → ‖c‖² - 2 x · c in place; returns the least.
 EMOFRAME_SIMD float partialDistances(float *products, const float *squares, int64_t n) {
   float least = products[0] * -2 + squares[0];
@@ -56,6 +68,20 @@ void CpuBackend::assignClusters(const View &x, const View &centroids, int32_t *l
   if (N == 0 || R * K == 0) return;
   const auto centroid = [&](int64_t i) { return static_cast<const float *>(centroids.at(i / K, i % K, 0)); };
   const auto point = [&](int64_t i) { return static_cast<const float *>(x.at(0, i, 0)); };
+
+  // With nothing to choose from there is only a distance to measure: seeding asks for one new centre a restart.
+  if (K == 1) {
+    parallelFor(threads_, N, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        for (int64_t r = 0; r < R; ++r) {
+          labels[r * N + i] = 0;
+          if (!distance) continue;
+          *static_cast<float *>(distance.at(0, r, i)) = roundedSquaredDistance(point(i), centroid(r), C);
+        }
+      }
+    });
+    return;
+  }
 
   std::vector<double> sums(static_cast<size_t>(C), 0.0);
   for (int64_t i = 0; i < R * K; ++i) addTo(sums.data(), centroid(i), C);
