@@ -33,7 +33,7 @@ class LastHiddenState(torch.nn.Module):
 warnings.simplefilter("ignore")
 axes = {"samples": {1: "samples"}, "hidden": {1: "frames"}}
 with torch.no_grad():
-    # The exporter that traces: the newer one needs a package more and gives no faster graph here.
+    # The exporter that traces: the newer one needs a package more.
     torch.onnx.export(
         LastHiddenState(),
         (torch.randn(1, int(count)),),

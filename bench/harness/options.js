@@ -21,7 +21,7 @@ const sharedHelp = (
   --warmups N      runs before them, not timed (2)
   --seed N         of weights and inputs (1)
   --only WORDS     only contenders whose name contains one of these, separated by commas
-  --variants       also the ways of running a peer that were never its fastest where this was written
+  --variants       also further ways of running a peer, which take long or promise less
   --folder DIR     keep models and graphs here for the next time; otherwise a temporary folder is used
   --json FILE      write everything that was measured here`;
 

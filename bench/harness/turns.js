@@ -57,7 +57,8 @@ export function choose(contenders, { only, variants, python }) {
   const chosen = contenders.filter(
     ({ name, script, variant }) =>
       (python || !script.endsWith('.py')) &&
-      (words ? words.some((word) => name.toLowerCase().includes(word)) : !variant || variants),
+      (!variant || variants) &&
+      (!words || words.some((word) => name.toLowerCase().includes(word))),
   );
   if (chosen.length === 0) throw new Error(`No contender is left of ${contenders.map(({ name }) => name).join(', ')}.`);
   return chosen;
