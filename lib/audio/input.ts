@@ -1,4 +1,5 @@
 // What a caller may hand over as audio, and how it becomes speech of 16 kHz mono.
+import { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
 import { decodeBytes, type RawFormat } from './byteStream.js';
@@ -14,8 +15,10 @@ import type { DecodedAudio } from './types.js';
  * - `string`: the path of a WAV or FLAC file, decoded in a thread;
  * - `Float32Array`: mono samples at ±1, of `sampleRate`;
  * - `Uint8Array` (a `Buffer`): the bytes of a WAV or FLAC file, or raw samples of `format`;
- * - a stream of such bytes: a Node `Readable`, a web `ReadableStream`, any `AsyncIterable<Uint8Array>`;
+ * - a stream of such bytes: a Node `Readable` (a request, a pipe), a web `ReadableStream`, any `AsyncIterable<Uint8Array>`;
  * - a stream of mono samples of `sampleRate`: any `AsyncIterable<Float32Array>`.
+ *
+ * A stream that is not read to its end, as after an error, is destroyed; a request is left open for its response.
  */
 export type AudioInput = string | Float32Array | Uint8Array | AsyncIterable<Uint8Array | Float32Array>;
 
@@ -150,10 +153,17 @@ async function* chunksOf(
       yield value;
     }
   } finally {
-    // Not waited for: a stream that hangs would hang this too. A Node stream that hangs hears of it only so.
-    if (!over && stream instanceof Readable) stream.destroy();
-    else if (!over) Promise.resolve(source.return?.()).catch(() => undefined);
+    if (!over) leave(stream, source);
   }
+}
+
+/** Tells a stream that no more is wanted. It is not waited for: one that hangs would hang this too. */
+function leave(stream: AsyncIterable<unknown>, source: AsyncIterator<unknown>): void {
+  // A request shares its socket with the response, which may be about to tell what was wrong with it.
+  if (stream instanceof IncomingMessage) return;
+  // A Node stream that hangs hears of it only so.
+  if (stream instanceof Readable) stream.destroy();
+  else Promise.resolve(source.return?.()).catch(() => undefined);
 }
 
 function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {

@@ -127,7 +127,7 @@ export const deviceOptions = {
 /** How long audio is cut. */
 export const windowOptions = {
   'window-seconds': nonNegativeNumber('seconds that the model hears at once (default: 30)'),
-  'overlap-seconds': nonNegativeNumber('seconds on either side of a window that are heard but not kept (default: 5)'),
+  'overlap-seconds': nonNegativeNumber('seconds on either side of a window that are heard but not kept (default: 2)'),
 };
 
 /** Reads the words after the command's name. @throws UsageError */

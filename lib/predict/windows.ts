@@ -7,7 +7,10 @@ import type { Geometry } from '../model/geometry.js';
 export interface WindowOptions {
   /** Seconds that the model hears at once; audio up to that long is heard in one pass. Default 30. */
   windowSeconds?: number;
-  /** Seconds on either side of a window that are heard but not kept. Default 5. */
+  /**
+   * Seconds on either side of a window that are heard but not kept. From 1.3 s on, all that lies before the transformer is
+   * as in one pass. Default 2, or a sixth of a window that is shorter than 12 s.
+   */
   overlapSeconds?: number;
 }
 
@@ -29,7 +32,7 @@ export interface FrameWindow {
 }
 
 const defaultWindowSeconds = 30;
-const defaultOverlapSeconds = 5;
+const defaultOverlapSeconds = 2;
 
 /** Where windows lie. All have the same length: the last is moved back to end where the audio ends. */
 export class WindowPlan {

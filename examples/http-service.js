@@ -1,0 +1,72 @@
+// Speech emotion over HTTP. POST /predict takes a WAV or FLAC file and answers with the decision; POST /timeline answers line
+// by line while the audio is still being sent.
+//
+//   node http-service.js PREDICTOR_DIR [PORT]
+//   curl --data-binary @speech.wav localhost:8080/predict
+//   curl -N -T - 'localhost:8080/timeline?rate=16000' < live.s16le
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { EmoframeError, EmotionModel } from 'emoframe';
+
+const [dir, port = '8080'] = process.argv.slice(2);
+const model = await EmotionModel.load(dir);
+const mostAtOnce = 8;
+let active = 0;
+
+const server = createServer(async (request, response) => {
+  // What a client that went away had asked for is not worth finishing.
+  const gone = new AbortController();
+  response.on('close', () => gone.abort());
+  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
+  const answer = { '/predict': predict, '/timeline': timeline }[pathname];
+  if (request.method !== 'POST' || answer === undefined) return respond(response, 404, { error: 'Not found' });
+  // Better to be told to come back than to wait in a queue without end.
+  if (active === mostAtOnce) return respond(response, 503, { error: 'Busy' });
+  active++;
+  try {
+    await answer(request, response, searchParams, gone.signal);
+  } catch (error) {
+    if (gone.signal.aborted) return;
+    const { code, message } = error instanceof EmoframeError ? error : { code: 'ERR_UNEXPECTED', message: 'Failed' };
+    // Audio that cannot be read is the client's fault.
+    if (!response.headersSent) respond(response, code.startsWith('ERR_AUDIO') ? 422 : 500, { code, error: message });
+    else response.destroy();
+  } finally {
+    active--;
+  }
+});
+
+async function predict(request, response, _query, signal) {
+  const { label, probabilities, segments } = await model.predict(request, { id: 'upload', signal });
+  respond(response, 200, { label, probabilities, segments });
+}
+
+async function timeline(request, response, query, signal) {
+  const rate = query.get('rate');
+  const format = { encoding: 's16le', sampleRate: Number(rate), channels: 1 };
+  const chunks = model.stream(request, {
+    id: 'upload',
+    windowSeconds: 6,
+    overlapSeconds: 1,
+    signal,
+    // Without a rate, what is sent is a WAV or FLAC file.
+    ...(rate !== null && { format }),
+  });
+  for await (const { start, end, segments, soFar, last } of chunks) {
+    if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    const line = `${JSON.stringify({ start, end, segments, label: soFar.label, last })}\n`;
+    // A client that reads slowly slows the model down, and that slows the upload down: nothing piles up.
+    if (!response.write(line)) await once(response, 'drain', { signal });
+  }
+  response.end();
+}
+
+function respond(response, status, body) {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+}
+
+server.listen(Number(port), () => console.log(`http://localhost:${server.address().port}`));
+process.once('SIGTERM', () => {
+  // No new requests; those that are there are answered; then the model goes.
+  server.close(() => model.dispose());
+});
