@@ -219,6 +219,43 @@ test('an iteration that is left takes no more from its source, and what the sour
   assert.instance(error, RangeError);
 });
 
+test('an abort and disposal end the iteration even where failures are yielded', async () => {
+  const model = await EmotionModel.load(join(dir, 'base'));
+  const controller = new AbortController();
+  const seen = [];
+  const iterating = async (options, act) => {
+    for await (const result of model.predictMany(files, { onError: 'yield', batchSeconds: 0, ...options })) {
+      seen.push(result);
+      await act();
+    }
+  };
+  await refused(
+    iterating({ signal: controller.signal }, () => controller.abort()),
+    'ERR_ABORTED',
+    /stopped/,
+  );
+  await refused(
+    iterating({}, () => model.dispose()),
+    'ERR_DISPOSED',
+    /./,
+  );
+  assert.is(seen.filter((result) => 'error' in result).length, 0);
+});
+
+test('failures that come fast are not piled up either', async () => {
+  const model = keep(await EmotionModel.load(join(dir, 'base')));
+  let taken = 0;
+  function* missing() {
+    for (; taken < 1000; taken++) yield join(dir, `${taken}.wav`);
+  }
+  for await (const { error } of model.predictMany(missing(), { onError: 'yield' })) {
+    assert.is(error.code, 'ERR_FILE_NOT_FOUND');
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    break;
+  }
+  assert.ok(taken <= 66, `${taken} files were tried for one result`);
+});
+
 test('an abort ends the wait for a source that hangs', async () => {
   const model = keep(await EmotionModel.load(join(dir, 'base')));
   const controller = new AbortController();

@@ -147,6 +147,77 @@ TEST(aCropHasTheSameGradientsInABatchAsAlone) {
     requireClose(cropped[i++], gradient(*model, tensor), 3e-5, tensor.name);
 }
 
+TEST(framesThatAreKeptAreClassifiedAloneButHeardWithTheOthers) {
+  for (PoolingKind pooling :
+       {PoolingKind::mean, PoolingKind::attention, PoolingKind::attentionLinear, PoolingKind::stats}) {
+    const HubertShape shape = baseShape();
+    auto model = makeModel(shape, pooling);
+    const Batch batch = makeBatch(shape, someLengths(shape));
+    FrameRanges kept;
+    for (const int64_t frames : batch.frames) {
+      kept.starts.push_back(static_cast<int32_t>(frames / 3));
+      kept.counts.push_back(static_cast<int32_t>(frames - frames / 3));
+    }
+    const Classified whole = model->classify(batch.host);
+    const Classified part = model->classify(batch.host, &kept);
+    for (size_t b = 0; b < batch.frames.size(); ++b) {
+      const int64_t from = whole.offsets[b] + kept.starts[b], at = part.offsets[b], count = kept.counts[b];
+      require(part.offsets[b + 1] - at == count, "the number of kept frames");
+      double mass = 0;
+      for (int64_t t = 0; t < count; ++t) mass += whole.attention[from + t];
+      for (int64_t t = 0; t < count; ++t) {
+        requireNear(part.attention[at + t] * mass, whole.attention[from + t], 1e-5, "a kept frame's weight");
+        // With stats pooling a frame's posterior depends on the deviation of what is pooled.
+        for (int64_t k = 0; k < kClasses && pooling != PoolingKind::stats; ++k)
+          requireNear(part.framePosteriors[(at + t) * kClasses + k], whole.framePosteriors[(from + t) * kClasses + k],
+                      1e-5, "a kept frame's posterior");
+      }
+      requireNear(std::exp(part.scoreLogSums[b] - whole.scoreLogSums[b]), mass, 1e-4, "what the scores sum to");
+    }
+  }
+  const HubertShape shape = baseShape();
+  auto model = makeModel(shape);
+  const Batch batch = makeBatch(shape, {9 * shape.stride()});
+  const auto frames = static_cast<int32_t>(batch.frames[0]);
+  for (const FrameRanges &bad : {FrameRanges{{0}, {0}}, FrameRanges{{-1}, {2}}, FrameRanges{{1}, {frames}},
+                                 FrameRanges{{0, 0}, {1, 1}}, FrameRanges{{0}, {}}})
+    requireError("ERR_BATCH", "kept", [&] { model->classify(batch.host, &bad); });
+}
+
+TEST(windowMomentsThatAreGivenTakeThePlaceOfTheUtterancesOwn) {
+  const HubertShape shape = baseShape();
+  auto model = makeModel(shape);
+  const Batch whole = makeBatch(shape, {20 * shape.stride()});
+  const WindowMoments moments = model->windowMoments(whole.host);
+  require(moments.counts[0] == (20 * shape.stride() - shape.convKernel[0]) / shape.convStride[0] + 1, "the windows");
+  Batch part = makeBatch(shape, {20 * shape.stride()});
+  part.host.lengths = {static_cast<int32_t>(10 * shape.stride())};
+  const auto frames = static_cast<size_t>(shape.frames(part.host.lengths[0]));
+  // Layer 0 hears its neighbours too, which end with the part: only the first frames are alike.
+  const size_t alike = (frames - static_cast<size_t>(shape.positionalKernel / 2)) * shape.hiddenSize;
+  const std::vector<float> expected = model->encode(whole.host, 0).hidden;
+  const auto difference = [&] {
+    const std::vector<float> found = model->encode(part.host, 0).hidden;
+    double largest = 0;
+    for (size_t i = 0; i < alike; ++i)
+      largest = std::max(largest, std::abs(static_cast<double>(found[i] - expected[i])));
+    return largest;
+  };
+  require(difference() > 1e-3, "a part has other moments");
+  part.host.windowMean = moments.mean.data();
+  part.host.windowCovariance = moments.covariance.data();
+  part.host.windowMeanSize = static_cast<int64_t>(moments.mean.size());
+  part.host.windowCovarianceSize = static_cast<int64_t>(moments.covariance.size());
+  require(difference() < 1e-5, "a part with the moments of the whole hears what the whole hears");
+  part.host.windowMeanSize -= 1;
+  requireError("ERR_BATCH", "means", [&] { model->encode(part.host, 0); });
+  const HubertShape other = largeShape();
+  auto large = makeModel(other);
+  Batch plain = makeBatch(other, {9 * other.stride()});
+  plain.host.windowMean = moments.mean.data();
+  requireError("ERR_BATCH", "GroupNorm", [&] { large->encode(plain.host, 0); });
+}
+
 }  // namespace
 }  // namespace testing
 }  // namespace emoframe
