@@ -38,9 +38,12 @@ test('a message keeps its start and its end, however much it quotes', () => {
 });
 
 test('reasons for leaving out rows of a manifest are as safe', async () => {
-  const path = put('m.jsonl', JSON.stringify({ audio: `a\u001b[2J${'x'.repeat(9000)}` }));
-  const error = await refused(readCorpus(path), 'ERR_CORPUS', /there is no audio file .*\\u001b\[2J/);
-  assert.ok(error.message.length < 2500);
+  const sound = put('sound.wav', '');
+  const bad = { audio: `a\u001b[2J${'x'.repeat(9000)}` };
+  const { problems } = await readCorpus(put('m.jsonl', `${JSON.stringify(bad)}\n${JSON.stringify({ audio: sound })}`));
+  assert.is(problems.length, 1);
+  assert.match(problems[0].reason, /^there is no audio file .*\\u001b\[2J/);
+  assert.ok(problems[0].reason.length <= 2010);
 });
 
 test('JSON may nest 100 deep, and no deeper: brackets inside strings do not count', () => {
