@@ -62,7 +62,7 @@ const all = [
   { name: 'kills', command: [node, 'scripts/checks/kill.js'] },
   // The strict bound is for quiet machines: see docs/threads.md.
   { name: 'event loop', command: [node, 'scripts/checks/eventLoop.js', '--limit', '60'] },
-  { name: 'lifetimes', command: [node, 'scripts/checks/lifetime.js', '--rounds', '30'] },
+  { name: 'lifetimes', command: [node, 'scripts/checks/lifetime.js'] },
   { name: 'many files', command: [node, 'scripts/checks/load.js'] },
 ];
 
