@@ -45,6 +45,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto *environment = new Environment();
   environment->engine = Napi::Persistent(EngineObject::define(env));
   environment->model = Napi::Persistent(ModelObject::define(env));
+  environment->setImmediate = Napi::Persistent(env.Global().Get("setImmediate").As<Napi::Function>());
   env.SetInstanceData(environment);
   exports.Set("describe", Napi::Function::New<describe>(env, "describe"));
   exports.Set("createEngine", Napi::Function::New<EngineObject::create>(env, "createEngine"));

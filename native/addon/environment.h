@@ -14,11 +14,18 @@ namespace emoframe::addon {
 class Worker;
 
 struct Environment {
+  // What is at least so large takes the event loop a noticeable time to receive and to give back.
+  static constexpr size_t largeBytes = size_t{1} << 20;
+
   // The classes of the addon's objects are defined once: V8 keeps every class that was ever defined, so one an object
   // would be a leak.
   Napi::FunctionReference engine, model;
+  // As it was when the addon was loaded, whatever stands in for it in tests.
+  Napi::FunctionReference setImmediate;
   // Shared with the memory that it is to release, which may outlive this.
   std::shared_ptr<Releaser> releaser = std::make_shared<Releaser>();
+  // Bytes of native memory that typed arrays were made of, ever.
+  size_t handedOver = 0;
   // Engines' workers, those included whose threads have ended since.
   std::vector<std::weak_ptr<Worker>> workers;
 

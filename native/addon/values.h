@@ -87,9 +87,6 @@ inline std::vector<int64_t> integers(const Napi::Object &object, const char *nam
   return out;
 }
 
-// Less than this is given back where its array is collected.
-constexpr size_t largeBytes = size_t{1} << 20;
-
 // A vector whose memory a typed array uses.
 template <typename T>
 struct HandedOver {
@@ -103,10 +100,11 @@ Array handOver(Napi::Env env, std::vector<T> &&values) {
   if (values.empty()) return Array::New(env, 0);
   auto *owned = new HandedOver<T>{std::move(values), Environment::of(env).releaser};
   const size_t count = owned->values.size();
+  Environment::of(env).handedOver += count * sizeof(T);
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(
       env, owned->values.data(), count * sizeof(T),
       [](Napi::Env, void *, HandedOver<T> *finished) {
-        if (finished->values.size() * sizeof(T) >= largeBytes)
+        if (finished->values.size() * sizeof(T) >= Environment::largeBytes)
           finished->releaser->release(std::make_shared<std::vector<T>>(std::move(finished->values)));
         delete finished;
       },

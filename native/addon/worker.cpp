@@ -9,6 +9,13 @@
 namespace emoframe::addon {
 
 struct Worker::Job {
+  // Left only when the environment is being torn down: its references go with it, from whatever thread this is.
+  ~Job() {
+    if (settled) return;
+    for (auto &reference : keep) reference.SuppressDestruct();
+  }
+
+  bool settled = false;
   Work work;
   Finish finish;
   std::unique_ptr<Napi::Promise::Deferred> deferred;
@@ -21,12 +28,6 @@ struct Worker::Message {
   Worker *worker;
   std::unique_ptr<Job> job;
   std::function<void(Napi::Env)> call;
-
-  ~Message() {
-    // Left only when the environment is being torn down: its references go with it, from whatever thread this is.
-    if (job)
-      for (auto &reference : job->keep) reference.SuppressDestruct();
-  }
 };
 
 Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::string &message) {
@@ -177,13 +178,15 @@ void Worker::loop() {
   for (const auto &slot : models_) slot->model.reset();
   models_.clear();
   backend_.reset();
-  send(new Message{this, nullptr, [this](Napi::Env) {
+  send(new Message{this, nullptr, [this](Napi::Env env) {
                      end();
-                     close();
+                     finished_ = true;
+                     settleArrived(env);
                    }});
 }
 
 void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
+  job->settled = true;
   if (--waiting_ == 0) channel_.Unref(env);
   if (!job->code.empty()) {
     job->deferred->Reject(toJavaScript(env, job->code, job->message).Value());
@@ -199,17 +202,37 @@ void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
   }
 }
 
+// In order, up to one large result a turn: V8 looks for garbage while it takes over large arrays, and a thread that had
+// to wait for a processor finds many results at once.
+void Worker::settleArrived(Napi::Env env) {
+  Environment &environment = Environment::of(env);
+  try {
+    while (!resting_ && !arrived_.empty()) {
+      const size_t before = environment.handedOver;
+      std::unique_ptr<Job> job = std::move(arrived_.front());
+      arrived_.pop_front();
+      settle(env, std::move(job));
+      if (environment.handedOver - before < Environment::largeBytes) continue;
+      resting_ = true;
+      const auto wake = [self = shared_from_this()](const Napi::CallbackInfo &info) {
+        self->resting_ = false;
+        self->settleArrived(info.Env());
+      };
+      environment.setImmediate.Call({Napi::Function::New(env, wake)});
+    }
+  } catch (const Napi::Error &) {
+    // A worker thread that is being terminated refuses every call, a rejection too: nobody is left to tell.
+  }
+  if (finished_ && arrived_.empty() && !closed_) close();
+}
+
 void Worker::onMessage(Napi::Env env, Napi::Function, std::nullptr_t *, Message *message) {
   std::unique_ptr<Message> owned(message);
   if (env == nullptr) return;  // torn down: nothing can be told any more
   Napi::HandleScope scope(env);
   if (!owned->job) return owned->call(env);
-  try {
-    std::unique_ptr<Job> job = std::move(owned->job);
-    owned->worker->settle(env, std::move(job));
-  } catch (const Napi::Error &) {
-    // A worker thread that is being terminated refuses every call, a rejection too: nobody is left to tell.
-  }
+  owned->worker->arrived_.push_back(std::move(owned->job));
+  owned->worker->settleArrived(env);
 }
 
 }  // namespace emoframe::addon

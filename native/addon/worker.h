@@ -32,7 +32,7 @@ struct ModelSlot {
 
 // Made and used on the event loop's thread, and owned by its channel until that is closed, which waits for the engine's
 // thread: so that thread may use `this` freely.
-class Worker {
+class Worker : public std::enable_shared_from_this<Worker> {
  public:
   // Starts the thread and makes the backend on it; throws what createBackend throws. The thread is stopped when the
   // last copy of what is returned goes: engines and their models hold one each, so that a model may outlive its
@@ -68,6 +68,7 @@ class Worker {
   void close();                 // the event loop's thread, after the engine's has ended
   void send(Message *message);  // to the event loop; dropped when that is closing
   void settle(Napi::Env env, std::unique_ptr<Job> job);
+  void settleArrived(Napi::Env env);
   static void onMessage(Napi::Env env, Napi::Function, std::nullptr_t *, Message *message);
 
   std::thread thread_;
@@ -82,7 +83,11 @@ class Worker {
 
   Napi::TypedThreadSafeFunction<std::nullptr_t, Message, onMessage> channel_;
   std::atomic<bool> closed_{false};  // the event loop takes no more messages
-  int64_t waiting_ = 0;              // promises not settled; while any is left the event loop is kept alive
+  // Used on the event loop's thread.
+  std::deque<std::unique_ptr<Job>> arrived_;  // done, and still to be settled
+  bool finished_ = false;                     // the engine's thread has ended, and nothing more arrives
+  bool resting_ = false;                      // until the next turn of the event loop
+  int64_t waiting_ = 0;                       // promises not settled; while any is left the event loop is kept alive
 };
 
 Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::string &message);
