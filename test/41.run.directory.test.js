@@ -32,7 +32,7 @@ async function refusal(promise) {
 }
 
 test('a new run records what it was asked to do', async () => {
-  const run = await openRun(join(dir, 'new', 'run'), request(), environment, false);
+  const run = await openRun(join(dir, 'new', 'run'), request(), environment);
   const config = JSON.parse(readFileSync(run.config, 'utf8'));
   assert.is(config.seed, 1);
   assert.is(config.model, '/models/base');
@@ -41,27 +41,21 @@ test('a new run records what it was asked to do', async () => {
   assert.is(JSON.parse(readFileSync(run.corpus, 'utf8')).utterances.length, 3);
 });
 
-test('a folder that is in use is refused', async () => {
+test('a folder that holds something else is refused', async () => {
   writeFileSync(join(dir, 'thesis.tex'), '');
-  const foreign = await refusal(openRun(dir, request(), environment, true));
+  const foreign = await refusal(openRun(dir, request(), environment));
   assert.is(foreign.code, 'ERR_RUN_EXISTS');
   assert.match(foreign.message, /thesis\.tex/);
-
-  await openRun(join(dir, 'run'), request(), environment, false);
-  const begun = await refusal(openRun(join(dir, 'run'), request(), environment, false));
-  assert.is(begun.code, 'ERR_RUN_EXISTS');
-  assert.match(begun.message, /--resume/);
-  await openRun(join(dir, 'run'), request(), environment, true);
 });
 
 test('a folder that holds the first files of a run can be begun again', async () => {
   mkdirSync(join(dir, 'run'));
   writeFileSync(join(dir, 'run', 'corpus.json'), '{');
-  await openRun(join(dir, 'run'), request(), environment, false);
+  await openRun(join(dir, 'run'), request(), environment);
 });
 
 test('another config, model or corpus is a mismatch that names the first difference', async () => {
-  await openRun(dir, request(), environment, false);
+  await openRun(dir, request(), environment);
   const { utterances } = corpus;
   const changes = [
     [
@@ -77,11 +71,11 @@ test('another config, model or corpus is a mismatch that names the first differe
     [{ folds: [{ name: 's', train: [], validation: [], test: [] }] }, 'folds.0 = nothing'],
   ];
   for (const [change, sentence] of changes) {
-    const error = await refusal(openRun(dir, request(change), environment, true));
+    const error = await refusal(openRun(dir, request(change), environment));
     assert.is(error.code, 'ERR_RUN_MISMATCH');
     assert.ok(error.message.includes(sentence), error.message);
   }
-  await openRun(dir, request({ corpus: { ...corpus, utterances: [...utterances].reverse() } }), {}, true);
+  await openRun(dir, request({ corpus: { ...corpus, utterances: [...utterances].reverse() } }), {});
 });
 
 test('first difference', () => {

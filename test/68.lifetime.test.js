@@ -48,7 +48,8 @@ test('many calls at once keep their order, and each gives what it gives alone', 
 test('disposing of an engine ends the call in hand and refuses those that wait', async () => {
   const before = threads();
   const { engine, model } = await makeEngine({ threads: 2 });
-  const first = model.encode(noise(model, 30), 'output');
+  // Long enough to be still in hand when its engine goes.
+  const first = model.encode(noise(model, 200), 'output');
   const second = model.encode(noise(model, 1), 'output');
   await new Promise((resolve) => setTimeout(resolve, 20));
   engine.dispose();
@@ -57,7 +58,7 @@ test('disposing of an engine ends the call in hand and refuses those that wait',
     (error) => error.code,
   );
   // The thread may not have begun it yet.
-  assert.ok(inHand === 1499 * 16 || inHand === 'ERR_DISPOSED', `${inHand}`);
+  assert.ok(inHand === 9999 * 16 || inHand === 'ERR_DISPOSED', `${inHand}`);
   await refused(second, 'ERR_DISPOSED', /disposed of before this work began/);
   await refused(model.exportTensors(), 'ERR_DISPOSED', /create another/);
   engine.dispose();

@@ -93,8 +93,9 @@ export async function run(input: RunConfigInput): Promise<Fold[]> {
     onProgress: ({ stage, done, total }: ProgressEvent) => console.log(stage, done / total, speaker, clusters),
   });
   await trainer.tapt();
-  const [{ rows }] = (await trainer.sweep({ layers: [6, 9], clusters: [50] })) as [{ rows: readonly object[] }];
-  console.log(summary.ua, rows.length);
+  const [first] = await trainer.sweep({ layers: [6, 9], clusters: [50] });
+  const rows: readonly object[] | undefined = first?.rows;
+  console.log(summary.ua, rows?.length);
   // @ts-expect-error a sweep needs layers
   await trainer.sweep({ clusters: [50] });
   // @ts-expect-error `out` is missing
