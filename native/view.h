@@ -21,6 +21,12 @@ struct View {
   explicit operator bool() const { return data != nullptr; }
   int64_t size() const { return batch * rows * cols; }
 
+  // Whether its elements lie one after another, row by row.
+  bool isContiguous() const {
+    return (colStride == 1 || cols == 1) && (rowStride == cols || rows == 1) &&
+           (batchStride == rows * cols || batch == 1);
+  }
+
   template <typename T>
   T *as() const {
     return static_cast<T *>(data);

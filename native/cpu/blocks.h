@@ -74,17 +74,12 @@ class ColumnSums {
   std::vector<double> partials_;
 };
 
-inline bool isContiguous(const View &v) {
-  return (v.colStride == 1 || v.cols == 1) && (v.rowStride == v.cols || v.rows == 1) &&
-         (v.batchStride == v.rows * v.cols || v.batch == 1);
-}
-
 // body(b, r, c, n) for blocks that cover the views' common shape, in parallel. Views that all lie without gaps become
 // one long row first, so the views are changed; element indices row · cols + col stay the same.
 template <typename Body>
 void forEachBlock(int threads, std::initializer_list<View *> views, Body &&body) {
   bool flat = true;
-  for (const View *v : views) flat = flat && isContiguous(*v);
+  for (const View *v : views) flat = flat && v->isContiguous();
   const View shape = **views.begin();
   if (shape.size() == 0) return;
   if (flat) {

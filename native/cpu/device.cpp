@@ -1,5 +1,4 @@
-// Which devices there are, and what this CPU can do.
-#include "../error.h"
+// What this CPU can do.
 #include "backend.h"
 #include "onednn.h"
 
@@ -39,15 +38,5 @@ DeviceReport describeCpu() {
 }
 
 std::string CpuBackend::path() const { return hasAvx512() ? "avx512" : hasAvx2() ? "avx2" : "baseline"; }
-
-std::unique_ptr<Backend> createBackend(const std::string &device, int32_t threads) {
-  if (device == "cpu") return std::make_unique<CpuBackend>(threads);
-  if (device.compare(0, 4, "cuda") == 0) {
-    throw Error("ERR_DEVICE",
-                "Device '" + device +
-                    "' is not there: this build has no CUDA backend. Use 'cpu', the one device of this build.");
-  }
-  throw Error("ERR_DEVICE", "There is no device '" + device + "'. Use 'cpu', the one device of this build.");
-}
 
 }  // namespace emoframe

@@ -149,7 +149,7 @@ void CpuBackend::sumSquares(const std::vector<View> &xs, const View &out) {
   std::vector<View> views = xs;
   std::vector<int64_t> first(1, 0);
   for (View &v : views) {
-    if (isContiguous(v)) v = vector(v.data, v.dtype, v.size());
+    if (v.isContiguous()) v = vector(v.data, v.dtype, v.size());
     first.push_back(first.back() + (v.size() == 0 ? 0 : v.batch * v.rows * chunkCount(v.cols, blockSize)));
   }
   std::vector<double> partials(static_cast<size_t>(chunkCount(first.back(), grain)), 0.0);

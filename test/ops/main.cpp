@@ -1,4 +1,5 @@
-// op_table [--device cpu] [--threads N] [--family NAME]: runs the table against one backend.
+// op_table [--device cpu] [--threads N] [--family NAME]: runs the table against one backend. op_table_simt is the same
+// program on the emulation of a GPU, its usual device.
 // Prints the failures, then `N passed, N failed`; exit code 1 on any failure, 2 on bad usage.
 #include <cstdio>
 #include <cstdlib>
@@ -13,13 +14,13 @@ using namespace emoframe::test;
 
 int main(int count, char **words) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // what was found before a crash is seen
-  std::string device = "cpu", family;
+  std::string device = usualDevice, family;
   int32_t threads = 0;
   for (int i = 1; i < count; ++i) {
     const std::string word = words[i];
     const bool known = word == "--device" || word == "--threads" || word == "--family";
     if (!known || i + 1 == count) {
-      std::fprintf(stderr, "usage: op_table [--device cpu] [--threads N] [--family NAME]\n");
+      std::fprintf(stderr, "usage: op_table [--device %s] [--threads N] [--family NAME]\n", usualDevice);
       return 2;
     }
     const std::string value = words[++i];
@@ -29,7 +30,7 @@ int main(int count, char **words) {
   }
   int passed = 0, failed = 0;
   try {
-    const auto backend = createBackend(device, threads);
+    auto backend = makeBackend(device, threads);
     std::printf("%s, %s path\n", backend->name().c_str(), backend->path().c_str());
     for (const Case &one : cases()) {
       if (!family.empty() && one.family != family) continue;
@@ -40,6 +41,9 @@ int main(int count, char **words) {
         if (report.checks == 0) report.fail("case", "made no comparison");
       } catch (const std::exception &error) {
         report.fail("exception", error.what());
+        backend.reset();
+        recoverDevice();
+        backend = makeBackend(device, threads);
       }
       ++(report.failures == 0 ? passed : failed);
     }

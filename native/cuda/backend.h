@@ -1,0 +1,120 @@
+// The CUDA backend: hand-written kernels, one op family a file beside this one, each file its kernels and the methods of
+// CudaBackend that launch them.
+//
+// How a family is written
+// - Kernels are plain C++ with raw pointers and their sizes. They are compiled by nvcc for a GPU and, unchanged, by g++ for
+//   the emulation of test/simt, which runs the op table on them and checks every access. So nothing that only nvcc knows
+//   beside __global__, __device__, __syncthreads, __syncwarp and the built-in indices: the rest is in ptx.cuh (PTX and
+//   intrinsics), elements.cuh (views, vectors, GELU, dropout) and reduce.cuh (fixed trees).
+// - Shared memory is what the launch gives, through sharedMemory(). Vectors are loaded through float4, uint2, uint4
+//   (loadVector, storeVector); memcpy between memories is not used, nor are atomics on floating point.
+// - Blocks of one launch never hand data to each other: a second launch does what comes after. Results must not depend on
+//   the number of blocks or SMs: partial sums are cut by the shape alone and added in a fixed order.
+// - A method takes its stream by stream() and launches with launch() (launch.cuh). Temporary memory comes from scratch(),
+//   one call an op. A method never waits for the device and uploads nothing: a step is captured as a graph after it has
+//   run once.
+// - Empty inputs are legal: launch() ignores an empty grid.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../ops.h"
+
+namespace emoframe {
+
+class CudaBackend final : public Backend {
+ public:
+  // Device `index`. ERR_DEVICE_DRIVER, ERR_DEVICE, ERR_DEVICE_UNSUPPORTED say why it cannot be used.
+  explicit CudaBackend(int32_t index);
+  ~CudaBackend() override;
+
+  std::string name() const override;
+  std::string path() const override;
+  void *allocate(size_t bytes) override;
+  void release(void *pointer) noexcept override;
+  void upload(void *target, const void *hostSource, size_t bytes) override;
+  void download(void *hostTarget, const void *source, size_t bytes) override;
+  void synchronize() override;
+  // elementwise.cu
+  void fill(const View &out, float value) override;
+  void convert(const View &in, const View &out) override;
+  void add(const View &a, const View &b, const View &out) override;
+  void scale(const View &x, float factor) override;
+  void dropout(const View &x, const Dropout &dropout, const View &out) override;
+  void geluForward(const View &x, const Dropout &dropout, const View &y) override;
+  void geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) override;
+  // reductions.cu
+  void columnSum(const View &x, const View &out) override;
+  void sumSquares(const std::vector<View> &xs, const View &out) override;
+  void softmaxRows(const View &x, const View &y) override;
+  // rows.cu
+  void copyRows(const View &in, const RowRuns &runs, const View &out) override;
+  void maskRows(const View &x, const uint8_t *mask, const View &embedding) override;
+  void maskRowsBackward(const View &dx, const uint8_t *mask, const View &dEmbedding) override;
+  void gatherRows(const View &x, const int32_t *index, const View &out) override;
+  void scatterRows(const View &dOut, const int32_t *index, const View &dx) override;
+  // gemm.cu
+  void gemm(const Gemm &gemm) override;
+  // conv0.cu
+  void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override;
+  void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
+                     const View &covariance, const View &foldedWeight, const View &foldedBias) override;
+  void conv0Forward(const Conv0 &conv, const View &out) override;
+  void conv0Backward(const Conv0 &conv, const View &dOut, const View &moment0, const View &moment1) override;
+  void foldGroupNormBackward(const View &weight, const View &gamma, float epsilon, const View &mean,
+                             const View &covariance, const std::vector<int64_t> &frames, const View &moment0,
+                             const View &moment1, const View &dWeight, const View &dGamma, const View &dBeta) override;
+  // weight_norm.cu
+  void weightNormForward(const View &v, const View &g, int64_t kernel, int64_t groups, const View &weight,
+                         const View &flipped) override;
+  void weightNormBackward(const View &v, const View &g, int64_t kernel, const View &dWeight, const View &dv,
+                          const View &dg) override;
+  // attention.cu
+  void attentionForward(const Attention &attention) override;
+  void attentionBackward(const Attention &attention, const AttentionGradient &gradient) override;
+  // norm.cu
+  void addNormForward(const AddNorm &norm) override;
+  void addNormBackward(const AddNorm &norm, const AddNormGradient &gradient) override;
+  // pooling.cu
+  void poolForward(const Pooling &pooling) override;
+  void poolBackward(const Pooling &pooling, const View &dPooled, const View &dh, const View &dw) override;
+  // losses.cu
+  void cosineCrossEntropy(const CosineCrossEntropy &loss) override;
+  void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) override;
+  // clusters.cu
+  void assignClusters(const View &x, const View &centroids, int32_t *labels, const View &distance) override;
+  void sumClusters(const View &x, const int32_t *labels, const View &sums, const View &counts) override;
+  // optimiser.cu
+  void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) override;
+
+ private:
+  class Staging;  // pinned memory that uploads pass through
+
+  // For a family's methods. The stream that all ops run on, in order; makes the device current for this thread.
+  cudaStream_t stream() const;
+  // Memory for one op's temporaries, 256-byte aligned and not cleared, until the next op that asks. It grows as needed, so
+  // a step runs once before it is captured.
+  void *scratch(size_t bytes);
+  int32_t multiprocessors() const { return multiprocessors_; }
+
+  void *take(size_t bytes);
+
+  int32_t index_;
+  std::string description_;  // "NVIDIA H100 80GB HBM3"
+  int32_t multiprocessors_ = 0;
+  cudaStream_t stream_ = nullptr;
+  cudaMemPool_t pool_ = nullptr;
+  std::map<void *, size_t> allocations_;
+  size_t held_ = 0;  // bytes of them
+  std::unique_ptr<Staging> staging_;
+  std::vector<void *> scratch_;  // the last is in use; those before it may be known to captured graphs
+  size_t scratchBytes_ = 0;
+};
+
+}  // namespace emoframe

@@ -1,0 +1,143 @@
+// What the families share: views on the device, loads and stores of vectors as floats, GELU and dropout.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "../ops.h"
+#include "../philox.h"
+#include "ptx.cuh"
+
+namespace emoframe {
+
+// A View of known type, as a kernel takes it.
+template <typename T>
+struct Strided {
+  T *data;
+  int64_t batchStride, rowStride, colStride;
+
+  __device__ T *at(int64_t b, int64_t r, int64_t c) const {
+    return data + b * batchStride + r * rowStride + c * colStride;
+  }
+  __device__ T *row(int64_t r) const { return data + r * rowStride; }
+};
+template <typename T>
+Strided<T> strided(const View &view) {
+  return {static_cast<T *>(view.data), view.batchStride, view.rowStride, view.colStride};
+}
+
+// body(Of<float>()) or body(Of<bf16>()), by dtype: `using T = typename decltype(of)::Type`.
+template <typename T>
+struct Of {
+  using Type = T;
+};
+template <typename Body>
+void withType(DType dtype, Body &&body) {
+  if (dtype == DType::f32) {
+    body(Of<float>());
+  } else {
+    body(Of<bf16>());
+  }
+}
+
+// Whether every row of a view starts at a multiple of 16 bytes and lies there without gaps between its columns, so that
+// loadVector and storeVector may be used at columns that are multiples of 16 bytes. An absent view never hinders.
+inline bool rowsAligned(const View &view) {
+  if (!view) return true;
+  const auto bytes = static_cast<int64_t>(sizeOf(view.dtype));
+  return (view.colStride == 1 || view.cols <= 1) && reinterpret_cast<uintptr_t>(view.data) % 16 == 0 &&
+         (view.rows <= 1 || view.rowStride * bytes % 16 == 0) && (view.batch <= 1 || view.batchStride * bytes % 16 == 0);
+}
+
+// `count` (4 or 8) elements from an address aligned to all of them (to 16 bytes for eight floats).
+template <int count>
+__device__ inline void loadVector(const float *from, float (&values)[count]) {
+#pragma unroll
+  for (int i = 0; i < count; i += 4) {
+    const float4 four = *reinterpret_cast<const float4 *>(from + i);
+    values[i] = four.x;
+    values[i + 1] = four.y;
+    values[i + 2] = four.z;
+    values[i + 3] = four.w;
+  }
+}
+__device__ inline void loadVector(const bf16 *from, float (&values)[4]) {
+  const uint2 two = *reinterpret_cast<const uint2 *>(from);
+  values[0] = lowFloat(two.x);
+  values[1] = highFloat(two.x);
+  values[2] = lowFloat(two.y);
+  values[3] = highFloat(two.y);
+}
+__device__ inline void loadVector(const bf16 *from, float (&values)[8]) {
+  const uint4 four = *reinterpret_cast<const uint4 *>(from);
+  values[0] = lowFloat(four.x);
+  values[1] = highFloat(four.x);
+  values[2] = lowFloat(four.y);
+  values[3] = highFloat(four.y);
+  values[4] = lowFloat(four.z);
+  values[5] = highFloat(four.z);
+  values[6] = lowFloat(four.w);
+  values[7] = highFloat(four.w);
+}
+template <int count>
+__device__ inline void storeVector(float *to, const float (&values)[count]) {
+#pragma unroll
+  for (int i = 0; i < count; i += 4) {
+    *reinterpret_cast<float4 *>(to + i) = make_float4(values[i], values[i + 1], values[i + 2], values[i + 3]);
+  }
+}
+__device__ inline void storeVector(bf16 *to, const float (&values)[4]) {
+  *reinterpret_cast<uint2 *>(to) = make_uint2(pairOf(values[0], values[1]), pairOf(values[2], values[3]));
+}
+__device__ inline void storeVector(bf16 *to, const float (&values)[8]) {
+  *reinterpret_cast<uint4 *>(to) = make_uint4(pairOf(values[0], values[1]), pairOf(values[2], values[3]),
+                                              pairOf(values[4], values[5]), pairOf(values[6], values[7]));
+}
+
+// Up to `count` elements from `from` on, `stride` apart: a vector when `aligned`, one by one at the ragged end of a row
+// (n < count; the rest is 0).
+template <int count, typename T>
+__device__ inline void loadSome(const T *from, int64_t stride, int64_t n, bool aligned, float (&values)[count]) {
+  if (aligned && n >= count) {
+    loadVector(from, values);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < count; ++i) values[i] = i < n ? toFloat(from[i * stride]) : 0.0f;
+}
+template <int count, typename T>
+__device__ inline void storeSome(T *to, int64_t stride, int64_t n, bool aligned, const float (&values)[count]) {
+  if (aligned && n >= count) {
+    storeVector(to, values);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    if (i < n) to[i * stride] = fromFloat<T>(values[i]);
+  }
+}
+
+// gelu(x) = x Φ(x) and its derivative Φ(x) + x φ(x).
+__device__ inline float geluOf(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
+__device__ inline float geluSlope(float x) {
+  return 0.5f * (1.0f + erff(x * 0.70710678118654752f)) + x * expf(-0.5f * x * x) * 0.39894228040143268f;
+}
+
+// Multiplies elements first .. first + count - 1 of a dropout's input by their factors, 0 or 1 / (1 - p); one Philox
+// block serves four of them when `first` is a multiple of 4. Not for p = 0, which is the identity.
+template <int count>
+__device__ inline void applyDropout(const Dropout &dropout, uint64_t first, float (&values)[count]) {
+  const float factor = 1.0f / (1.0f - dropout.p);
+  Philox4 block = philox(dropout.seed, dropout.step, dropout.site, first >> 2);
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    const uint64_t element = first + i;
+    if (i > 0 && (element & 3) == 0) block = philox(dropout.seed, dropout.step, dropout.site, element >> 2);
+    const uint32_t lane = static_cast<uint32_t>(element & 3);
+    const uint32_t bits = lane == 0 ? block.x[0] : lane == 1 ? block.x[1] : lane == 2 ? block.x[2] : block.x[3];
+    values[i] = philoxUniform(bits) >= dropout.p ? values[i] * factor : 0.0f;
+  }
+}
+
+}  // namespace emoframe

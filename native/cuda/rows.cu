@@ -1,0 +1,132 @@
+// Moving whole rows: packing and unpacking utterances, the mask embedding, and frames picked by index. Bound by the bytes
+// moved; a warp moves a row, 8 elements a lane where the rows allow it.
+#include <algorithm>
+
+#include "backend.h"
+#include "column_sums.cuh"
+#include "elements.cuh"
+#include "launch.cuh"
+
+namespace emoframe {
+
+namespace {
+
+constexpr int warps = 8;  // of a block: rows that it moves
+constexpr int width = 8;
+
+template <typename From, typename To>
+__device__ void copyRow(const From *from, int64_t fromStride, To *to, int64_t toStride, int64_t cols, bool aligned) {
+  for (int64_t column = threadIdx.x * width; column < cols; column += 32 * width) {
+    float values[width];
+    loadSome(from + column * fromStride, fromStride, cols - column, aligned, values);
+    storeSome(to + column * toStride, toStride, cols - column, aligned, values);
+  }
+}
+
+// Block (32, warps); the grid goes over the rows of the longest run, the runs and the batch.
+template <typename From, typename To>
+__global__ void __launch_bounds__(32 * warps)
+    copyRunsKernel(Strided<const From> in, Strided<To> out, int32_t count, const int32_t *source, const int32_t *target,
+                   const int32_t *length, int64_t cols, bool aligned) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.y;
+  for (int32_t run = static_cast<int32_t>(blockIdx.y); run < count; run += static_cast<int32_t>(gridDim.y)) {
+    if (row >= length[run]) continue;
+    copyRow(in.at(blockIdx.z, source[run] + row, 0), in.colStride, out.at(blockIdx.z, target[run] + row, 0),
+            out.colStride, cols, aligned);
+  }
+}
+
+template <typename T>
+__global__ void __launch_bounds__(32 * warps)
+    maskKernel(Strided<T> x, int64_t rows, int64_t cols, const uint8_t *mask, const float *embedding, int64_t stride,
+               bool aligned) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.y;
+  if (row >= rows || !mask[row]) return;
+  copyRow(embedding, stride, x.row(row), x.colStride, cols, aligned);
+}
+
+// Sums the masked rows, and clears them: each element by the thread that read it.
+template <typename T>
+__global__ void __launch_bounds__(256)
+    maskGradientKernel(Strided<T> dx, int64_t rows, int64_t cols, int64_t grain, const uint8_t *mask, bool aligned,
+                       double *partials) {
+  sumColumns(rows, cols, grain, partials, [&](int64_t row, int64_t column, int64_t n, float(&values)[ColumnSums::width]) {
+    for (int i = 0; i < ColumnSums::width; ++i) values[i] = 0;
+    if (!mask[row]) return;
+    T *place = dx.row(row) + column * dx.colStride;
+    const float zeros[ColumnSums::width] = {};
+    loadSome(place, dx.colStride, n, aligned, values);
+    storeSome(place, dx.colStride, n, aligned, zeros);
+  });
+}
+
+// scatter: rows of `in` go to rows index[i] of `out`; else rows index[i] of `in` go to rows i.
+template <typename T, bool scatter>
+__global__ void __launch_bounds__(32 * warps)
+    indexKernel(Strided<const T> in, Strided<T> out, const int32_t *index, int64_t count, int64_t cols, bool aligned) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.y;
+  if (row >= count) return;
+  const int64_t other = index[row];
+  copyRow(in.row(scatter ? row : other), in.colStride, out.row(scatter ? other : row), out.colStride, cols, aligned);
+}
+
+template <bool scatter>
+void moveByIndex(cudaStream_t stream, const View &in, const View &out, const int32_t *index, int64_t count) {
+  if (count == 0 || in.cols == 0) return;
+  withType(in.dtype, [&](auto of) {
+    using T = typename decltype(of)::Type;
+    launch(indexKernel<T, scatter>, blocksFor(count, warps), dim3(32, warps), 0, stream, strided<const T>(in),
+           strided<T>(out), index, count, in.cols, rowsAligned(in) && rowsAligned(out));
+  });
+}
+
+}  // namespace
+
+void CudaBackend::copyRows(const View &in, const RowRuns &runs, const View &out) {
+  int32_t longest = 0;
+  for (int32_t i = 0; i < runs.count; ++i) longest = std::max(longest, runs.length[i]);
+  if (longest == 0 || in.cols == 0) return;
+  const dim3 grid(blocksFor(longest, warps), static_cast<uint32_t>(std::min(runs.count, 65535)),
+                  static_cast<uint32_t>(in.batch));
+  withType(in.dtype, [&](auto from) {
+    withType(out.dtype, [&](auto to) {
+      using From = typename decltype(from)::Type;
+      using To = typename decltype(to)::Type;
+      launch(copyRunsKernel<From, To>, grid, dim3(32, warps), 0, stream(), strided<const From>(in), strided<To>(out),
+             runs.count, runs.deviceSource, runs.deviceTarget, runs.deviceLength, in.cols,
+             rowsAligned(in) && rowsAligned(out));
+    });
+  });
+}
+
+void CudaBackend::maskRows(const View &x, const uint8_t *mask, const View &embedding) {
+  if (x.size() == 0) return;
+  withType(x.dtype, [&](auto of) {
+    using T = typename decltype(of)::Type;
+    launch(maskKernel<T>, blocksFor(x.rows, warps), dim3(32, warps), 0, stream(), strided<T>(x), x.rows, x.cols, mask,
+           embedding.as<float>(), embedding.colStride, rowsAligned(x) && rowsAligned(embedding));
+  });
+}
+
+void CudaBackend::maskRowsBackward(const View &dx, const uint8_t *mask, const View &dEmbedding) {
+  if (dx.size() == 0) return;
+  const ColumnSums sums(dx.rows, dx.cols);
+  auto *partials = static_cast<double *>(scratch(sums.partialBytes()));
+  withType(dx.dtype, [&](auto of) {
+    using T = typename decltype(of)::Type;
+    launch(maskGradientKernel<T>, sums.grid(), ColumnSums::block(), ColumnSums::sharedBytes(), stream(), strided<T>(dx),
+           dx.rows, dx.cols, sums.grain, mask, rowsAligned(dx), partials);
+  });
+  sums.addInto(dEmbedding, partials, stream());
+}
+
+void CudaBackend::gatherRows(const View &x, const int32_t *index, const View &out) {
+  moveByIndex<false>(stream(), x, out, index, out.rows);
+}
+
+void CudaBackend::scatterRows(const View &dOut, const int32_t *index, const View &dx) {
+  fill(dx, 0);
+  moveByIndex<true>(stream(), dOut, dx, index, dOut.rows);
+}
+
+}  // namespace emoframe

@@ -1,0 +1,32 @@
+// The backend under test: any device of the engine, or "simt" in a program built on the emulation of a GPU (test/simt).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "ops.h"
+#ifdef EMOFRAME_SIMT
+#include <cuda_runtime.h>
+#endif
+
+namespace emoframe {
+namespace test {
+
+#ifdef EMOFRAME_SIMT
+constexpr const char *usualDevice = "simt";
+// A fault on the emulation, unlike one on a GPU, can be left behind: the next case starts on a sound device.
+inline void recoverDevice() { simt::clearFault(); }
+#else
+constexpr const char *usualDevice = "cpu";
+inline void recoverDevice() {}
+#endif
+
+inline std::unique_ptr<Backend> makeBackend(const std::string &device, int32_t threads) {
+#ifdef EMOFRAME_SIMT
+  if (device == "simt") return createBackend("cuda:0", threads);
+#endif
+  return createBackend(device, threads);
+}
+
+}  // namespace test
+}  // namespace emoframe

@@ -1,0 +1,171 @@
+// The part of the CUDA runtime that native/cuda uses, on the emulation (../simt.h): found in place of NVIDIA's header
+// when the kernels' own sources are compiled as host C++.
+//
+// Everything runs at once and in order of the calls, whatever its stream. A stream under capture records instead. After
+// a fault every call gives its error, as on a GPU; cudaGetErrorString then gives the emulation's report.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <tuple>
+#include <utility>
+
+#include "../simt.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+// --- seen from a kernel ------------------------------------------------------------------------------------------------
+#define threadIdx (simt::threadIndex())
+#define blockIdx (simt::blockIndex())
+#define blockDim (simt::blockSize())
+#define gridDim (simt::gridSize())
+
+inline void __syncthreads(const char *file = __builtin_FILE(), int line = __builtin_LINE()) { simt::barrier(file, line); }
+inline void __syncwarp(uint32_t mask = 0xFFFFFFFFu) { simt::warpBarrier(mask); }
+
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(8) uint2 {
+  uint32_t x, y;
+};
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
+struct alignas(16) int4 {
+  int32_t x, y, z, w;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
+inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
+
+struct dim3 : simt::Triple {
+  dim3(uint32_t itsX = 1, uint32_t itsY = 1, uint32_t itsZ = 1) : simt::Triple{itsX, itsY, itsZ} {}
+};
+
+// --- the runtime -------------------------------------------------------------------------------------------------------
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorSystemDriverMismatch = 803,
+  cudaErrorLaunchFailure = 719,
+};
+struct SimtStream;
+struct SimtEvent;
+struct SimtPool;
+struct SimtGraph;
+using cudaStream_t = SimtStream *;
+using cudaEvent_t = SimtEvent *;
+using cudaMemPool_t = SimtPool *;
+using cudaGraph_t = SimtGraph *;
+using cudaGraphExec_t = SimtGraph *;
+
+struct cudaDeviceProp {
+  char name[256];
+  size_t totalGlobalMem;
+  size_t sharedMemPerBlockOptin;
+  int major, minor, multiProcessorCount;
+};
+enum cudaDeviceAttr { cudaDevAttrMemoryPoolsSupported = 115 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaMemLocationType { cudaMemLocationTypeDevice = 1 };
+enum cudaMemAllocationType { cudaMemAllocationTypePinned = 1 };
+struct cudaMemPoolProps {
+  cudaMemAllocationType allocType;
+  struct {
+    cudaMemLocationType type;
+    int id;
+  } location;
+};
+enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4, cudaMemPoolAttrUsedMemCurrent = 7 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+
+cudaError_t cudaDriverGetVersion(int *version);
+cudaError_t cudaRuntimeGetVersion(int *version);
+cudaError_t cudaGetDeviceCount(int *count);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaMemGetInfo(size_t *free, size_t *total);
+const char *cudaGetErrorString(cudaError_t error);
+const char *cudaGetErrorName(cudaError_t error);
+cudaError_t cudaGetLastError();
+
+cudaError_t cudaMalloc(void **pointer, size_t bytes);
+cudaError_t cudaFree(void *pointer);
+cudaError_t cudaMallocHost(void **pointer, size_t bytes);
+cudaError_t cudaFreeHost(void *pointer);
+cudaError_t cudaMemPoolCreate(cudaMemPool_t *pool, const cudaMemPoolProps *properties);
+cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool);
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void *value);
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t bytesToKeep);
+cudaError_t cudaMallocFromPoolAsync(void **pointer, size_t bytes, cudaMemPool_t pool, cudaStream_t stream);
+cudaError_t cudaFreeAsync(void *pointer, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream);
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags = 0);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+
+// --- what stands for <<<>>> --------------------------------------------------------------------------------------------
+namespace simt {
+
+// Takes the call over. (No shared pointer here: its counting would be compiled like a kernel.)
+cudaError_t launch(const Call *call, dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t stream);
+
+template <typename... Parameters>
+struct KernelCall final : Call {
+  KernelCall(void (*itsFunction)(Parameters...), std::tuple<Parameters...> itsArguments)
+      : function(itsFunction), arguments(std::move(itsArguments)) {
+    kernel = reinterpret_cast<const void *>(function);
+    bytes = sizeof *this;
+  }
+  void run() const override { std::apply(function, arguments); }
+
+  void (*function)(Parameters...);
+  std::tuple<Parameters...> arguments;
+};
+
+// --- for tests
+// Ends a fault: the device is as new, and allocations stay.
+void clearFault();
+// What the next calls are to find: a device that there is not, or a driver that is none or too old.
+struct Machine {
+  int driverVersion = 13000, devices = 1, major = 8, minor = 0;
+};
+Machine &machine();
+// What a sub-allocating pool says of its memory (native/cuda/launch.cuh): only the first `bytes` from `begin`, where an
+// allocation starts, may be touched from now on, and nothing has been written there.
+void limitMemory(const void *begin, size_t bytes);
+
+}  // namespace simt
