@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const sources = ['native', 'test']
   .flatMap((folder) => readdirSync(join(root, folder), { recursive: true }).map((name) => join(folder, name)))
-  .filter((name) => /\.(cpp|h)$/.test(name));
+  .filter((name) => /\.(cpp|h|cu|cuh)$/.test(name));
 const mode = process.argv.includes('--write') ? ['-i'] : ['--dry-run', '--Werror'];
 const result = spawnSync(join(root, 'node_modules/.bin/clang-format'), [...mode, ...sources], {
   cwd: root,

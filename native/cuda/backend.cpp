@@ -1,5 +1,5 @@
-// The device and its memory. Allocations come from one pool of the backend's own, which keeps what is released for the next
-// ones; all go in the order of one stream.
+// The device and its memory. Allocations come from one pool of the backend's own, which keeps what is released for the
+// next ones; all go in the order of one stream.
 #include "backend.h"
 
 #include <algorithm>
@@ -49,9 +49,10 @@ void throwStatus(cudaError_t status) {
     throw Error("ERR_OUT_OF_MEMORY", "The device has no memory left for the driver's own needs (" + what +
                                          "). Use a smaller batch or model, or end other work on the device.");
   }
-  throw Error("ERR_DEVICE_FAULT", "The device failed (" + what +
-                                      "). Its work is lost and this process cannot use it any more: start again from the "
-                                      "last checkpoint. If it fails again at the same place, please report it.");
+  throw Error("ERR_DEVICE_FAULT",
+              "The device failed (" + what +
+                  "). Its work is lost and this process cannot use it any more: start again from the "
+                  "last checkpoint. If it fails again at the same place, please report it.");
 }
 
 // Two blocks of pinned memory that take turns: while one is on its way to the device, the other is filled.
@@ -95,10 +96,11 @@ class CudaBackend::Staging {
 CudaBackend::CudaBackend(int32_t index) : index_(index) {
   const int count = countDevices();
   if (index < 0 || index >= count) {
-    throw Error("ERR_DEVICE", "There is no device 'cuda:" + std::to_string(index) + "': " +
-                                  (count == 0   ? "the driver sees no GPU. Use 'cpu'."
-                                   : count == 1 ? "the one GPU is 'cuda:0'."
-                                                : "the GPUs are 'cuda:0' to 'cuda:" + std::to_string(count - 1) + "'."));
+    throw Error("ERR_DEVICE",
+                "There is no device 'cuda:" + std::to_string(index) + "': " +
+                    (count == 0   ? "the driver sees no GPU. Use 'cpu'."
+                     : count == 1 ? "the one GPU is 'cuda:0'."
+                                  : "the GPUs are 'cuda:0' to 'cuda:" + std::to_string(count - 1) + "'."));
   }
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, index));
@@ -107,12 +109,12 @@ CudaBackend::CudaBackend(int32_t index) : index_(index) {
   int pools = 0;
   check(cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, index));
   if (properties.major < oldestMajor || !pools) {
-    throw Error("ERR_DEVICE_UNSUPPORTED",
-                "Device 'cuda:" + std::to_string(index) + "' (" + description_ + ", compute capability " +
-                    std::to_string(properties.major) + "." + std::to_string(properties.minor) +
-                    (pools ? ") is too old: capability 8.0 (Ampere) or later is needed."
-                           : ") has no memory pools, as some virtual GPUs have none.") +
-                    " Use another device, or 'cpu'.");
+    throw Error("ERR_DEVICE_UNSUPPORTED", "Device 'cuda:" + std::to_string(index) + "' (" + description_ +
+                                              ", compute capability " + std::to_string(properties.major) + "." +
+                                              std::to_string(properties.minor) +
+                                              (pools ? ") is too old: capability 8.0 (Ampere) or later is needed."
+                                                     : ") has no memory pools, as some virtual GPUs have none.") +
+                                              " Use another device, or 'cpu'.");
   }
   check(cudaSetDevice(index));
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
@@ -159,10 +161,11 @@ void *CudaBackend::take(size_t bytes) {
     cudaGetLastError();
     size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total));
-    throw Error("ERR_OUT_OF_MEMORY", "Device 'cuda:" + std::to_string(index_) + "' has not enough memory: " +
-                                         megabytes(bytes) + " needed, " + megabytes(free) + " of " + megabytes(total) +
-                                         " free, " + megabytes(held_ + scratchBytes_) +
-                                         " in use here. Use a smaller batch or model, or end other work on the device.");
+    throw Error("ERR_OUT_OF_MEMORY",
+                "Device 'cuda:" + std::to_string(index_) + "' has not enough memory: " + megabytes(bytes) +
+                    " needed, " + megabytes(free) + " of " + megabytes(total) + " free, " +
+                    megabytes(held_ + scratchBytes_) +
+                    " in use here. Use a smaller batch or model, or end other work on the device.");
   }
   check(status);
   return pointer;
@@ -189,8 +192,9 @@ void *CudaBackend::scratch(size_t bytes) {
     cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
     check(cudaStreamIsCapturing(stream(), &capturing));
     if (capturing != cudaStreamCaptureStatusNone) {
-      throw Error("ERR_INTERNAL", "Temporary memory of " + std::to_string(bytes) +
-                                      " bytes is asked for in a step that is being captured, and which never ran before.");
+      throw Error("ERR_INTERNAL",
+                  "Temporary memory of " + std::to_string(bytes) +
+                      " bytes is asked for in a step that is being captured, and which never ran before.");
     }
     const size_t size = std::max(bytes, 2 * scratchBytes_);
     scratch_.push_back(take(size));

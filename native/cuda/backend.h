@@ -1,16 +1,19 @@
-// The CUDA backend: hand-written kernels, one op family a file beside this one, each file its kernels and the methods of
-// CudaBackend that launch them.
+// The CUDA backend: hand-written kernels, one op family a file beside this one, each file its kernels and the methods
+// of CudaBackend that launch them.
 //
 // How a family is written
-// - Kernels are plain C++ with raw pointers and their sizes. They are compiled by nvcc for a GPU and, unchanged, by g++ for
-//   the emulation of test/simt, which runs the op table on them and checks every access. So nothing that only nvcc knows
-//   beside __global__, __device__, __syncthreads, __syncwarp and the built-in indices: the rest is in ptx.cuh (PTX and
-//   intrinsics), elements.cuh (views, vectors, GELU, dropout) and reduce.cuh (fixed trees).
+// - Kernels are plain C++ with raw pointers and their sizes. They are compiled by nvcc for a GPU and, unchanged, by g++
+// for
+//   the emulation of test/simt, which runs the op table on them and checks every access. So nothing that only nvcc
+//   knows beside __global__, __device__, __syncthreads, __syncwarp and the built-in indices: the rest is in ptx.cuh
+//   (PTX and intrinsics), elements.cuh (views, vectors, GELU, dropout) and reduce.cuh (fixed trees).
 // - Shared memory is what the launch gives, through sharedMemory(). Vectors are loaded through float4, uint2, uint4
 //   (loadVector, storeVector); memcpy between memories is not used, nor are atomics on floating point.
-// - Blocks of one launch never hand data to each other: a second launch does what comes after. Results must not depend on
+// - Blocks of one launch never hand data to each other: a second launch does what comes after. Results must not depend
+// on
 //   the number of blocks or SMs: partial sums are cut by the shape alone and added in a fixed order.
-// - A method takes its stream by stream() and launches with launch() (launch.cuh). Temporary memory comes from scratch(),
+// - A method takes its stream by stream() and launches with launch() (launch.cuh). Temporary memory comes from
+// scratch(),
 //   one call an op. A method never waits for the device and uploads nothing: a step is captured as a graph after it has
 //   run once.
 // - Empty inputs are legal: launch() ignores an empty grid.
@@ -98,8 +101,8 @@ class CudaBackend final : public Backend {
 
   // For a family's methods. The stream that all ops run on, in order; makes the device current for this thread.
   cudaStream_t stream() const;
-  // Memory for one op's temporaries, 256-byte aligned and not cleared, until the next op that asks. It grows as needed, so
-  // a step runs once before it is captured.
+  // Memory for one op's temporaries, 256-byte aligned and not cleared, until the next op that asks. It grows as needed,
+  // so a step runs once before it is captured.
   void *scratch(size_t bytes);
   int32_t multiprocessors() const { return multiprocessors_; }
 

@@ -1,8 +1,8 @@
 // Sums over rows, for gradients of what is added to every row: two launches. The first cuts the rows into at most 128
 // chunks, by their number alone, and gives each chunk's sums in double; the second adds the chunks in order.
 //
-// Block (32, 8): thread (x, y) sums columns 4 x to 4 x + 3 of the block's 128 over the chunk's rows y, y + 8, ...: 32 rows
-// in fp32, then into double.
+// Block (32, 8): thread (x, y) sums columns 4 x to 4 x + 3 of the block's 128 over the chunk's rows y, y + 8, ...: 32
+// rows in fp32, then into double.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -19,10 +19,7 @@ struct ColumnSums {
   static constexpr int lanes = 32, width = 4, columns = lanes * width, strips = 8;
 
   explicit ColumnSums(int64_t rows, int64_t cols)
-      : rows(rows),
-        cols(cols),
-        grain(std::max<int64_t>(64, (rows + 127) / 128)),
-        chunks((rows + grain - 1) / grain) {}
+      : rows(rows), cols(cols), grain(std::max<int64_t>(64, (rows + 127) / 128)), chunks((rows + grain - 1) / grain) {}
 
   size_t partialBytes() const { return sizeof(double) * static_cast<size_t>(chunks * cols); }
   dim3 grid() const { return dim3(blocksFor(cols, columns), static_cast<uint32_t>(chunks)); }
@@ -63,7 +60,8 @@ __device__ inline void sumColumns(int64_t rows, int64_t cols, int64_t grain, dou
   for (int j = 0; j < width; ++j) {
     if (j >= n) break;
     double total = 0;
-    for (int strip = 0; strip < ColumnSums::strips; ++strip) total += strips[strip * ColumnSums::columns + x * width + j];
+    for (int strip = 0; strip < ColumnSums::strips; ++strip)
+      total += strips[strip * ColumnSums::columns + x * width + j];
     partials[blockIdx.y * cols + column + j] = total;
   }
 }

@@ -47,7 +47,8 @@ inline bool rowsAligned(const View &view) {
   if (!view) return true;
   const auto bytes = static_cast<int64_t>(sizeOf(view.dtype));
   return (view.colStride == 1 || view.cols <= 1) && reinterpret_cast<uintptr_t>(view.data) % 16 == 0 &&
-         (view.rows <= 1 || view.rowStride * bytes % 16 == 0) && (view.batch <= 1 || view.batchStride * bytes % 16 == 0);
+         (view.rows <= 1 || view.rowStride * bytes % 16 == 0) &&
+         (view.batch <= 1 || view.batchStride * bytes % 16 == 0);
 }
 
 // `count` (4 or 8) elements from an address aligned to all of them (to 16 bytes for eight floats).

@@ -1,6 +1,6 @@
-// Elementwise ops: fill, convert, add, scale, dropout, GELU and its gradient. All are bound by the bytes that they move:
-// each element is read once and written once, 16 bytes a thread where the rows allow it. GELU adds an erf, dropout a
-// quarter of a Philox block an element (about 15 integer operations), both below what memory takes.
+// Elementwise ops: fill, convert, add, scale, dropout, GELU and its gradient. All are bound by the bytes that they
+// move: each element is read once and written once, 16 bytes a thread where the rows allow it. GELU adds an erf,
+// dropout a quarter of a Philox block an element (about 15 integer operations), both below what memory takes.
 //
 // Views whose elements lie without gaps become one long row first; element indices row · cols + col stay the same.
 #include "backend.h"
@@ -41,9 +41,10 @@ uint32_t blocksOf(const Extent &extent, int width) {
   return blocksFor(extent.batch * extent.rows * ((extent.cols + width - 1) / width), threads);
 }
 
-// --- one to one --------------------------------------------------------------------------------------------------------
-// Op: `void operator()(float (&values)[n], const float (&others)[n], uint64_t first)` makes the outputs of the inputs
-// in place; `inputs` 0, 1 or 2 says which are there. The output may be an input.
+// --- one to one
+// -------------------------------------------------------------------------------------------------------- Op: `void
+// operator()(float (&values)[n], const float (&others)[n], uint64_t first)` makes the outputs of the inputs in place;
+// `inputs` 0, 1 or 2 says which are there. The output may be an input.
 template <typename T, int inputs, typename Op>
 __global__ void __launch_bounds__(threads)
     mapKernel(Extent extent, Strided<const T> one, Strided<const T> two, Strided<T> out, bool aligned, Op op) {
@@ -131,7 +132,8 @@ void map(cudaStream_t stream, View a, View b, View out, const Op &op) {
   });
 }
 
-// --- conversion --------------------------------------------------------------------------------------------------------
+// --- conversion
+// --------------------------------------------------------------------------------------------------------
 constexpr int convertWidth = 8;
 
 template <typename From, typename To>
@@ -144,9 +146,9 @@ __global__ void __launch_bounds__(threads)
   storeSome(out.at(place.batch, place.row, place.column), out.colStride, place.count, aligned, values);
 }
 
-// Where one side's rows are contiguous and the other's columns: through a tile, so that both are read along their memory.
-// Columns of `in` and rows of `out` are contiguous. Block (32, 8); a row of the tile has one word more, so that a column
-// of it lies in all banks.
+// Where one side's rows are contiguous and the other's columns: through a tile, so that both are read along their
+// memory. Columns of `in` and rows of `out` are contiguous. Block (32, 8); a row of the tile has one word more, so that
+// a column of it lies in all banks.
 constexpr int tile = 32;
 template <typename From, typename To>
 __global__ void __launch_bounds__(tile * 8) transposeKernel(Extent extent, Strided<const From> in, Strided<To> out) {
@@ -188,7 +190,8 @@ void CudaBackend::convert(const View &in, const View &out) {
       using From = typename decltype(from)::Type;
       using To = typename decltype(to)::Type;
       if (turned) {
-        const dim3 grid(blocksFor(extent.rows, tile) * static_cast<uint32_t>(extent.batch), blocksFor(extent.cols, tile));
+        const dim3 grid(blocksFor(extent.rows, tile) * static_cast<uint32_t>(extent.batch),
+                        blocksFor(extent.cols, tile));
         launch(transposeKernel<From, To>, grid, dim3(tile, 8), tile * (tile + 1) * sizeof(float), stream(), extent,
                strided<const From>(x), strided<To>(y));
       } else {

@@ -5,15 +5,17 @@
 namespace emoframe {
 
 namespace {
-[[noreturn]] void missing(const char *op) { throw Error("ERR_INTERNAL", std::string("cuda: ") + op + " is still to come"); }
+[[noreturn]] void missing(const char *op) {
+  throw Error("ERR_INTERNAL", std::string("cuda: ") + op + " is still to come");
+}
 }  // namespace
 
 // gemm.cu
 void CudaBackend::gemm(const Gemm &) { missing("gemm"); }
 // conv0.cu
 void CudaBackend::windowCovariance(const Conv0 &, const View &, const View &) { missing("windowCovariance"); }
-void CudaBackend::foldGroupNorm(const View &, const View &, const View &, float, const View &, const View &, const View &,
-                                const View &) {
+void CudaBackend::foldGroupNorm(const View &, const View &, const View &, float, const View &, const View &,
+                                const View &, const View &) {
   missing("foldGroupNorm");
 }
 void CudaBackend::conv0Forward(const Conv0 &, const View &) { missing("conv0Forward"); }

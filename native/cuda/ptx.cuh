@@ -1,6 +1,6 @@
-// Every instruction that C++ has no word for: PTX, intrinsics and the types that they work on. Each wrapper has a device
-// body and, under EMOFRAME_SIMT, one on the emulation of test/simt, so that all other files are plain C++ for both. A
-// kernel uses nothing of this kind beside it but __syncthreads() and __syncwarp().
+// Every instruction that C++ has no word for: PTX, intrinsics and the types that they work on. Each wrapper has a
+// device body and, under EMOFRAME_SIMT, one on the emulation of test/simt, so that all other files are plain C++ for
+// both. A kernel uses nothing of this kind beside it but __syncthreads() and __syncwarp().
 //
 // Lane layouts (g = lane / 4, t = lane % 4; of a pair in one register the lower half is the first):
 //   mmaBf16, m16n8k16   a[0] (g, 2t..)  a[1] (g + 8, 2t..)  a[2] (g, 2t + 8..)  a[3] (g + 8, 2t + 8..)    [row, k]
@@ -8,7 +8,8 @@
 //   mmaTf32, m16n8k8    a[0] (g, t)     a[1] (g + 8, t)     a[2] (g, t + 4)     a[3] (g + 8, t + 4)        [row, k]
 //                       b[0] (t, g)     b[1] (t + 4, g)                                                    [k, col]
 //   both                d[0..1] (g, 2t..)   d[2..3] (g + 8, 2t..)                                          [row, col]
-//   ldmatrix            lanes 8i to 8i + 7 give the addresses of the 8 rows (16 bytes each) of matrix i; register i gets
+//   ldmatrix            lanes 8i to 8i + 7 give the addresses of the 8 rows (16 bytes each) of matrix i; register i
+//   gets
 //                       elements (g, 2t..) of it, with .trans (2t, g) and (2t + 1, g).
 #pragma once
 
@@ -45,7 +46,8 @@ __device__ inline float floatOf(uint32_t bits) {
 #endif
 }
 
-// --- conversions -------------------------------------------------------------------------------------------------------
+// --- conversions
+// -------------------------------------------------------------------------------------------------------
 __device__ inline float toFloat(float value) { return value; }
 __device__ inline float toFloat(bf16 value) { return floatOf(static_cast<uint32_t>(value.bits) << 16); }
 // The two of a pair.
@@ -96,7 +98,8 @@ __device__ inline uint32_t toTf32(float value) {
 #endif
 }
 
-// --- fast functions: about 2 units in the last place of fp32; denormals are zero on a GPU ------------------------------
+// --- fast functions: about 2 units in the last place of fp32; denormals are zero on a GPU
+// ------------------------------
 __device__ inline float exp2Fast(float x) {
 #ifdef EMOFRAME_SIMT
   return exp2f(x);
@@ -131,7 +134,8 @@ __device__ inline float multiplyRounded(float a, float b) {
 #endif
 }
 
-// --- warps -------------------------------------------------------------------------------------------------------------
+// --- warps
+// -------------------------------------------------------------------------------------------------------------
 #ifdef EMOFRAME_SIMT
 template <typename T>
 inline T shuffleFrom(T value, int source, int width, uint32_t mask) {
@@ -198,8 +202,9 @@ __device__ inline uint32_t ballot(bool predicate, uint32_t mask = allLanes) {
 __device__ inline bool anyLane(bool predicate, uint32_t mask = allLanes) { return ballot(predicate, mask) != 0; }
 __device__ inline bool everyLane(bool predicate, uint32_t mask = allLanes) { return ballot(predicate, mask) == mask; }
 
-// --- blocks ------------------------------------------------------------------------------------------------------------
-// The block's shared memory, of the size that the launch gives: aligned to 1024 bytes, not cleared. There is no other.
+// --- blocks
+// ------------------------------------------------------------------------------------------------------------ The
+// block's shared memory, of the size that the launch gives: aligned to 1024 bytes, not cleared. There is no other.
 __device__ inline unsigned char *sharedMemory() {
 #ifdef EMOFRAME_SIMT
   return simt::sharedMemory();
@@ -217,8 +222,8 @@ __device__ inline void namedBarrier(int id, int threads) {
 #endif
 }
 
-// --- atomics, on integers only: what they do must not depend on their order. They return the value before. -------------
-// T: int32_t, uint32_t, uint64_t.
+// --- atomics, on integers only: what they do must not depend on their order. They return the value before.
+// ------------- T: int32_t, uint32_t, uint64_t.
 template <typename T>
 __device__ inline T addAtomically(T *target, T value) {
 #ifdef EMOFRAME_SIMT
@@ -256,15 +261,16 @@ __device__ inline T minAtomically(T *target, T value) {
 #endif
 }
 
-// --- asynchronous copies -----------------------------------------------------------------------------------------------
+// --- asynchronous copies
+// -----------------------------------------------------------------------------------------------
 #ifndef EMOFRAME_SIMT
 __device__ inline uint32_t sharedAddress(const void *pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 #endif
-// cp.async of `size` (4, 8 or 16) bytes to shared memory; both addresses aligned to as many. Only the first `sourceBytes`
-// are read, the rest become zeros; with 0 the source is not touched. The bytes are there for the thread itself after
-// waitForCopies, for others after a barrier on top of that.
+// cp.async of `size` (4, 8 or 16) bytes to shared memory; both addresses aligned to as many. Only the first
+// `sourceBytes` are read, the rest become zeros; with 0 the source is not touched. The bytes are there for the thread
+// itself after waitForCopies, for others after a barrier on top of that.
 template <int size = 16>
 __device__ inline void copyAsync(void *sharedTarget, const void *source, int sourceBytes = size) {
   static_assert(size == 4 || size == 8 || size == 16, "cp.async copies 4, 8 or 16 bytes");
@@ -300,8 +306,9 @@ __device__ inline void waitForCopies() {
 #endif
 }
 
-// --- tensor cores ------------------------------------------------------------------------------------------------------
-// All lanes of a warp take part; each gives the address of its row (for `count` 2 and 1 the upper lanes' are not used).
+// --- tensor cores
+// ------------------------------------------------------------------------------------------------------ All lanes of a
+// warp take part; each gives the address of its row (for `count` 2 and 1 the upper lanes' are not used).
 template <int count>
 __device__ inline void loadMatrices(uint32_t (&registers)[count], const void *row) {
   static_assert(count == 1 || count == 2 || count == 4, "ldmatrix loads 1, 2 or 4 matrices");
@@ -356,7 +363,8 @@ __device__ inline void mmaBf16(float (&d)[4], const uint32_t (&a)[4], const uint
   simt::multiplyBf16(d, a, b);
 #else
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif
@@ -367,7 +375,8 @@ __device__ inline void mmaTf32(float (&d)[4], const uint32_t (&a)[4], const uint
   simt::multiplyTf32(d, a, b);
 #else
   asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif

@@ -22,8 +22,8 @@ __device__ inline T warpMax(T value, int width = 32) {
   return value;
 }
 
-// Over a block of whole warps; thread 0 gets the sum, the others a part of it. `partials`: shared memory for one T a warp,
-// free for other use after the next barrier.
+// Over a block of whole warps; thread 0 gets the sum, the others a part of it. `partials`: shared memory for one T a
+// warp, free for other use after the next barrier.
 template <typename T>
 __device__ inline T blockSum(T value, T *partials) {
   const int thread = static_cast<int>(threadIdx.x), warps = static_cast<int>(blockDim.x / 32);

@@ -1,5 +1,6 @@
-// Sums over rows, sums of squares, and softmax over rows. All read their input once (softmax: three times, from the cache)
-// and are bound by that. Sums are wide and in a fixed order: see column_sums.cuh; squares go into double by eights.
+// Sums over rows, sums of squares, and softmax over rows. All read their input once (softmax: three times, from the
+// cache) and are bound by that. Sums are wide and in a fixed order: see column_sums.cuh; squares go into double by
+// eights.
 #include <algorithm>
 
 #include "backend.h"
@@ -12,15 +13,16 @@ namespace emoframe {
 
 namespace {
 
-// --- columns -----------------------------------------------------------------------------------------------------------
+// --- columns
+// -----------------------------------------------------------------------------------------------------------
 template <typename T>
-__global__ void __launch_bounds__(256)
-    columnSumKernel(Strided<const T> x, int64_t rowsPerItem, int64_t rows, int64_t cols, int64_t grain, bool aligned,
-                    double *partials) {
-  sumColumns(rows, cols, grain, partials, [&](int64_t row, int64_t column, int64_t n, float(&values)[ColumnSums::width]) {
-    const int64_t item = row / rowsPerItem;
-    loadSome(x.at(item, row - item * rowsPerItem, column), x.colStride, n, aligned, values);
-  });
+__global__ void __launch_bounds__(256) columnSumKernel(Strided<const T> x, int64_t rowsPerItem, int64_t rows,
+                                                       int64_t cols, int64_t grain, bool aligned, double *partials) {
+  sumColumns(rows, cols, grain, partials,
+             [&](int64_t row, int64_t column, int64_t n, float(&values)[ColumnSums::width]) {
+               const int64_t item = row / rowsPerItem;
+               loadSome(x.at(item, row - item * rowsPerItem, column), x.colStride, n, aligned, values);
+             });
 }
 
 // Block (32, 8): 32 columns, the chunks of each in 8 strips, which are added in order.
@@ -42,8 +44,9 @@ __global__ void __launch_bounds__(256)
   *target = static_cast<float>(static_cast<double>(*target) + total);
 }
 
-// --- squares -----------------------------------------------------------------------------------------------------------
-// Tensors of one launch, in its arguments; tensor i has blocks [firstBlock[i], firstBlock[i + 1]).
+// --- squares
+// ----------------------------------------------------------------------------------------------------------- Tensors
+// of one launch, in its arguments; tensor i has blocks [firstBlock[i], firstBlock[i + 1]).
 struct SquaredTensors {
   static constexpr int most = 48;
   struct Tensor {
@@ -94,7 +97,8 @@ __global__ void __launch_bounds__(1024) addSquaresKernel(const double *partials,
   if (threadIdx.x == 0) *out = static_cast<float>(total);
 }
 
-// --- softmax -----------------------------------------------------------------------------------------------------------
+// --- softmax
+// -----------------------------------------------------------------------------------------------------------
 constexpr int softmaxWarps = 4;
 
 // A warp for a row.
@@ -146,8 +150,8 @@ void CudaBackend::sumSquares(const std::vector<View> &xs, const View &out) {
       if (table.count == 0) table.firstBlock[0] = 0;
       const int64_t groups = x.rows * ((x.cols + squareWidth - 1) / squareWidth);
       const auto its = static_cast<int32_t>(blocksFor(groups, squareThreads * squareGroups));
-      table.tensors[table.count] = {x.data,      x.rows, x.cols, x.rowStride, x.dtype == DType::bf16 ? 1 : 0,
-                                    rowsAligned(x) ? 1 : 0};
+      table.tensors[table.count] = {
+          x.data, x.rows, x.cols, x.rowStride, x.dtype == DType::bf16 ? 1 : 0, rowsAligned(x) ? 1 : 0};
       ++table.count;
       table.firstBlock[table.count] = table.firstBlock[table.count - 1] + its;
       blocks += its;
@@ -157,8 +161,8 @@ void CudaBackend::sumSquares(const std::vector<View> &xs, const View &out) {
   int64_t done = 0;
   for (const SquaredTensors &table : tables) {
     const int32_t its = table.firstBlock[table.count];
-    launch(squaresKernel, static_cast<uint32_t>(its), squareThreads, sizeof(double) * squareThreads / 32, stream(), table,
-           partials + done);
+    launch(squaresKernel, static_cast<uint32_t>(its), squareThreads, sizeof(double) * squareThreads / 32, stream(),
+           table, partials + done);
     done += its;
   }
   launch(addSquaresKernel, 1, 1024, sizeof(double) * 32, stream(), partials, blocks, out.as<float>());

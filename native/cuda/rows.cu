@@ -1,5 +1,5 @@
-// Moving whole rows: packing and unpacking utterances, the mask embedding, and frames picked by index. Bound by the bytes
-// moved; a warp moves a row, 8 elements a lane where the rows allow it.
+// Moving whole rows: packing and unpacking utterances, the mask embedding, and frames picked by index. Bound by the
+// bytes moved; a warp moves a row, 8 elements a lane where the rows allow it.
 #include <algorithm>
 
 #include "backend.h"
@@ -37,9 +37,8 @@ __global__ void __launch_bounds__(32 * warps)
 }
 
 template <typename T>
-__global__ void __launch_bounds__(32 * warps)
-    maskKernel(Strided<T> x, int64_t rows, int64_t cols, const uint8_t *mask, const float *embedding, int64_t stride,
-               bool aligned) {
+__global__ void __launch_bounds__(32 * warps) maskKernel(Strided<T> x, int64_t rows, int64_t cols, const uint8_t *mask,
+                                                         const float *embedding, int64_t stride, bool aligned) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.y;
   if (row >= rows || !mask[row]) return;
   copyRow(embedding, stride, x.row(row), x.colStride, cols, aligned);
@@ -47,17 +46,17 @@ __global__ void __launch_bounds__(32 * warps)
 
 // Sums the masked rows, and clears them: each element by the thread that read it.
 template <typename T>
-__global__ void __launch_bounds__(256)
-    maskGradientKernel(Strided<T> dx, int64_t rows, int64_t cols, int64_t grain, const uint8_t *mask, bool aligned,
-                       double *partials) {
-  sumColumns(rows, cols, grain, partials, [&](int64_t row, int64_t column, int64_t n, float(&values)[ColumnSums::width]) {
-    for (int i = 0; i < ColumnSums::width; ++i) values[i] = 0;
-    if (!mask[row]) return;
-    T *place = dx.row(row) + column * dx.colStride;
-    const float zeros[ColumnSums::width] = {};
-    loadSome(place, dx.colStride, n, aligned, values);
-    storeSome(place, dx.colStride, n, aligned, zeros);
-  });
+__global__ void __launch_bounds__(256) maskGradientKernel(Strided<T> dx, int64_t rows, int64_t cols, int64_t grain,
+                                                          const uint8_t *mask, bool aligned, double *partials) {
+  sumColumns(rows, cols, grain, partials,
+             [&](int64_t row, int64_t column, int64_t n, float(&values)[ColumnSums::width]) {
+               for (int i = 0; i < ColumnSums::width; ++i) values[i] = 0;
+               if (!mask[row]) return;
+               T *place = dx.row(row) + column * dx.colStride;
+               const float zeros[ColumnSums::width] = {};
+               loadSome(place, dx.colStride, n, aligned, values);
+               storeSome(place, dx.colStride, n, aligned, zeros);
+             });
 }
 
 // scatter: rows of `in` go to rows index[i] of `out`; else rows index[i] of `in` go to rows i.

@@ -1,5 +1,5 @@
-// CUDA's error codes as Errors. A fault in a kernel is sticky: each later call on the device gives it again, so each later
-// op says so; nothing aborts.
+// CUDA's error codes as Errors. A fault in a kernel is sticky: each later call on the device gives it again, so each
+// later op says so; nothing aborts.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -153,8 +153,7 @@ void Block::checkCells(Thread &thread, Shadow shadow, size_t offset, size_t size
   }
   if (size == 1) return;
   const bool atomic = access == Access::atomic;
-  const uint64_t mine =
-      Label::make(number_, atomic, thread.rank, heard_[thread.rank / 32][thread.rank / 32]);
+  const uint64_t mine = Label::make(number_, atomic, thread.rank, heard_[thread.rank / 32][thread.rank / 32]);
   const auto race = [&](uint64_t other, const char *did) {
     const uint32_t rank = Label::thread(other);
     const Triple shape = launch->block;
@@ -191,7 +190,8 @@ void Block::copyAsync(void *target, const void *source, int size, int sourceSize
   const auto offset = reinterpret_cast<uintptr_t>(target) - reinterpret_cast<uintptr_t>(shared);
   if (offset >= sharedCapacity) fail("cp.async to an address that is not in shared memory", codeAddress);
   if (offset % size != 0 || (sourceSize > 0 && reinterpret_cast<uintptr_t>(source) % size != 0)) {
-    fail("cp.async of " + std::to_string(size) + " bytes between addresses that are not aligned to as many", codeAddress);
+    fail("cp.async of " + std::to_string(size) + " bytes between addresses that are not aligned to as many",
+         codeAddress);
   }
   Copy copy{static_cast<unsigned char *>(target), size, me.committed, {}};
   if (sourceSize > 0) {

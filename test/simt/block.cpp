@@ -171,8 +171,7 @@ void Block::barrier(int id, uint32_t expected, const char *file, int line) {
     barrier.expected = expected;
     barrier.file = file;
     barrier.line = line;
-  } else if (barrier.expected != expected || barrier.line != line ||
-             (file && std::strcmp(barrier.file, file) != 0)) {
+  } else if (barrier.expected != expected || barrier.line != line || (file && std::strcmp(barrier.file, file) != 0)) {
     me.barrier = id;
     me.file = file;
     me.line = line;
@@ -233,7 +232,8 @@ void Block::collective(const char *what, uint32_t mask, void *arguments, Collect
   if (!gathering) {
     for (uint32_t i = 0; i < 32; ++i) {
       if (!(mask >> i & 1)) continue;
-      if (first + i >= launch->threads) fail(explainCollective(me) + ", but the block has no lane " + std::to_string(i));
+      if (first + i >= launch->threads)
+        fail(explainCollective(me) + ", but the block has no lane " + std::to_string(i));
     }
     gatherings_[warp].push_back({what, mask, 0});
     gathering = &gatherings_[warp].back();

@@ -33,18 +33,14 @@ void failAlignment(const void *address, size_t alignment, const char *file, uint
 using simt::Access;
 using simt::checkAccess;
 
-#define SIMT_HOOKS(SIZE)                                                         \
-  void __tsan_read##SIZE(void *address) {                                        \
-    checkAccess(address, SIZE, Access::read, __builtin_return_address(0));       \
-  }                                                                              \
-  void __tsan_write##SIZE(void *address) {                                       \
-    checkAccess(address, SIZE, Access::write, __builtin_return_address(0));      \
-  }                                                                              \
-  void __tsan_unaligned_read##SIZE(void *address) {                              \
-    checkAccess(address, SIZE, Access::read, __builtin_return_address(0));       \
-  }                                                                              \
-  void __tsan_unaligned_write##SIZE(void *address) {                             \
-    checkAccess(address, SIZE, Access::write, __builtin_return_address(0));      \
+#define SIMT_HOOKS(SIZE)                                                                                             \
+  void __tsan_read##SIZE(void *address) { checkAccess(address, SIZE, Access::read, __builtin_return_address(0)); }   \
+  void __tsan_write##SIZE(void *address) { checkAccess(address, SIZE, Access::write, __builtin_return_address(0)); } \
+  void __tsan_unaligned_read##SIZE(void *address) {                                                                  \
+    checkAccess(address, SIZE, Access::read, __builtin_return_address(0));                                           \
+  }                                                                                                                  \
+  void __tsan_unaligned_write##SIZE(void *address) {                                                                 \
+    checkAccess(address, SIZE, Access::write, __builtin_return_address(0));                                          \
   }
 
 extern "C" {
@@ -70,7 +66,9 @@ void __tsan_vptr_read(void **) {}
 int __tsan_atomic32_fetch_add(volatile int *target, int value, int) {
   return __atomic_fetch_add(target, value, __ATOMIC_ACQ_REL);
 }
-signed char __tsan_atomic8_load(const volatile signed char *from, int) { return __atomic_load_n(from, __ATOMIC_ACQUIRE); }
+signed char __tsan_atomic8_load(const volatile signed char *from, int) {
+  return __atomic_load_n(from, __ATOMIC_ACQUIRE);
+}
 
 // What the compiler says of a failed alignment check.
 struct TypeMismatch {

@@ -90,7 +90,8 @@ void loadMatrices(uint32_t *registers, const void *row, int matrices, bool trans
       if (at - reinterpret_cast<uintptr_t>(block.shared) >= sharedCapacity) {
         block.fail("ldmatrix of an address that is not in shared memory (lane " + std::to_string(i) + ")", from.code);
       }
-      if (at % 16 != 0) block.fail("ldmatrix of a row that is not aligned to 16 bytes (lane " + std::to_string(i) + ")", from.code);
+      if (at % 16 != 0)
+        block.fail("ldmatrix of a row that is not aligned to 16 bytes (lane " + std::to_string(i) + ")", from.code);
       block.check(warp[i], from.row, 16, Access::read, from.code);
       std::memcpy(numbers[i / 8][i % 8], from.row, 16);
     }

@@ -20,8 +20,7 @@ constexpr size_t pageBytes = 4096, firstByte = 256;
 constexpr size_t arenaBytes = size_t(64) << 30;
 
 void *reserve(size_t bytes) {
-  void *memory =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   return memory;
 }
@@ -146,7 +145,8 @@ std::string describe(const void *address) {
   if (!found) return "address outside the device's memory";
   const auto offset = static_cast<int64_t>(reinterpret_cast<uintptr_t>(address) - found->begin);
   return "allocation " + std::to_string(found->number) + " (" + std::to_string(found->accessible) + " bytes" +
-         (found->live ? "" : ", freed") + ") " + (offset < 0 ? "- " : "+ ") + std::to_string(offset < 0 ? -offset : offset);
+         (found->live ? "" : ", freed") + ") " + (offset < 0 ? "- " : "+ ") +
+         std::to_string(offset < 0 ? -offset : offset);
 }
 
 }  // namespace simt

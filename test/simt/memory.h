@@ -1,13 +1,13 @@
 // Emulated memory and what is known of each of its bytes.
 //
 // Global memory is one stretch of addresses from which allocations are handed out, each on pages of its own and never
-// soon again at the same place, so that a freed one is known as such. An allocation starts 256 bytes into its page: no more
-// aligned than a GPU's.
+// soon again at the same place, so that a freed one is known as such. An allocation starts 256 bytes into its page: no
+// more aligned than a GPU's.
 //
-// For each byte: whether it was written (or awaits a cp.async). For each pair of bytes: the last writer and the last two
-// readers, as Labels. Two accesses of one pair by different threads, at least one a write, must be ordered: by a barrier
-// or __syncwarp within a block (clocks.h says how that is told), by the end of the launch between blocks, or both be
-// atomic. Accesses of single bytes are not told apart within a pair and so take no part in that.
+// For each byte: whether it was written (or awaits a cp.async). For each pair of bytes: the last writer and the last
+// two readers, as Labels. Two accesses of one pair by different threads, at least one a write, must be ordered: by a
+// barrier or __syncwarp within a block (clocks.h says how that is told), by the end of the launch between blocks, or
+// both be atomic. Accesses of single bytes are not told apart within a pair and so take no part in that.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +17,8 @@
 
 namespace simt {
 
-// Block (counted over all launches, from 1), atomic?, thread in the block and its warp's clock, in one word that is read
-// and written whole: blocks on two system threads may look at one cell.
+// Block (counted over all launches, from 1), atomic?, thread in the block and its warp's clock, in one word that is
+// read and written whole: blocks on two system threads may look at one cell.
 struct Label {
   static constexpr uint32_t clockBits = 21, maximalClock = (1u << clockBits) - 1;
   static uint64_t make(uint32_t block, bool atomic, uint32_t thread, uint32_t clock) {
@@ -44,7 +44,7 @@ struct Shadow {
 
 struct Allocation {
   uintptr_t begin = 0;
-  size_t size = 0;     // of this, [0, accessible) may be touched
+  size_t size = 0;  // of this, [0, accessible) may be touched
   size_t accessible = 0;
   bool live = false;
   uint64_t number = 0;  // counted from 1

@@ -6,9 +6,9 @@
 //
 // Every access of a kernel is checked: the kernels are compiled with -fsanitize=thread, whose calls (hooks.cpp) end in
 // `checkAccess`. It must lie in one live allocation of global memory or in the block's shared memory, read only bytes
-// that were written, and be ordered after every access by others that it conflicts with (memory.h). cp.async writes when
-// it is waited for. A check that fails ends the launch and makes the device faulty, as a fault does on a GPU, with a
-// report as the error's text.
+// that were written, and be ordered after every access by others that it conflicts with (memory.h). cp.async writes
+// when it is waited for. A check that fails ends the launch and makes the device faulty, as a fault does on a GPU, with
+// a report as the error's text.
 //
 // This header is what native/cuda/ptx.cuh and the emulated cuda_runtime.h are written on.
 #pragma once
@@ -23,8 +23,9 @@ struct Triple {
   uint32_t x = 1, y = 1, z = 1;
 };
 
-// --- seen from a kernel ------------------------------------------------------------------------------------------------
-// Functions, not variables: what they return is no memory access of the kernel.
+// --- seen from a kernel
+// ------------------------------------------------------------------------------------------------ Functions, not
+// variables: what they return is no memory access of the kernel.
 __attribute__((const)) Triple threadIndex();
 __attribute__((const)) Triple blockIndex();
 __attribute__((const)) Triple blockSize();
@@ -38,8 +39,8 @@ void barrier(const char *file, int line);
 void namedBarrier(int id, int threads);
 void warpBarrier(uint32_t mask);
 
-// A collective of the lanes in `mask`: each gives its own `arguments`; the last to come runs `body` for all, which finds
-// the lanes' arguments by lane. `what` names it, and lanes that meet must agree on it.
+// A collective of the lanes in `mask`: each gives its own `arguments`; the last to come runs `body` for all, which
+// finds the lanes' arguments by lane. `what` names it, and lanes that meet must agree on it.
 using CollectiveBody = void (*)(void *const *arguments, uint32_t mask);
 void collective(const char *what, uint32_t mask, void *arguments, CollectiveBody body);
 
@@ -67,8 +68,9 @@ enum class Access { read, write, atomic };
 void checkAccess(const void *address, size_t size, Access access, const void *codeAddress);
 [[noreturn]] void failAlignment(const void *address, size_t alignment, const char *file, uint32_t line);
 
-// --- launches ----------------------------------------------------------------------------------------------------------
-// A kernel with its arguments: what `run` reads of itself is allowed to a kernel (constant memory on a GPU).
+// --- launches
+// ---------------------------------------------------------------------------------------------------------- A kernel
+// with its arguments: what `run` reads of itself is allowed to a kernel (constant memory on a GPU).
 struct Call {
   virtual ~Call() = default;
   virtual void run() const = 0;
@@ -80,8 +82,8 @@ bool execute(const Call &call, Triple grid, Triple block, size_t sharedBytes, st
 
 // How the emulation runs; for its own tests.
 struct Settings {
-  uint64_t seed = 1;                  // of the order of fibres and of what unwritten memory holds
-  int workers = 2;                    // system threads
+  uint64_t seed = 1;                     // of the order of fibres and of what unwritten memory holds
+  int workers = 2;                       // system threads
   size_t memoryBytes = size_t(4) << 30;  // the device's
 };
 Settings &settings();
