@@ -1,9 +1,8 @@
-#include "planted.h"
-
 #include <cmath>
 #include <vector>
 
 #include "launch.cuh"
+#include "planted.h"
 #include "ptx.cuh"
 #include "reduce.cuh"
 
