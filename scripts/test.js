@@ -46,6 +46,8 @@ const node = process.execPath;
 // Each says how many passed and failed. Those of `all` take minutes: CI runs them, and `npm test -- --all`.
 const suites = [
   { name: 'op table', command: ['build/op_table'] },
+  { name: 'emulation of a GPU', command: ['build/simt_tests'] },
+  { name: 'op table on the emulation', command: ['build/op_table_simt'] },
   { name: 'native model', command: ['build/native_tests'] },
   {
     name: 'TypeScript',

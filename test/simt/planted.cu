@@ -151,8 +151,8 @@ __global__ void shuffleKernel(float *out, int lanes) {
 __global__ void shuffleOutsideKernel(int *out) {
   if (threadIdx.x < 16) out[threadIdx.x] = shuffleDown(static_cast<int>(threadIdx.x), 1, 32, 0xFFFFu);
 }
-__global__ void shuffleMaskKernel(int *out) {
-  out[threadIdx.x] = shuffleXor(static_cast<int>(threadIdx.x), 1, 32, 0x7FFFFFFFu);
+__global__ void voteMaskKernel(int *out) {
+  out[threadIdx.x] = static_cast<int>(ballot(true, 0x7FFFFFFFu));
 }
 __global__ void shufflesKernel(int *out) {
   const int lane = static_cast<int>(threadIdx.x);
@@ -478,11 +478,11 @@ std::vector<Kernel> kernels() {
          launch(shuffleOutsideKernel, 1, 32, 0, nullptr, result);
          return true;
        }},
-      {"a shuffle whose mask lacks the lane itself",
+      {"a vote whose mask lacks the lane itself",
        {"lacks its own lane"},
        [] {
          const Buffer<int> result(32);
-         launch(shuffleMaskKernel, 1, 32, 0, nullptr, result);
+         launch(voteMaskKernel, 1, 32, 0, nullptr, result);
          return true;
        }},
       {"shuffles and votes",
