@@ -9,6 +9,7 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <vector>
 
 #include "simt.h"
 
@@ -40,8 +41,32 @@ Arena &arena() {
   return *one;
 }
 
-size_t shadowBytes(size_t size) { return size + 16; }
-size_t cellBytes(size_t size) { return (size / 2 + 9) * sizeof(Cell); }
+// Shadows are kept for later allocations, by the power of two that is their size: fresh pages are dear. What their cells
+// say of earlier launches means nothing in a later one.
+struct Shelf {
+  size_t capacity = 0;
+  std::vector<Shadow> free;
+};
+
+Shelf &shelfFor(size_t bytes) {
+  static Shelf shelves[48];
+  int power = 6;
+  while ((size_t(1) << power) < bytes + 16) ++power;
+  shelves[power].capacity = size_t(1) << power;
+  return shelves[power];
+}
+
+Shadow takeShadow(size_t bytes) {
+  Shelf &shelf = shelfFor(bytes);
+  if (shelf.free.empty()) {
+    return {static_cast<uint8_t *>(reserve(shelf.capacity)),
+            static_cast<Cell *>(reserve(shelf.capacity / 2 * sizeof(Cell)))};
+  }
+  const Shadow shadow = shelf.free.back();
+  shelf.free.pop_back();
+  std::memset(shadow.bytes, unwritten, bytes);
+  return shadow;
+}
 
 }  // namespace
 
@@ -68,8 +93,7 @@ void *allocateGlobal(size_t bytes) {
   made.size = made.accessible = bytes;
   made.live = true;
   made.number = ++a.count;
-  made.shadow.bytes = static_cast<uint8_t *>(reserve(shadowBytes(bytes)));
-  made.shadow.cells = static_cast<Cell *>(reserve(cellBytes(bytes)));
+  made.shadow = takeShadow(bytes);
   for (size_t i = 0; i < pages; ++i) a.pages[a.next + i] = &made;
   a.taken[a.next] = a.next + pages;
   a.next += pages;
@@ -84,8 +108,7 @@ bool freeGlobal(void *pointer) {
   const std::lock_guard<std::mutex> lock(a.mutex);
   if (!found || !found->live || found->begin != reinterpret_cast<uintptr_t>(pointer)) return false;
   found->live = false;
-  munmap(found->shadow.bytes, shadowBytes(found->size));
-  munmap(found->shadow.cells, cellBytes(found->size));
+  shelfFor(found->size).free.push_back(found->shadow);
   found->shadow = {};
   const uintptr_t page = found->begin - firstByte;
   madvise(reinterpret_cast<void *>(page), firstByte + found->size, MADV_DONTNEED);
