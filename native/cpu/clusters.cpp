@@ -2,9 +2,10 @@
 // while a block lies in cache, it is screened, the few centroids that are left are measured, and its rows are added up.
 //
 // The screen is a matrix product, ‖c‖² - 2 x · c + ‖x‖², in bf16 where the CPU multiplies that itself, else in fp32. It
-// gives for every centroid a range that its distance surely lies in, and leaves those that can be the nearest; when that
-// is more than one, they are measured as Σ (x - c)² in double. The label is therefore the true nearest centroid (lowest
-// index on an exact tie), whatever the product is rounded to. The range is small because
+// gives for every centroid a range that its distance surely lies in, and leaves those that can be the nearest; when
+// that is more than one, they are measured as Σ (x - c)², in fp32 and those still too close to tell in double. The
+// label is therefore the true nearest centroid (lowest index on an exact tie), whatever the product is rounded to. The
+// range is small because
 // - the mean of all centroids is first taken off points and centroids, which changes no distance, so that points far
 //   from the origin cancel little;
 // - what rounding to bf16 took off a point and a centroid is known: |x · c - x' · c'| <= ‖x - x'‖ ‖c‖ + ‖x'‖ ‖c - c'‖.
@@ -21,12 +22,13 @@ namespace emoframe {
 
 namespace {
 
-constexpr int64_t blockRows = 512, taskRows = 128;  // of a block in cache, and of what a thread takes of it
-constexpr int64_t kernelRows = 32;                  // products are made for multiples of so many rows, and for fewer
-constexpr int64_t packedCols = 384;                 // centroids in one product
-constexpr int64_t slice = 128;                      // columns that are added up together
+constexpr int64_t blockRows = 1024, taskRows = 128;  // of a block in cache, and of what a thread takes of it
+constexpr int64_t kernelRows = 32;                   // products are made for multiples of so many rows, and for fewer
+constexpr int64_t packedCols = 384;                  // centroids in one product
+constexpr int64_t slice = 384;                       // columns that are added up together
 
-// Rounding error of an fp32 product form relative to ‖x‖² + ‖c‖², with room to spare: sums of up to some thousand terms.
+// Rounding error of an fp32 product form relative to ‖x‖² + ‖c‖², with room to spare: sums of up to some thousand
+// terms.
 constexpr float roundingError = 2e-6f;
 // Norms are sums in fp32 themselves.
 constexpr float normSlack = 1.0001f;
@@ -62,27 +64,59 @@ EMOFRAME_SIMD Norms subtract(const float *x, const float *shift, Bf16 *out, int6
   return {square, residual};
 }
 
+// Several sums at once, so that one addition need not wait for the one before it. The compiler cuts these vectors to
+// what a CPU has.
+typedef float Floats __attribute__((vector_size(64)));
+typedef float HalfFloats __attribute__((vector_size(32)));
+typedef double Doubles __attribute__((vector_size(64)));
+
+template <typename Vector>
+EMOFRAME_INLINE void read(const float *from, Vector *to) {
+  std::memcpy(to, from, sizeof(Vector));
+}
+
 EMOFRAME_SIMD double squaredDistance(const float *a, const float *b, int64_t n) {
+  Doubles sums[4] = {};
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    for (int64_t j = 0; j < 4; ++j) {
+      HalfFloats x, y;
+      read(a + i + 8 * j, &x);
+      read(b + i + 8 * j, &y);
+      const Doubles d = __builtin_convertvector(x, Doubles) - __builtin_convertvector(y, Doubles);
+      sums[j] += d * d;
+    }
+  }
+  const Doubles lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
   double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) {
+  for (int64_t j = 0; j < 8; ++j) sum += lanes[j];
+  for (; i < n; ++i) {
     const double d = static_cast<double>(a[i]) - b[i];
     sum += d * d;
   }
   return sum;
 }
-// Where nothing is compared: in fp32, whose lanes are twice as many, 256 terms at a time.
+// In fp32, whose lanes are twice as many.
 EMOFRAME_SIMD float roundedSquaredDistance(const float *a, const float *b, int64_t n) {
-  double total = 0;
-  for (int64_t at = 0; at < n; at += 256) {
-    const int64_t end = n - at < 256 ? n : at + 256;
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = at; i < end; ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
-    total += sum;
+  Floats sums[4] = {};
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    for (int64_t j = 0; j < 4; ++j) {
+      Floats x, y;
+      read(a + i + 16 * j, &x);
+      read(b + i + 16 * j, &y);
+      const Floats d = x - y;
+      sums[j] += d * d;
+    }
   }
-  return static_cast<float>(total);
+  const Floats lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  float sum = 0;
+  for (int64_t j = 0; j < 16; ++j) sum += lanes[j];
+  for (; i < n; ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
+  return sum;
 }
+// Its error relative to the distance: all terms are positive, and a lane adds n / 64 of them.
+float roundedDistanceError(int64_t n) { return static_cast<float>(n / 64 + 16) * 1.2e-7f; }
 
 // What the screen knows of a centroid beside its product with a point.
 struct Centroids {
@@ -90,8 +124,8 @@ struct Centroids {
 };
 
 // products → the least that ‖x - c‖² - ‖x‖² can be, in place; returns the least that it is at most.
-EMOFRAME_SIMD float bounds(float *products, const float *square, const float *norm, const float *residual, float xSquare,
-                           float xNorm, float xResidual, int64_t n) {
+EMOFRAME_SIMD float bounds(float *products, const float *square, const float *norm, const float *residual,
+                           float xSquare, float xNorm, float xResidual, int64_t n) {
   float least = std::numeric_limits<float>::infinity();
 #pragma omp simd reduction(min : least)
   for (int64_t i = 0; i < n; ++i) {
@@ -110,13 +144,29 @@ EMOFRAME_SIMD bool anyAtMost(const float *values, float bound, int64_t n) {
   return any != 0;
 }
 
-// totals[i] += the rows' columns, rows in the order given.
+// totals[i] += the rows' columns, rows in the order given. A stretch of columns stays in registers meanwhile.
 EMOFRAME_SIMD void addRows(const float *x, int64_t stride, const int32_t *rows, int64_t count, double *totals,
                            int64_t width) {
+  constexpr int64_t vectors = 12, stretch = 8 * vectors;
+  int64_t at = 0;
+  for (; at + stretch <= width; at += stretch) {
+    Doubles sums[vectors];
+    std::memcpy(sums, totals + at, sizeof(sums));
+    for (int64_t r = 0; r < count; ++r) {
+      const float *row = x + rows[r] * stride + at;
+#pragma GCC unroll 16
+      for (int64_t j = 0; j < vectors; ++j) {
+        HalfFloats values;
+        read(row + 8 * j, &values);
+        sums[j] += __builtin_convertvector(values, Doubles);
+      }
+    }
+    std::memcpy(totals + at, sums, sizeof(sums));
+  }
   for (int64_t r = 0; r < count; ++r) {
     const float *row = x + rows[r] * stride;
 #pragma GCC ivdep
-    for (int64_t i = 0; i < width; ++i) totals[i] += row[i];
+    for (int64_t i = at; i < width; ++i) totals[i] += row[i];
   }
 }
 
@@ -175,7 +225,8 @@ class Screen {
     for (int64_t i = 0; i < all; ++i) addTo(sums.data(), centroid(i), C_);
     for (int64_t c = 0; c < C_; ++c) shift_[c] = static_cast<float>(sums[c] / static_cast<double>(all));
 
-    for (std::vector<float> *of : {&known_.square, &known_.norm, &known_.residual}) of->resize(static_cast<size_t>(all));
+    for (std::vector<float> *of : {&known_.square, &known_.norm, &known_.residual})
+      of->resize(static_cast<size_t>(all));
     shifted_.resize(static_cast<size_t>(all * C_) * sizeOf(dtype_) / sizeof(uint16_t));
     parallelFor(threads, all, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
@@ -237,14 +288,9 @@ class Screen {
   std::vector<std::unique_ptr<PackedOperand>> packed_;  // of the groups' parts, in order
 };
 
-struct Nearest {
-  int64_t k;
-  double distance;  // negative: not measured
-};
-
 // Of one restart, given the products of a point with its centroids.
 template <typename SpanProducts, typename CentroidAt>
-Nearest nearestOf(const std::vector<Span> &spans, const SpanProducts &productsOf, const Centroids &known, int64_t first,
+int64_t nearestOf(const std::vector<Span> &spans, const SpanProducts &productsOf, const Centroids &known, int64_t first,
                   const Norms &norms, const float *point, const CentroidAt &centroid, int64_t C) {
   const float xNorm = normSlack * std::sqrt(norms.square), xResidual = normSlack * std::sqrt(norms.residual);
   float bound = std::numeric_limits<float>::infinity();
@@ -253,33 +299,49 @@ Nearest nearestOf(const std::vector<Span> &spans, const SpanProducts &productsOf
     bound = std::min(bound, bounds(productsOf(span), &known.square[at], &known.norm[at], &known.residual[at],
                                    norms.square, xNorm, xResidual, span.count));
   }
-  // No candidate at all means NaN somewhere; cluster 0 is as good as any.
-  Nearest nearest{-1, -1};
-  const auto consider = [&](int64_t k) {
-    if (nearest.k < 0) {
-      nearest.k = k;
-      return;
-    }
-    if (nearest.distance < 0) nearest.distance = squaredDistance(point, centroid(nearest.k), C);
-    const double d = squaredDistance(point, centroid(k), C);
-    if (d < nearest.distance) nearest = {k, d};
+  struct Candidate {
+    int64_t k;
+    float distance;
   };
+  static thread_local std::vector<Candidate> candidates;
+  candidates.clear();
   for (const Span &span : spans) {
     const float *values = productsOf(span);
     for (int64_t at = 0; at < span.count; at += 64) {
       const int64_t n = std::min<int64_t>(64, span.count - at);
       if (!anyAtMost(values + at, bound, n)) continue;
       for (int64_t i = at; i < at + n; ++i) {
-        if (values[i] <= bound) consider(span.first + i);
+        if (values[i] <= bound) candidates.push_back({span.first + i, 0});
       }
     }
   }
-  if (nearest.k < 0) nearest.k = 0;
-  return nearest;
+  // No candidate at all means NaN somewhere; cluster 0 is as good as any.
+  if (candidates.empty()) return 0;
+  if (candidates.size() == 1) return candidates[0].k;
+  float least = std::numeric_limits<float>::infinity();
+  for (Candidate &candidate : candidates) {
+    candidate.distance = roundedSquaredDistance(point, centroid(candidate.k), C);
+    least = std::min(least, candidate.distance);
+  }
+  least *= 1 + 2 * roundedDistanceError(C);
+  int64_t best = 0, close = 0;
+  for (const Candidate &candidate : candidates) {
+    if (candidate.distance > least) continue;
+    if (close++ == 0) best = candidate.k;
+  }
+  if (close < 2) return best;
+  double nearest = std::numeric_limits<double>::infinity();
+  for (const Candidate &candidate : candidates) {
+    if (candidate.distance > least) continue;
+    const double d = squaredDistance(point, centroid(candidate.k), C);
+    if (d < nearest) nearest = d, best = candidate.k;
+  }
+  return best;
 }
 
-// Sums of members in double, over blocks of rows. Each task keeps a slice of columns and adds rows in their order, so no
-// partials are needed. Within a block rows go cluster by cluster, whose sums then stay in registers or at least in L1.
+// Sums of members in double, over blocks of rows. Each task keeps a slice of columns and adds rows in their order, so
+// no partials are needed. Within a block rows go cluster by cluster, whose sums then stay in registers or at least in
+// L1.
 class MemberSums {
  public:
   MemberSums(int64_t restarts, int64_t clusters, int64_t C, int threads)
@@ -335,10 +397,10 @@ class MemberSums {
  private:
   int64_t R_, K_, C_;
   int threads_;
-  std::vector<double> totals_;     // [R, K, C]
-  std::vector<int64_t> members_;   // [R, K]
-  std::vector<int32_t> starts_;    // [R, K + 1]
-  std::vector<int32_t> order_;     // [R, blockRows]
+  std::vector<double> totals_;    // [R, K, C]
+  std::vector<int64_t> members_;  // [R, K]
+  std::vector<int32_t> starts_;   // [R, K + 1]
+  std::vector<int32_t> order_;    // [R, blockRows]
 };
 
 }  // namespace
@@ -392,12 +454,11 @@ void CpuBackend::assignClusters(const ClusterAssignment &assignment) {
             return of[span.part] + i * group.parts[span.part].count + span.column;
           };
           const auto centroidOf = [&](int64_t k) { return centroid(r, k); };
-          const Nearest nearest = nearestOf(group.spans[g], productsOf, screen->known(), r * K, norms[i],
-                                            point(begin + i), centroidOf, C);
-          labels[r * N + begin + i] = static_cast<int32_t>(nearest.k);
+          const int64_t k =
+              nearestOf(group.spans[g], productsOf, screen->known(), r * K, norms[i], point(begin + i), centroidOf, C);
+          labels[r * N + begin + i] = static_cast<int32_t>(k);
           if (!distance) continue;
-          const double d = nearest.distance < 0 ? squaredDistance(point(begin + i), centroidOf(nearest.k), C)
-                                                : nearest.distance;
+          const double d = squaredDistance(point(begin + i), centroidOf(k), C);
           *static_cast<float *>(distance.at(0, r, begin + i)) = static_cast<float>(d);
         }
       }
