@@ -1,10 +1,8 @@
 // Many short utterances to the logits of their emotions: emoframe, ONNX Runtime and PyTorch. See README.md.
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { PhiloxStream } from '../dist/random/philox.js';
 import { relativeError, writeFloat32 } from './harness/float32.js';
+import { onceGraph } from './harness/graph.js';
 import { noise, saveBaseModel } from './harness/model.js';
 import { readOptions } from './harness/options.js';
 import { report } from './harness/report.js';
@@ -83,12 +81,7 @@ await inFolder(settings.folder, async (folder) => {
   );
   await once(model, (path) => saveBaseModel(path, seed, { labels }));
   for (const { graph, load } of contenders)
-    if (graph)
-      await once(load.graph, async (path) => {
-        if (!settings.python) throw new Error('Making the graph for ONNX Runtime needs --python.');
-        const script = fileURLToPath(new URL('export_onnx.py', import.meta.url));
-        await promisify(execFile)(settings.python, [script, model, path, '160000', graph.form, 'dynamic']);
-      });
+    if (graph) await onceGraph(load.graph, { model, samples: 160000, shape: 'dynamic', ...graph }, settings.python);
 
   const input = join(folder, 'utterances.f32');
   const worst = new Map();

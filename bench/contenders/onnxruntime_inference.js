@@ -1,7 +1,8 @@
-import { env, InferenceSession, Tensor } from 'onnxruntime-node';
+import { Tensor } from 'onnxruntime-node';
 import { normalizeWaveform } from '../../dist/audio/normalize.js';
 import { readHead } from '../../dist/checkpoint/head.js';
 import { readUtterances } from '../harness/utterances.js';
+import { openGraph, versions } from './onnxruntime_session.js';
 import { serve, timed } from './serve.js';
 
 let session;
@@ -25,16 +26,8 @@ serve({
     lengths = given;
     const { tensors } = await readHead(model);
     [weight, bias] = ['weight', 'bias'].map((part) => tensors.find(({ name }) => name === `classifier.${part}`).data);
-    session = await InferenceSession.create(graph, {
-      executionProviders: ['cpu'],
-      graphOptimizationLevel: 'all',
-      executionMode: 'sequential',
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      enableCpuMemArena: true,
-      enableMemPattern: true,
-    });
-    return { versions: { onnxruntime: env.versions.node } };
+    session = await openGraph(graph, threads);
+    return { versions };
   },
   run: async ({ input }) => {
     const utterances = await readUtterances(input, lengths);
