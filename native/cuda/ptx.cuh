@@ -201,6 +201,14 @@ __device__ inline uint32_t ballot(bool predicate, uint32_t mask = allLanes) {
 }
 __device__ inline bool anyLane(bool predicate, uint32_t mask = allLanes) { return ballot(predicate, mask) != 0; }
 __device__ inline bool everyLane(bool predicate, uint32_t mask = allLanes) { return ballot(predicate, mask) == mask; }
+// The number of bits that are set.
+__device__ inline int countBits(uint32_t word) {
+#ifdef EMOFRAME_SIMT
+  return __builtin_popcount(word);
+#else
+  return __popc(word);
+#endif
+}
 
 // --- blocks
 // ------------------------------------------------------------------------------------------------------------ The
