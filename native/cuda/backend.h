@@ -65,7 +65,7 @@ class CudaBackend final : public Backend {
   void scatterRows(const View &dOut, const int32_t *index, const View &dx) override;
   // gemm.cu
   void gemm(const Gemm &gemm) override;
-  // conv0.cu
+  // conv0_forward.cu, conv0_backward.cu, conv0_norm.cu
   void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override;
   void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
                      const View &covariance, const View &foldedWeight, const View &foldedBias) override;
@@ -79,7 +79,7 @@ class CudaBackend final : public Backend {
                          const View &flipped) override;
   void weightNormBackward(const View &v, const View &g, int64_t kernel, const View &dWeight, const View &dv,
                           const View &dg) override;
-  // attention.cu
+  // attention_forward.cu, attention_backward.cu
   void attentionForward(const Attention &attention) override;
   void attentionBackward(const Attention &attention, const AttentionGradient &gradient) override;
   // norm.cu
