@@ -59,8 +59,10 @@ struct Setup {
 const std::vector<Utterance> ragged = {{40, 333}, {400, 9}, {440, 10}, {480, 2017}};
 constexpr int64_t raggedTotal = 2560;
 
-void forward(Backend &backend, Report &report, const Setup &setup, DType dtype, const std::string &what) {
-  Tensor out(backend, dtype, setup.rows(), setup.channels(), Layout{3, 0, false});
+// `gap`: elements after each row of the output.
+void forward(Backend &backend, Report &report, const Setup &setup, DType dtype, const std::string &what,
+             int64_t gap = 3) {
+  Tensor out(backend, dtype, setup.rows(), setup.channels(), Layout{gap, 0, false});
   backend.conv0Forward(setup.conv, out);
   Doubles expected(static_cast<size_t>(out.size()), 0.0);
   for (int32_t b = 0; b < setup.conv.count; ++b) {
@@ -96,9 +98,10 @@ Moments momentsOf(const Setup &setup, const Tensor &dOut) {
   return m;
 }
 
-void backward(Backend &backend, Report &report, const Setup &setup, DType dtype, const std::string &what) {
+void backward(Backend &backend, Report &report, const Setup &setup, DType dtype, const std::string &what,
+              int64_t gap = 3) {
   const int64_t C = setup.channels(), kernel = setup.conv.kernel, count = setup.conv.count;
-  const Tensor dOut = Tensor(backend, dtype, setup.rows(), C, Layout{3, 0, false}).normal(4, 1, 0.1);
+  const Tensor dOut = Tensor(backend, dtype, setup.rows(), C, Layout{gap, 0, false}).normal(4, 1, 0.1);
   Tensor moment0(backend, DType::f32, count, 1, C), moment1(backend, DType::f32, count, C, kernel);
   backend.conv0Backward(setup.conv, dOut, moment0, moment1);
   const Moments expected = momentsOf(setup, dOut);
@@ -143,7 +146,7 @@ const Cases conv0Cases(
         {"other kernels, strides and widths",
          [](Backend &backend, Report &report) {
            for (int64_t channels : {1, 7, 512}) {
-             for (int64_t kernel : {3, 10, 16}) {
+             for (int64_t kernel : {3, 10, 16, 23}) {
                Setup setup(backend, {{0, 200}, {208, 100}}, 320, channels, kernel, 4, true, true);
                setup.conv.gelu = true;
                forward(backend, report, setup, DType::f32, "forward");
@@ -177,6 +180,28 @@ const Cases conv0Cases(
            setup.conv.gelu = true;
            forward(backend, report, setup, DType::f32, "forward");
            backward(backend, report, setup, DType::f32, "backward");
+         }},
+        {"many utterances, in any order",
+         [](Backend &backend, Report &report) {
+           std::vector<Utterance> utterances;
+           for (int32_t i = 0; i < 300; ++i) utterances.push_back({(i * 77 % 300) * 60, i * 13 % 61});
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             Setup setup(backend, utterances, 300 * 60, 24, 10, 5, true, true);
+             setup.conv.gelu = true;
+             forward(backend, report, setup, dtype, "forward", 0);
+             backward(backend, report, setup, dtype, "backward", 8);
+           }
+         }},
+        {"wide rows",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             for (int64_t channels : {512, 520, 1100}) {
+               Setup setup(backend, {{0, 700}, {750, 120}}, 900, channels, 10, 5, true, true);
+               setup.conv.gelu = true;
+               forward(backend, report, setup, dtype, "forward", 8);
+               backward(backend, report, setup, dtype, "backward", 0);
+             }
+           }
          }},
         {"window covariance",
          [](Backend &backend, Report &report) {

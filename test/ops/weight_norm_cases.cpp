@@ -48,13 +48,14 @@ void gradients(const Doubles &v, const Doubles &g, const Doubles &dWeight, const
   }
 }
 
-const std::vector<Shape> shapes = {{1, 1, 1}, {3, 5, 3}, {6, 4, 2}, {128, 16, 4}, {96, 128, 2}};
+const std::vector<Shape> shapes = {{1, 1, 1},    {3, 5, 3},   {6, 4, 2}, {128, 16, 4},
+                                   {96, 128, 2}, {160, 3, 2}, {67, 2, 1}};
 
-void bothWays(Backend &backend, Report &report) {
+void bothWays(Backend &backend, Report &report, int64_t gap) {
   for (const Shape &s : shapes) {
     const std::string what = std::to_string(s.channels) + " channels, " + std::to_string(s.kernel) + " taps";
     const int64_t cols = s.kernel * s.width();
-    const Tensor v = Tensor(backend, DType::f32, s.channels, cols, {3}).normal(1);
+    const Tensor v = Tensor(backend, DType::f32, s.channels, cols, {gap}).normal(1);
     const Tensor g = Tensor(backend, DType::f32, 1, s.kernel).normal(2, 0.2, 1);
     const Doubles expected = weightOf(v.values, g.values, s);
     Doubles turned(expected.size());
@@ -70,7 +71,7 @@ void bothWays(Backend &backend, Report &report) {
     }
     for (DType dtype : {DType::f32, DType::bf16}) {
       const Tensor weight = Tensor(backend, dtype, s.channels, cols).normal(3);
-      const Tensor flipped = Tensor(backend, dtype, s.channels, cols, {2}).normal(4);
+      const Tensor flipped = Tensor(backend, dtype, s.channels, cols, {2 * gap}).normal(4);
       backend.weightNormForward(v, g, s.kernel, s.groups, weight, flipped);
       report.close(weight, expected, what + " weight");
       report.close(flipped, turned, what + " flipped");
@@ -81,7 +82,7 @@ void bothWays(Backend &backend, Report &report) {
       report.close(alone, turned, what + " flipped alone");
     }
     const Tensor dWeight = Tensor(backend, DType::f32, s.channels, cols).normal(5);
-    const Tensor dv = Tensor(backend, DType::f32, s.channels, cols, {1}).normal(6);
+    const Tensor dv = Tensor(backend, DType::f32, s.channels, cols, {gap}).normal(6);
     const Tensor dg = Tensor(backend, DType::f32, 1, s.kernel).normal(7);
     Doubles dvExpected = dv.values, dgExpected = dg.values;
     gradients(v.values, g.values, dWeight.values, s, dvExpected, dgExpected);
@@ -123,9 +124,12 @@ void sameBits(Backend &, Report &report) {
       "weightNormBackward");
 }
 
-const Cases table("weight_norm", {{"weight norm with its gradient", bothWays},
-                                  {"reference gradient against differences", referenceAgainstDifferences},
-                                  {"same bits with any thread count", sameBits}});
+const Cases table("weight_norm",
+                  {{"weight norm with its gradient",
+                    [](Backend &backend, Report &report) { bothWays(backend, report, 0); }},
+                   {"rows with gaps", [](Backend &backend, Report &report) { bothWays(backend, report, 3); }},
+                   {"reference gradient against differences", referenceAgainstDifferences},
+                   {"same bits with any thread count", sameBits}});
 
 }  // namespace
 }  // namespace test
