@@ -151,9 +151,7 @@ __global__ void shuffleKernel(float *out, int lanes) {
 __global__ void shuffleOutsideKernel(int *out) {
   if (threadIdx.x < 16) out[threadIdx.x] = shuffleDown(static_cast<int>(threadIdx.x), 1, 32, 0xFFFFu);
 }
-__global__ void voteMaskKernel(int *out) {
-  out[threadIdx.x] = static_cast<int>(ballot(true, 0x7FFFFFFFu));
-}
+__global__ void voteMaskKernel(int *out) { out[threadIdx.x] = static_cast<int>(ballot(true, 0x7FFFFFFFu)); }
 __global__ void shufflesKernel(int *out) {
   const int lane = static_cast<int>(threadIdx.x);
   out[lane] = shuffleXor(lane, 5);
