@@ -12,6 +12,11 @@ export interface NativeBinding {
   createEngine(options: EngineOptions): NativeEngine;
   /** Ends the threads of all engines of this environment, each after the call in hand, and waits for them: for the process's end. */
   endEngines(): void;
+  /**
+   * Takes an exclusive lock on an open file without waiting; it lasts until the file is closed or the process ends, however it
+   * ends. `busy`: another open file holds it, of this process or of any other; `unsupported`: its file system has no locks.
+   */
+  lockFile(descriptor: number): 'taken' | 'busy' | 'unsupported';
 }
 
 export interface NativeDescription {

@@ -1,9 +1,7 @@
 // Forward pass of HuBERT-base over one utterance: emoframe, ONNX Runtime and PyTorch. See README.md.
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { readFloat32, relativeError, writeFloat32 } from './harness/float32.js';
+import { onceGraph } from './harness/graph.js';
 import { noise, saveBaseModel } from './harness/model.js';
 import { readOptions } from './harness/options.js';
 import { report } from './harness/report.js';
@@ -50,13 +48,7 @@ await inFolder(settings.folder, async (folder) => {
   );
   await once(model, (path) => saveBaseModel(path, settings.seed));
   for (const { graph, load } of contenders)
-    if (graph)
-      await once(load.graph, async (path) => {
-        if (!settings.python) throw new Error('Making the graph for ONNX Runtime needs --python.');
-        const script = fileURLToPath(new URL('export_onnx.py', import.meta.url));
-        const words = [script, model, path, String(samples), graph.form, graph.shape];
-        await promisify(execFile)(settings.python, words);
-      });
+    if (graph) await onceGraph(load.graph, { model, samples, ...graph }, settings.python);
 
   const input = join(folder, 'samples.f32');
   const worst = new Map();

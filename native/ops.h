@@ -146,6 +146,16 @@ struct SoftmaxCrossEntropy {
   View dLogits;  // optional f32 [N, C]
 };
 
+// k-means, R restarts side by side: label[r][n] = argmin_k ‖x[n] - c[r][k]‖² (lowest k on a tie), with what Lloyd's
+// algorithm needs of it.
+struct ClusterAssignment {
+  View x;                     // f32 [N, C]
+  View centroids;             // f32 [R, K, C]
+  int32_t *labels = nullptr;  // backend memory, [R, N]
+  View distance;              // optional f32 [R, N]: the squared distance to that centroid
+  View sums, counts;          // optional f32 [R, K, C] and [R, 1, K] of the members; overwritten, added up in double
+};
+
 // One parameter tensor for the optimiser: all flat f32 [n], except shadow.
 struct AdamWTensor {
   View parameter, gradient, m, v;
@@ -172,6 +182,8 @@ class Backend {
   // 64-byte aligned, not cleared. Error ERR_OUT_OF_MEMORY says how much was asked for.
   virtual void *allocate(size_t bytes) = 0;
   virtual void release(void *pointer) noexcept = 0;  // also forgets weights packed from inside it
+  // Where ops can read memory of the host in place: null when they cannot and it has to be uploaded.
+  virtual const void *readable(const void *host) = 0;
   virtual void upload(void *target, const void *hostSource, size_t bytes) = 0;
   virtual void download(void *hostTarget, const void *source, size_t bytes) = 0;  // after all ops so far
   virtual void synchronize() = 0;
@@ -249,12 +261,8 @@ class Backend {
   virtual void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) = 0;
 
   // --- k-means
-  // ------------------------------------------------------------------------------------------------------------ For
-  // each restart r: label[r][n] = argmin_k ‖x[n] - c[r][k]‖² (lowest k on a tie), distance[r][n] that squared distance
-  // (clamped at 0; absent: not wanted). x f32 [N, C]; centroids f32 [R, K, C]; labels int32 backend memory [R, N].
-  virtual void assignClusters(const View &x, const View &centroids, int32_t *labels, const View &distance) = 0;
-  // sums f32 [R, K, C] and counts f32 [R, 1, K] of the members, overwritten; accumulated in double in row order blocks.
-  virtual void sumClusters(const View &x, const int32_t *labels, const View &sums, const View &counts) = 0;
+  // ------------------------------------------------------------------------------------------------------------
+  virtual void assignClusters(const ClusterAssignment &assignment) = 0;
 
   // --- optimiser
   // ----------------------------------------------------------------------------------------------------------

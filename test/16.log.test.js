@@ -8,6 +8,7 @@ import { crc32c } from '../dist/log/crc32c.js';
 import { JsonlLog } from '../dist/log/jsonl.js';
 import { TensorBoardLog } from '../dist/log/tensorboard.js';
 import { frames, message } from './support/eventFiles.js';
+import { jsonLines } from './support/jsonLines.js';
 
 let scratch;
 test.before.each(() => {
@@ -15,11 +16,6 @@ test.before.each(() => {
 });
 test.after.each(() => rmSync(scratch, { recursive: true, force: true }));
 
-const rows = (path) =>
-  readFileSync(path, 'utf8')
-    .split('\n')
-    .slice(0, -1)
-    .map((line) => JSON.parse(line));
 const refused = (call, code, pattern) =>
   assert.throws(call, (error) => error.code === code && pattern.test(error.message));
 
@@ -28,7 +24,7 @@ test('records are lines, in order, and there as soon as they are written', async
   const log = JsonlLog.open(path);
   log.write({ step: 1, text: 'ä\n' });
   log.write({ step: 2, loss: Number.NaN });
-  assert.equal(rows(path), [
+  assert.equal(jsonLines(path), [
     { step: 1, text: 'ä\n' },
     { step: 2, loss: null },
   ]);
@@ -44,7 +40,7 @@ test('a log goes on where it ended', async () => {
     log.write({ step });
     await log.close();
   }
-  assert.equal(rows(path), [{ step: 1 }, { step: 2 }]);
+  assert.equal(jsonLines(path), [{ step: 1 }, { step: 2 }]);
 });
 
 for (const [what, tail] of [
@@ -58,7 +54,7 @@ for (const [what, tail] of [
     const log = JsonlLog.open(path);
     log.write({ step: 2 });
     await log.close();
-    assert.equal(rows(path), [{ step: 1 }, { step: 2 }]);
+    assert.equal(jsonLines(path), [{ step: 1 }, { step: 2 }]);
   });
 }
 
@@ -80,7 +76,7 @@ test('a killed process loses no record', async () => {
   const child = spawn(process.execPath, ['--input-type=module', '-e', program]);
   await new Promise((resolve) => child.on('exit', resolve));
   assert.equal(
-    rows(path),
+    jsonLines(path),
     Array.from({ length: 500 }, (_, step) => ({ step })),
   );
 });

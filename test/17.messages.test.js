@@ -92,10 +92,11 @@ test('a run whose files hold something else is refused by name', async () => {
     corpus: { name: 'c', utterances: [], problems: [] },
     folds: [],
   };
-  const run = await openRun(join(scratch, 'run'), request, {}, false);
+  const run = await openRun(join(scratch, 'run'), request, {});
+  run.release();
   for (const content of ['[]', '{"utterances":7}', '{"utterances":[null]}', '{', nested(500)]) {
     writeFileSync(run.corpus, content);
-    await refused(openRun(run.dir, request, {}, true), 'ERR_RUN_MISMATCH', /corpus\.json cannot be used \(.*\)/);
+    await refused(openRun(run.dir, request, {}), 'ERR_RUN_MISMATCH', /corpus\.json cannot be used \(.*\)/);
   }
 });
 

@@ -31,8 +31,15 @@ async function refusal(promise) {
   assert.unreachable('nothing was refused');
 }
 
+/** Begins a run, or opens one, and lets it go again. */
+async function openAndRelease(...args) {
+  const run = await openRun(...args);
+  run.release();
+  return run;
+}
+
 test('a new run records what it was asked to do', async () => {
-  const run = await openRun(join(dir, 'new', 'run'), request(), environment);
+  const run = await openAndRelease(join(dir, 'new', 'run'), request(), environment);
   const config = JSON.parse(readFileSync(run.config, 'utf8'));
   assert.is(config.seed, 1);
   assert.is(config.model, '/models/base');
@@ -43,7 +50,7 @@ test('a new run records what it was asked to do', async () => {
 
 test('a folder that holds something else is refused', async () => {
   writeFileSync(join(dir, 'thesis.tex'), '');
-  const foreign = await refusal(openRun(dir, request(), environment));
+  const foreign = await refusal(openAndRelease(dir, request(), environment));
   assert.is(foreign.code, 'ERR_RUN_EXISTS');
   assert.match(foreign.message, /thesis\.tex/);
 });
@@ -51,11 +58,11 @@ test('a folder that holds something else is refused', async () => {
 test('a folder that holds the first files of a run can be begun again', async () => {
   mkdirSync(join(dir, 'run'));
   writeFileSync(join(dir, 'run', 'corpus.json'), '{');
-  await openRun(join(dir, 'run'), request(), environment);
+  await openAndRelease(join(dir, 'run'), request(), environment);
 });
 
 test('another config, model or corpus is a mismatch that names the first difference', async () => {
-  await openRun(dir, request(), environment);
+  await openAndRelease(dir, request(), environment);
   const { utterances } = corpus;
   const changes = [
     [
@@ -71,11 +78,11 @@ test('another config, model or corpus is a mismatch that names the first differe
     [{ folds: [{ name: 's', train: [], validation: [], test: [] }] }, 'folds.0 = nothing'],
   ];
   for (const [change, sentence] of changes) {
-    const error = await refusal(openRun(dir, request(change), environment));
+    const error = await refusal(openAndRelease(dir, request(change), environment));
     assert.is(error.code, 'ERR_RUN_MISMATCH');
     assert.ok(error.message.includes(sentence), error.message);
   }
-  await openRun(dir, request({ corpus: { ...corpus, utterances: [...utterances].reverse() } }), {});
+  await openAndRelease(dir, request({ corpus: { ...corpus, utterances: [...utterances].reverse() } }), {});
 });
 
 test('first difference', () => {

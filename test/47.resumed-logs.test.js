@@ -7,6 +7,7 @@ import { JsonlLog } from '../dist/log/jsonl.js';
 import { TensorBoardLog } from '../dist/log/tensorboard.js';
 import { StageLog } from '../dist/pipeline/stageLog.js';
 import { shownPoints } from './support/eventFiles.js';
+import { jsonLines } from './support/jsonLines.js';
 
 const test = suite('logs of a resumed run');
 let scratch;
@@ -14,12 +15,6 @@ test.before.each(() => {
   scratch = mkdtempSync(join(tmpdir(), 'emoframe-resumed-'));
 });
 test.after.each(() => rmSync(scratch, { recursive: true, force: true }));
-
-const rows = (path) =>
-  readFileSync(path, 'utf8')
-    .split('\n')
-    .slice(0, -1)
-    .map((line) => JSON.parse(line));
 
 test('records are taken back, the others stay as they were written, and the log goes on', async () => {
   const path = join(scratch, 'log.jsonl');
@@ -38,7 +33,7 @@ test('lines that a power cut made unreadable are dropped', async () => {
   const log = JsonlLog.open(path);
   await log.retain(() => true);
   await log.close();
-  assert.equal(rows(path), [{ step: 1 }, { step: 2 }]);
+  assert.equal(jsonLines(path), [{ step: 1 }, { step: 2 }]);
 });
 
 test('an event file that begins again takes back the points of earlier files from its first step on', async () => {
@@ -73,7 +68,7 @@ test("a stage that goes on from a checkpoint says nothing twice, and leaves othe
   speak(resumed, 4, 6);
   await resumed.sync();
   const stepsOf = (fold, stage) =>
-    rows(path)
+    jsonLines(path)
       .filter((row) => row.fold === fold && row.stage === stage)
       .map(({ step }) => step);
   for (const [fold, stage] of [
@@ -105,7 +100,7 @@ test('a warning reaches the caller, or else stderr, and is kept in the log', asy
   await log.retain(({ step }) => !(step > 0));
   await log.close();
   assert.equal(
-    rows(path).map(({ warning }) => warning),
+    jsonLines(path).map(({ warning }) => warning),
     ['step-3 is damaged', 'step-5 is damaged'],
   );
 });

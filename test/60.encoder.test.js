@@ -5,17 +5,12 @@ import * as assert from 'uvu/assert';
 import { loadAudio } from '../dist/audio/load.js';
 import { readNpy } from '../dist/checkpoint/npy.js';
 import { Encoder } from '../dist/predict/encoder.js';
+import { keeper } from './support/kept.js';
+import { refused } from './support/refused.js';
 import { fixtures } from './support/tinyPredictor.js';
 
 const test = suite('encoder');
-const opened = [];
-const keep = (resource) => {
-  opened.push(resource);
-  return resource;
-};
-test.after.each(async () => {
-  for (const resource of opened.splice(0)) await resource.dispose();
-});
+const keep = keeper(test);
 const voice = join(fixtures, 'audio', 'voice.wav');
 const model = (form) => join(fixtures, 'encode', form);
 
@@ -54,27 +49,16 @@ test('in the post-norm form the output is the last layer, and samples give what 
   assert.equal(fromFile.hidden, fromSamples.hidden);
 });
 
-const rejects = async (work, code, part) => {
-  try {
-    await work();
-  } catch (error) {
-    assert.is(error.code, code, error.message);
-    assert.match(error.message, part);
-    return;
-  }
-  assert.unreachable(`expected ${code}`);
-};
-
 test('a layer that is not there, audio that is too short and a stopped call are told', async () => {
   const encoder = keep(await Encoder.load(model('base')));
-  await rejects(() => encoder.encode(voice, { layer: 3 }), 'ERR_ARGUMENT', 'layer');
-  await rejects(() => encoder.encode(new Float32Array(399)), 'ERR_AUDIO_SHORT', '400');
+  await refused(() => encoder.encode(voice, { layer: 3 }), 'ERR_ARGUMENT', 'layer');
+  await refused(() => encoder.encode(new Float32Array(399)), 'ERR_AUDIO_SHORT', '400');
   assert.is((await encoder.encode(new Float32Array(400))).frames, 1);
-  await rejects(() => encoder.encode(voice, { signal: AbortSignal.abort() }), 'ERR_ABORTED', 'stopped');
+  await refused(() => encoder.encode(voice, { signal: AbortSignal.abort() }), 'ERR_ABORTED', 'stopped');
 });
 
 test('a directory without a model is told by name', async () => {
-  await rejects(() => Encoder.load('/nowhere/model'), 'ERR_FILE_NOT_FOUND', '/nowhere/model');
+  await refused(() => Encoder.load('/nowhere/model'), 'ERR_FILE_NOT_FOUND', '/nowhere/model');
 });
 
 test('the mask embedding may be missing, as transformers leaves it out of some models', async () => {

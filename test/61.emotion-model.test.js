@@ -7,19 +7,13 @@ import { loadAudio } from '../dist/audio/load.js';
 import { readSafetensors } from '../dist/checkpoint/safetensors.js';
 import { EmotionModel } from '../dist/predict/emotionModel.js';
 import { Encoder } from '../dist/predict/encoder.js';
+import { keeper } from './support/kept.js';
 import { refused } from './support/refused.js';
 import { writeWav } from './support/syntheticRun.js';
 import { centroidCount, clusterLayer, fixtures, labels, writeTinyPredictor } from './support/tinyPredictor.js';
 
 const test = suite('emotion model');
-const opened = [];
-const keep = (resource) => {
-  opened.push(resource);
-  return resource;
-};
-test.after.each(async () => {
-  for (const resource of opened.splice(0)) await resource.dispose();
-});
+const keep = keeper(test);
 const voice = join(fixtures, 'audio', 'voice.wav');
 let dir;
 test.before(async () => {
@@ -32,16 +26,6 @@ test.after(() => rm(dir, { recursive: true, force: true }));
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const near = (actual, expected, tolerance) =>
   assert.ok(Math.abs(actual - expected) <= tolerance, `${actual} is not ${expected}`);
-const rejects = async (work, code, part) => {
-  try {
-    await work();
-  } catch (error) {
-    assert.is(error.code, code, error.message);
-    assert.match(error.message, part);
-    return;
-  }
-  assert.unreachable(`expected ${code}`);
-};
 
 for (const form of ['base', 'large']) {
   test(`${form}: probabilities and posteriors sum to 1, attention too, and frames are 20 ms apart`, async () => {
@@ -277,9 +261,9 @@ test('audio that is too short is told with its file, in a row of files too', asy
   const short = join(dir, 'short.wav');
   writeWav(short, new Float32Array(399).fill(0.1));
   const model = keep(await EmotionModel.load(join(dir, 'base')));
-  await rejects(() => model.predict(short), 'ERR_AUDIO_SHORT', short);
+  await refused(() => model.predict(short), 'ERR_AUDIO_SHORT', short);
   const seen = [];
-  await rejects(
+  await refused(
     async () => {
       for await (const { id } of model.predictMany([voice, short, voice])) seen.push(id);
     },
@@ -290,7 +274,7 @@ test('audio that is too short is told with its file, in a row of files too', asy
 });
 
 test('a directory without a classifier says what to do, and names a run’s predictor when it sees one', async () => {
-  await rejects(() => EmotionModel.load(join(fixtures, 'checkpoints', 'base')), 'ERR_HEAD', 'emoframe run');
+  await refused(() => EmotionModel.load(join(fixtures, 'checkpoints', 'base')), 'ERR_HEAD', 'emoframe run');
 });
 
 test('wrong options say what was expected and received', async () => {

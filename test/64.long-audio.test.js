@@ -7,19 +7,13 @@ import { Geometry } from '../dist/model/geometry.js';
 import { EmotionModel } from '../dist/predict/emotionModel.js';
 import { Encoder } from '../dist/predict/encoder.js';
 import { WindowPlan } from '../dist/predict/windows.js';
+import { keeper } from './support/kept.js';
 import { refused } from './support/refused.js';
 import { generator, speechLike, writeWav } from './support/syntheticRun.js';
 import { fixtures, writeTinyPredictor } from './support/tinyPredictor.js';
 
 const test = suite('long audio');
-const opened = [];
-const keep = (resource) => {
-  opened.push(resource);
-  return resource;
-};
-test.after.each(async () => {
-  for (const resource of opened.splice(0)) await resource.dispose();
-});
+const keep = keeper(test);
 let dir;
 test.before(async () => {
   dir = await mkdtemp(join(tmpdir(), 'emoframe-long-'));

@@ -68,8 +68,10 @@ test('what another trainer began goes on only when told to resume, and only as i
   const stranger = await open('stages');
   await refused(stranger.run(call), 'ERR_RUN_EXISTS', /Stage mfcc of fold s1 .*resume: true/);
   await refused(stranger.tapt(call), 'ERR_RUN_EXISTS', /Stage tapt of fold s1/);
+  await stranger.dispose();
   const resumed = await open('stages', { resume: true });
   assert.is((await resumed.run(call)).folds.length, 1);
+  await resumed.dispose();
   await refused(
     open('stages', { config: { ...config, seed: 8 } }),
     'ERR_RUN_MISMATCH',

@@ -1,23 +1,16 @@
 import { basename, join } from 'node:path';
-import { env, InferenceSession, Tensor } from 'onnxruntime-node';
+import { Tensor } from 'onnxruntime-node';
 import { readFloat32, writeFloat32 } from '../harness/float32.js';
+import { openGraph, versions } from './onnxruntime_session.js';
 import { serve, timed } from './serve.js';
 
 let session;
 let name;
 serve({
   load: async ({ graph, threads }) => {
-    session = await InferenceSession.create(graph, {
-      executionProviders: ['cpu'],
-      graphOptimizationLevel: 'all',
-      executionMode: 'sequential',
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      enableCpuMemArena: true,
-      enableMemPattern: true,
-    });
+    session = await openGraph(graph, threads);
     name = basename(graph, '.onnx');
-    return { versions: { onnxruntime: env.versions.node } };
+    return { versions };
   },
   run: async ({ input, output }) => {
     const samples = await readFloat32(input);

@@ -8,10 +8,10 @@ import { PhiloxStream } from '../../dist/random/philox.js';
 /**
  * Writes a model directory that transformers reads too.
  *
- * @param {{ clusters?: number, config?: object }} options clusters of a masked-prediction head, if it shall have one, and what
- *   differs from the defaults of `config.json`
+ * @param {{ clusters?: number, labels?: string[], config?: object }} options clusters of a masked-prediction head or labels of a
+ *   classifier of mean frames, if it shall have one, and what differs from the defaults of `config.json`
  */
-export async function saveBaseModel(directory, seed, { clusters, config: changes } = {}) {
+export async function saveBaseModel(directory, seed, { clusters, labels, config: changes } = {}) {
   const engine = Engine.create();
   try {
     const config = parseHubertConfig({ model_type: 'hubert', ...changes });
@@ -19,6 +19,7 @@ export async function saveBaseModel(directory, seed, { clusters, config: changes
       config,
       precision: 'fp32',
       ...(clusters && { maskedPrediction: { clusters } }),
+      ...(labels && { classifier: { classes: labels.length, pooling: 'mean' } }),
     });
     await model.initialize(seed);
     const { encoder, head } = splitTensors(await model.exportTensors());
@@ -27,6 +28,7 @@ export async function saveBaseModel(directory, seed, { clusters, config: changes
       tensors: encoder,
       normalize: true,
       ...(clusters && { head: { kind: 'masked-prediction', labels: [], tensors: head } }),
+      ...(labels && { head: { kind: 'classifier', labels, pooling: 'mean', tensors: head } }),
     });
   } finally {
     engine.dispose();

@@ -26,6 +26,7 @@ class TimedBackend final : public Backend {
   std::string path() const override { return inner_->path(); }
   void *allocate(size_t bytes) override { return inner_->allocate(bytes); }
   void release(void *pointer) noexcept override { inner_->release(pointer); }
+  const void *readable(const void *host) override { return inner_->readable(host); }
   void upload(void *target, const void *source, size_t bytes) override { inner_->upload(target, source, bytes); }
   void download(void *target, const void *source, size_t bytes) override { inner_->download(target, source, bytes); }
   void synchronize() override { inner_->synchronize(); }
@@ -139,13 +140,11 @@ class TimedBackend final : public Backend {
   void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) override {
     time("softmax cross-entropy", 0, [&] { inner_->softmaxCrossEntropy(loss); });
   }
-  void assignClusters(const View &x, const View &centroids, int32_t *labels, const View &distance) override {
-    const double work =
-        2.0 * static_cast<double>(x.size()) * static_cast<double>(centroids.batch) * static_cast<double>(centroids.rows);
-    time("assign clusters", work, [&] { inner_->assignClusters(x, centroids, labels, distance); });
-  }
-  void sumClusters(const View &x, const int32_t *labels, const View &sums, const View &counts) override {
-    time("sum clusters", 0, [&] { inner_->sumClusters(x, labels, sums, counts); });
+  void assignClusters(const ClusterAssignment &assignment) override {
+    const View &c = assignment.centroids;
+    const double work = 2.0 * static_cast<double>(assignment.x.size()) * static_cast<double>(c.batch * c.rows);
+    const char *what = assignment.sums ? "assign clusters, sums" : c.rows == 1 ? "distances" : "assign clusters";
+    time(what, work, [&] { inner_->assignClusters(assignment); });
   }
   void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) override {
     time("AdamW", 0, [&] { inner_->adamW(settings, tensors); });

@@ -53,7 +53,7 @@ async function syncTree(directory: string): Promise<void> {
  * Makes a directory and the parents that it lacks, so that a power cut does not take them away again: a new name is safe
  * only when the directory that holds it is on disk.
  */
-async function makeDirectory(path: string): Promise<void> {
+export async function makeDirectory(path: string): Promise<void> {
   const first = await mkdir(path, { recursive: true });
   if (first === undefined) return;
   for (let made = path; made.length >= first.length; made = dirname(made)) await sync(dirname(made));

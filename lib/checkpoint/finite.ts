@@ -2,8 +2,8 @@ import { EmoframeError } from '../errors.js';
 import type { Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 
-/** Looked at without a break: under a millisecond. */
-const stretch = 1 << 18;
+/** Looked at without a break: a fraction of a millisecond, and some before V8 has compiled the loop. */
+const stretch = 1 << 16;
 
 /**
  * Refuses tensors that hold NaN or infinities: one of them makes every result NaN. One pass, a fraction of the time that

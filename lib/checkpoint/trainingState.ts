@@ -7,9 +7,10 @@ import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
 import type { Moments, Tensor } from '../model/tensor.js';
 import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
-import { openForReading, readExactly, readJson } from './files.js';
+import { readJson } from './files.js';
 import { checkFinite } from './finite.js';
 import { readSafetensors, safetensorsBytes, writeFully } from './safetensors.js';
+import { damaged, hashedAtOnce, type Seal, sealSchema, verifySeal } from './seal.js';
 
 export interface TrainingState {
   tensors: Tensor[];
@@ -22,18 +23,13 @@ export interface TrainingState {
 const dataFiles = ['model.safetensors', 'moments.safetensors'] as const;
 const stateFile = 'state.json';
 
-const seal = z.object({ bytes: z.int().nonnegative(), sha256: z.string() });
 const stateSchema = z.object({
   format: z.literal(1),
-  files: z.object({ 'model.safetensors': seal, 'moments.safetensors': seal }),
+  files: z.object({ 'model.safetensors': sealSchema, 'moments.safetensors': sealSchema }),
   /** Of the state's JSON text without spaces. */
   stateSha256: z.string(),
   state: z.record(z.string(), z.unknown()),
 });
-type Seal = z.infer<typeof seal>;
-
-/** Hashing is the event loop's work: about 2 ms of it, and then everybody else's turn while the bytes are written or read. */
-const hashedAtOnce = 1 << 20;
 
 async function writeSealed(path: string, tensors: Iterable<Tensor>): Promise<Seal> {
   const hash = createHash('sha256');
@@ -86,10 +82,6 @@ export async function saveCheckpoint(directory: string, checkpoint: TrainingStat
   });
 }
 
-function damaged(file: string, what: string, cause?: unknown): EmoframeError {
-  return new EmoframeError('ERR_CHECKPOINT_DAMAGED', `${file} is damaged: ${what}.`, { file, cause });
-}
-
 /** A checkpoint's file that is missing or malformed was damaged after it was written whole. */
 async function orDamaged<T>(file: string, read: () => Promise<T>): Promise<T> {
   try {
@@ -99,23 +91,6 @@ async function orDamaged<T>(file: string, read: () => Promise<T>): Promise<T> {
     if (code === 'ERR_FILE_NOT_FOUND') throw damaged(file, 'it is missing', error);
     if (code === 'ERR_CHECKPOINT') throw damaged(file, (error as Error).message, error);
     throw error;
-  }
-}
-
-async function verify(file: string, expected: Seal): Promise<void> {
-  const { handle, size } = await openForReading(file);
-  try {
-    if (size !== expected.bytes) throw damaged(file, `it has ${size} bytes instead of ${expected.bytes}`);
-    const buffer = new Uint8Array(hashedAtOnce);
-    const hash = createHash('sha256');
-    for (let at = 0; at < size; at += buffer.length) {
-      const piece = buffer.subarray(0, Math.min(buffer.length, size - at));
-      await readExactly(handle, file, piece, at);
-      hash.update(piece);
-    }
-    if (hash.digest('hex') !== expected.sha256) throw damaged(file, 'its bytes are not those that were written');
-  } finally {
-    await handle.close();
   }
 }
 
@@ -153,7 +128,7 @@ export async function loadCheckpoint(directory: string): Promise<TrainingState> 
   const [model, moments] = dataFiles.map((name) => join(directory, name)) as [string, string];
   const readVerified = (file: string, expected: Seal) =>
     orDamaged(file, async () => {
-      await verify(file, expected);
+      await verifySeal(file, expected);
       return (await readSafetensors(file)).tensors;
     });
   const tensors = await readVerified(model, files['model.safetensors']);

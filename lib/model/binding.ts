@@ -5,22 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { NativeBinding } from '../../binding.js';
 import { EmoframeError } from '../errors.js';
 
-export type {
-  AssignResult,
-  ClassifyResult,
-  EncodeResult,
-  FrameRanges,
-  HubertShape,
-  KMeansResult,
-  NativeDescription,
-  OptimizerOptions,
-  PackedBatch,
-  PoolingName,
-  TensorInfo,
-  TrainStepOptions,
-  TrainStepResult,
-  WindowMoments,
-} from '../../binding.js';
+export type * from '../../binding.js';
 
 const require = createRequire(import.meta.url);
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');

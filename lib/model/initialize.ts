@@ -8,8 +8,9 @@ const firstSite = 0x50000000;
 const directionsName = 'encoder.pos_conv_embed.conv.parametrizations.weight.original1';
 const magnitudesName = 'encoder.pos_conv_embed.conv.parametrizations.weight.original0';
 
-/** Elements between two looks at the clock; even, as normal numbers come in pairs. */
-const stretch = 16384;
+/** Elements between two looks at the clock: few, as the first are drawn before V8 has compiled the loop; even, as normal
+ * numbers come in pairs. */
+const stretch = 2048;
 
 /**
  * Starting values of a model's tensors, a pure function of the list and `seed`. Linear layers of the encoder are N(0, 0.02²)

@@ -2,6 +2,7 @@ import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { directoryExists, writeDirectoryAtomic } from '../checkpoint/atomic.js';
 import type { FoldPaths } from '../stages/foldPaths.js';
+import { verifyResult } from '../stages/stageResult.js';
 
 /**
  * Puts together what `emoframe predict` takes: stage 4's model with its classifier, and under `clusters` the model and the
@@ -9,9 +10,12 @@ import type { FoldPaths } from '../stages/foldPaths.js';
  */
 export async function buildPredictor(paths: FoldPaths): Promise<void> {
   if (await directoryExists(paths.predictor)) return;
+  const [model, clusterModel] = [paths.stage('align').model, paths.stage('finetune').model];
+  const { centroids } = paths.stage('cluster');
+  for (const result of [model, clusterModel, centroids]) await verifyResult(result);
   await writeDirectoryAtomic(paths.predictor, async (directory) => {
-    await cp(paths.stage('align').model, directory, { recursive: true });
-    await cp(paths.stage('finetune').model, join(directory, 'clusters'), { recursive: true });
-    await cp(paths.stage('cluster').centroids, join(directory, 'clusters', 'centroids.safetensors'));
+    await cp(model, directory, { recursive: true });
+    await cp(clusterModel, join(directory, 'clusters'), { recursive: true });
+    await cp(centroids, join(directory, 'clusters', 'centroids.safetensors'));
   });
 }

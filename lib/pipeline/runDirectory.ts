@@ -11,6 +11,7 @@ import { EmoframeError } from '../errors.js';
 import { parseJson } from '../json.js';
 import { quoted } from '../quote.js';
 import { FoldPaths, type StageName } from '../stages/foldPaths.js';
+import { lockName, RunLock } from './runLock.js';
 
 /** What decides the result of a run. */
 export interface RunRequest {
@@ -24,9 +25,22 @@ export interface RunRequest {
 /** What produced it: kept for the record, and free to change when a run is resumed. */
 export type Environment = Record<string, unknown>;
 
-/** Paths of a run; made by `openRun`. */
+/** Paths of a run, which is this process's alone until it is released; made by `openRun`. */
 export class RunDirectory {
+  #lock: RunLock | undefined;
+
   constructor(readonly dir: string) {}
+
+  /** Keeps other processes out. Errors: `ERR_RUN_IN_USE`, `ERR_WRITE`. */
+  async lock(): Promise<void> {
+    this.#lock = await RunLock.take(this.dir);
+  }
+
+  /** Lets other processes in; may be called again. */
+  release(): void {
+    this.#lock?.release();
+    this.#lock = undefined;
+  }
 
   get config(): string {
     return join(this.dir, 'config.json');
@@ -52,17 +66,29 @@ export class RunDirectory {
 }
 
 /**
- * Begins a run directory, or opens one that was begun with the same request.
+ * Begins a run directory, or opens one that was begun with the same request, and keeps other processes out of it until
+ * `release`.
  *
- * @throws `ERR_RUN_EXISTS` when the directory holds something else than a run;
+ * @throws `ERR_RUN_EXISTS` when the directory holds something else than a run; `ERR_RUN_IN_USE` while another process has it;
  * `ERR_RUN_MISMATCH` naming the first difference from what it was begun with; `ERR_WRITE`, `ERR_READ`.
  */
 export async function openRun(out: string, request: RunRequest, environment: Environment): Promise<RunDirectory> {
   const run = new RunDirectory(resolve(out));
-  if (await fileExists(run.config)) {
-    await compare(run, request);
+  // Before the lock: it is a file too, which has no business in somebody else's folder.
+  if (!(await fileExists(run.config))) await refuseForeign(run, out);
+  await run.lock();
+  try {
+    // After the lock: another process may have begun the run just now.
+    if (await fileExists(run.config)) await compare(run, request);
+    else await begin(run, request, environment);
     return run;
+  } catch (error) {
+    run.release();
+    throw error;
   }
+}
+
+async function refuseForeign(run: RunDirectory, out: string): Promise<void> {
   const entries = await readdir(run.dir).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
     if (error.code !== 'ENOTDIR') throw readError(run.dir, error);
@@ -74,7 +100,7 @@ export async function openRun(out: string, request: RunRequest, environment: Env
   // A run that was stopped in its first moments left these and no config.json, which is written last; a corpus may lie
   // beside its run, as the demo's does.
   const foreign = entries.find(
-    (name) => !['corpus', 'corpus.json', 'folds.json'].includes(name) && !name.startsWith('.'),
+    (name) => !['corpus', 'corpus.json', 'folds.json', lockName].includes(name) && !name.startsWith('.'),
   );
   if (foreign !== undefined) {
     throw new EmoframeError(
@@ -83,11 +109,13 @@ export async function openRun(out: string, request: RunRequest, environment: Env
       { file: run.dir },
     );
   }
+}
+
+async function begin(run: RunDirectory, request: RunRequest, environment: Environment): Promise<void> {
   await writeFileAtomic(run.corpus, toJson(request.corpus));
   await writeFileAtomic(run.folds, toJson(request.folds));
   const { config, model } = request;
   await writeFileAtomic(run.config, toJson({ ...environment, model, seed: config.seed, config }));
-  return run;
 }
 
 function toJson(value: unknown): string {

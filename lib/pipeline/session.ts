@@ -85,9 +85,14 @@ export class Session {
       const model = options.modelDir === undefined ? null : resolve(options.modelDir);
       const request = { config, model, corpus: chosen.corpus, folds };
       const run = await openRun(options.out, request, environmentOf(engine, options));
-      const log = JsonlLog.open(run.log);
-      const pool = new AudioPool();
-      return new Session(options, config, chosen, folds, run, engine, pool, audioOf(pool, config), log);
+      try {
+        const log = JsonlLog.open(run.log);
+        const pool = new AudioPool();
+        return new Session(options, config, chosen, folds, run, engine, pool, audioOf(pool, config), log);
+      } catch (error) {
+        run.release();
+        throw error;
+      }
     } catch (error) {
       engine.dispose();
       throw error;
@@ -97,8 +102,12 @@ export class Session {
   async close(): Promise<void> {
     this.engine.dispose();
     await this.pool.close();
-    // Last, since it may be refused, as by a full disk.
-    await this.log.close();
+    try {
+      // May be refused, as by a full disk.
+      await this.log.close();
+    } finally {
+      this.run.release();
+    }
   }
 
   /** Those of the folds that are named. @throws `ERR_FOLDS` */

@@ -4,7 +4,7 @@ import type { RunConfig } from '../config/schema.js';
 import { bootstrapInterval } from '../evaluate/metrics.js';
 import { stageNames } from '../stages/foldPaths.js';
 import { classesOf, type PredictionRow, type Scores, scoreRows } from '../stages/scores.js';
-import { isDone, secondsTaken } from '../stages/stageResult.js';
+import { isDone, secondsTaken, verifyResult } from '../stages/stageResult.js';
 import { yieldWhenDue } from '../yield.js';
 import type { RunDirectory } from './runDirectory.js';
 
@@ -57,6 +57,7 @@ export async function writeSummary(
       if (await isDone(paths.stage(stage))) seconds += await secondsTaken(paths.stage(stage));
     }
     if (!(await isDone(paths.stage('evaluate')))) continue;
+    for (const result of paths.stage('evaluate').results) await verifyResult(result);
     const metrics = JSON.parse(await readFile(paths.stage('evaluate').metrics, 'utf8')) as Omit<FoldSummary, 'name'>;
     folds.push({ name, ...metrics });
     rows.push(...(await readRows(paths.rows('predictions'))));

@@ -61,7 +61,8 @@ export class Trainer {
   /**
    * Begins a run directory, or opens one that was begun with the same corpus, config and model.
    *
-   * @throws `ERR_RUN_EXISTS` (the folder holds something else), `ERR_RUN_MISMATCH` (it was begun with something else),
+   * @throws `ERR_RUN_EXISTS` (the folder holds something else), `ERR_RUN_IN_USE` (another trainer, of this process or another,
+   * has it open: it is let go by {@link dispose}, and when its process ends), `ERR_RUN_MISMATCH` (it was begun with something else),
    * `ERR_CORPUS`, `ERR_FOLDS`, `ERR_CONFIG`, `ERR_DEVICE`, `ERR_WRITE`.
    */
   static async open(options: TrainerOptions): Promise<Trainer> {

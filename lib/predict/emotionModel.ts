@@ -7,7 +7,7 @@ import { EmoframeError, throwIfAborted } from '../errors.js';
 import { toSegments } from '../evaluate/segments.js';
 import { smooth } from '../evaluate/viterbi.js';
 import { callback, describe, parseOptions } from '../issues.js';
-import { Engine } from '../model/engine.js';
+import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
 import { batchesOf } from './batches.js';
 import { Clusterer } from './clusterer.js';
@@ -15,6 +15,7 @@ import { liveWindows, wholeWindows } from './heardWindows.js';
 import { type Heard, Listener } from './listener.js';
 import { loadClassifier } from './loadModel.js';
 import { hearWindows, streamWindows } from './longAudio.js';
+import { onNewEngine } from './onEngine.js';
 import {
   type AudioCallOptions,
   type AudioProgress,
@@ -131,20 +132,13 @@ export class EmotionModel {
    * const model = await EmotionModel.load('predictor', { precision: 'bf16', clusters: false });
    */
   static async load(dir: string, options: EmotionModelOptions = {}): Promise<EmotionModel> {
-    const { device = 'cpu', precision = 'fp32', threads = 0, clusters = true } = parseOptions(loadSchema, options);
-    const engine = Engine.create({ device, threads });
-    try {
+    const { clusters = true, ...settings } = parseOptions(loadSchema, options) as EmotionModelOptions;
+    return onNewEngine(settings, async (engine, precision) => {
       const loaded = await loadClassifier(engine, dir, precision);
       const clusterer = clusters ? await Clusterer.find(engine, dir, precision) : undefined;
-      return new EmotionModel(
-        engine,
-        new Listener(loaded, clusterer),
-        new AudioPool({ threads: threads === 1 ? 1 : 2 }),
-      );
-    } catch (error) {
-      engine.dispose();
-      throw error;
-    }
+      const pool = new AudioPool({ threads: settings.threads === 1 ? 1 : 2 });
+      return new EmotionModel(engine, new Listener(loaded, clusterer), pool);
+    });
   }
 
   /** The emotions, in the order of {@link PredictedFrame.posterior}. */

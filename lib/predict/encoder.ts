@@ -4,10 +4,11 @@ import { type AudioInput, loadInput } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { callback, parseOptions } from '../issues.js';
-import { Engine } from '../model/engine.js';
+import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
 import { wholeWindows } from './heardWindows.js';
 import { type LoadedModel, loadEncoder } from './loadModel.js';
+import { onNewEngine } from './onEngine.js';
 import {
   type AudioCallOptions,
   type AudioProgress,
@@ -63,15 +64,11 @@ export class Encoder {
 
   /** @param dir holds `config.json` and `model.safetensors` or `pytorch_model.bin`. */
   static async load(dir: string, options: DeviceOptions = {}): Promise<Encoder> {
-    const { device = 'cpu', precision = 'fp32', threads = 0 } = parseOptions(loadSchema, options);
-    const engine = Engine.create({ device, threads });
-    try {
+    const settings = parseOptions(loadSchema, options) as DeviceOptions;
+    return onNewEngine(settings, async (engine, precision) => {
       const loaded = await loadEncoder(engine, dir, precision);
       return new Encoder(engine, loaded, new AudioPool({ threads: 1 }));
-    } catch (error) {
-      engine.dispose();
-      throw error;
-    }
+    });
   }
 
   /** The last layer; hidden states 0 … `layers` can be asked for. */

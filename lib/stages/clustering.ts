@@ -8,6 +8,7 @@ import { PhiloxStream, sites } from '../random/philox.js';
 import { yieldWhenDue } from '../yield.js';
 import type { StageContext } from './context.js';
 import type { UtteranceRows } from './hiddenStates.js';
+import { verifyResult } from './stageResult.js';
 
 /** Frames to cluster. */
 export interface ClusterSource {
@@ -143,7 +144,9 @@ export async function saveLabels(file: string, labels: LabelMap): Promise<void> 
   );
 }
 
+/** Labels that a stage saved. Errors: `ERR_CHECKPOINT_DAMAGED`, and as `readSafetensors`. */
 export async function readLabels(file: string): Promise<LabelMap> {
+  await verifyResult(file);
   const { tensors } = await readSafetensors(file);
   return new Map([...tensors].map(([id, { data }]) => [id, new Int32Array(data)]));
 }
@@ -166,6 +169,7 @@ export async function saveCentroids(
 export async function readCentroids(
   file: string,
 ): Promise<{ centroids: Float32Array; layer: number; clusters: number }> {
+  await verifyResult(file);
   const { tensors, metadata } = await readSafetensors(file);
   const centroids = tensors.get('centroids');
   const layer = Number(metadata.layer);

@@ -16,6 +16,8 @@ export interface StagePaths {
   /** `centroids` `[K, hidden]`, with the layer in the metadata. */
   centroids: string;
   metrics: string;
+  /** All that the stage may leave for others to read: files, and folders of files. */
+  results: string[];
   /** Exists when the stage is finished. */
   done: string;
 }
@@ -26,13 +28,19 @@ export class FoldPaths {
 
   stage(name: StageName): StagePaths {
     const dir = join(this.dir, name);
+    const model = join(dir, 'model');
+    const labels = join(dir, 'labels.safetensors');
+    const centroids = join(dir, 'centroids.safetensors');
+    const metrics = join(dir, 'metrics.json');
+    const rows = name === 'evaluate' ? [this.rows('predictions'), this.rows('baseline')] : [];
     return {
       dir,
       checkpoint: join(dir, 'checkpoint'),
-      model: join(dir, 'model'),
-      labels: join(dir, 'labels.safetensors'),
-      centroids: join(dir, 'centroids.safetensors'),
-      metrics: join(dir, 'metrics.json'),
+      model,
+      labels,
+      centroids,
+      metrics,
+      results: [model, labels, centroids, metrics, ...rows],
       done: join(dir, 'done.json'),
     };
   }

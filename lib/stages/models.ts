@@ -5,6 +5,7 @@ import { parseHubertConfig } from '../model/hubertConfig.js';
 import type { Model, ModelSpec } from '../model/model.js';
 import type { Tensor } from '../model/tensor.js';
 import type { StageContext } from './context.js';
+import { verifyResult } from './stageResult.js';
 
 /** Parts that are not HuBERT's own, by the beginning of their names. */
 export const headPrefixes = ['final_proj.', 'label_embs_concat', 'pooling.', 'classifier.'];
@@ -43,6 +44,8 @@ export async function createFromScratch(context: StageContext, heads: HeadSpec):
 
 /** HuBERT from a directory with new random heads: the start of a training stage. */
 export async function loadWithNewHeads(context: StageContext, dir: string, heads: HeadSpec): Promise<StageModel> {
+  // What the user gave lies outside the run, and is theirs.
+  if (dir !== context.modelDir) await verifyResult(dir);
   const { config, tensors, normalize } = await loadPretrained(dir);
   const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
   await model.initialize(context.seed, (name) => !tensors.has(name));
@@ -58,6 +61,7 @@ export async function loadEncoder(context: StageContext, dir: string): Promise<S
 
 /** A fine-tuned model as it was saved, classifier included. */
 export async function loadClassifier(context: StageContext, dir: string): Promise<StageModel & { head: Head }> {
+  await verifyResult(dir);
   const { config, tensors, normalize, head } = await loadPretrained(dir);
   if (head?.kind !== 'classifier' || head.pooling === undefined) {
     throw new EmoframeError('ERR_HEAD', `${dir} holds no classifier: run the stage that makes it again.`, {

@@ -1,16 +1,33 @@
-import { readFile } from 'node:fs/promises';
-import { writeFileAtomic } from '../checkpoint/atomic.js';
+// A stage that is finished says so in a file that is written last, with the size and checksum of all that it leaves: whoever
+// reads a result, perhaps months later, asks first whether it still is what was written.
+import { readdir } from 'node:fs/promises';
+import { basename, dirname, join, sep } from 'node:path';
+import { z } from 'zod';
+import { recoverDirectory, writeFileAtomic } from '../checkpoint/atomic.js';
 import { removeSteps } from '../checkpoint/checkpoints.js';
-import { fileExists } from '../checkpoint/files.js';
+import { fileExists, readJson } from '../checkpoint/files.js';
+import { damaged, type Seal, sealOf, sealSchema, verifySeal } from '../checkpoint/seal.js';
+import { EmoframeError } from '../errors.js';
 import type { StageContext } from './context.js';
 import type { StagePaths } from './foldPaths.js';
+
+const markSchema = z.object({
+  time: z.string(),
+  /** From the stage's start or last resumption. */
+  seconds: z.number(),
+  /** By path in the stage's folder. Runs of earlier versions have none, and are read as they are. */
+  files: z.record(z.string(), sealSchema).optional(),
+});
+type Mark = z.infer<typeof markSchema>;
 
 /** Writes the stage's metrics, then marks it done; its checkpoint is needed no more. */
 export async function finishStage(context: StageContext, metrics: Record<string, unknown>): Promise<void> {
   const paths = context.paths.stage(context.stage);
   await writeFileAtomic(paths.metrics, `${JSON.stringify(metrics, undefined, 2)}\n`);
+  const files = await sealResults(paths);
   const seconds = (Date.now() - context.startedAt) / 1000;
-  await writeFileAtomic(paths.done, `${JSON.stringify({ time: new Date().toISOString(), seconds })}\n`);
+  const mark: Mark = { time: new Date().toISOString(), seconds, files };
+  await writeFileAtomic(paths.done, `${JSON.stringify(mark)}\n`);
   await removeSteps(paths.checkpoint);
 }
 
@@ -18,8 +35,62 @@ export function isDone(paths: StagePaths): Promise<boolean> {
   return fileExists(paths.done);
 }
 
-/** Seconds that the stage took, from its start or last resumption. */
+/** Seconds that a finished stage took, from its start or last resumption. */
 export async function secondsTaken(paths: StagePaths): Promise<number> {
-  const { seconds } = JSON.parse(await readFile(paths.done, 'utf8')) as { seconds: number };
-  return seconds;
+  return (await readMark(paths.done)).seconds;
+}
+
+/**
+ * Refuses a result of a finished stage, a file or a folder, that is not what the stage left.
+ *
+ * @throws EmoframeError `ERR_CHECKPOINT_DAMAGED` naming the file and what to do; `ERR_READ`
+ * @example
+ * await verifyResult(context.paths.stage('finetune').model);
+ */
+export async function verifyResult(result: string): Promise<void> {
+  const [dir, name] = [dirname(result), basename(result)];
+  const done = join(dir, 'done.json');
+  if (!(await fileExists(done))) return;
+  const { files = {} } = await readMark(done);
+  await recoverDirectory(result);
+  for (const [path, seal] of Object.entries(files)) {
+    if (path !== name && !path.startsWith(`${name}/`)) continue;
+    await verifySeal(join(dir, path), seal).catch((error: unknown) => {
+      throw toldWhatToDo(error, dir);
+    });
+  }
+}
+
+async function sealResults(paths: StagePaths): Promise<Record<string, Seal>> {
+  const files: Record<string, Seal> = {};
+  for (const result of paths.results) {
+    const inside = await readdir(result).catch(() => undefined);
+    const found = inside?.map((name) => join(result, name)) ?? ((await fileExists(result)) ? [result] : []);
+    for (const file of found.sort()) files[file.slice(paths.dir.length + 1).replaceAll(sep, '/')] = await sealOf(file);
+  }
+  return files;
+}
+
+async function readMark(file: string): Promise<Mark> {
+  const parsed = markSchema.safeParse(
+    await readJson(file).catch((error: unknown) => {
+      if (error instanceof EmoframeError && error.code === 'ERR_CHECKPOINT') return undefined;
+      throw error;
+    }),
+  );
+  if (parsed.success) return parsed.data;
+  throw toldWhatToDo(damaged(file, 'it is not the mark of a finished stage', parsed.error), dirname(file));
+}
+
+/** A stage that is done again comes to the same bits, so the finished ones after it remain good. */
+function toldWhatToDo(error: unknown, dir: string): unknown {
+  if (!(error instanceof EmoframeError) || error.file === undefined) return error;
+  if (error.code !== 'ERR_CHECKPOINT_DAMAGED' && error.code !== 'ERR_FILE_NOT_FOUND') return error;
+  const said =
+    error.code === 'ERR_FILE_NOT_FOUND' ? `${error.file} is missing, which a finished stage left.` : error.message;
+  return new EmoframeError(
+    'ERR_CHECKPOINT_DAMAGED',
+    `${said} Restore a copy, or delete ${dir} and resume, and this stage is done again, with the same result.`,
+    { file: error.file, cause: error },
+  );
 }

@@ -1,5 +1,4 @@
-// The two device steps of k-means for several restarts side by side: nearest centroids of some rows, and sums of
-// members.
+// The device step of k-means for several restarts side by side: nearest centroids of some rows, and sums of members.
 #pragma once
 
 #include <vector>
@@ -26,18 +25,22 @@ class Assignment {
     active_ = static_cast<int64_t>(host.size()) / (clusters_ * dimension_);
     backend_.upload(centroids_.get(), host.data(), host.size() * sizeof(float));
   }
-  // x [n, C]
-  void assign(const View &x) {
+  // What a visit to rows [n, C] leaves for downloading beside their labels.
+  enum Wanted : unsigned { labelsOnly = 0, distances = 1, sums = 2 };
+  void assign(const View &x, unsigned wanted) {
     rows_ = x.rows;
-    backend_.assignClusters(
-        x, batched(centroids_.get(), DType::f32, active_, clusters_, dimension_, clusters_ * dimension_, dimension_),
-        labels(), matrix(distances_.get(), DType::f32, active_, rows_));
-  }
-  void sum(const View &x) {
-    backend_.sumClusters(
-        x, labels(),
-        batched(sums_.get(), DType::f32, active_, clusters_, dimension_, clusters_ * dimension_, dimension_),
-        batched(counts_.get(), DType::f32, active_, 1, clusters_, clusters_, clusters_));
+    ClusterAssignment assignment;
+    assignment.x = x;
+    assignment.centroids =
+        batched(centroids_.get(), DType::f32, active_, clusters_, dimension_, clusters_ * dimension_, dimension_);
+    assignment.labels = labels();
+    if (wanted & distances) assignment.distance = matrix(distances_.get(), DType::f32, active_, rows_);
+    if (wanted & sums) {
+      assignment.sums =
+          batched(sums_.get(), DType::f32, active_, clusters_, dimension_, clusters_ * dimension_, dimension_);
+      assignment.counts = batched(counts_.get(), DType::f32, active_, 1, clusters_, clusters_, clusters_);
+    }
+    backend_.assignClusters(assignment);
   }
   // [R, n], [R, K, C], [R, K] to the host.
   void downloadDistances(std::vector<float> &host) const { download(distances_, active_ * rows_, host); }

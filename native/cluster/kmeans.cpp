@@ -39,20 +39,32 @@ void checkSettings(const float *points, int64_t count, int64_t dimension, const 
 
 [[noreturn]] void abort() { throw Error("ERR_ABORTED", "Clustering was stopped on request."); }
 
-// Mean over the columns of their variance.
-double meanVariance(const float *points, int64_t count, int64_t dimension) {
-  std::vector<double> sum(static_cast<size_t>(dimension)), squares(static_cast<size_t>(dimension));
-  for (int64_t n = 0; n < count; ++n) {
-    for (int64_t c = 0; c < dimension; ++c) sum[c] += points[n * dimension + c];
-  }
-  for (double &s : sum) s /= static_cast<double>(count);
-  for (int64_t n = 0; n < count; ++n) {
-    for (int64_t c = 0; c < dimension; ++c) {
-      const double d = points[n * dimension + c] - sum[c];
-      squares[c] += d * d;
-    }
-  }
-  return std::accumulate(squares.begin(), squares.end(), 0.0) / static_cast<double>(count * dimension);
+// Of all points: their mean, and Σ ‖x - mean‖².
+struct Spread {
+  std::vector<double> mean;
+  double scatter = 0;
+};
+
+Spread spreadOf(Backend &backend, Points &points) {
+  const int64_t dimension = points.dimension();
+  Assignment one(backend, 1, 1, dimension, std::min(points.count(), Points::kChunkRows));
+  Spread spread{std::vector<double>(static_cast<size_t>(dimension), 0.0), 0};
+  std::vector<float> centre(static_cast<size_t>(dimension), 0.0f), chunk;
+  one.setCentroids(centre);
+  points.forEachChunk([&](int64_t, const View &x) {
+    one.assign(x, Assignment::sums);
+    one.downloadSums(chunk);
+    for (int64_t c = 0; c < dimension; ++c) spread.mean[c] += chunk[c];
+  });
+  for (double &m : spread.mean) m /= static_cast<double>(points.count());
+  centre.assign(spread.mean.begin(), spread.mean.end());
+  one.setCentroids(centre);
+  points.forEachChunk([&](int64_t, const View &x) {
+    one.assign(x, Assignment::distances);
+    one.downloadDistances(chunk);
+    for (float d : chunk) spread.scatter += d;
+  });
+  return spread;
 }
 
 class Clustering {
@@ -87,8 +99,9 @@ class Clustering {
   void updateByBatches();
   KMeansResult finish();
   void gather(const std::vector<int64_t> &restarts, std::vector<float> &set) const;
-  double moveCentroids(int64_t restart, const double *sums, const double *counts, const float *distances,
-                       bool &reseeded);
+  double inertiaOf(int64_t restart, const double *sums, const double *counts, const Spread &spread) const;
+  std::vector<float> distancesOf(int64_t restart);
+  double moveCentroids(int64_t restart, const double *sums, const double *counts, bool &reseeded);
 
   Backend &backend_;
   Points points_;
@@ -131,19 +144,48 @@ void Clustering::gather(const std::vector<int64_t> &restarts, std::vector<float>
   }
 }
 
+// Σ ‖x - c‖² of a restart's points to the centroids that they are members of, from the sums of members.
+double Clustering::inertiaOf(int64_t restart, const double *sums, const double *counts, const Spread &spread) const {
+  const int64_t dimension = points_.dimension();
+  const float *centroids = centroids_.data() + restart * setSize_;
+  double gained = 0;  // by having more centres than the mean
+  for (int64_t k = 0; k < settings_.clusters; ++k) {
+    for (int64_t c = 0; c < dimension; ++c) {
+      const int64_t i = k * dimension + c;
+      const double offset = centroids[i] - spread.mean[c];
+      gained += offset * (2 * (sums[i] - counts[k] * spread.mean[c]) - counts[k] * offset);
+    }
+  }
+  return std::max(0.0, spread.scatter - gained);
+}
+
+// Squared distance of every point to its nearest of a restart's centroids.
+std::vector<float> Clustering::distancesOf(int64_t restart) {
+  std::vector<float> set, chunk, all(static_cast<size_t>(points_.count()));
+  gather({restart}, set);
+  assignment_.setCentroids(set);
+  points_.forEachChunk([&](int64_t first, const View &x) {
+    assignment_.assign(x, Assignment::distances);
+    assignment_.downloadDistances(chunk);
+    std::copy(chunk.begin(), chunk.end(), all.begin() + first);
+  });
+  return all;
+}
+
 // Means of the members; a cluster without any moves to one of the points farthest from its centroid. Returns Σ
 // movement².
-double Clustering::moveCentroids(int64_t restart, const double *sums, const double *counts, const float *distances,
-                                 bool &reseeded) {
+double Clustering::moveCentroids(int64_t restart, const double *sums, const double *counts, bool &reseeded) {
   const int64_t dimension = points_.dimension();
   float *centroids = centroids_.data() + restart * setSize_;
   double movement = 0;
   std::vector<int64_t> empty;
   for (int64_t k = 0; k < settings_.clusters; ++k) {
-    if (counts[k] == 0) {
-      empty.push_back(k);
-      continue;
-    }
+    if (counts[k] == 0) empty.push_back(k);
+  }
+  std::vector<float> distances;
+  if (!empty.empty()) distances = distancesOf(restart);
+  for (int64_t k = 0; k < settings_.clusters; ++k) {
+    if (counts[k] == 0) continue;
     for (int64_t c = 0; c < dimension; ++c) {
       const auto moved = static_cast<float>(sums[k * dimension + c] / counts[k]);
       const double d = static_cast<double>(moved) - centroids[k * dimension + c];
@@ -151,44 +193,38 @@ double Clustering::moveCentroids(int64_t restart, const double *sums, const doub
       centroids[k * dimension + c] = moved;
     }
   }
-  reseeded = moveEmptyClusters(empty, points_.row(0), distances, points_.count(), dimension, centroids);
+  reseeded = moveEmptyClusters(empty, points_.row(0), distances.data(), points_.count(), dimension, centroids);
   return movement;
 }
 
 // Lloyd: every pass assigns all points, then moves the centroids. Restarts that have settled drop out.
 void Clustering::updateByPasses() {
   const int64_t count = points_.count(), clusters = settings_.clusters;
-  const double tolerance = settings_.tolerance * meanVariance(points_.row(0), count, points_.dimension());
+  const Spread spread = spreadOf(backend_, points_);
+  // Movement is compared with the mean over the columns of their variance.
+  const double tolerance = settings_.tolerance * spread.scatter / static_cast<double>(count * points_.dimension());
   std::vector<int64_t> active(static_cast<size_t>(settings_.restarts));
   std::iota(active.begin(), active.end(), 0);
   std::vector<double> inertias(active.size());
-  std::vector<float> set, distances, chunkSums, chunkCounts, allDistances;
+  std::vector<float> set, chunkSums, chunkCounts;
   for (int64_t pass = 1; pass <= settings_.maxIterations && !active.empty(); ++pass) {
     const auto sets = static_cast<int64_t>(active.size());
     std::vector<double> sums(static_cast<size_t>(sets * setSize_)), counts(static_cast<size_t>(sets * clusters));
-    allDistances.resize(static_cast<size_t>(sets * count));
-    for (int64_t r : active) inertias[r] = 0;
     gather(active, set);
     assignment_.setCentroids(set);
-    points_.forEachChunk([&](int64_t first, const View &x) {
-      assignment_.assign(x);
-      assignment_.sum(x);
-      assignment_.downloadDistances(distances);
+    points_.forEachChunk([&](int64_t, const View &x) {
+      assignment_.assign(x, Assignment::sums);
       assignment_.downloadSums(chunkSums);
       assignment_.downloadCounts(chunkCounts);
       for (size_t i = 0; i < sums.size(); ++i) sums[i] += chunkSums[i];
       for (size_t i = 0; i < counts.size(); ++i) counts[i] += chunkCounts[i];
-      for (int64_t s = 0; s < sets; ++s) {
-        const float *of = distances.data() + s * x.rows;
-        for (int64_t n = 0; n < x.rows; ++n) inertias[active[s]] += of[n];
-        std::copy_n(of, x.rows, allDistances.data() + s * count + first);
-      }
     });
     std::vector<int64_t> moving;
     for (int64_t s = 0; s < sets; ++s) {
+      const double *ofSums = sums.data() + s * setSize_, *ofCounts = counts.data() + s * clusters;
+      inertias[active[s]] = inertiaOf(active[s], ofSums, ofCounts, spread);
       bool reseeded;
-      const double movement = moveCentroids(active[s], sums.data() + s * setSize_, counts.data() + s * clusters,
-                                            allDistances.data() + s * count, reseeded);
+      const double movement = moveCentroids(active[s], ofSums, ofCounts, reseeded);
       if (reseeded || movement > tolerance) moving.push_back(active[s]);
     }
     active = std::move(moving);
@@ -227,8 +263,7 @@ void Clustering::updateByBatches() {
     const View x = matrix(memory.get(), DType::f32, rows, dimension);
     gather(active, set);
     assignment_.setCentroids(set);
-    assignment_.assign(x);
-    assignment_.sum(x);
+    assignment_.assign(x, Assignment::distances | Assignment::sums);
     assignment_.downloadDistances(distances);
     assignment_.downloadSums(sums);
     assignment_.downloadCounts(counts);
@@ -277,7 +312,7 @@ KMeansResult Clustering::finish() {
   std::vector<float> distances;
   assignment_.setCentroids(centroids_);
   points_.forEachChunk([&](int64_t, const View &x) {
-    assignment_.assign(x);
+    assignment_.assign(x, Assignment::distances);
     assignment_.downloadDistances(distances);
     for (int64_t r = 0; r < settings_.restarts; ++r) {
       for (int64_t n = 0; n < x.rows; ++n) result.inertias[r] += distances[r * x.rows + n];
@@ -290,7 +325,7 @@ KMeansResult Clustering::finish() {
   result.labels.resize(static_cast<size_t>(points_.count()));
   assignment_.setCentroids(result.centroids);
   points_.forEachChunk([&](int64_t first, const View &x) {
-    assignment_.assign(x);
+    assignment_.assign(x, Assignment::labelsOnly);
     assignment_.downloadLabels(result.labels.data() + first);
   });
   return result;
@@ -319,7 +354,7 @@ double assign(Backend &backend, const float *points, int64_t count, int64_t dime
   double inertia = 0;
   std::vector<float> distances;
   all.forEachChunk([&](int64_t first, const View &x) {
-    assignment.assign(x);
+    assignment.assign(x, Assignment::distances);
     assignment.downloadLabels(labels + first);
     assignment.downloadDistances(distances);
     for (float d : distances) inertia += d;

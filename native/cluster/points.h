@@ -1,9 +1,11 @@
-// Points in backend memory, a chunk at a time: all of them when they fit a limit, else sent again at every visit. Chunk
-// bounds depend on the number of points alone, so results do not depend on which.
+// Points where the backend can read them, a chunk at a time: in the host's memory if that will do, else all of them
+// uploaded when they fit a limit, else sent again at every visit. Chunk bounds depend on the number of points alone, so
+// results do not depend on which.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 
 #include "../ops.h"
 
@@ -32,9 +34,14 @@ class Points {
         host_(host),
         count_(count),
         dimension_(dimension),
-        resident_(count * dimension * 4 <= kResidentBytes),
-        memory_(backend, static_cast<size_t>((resident_ ? count : std::min(count, kChunkRows)) * dimension) * 4) {
-    if (resident_) backend.upload(memory_.get(), host, static_cast<size_t>(count * dimension) * 4);
+        resident_(static_cast<const float *>(backend.readable(host))) {
+    if (resident_) return;
+    const bool all = count * dimension * 4 <= kResidentBytes;
+    memory_ = std::make_unique<DeviceMemory>(
+        backend, static_cast<size_t>((all ? count : std::min(count, kChunkRows)) * dimension) * 4);
+    if (!all) return;
+    backend.upload(memory_->get(), host, static_cast<size_t>(count * dimension) * 4);
+    resident_ = static_cast<const float *>(memory_->get());
   }
 
   int64_t count() const { return count_; }
@@ -44,11 +51,12 @@ class Points {
   // visit(first row, view [n, C])
   template <typename Visit>
   void forEachChunk(const Visit &visit) {
-    auto *data = static_cast<float *>(memory_.get());
     for (int64_t first = 0; first < count_; first += kChunkRows) {
       const int64_t rows = std::min(kChunkRows, count_ - first);
-      if (!resident_) backend_.upload(data, row(first), static_cast<size_t>(rows * dimension_) * 4);
-      visit(first, matrix(resident_ ? data + first * dimension_ : data, DType::f32, rows, dimension_));
+      const float *data = resident_ ? resident_ + first * dimension_ : static_cast<const float *>(memory_->get());
+      if (!resident_) backend_.upload(memory_->get(), row(first), static_cast<size_t>(rows * dimension_) * 4);
+      // Views do not tell what is only read; nothing writes to points.
+      visit(first, matrix(const_cast<float *>(data), DType::f32, rows, dimension_));
     }
   }
 
@@ -58,8 +66,8 @@ class Points {
   Backend &backend_;
   const float *host_;
   int64_t count_, dimension_;
-  bool resident_;
-  DeviceMemory memory_;
+  const float *resident_;  // all points, in memory that the backend reads; or null
+  std::unique_ptr<DeviceMemory> memory_;
 };
 
 }  // namespace emoframe

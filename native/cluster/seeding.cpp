@@ -54,7 +54,7 @@ std::vector<float> seedCentroids(Backend &backend, Points &points, int64_t resta
     if (k + 1 == clusters || !keepGoing()) break;
     assignment.setCentroids(newest);
     points.forEachChunk([&](int64_t first, const View &x) {
-      assignment.assign(x);
+      assignment.assign(x, Assignment::distances);
       assignment.downloadDistances(distances);
       for (int64_t r = 0; r < restarts; ++r) {
         float *kept = nearest.data() + r * count + first;

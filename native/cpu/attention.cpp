@@ -14,8 +14,8 @@ namespace emoframe {
 
 namespace {
 
-constexpr int64_t scoreFloats = 64 * 1024;  // 256 KB of scores: a quarter of a 1 MB L2
-constexpr int64_t forwardQueries = 512;     // queries a forward task; keys and values are widened once a task
+constexpr int64_t scoreFloats = 128 * 1024;  // 512 KB of scores: half of a 1 MB L2
+constexpr int64_t forwardQueries = 512;      // queries a forward task; keys and values are widened once a task
 
 // Queries a block: as many as keep the scores in L2, in multiples of 16.
 int64_t queriesOf(int64_t keys) { return std::clamp<int64_t>(scoreFloats / keys / 16 * 16, 16, 256); }

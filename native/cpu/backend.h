@@ -18,6 +18,7 @@ class CpuBackend final : public Backend {
   std::string path() const override;
   void *allocate(size_t bytes) override;
   void release(void *pointer) noexcept override;
+  const void *readable(const void *host) override { return host; }
   void upload(void *target, const void *hostSource, size_t bytes) override;
   void download(void *hostTarget, const void *source, size_t bytes) override;
   void synchronize() override;
@@ -57,8 +58,7 @@ class CpuBackend final : public Backend {
   void poolBackward(const Pooling &pooling, const View &dPooled, const View &dh, const View &dw) override;
   void cosineCrossEntropy(const CosineCrossEntropy &loss) override;
   void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) override;
-  void assignClusters(const View &x, const View &centroids, int32_t *labels, const View &distance) override;
-  void sumClusters(const View &x, const int32_t *labels, const View &sums, const View &counts) override;
+  void assignClusters(const ClusterAssignment &assignment) override;
   void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) override;
 
  private:

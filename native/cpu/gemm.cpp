@@ -126,7 +126,9 @@ Plan planPlain(const Gemm &gemm) {
 Plan planPacked(const Gemm &gemm, DType dtype) {
   const View &out = resultOf(gemm);
   const int64_t M = out.rows, N = out.cols, K = gemm.a.cols;
-  Plan plan{256, std::min(N, packedCols), K, true, true, dtype};
+  // Columns in equal parts of whole vectors.
+  const int64_t cols = chunkCount(chunkCount(N, chunkCount(N, packedCols)), 16) * 16;
+  Plan plan{256, std::min(N, cols), K, true, true, dtype};
   while (plan.M > 64 && out.batch * chunkCount(M, plan.M) * chunkCount(N, plan.N) < 8) plan.M /= 2;
   plan.aDirect = gemm.a.dtype == dtype && fitsPanel(M, gemm.a.rowStride, K, plan.K);
   // What has to be copied is copied in panels; what lies without gaps is read as it is.

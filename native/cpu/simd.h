@@ -54,13 +54,15 @@ EMOFRAME_INLINE void store(Bf16 *p, float value) {
   p->bits = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
 }
 
-// e^x, relative error under 2e-7; 0 below -87.3, e^88.7 above 88.7. 2^n by the exponent bits, 2^f by a polynomial of
-// e^r.
-EMOFRAME_INLINE float exponential(float x) {
-  const float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
-  const float shifted = clamped * 1.44269504f + 12582912.0f;  // 1.5 · 2^23: the integer lands in the low mantissa bits
+// e^x = mantissa · 2^exponent, of x in [-87.3, 88.7]: 2^n by the exponent bits, the rest, r, by a polynomial of e^r.
+struct ScaledExponential {
+  float mantissa;
+  int32_t exponent;
+};
+EMOFRAME_INLINE ScaledExponential scaledExponential(float x) {
+  const float shifted = x * 1.44269504f + 12582912.0f;  // 1.5 · 2^23: the integer lands in the low mantissa bits
   const float n = shifted - 12582912.0f;
-  const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
   float p = 1.3888889e-3f;
   p = p * r + 8.3333333e-3f;
   p = p * r + 4.1666667e-2f;
@@ -68,29 +70,24 @@ EMOFRAME_INLINE float exponential(float x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const int32_t exponent = static_cast<int32_t>(floatToBits(shifted) - 0x4b400000u);
+  return {p, static_cast<int32_t>(floatToBits(shifted) - 0x4b400000u)};
+}
+// 2^n, n in [-126, 127].
+EMOFRAME_INLINE float powerOfTwo(int32_t n) { return bitsToFloat(static_cast<uint32_t>(n + 127) << 23); }
+
+// e^x, relative error under 2e-7; 0 below -87.3, e^88.7 above 88.7.
+EMOFRAME_INLINE float exponential(float x) {
+  const ScaledExponential e = scaledExponential(x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x));
   // In two halves, because 2^128 is no float while e^88.7 is.
-  const int32_t half = exponent >> 1;
-  const float value = p * bitsToFloat(static_cast<uint32_t>(half + 127) << 23) *
-                      bitsToFloat(static_cast<uint32_t>(exponent - half + 127) << 23);
+  const int32_t half = e.exponent >> 1;
+  const float value = e.mantissa * powerOfTwo(half) * powerOfTwo(e.exponent - half);
   return x < -87.3f ? 0.0f : value;
 }
 
 // The same for x <= 0, as a softmax needs it: n lies in [-126, 0], so one exponent does.
 EMOFRAME_INLINE float exponentialOfNegative(float x) {
-  const float clamped = x < -87.3f ? -87.3f : x;
-  const float shifted = clamped * 1.44269504f + 12582912.0f;
-  const float n = shifted - 12582912.0f;
-  const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.3888889e-3f;
-  p = p * r + 8.3333333e-3f;
-  p = p * r + 4.1666667e-2f;
-  p = p * r + 1.6666667e-1f;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const uint32_t exponent = (floatToBits(shifted) - 0x4b400000u + 127u) << 23;
-  return x < -87.3f ? 0.0f : p * bitsToFloat(exponent);
+  const ScaledExponential e = scaledExponential(x < -87.3f ? -87.3f : x);
+  return x < -87.3f ? 0.0f : e.mantissa * powerOfTwo(e.exponent);
 }
 
 // erf, absolute error under 4e-7: an odd rational fitted on [0, 3.92], where erf rounds to 1.

@@ -42,6 +42,7 @@ class CudaBackend final : public Backend {
   std::string path() const override;
   void *allocate(size_t bytes) override;
   void release(void *pointer) noexcept override;
+  const void *readable(const void *) override { return nullptr; }
   void upload(void *target, const void *hostSource, size_t bytes) override;
   void download(void *hostTarget, const void *source, size_t bytes) override;
   void synchronize() override;
@@ -92,8 +93,7 @@ class CudaBackend final : public Backend {
   void cosineCrossEntropy(const CosineCrossEntropy &loss) override;
   void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) override;
   // clusters.cu
-  void assignClusters(const View &x, const View &centroids, int32_t *labels, const View &distance) override;
-  void sumClusters(const View &x, const int32_t *labels, const View &sums, const View &counts) override;
+  void assignClusters(const ClusterAssignment &assignment) override;
   // optimiser.cu
   void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) override;
 

@@ -45,8 +45,7 @@ void CudaBackend::poolBackward(const Pooling &, const View &, const View &, cons
 void CudaBackend::cosineCrossEntropy(const CosineCrossEntropy &) { missing("cosineCrossEntropy"); }
 void CudaBackend::softmaxCrossEntropy(const SoftmaxCrossEntropy &) { missing("softmaxCrossEntropy"); }
 // clusters.cu
-void CudaBackend::assignClusters(const View &, const View &, int32_t *, const View &) { missing("assignClusters"); }
-void CudaBackend::sumClusters(const View &, const int32_t *, const View &, const View &) { missing("sumClusters"); }
+void CudaBackend::assignClusters(const ClusterAssignment &) { missing("assignClusters"); }
 // optimiser.cu
 void CudaBackend::adamW(const AdamW &, const std::vector<AdamWTensor> &) { missing("adamW"); }
 

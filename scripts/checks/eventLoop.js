@@ -73,8 +73,10 @@ const row = (name, { p50, p99, max }) =>
 console.log(`${values.size}: ${turns} turns`);
 console.log(row("the event loop's own processor time", busy));
 console.log(row('delay, other load included', wall));
-for (const { busy, wall, where } of longest)
-  console.log(`  ${busy.toFixed(1).padStart(7)} ms of ${wall.toFixed(1)} ms  ${where}`);
+for (const { busy, wall, garbage, where } of longest) {
+  const collected = garbage > 0.05 ? `, garbage collection ${garbage.toFixed(1)}` : '';
+  console.log(`  ${busy.toFixed(1).padStart(7)} ms of ${wall.toFixed(1)} ms  ${where}${collected}`);
+}
 const ok = busy.max < limit;
 if (!ok) console.log(`Expected less than ${limit} ms of work at once.`);
 console.log(`${ok ? 1 : 0} passed, ${ok ? 0 : 1} failed`);

@@ -3,7 +3,7 @@
 // used between two firings, which the kernel counts (proc/PID/schedstat), is told apart (`busy`): it is our own work on the
 // event loop, whatever else the machine does, and can be held to a bound anywhere.
 import { closeSync, openSync, readSync } from 'node:fs';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks';
 
 const intervalMs = 1;
 const worthTellingMs = 8;
@@ -14,6 +14,8 @@ export class LoopWatch {
   #histogram = monitorEventLoopDelay({ resolution: intervalMs });
   #busy = [];
   #longest = [];
+  #collections = [];
+  #collector = new PerformanceObserver((list) => this.#collections.push(...list.getEntries()));
   #timer;
   #where;
 
@@ -30,6 +32,7 @@ export class LoopWatch {
 
   start() {
     this.#histogram.enable();
+    this.#collector.observe({ entryTypes: ['gc'] });
     let before = this.#used();
     let timeBefore = performance.now();
     this.#timer = setInterval(() => {
@@ -37,17 +40,22 @@ export class LoopWatch {
       const time = performance.now();
       this.#busy.push(used - before);
       if (used - before > worthTellingMs) {
-        this.#longest.push({ busy: used - before, wall: time - timeBefore, where: this.#where() });
+        this.#longest.push({ busy: used - before, from: timeBefore, to: time, where: this.#where() });
       }
       before = used;
       timeBefore = time;
     }, intervalMs);
   }
 
-  /** Stops, and tells milliseconds: percentiles of `busy` and of `wall`, and the `longest` of the first. */
+  /**
+   * Stops, and tells milliseconds: percentiles of `busy` and of `wall`, and the `longest` of the first, each with the part of
+   * its wall time in which V8 collected garbage.
+   */
   stop() {
     clearInterval(this.#timer);
     this.#histogram.disable();
+    this.#collections.push(...this.#collector.takeRecords());
+    this.#collector.disconnect();
     closeSync(this.#file);
     const sorted = Float64Array.from(this.#busy).sort();
     const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
@@ -60,7 +68,19 @@ export class LoopWatch {
         p99: wall(this.#histogram.percentile(99)),
         max: wall(this.#histogram.max),
       },
-      longest: this.#longest.sort((a, b) => b.busy - a.busy).slice(0, 12),
+      longest: this.#longest
+        .sort((a, b) => b.busy - a.busy)
+        .slice(0, 12)
+        .map(({ busy, from, to, where }) => ({ busy, wall: to - from, garbage: this.#garbage(from, to), where })),
     };
+  }
+
+  /** Milliseconds of garbage collection between two moments. */
+  #garbage(from, to) {
+    return this.#collections.reduce(
+      (sum, { startTime, duration }) =>
+        sum + Math.max(0, Math.min(to, startTime + duration) - Math.max(from, startTime)),
+      0,
+    );
   }
 }

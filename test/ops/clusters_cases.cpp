@@ -1,4 +1,4 @@
-// k-means' inner ops: nearest centroids and sums of members.
+// k-means' inner op: nearest centroids and sums of members.
 #include "harness.h"
 
 namespace emoframe {
@@ -8,7 +8,8 @@ namespace {
 struct Shape {
   int64_t N, C, R, K;
 };
-const std::vector<Shape> shapes = {{0, 4, 2, 3}, {1, 1, 1, 1}, {5, 3, 1, 2}, {333, 39, 3, 17}, {1500, 128, 5, 50}};
+const std::vector<Shape> shapes = {{0, 4, 2, 3},     {1, 1, 1, 1},       {5, 3, 1, 2},
+                                   {333, 39, 3, 17}, {1500, 128, 9, 50}, {700, 24, 2, 801}};
 
 // Labels and distances in float64 of what the tensors hold.
 void nearest(const Tensor &x, const Tensor &centroids, const Shape &s, std::vector<int32_t> &labels,
@@ -28,6 +29,18 @@ void nearest(const Tensor &x, const Tensor &centroids, const Shape &s, std::vect
   }
 }
 
+void assign(Backend &backend, const Tensor &x, const Tensor &centroids, const Array<int32_t> &labels,
+            const View &distance, const View &sums = {}, const View &counts = {}) {
+  ClusterAssignment assignment;
+  assignment.x = x;
+  assignment.centroids = centroids;
+  assignment.labels = labels.data();
+  assignment.distance = distance;
+  assignment.sums = sums;
+  assignment.counts = counts;
+  backend.assignClusters(assignment);
+}
+
 // Labels are compared one by one: the contract is the true nearest centroid.
 void assignment(Backend &backend, Report &report, double offset) {
   for (const Shape &s : shapes) {
@@ -39,11 +52,11 @@ void assignment(Backend &backend, Report &report, double offset) {
     std::vector<int32_t> expected;
     Doubles distances;
     nearest(x, centroids, s, expected, distances);
-    backend.assignClusters(x, centroids, labels.data(), distance);
+    assign(backend, x, centroids, labels, distance);
     report.same(labels, expected, what + " labels");
     report.close(distance, distances, what + " distances");
     const Array<int32_t> alone(backend, std::vector<int32_t>(s.R * s.N, -1));
-    backend.assignClusters(x, centroids, alone.data(), {});
+    assign(backend, x, centroids, alone, {});
     report.same(alone, expected, what + " labels without distances");
     report.untouched(x, what + " x");
     report.untouched(centroids, what + " centroids");
@@ -63,7 +76,7 @@ void nearTies(Backend &backend, Report &report) {
   std::vector<int32_t> expected;
   Doubles distances;
   nearest(x, centroids, s, expected, distances);
-  backend.assignClusters(x, centroids, labels.data(), {});
+  assign(backend, x, centroids, labels, {});
   report.same(labels, expected, "the truly nearest");
 }
 
@@ -85,7 +98,7 @@ void ties(Backend &backend, Report &report) {
   std::vector<int32_t> expected(s.N);
   Doubles distances(s.N);
   for (int64_t n = 0; n < s.N; ++n) expected[n] = n % 2 ? 1 : 2, distances[n] = n % 2 ? 0 : 1;
-  backend.assignClusters(x, centroids, labels.data(), distance);
+  assign(backend, x, centroids, labels, distance);
   report.same(labels, expected, "the lowest index wins");
   report.close(distance, distances, "distances");
 }
@@ -95,18 +108,27 @@ void summation(Backend &backend, Report &report) {
     const std::string what = std::to_string(s.N) + "x" + std::to_string(s.C) + ", " + std::to_string(s.R) + " restarts";
     const Tensor x = Tensor(backend, DType::f32, s.N, s.C, {3}).normal(1, 1, 2);
     // The last cluster has no members unless it is the only one.
-    const Array<int32_t> labels(backend, integers(2, s.R * s.N, std::max<int64_t>(1, s.K - 1)));
+    Doubles centres(s.R * s.K * s.C);
+    for (int64_t i = 0; i < s.R * s.K * s.C; ++i) {
+      centres[i] = s.K > 1 && i / s.C % s.K == s.K - 1 ? 1000 : 2 + normalAt(2, i);
+    }
+    const Tensor centroids = Tensor(backend, DType::f32, s.R, s.K, s.C, {1, 2}).set(centres);
+    const Array<int32_t> labels(backend, std::vector<int32_t>(s.R * s.N, -1));
     const Tensor sums = Tensor(backend, DType::f32, s.R, s.K, s.C, {1, 2}).normal(3);
     const Tensor counts = Tensor(backend, DType::f32, s.R, 1, s.K).normal(4);
+    assign(backend, x, centroids, labels, {}, sums, counts);
+    std::vector<int32_t> expected;
+    Doubles distances;
+    nearest(x, centroids, s, expected, distances);
+    report.same(labels, expected, what + " labels");
     Doubles expectedSums(s.R * s.K * s.C, 0.0), expectedCounts(s.R * s.K, 0.0);
     for (int64_t r = 0; r < s.R; ++r) {
       for (int64_t n = 0; n < s.N; ++n) {
-        const int64_t cluster = r * s.K + labels.values[r * s.N + n];
+        const int64_t cluster = r * s.K + expected[r * s.N + n];
         expectedCounts[cluster] += 1;
         for (int64_t c = 0; c < s.C; ++c) expectedSums[cluster * s.C + c] += x(n, c);
       }
     }
-    backend.sumClusters(x, labels.data(), sums, counts);
     report.close(sums, expectedSums, 2e-7, what + " sums, in double");
     report.same(counts, expectedCounts, what + " counts");
   }
@@ -122,14 +144,13 @@ void sameBits(Backend &, Report &report) {
         const Tensor distance = Tensor(backend, DType::f32, s.R, s.N).constant(0);
         const Tensor sums = Tensor(backend, DType::f32, s.R, s.K, s.C).constant(0);
         const Tensor counts = Tensor(backend, DType::f32, s.R, 1, s.K).constant(0);
-        backend.assignClusters(x, centroids, labels.data(), distance);
-        backend.sumClusters(x, labels.data(), sums, counts);
+        assign(backend, x, centroids, labels, distance, sums, counts);
         Doubles all = distance.read();
         for (double value : sums.read()) all.push_back(value);
         for (double value : counts.read()) all.push_back(value);
         return all;
       },
-      "assignClusters, sumClusters");
+      "assignClusters");
 }
 
 const Cases table("clusters",
@@ -137,7 +158,7 @@ const Cases table("clusters",
                    {"assignClusters far from the origin", [](Backend &b, Report &r) { assignment(b, r, 1000); }},
                    {"ties", ties},
                    {"near ties", nearTies},
-                   {"sumClusters", summation},
+                   {"sums of members", summation},
                    {"same bits with any thread count", sameBits}});
 
 }  // namespace

@@ -1,8 +1,8 @@
 import * as assert from 'uvu/assert';
 
-/** Expects a promise to be refused with a code and a message, and gives the error. */
-export async function refused(promise, code, pattern) {
-  const error = await promise.then(
+/** Expects a promise, or an async function's, to be refused with a code and a message, and gives the error. */
+export async function refused(work, code, pattern) {
+  const error = await (typeof work === 'function' ? work() : work).then(
     () => undefined,
     (reason) => reason,
   );

@@ -120,7 +120,11 @@ const request = {
   corpus: { name: 'c', utterances: [], problems: [] },
   folds: [],
 };
-const beginRun = (directory) => openRun(join(directory, 'run'), request, { version: '0' }, false);
+async function beginRun(directory) {
+  const run = await openRun(join(directory, 'run'), request, { version: '0' });
+  run.release();
+  return run;
+}
 
 /**
  * `file`: where the mutated input goes, below the case's directory. `prepare(directory)`: what must lie around it, written
@@ -265,7 +269,7 @@ export const readers = {
     text: true,
     prepare: beginRun,
     structured: json,
-    read: (path) => openRun(dirname(path), request, {}, true),
+    read: async (path) => (await openRun(dirname(path), request, {})).release(),
   },
   'run-summary': {
     file: 'run/summary.json',

@@ -1,0 +1,21 @@
+// A lock that the kernel keeps with the open file: it goes with the process however that ends, kill -9 included, so
+// there is no stale one to tell from a live one, and no process id that could have come round again. Node has no call
+// for it.
+#include "file_lock.h"
+
+#include <sys/file.h>
+
+#include <cerrno>
+
+namespace emoframe::addon {
+
+Napi::Value lockFile(const Napi::CallbackInfo &info) {
+  const int descriptor = info[0].As<Napi::Number>().Int32Value();
+  int result;
+  do result = flock(descriptor, LOCK_EX | LOCK_NB);
+  while (result != 0 && errno == EINTR);
+  const char *outcome = result == 0 ? "taken" : errno == EWOULDBLOCK ? "busy" : "unsupported";
+  return Napi::String::New(info.Env(), outcome);
+}
+
+}  // namespace emoframe::addon
