@@ -20,6 +20,14 @@ const std::string known =
 
 }  // namespace
 
+#ifndef EMOFRAME_CUDA
+CudaReport describeCuda() {
+  CudaReport report;
+  report.reason = "This build has no CUDA backend.";
+  return report;
+}
+#endif
+
 std::unique_ptr<Backend> createBackend(const std::string &device, int32_t threads) {
   if (device == "cpu") return std::make_unique<CpuBackend>(threads);
   if (device == "cuda" || device.compare(0, 5, "cuda:") == 0) {

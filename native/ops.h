@@ -279,7 +279,21 @@ struct DeviceReport {
 };
 DeviceReport describeCpu();
 
-// "cpu" or "cuda:N". ERR_DEVICE for anything that is not there, naming what is. threads = 0: all of the process's.
+struct CudaReport {
+  struct Gpu {
+    int32_t index;
+    std::string name;
+    size_t memoryBytes;
+    std::string capability;  // "9.0"
+  };
+  std::vector<std::string> builtFor;  // "sm_80", ...; empty: the backend is not in this build
+  std::vector<Gpu> devices;
+  std::string reason;  // why there are none
+};
+CudaReport describeCuda();
+
+// "cpu" or "cuda:N". ERR_DEVICE for anything that is not there, naming what is; for a GPU also ERR_DEVICE_DRIVER and
+// ERR_DEVICE_UNSUPPORTED. threads = 0: all of the process's.
 std::unique_ptr<Backend> createBackend(const std::string &device, int32_t threads);
 
 }  // namespace emoframe

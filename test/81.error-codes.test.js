@@ -29,7 +29,7 @@ function codesIn(files, strip = withoutComments) {
   return found;
 }
 
-const thrown = codesIn([...filesIn('lib', /\.ts$/), ...filesIn('native', /\.(cpp|h)$/)]);
+const thrown = codesIn([...filesIn('lib', /\.ts$/), ...filesIn('native', /\.(cpp|h|cu|cuh)$/)]);
 const table = readFileSync(join(root, 'docs', 'errors.md'), 'utf8');
 const documented = new Map(
   [...table.matchAll(/^\| `(ERR_[A-Z_]+)` \| (.+) \|$/gm)].map(([, code, meaning]) => [code, meaning]),

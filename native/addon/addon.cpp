@@ -23,13 +23,26 @@ Napi::Value describe(const Napi::CallbackInfo &info) {
   cpu.Set("threads", report.threads);
   cpu.Set("library", report.library);
 
+  const CudaReport gpus = describeCuda();
   Napi::Object cuda = Napi::Object::New(env);
-  cuda.Set("builtFor", Napi::Array::New(env));
-  cuda.Set("devices", Napi::Array::New(env));
-  cuda.Set("reason", "This build has no CUDA backend.");
+  Napi::Array builtFor = Napi::Array::New(env, gpus.builtFor.size());
+  for (uint32_t i = 0; i < gpus.builtFor.size(); ++i) builtFor.Set(i, gpus.builtFor[i]);
+  Napi::Array devices = Napi::Array::New(env, gpus.devices.size());
+  for (uint32_t i = 0; i < gpus.devices.size(); ++i) {
+    Napi::Object device = Napi::Object::New(env);
+    device.Set("index", gpus.devices[i].index);
+    device.Set("name", gpus.devices[i].name);
+    device.Set("memoryBytes", static_cast<double>(gpus.devices[i].memoryBytes));
+    device.Set("capability", gpus.devices[i].capability);
+    devices.Set(i, device);
+  }
+  cuda.Set("builtFor", builtFor);
+  cuda.Set("devices", devices);
+  if (!gpus.reason.empty()) cuda.Set("reason", gpus.reason);
 
   Napi::Array backends = Napi::Array::New(env);
   backends.Set(0u, "cpu");
+  if (!gpus.builtFor.empty()) backends.Set(1u, "cuda");
   Napi::Object out = Napi::Object::New(env);
   out.Set("backends", backends);
   out.Set("cpu", cpu);

@@ -17,6 +17,7 @@
 //   one call an op. A method never waits for the device and uploads nothing: a step is captured as a graph after it has
 //   run once.
 // - Empty inputs are legal: launch() ignores an empty grid.
+// - A family that arrives deletes its lines from missing.cpp.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -28,6 +29,7 @@
 #include <vector>
 
 #include "../ops.h"
+#include "staging.h"
 
 namespace emoframe {
 
@@ -97,8 +99,6 @@ class CudaBackend final : public Backend {
   void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) override;
 
  private:
-  class Staging;  // pinned memory that uploads pass through
-
   // For a family's methods. The stream that all ops run on, in order; makes the device current for this thread.
   cudaStream_t stream() const;
   // Memory for one op's temporaries, 256-byte aligned and not cleared, until the next op that asks. It grows as needed,
@@ -106,6 +106,8 @@ class CudaBackend final : public Backend {
   void *scratch(size_t bytes);
   int32_t multiprocessors() const { return multiprocessors_; }
 
+  void openMemory();
+  void close() noexcept;
   void *take(size_t bytes);
 
   int32_t index_;

@@ -228,6 +228,28 @@ void softmaxSumsToOne(Backend &backend, Report &report) {
   }
 }
 
+// Columns from any place on of a wider tensor whose rows start at multiples of 16 bytes: the view's do not.
+void viewsStartAnywhere(Backend &backend, Report &report) {
+  for (DType dtype : dtypes) {
+    for (int64_t begin : {1, 2, 4, 8}) {
+      const Tensor x = Tensor(backend, dtype, 5, 64).normal(1), y = Tensor(backend, dtype, 5, 64).normal(2);
+      const Tensor z = Tensor(backend, DType::f32, 5, 64).normal(3);
+      Doubles sum = y.values, copy = z.values;
+      for (int64_t i = 0; i < x.size(); ++i) {
+        const int64_t column = i % 64;
+        if (column >= begin && column < begin + 40) sum[i] += x.values[i];
+        if (column < 40) copy[i] = x.values[i + begin];
+      }
+      const std::string what = std::string(nameOf(dtype)) + " from column " + std::to_string(begin);
+      backend.convert(x.view().colRange(begin, 40), z.view().colRange(0, 40));
+      report.same(z, copy, what + ", convert");
+      backend.add(x.view().colRange(begin, 40), y.view().colRange(begin, 40), y.view().colRange(begin, 40));
+      report.close(y, sum, what + ", add");
+      report.untouched(x, what);
+    }
+  }
+}
+
 void sameBits(Backend &, Report &report) {
   report.deterministic(
       [](Backend &backend) {
@@ -257,6 +279,7 @@ const Cases table("elementwise", {{"fill", fillWrites},
                                   {"columnSum", columnSumAccumulates},
                                   {"sumSquares", sumSquaresIsWide},
                                   {"softmaxRows", softmaxSumsToOne},
+                                  {"views that start anywhere", viewsStartAnywhere},
                                   {"same bits with any thread count", sameBits}});
 
 }  // namespace

@@ -100,6 +100,23 @@ void gatherAndScatter(Backend &backend, Report &report) {
   }
 }
 
+// Columns from any place on of a wider tensor whose rows start at multiples of 16 bytes.
+void viewsStartAnywhere(Backend &backend, Report &report) {
+  const std::vector<int32_t> index = {4, 0, 2};
+  const Array<int32_t> deviceIndex(backend, index);
+  for (DType dtype : dtypes) {
+    for (int64_t begin : {1, 4, 8}) {
+      const Tensor x = Tensor(backend, dtype, 5, 64).normal(1), out = Tensor(backend, dtype, 3, 64).normal(2);
+      Doubles expected = out.values;
+      for (int64_t i = 0; i < 3; ++i) {
+        for (int64_t c = 0; c < 40; ++c) expected[i * 64 + c] = x(index[i], begin + c);
+      }
+      backend.gatherRows(x.view().colRange(begin, 40), deviceIndex.data(), out.view().colRange(0, 40));
+      report.same(out, expected, std::string(nameOf(dtype)) + " from column " + std::to_string(begin));
+    }
+  }
+}
+
 void sameBits(Backend &, Report &report) {
   report.deterministic(
       [](Backend &backend) {
@@ -115,6 +132,7 @@ void sameBits(Backend &, Report &report) {
 const Cases table("rows", {{"copyRows", copyRowsCopies},
                            {"maskRows with its gradient", maskRowsMasks},
                            {"gatherRows and scatterRows", gatherAndScatter},
+                           {"views that start anywhere", viewsStartAnywhere},
                            {"same bits with any thread count", sameBits}});
 
 }  // namespace

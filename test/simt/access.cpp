@@ -141,11 +141,16 @@ void Block::checkCells(Thread &thread, Shadow shadow, size_t offset, size_t size
                        bool isShared, const void *codeAddress) {
   uint8_t *bytes = shadow.bytes + offset;
   if (access != Access::write) {
-    for (size_t i = 0; i < size; ++i) {
-      if (bytes[i] == written) continue;
+    size_t known = 0;  // bytes that were written, in words where that can be seen at once
+    for (uint64_t eight; known + 8 <= size; known += 8) {
+      std::memcpy(&eight, bytes + known, 8);
+      if (eight != 0x0101010101010101ull) break;
+    }
+    while (known < size && bytes[known] == written) ++known;
+    if (known < size) {
       fail(std::string(verb(access)) + " " + std::to_string(size) + " bytes at " + nameOf(address) +
-               (bytes[i] == awaited ? ", whose cp.async has not been waited for"
-                                    : ", which were never written (byte " + std::to_string(i) + " of them)"),
+               (bytes[known] == awaited ? ", whose cp.async has not been waited for"
+                                        : ", which were never written (byte " + std::to_string(known) + " of them)"),
            codeAddress);
     }
   } else {
@@ -166,9 +171,13 @@ void Block::checkCells(Thread &thread, Shadow shadow, size_t offset, size_t size
              ", which " + who + " " + did + " with nothing to order the two",
          codeAddress);
   };
+  uint64_t fine = 0;  // a label that was found to be ordered before this access: often that of all cells
   for (Cell *cell = shadow.cells + offset / 2, *end = shadow.cells + (offset + size + 1) / 2; cell < end; ++cell) {
     const uint64_t writer = __atomic_load_n(&cell->writer, __ATOMIC_RELAXED);
-    if (writer != 0 && writer != mine && !ordered(writer, thread.rank, atomic, isShared)) race(writer, "wrote");
+    if (writer != fine && writer != mine) {
+      if (!ordered(writer, thread.rank, atomic, isShared)) race(writer, "wrote");
+      fine = writer;
+    }
     const uint64_t reader = __atomic_load_n(&cell->reader, __ATOMIC_RELAXED);
     if (access == Access::read) {
       if (reader == mine) continue;

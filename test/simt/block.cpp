@@ -222,7 +222,7 @@ void Block::collective(const char *what, uint32_t mask, void *arguments, Collect
   me.explain = explainCollective;
   Gathering *gathering = nullptr;
   for (Gathering &one : gatherings_[warp]) {
-    if (one.mask == mask && std::strcmp(one.what, what) == 0) {
+    if (one.mask == mask && (one.what == what || std::strcmp(one.what, what) == 0)) {
       gathering = &one;
     } else if (one.arrived & mask) {
       fail(std::string("lanes of one warp disagree: it comes to ") + explainCollective(me) + " while others wait at " +

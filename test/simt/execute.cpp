@@ -1,6 +1,7 @@
 // Launches: their limits, and the sharing out of blocks over system threads.
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -11,7 +12,13 @@
 namespace simt {
 
 Settings &settings() {
-  static Settings one;
+  static Settings one = [] {
+    Settings made;
+    made.workers = static_cast<int>(std::min(4u, std::max(1u, std::thread::hardware_concurrency())));
+    if (const char *seed = std::getenv("SIMT_SEED")) made.seed = std::strtoull(seed, nullptr, 10);
+    if (const char *workers = std::getenv("SIMT_WORKERS")) made.workers = std::atoi(workers);
+    return made;
+  }();
   return one;
 }
 

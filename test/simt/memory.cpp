@@ -41,8 +41,8 @@ Arena &arena() {
   return *one;
 }
 
-// Shadows are kept for later allocations, by the power of two that is their size: fresh pages are dear. What their cells
-// say of earlier launches means nothing in a later one.
+// Shadows are kept for later allocations, by the power of two that is their size: fresh pages are dear. What their
+// cells say of earlier launches means nothing in a later one.
 struct Shelf {
   size_t capacity = 0;
   std::vector<Shadow> free;

@@ -151,9 +151,7 @@ __global__ void shuffleKernel(float *out, int lanes) {
 __global__ void shuffleOutsideKernel(int *out) {
   if (threadIdx.x < 16) out[threadIdx.x] = shuffleDown(static_cast<int>(threadIdx.x), 1, 32, 0xFFFFu);
 }
-__global__ void voteMaskKernel(int *out) {
-  out[threadIdx.x] = static_cast<int>(ballot(true, 0x7FFFFFFFu));
-}
+__global__ void voteMaskKernel(int *out) { out[threadIdx.x] = static_cast<int>(ballot(true, 0x7FFFFFFFu)); }
 __global__ void shufflesKernel(int *out) {
   const int lane = static_cast<int>(threadIdx.x);
   out[lane] = shuffleXor(lane, 5);
@@ -342,6 +340,27 @@ std::vector<Kernel> kernels() {
          const Buffer<float> result(64);
          launch(doubleKernel, 1, 64, 0, nullptr, in.data(), result, 63);
          return true;
+       }},
+      {"a captured graph, run twice",
+       {},
+       [] {
+         const Buffer<uint32_t> count(std::vector<uint32_t>(1, 0));
+         const Buffer<uint64_t> largest(std::vector<uint64_t>(1, 0));
+         cudaStream_t stream = nullptr;
+         cudaGraph_t graph = nullptr;
+         cudaGraphExec_t executable = nullptr;
+         check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+         check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+         launch(countKernel, 2, 64, 0, stream, count, largest);
+         check(cudaStreamEndCapture(stream, &graph));
+         const bool ranEarly = count.read()[0] != 0;
+         check(cudaGraphInstantiate(&executable, graph));
+         check(cudaGraphDestroy(graph));
+         check(cudaGraphLaunch(executable, stream));
+         check(cudaGraphLaunch(executable, stream));
+         check(cudaGraphExecDestroy(executable));
+         check(cudaStreamDestroy(stream));
+         return !ranEarly && count.read()[0] == 256;
        }},
       {"a vector, right",
        {},

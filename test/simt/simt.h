@@ -80,9 +80,9 @@ struct Call {
 // Runs a launch to its end. False: it faulted, and `report` says how.
 bool execute(const Call &call, Triple grid, Triple block, size_t sharedBytes, std::string *report);
 
-// How the emulation runs; for its own tests.
+// How the emulation runs. The environment's SIMT_SEED and SIMT_WORKERS say otherwise; the rest is for its own tests.
 struct Settings {
-  uint64_t seed = 1;                     // of the order of fibres and of what unwritten memory holds
+  uint64_t seed = 1;                     // of the order of fibres and blocks
   int workers = 2;                       // system threads
   size_t memoryBytes = size_t(4) << 30;  // the device's
 };

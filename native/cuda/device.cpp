@@ -1,0 +1,131 @@
+// Which GPUs there are, and a backend's hold of one.
+#include <algorithm>
+#include <sstream>
+
+#include "../error.h"
+#include "backend.h"
+#include "status.h"
+
+namespace emoframe {
+
+namespace {
+
+constexpr int oldestMajor = 8;  // sm_80: bf16 tensor cores and cp.async
+
+// "12.4" for 12040.
+std::string versionOf(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }
+
+// How many devices there are; errors for a machine that has none that could be used.
+int countDevices() {
+  int driver = 0, runtime = 0, count = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  if (driver == 0) {
+    throw Error("ERR_DEVICE_DRIVER",
+                "There is no NVIDIA driver on this machine, or the process cannot see it. Install the driver (in a "
+                "container: start it with the GPU passed through), or use device 'cpu'.");
+  }
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorInsufficientDriver || status == cudaErrorSystemDriverMismatch) {
+    throw Error("ERR_DEVICE_DRIVER", "The NVIDIA driver is too old: it serves CUDA " + versionOf(driver) +
+                                         ", and this build needs CUDA " + versionOf(runtime) +
+                                         ". Update the driver, or use device 'cpu'.");
+  }
+  if (status == cudaErrorNoDevice) return 0;
+  check(status);
+  return count;
+}
+
+}  // namespace
+
+void throwStatus(cudaError_t status) {
+  const std::string what = std::string(cudaGetErrorName(status)) + ": " + cudaGetErrorString(status);
+  cudaGetLastError();  // forgets it, if it can be forgotten
+  if (status == cudaErrorMemoryAllocation) {
+    throw Error("ERR_OUT_OF_MEMORY", "The device has no memory left for the driver's own needs (" + what +
+                                         "). Use a smaller batch or model, or end other work on the device.");
+  }
+  throw Error("ERR_DEVICE_FAULT",
+              "The device failed (" + what +
+                  "). Its work is lost and this process cannot use it any more: start again from the "
+                  "last checkpoint. If it fails again at the same place, please report it.");
+}
+
+CudaReport describeCuda() {
+  CudaReport report;
+  std::istringstream architectures(EMOFRAME_CUDA_ARCHITECTURES);
+  for (std::string one; std::getline(architectures, one, ' ');) report.builtFor.push_back("sm_" + one);
+  try {
+    const int count = countDevices();
+    if (count == 0) report.reason = "The driver sees no GPU.";
+    for (int index = 0; index < count; ++index) {
+      cudaDeviceProp properties;
+      check(cudaGetDeviceProperties(&properties, index));
+      report.devices.push_back({index, properties.name, properties.totalGlobalMem,
+                                std::to_string(properties.major) + "." + std::to_string(properties.minor)});
+    }
+  } catch (const Error &error) {
+    report.devices.clear();
+    report.reason = error.what();
+  }
+  return report;
+}
+
+CudaBackend::CudaBackend(int32_t index) : index_(index) {
+  const int count = countDevices();
+  if (index < 0 || index >= count) {
+    throw Error("ERR_DEVICE",
+                "There is no device 'cuda:" + std::to_string(index) + "': " +
+                    (count == 0   ? "the driver sees no GPU. Use 'cpu'."
+                     : count == 1 ? "the one GPU is 'cuda:0'."
+                                  : "the GPUs are 'cuda:0' to 'cuda:" + std::to_string(count - 1) + "'."));
+  }
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, index));
+  description_ = properties.name;
+  multiprocessors_ = properties.multiProcessorCount;
+  int pools = 0;
+  check(cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, index));
+  if (properties.major < oldestMajor || !pools) {
+    throw Error("ERR_DEVICE_UNSUPPORTED", "Device 'cuda:" + std::to_string(index) + "' (" + description_ +
+                                              ", compute capability " + std::to_string(properties.major) + "." +
+                                              std::to_string(properties.minor) +
+                                              (pools ? ") is too old: capability 8.0 (Ampere) or later is needed."
+                                                     : ") has no memory pools, as some virtual GPUs have none.") +
+                                              " Use another device, or 'cpu'.");
+  }
+  check(cudaSetDevice(index));
+  try {
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    openMemory();
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+CudaBackend::~CudaBackend() { close(); }
+
+void CudaBackend::close() noexcept {
+  if (!stream_) return;
+  cudaSetDevice(index_);
+  cudaStreamSynchronize(stream_);
+  staging_.reset();
+  for (const auto &allocation : allocations_) cudaFreeAsync(allocation.first, stream_);
+  for (void *block : scratch_) cudaFreeAsync(block, stream_);
+  cudaStreamSynchronize(stream_);
+  if (pool_) cudaMemPoolDestroy(pool_);
+  cudaStreamDestroy(stream_);
+}
+
+std::string CudaBackend::name() const { return "cuda:" + std::to_string(index_) + " (" + description_ + ")"; }
+std::string CudaBackend::path() const { return "mma"; }
+
+cudaStream_t CudaBackend::stream() const {
+  check(cudaSetDevice(index_));
+  return stream_;
+}
+
+void CudaBackend::synchronize() { check(cudaStreamSynchronize(stream())); }
+
+}  // namespace emoframe
