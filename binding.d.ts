@@ -12,6 +12,8 @@ export interface NativeBinding {
   createEngine(options: EngineOptions): NativeEngine;
   /** Ends the threads of all engines of this environment, each after the call in hand, and waits for them: for the process's end. */
   endEngines(): void;
+  /** Zeros whose memory does not hold up the event loop when it is given back; undefined where there is not so much. */
+  largeFloats(count: number): Float32Array<ArrayBuffer> | undefined;
   /**
    * Takes an exclusive lock on an open file without waiting; it lasts until the file is closed or the process ends, however it
    * ends. `busy`: another open file holds it, of this process or of any other; `unsupported`: its file system has no locks.

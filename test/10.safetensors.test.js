@@ -22,6 +22,15 @@ function craft(header, dataBytes, declared) {
 
 const entry = (shape, begin, end, dtype = 'F32') => ({ dtype, shape, data_offsets: [begin, end] });
 
+test('large tensors come back as they went, and each array lives as long as it is held, whatever else is freed', async () => {
+  const path = join(scratch, 'large.safetensors');
+  const data = Float32Array.from({ length: 300_000 }, (_, i) => Math.sin(i));
+  await writeSafetensors(path, [{ name: 'large', shape: [300, 1000], data }]);
+  const { data: held } = (await readSafetensors(path)).tensors.get('large');
+  for (let round = 0; round < 20; round++) await readSafetensors(path);
+  assert.ok(Buffer.from(held.buffer).equals(Buffer.from(data.buffer)));
+});
+
 test('every dtype that safetensors wrote is read as float32', async () => {
   const { tensors, metadata } = await readSafetensors(join(fixtures, 'dtypes.safetensors'));
   assert.equal(metadata, { 'made by': 'safetensors' });

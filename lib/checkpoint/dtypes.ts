@@ -1,6 +1,7 @@
 // Stored number formats to float32. Little-endian hosts only, as are all that this package runs on.
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
+import { newFloats } from '../model/floats.js';
 import { readExactly } from './files.js';
 
 export type StoredType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL';
@@ -94,7 +95,7 @@ function decode(bytes: Uint8Array<ArrayBuffer>, type: StoredType, target: Float3
 /** Zeros, or `ERR_CHECKPOINT` when this machine cannot hold so many. */
 export function allocate(count: number, path: string, tensor: string): Float32Array<ArrayBuffer> {
   try {
-    return new Float32Array(count);
+    return newFloats(count);
   } catch (error) {
     throw new EmoframeError(
       'ERR_CHECKPOINT',
