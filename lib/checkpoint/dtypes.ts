@@ -105,7 +105,10 @@ export function allocate(count: number, path: string, tensor: string): Float32Ar
   }
 }
 
-/** `count` elements stored at `position`, as float32. Peak memory is the result and a few MiB. */
+/**
+ * `count` elements stored at `position`, as float32, in the front of `into` if it has room for them. Peak memory is the
+ * result and a few MiB.
+ */
 export async function readElements(
   handle: FileHandle,
   path: string,
@@ -113,10 +116,11 @@ export async function readElements(
   type: StoredType,
   position: number,
   count: number,
+  into?: Float32Array,
 ): Promise<Float32Array> {
-  const values = allocate(count, path, tensor);
+  const values = into && into.length >= count ? into.subarray(0, count) : allocate(count, path, tensor);
   if (type === 'F32') {
-    await readExactly(handle, path, new Uint8Array(values.buffer), position);
+    await readExactly(handle, path, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), position);
     return values;
   }
   const width = bytesPerElement[type];
