@@ -178,6 +178,9 @@ class Backend {
   // "avx512", "avx2", "baseline" for the CPU; the path in use elsewhere.
   virtual std::string path() const = 0;
 
+  // A long chain of ops over one axis is cut into blocks whose largest activation takes about so many bytes.
+  virtual size_t blockBytes() const = 0;
+
   // --- memory -------------------------------------------------------------------------------------------------------
   // 64-byte aligned, not cleared. Error ERR_OUT_OF_MEMORY says how much was asked for.
   virtual void *allocate(size_t bytes) = 0;

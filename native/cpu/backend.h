@@ -18,6 +18,8 @@ class CpuBackend final : public Backend {
   std::string path() const override;
   void *allocate(size_t bytes) override;
   void release(void *pointer) noexcept override;
+  // Half of a large L3: what one op writes the next one finds there.
+  size_t blockBytes() const override { return size_t{16} << 20; }
   const void *readable(const void *host) override { return host; }
   void upload(void *target, const void *hostSource, size_t bytes) override;
   void download(void *hostTarget, const void *source, size_t bytes) override;

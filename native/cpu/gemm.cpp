@@ -151,12 +151,14 @@ void CpuBackend::gemm(const Gemm &gemm) {
     if (packed.packed) plan = packed;
   }
 
-  const int64_t tilesM = chunkCount(M, plan.M), tilesN = chunkCount(N, plan.N);
+  // A few rows more than whole tiles go with the last: a tile of their own would read packed blocks for little.
+  const int64_t merged = plan.packed ? kernelRows - 1 : 0;
+  const int64_t tilesM = chunkCount(std::max(M - merged, int64_t{1}), plan.M), tilesN = chunkCount(N, plan.N);
   parallelFor(threads_, out.batch * tilesM * tilesN, 1, [&](int64_t index, int64_t) {
     static thread_local ThreadBuffer scratchA, scratchB, scratchC;
     // Neighbouring tiles share rows of A.
     const int64_t item = index / (tilesM * tilesN), m0 = index / tilesN % tilesM * plan.M, n0 = index % tilesN * plan.N;
-    const int64_t rows = std::min(plan.M, M - m0), cols = std::min(plan.N, N - n0);
+    const int64_t rows = m0 / plan.M == tilesM - 1 ? M - m0 : plan.M, cols = std::min(plan.N, N - n0);
     const View a = gemm.a.item(item), b = gemm.b.item(item);
 
     // Packed kernels write without gaps between rows.
