@@ -227,6 +227,11 @@ export interface NativeModel {
   /** First and second moments by name, in the same layout, of all tensors or those named; empty before the first optimiser step. */
   exportMoments(names?: string[]): Promise<{ name: string; m: Float32Array; v: Float32Array }[]>;
   importMoments(moments: { name: string; m: Float32Array; v: Float32Array }[]): Promise<void>;
+  /**
+   * For a model that will only be run: weights that only products read are kept once, in the form that these read. They can
+   * then no longer be changed, exported or trained.
+   */
+  seal(): Promise<void>;
   /** Tensors whose names start with one of these get no gradient and no update. Replaces the earlier list. */
   freeze(prefixes: string[]): void;
 

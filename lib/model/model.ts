@@ -156,6 +156,14 @@ export class Model {
     await native(() => this.nativeModel.importMoments(moments));
   }
 
+  /**
+   * For a model that will only be run: weights that only matrix products read are kept once, in the form that these read,
+   * which halves the memory of a model. They can then no longer be set, exported or trained.
+   */
+  async seal(): Promise<void> {
+    await native(() => this.nativeModel.seal());
+  }
+
   /** Tensors whose names start with one of these are neither given gradients nor updated. Replaces the earlier list. */
   freeze(prefixes: string[]): void {
     nativeSync(() => this.nativeModel.freeze(prefixes));

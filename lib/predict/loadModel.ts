@@ -22,6 +22,7 @@ export async function loadEncoder(engine: Engine, dir: string, precision: Precis
   return usePretrained(dir, async ({ config, tensors, normalize }) => {
     const model = await engine.createModel({ config, precision });
     await model.importTensors(tensors.values(), { allowMissing: onlyTraining, file: dir });
+    await model.seal();
     return { model, normalize };
   });
 }
@@ -40,6 +41,7 @@ export async function loadClassifier(
       classifier: { classes: head.labels.length, pooling: head.pooling ?? 'attention' },
     });
     await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining, file: dir });
+    await model.seal();
     return { model, normalize, head };
   });
 }
