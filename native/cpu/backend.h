@@ -9,7 +9,7 @@
 
 namespace emoframe {
 
-class CpuBackend final : public Backend {
+class CpuBackend : public Backend {
  public:
   explicit CpuBackend(int32_t threads);  // 0: all of the process's
   ~CpuBackend() override;
