@@ -12,6 +12,8 @@ export interface NativeBinding {
   createEngine(options: EngineOptions): NativeEngine;
   /** Ends the threads of all engines of this environment, each after the call in hand, and waits for them: for the process's end. */
   endEngines(): void;
+  /** Zeros whose memory does not hold up the event loop when it is given back; undefined where there is not so much. */
+  largeFloats(count: number): Float32Array<ArrayBuffer> | undefined;
   /**
    * Takes an exclusive lock on an open file without waiting; it lasts until the file is closed or the process ends, however it
    * ends. `busy`: another open file holds it, of this process or of any other; `unsupported`: its file system has no locks.
@@ -225,6 +227,11 @@ export interface NativeModel {
   /** First and second moments by name, in the same layout, of all tensors or those named; empty before the first optimiser step. */
   exportMoments(names?: string[]): Promise<{ name: string; m: Float32Array; v: Float32Array }[]>;
   importMoments(moments: { name: string; m: Float32Array; v: Float32Array }[]): Promise<void>;
+  /**
+   * For a model that will only be run: weights that only products read are kept once, in the form that these read. They can
+   * then no longer be changed, exported or trained.
+   */
+  seal(): Promise<void>;
   /** Tensors whose names start with one of these get no gradient and no update. Replaces the earlier list. */
   freeze(prefixes: string[]): void;
 

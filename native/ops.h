@@ -178,12 +178,20 @@ class Backend {
   // "avx512", "avx2", "baseline" for the CPU; the path in use elsewhere.
   virtual std::string path() const = 0;
 
+  // A long chain of ops over one axis is cut into blocks whose largest activation takes about so many bytes.
+  virtual size_t blockBytes() const = 0;
+
   // --- memory -------------------------------------------------------------------------------------------------------
   // 64-byte aligned, not cleared. Error ERR_OUT_OF_MEMORY says how much was asked for.
   virtual void *allocate(size_t bytes) = 0;
   virtual void release(void *pointer) noexcept = 0;  // also forgets weights packed from inside it
   // Where ops can read memory of the host in place: null when they cannot and it has to be uploaded.
   virtual const void *readable(const void *host) = 0;
+  // Takes a product's b under its weightKey into a form of the backend's own, so that products with that key no longer
+  // read b and its memory may be discarded. False: they go on reading it.
+  virtual bool takeWeight(const View &b, uint64_t key) = 0;
+  // Gives back memory inside an allocation, whose contents are not needed any more. It must not be read again.
+  virtual void discard(void *pointer, size_t bytes) = 0;
   virtual void upload(void *target, const void *hostSource, size_t bytes) = 0;
   virtual void download(void *hostTarget, const void *source, size_t bytes) = 0;  // after all ops so far
   virtual void synchronize() = 0;

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +22,15 @@ function craft(header, dataBytes, declared) {
 }
 
 const entry = (shape, begin, end, dtype = 'F32') => ({ dtype, shape, data_offsets: [begin, end] });
+
+test('large tensors come back as they went, and each array lives as long as it is held, whatever else is freed', async () => {
+  const path = join(scratch, 'large.safetensors');
+  const data = Float32Array.from({ length: 300_000 }, (_, i) => Math.sin(i));
+  await writeSafetensors(path, [{ name: 'large', shape: [300, 1000], data }]);
+  const { data: held } = (await readSafetensors(path)).tensors.get('large');
+  for (let round = 0; round < 20; round++) await readSafetensors(path);
+  assert.ok(Buffer.from(held.buffer).equals(Buffer.from(data.buffer)));
+});
 
 test('every dtype that safetensors wrote is read as float32', async () => {
   const { tensors, metadata } = await readSafetensors(join(fixtures, 'dtypes.safetensors'));
@@ -69,6 +79,32 @@ test('the file does not depend on the order given, and its data is aligned to 8 
   await writeSafetensors(second, [b, a], { x: '2', y: '1' });
   assert.ok(readFileSync(first).equals(readFileSync(second)));
   assert.is(Number(readFileSync(first).readBigUInt64LE()) % 8, 0);
+});
+
+test('tensors read one after another into the same memory take no more than one of them', async () => {
+  const path = join(scratch, 'many.safetensors');
+  const data = Float32Array.from({ length: 1 << 20 }, (_, i) => i);
+  const names = Array.from({ length: 48 }, (_, i) => `tensor.${i}`);
+  await writeSafetensors(
+    path,
+    names.map((name) => ({ name, shape: [data.length], data })),
+  );
+  const script = `
+    import { readFileSync } from 'node:fs';
+    import { openSafetensors } from ${JSON.stringify(new URL('../dist/checkpoint/safetensors.js', import.meta.url).href)};
+    const peak = () => Number(/VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024;
+    const memory = new Float32Array(${data.length});
+    const before = peak();
+    const file = await openSafetensors(${JSON.stringify(path)});
+    let sum = 0;
+    for (const tensor of file.tensors) sum += (await tensor.read(memory)).at(-1);
+    await file.close();
+    console.log(JSON.stringify({ sum, grown: peak() - before }));`;
+  const { sum, grown } = JSON.parse(
+    execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }),
+  );
+  assert.is(sum, 48 * ((1 << 20) - 1));
+  assert.ok(grown < 24, `${grown} MiB for a file of 192 MiB`);
 });
 
 test('a float32 tensor of many chunks is read whole', async () => {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { packSamples } from '../../dist/batch/pack.js';
-import { loadPretrained } from '../../dist/checkpoint/pretrained.js';
 import { Engine } from '../../dist/model/engine.js';
+import { loadEncoder } from '../../dist/predict/loadModel.js';
 import { readFloat32, writeFloat32 } from '../harness/float32.js';
 import { serve, timed } from './serve.js';
 
@@ -9,10 +9,8 @@ let engine;
 let model;
 serve({
   load: async ({ model: directory, precision, threads }) => {
-    const { config, tensors } = await loadPretrained(directory);
     engine = Engine.create({ threads });
-    model = await engine.createModel({ config, precision });
-    await model.importTensors(tensors.values());
+    ({ model } = await loadEncoder(engine, directory, precision));
     return {};
   },
   run: async ({ input, output }) => {

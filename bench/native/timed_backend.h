@@ -26,7 +26,10 @@ class TimedBackend final : public Backend {
   std::string path() const override { return inner_->path(); }
   void *allocate(size_t bytes) override { return inner_->allocate(bytes); }
   void release(void *pointer) noexcept override { inner_->release(pointer); }
+  size_t blockBytes() const override { return inner_->blockBytes(); }
   const void *readable(const void *host) override { return inner_->readable(host); }
+  bool takeWeight(const View &b, uint64_t key) override { return inner_->takeWeight(b, key); }
+  void discard(void *pointer, size_t bytes) override { inner_->discard(pointer, bytes); }
   void upload(void *target, const void *source, size_t bytes) override { inner_->upload(target, source, bytes); }
   void download(void *target, const void *source, size_t bytes) override { inner_->download(target, source, bytes); }
   void synchronize() override { inner_->synchronize(); }

@@ -1,6 +1,7 @@
 // Stored number formats to float32. Little-endian hosts only, as are all that this package runs on.
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
+import { newFloats } from '../model/floats.js';
 import { readExactly } from './files.js';
 
 export type StoredType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL';
@@ -94,7 +95,7 @@ function decode(bytes: Uint8Array<ArrayBuffer>, type: StoredType, target: Float3
 /** Zeros, or `ERR_CHECKPOINT` when this machine cannot hold so many. */
 export function allocate(count: number, path: string, tensor: string): Float32Array<ArrayBuffer> {
   try {
-    return new Float32Array(count);
+    return newFloats(count);
   } catch (error) {
     throw new EmoframeError(
       'ERR_CHECKPOINT',
@@ -104,7 +105,10 @@ export function allocate(count: number, path: string, tensor: string): Float32Ar
   }
 }
 
-/** `count` elements stored at `position`, as float32. Peak memory is the result and a few MiB. */
+/**
+ * `count` elements stored at `position`, as float32, in the front of `into` if it has room for them. Peak memory is the
+ * result and a few MiB.
+ */
 export async function readElements(
   handle: FileHandle,
   path: string,
@@ -112,10 +116,11 @@ export async function readElements(
   type: StoredType,
   position: number,
   count: number,
+  into?: Float32Array,
 ): Promise<Float32Array> {
-  const values = allocate(count, path, tensor);
+  const values = into && into.length >= count ? into.subarray(0, count) : allocate(count, path, tensor);
   if (type === 'F32') {
-    await readExactly(handle, path, new Uint8Array(values.buffer), position);
+    await readExactly(handle, path, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), position);
     return values;
   }
   const width = bytesPerElement[type];

@@ -23,11 +23,11 @@ function withoutOldWeightNorm(name: string): string {
  *
  * Errors: `ERR_CHECKPOINT` when two tensors would get the same name, or none is of HuBERT.
  */
-export function normalizeNames(
-  tensors: Iterable<Tensor>,
+export function normalizeNames<Named extends { name: string }>(
+  tensors: Iterable<Named>,
   file: string,
-): { tensors: Map<string, Tensor>; ignored: string[] } {
-  const found = new Map<string, Tensor>();
+): { tensors: Map<string, Named>; ignored: string[] } {
+  const found = new Map<string, Named>();
   const ignored: string[] = [];
   for (const tensor of tensors) {
     const name = withoutOldWeightNorm(tensor.name.replace(/^hubert\./, ''));

@@ -4,13 +4,13 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
 import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
-import type { Tensor } from '../model/tensor.js';
+import type { StoredTensor, Tensor } from '../model/tensor.js';
 import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
 import { fileExists, readJson } from './files.js';
 import { checkFinite } from './finite.js';
 import { type Head, headFiles, readHead, writeHead } from './head.js';
 import { isEncoderName, normalizeNames } from './names.js';
-import { readSafetensors, writeSafetensors } from './safetensors.js';
+import { openSafetensors, writeSafetensors } from './safetensors.js';
 import { checkShapes } from './shapes.js';
 import { readTorch } from './torch.js';
 
@@ -21,16 +21,26 @@ const preprocessorFile = 'preprocessor_config.json';
 const safetensorsFile = 'model.safetensors';
 const torchFile = 'pytorch_model.bin';
 
-/** A model directory in memory. */
-export interface Pretrained {
+/** What a model directory says of itself, without its weights. */
+interface Described {
   config: HubertConfig;
-  /** HuBERT's tensors by transformers' HubertModel names. Whether they are complete is for `Model.importTensors` to say. */
-  tensors: Map<string, Tensor>;
   /** Whether the model expects audio of zero mean and unit variance per utterance. */
   normalize: boolean;
   head?: Head;
   /** Names of tensors that belong to other heads (`lm_head.weight`) and were left out. */
   ignored: string[];
+}
+
+/** A model directory in memory. */
+export interface Pretrained extends Described {
+  /** HuBERT's tensors by transformers' HubertModel names. Whether they are complete is for `Model.importTensors` to say. */
+  tensors: Map<string, Tensor>;
+}
+
+/** A model directory whose weights are read one tensor at a time, each found to be finite as it is. */
+export interface StoredPretrained extends Described {
+  /** As in {@link Pretrained}. */
+  tensors: Map<string, StoredTensor>;
 }
 
 // Defaults are those of transformers' Wav2Vec2FeatureExtractor.
@@ -78,19 +88,33 @@ async function findWeights(directory: string): Promise<string> {
   );
 }
 
+/** The weights of a file by the names that they have there. */
+async function openWeights(file: string): Promise<{ tensors: Iterable<StoredTensor>; close(): Promise<void> }> {
+  if (!file.endsWith('.bin')) return openSafetensors(file);
+  // Views of a pickle may share and permute their storages, so such a file is read whole.
+  const tensors = [...(await readTorch(file)).values()];
+  return {
+    tensors: tensors.map(({ name, shape, data }) => ({ name, shape, read: async () => data })),
+    close: async () => {},
+  };
+}
+
 /**
- * Reads a model directory: `config.json`, weights in `model.safetensors` or else `pytorch_model.bin`,
- * `preprocessor_config.json` if there (otherwise input is normalised, as in transformers), and our head if there.
- *
- * Errors: `ERR_FILE_NOT_FOUND` naming what was looked for, `ERR_READ`, `ERR_MODEL_CONFIG` (see parseHubertConfig),
- * `ERR_TENSOR` (weights and `config.json` disagree), `ERR_NOT_FINITE` (a weight is NaN or infinite),
- * `ERR_CHECKPOINT` (not readable as what it should be, or split into several files), `ERR_PICKLE` (see readTorch).
+ * Gives `use` a model directory whose weights are still in their file, so that they need not all be in memory at once.
+ * Everything but the values has been checked before. Errors: as {@link loadPretrained}; `ERR_NOT_FINITE`, `ERR_READ` and
+ * `ERR_CHECKPOINT_DAMAGED` also by the tensors' `read`.
  *
  * @example
- * const { config, tensors, normalize, ignored } = await loadPretrained('hubert-base-ls960');
- * tensors.get('encoder.layers.0.attention.k_proj.weight')?.shape; // [768, 768]
+ * const model = await usePretrained('hubert-base-ls960', async ({ config, tensors }) => {
+ *   const model = await engine.createModel({ config, precision: 'fp32' });
+ *   await model.importTensors(tensors.values());
+ *   return model;
+ * });
  */
-export async function loadPretrained(directory: string): Promise<Pretrained> {
+export async function usePretrained<Result>(
+  directory: string,
+  use: (pretrained: StoredPretrained) => Promise<Result>,
+): Promise<Result> {
   if (!(await directoryExists(directory))) {
     throw new EmoframeError(
       'ERR_FILE_NOT_FOUND',
@@ -110,11 +134,42 @@ export async function loadPretrained(directory: string): Promise<Pretrained> {
   const config = parseHubertConfig(await readJson(configPath), configPath);
   const normalize = await readNormalize(directory);
   const head = await readHead(directory);
-  const read = weights.endsWith('.bin') ? await readTorch(weights) : (await readSafetensors(weights)).tensors;
-  const { tensors, ignored } = normalizeNames(read.values(), weights);
-  checkShapes(config.shape, tensors, weights);
-  await checkFinite(tensors.values(), weights, weights);
-  return { config, tensors, normalize, ignored, ...(head === undefined ? {} : { head }) };
+  const file = await openWeights(weights);
+  try {
+    const { tensors, ignored } = normalizeNames(file.tensors, weights);
+    checkShapes(config.shape, tensors, weights);
+    for (const tensor of tensors.values()) {
+      const { name, shape, read } = tensor;
+      tensor.read = async (into) => {
+        const data = await read(into);
+        await checkFinite([{ name, shape, data }], weights, weights);
+        return data;
+      };
+    }
+    return await use({ config, tensors, normalize, ignored, ...(head === undefined ? {} : { head }) });
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Reads a model directory: `config.json`, weights in `model.safetensors` or else `pytorch_model.bin`,
+ * `preprocessor_config.json` if there (otherwise input is normalised, as in transformers), and our head if there.
+ *
+ * Errors: `ERR_FILE_NOT_FOUND` naming what was looked for, `ERR_READ`, `ERR_MODEL_CONFIG` (see parseHubertConfig),
+ * `ERR_TENSOR` (weights and `config.json` disagree), `ERR_NOT_FINITE` (a weight is NaN or infinite),
+ * `ERR_CHECKPOINT` (not readable as what it should be, or split into several files), `ERR_PICKLE` (see readTorch).
+ *
+ * @example
+ * const { config, tensors, normalize, ignored } = await loadPretrained('hubert-base-ls960');
+ * tensors.get('encoder.layers.0.attention.k_proj.weight')?.shape; // [768, 768]
+ */
+export async function loadPretrained(directory: string): Promise<Pretrained> {
+  return usePretrained(directory, async ({ tensors: stored, ...described }) => {
+    const tensors = new Map<string, Tensor>();
+    for (const { name, shape, read } of stored.values()) tensors.set(name, { name, shape, data: await read() });
+    return { ...described, tensors };
+  });
 }
 
 /** config.json of what is saved here: HuBERT alone, in float32. */

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
 import { parseJson } from '../json.js';
-import type { Tensor } from '../model/tensor.js';
+import type { StoredTensor, Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 import { streamFileAtomic } from './atomic.js';
 import { bytesPerElement, isStoredType, readElements, type StoredType } from './dtypes.js';
@@ -137,6 +137,34 @@ async function readHeader(handle: FileHandle, path: string, size: number): Promi
   return { metadata, entries, dataStart };
 }
 
+/** An open safetensors file, whose tensors are read one at a time. */
+export interface SafetensorsFile {
+  metadata: Record<string, string>;
+  /** In the order of their bytes. */
+  tensors: StoredTensor[];
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a safetensors file and checks its whole header, before any tensor is read. Errors: as {@link readSafetensors},
+ * those of reading by the tensors' `read`.
+ */
+export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+  const { handle, size } = await openForReading(path);
+  try {
+    const { metadata, entries, dataStart } = await readHeader(handle, path, size);
+    const tensors = entries.map(({ name, type, shape, begin, count }) => ({
+      name,
+      shape,
+      read: (into?: Float32Array) => readElements(handle, path, name, type, dataStart + begin, count, into),
+    }));
+    return { metadata, tensors, close: () => handle.close() };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
 /**
  * Reads a safetensors file: F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL, all as float32 (integers beyond 2^24 are
  * rounded). F32 goes straight from the file into the result, so peak memory is the result.
@@ -151,17 +179,13 @@ async function readHeader(handle: FileHandle, path: string, size: number): Promi
 export async function readSafetensors(
   path: string,
 ): Promise<{ metadata: Record<string, string>; tensors: Map<string, Tensor> }> {
-  const { handle, size } = await openForReading(path);
+  const file = await openSafetensors(path);
   try {
-    const { metadata, entries, dataStart } = await readHeader(handle, path, size);
     const tensors = new Map<string, Tensor>();
-    for (const { name, type, shape, begin, count } of entries) {
-      const data = await readElements(handle, path, name, type, dataStart + begin, count);
-      tensors.set(name, { name, shape, data });
-    }
-    return { metadata, tensors };
+    for (const { name, shape, read } of file.tensors) tensors.set(name, { name, shape, data: await read() });
+    return { metadata: file.metadata, tensors };
   } finally {
-    await handle.close();
+    await file.close();
   }
 }
 

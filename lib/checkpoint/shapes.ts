@@ -2,7 +2,7 @@
 // otherwise ask for any amount of memory.
 import { EmoframeError } from '../errors.js';
 import type { HubertShape } from '../model/binding.js';
-import type { Tensor } from '../model/tensor.js';
+import { elementsOf } from '../model/tensor.js';
 
 /** Names and shapes of HuBERT's tensors, as transformers has them. */
 export function* encoderShapes(shape: HubertShape): Generator<[name: string, shape: number[]]> {
@@ -45,10 +45,10 @@ export function* encoderShapes(shape: HubertShape): Generator<[name: string, sha
  * Refuses weights that are not of the shapes that the config gives, and a config that describes far more weights than the
  * file holds; which tensors may be missing is for `Model.importTensors` to say. Errors: `ERR_TENSOR`.
  */
-export function checkShapes(shape: HubertShape, tensors: ReadonlyMap<string, Tensor>, file: string): void {
+export function checkShapes(shape: HubertShape, tensors: ReadonlyMap<string, { shape: number[] }>, file: string): void {
   let described = 0;
   for (const [name, wanted] of encoderShapes(shape)) {
-    described += wanted.reduce((product, extent) => product * extent, 1);
+    described += elementsOf({ shape: wanted });
     const found = tensors.get(name)?.shape;
     if (found === undefined || found.join() === wanted.join()) continue;
     throw new EmoframeError(
@@ -58,7 +58,7 @@ export function checkShapes(shape: HubertShape, tensors: ReadonlyMap<string, Ten
     );
   }
   let held = 0;
-  for (const { data } of tensors.values()) held += data.length;
+  for (const tensor of tensors.values()) held += elementsOf(tensor);
   // A model saved in parts, or one weight short, is told by the weight's name later; this is about orders of magnitude.
   if (described > 1_000_000 + 4 * held) {
     throw new EmoframeError(

@@ -1,6 +1,7 @@
 import { PhiloxStream } from '../random/philox.js';
 import { yieldWhenDue } from '../yield.js';
 import type { TensorInfo } from './binding.js';
+import { newFloats } from './floats.js';
 import type { Tensor } from './tensor.js';
 
 // Streams of weights start here, apart from those of masks and draws.
@@ -41,7 +42,7 @@ export async function initialTensors(
 }
 
 async function draw({ name, shape }: TensorInfo, stream: PhiloxStream): Promise<Float32Array> {
-  const values = new Float32Array(shape.reduce((product, side) => product * side, 1));
+  const values = newFloats(shape.reduce((product, side) => product * side, 1));
   if (name === 'masked_spec_embed' || name === 'label_embs_concat' || name === 'pooling.weight')
     return uniform(stream, values, 0, 1);
   if (name === 'final_proj.weight' || name === 'classifier.weight') {

@@ -17,7 +17,7 @@ import { native, nativeSync } from './binding.js';
 import { Geometry } from './geometry.js';
 import type { HubertConfig } from './hubertConfig.js';
 import { initialTensors } from './initialize.js';
-import type { Moments, Tensor } from './tensor.js';
+import { elementsOf, type Moments, type StoredTensor, type Tensor } from './tensor.js';
 
 /** What a model is made of. */
 export interface ModelSpec {
@@ -69,11 +69,12 @@ export class Model {
   }
 
   /**
-   * Sets weights by name.
+   * Sets weights by name. Names and shapes are checked before the first is set; tensors that are stored are read one after
+   * another into the same memory.
    *
    * @throws EmoframeError `ERR_TENSOR` naming a tensor that is missing, unknown or of the wrong shape
    */
-  async importTensors(tensors: Iterable<Tensor>, options: ImportOptions = {}): Promise<void> {
+  async importTensors(tensors: Iterable<Tensor | StoredTensor>, options: ImportOptions = {}): Promise<void> {
     const { allowMissing = false, file } = options;
     const refuse = (tensor: string, message: string): never => {
       const said = file === undefined ? message : `${file}: ${message}`;
@@ -81,6 +82,7 @@ export class Model {
     };
     const wanted = new Map(this.tensors().map((info) => [info.name, info]));
     const given: Tensor[] = [];
+    const stored: StoredTensor[] = [];
     for (const tensor of tensors) {
       const info = wanted.get(tensor.name);
       if (!info) return refuse(tensor.name, `The model has no tensor named ${tensor.name}.`);
@@ -90,7 +92,8 @@ export class Model {
           `Tensor ${tensor.name} has shape [${tensor.shape.join(', ')}] where the model needs [${info.shape.join(', ')}].`,
         );
       wanted.delete(tensor.name);
-      given.push(tensor);
+      if ('read' in tensor) stored.push(tensor);
+      else given.push(tensor);
     }
     const missing = [...wanted.keys()].filter((name) =>
       Array.isArray(allowMissing) ? !allowMissing.some((prefix) => name.startsWith(prefix)) : !allowMissing,
@@ -101,6 +104,23 @@ export class Model {
         `${missing.length} tensors are missing: ${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ', …' : ''}.`,
       );
     await native(() => this.nativeModel.importTensors(given.map(({ name, data }) => ({ name, data }))));
+    await this.#importStored(stored);
+  }
+
+  /** As many at a time as fit into one stretch of memory, which serves all of them. */
+  async #importStored(stored: StoredTensor[]): Promise<void> {
+    const largest = stored.reduce((most, tensor) => Math.max(most, elementsOf(tensor)), 0);
+    const memory = new Float32Array(Math.max(largest, Math.min(partElements, stored.length * largest)));
+    for (const part of groupBy(stored, elementsOf, memory.length)) {
+      const read: { name: string; data: Float32Array }[] = [];
+      let used = 0;
+      for (const tensor of part) {
+        const data = await tensor.read(memory.subarray(used));
+        read.push({ name: tensor.name, data });
+        used += data.length;
+      }
+      await native(() => this.nativeModel.importTensors(read));
+    }
   }
 
   /** All tensors, or those named, in transformers' layout. */
@@ -118,8 +138,7 @@ export class Model {
       names === undefined
         ? infos
         : names.map((name) => infos.find((info) => info.name === name) ?? { name, shape: [] });
-    const size = ({ shape }: { shape: number[] }) => shape.reduce((product, side) => product * side, 1);
-    const parts = groupBy(wanted, size, partElements).map((part) => part.map(({ name }) => name));
+    const parts = groupBy(wanted, elementsOf, partElements).map((part) => part.map(({ name }) => name));
     return (await native(() => Promise.all(parts.map(call)))).flat();
   }
 
@@ -135,6 +154,14 @@ export class Model {
 
   async importMoments(moments: Moments[]): Promise<void> {
     await native(() => this.nativeModel.importMoments(moments));
+  }
+
+  /**
+   * For a model that will only be run: weights that only matrix products read are kept once, in the form that these read,
+   * which halves the memory of a model. They can then no longer be set, exported or trained.
+   */
+  async seal(): Promise<void> {
+    await native(() => this.nativeModel.seal());
   }
 
   /** Tensors whose names start with one of these are neither given gradients nor updated. Replaces the earlier list. */

@@ -5,6 +5,19 @@ export interface Tensor {
   data: Float32Array;
 }
 
+/** A tensor that lies in a file until it is read. */
+export interface StoredTensor {
+  name: string;
+  shape: number[];
+  /** Its values, in the front of `into` if that is given and has room for them, else in an array of their own. */
+  read(into?: Float32Array): Promise<Float32Array>;
+}
+
+/** The number of elements that a shape describes. */
+export function elementsOf({ shape }: { shape: readonly number[] }): number {
+  return shape.reduce((product, extent) => product * extent, 1);
+}
+
 /** AdamW's first and second moments of one tensor, in the tensor's own layout. */
 export interface Moments {
   name: string;

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Head, loadPretrained } from '../checkpoint/pretrained.js';
+import { type Head, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
 import type { Engine } from '../model/engine.js';
 import type { Model } from '../model/model.js';
@@ -19,10 +19,12 @@ const onlyTraining = ['masked_spec_embed'];
 
 /** Loads the HuBERT of a Hugging Face directory without its head. */
 export async function loadEncoder(engine: Engine, dir: string, precision: Precision): Promise<LoadedModel> {
-  const { config, tensors, normalize } = await loadPretrained(dir);
-  const model = await engine.createModel({ config, precision });
-  await model.importTensors(tensors.values(), { allowMissing: onlyTraining, file: dir });
-  return { model, normalize };
+  return usePretrained(dir, async ({ config, tensors, normalize }) => {
+    const model = await engine.createModel({ config, precision });
+    await model.importTensors(tensors.values(), { allowMissing: onlyTraining, file: dir });
+    await model.seal();
+    return { model, normalize };
+  });
 }
 
 /** Loads HuBERT with its classifier head. @throws `ERR_HEAD` */
@@ -31,15 +33,17 @@ export async function loadClassifier(
   dir: string,
   precision: Precision,
 ): Promise<LoadedModel & { head: Head }> {
-  const { config, tensors, normalize, head } = await loadPretrained(dir);
-  if (head?.kind !== 'classifier') throw await noHead(dir, head);
-  const model = await engine.createModel({
-    config,
-    precision,
-    classifier: { classes: head.labels.length, pooling: head.pooling ?? 'attention' },
+  return usePretrained(dir, async ({ config, tensors, normalize, head }) => {
+    if (head?.kind !== 'classifier') throw await noHead(dir, head);
+    const model = await engine.createModel({
+      config,
+      precision,
+      classifier: { classes: head.labels.length, pooling: head.pooling ?? 'attention' },
+    });
+    await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining, file: dir });
+    await model.seal();
+    return { model, normalize, head };
   });
-  await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining, file: dir });
-  return { model, normalize, head };
 }
 
 async function noHead(dir: string, head: Head | undefined): Promise<EmoframeError> {

@@ -1,5 +1,5 @@
 import { splitTensors } from '../checkpoint/names.js';
-import { type Head, loadPretrained, savePretrained } from '../checkpoint/pretrained.js';
+import { type Head, savePretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
 import { parseHubertConfig } from '../model/hubertConfig.js';
 import type { Model, ModelSpec } from '../model/model.js';
@@ -46,12 +46,13 @@ export async function createFromScratch(context: StageContext, heads: HeadSpec):
 export async function loadWithNewHeads(context: StageContext, dir: string, heads: HeadSpec): Promise<StageModel> {
   // What the user gave lies outside the run, and is theirs.
   if (dir !== context.modelDir) await verifyResult(dir);
-  const { config, tensors, normalize } = await loadPretrained(dir);
-  const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
-  await model.initialize(context.seed, (name) => !tensors.has(name));
-  // A HuBERT that was never trained with masks has no mask embedding; it is then learned from a random one.
-  await model.importTensors(tensors.values(), { allowMissing: [...headPrefixes, 'masked_spec_embed'], file: dir });
-  return { model, normalize };
+  return usePretrained(dir, async ({ config, tensors, normalize }) => {
+    const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
+    await model.initialize(context.seed, (name) => !tensors.has(name));
+    // A HuBERT that was never trained with masks has no mask embedding; it is then learned from a random one.
+    await model.importTensors(tensors.values(), { allowMissing: [...headPrefixes, 'masked_spec_embed'], file: dir });
+    return { model, normalize };
+  });
 }
 
 /** HuBERT from a directory, for its hidden states. */
@@ -62,19 +63,20 @@ export async function loadEncoder(context: StageContext, dir: string): Promise<S
 /** A fine-tuned model as it was saved, classifier included. */
 export async function loadClassifier(context: StageContext, dir: string): Promise<StageModel & { head: Head }> {
   await verifyResult(dir);
-  const { config, tensors, normalize, head } = await loadPretrained(dir);
-  if (head?.kind !== 'classifier' || head.pooling === undefined) {
-    throw new EmoframeError('ERR_HEAD', `${dir} holds no classifier: run the stage that makes it again.`, {
-      file: dir,
+  return usePretrained(dir, async ({ config, tensors, normalize, head }) => {
+    if (head?.kind !== 'classifier' || head.pooling === undefined) {
+      throw new EmoframeError('ERR_HEAD', `${dir} holds no classifier: run the stage that makes it again.`, {
+        file: dir,
+      });
+    }
+    const model = await context.engine.createModel({
+      config,
+      precision: context.config.precision,
+      classifier: { classes: head.labels.length, pooling: head.pooling },
     });
-  }
-  const model = await context.engine.createModel({
-    config,
-    precision: context.config.precision,
-    classifier: { classes: head.labels.length, pooling: head.pooling },
+    await model.importTensors([...tensors.values(), ...head.tensors], { file: dir });
+    return { model, normalize, head };
   });
-  await model.importTensors([...tensors.values(), ...head.tensors], { file: dir });
-  return { model, normalize, head };
 }
 
 /** Writes weights of a model as a Hugging Face directory with its head beside it. */

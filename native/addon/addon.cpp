@@ -4,6 +4,7 @@
 #include "engine.h"
 #include "environment.h"
 #include "file_lock.h"
+#include "large_floats.h"
 #include "model.h"
 #include "ops.h"
 #include "worker.h"
@@ -64,6 +65,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("describe", Napi::Function::New<describe>(env, "describe"));
   exports.Set("createEngine", Napi::Function::New<EngineObject::create>(env, "createEngine"));
   exports.Set("endEngines", Napi::Function::New<endEngines>(env, "endEngines"));
+  exports.Set("largeFloats", Napi::Function::New<largeFloats>(env, "largeFloats"));
   exports.Set("lockFile", Napi::Function::New<lockFile>(env, "lockFile"));
   return exports;
 }

@@ -84,7 +84,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
        InstanceMethod<&ModelObject::exportGradients>("exportGradients"),
        InstanceMethod<&ModelObject::exportMoments>("exportMoments"),
        InstanceMethod<&ModelObject::importMoments>("importMoments"), InstanceMethod<&ModelObject::freeze>("freeze"),
-       InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
+       InstanceMethod<&ModelObject::seal>("seal"), InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
        InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
        InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
        InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"), InstanceMethod<&ModelObject::encode>("encode"),
@@ -285,6 +285,14 @@ Napi::Value ModelObject::importMoments(const Napi::CallbackInfo &info) {
           for (const Source &source : sources) model.importMoments(source.name, source.m, source.v, source.size);
         },
         [](Napi::Env env) { return env.Undefined(); });
+  });
+}
+
+Napi::Value ModelObject::seal(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    return run(
+        env, {}, [](Model &model) { model.seal(); }, [](Napi::Env env) { return env.Undefined(); });
   });
 }
 

@@ -33,6 +33,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value exportGradients(const Napi::CallbackInfo &info);
   Napi::Value exportMoments(const Napi::CallbackInfo &info);
   Napi::Value importMoments(const Napi::CallbackInfo &info);
+  Napi::Value seal(const Napi::CallbackInfo &info);
   Napi::Value freeze(const Napi::CallbackInfo &info);
   Napi::Value storeFeatures(const Napi::CallbackInfo &info);
   Napi::Value featureBytes(const Napi::CallbackInfo &info);

@@ -9,7 +9,7 @@
 
 namespace emoframe {
 
-class CpuBackend final : public Backend {
+class CpuBackend : public Backend {
  public:
   explicit CpuBackend(int32_t threads);  // 0: all of the process's
   ~CpuBackend() override;
@@ -18,7 +18,11 @@ class CpuBackend final : public Backend {
   std::string path() const override;
   void *allocate(size_t bytes) override;
   void release(void *pointer) noexcept override;
+  // Half of a large L3: what one op writes the next one finds there.
+  size_t blockBytes() const override { return size_t{16} << 20; }
   const void *readable(const void *host) override { return host; }
+  bool takeWeight(const View &b, uint64_t key) override;
+  void discard(void *pointer, size_t bytes) override;
   void upload(void *target, const void *hostSource, size_t bytes) override;
   void download(void *hostTarget, const void *source, size_t bytes) override;
   void synchronize() override;

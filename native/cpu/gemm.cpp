@@ -122,13 +122,14 @@ Plan planPlain(const Gemm &gemm) {
   return plan;
 }
 
+// Columns of a packed block: equal parts of whole vectors.
+int64_t packedColsOf(int64_t N) { return std::min(N, chunkCount(chunkCount(N, chunkCount(N, packedCols)), 16) * 16); }
+
 // Tiles that read packed blocks: their columns and depth do not depend on M, so one packed form serves every call.
 Plan planPacked(const Gemm &gemm, DType dtype) {
   const View &out = resultOf(gemm);
   const int64_t M = out.rows, N = out.cols, K = gemm.a.cols;
-  // Columns in equal parts of whole vectors.
-  const int64_t cols = chunkCount(chunkCount(N, chunkCount(N, packedCols)), 16) * 16;
-  Plan plan{256, std::min(N, cols), K, true, true, dtype};
+  Plan plan{256, packedColsOf(N), K, true, true, dtype};
   while (plan.M > 64 && out.batch * chunkCount(M, plan.M) * chunkCount(N, plan.N) < 8) plan.M /= 2;
   plan.aDirect = gemm.a.dtype == dtype && fitsPanel(M, gemm.a.rowStride, K, plan.K);
   // What has to be copied is copied in panels; what lies without gaps is read as it is.
@@ -138,6 +139,13 @@ Plan planPacked(const Gemm &gemm, DType dtype) {
 
 }  // namespace
 
+bool CpuBackend::takeWeight(const View &b, uint64_t key) {
+  const DType native = onednn::packs(b.dtype) ? b.dtype : DType::f32;
+  if (!onednn::packs(native) || key == 0 || b.rows == 0 || b.cols == 0) return false;
+  packed_->take(b, key, b.rows, packedColsOf(b.cols), native, threads_);
+  return true;
+}
+
 void CpuBackend::gemm(const Gemm &gemm) {
   const View &out = resultOf(gemm);
   const int64_t M = out.rows, N = out.cols, K = gemm.a.cols;
@@ -145,18 +153,26 @@ void CpuBackend::gemm(const Gemm &gemm) {
 
   Plan plan = planPlain(gemm);
   const DType native = onednn::packs(gemm.a.dtype) ? gemm.a.dtype : DType::f32;
-  if (gemm.weightKey != 0 && K > 0 && M >= kernelRows && gemm.a.colStride == 1 && onednn::packs(native)) {
+  const PackedOperand *taken = gemm.weightKey == 0 ? nullptr : packed_->taken(gemm.b, gemm.weightKey);
+  if (taken) {
+    plan = planPacked(gemm, taken->dtype());
+    plan.K = taken->depth();
+    plan.aDirect = plan.aDirect && gemm.a.rowStride == plan.K;
+    plan.packed = taken;
+  } else if (gemm.weightKey != 0 && K > 0 && M >= kernelRows && gemm.a.colStride == 1 && onednn::packs(native)) {
     Plan packed = planPacked(gemm, native);
     packed.packed = packed_->find(gemm.b, gemm.weightKey, packed.K, packed.N, native, threads_);
     if (packed.packed) plan = packed;
   }
 
-  const int64_t tilesM = chunkCount(M, plan.M), tilesN = chunkCount(N, plan.N);
+  // A few rows more than whole tiles go with the last: a tile of their own would read packed blocks for little.
+  const int64_t merged = plan.packed ? kernelRows - 1 : 0;
+  const int64_t tilesM = chunkCount(std::max(M - merged, int64_t{1}), plan.M), tilesN = chunkCount(N, plan.N);
   parallelFor(threads_, out.batch * tilesM * tilesN, 1, [&](int64_t index, int64_t) {
-    static thread_local ThreadBuffer scratchA, scratchB, scratchC;
+    static thread_local ThreadBuffer scratchA, scratchB, scratchC, scratchPacked;
     // Neighbouring tiles share rows of A.
     const int64_t item = index / (tilesM * tilesN), m0 = index / tilesN % tilesM * plan.M, n0 = index % tilesN * plan.N;
-    const int64_t rows = std::min(plan.M, M - m0), cols = std::min(plan.N, N - n0);
+    const int64_t rows = m0 / plan.M == tilesM - 1 ? M - m0 : plan.M, cols = std::min(plan.N, N - n0);
     const View a = gemm.a.item(item), b = gemm.b.item(item);
 
     // Packed kernels write without gaps between rows.
@@ -182,9 +198,15 @@ void CpuBackend::gemm(const Gemm &gemm) {
       }
       if (done < rows) {
         const Panel pa = panelOf(a, plan.aDirect, plan.dtype, m0 + done, rows - done, k0, depth, scratchA);
-        const Panel pb = panelOf(b, plan.bDirect, plan.dtype, k0, depth, n0, cols, scratchB);
+        Panel pb;
+        if (taken) {  // where it lay there may be nothing any more
+          pb = {scratchPacked.floats(depth * cols), cols};
+          onednn::unpack(taken->layout(k0, n0), taken->block(item, k0, n0), const_cast<void *>(pb.data));
+        } else {
+          pb = panelOf(b, plan.bDirect, plan.dtype, k0, depth, n0, cols, scratchB);
+        }
         onednn::product(plan.dtype, rows - done, cols, depth, {pa.data, pa.ld, a.colStride != 1},
-                        {pb.data, pb.ld, b.colStride != 1}, accumulate, c + done * ldc, ldc);
+                        {pb.data, pb.ld, !taken && b.colStride != 1}, accumulate, c + done * ldc, ldc);
       }
     }
     const float *bias =

@@ -1,4 +1,8 @@
 // Host memory, and the backend's identity. Addresses are remembered so that weights packed from a block go with it.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -35,6 +39,14 @@ void CpuBackend::release(void *pointer) noexcept {
   packed_->forget(found->first, found->second);
   allocations_.erase(found);
   std::free(pointer);
+}
+
+// The address stays the block's; only whole pages can be given back.
+void CpuBackend::discard(void *pointer, size_t bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(pointer) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<uintptr_t>(pointer) + bytes) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
 }
 
 void CpuBackend::upload(void *target, const void *hostSource, size_t bytes) {

@@ -192,17 +192,29 @@ size_t packedBytes(const PackedLayout &layout) {
   }
 }
 
-void pack(const PackedLayout &layout, const View &b, void *packed) {
+namespace {
+
+void reorder(memory from, memory to, const std::string &what) {
   try {
     const OneThread scope;
-    const memory::desc plain({b.rows, b.cols}, typeOf(b.dtype), memory::dims{b.rowStride, b.colStride});
-    memory from(plain, engine(), b.data), to(packedDesc(layout), engine(), packed);
     dnnl::stream stream(engine());
     dnnl::reorder(from, to).execute(stream, from, to);
     stream.wait();
   } catch (const dnnl::error &error) {
-    throw failed(error, "pack weights");
+    throw failed(error, what);
   }
+}
+
+}  // namespace
+
+void pack(const PackedLayout &layout, const View &b, void *packed) {
+  const memory::desc plain({b.rows, b.cols}, typeOf(b.dtype), memory::dims{b.rowStride, b.colStride});
+  reorder(memory(plain, engine(), b.data), memory(packedDesc(layout), engine(), packed), "pack weights");
+}
+
+void unpack(const PackedLayout &layout, const void *packed, void *b) {
+  reorder(memory(packedDesc(layout), engine(), const_cast<void *>(packed)),
+          memory(rowMajor(layout.depth, layout.cols, layout.dtype), engine(), b), "unpack weights");
 }
 
 bool packedProduct(const PackedLayout &layout, int64_t rows, const void *a, const void *packed, bool accumulate,

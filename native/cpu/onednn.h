@@ -39,6 +39,8 @@ bool packs(DType dtype);
 size_t packedBytes(const PackedLayout &layout);
 // From B [depth, cols], row-major or (rowStride = 1) column-major, on the calling thread only.
 void pack(const PackedLayout &layout, const View &b, void *packed);
+// Back to B [depth, cols], row-major and dense, of the layout's dtype.
+void unpack(const PackedLayout &layout, const void *packed, void *b);
 
 // C [rows, cols] f32 = A [rows, depth] · packed B (+ C), both without gaps between rows, on the calling thread only. A
 // kernel is generated for each different (rows, layout, accumulate), so rows should take few values. False, and nothing

@@ -58,10 +58,21 @@ const PackedOperand *CpuBackend::PackedWeights::find(const View &b, uint64_t key
   return entry.packed.get();
 }
 
+void CpuBackend::PackedWeights::take(const View &b, uint64_t key, int64_t depth, int64_t cols, DType dtype,
+                                     int threads) {
+  taken_[b.as<const char>()] = {key, std::make_unique<PackedOperand>(b, depth, cols, dtype, threads)};
+}
+
+const PackedOperand *CpuBackend::PackedWeights::taken(const View &b, uint64_t key) const {
+  const auto found = taken_.find(b.as<const char>());
+  return found == taken_.end() || found->second.key != key ? nullptr : found->second.packed.get();
+}
+
 void CpuBackend::PackedWeights::forget(const char *begin, size_t bytes) noexcept {
   const auto inside = [&](const Place &place) { return std::get<0>(place) < begin + bytes; };
   auto entry = entries_.lower_bound(Place{begin, 0, 0, 0, 0, 0, 0, 0});
   while (entry != entries_.end() && inside(entry->first)) entry = entries_.erase(entry);
+  taken_.erase(taken_.lower_bound(begin), taken_.lower_bound(begin + bytes));
 }
 
 }  // namespace emoframe

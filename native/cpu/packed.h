@@ -24,6 +24,9 @@ class PackedOperand {
   onednn::PackedLayout layout(int64_t k0, int64_t n0) const {
     return {std::min(depth_, K_ - k0), std::min(cols_, N_ - n0), dtype_};
   }
+  int64_t depth() const { return depth_; }
+  int64_t cols() const { return cols_; }
+  DType dtype() const { return dtype_; }
   const void *block(int64_t item, int64_t k0, int64_t n0) const {
     return blocks_[static_cast<size_t>((item * chunksK_ + k0 / depth_) * chunksN_ + n0 / cols_)];
   }
@@ -38,6 +41,9 @@ class PackedOperand {
 struct CpuBackend::PackedWeights {
   // The packed form of b if its key was seen before: a weight that is used once is not worth packing.
   const PackedOperand *find(const View &b, uint64_t key, int64_t depth, int64_t cols, DType dtype, int threads);
+  // Packs b for good: `taken` finds it whatever the product's other operand, and b itself is not read again.
+  void take(const View &b, uint64_t key, int64_t depth, int64_t cols, DType dtype, int threads);
+  const PackedOperand *taken(const View &b, uint64_t key) const;
   // Drops what was packed from inside [begin, begin + bytes).
   void forget(const char *begin, size_t bytes) noexcept;
 
@@ -49,6 +55,7 @@ struct CpuBackend::PackedWeights {
     std::unique_ptr<PackedOperand> packed;
   };
   std::map<Place, Entry> entries_;
+  std::map<const char *, Entry> taken_;  // by where they lay
 };
 
 }  // namespace emoframe

@@ -5,8 +5,46 @@
 namespace emoframe {
 
 namespace {
+
 constexpr float kEpsilon = 1e-5f;  // of the encoder's own norms, whatever layer_norm_eps says
-}
+
+// Conv 0 over some of its rows, [first, first + rows): the utterances that have frames there, clipped.
+struct Conv0Block {
+  Conv0Block(const Conv0 &whole, int64_t first, int64_t rows, Workspace &workspace) : conv(whole) {
+    conv.samples = whole.samples.colRange(first * whole.stride, rows * whole.stride);
+    int32_t skipped = 0;
+    for (int32_t b = 0; b < whole.count; ++b) {
+      const int64_t begin = whole.start[b] / whole.stride, end = begin + whole.frames(b);
+      // The last row's window would end past the samples; no row that is asked for reads it.
+      const int64_t from = std::max(begin, first), to = std::min(end, first + rows - (whole.kernel - 1) / whole.stride);
+      if (from < to) {
+        starts.host.push_back(static_cast<int32_t>((from - first) * whole.stride));
+        lengths.host.push_back(static_cast<int32_t>((to - from - 1) * whole.stride + whole.kernel));
+      } else if (starts.host.empty()) {
+        ++skipped;
+      }
+    }
+    starts.upload(workspace);
+    lengths.upload(workspace);
+    conv.count = static_cast<int32_t>(starts.host.size());
+    conv.start = starts.host.data();
+    conv.length = lengths.host.data();
+    conv.deviceStart = starts.device;
+    conv.deviceLength = lengths.device;
+    for (View *filters : {&conv.weight, &conv.bias}) {
+      if (!*filters || filters->batch == 1) continue;
+      filters->data = filters->at(skipped, 0, 0);
+      filters->batch = conv.count;
+    }
+  }
+  Conv0Block(const Conv0Block &) = delete;
+  Conv0Block &operator=(const Conv0Block &) = delete;
+
+  Conv0 conv;
+  IndexArray starts, lengths;
+};
+
+}  // namespace
 
 FeatureEncoder::FeatureEncoder(const HubertShape &shape, Parameters &parameters) : groupNorm_(shape.groupNorm) {
   int64_t product = 1;
@@ -22,8 +60,10 @@ FeatureEncoder::FeatureEncoder(const HubertShape &shape, Parameters &parameters)
     if (shape.convBias) layer.bias = parameters.add(name + ".conv.bias", {layer.out});
     if (!groupNorm_ || i == 0) layer.norm = addLayerNorm(parameters, name + ".layer_norm", layer.out, kEpsilon);
     if (i > 0) slack_ = std::max(slack_, layer.kernel - layer.stride);
+    reach_ += std::max<int64_t>(layer.kernel - layer.stride, 0) * (product / layer.stride);
     layers_.push_back(layer);
   }
+  reach_ += layers_[0].stride * ((layers_[0].kernel - 1) / layers_[0].stride);
 }
 
 size_t FeatureEncoder::lowestTrainable(const Parameters &parameters) const {
@@ -43,7 +83,9 @@ View FeatureEncoder::overlappingRows(const Layer &layer, const View &input, int6
 
 Conv0 FeatureEncoder::conv0Input(const Context &context, const HostBatch &batch, const Packing &packing) const {
   Conv0 conv;
-  conv.samples = context.workspace.zeros(DType::f32, 1, packing.sampleCount);
+  // What the last block reads past the axis is zeros.
+  conv.samples = context.workspace.zeros(DType::f32, 1, packing.sampleCount + reach_);
+  conv.samples.cols = packing.sampleCount;
   context.backend.upload(conv.samples.data, batch.samples, static_cast<size_t>(batch.sampleCount) * sizeof(float));
   conv.count = packing.count;
   conv.start = packing.starts.host.data();
@@ -107,75 +149,124 @@ void FeatureEncoder::conv0Setup(const Context &context, const HostBatch &batch, 
 
 void FeatureEncoder::forward(const Context &context, const HostBatch &batch, const Packing &packing, Saved *saved,
                              const View &out) const {
-  Backend &backend = context.backend;
-  Workspace &workspace = context.workspace;
-  const Workspace::Mark mark = workspace.mark();
   Context local = context;
   local.training = saved != nullptr;
-  Saved unkept;
-  Saved &state = saved ? *saved : unkept;
-  state.layers.resize(layers_.size());
-  conv0Setup(local, batch, packing, state);
-
-  // When nothing is kept, outputs alternate between two buffers, and what lies between norm and GELU shares a third.
-  const auto rowsOf = [&](size_t i) { return packing.sampleCount / layers_[i].product; };
-  View alternating[2], between;
-  if (!saved) {
-    int64_t size[3] = {0, 0, 0};
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      size[i & 1] = std::max(size[i & 1], (rowsOf(i) + slack_) * layers_[i].out);
-      if (!groupNorm_) size[2] = std::max(size[2], rowsOf(i) * layers_[i].out);
-    }
-    for (int j = 0; j < 2; ++j) alternating[j] = workspace.tensor(context.dtype, 1, size[j]);
-    between = workspace.tensor(context.dtype, 1, size[2]);
+  if (saved) {
+    conv0Setup(local, batch, packing, *saved);
+    forwardAll(local, packing, *saved, out);
+    return;
   }
-  const auto temporary = [&](int64_t rows, int64_t cols) {
-    return saved ? workspace.tensor(context.dtype, rows, cols) : matrix(between.data, context.dtype, rows, cols);
-  };
+  Scratch scratch(context.workspace);
+  Saved setup;
+  conv0Setup(local, batch, packing, setup);
+  forwardBlocks(local, packing, setup.conv0, out);
+}
 
+// input [rows in, Cin] → y [rows, Cout]. LayerNorm form: product → norm → GELU; else GELU of the product. `product` and
+// `activation` are where those lie, if they are to be kept or have no better place.
+void FeatureEncoder::layerForward(const Context &context, size_t i, const Conv0 &conv0, const View &input,
+                                  const View &product, const View &activation, const View &y, AddNorm &norm) const {
+  Backend &backend = context.backend;
+  const Layer &layer = layers_[i];
+  const bool normed = !groupNorm_;
+  if (i == 0) {
+    backend.conv0Forward(conv0, normed ? product : y);
+  } else {
+    Gemm gemm;
+    gemm.a = overlappingRows(layer, input, y.rows);
+    gemm.b = context.parameters.compute(layer.weight).transposed();
+    gemm.out = product;
+    if (!normed) gemm.gelu = y;
+    if (layer.bias >= 0) gemm.bias = context.parameters.master(layer.bias);
+    gemm.weightKey = context.key(layer.weight);
+    backend.gemm(gemm);
+  }
+  if (!normed) return;
+  norm.x = product;
+  norm.y = activation;
+  useLayerNorm(context, layer.norm, norm);
+  backend.addNormForward(norm);
+  backend.geluForward(activation, Dropout{}, y);
+}
+
+// Everything that backward reads is kept: products apart from outputs, because the norm's or GELU's backward reads
+// them.
+void FeatureEncoder::forwardAll(const Context &context, const Packing &packing, Saved &saved, const View &out) const {
+  Workspace &workspace = context.workspace;
+  saved.layers.resize(layers_.size());
   View input;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer &layer = layers_[i];
-    SavedLayer &kept = state.layers[i];
-    const int64_t rows = rowsOf(i);
-    const View whole = saved ? workspace.tensor(context.dtype, rows + slack_, layer.out)
-                             : matrix(alternating[i & 1].data, context.dtype, rows + slack_, layer.out);
-    const View y = whole.rowRange(0, rows);
-    const bool normed = !groupNorm_;
+    SavedLayer &kept = saved.layers[i];
+    const int64_t rows = packing.sampleCount / layer.product;
+    const View whole = workspace.tensor(context.dtype, rows + slack_, layer.out);
     kept.input = input;
-    if (i == 0 && groupNorm_) {
-      backend.conv0Forward(state.conv0, y);
-    } else {
-      // LayerNorm form: product → y, norm → activation, GELU → y; else GELU of the product → y. Training keeps the
-      // product apart, because the norm's or GELU's backward reads it.
-      const View activation = normed || saved ? temporary(rows, layer.out) : View{};
-      const View product = !normed ? activation : saved ? workspace.tensor(context.dtype, rows, layer.out) : y;
-      if (i == 0) {
-        backend.conv0Forward(state.conv0, product);
-      } else {
-        Gemm gemm;
-        gemm.a = overlappingRows(layer, input, rows);
-        gemm.b = context.parameters.compute(layer.weight).transposed();
-        gemm.out = product;
-        if (!normed) gemm.gelu = y;
-        if (layer.bias >= 0) gemm.bias = context.parameters.master(layer.bias);
-        gemm.weightKey = local.key(layer.weight);
-        backend.gemm(gemm);
-      }
-      if (normed) {
-        kept.norm.x = product;
-        kept.norm.y = activation;
-        useLayerNorm(local, layer.norm, kept.norm);
-        backend.addNormForward(kept.norm);
-        backend.geluForward(activation, Dropout{}, y);
-      }
-      kept.activation = activation;
-    }
-    if (slack_ > 0) backend.fill(whole.rowRange(rows, slack_), 0);
+    View product;
+    if (i > 0 || !groupNorm_) kept.activation = workspace.tensor(context.dtype, rows, layer.out);
+    product = groupNorm_ ? kept.activation : workspace.tensor(context.dtype, rows, layer.out);
+    layerForward(context, i, saved.conv0, input, product, kept.activation, whole.rowRange(0, rows), kept.norm);
+    if (slack_ > 0) context.backend.fill(whole.rowRange(rows, slack_), 0);
     input = whole;
   }
-  backend.copyRows(input, packing.compaction.runs(), out);
-  if (!saved) workspace.rewind(mark);
+  context.backend.copyRows(input, packing.compaction.runs(), out);
+}
+
+// Blocks need utterances in the order of their starts; those that are not go through as one.
+int64_t FeatureEncoder::framesOfBlock(const Context &context, const Packing &packing) const {
+  const int64_t frames = packing.sampleCount / layers_.back().product;
+  if (!std::is_sorted(packing.starts.host.begin(), packing.starts.host.end())) return frames;
+  int64_t largest = 1;  // bytes of a frame's rows of any layer
+  for (const Layer &layer : layers_) {
+    const int64_t rows = layers_.back().product / layer.product;
+    largest = std::max(largest, rows * layer.out * static_cast<int64_t>(sizeOf(context.dtype)));
+  }
+  return std::clamp<int64_t>(static_cast<int64_t>(context.backend.blockBytes()) / largest / 32 * 32, 32, frames);
+}
+
+void FeatureEncoder::forwardBlocks(const Context &context, const Packing &packing, const Conv0 &conv0,
+                                   const View &out) const {
+  Workspace &workspace = context.workspace;
+  const int64_t frames = packing.sampleCount / layers_.back().product, most = framesOfBlock(context, packing);
+  for (int64_t first = 0; first < frames; first += most) {
+    Scratch scratch(workspace);
+    // Rows of every layer that the block's frames read.
+    std::vector<int64_t> rows(layers_.size());
+    rows.back() = std::min(most, frames - first);
+    for (size_t i = layers_.size() - 1; i > 0; --i) {
+      rows[i - 1] = (rows[i] - 1) * layers_[i].stride + std::max(layers_[i].kernel, layers_[i].stride);
+    }
+    // The last of conv 0's windows reach a little further than its rows.
+    rows[0] += (conv0.kernel - 1) / conv0.stride;
+    Conv0Block block(conv0, first * layers_.back().product / conv0.stride, rows[0], workspace);
+
+    // Outputs alternate between two places, and what lies between norm and GELU shares a third.
+    View place[3];
+    int64_t sizes[3] = {0, 0, 0};
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      sizes[i & 1] = std::max(sizes[i & 1], rows[i] * layers_[i].out);
+      if (!groupNorm_) sizes[2] = std::max(sizes[2], rows[i] * layers_[i].out);
+    }
+    for (int p = 0; p < 3; ++p) place[p] = workspace.tensor(context.dtype, 1, sizes[p]);
+    View input;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const auto at = [&](const View &v) { return matrix(v.data, context.dtype, rows[i], layers_[i].out); };
+      const View y = at(place[i & 1]);
+      AddNorm norm;
+      layerForward(context, i, block.conv, input, groupNorm_ ? View{} : y, groupNorm_ ? View{} : at(place[2]), y, norm);
+      input = y;
+    }
+
+    RunTable valid;
+    const IndexArray &source = packing.compaction.source, &target = packing.compaction.target;
+    for (size_t run = 0; run < source.host.size(); ++run) {
+      const int64_t begin = std::max<int64_t>(source.host[run], first);
+      const int64_t end =
+          std::min<int64_t>(source.host[run] + packing.compaction.length.host[run], first + rows.back());
+      if (begin < end) valid.add(begin - first, target.host[run] + begin - source.host[run], end - begin);
+    }
+    valid.upload(workspace);
+    context.backend.copyRows(input, valid.runs(), out);
+  }
 }
 
 // dPre [rows, Cout] is the gradient of the product. dInput [rows in + slack, Cin], absent when nothing below is

@@ -1,8 +1,10 @@
 // The convolutional feature encoder: samples to one feature vector a stride (320 samples, 20 ms).
 //
 // Channels last, a convolution is a matrix product whose A rows are kernel · Cin long and start stride · Cin apart: a
-// view of its input that overlaps itself. The last rows read past the input's end, so every layer's output carries
-// max(kernel - stride) zeroed rows of slack. GroupNorm of conv 0 is folded into a filter bank an utterance, from the
+// view of its input that overlaps itself. In training the layers run over the whole axis, and as the last rows read
+// past the input's end every layer's output carries max(kernel - stride) zeroed rows of slack. In inference a block of
+// frames at a time goes through all layers, so that memory does not grow with the axis and stays in cache; rows that
+// two blocks need are computed for both. GroupNorm of conv 0 is folded into a filter bank an utterance, from the
 // covariance of its windows, and is never applied to the activation itself.
 #pragma once
 
@@ -28,7 +30,7 @@ class FeatureEncoder {
     View windowMean, windowCovariance;
     std::vector<SavedLayer> layers;
   };
-  // out [T, F]: the valid frames. `saved` absent: nothing is kept, and memory is used twice.
+  // out [T, F]: the valid frames. `saved` absent: nothing is kept.
   void forward(const Context &context, const HostBatch &batch, const Packing &packing, Saved *saved,
                const View &out) const;
   // Moments of conv 0's windows over each utterance, from which its GroupNorm follows.
@@ -45,6 +47,11 @@ class FeatureEncoder {
   };
   size_t lowestTrainable(const Parameters &parameters) const;
   View overlappingRows(const Layer &layer, const View &input, int64_t rows) const;
+  void layerForward(const Context &context, size_t i, const Conv0 &conv0, const View &input, const View &product,
+                    const View &activation, const View &y, AddNorm &norm) const;
+  void forwardAll(const Context &context, const Packing &packing, Saved &saved, const View &out) const;
+  void forwardBlocks(const Context &context, const Packing &packing, const Conv0 &conv0, const View &out) const;
+  int64_t framesOfBlock(const Context &context, const Packing &packing) const;
   Conv0 conv0Input(const Context &context, const HostBatch &batch, const Packing &packing) const;
   void conv0Setup(const Context &context, const HostBatch &batch, const Packing &packing, Saved &saved) const;
   void convBackward(const Context &context, const Layer &layer, const View &input, const View &dPre,
@@ -54,6 +61,7 @@ class FeatureEncoder {
   std::vector<Layer> layers_;
   bool groupNorm_;
   int64_t slack_ = 0;  // rows
+  int64_t reach_ = 0;  // samples past the axis that the last block of frames may touch
 };
 
 }  // namespace emoframe

@@ -13,6 +13,10 @@ Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, in
 
 // y = x Wᵀ + b, and gelu(y) where wanted; y may be absent then.
 void linearForward(const Context &context, const Linear &linear, const View &x, const View &y, const View &gelu = {});
+// Of a model that will only be run: see Parameters::takeProductWeight.
+inline void seal(Parameters &parameters, const Linear &linear) {
+  parameters.takeProductWeight(linear.weight, linear.parts);
+}
 // dW += dyᵀ x and db += Σ dy where trainable; dx = dy W, added to dx when `accumulate`. dx may be absent.
 void linearBackward(const Context &context, const Linear &linear, const View &x, const View &dy, const View &dx,
                     bool accumulate = false);

@@ -149,6 +149,11 @@ void Model::exportMoments(const std::string &name, float *m, float *v) const {
 void Model::importMoments(const std::string &name, const float *m, const float *v, int64_t size) {
   parts_->parameters.importMoments(name, m, v, size);
 }
+void Model::seal() {
+  if (parts_->parameters.sealed()) return;
+  parts_->transformer.seal(parts_->parameters);
+  parts_->parameters.seal();
+}
 void Model::freeze(const std::vector<std::string> &prefixes) { parts_->parameters.freeze(prefixes); }
 
 void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch &batch) {

@@ -122,6 +122,9 @@ class Model {
   bool hasMoments() const;
   void exportMoments(const std::string &name, float *m, float *v) const;
   void importMoments(const std::string &name, const float *m, const float *v, int64_t size);
+  // For a model that will only be run: nothing that products alone read is held twice from now on. Weights can then no
+  // longer be changed, exported or trained (ERR_INTERNAL).
+  void seal();
   void freeze(const std::vector<std::string> &prefixes);
 
   void storeFeatures(const std::vector<std::string> &keys, const HostBatch &batch);

@@ -114,6 +114,23 @@ bool Parameters::anyTrainable(const std::string &prefix) const {
   return false;
 }
 
+void Parameters::takeProductWeight(int32_t i, int32_t parts) {
+  const View weight = compute(i, parts);
+  const bool taken = backend_.takeWeight(weight.transposed(), key(i));
+  const auto discard = [&](const View &v) {
+    backend_.discard(v.data, static_cast<size_t>(v.size()) * sizeOf(v.dtype));
+  };
+  if (taken) discard(weight);
+  if (precision_ == Precision::bf16) discard(master(i, parts));  // products read the bf16 copy alone
+}
+
+void Parameters::requireOpen() const {
+  if (!sealed_) return;
+  throw Error(
+      "ERR_INTERNAL",
+      "This model was loaded to be run only: its weights cannot be changed, exported or trained. Load it again.");
+}
+
 void Parameters::freeze(const std::vector<std::string> &prefixes) {
   for (Parameter &p : table_) {
     p.frozen = false;
@@ -159,6 +176,7 @@ void Parameters::download(const float *arena, const Parameter &p, float *data) c
 }
 
 void Parameters::importValue(const std::string &name, const float *data, int64_t size) {
+  requireOpen();
   const Parameter &p = findSized(name, size);
   upload(master_, p, data);
   if (shadow_) {
@@ -168,7 +186,10 @@ void Parameters::importValue(const std::string &name, const float *data, int64_t
   bumpVersion();
 }
 
-void Parameters::exportValue(const std::string &name, float *data) const { download(master_, find(name), data); }
+void Parameters::exportValue(const std::string &name, float *data) const {
+  requireOpen();
+  download(master_, find(name), data);
+}
 
 void Parameters::exportGradient(const std::string &name, float *data) const {
   const Parameter &p = find(name);
@@ -180,6 +201,7 @@ void Parameters::exportGradient(const std::string &name, float *data) const {
 }
 
 void Parameters::ensureMoments() {
+  requireOpen();
   if (!m_) m_ = allocateZeros();
   if (!v_) v_ = allocateZeros();
 }
@@ -202,6 +224,7 @@ void Parameters::exportMoments(const std::string &name, float *m, float *v) cons
 }
 
 void Parameters::ensureGradients() {
+  requireOpen();
   if (!gradient_) gradient_ = allocateZeros();
 }
 

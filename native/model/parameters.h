@@ -49,6 +49,12 @@ class Parameters {
   uint64_t key(int32_t i) const { return keyBase_ + static_cast<uint64_t>(i); }
   uint64_t version() const { return keyBase_; }
 
+  // For a model that will only be run: has the backend take over the weight that products with `key(i)` read, and gives
+  // back what then nobody reads. After `seal` weights can no longer be changed or exported.
+  void takeProductWeight(int32_t i, int32_t parts = 1);
+  void seal() { sealed_ = true; }
+  bool sealed() const { return sealed_; }
+
   void freeze(const std::vector<std::string> &prefixes);
   void importValue(const std::string &name, const float *data, int64_t size);
   void exportValue(const std::string &name, float *data) const;
@@ -70,6 +76,7 @@ class Parameters {
   void download(const float *arena, const Parameter &p, float *data) const;
   void ensureMoments();
   void bumpVersion();
+  void requireOpen() const;
   struct Range {
     int64_t begin, size;
   };
@@ -83,6 +90,7 @@ class Parameters {
   int64_t total_ = 0;
   float *master_ = nullptr, *gradient_ = nullptr, *m_ = nullptr, *v_ = nullptr, *squares_ = nullptr;
   void *shadow_ = nullptr;  // bf16
+  bool sealed_ = false;
   uint64_t keyBase_ = 0;
 };
 

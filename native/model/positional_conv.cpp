@@ -28,12 +28,13 @@ void PositionalConv::normalizeWeight(const Context &context) {
   const int64_t row = kernel_ * groupSize_;
   const size_t bytes = static_cast<size_t>(hidden_ * row) * sizeOf(context.dtype);
   backend_ = &context.backend;
+  const bool flips = context.training && !flipped_;  // backward alone reads it
   if (!weight_) weight_ = backend_->allocate(bytes);
-  if (!flipped_) flipped_ = backend_->allocate(bytes);
-  if (weightVersion_ == parameters.version()) return;
+  if (flips) flipped_ = backend_->allocate(bytes);
+  if (weightVersion_ == parameters.version() && !flips) return;
   backend_->weightNormForward(parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_), kernel_,
                               groups_, matrix(weight_, context.dtype, hidden_, row),
-                              matrix(flipped_, context.dtype, hidden_, row));
+                              flipped_ ? matrix(flipped_, context.dtype, hidden_, row) : View{});
   weightVersion_ = parameters.version();
 }
 

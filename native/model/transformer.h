@@ -10,6 +10,9 @@ class Transformer {
  public:
   Transformer(const HubertShape &shape, Parameters &parameters);
 
+  void seal(Parameters &parameters) const {
+    for (const TransformerLayer &layer : layers_) layer.seal(parameters);
+  }
   int64_t layers() const { return static_cast<int64_t>(layers_.size()); }
   // Whether anything in the transformer is trained.
   bool trainable(const Parameters &parameters) const { return parameters.anyTrainable("encoder."); }

@@ -29,6 +29,10 @@ TransformerLayer::TransformerLayer(const HubertShape &shape, int64_t index, Para
   secondNorm_ = addLayerNorm(parameters, name + "final_layer_norm", hidden_, shape.layerNormEpsilon);
 }
 
+void TransformerLayer::seal(Parameters &parameters) const {
+  for (const Linear *linear : {&qkv_, &output_, &up_, &down_}) emoframe::seal(parameters, *linear);
+}
+
 bool TransformerLayer::trainable(const Parameters &parameters) const {
   return parameters.anyTrainable("encoder.layers." + std::to_string(index_) + ".");
 }
