@@ -43,7 +43,12 @@ class CudaBackend final : public Backend {
   std::string path() const override;
   void *allocate(size_t bytes) override;
   void release(void *pointer) noexcept override;
+  // Blocks need to be large: a product of a few thousand rows does not fill a GPU.
+  size_t blockBytes() const override { return size_t{1} << 30; }
   const void *readable(const void *) override { return nullptr; }
+  // Kernels read weights as they are, and parts of an allocation cannot be given back.
+  bool takeWeight(const View &, uint64_t) override { return false; }
+  void discard(void *, size_t) override {}
   void upload(void *target, const void *hostSource, size_t bytes) override;
   void download(void *hostTarget, const void *source, size_t bytes) override;
   void synchronize() override;
