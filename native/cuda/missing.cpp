@@ -10,8 +10,6 @@ namespace {
 }
 }  // namespace
 
-// gemm.cu
-void CudaBackend::gemm(const Gemm &) { missing("gemm"); }
 // norm.cu
 void CudaBackend::addNormForward(const AddNorm &) { missing("addNormForward"); }
 void CudaBackend::addNormBackward(const AddNorm &, const AddNormGradient &) { missing("addNormBackward"); }

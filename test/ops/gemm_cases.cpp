@@ -152,6 +152,31 @@ void weightGradient(Backend &backend, Report &report, DType dtype, const Shape &
                std::string("transposed windows ") + nameOf(dtype) + " stride " + std::to_string(stride));
 }
 
+// Operands that start anywhere: `shift` elements into the rows of a larger tensor.
+void shifted(Backend &backend, Report &report, const Shape &s, const Form &f, int64_t shift) {
+  const Layout a{0, 0, f.aTransposed}, b{0, 0, f.bTransposed};
+  const Tensor left = Tensor(backend, f.in, s.batch, s.M + shift, s.K + shift, a).normal(11);
+  const Tensor right = Tensor(backend, f.in, s.batch, s.K + shift, s.N + shift, b).normal(12);
+  Tensor out(backend, f.out, s.batch, s.M, s.N);
+  const auto inner = [&](const View &whole, int64_t rows, int64_t cols) {
+    View v = whole;
+    v.data = whole.at(0, shift, shift);
+    v.rows = rows;
+    v.cols = cols;
+    return v;
+  };
+  Gemm gemm;
+  gemm.a = inner(left, s.M, s.K);
+  gemm.b = inner(right, s.K, s.N);
+  gemm.out = out;
+  backend.gemm(gemm);
+  report.close(out,
+               multiply(
+                   s, [&](int64_t i, int64_t r, int64_t c) { return left(i, r + shift, c + shift); },
+                   [&](int64_t i, int64_t r, int64_t c) { return right(i, r + shift, c + shift); }),
+               describe(s, f) + " from element " + std::to_string(shift));
+}
+
 const Cases gemmCases(
     "gemm",
     {
@@ -198,6 +223,56 @@ const Cases gemmCases(
              product(backend, report, {1, 512, 256, 1999}, f);
            }
          }},
+        {"many tiles",
+         [](Backend &backend, Report &report) {
+           // Ragged in every dimension; tall and wide ones as the positional convolution's, forward and backward.
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             Form f;
+             f.in = f.out = dtype;
+             for (int form = 0; form < 3; ++form) {
+               f.aTransposed = form == 2;
+               f.bTransposed = form == 0;
+               f.bias = form == 0;
+               f.gap = 8;  // rows stay aligned where M, N or K are multiples of 8
+               product(backend, report, {2, 1032, 1048, 72}, f);
+               f.gap = 0;
+               product(backend, report, {16, 1096, 48, 104}, f);
+               product(backend, report, {16, 48, 1096, 40}, f);
+             }
+             f.aTransposed = f.bTransposed = false;
+             f.gap = 7;
+             product(backend, report, {1, 203, 131, 150}, f);
+           }
+         }},
+        {"K in splits",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             for (const Shape &s : {Shape{1, 72, 104, 2504}, Shape{1, 7, 13, 1025}, Shape{3, 24, 16, 1100}}) {
+               Form f;
+               f.in = dtype;
+               f.aTransposed = true;
+               f.accumulate = true;
+               product(backend, report, s, f);
+               f.gap = 8;
+               f.aTransposed = f.accumulate = false;
+               f.bTransposed = f.bias = f.gelu = true;
+               f.out = dtype;
+               product(backend, report, s, f);
+             }
+           }
+         }},
+        {"unaligned operands",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) {
+             for (int form = 0; form < 4; ++form) {
+               Form f;
+               f.in = f.out = dtype;
+               f.aTransposed = form & 1;
+               f.bTransposed = form & 2;
+               for (int64_t shift : {1, 2, 4}) shifted(backend, report, {2, 92, 76, 204}, f, shift);
+             }
+           }
+         }},
         {"few rows",
          [](Backend &backend, Report &report) {
            for (DType dtype : {DType::f32, DType::bf16}) {
@@ -226,6 +301,7 @@ const Cases gemmCases(
              convolution(backend, report, dtype, {1, 100, 40, 10 * 32}, 5 * 32, false);
              convolution(backend, report, dtype, {1, 1, 40, 10 * 32}, 32, false);
              convolution(backend, report, dtype, {4, 201, 48, 128 * 48}, 48, false);  // the positional convolution
+             convolution(backend, report, dtype, {1, 530, 136, 3 * 256}, 2 * 256, true);
              convolution(backend, report, dtype, {2, 65, 8, 16 * 8}, 8, true);
              convolution(backend, report, dtype, {1, 65, 8, 10}, 1, false);
            }
@@ -235,6 +311,7 @@ const Cases gemmCases(
            for (DType dtype : {DType::f32, DType::bf16}) {
              weightGradient(backend, report, dtype, {1, 96, 3 * 64, 333}, 2 * 64);
              weightGradient(backend, report, dtype, {3, 48, 32 * 48, 211}, 48);
+             weightGradient(backend, report, dtype, {1, 96, 3 * 64, 2100}, 2 * 64);
              weightGradient(backend, report, dtype, {2, 8, 16 * 8, 65}, 8);
              weightGradient(backend, report, dtype, {1, 40, 10, 99}, 5);
            }

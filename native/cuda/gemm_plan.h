@@ -1,0 +1,27 @@
+// How a product is cut, which follows from its shape and strides alone.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "../ops.h"
+
+namespace emoframe {
+
+struct GemmEpilogue;
+
+enum class GemmLayout : uint8_t { normalTransposed, normalNormal, transposedNormal, gathered };
+
+struct GemmPlan {
+  GemmLayout layout;
+  int rows, cols;  // of a tile: each 64 or, for bf16, 128; for fp32 64 x 64 or 64 x 128; gathered 64 x 64
+  int splits;      // of K
+  int depth;       // of K in a split, whole tiles
+};
+
+// Launch the product with this plan (gemm_bf16.cu, gemm_fp32.cu).
+void multiplyBf16(const Gemm &gemm, const GemmPlan &plan, const GemmEpilogue &epilogue, cudaStream_t stream);
+void multiplyFp32(const Gemm &gemm, const GemmPlan &plan, const GemmEpilogue &epilogue, cudaStream_t stream);
+
+}  // namespace emoframe
