@@ -10,9 +10,6 @@ namespace {
 }
 }  // namespace
 
-// norm.cu
-void CudaBackend::addNormForward(const AddNorm &) { missing("addNormForward"); }
-void CudaBackend::addNormBackward(const AddNorm &, const AddNormGradient &) { missing("addNormBackward"); }
 // pooling.cu
 void CudaBackend::poolForward(const Pooling &) { missing("poolForward"); }
 void CudaBackend::poolBackward(const Pooling &, const View &, const View &, const View &) { missing("poolBackward"); }

@@ -59,20 +59,27 @@ Gradients backward(const Reference &ref, const Doubles &dy, const Doubles *dSumI
 }
 
 void addNormBothWays(Backend &backend, Report &report, DType dtype) {
-  const std::vector<std::pair<int64_t, int64_t>> shapes = {{0, 8},    {1, 1},     {1, 3},   {3, 17},
-                                                           {65, 512}, {700, 768}, {2, 1030}};
-  for (const auto &shape : shapes) {
+  // Gaps of 8 elements keep rows aligned to 16 bytes, others do not.
+  struct Shape {
+    int64_t T, C;
+    bool aligned;
+  };
+  const std::vector<Shape> shapes = {{0, 8, true},    {1, 1, false},    {1, 3, false},    {3, 17, false},
+                                     {65, 512, true}, {700, 768, true}, {33, 768, false}, {41, 1016, true},
+                                     {300, 24, true}, {2, 1030, false}, {3, 1280, true}};
+  for (const Shape &shape : shapes) {
     for (int variant = 0; variant < 4; ++variant) {
-      const int64_t T = shape.first, C = shape.second;
+      const int64_t T = shape.T, C = shape.C;
+      const auto gap = [&](int64_t ragged) { return Layout{shape.aligned ? 8 : ragged}; };
       const bool residual = variant % 2 == 1;
       const Dropout dropout = variant >= 2 ? dropped : Dropout{};
       const std::string what = std::to_string(T) + "x" + std::to_string(C) + (residual ? " residual" : "") +
                                (variant >= 2 ? " dropout" : "");
-      const Tensor x = Tensor(backend, dtype, T, C, {3}).normal(1, 2, 1);
-      const Tensor r = Tensor(backend, dtype, T, C, {1}).normal(2);
+      const Tensor x = Tensor(backend, dtype, T, C, gap(3)).normal(1, 2, 1);
+      const Tensor r = Tensor(backend, dtype, T, C, gap(1)).normal(2);
       const Tensor gamma = Tensor(backend, DType::f32, 1, C).normal(3, 0.3, 1);
       const Tensor beta = Tensor(backend, DType::f32, 1, C).normal(4);
-      const Tensor sum = Tensor(backend, dtype, T, C, {2}).normal(5), y = Tensor(backend, dtype, T, C).normal(6);
+      const Tensor sum = Tensor(backend, dtype, T, C, gap(2)).normal(5), y = Tensor(backend, dtype, T, C).normal(6);
       const Tensor mean = Tensor(backend, DType::f32, 1, T).normal(7),
                    rstd = Tensor(backend, DType::f32, 1, T).normal(8);
       AddNorm norm;
@@ -97,8 +104,8 @@ void addNormBothWays(Backend &backend, Report &report, DType dtype) {
       report.untouched(x, what + " x");
       report.untouched(r, what + " residual");
 
-      const Tensor dy = Tensor(backend, dtype, T, C).normal(9), dIn = Tensor(backend, dtype, T, C, {4}).normal(10);
-      const Tensor dOut = Tensor(backend, dtype, T, C, {2}).normal(11), dx = Tensor(backend, dtype, T, C).normal(12);
+      const Tensor dy = Tensor(backend, dtype, T, C).normal(9), dIn = Tensor(backend, dtype, T, C, gap(4)).normal(10);
+      const Tensor dOut = Tensor(backend, dtype, T, C, gap(2)).normal(11), dx = Tensor(backend, dtype, T, C).normal(12);
       const Tensor dGamma = Tensor(backend, DType::f32, 1, C).normal(13),
                    dBeta = Tensor(backend, DType::f32, 1, C).normal(14);
       AddNormGradient gradient;
