@@ -18,7 +18,5 @@ void CudaBackend::cosineCrossEntropy(const CosineCrossEntropy &) { missing("cosi
 void CudaBackend::softmaxCrossEntropy(const SoftmaxCrossEntropy &) { missing("softmaxCrossEntropy"); }
 // clusters.cu
 void CudaBackend::assignClusters(const ClusterAssignment &) { missing("assignClusters"); }
-// optimiser.cu
-void CudaBackend::adamW(const AdamW &, const std::vector<AdamWTensor> &) { missing("adamW"); }
 
 }  // namespace emoframe
