@@ -10,9 +10,6 @@ namespace {
 }
 }  // namespace
 
-// pooling.cu
-void CudaBackend::poolForward(const Pooling &) { missing("poolForward"); }
-void CudaBackend::poolBackward(const Pooling &, const View &, const View &, const View &) { missing("poolBackward"); }
 // losses.cu
 void CudaBackend::cosineCrossEntropy(const CosineCrossEntropy &) { missing("cosineCrossEntropy"); }
 void CudaBackend::softmaxCrossEntropy(const SoftmaxCrossEntropy &) { missing("softmaxCrossEntropy"); }
