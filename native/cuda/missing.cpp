@@ -10,9 +10,6 @@ namespace {
 }
 }  // namespace
 
-// losses.cu
-void CudaBackend::cosineCrossEntropy(const CosineCrossEntropy &) { missing("cosineCrossEntropy"); }
-void CudaBackend::softmaxCrossEntropy(const SoftmaxCrossEntropy &) { missing("softmaxCrossEntropy"); }
 // clusters.cu
 void CudaBackend::assignClusters(const ClusterAssignment &) { missing("assignClusters"); }
 
