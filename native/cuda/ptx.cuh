@@ -210,6 +210,22 @@ __device__ inline int countBits(uint32_t word) {
 #endif
 }
 
+// How many bits are set, and the lowest one of them (of a mask that has one).
+__device__ inline int bitCount(uint32_t mask) {
+#ifdef EMOFRAME_SIMT
+  return __builtin_popcount(mask);
+#else
+  return __popc(static_cast<int>(mask));
+#endif
+}
+__device__ inline int lowestBit(uint32_t mask) {
+#ifdef EMOFRAME_SIMT
+  return __builtin_ctz(mask);
+#else
+  return __ffs(static_cast<int>(mask)) - 1;
+#endif
+}
+
 // --- blocks
 // ------------------------------------------------------------------------------------------------------------ The
 // block's shared memory, of the size that the launch gives: aligned to 1024 bytes, not cleared. There is no other.
