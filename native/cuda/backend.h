@@ -17,7 +17,6 @@
 //   one call an op. A method never waits for the device and uploads nothing: a step is captured as a graph after it has
 //   run once.
 // - Empty inputs are legal: launch() ignores an empty grid.
-// - A family that arrives deletes its lines from missing.cpp.
 #pragma once
 
 #include <cuda_runtime.h>
