@@ -10,6 +10,7 @@
 // partial sums costs): bound by tensor cores for bf16. fp32 takes three tf32 products each.
 #include <cmath>
 
+#include "attention_dropout.cuh"
 #include "attention_tiles.cuh"
 #include "backend.h"
 #include "reduce.cuh"
@@ -146,6 +147,16 @@ __global__ void __launch_bounds__(threads, ofKeys ? Shape<T, size>::blocksOfKeys
       return ofKeys ? columnTerms[(tile & 1) * streamed + 8 * j + 2 * t + e % 2] : rowTerms[e / 2];
     };
 
+    uint32_t bits[4] = {allLanes, allLanes, allLanes, allLanes};
+    if (!a.keep.all) {  // before there are scores, which take the registers that this needs
+      if (ofKeys) {
+        const int64_t row = static_cast<int64_t>(span.first + tile * streamed) * a.heads + head;
+        keepByKey<accumulators>(a.keep, row, a.heads, begin, bits);
+      } else {
+        const int64_t row = static_cast<int64_t>(span.first + begin + group) * a.heads + head;
+        keepByQuery<accumulators>(a.keep, row, a.heads, tile * streamed, bits);
+      }
+    }
     float p[1][accumulators][4] = {};
     addScores<T, size, streamed, 1, Its::fixedStay>(
         stage1, [&](int, int step, uint32_t(&registers)[4]) { take(left1, own1, step, registers); }, p);
@@ -162,16 +173,6 @@ __global__ void __launch_bounds__(threads, ofKeys ? Shape<T, size>::blocksOfKeys
         for (int e = 0; e < 4; ++e) {
           if (tile * streamed + 8 * j + 2 * t + e % 2 >= span.length) p[0][j][e] = 0;
         }
-      }
-    }
-    uint32_t bits[4] = {allLanes, allLanes, allLanes, allLanes};
-    if (!a.keep.all) {
-      if (ofKeys) {
-        const int64_t row = static_cast<int64_t>(span.first + tile * streamed) * a.heads + head;
-        keepByKey<accumulators>(a.keep, row, a.heads, begin, bits);
-      } else {
-        const int64_t row = static_cast<int64_t>(span.first + begin + group) * a.heads + head;
-        keepByQuery<accumulators>(a.keep, row, a.heads, tile * streamed, bits);
       }
     }
     if (ofKeys) {

@@ -8,6 +8,7 @@
 // used twice: with 16, ldmatrix would take as long as the products. fp32 takes three tf32 products each.
 #include <cmath>
 
+#include "attention_dropout.cuh"
 #include "attention_tiles.cuh"
 #include "backend.h"
 
@@ -119,6 +120,14 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::half ? 2 : 1) forward
         }
       }
     }
+    uint32_t bits[tiles][4] = {};
+    if (!a.keep.all) {  // before there are scores, which take the registers that this needs
+#pragma unroll
+      for (int m = 0; m < tiles; ++m) {
+        const int64_t row = static_cast<int64_t>(span.first + begin + m * 16 + group) * a.heads + head;
+        keepByQuery<accumulators>(a.keep, row, a.heads, tile * keys, bits[m]);
+      }
+    }
     float scores[tiles][accumulators][4] = {};
     addScores<T, size, keys, tiles, Its::queriesStay>(
         stage,
@@ -146,13 +155,10 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::half ? 2 : 1) forward
     if (!a.keep.all) {
 #pragma unroll
       for (int m = 0; m < tiles; ++m) {
-        const int64_t row = static_cast<int64_t>(span.first + begin + m * 16 + group) * a.heads + head;
-        uint32_t bits[4];
-        keepByQuery<accumulators>(a.keep, row, a.heads, tile * keys, bits);
 #pragma unroll
         for (int j = 0; j < accumulators; ++j) {
 #pragma unroll
-          for (int e = 0; e < 4; ++e) scores[m][j][e] = (bits[e] >> 4 * j & 1) != 0 ? scores[m][j][e] : 0.0f;
+          for (int e = 0; e < 4; ++e) scores[m][j][e] = (bits[m][e] >> 4 * j & 1) != 0 ? scores[m][j][e] : 0.0f;
         }
       }
     }

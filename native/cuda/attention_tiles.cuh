@@ -15,7 +15,6 @@
 
 #include <cuda_runtime.h>
 
-#include <cmath>
 #include <cstdint>
 #include <string>
 
@@ -322,61 +321,6 @@ __device__ inline void storeRows(const Rows<T> &out, const Span &span, int32_t b
       for (int j = 0; j < Its::chunkElements; ++j) to[j] = reinterpret_cast<const T *>(from)[j];
     }
   }
-}
-
-// --- dropout -------------------------------------------------------------------------------------
-// Which probabilities are kept. A Philox block serves the 4 keys from a multiple of 4 on in one query's row; four lanes
-// hold elements of it, so each lane draws another block and they exchange their bits.
-struct Keep {
-  uint64_t seed;
-  uint32_t step, site;
-  uint32_t least;  // of a word that keeps its element
-  float factor;    // 1 / (1 - p)
-  bool all;        // p = 0
-
-  // Of key 4 block + i of a query's row: bit i.
-  __device__ inline uint32_t four(int64_t row, int32_t block) const {
-    const Philox4 words = philox(seed, step, site, (static_cast<uint64_t>(row) << 20) + static_cast<uint32_t>(block));
-    return (words.x[0] >= least ? 1u : 0u) | (words.x[1] >= least ? 2u : 0u) | (words.x[2] >= least ? 4u : 0u) |
-           (words.x[3] >= least ? 8u : 0u);
-  }
-};
-inline Keep keepOf(const Dropout &dropout) {
-  // u = (word >> 8) 2^-24 >= p, in whole numbers: word >= ceil(p 2^24) 2^8.
-  const float p = dropout.p;
-  const auto below = static_cast<uint32_t>(std::ceil(p * 0x1p24f));
-  return {dropout.seed, dropout.step, dropout.site, below << 8, 1.0f / (1.0f - p), p <= 0};
-}
-
-// Element e of accumulator j of a warp's scores is kept iff bit 4j of bits[e] is set. Rows are queries: `row` counts
-// (packed row · heads + head) for the lane's row g; `key` is that of the scores' first column.
-template <int accumulators>
-__device__ inline void keepByQuery(const Keep &keep, int64_t row, int heads, int32_t key, uint32_t (&bits)[4]) {
-  static_assert(accumulators <= 8, "4 bits each");
-  const int t = laneOf() & 3;
-  const int64_t its = row + (t & 1) * 8 * heads;  // no choice of two rows: it would become a branch around all of this
-  uint32_t mine = 0;
-#pragma unroll 2  // more at once would take too many registers
-  for (int j = 0; j < accumulators; ++j) mine |= keep.four(its, (key >> 2) + 2 * j + (t >> 1)) << 4 * j;
-  const uint32_t other = shuffleXor(mine, 1);
-  bits[0] = ((t & 1) == 0 ? mine : other) >> 2 * (t & 1);
-  bits[2] = ((t & 1) == 0 ? other : mine) >> 2 * (t & 1);
-  bits[1] = bits[0] >> 1;
-  bits[3] = bits[2] >> 1;
-}
-// Rows are keys, from `key` on; `row` is that of the first column's query, and the next query's is `heads` further.
-template <int accumulators>
-__device__ inline void keepByKey(const Keep &keep, int64_t row, int heads, int32_t key, uint32_t (&bits)[4]) {
-  static_assert(accumulators <= 8, "4 bits each");
-  const int lane = laneOf(), group = lane >> 2, t = lane & 3, part = group & 3;
-  uint32_t mine = 0;
-#pragma unroll 2  // more at once would take too many registers
-  for (int j = 0; j < accumulators; ++j) {
-    const int64_t query = row + static_cast<int64_t>(8 * j + 2 * t + (part & 1)) * heads;
-    mine |= keep.four(query, (key >> 2) + (group >> 2) + (part & 2)) << 4 * j;
-  }
-#pragma unroll
-  for (int e = 0; e < 4; ++e) bits[e] = shuffleIndex(mine, (lane & 19) | e << 2) >> part;
 }
 
 }  // namespace attention
