@@ -2,8 +2,9 @@
 //
 // A block has 128 frames and up to 512 channels. Samples lie in shared memory; a thread has 8 neighbouring channels
 // with their filters in registers, goes over the frames and stores 8 channels at once (16 bytes of bf16, whole lines a
-// warp). It writes 2 C bytes a frame of bf16 (3.3 MB per second of audio at 512) and reads 20: bound by the writes if
-// what is issued for an output (10 fma and some 25 instructions of erf) keeps up, which is about as long.
+// warp). It writes 2 C bytes a frame of bf16 (3.3 MB per second of audio at 512) and reads 20. An output takes 10 fma
+// and about 20 more instructions for GELU, its rounding and its share of the store: expected to be bound by what can be
+// issued rather than by the writes.
 #include "backend.h"
 #include "conv0.cuh"
 #include "launch.cuh"
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(threads, 2) forwardKernel(Windows windows, Fil
       bank.apply(samples + i * windows.stride, taps, filters.weightColumn, values);
       if (gelu) {
 #pragma unroll
-        for (int j = 0; j < width; ++j) values[j] = geluOf(values[j]);
+        for (int j = 0; j < width; ++j) values[j] = geluFast(values[j]);
       }
     }
     storeSome(out.row(firstRow + i) + channel * out.colStride, out.colStride, n, aligned, values);

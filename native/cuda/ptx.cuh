@@ -118,6 +118,15 @@ __device__ inline float log2Fast(float x) {
   return result;
 #endif
 }
+__device__ inline float reciprocalFast(float x) {
+#ifdef EMOFRAME_SIMT
+  return 1.0f / x;
+#else
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+#endif
+}
 __device__ inline float reciprocalRoot(float x) {
 #ifdef EMOFRAME_SIMT
   return 1.0f / sqrtf(x);
