@@ -51,9 +51,8 @@ inline uint32_t tilesOf(const Attention &attention, int64_t rows) {
 inline int64_t headSizeOf(const Attention &attention) {
   const int64_t size = attention.heads > 0 ? attention.q.cols / attention.heads : 0;
   if (size % 8 != 0 || size > 128) {
-    throw Error("ERR_MODEL_CONFIG",
-                "Attention heads of " + std::to_string(size) +
-                    " channels do not run on a GPU: multiples of 8 up to 128 do. Use device 'cpu'.");
+    throw Error("ERR_MODEL_CONFIG", "hidden_size / num_attention_heads is " + std::to_string(size) +
+                                        ": on a GPU it must be a multiple of 8, at most 128. Use device 'cpu'.");
   }
   return size;
 }
