@@ -8,8 +8,8 @@ namespace {
 struct Shape {
   int64_t N, C, R, K;
 };
-const std::vector<Shape> shapes = {{0, 4, 2, 3},     {1, 1, 1, 1},       {5, 3, 1, 2},
-                                   {333, 39, 3, 17}, {1500, 128, 9, 50}, {700, 24, 2, 801}};
+const std::vector<Shape> shapes = {{0, 4, 2, 3},       {1, 1, 1, 1},      {5, 3, 1, 2},     {333, 39, 3, 17},
+                                   {1500, 128, 9, 50}, {700, 24, 2, 801}, {8500, 20, 2, 5}, {40, 1100, 2, 33}};
 
 // Labels and distances in float64 of what the tensors hold.
 void nearest(const Tensor &x, const Tensor &centroids, const Shape &s, std::vector<int32_t> &labels,

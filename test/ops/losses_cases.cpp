@@ -57,7 +57,14 @@ void cosine(Backend &backend, Report &report, DType dtype) {
     int64_t N, D, K;
   };
   // No frame, one of each, odd sizes over a block's end, and sizes as trained.
-  for (const Shape &s : {Shape{0, 8, 4}, {1, 1, 1}, {1, 3, 2}, {261, 17, 5}, {530, 256, 500}, {13, 64, 1}}) {
+  for (const Shape &s : {Shape{0, 8, 4},
+                         {1, 1, 1},
+                         {1, 3, 2},
+                         {261, 17, 5},
+                         {530, 256, 500},
+                         {13, 64, 1},
+                         {1100, 40, 3},
+                         {70, 300, 130}}) {
     const std::string what =
         std::to_string(s.N) + " frames, D = " + std::to_string(s.D) + ", K = " + std::to_string(s.K);
     const Tensor z = Tensor(backend, dtype, s.N, s.D, {5}).normal(1, 2);

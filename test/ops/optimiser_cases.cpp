@@ -109,6 +109,43 @@ void againstTorch(Backend &backend, Report &report) {
   report.close(v, {0.00199600006, 0.000834000064, 9.95999996e-16, 0.319999993}, 1e-7, "v");
 }
 
+// More tensors than a launch has room for, one of them in the middle of a row of 16 bytes.
+void manyTensors(Backend &backend, Report &report) {
+  const Settings s{1e-3, 0.9, 0.999, 1e-8, 0.01};
+  const Tensor row = Tensor(backend, DType::f32, 1, 5000).normal(1),
+               squares = Tensor(backend, DType::f32, 1, 5000).constant(0.5);
+  const Tensor gradient = Tensor(backend, DType::f32, 1, 5000).normal(2),
+               m = Tensor(backend, DType::f32, 1, 5000).normal(3);
+  std::vector<AdamWTensor> tensors;
+  State state;
+  Doubles gradients;
+  int64_t at = 0;
+  for (int64_t i = 0; i < 160; ++i) {
+    const int64_t size = 1 + i % 60;
+    tensors.push_back({row.view().colRange(at, size),
+                       gradient.view().colRange(at, size),
+                       m.view().colRange(at, size),
+                       squares.view().colRange(at, size),
+                       {}});
+    for (int64_t j = at; j < at + size; ++j) {
+      state.parameter.push_back(row.values[j]);
+      state.m.push_back(m.values[j]);
+      state.v.push_back(squares.values[j]);
+      gradients.push_back(gradient.values[j]);
+    }
+    at += size;
+  }
+  AdamW settings;
+  settings.learningRate = static_cast<float>(s.rate);
+  settings.weightDecay = static_cast<float>(s.decay);
+  settings.step = 3;
+  backend.adamW(settings, tensors);
+  referenceStep(state, gradients, s, 3, 1);
+  Doubles rest = row.values, now = row.read();
+  std::copy(state.parameter.begin(), state.parameter.end(), rest.begin());
+  report.close(now, rest, 1e-6, "parameters, and what lies behind them");
+}
+
 void sameBits(Backend &, Report &report) {
   report.deterministic(
       [](Backend &backend) {
@@ -130,6 +167,7 @@ const Cases table("optimiser",
                    {"AdamW, clipped", [](Backend &b, Report &r) { steps(b, r, pretraining, 2, 1); }},
                    {"AdamW, norm below the clip", [](Backend &b, Report &r) { steps(b, r, pretraining, 1e6, 1); }},
                    {"AdamW against torch", againstTorch},
+                   {"AdamW of many small tensors", manyTensors},
                    {"same bits with any thread count", sameBits}});
 
 }  // namespace

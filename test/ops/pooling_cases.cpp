@@ -94,7 +94,9 @@ void bothWays(Backend &backend, Report &report, DType dtype) {
           const int64_t T = bounds.total(), B = static_cast<int64_t>(lengths.size());
           const std::string what = std::string(nameOf(score)) + (deviation ? " with deviation, " : ", ") +
                                    std::to_string(B) + " utterances, C = " + std::to_string(C);
-          const Tensor h = Tensor(backend, dtype, T, C, {3}).normal(1);
+          // Rows that start at multiples of 16 bytes, or not.
+          const int64_t gap = C == 768 && lengths.size() == 2 ? 8 : 3;
+          const Tensor h = Tensor(backend, dtype, T, C, {gap}).normal(1);
           const Tensor w = Tensor(backend, DType::f32, 1, C).normal(2, 1 / std::sqrt(double(C)));
           const Tensor attention = Tensor(backend, DType::f32, 1, T).normal(3);
           const Tensor pooled = Tensor(backend, DType::f32, B, problem.width()).normal(4);
@@ -113,7 +115,7 @@ void bothWays(Backend &backend, Report &report, DType dtype) {
           report.close(pooled, means, 1e-5, what + " pooled");
 
           const Tensor dPooled = Tensor(backend, DType::f32, B, problem.width()).normal(5);
-          const Tensor dh = Tensor(backend, dtype, T, C, {2}).normal(6),
+          const Tensor dh = Tensor(backend, dtype, T, C, {gap == 8 ? gap : 2}).normal(6),
                        dw = Tensor(backend, DType::f32, 1, C).normal(7);
           Doubles dhExpected, dwExpected = dw.values;
           problem.backward(h.values, w.values, dPooled.values, dhExpected, dwExpected);
