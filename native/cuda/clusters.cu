@@ -1,6 +1,6 @@
 // k-means' inner op: the nearest centroid of every point for R restarts at once. A screen on tensor cores leaves the
 // few centroids that can be the nearest, which are then measured; the label is the true nearest one (lowest index on an
-// exact tie) whatever the screen rounds. The sums of members are in cluster_sums.cu.
+// exact tie) whatever the screen rounds. The screen is in cluster_screen.cuh, the sums of members in cluster_sums.cu.
 //
 // Points are taken in blocks of some thousand rows, so that what is known of a block stays in the second-level cache:
 // 1. points and centroids, less the mean of all centroids (which changes no distance, and lets points far from the
@@ -8,17 +8,17 @@
 // 2. The screen: m = ‖c‖² - 2 x · c for a tile of 128 points and 128 centroids of all restarts (clusters of a restart
 //    are padded to a multiple of 32). The product never leaves the registers: for each 8 centroids that a thread has of
 //    a point it stores the least m, with the centroid's number in its lowest bits, and the second least.
-// 3. A thread a point and restart: with e the most that m can be wrong by, centroids with m > least + 2 e are out.
-// Where
+// 3. A thread a point and restart: with e the most that m can be wrong by, centroids with m > least + 2 e are out. If
 //    more than one is left, the warp measures them as Σ (x - c)² in fp32, and those still too close to tell in double.
 // What m can be wrong by: |x · c - x' · c'| <= ‖x - x'‖ ‖c‖ + ‖x'‖ ‖c - c'‖, and the rounding of fp32 sums.
 //
-// 2 N R K C flops in bf16; bytes: 6 N C for the points (read in fp32, written and read in bf16), and N R K for what is
-// stored of products. At K = 50, R = 20, C = 768 that is 1.9 TFLOP and 7 GB for a million points: tensor cores bound
-// it.
+// 2 N R K C flops in bf16; bytes: 8 N C for the points (read in fp32, written and read in bf16), and 2 N R K for what
+// is kept of products. At K = 50 (64 with padding), R = 20, C = 768 that is 2 TFLOP and 9 GB for a million points:
+// tensor cores bound it.
 #include <algorithm>
 
 #include "backend.h"
+#include "cluster_screen.cuh"
 #include "cluster_sums.cuh"
 #include "elements.cuh"
 #include "launch.cuh"
@@ -29,12 +29,7 @@ namespace emoframe {
 namespace {
 
 constexpr int64_t blockRows = 8192;  // points taken together
-constexpr int tile = 128;            // of a block of the screen: points, and centroids
-constexpr int slice = 32;            // columns in a stage of its pipeline
-constexpr int stages = 4;
-constexpr int warpCentroids = 32;  // a warp's part of a tile: 64 points, 32 centroids
-constexpr int groupsOfWarp = 4;    // groups of 8 centroids that threads have of a point
-constexpr int screenThreads = 256, rowWarps = 8;
+constexpr int rowWarps = 8;
 constexpr float normSlack = 1.0001f;  // norms are sums in fp32 themselves
 
 int64_t roundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -125,109 +120,6 @@ __global__ void __launch_bounds__(rowWarps * 32)
   const int64_t i = static_cast<int64_t>(blockIdx.x) * rowWarps + threadIdx.x / 32;
   const Norms its = shiftRow(i < rows ? x.row(i) : nullptr, x.colStride, aligned, mean, cols, out + i * padded, padded);
   if (threadIdx.x % 32 == 0) norms[i] = its;
-}
-
-// --- 2. the screen
-// -----------------------------------------------------------------------------------------------------------
-// Least and second least m of 8 centroids for a point. The lowest 3 bits of `least` number the centroid: i = 2 j + e is
-// centroid 8 j + 2 t + e of the 32 of a warp, for its group t.
-struct alignas(8) Least {
-  float least, second;
-};
-__device__ inline int64_t centroidOf(int64_t group, float least) {
-  const auto i = static_cast<int64_t>(bitsOf(least) & 7u);
-  return group / groupsOfWarp * warpCentroids + (i >> 1) * 8 + group % groupsOfWarp * 2 + (i & 1);
-}
-
-// Rows of a stage are 64 bytes, four 16-byte chunks, in an order that lets ldmatrix and cp.async touch all banks.
-__device__ inline int chunkAt(int row, int chunk) { return row * 4 + (chunk ^ ((row >> 1) & 3)); }
-
-// Grid: centroid tiles (neighbours share their points), point tiles. Shared memory: stages · 16 KB.
-__global__ void __launch_bounds__(screenThreads, 2)
-    screenKernel(const bf16 *points, const bf16 *centroids, int64_t padded, const float *squares, Least *out,
-                 int64_t rows) {
-  auto *shared = reinterpret_cast<uint4 *>(sharedMemory());  // [stages, 2, tile rows, 4]
-  constexpr int chunks = tile * 4;                           // of an operand in a stage
-  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
-  const int64_t firstPoint = static_cast<int64_t>(blockIdx.y) * tile,
-                firstCentroid = static_cast<int64_t>(blockIdx.x) * tile;
-  const int steps = static_cast<int>(padded / slice);
-
-  // A thread copies the same chunk of rows `row` and `row` + 64 of both operands.
-  const int row = thread / 4, target = chunkAt(row, thread % 4);
-  const bf16 *fromPoints = points + (firstPoint + row) * padded + thread % 4 * 8;
-  const bf16 *fromCentroids = centroids + (firstCentroid + row) * padded + thread % 4 * 8;
-  const auto copy = [&](int step) {
-    if (step < steps) {
-      uint4 *stage = shared + step % stages * 2 * chunks + target;
-      copyAsync(stage, fromPoints);
-      copyAsync(stage + chunks / 2, fromPoints + tile / 2 * padded);
-      copyAsync(stage + chunks, fromCentroids);
-      copyAsync(stage + chunks + chunks / 2, fromCentroids + tile / 2 * padded);
-      fromPoints += slice;
-      fromCentroids += slice;
-    }
-    commitCopies();
-  };
-  for (int step = 0; step < stages - 1; ++step) copy(step);
-
-  const int pointRow = warp / 4 * 64, centroidRow = warp % 4 * warpCentroids;
-  // Of ldmatrix: 16 points, the two halves of k; 8 centroids, the halves of k, and the next 8. A further 16 rows are 64
-  // chunks on, a further 16 columns two, which flips a bit of where they lie.
-  const int aChunk = chunkAt(pointRow + lane % 16, lane / 16);
-  const int bChunk = chunks + chunkAt(centroidRow + lane / 16 * 8 + lane % 8, lane / 8 % 2);
-  float products[4][4][4] = {};
-  for (int step = 0; step < steps; ++step) {
-    waitForCopies<stages - 2>();
-    __syncthreads();  // this stage is there for all, and all are done with the one that is filled next
-    copy(step + stages - 1);
-    const uint4 *stage = shared + step % stages * 2 * chunks;
-#pragma unroll
-    for (int k = 0; k < slice / 16; ++k) {
-      uint32_t aParts[4][4], bParts[2][4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) loadMatrices(aParts[i], stage + (aChunk ^ 2 * k) + i * 64);
-#pragma unroll
-      for (int j = 0; j < 2; ++j) loadMatrices(bParts[j], stage + (bChunk ^ 2 * k) + j * 64);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          mmaBf16(products[i][j], aParts[i], {bParts[j / 2][j % 2 * 2], bParts[j / 2][j % 2 * 2 + 1]});
-        }
-      }
-    }
-  }
-  waitForCopies<0>();
-
-  const int64_t warpFirst = firstCentroid + centroidRow;
-  float square[8];
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    const float2 two = *reinterpret_cast<const float2 *>(squares + warpFirst + j * 8 + lane % 4 * 2);
-    square[2 * j] = two.x;
-    square[2 * j + 1] = two.y;
-  }
-  const int64_t group = warpFirst / warpCentroids * groupsOfWarp + lane % 4;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int64_t row = firstPoint + pointRow + i * 16 + half * 8 + lane / 4;
-      Least result = {INFINITY, INFINITY};
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const float middle = square[j] - 2 * products[i][j / 2][half * 2 + j % 2];
-        const float marked = floatOf((bitsOf(middle) & ~7u) | static_cast<uint32_t>(j));
-        // NaN is less than nothing.
-        result.second = marked < result.least ? result.least : marked < result.second ? marked : result.second;
-        result.least = marked < result.least ? marked : result.least;
-      }
-      if (row < rows) {
-        *reinterpret_cast<float2 *>(out + group * rows + row) = make_float2(result.least, result.second);
-      }
-    }
-  }
 }
 
 // --- 3. the nearest of what is left
