@@ -16,7 +16,7 @@ const settings = readOptions(
     shortest: { default: 2, help: 'seconds of the shortest; lengths are drawn evenly' },
     longest: { default: 15, help: 'seconds of the longest' },
   },
-  { runs: 3 },
+  { runs: 3, onDevice: true },
 );
 const { utterances, shortest, longest, seed } = settings;
 const labels = ['angry', 'happy', 'neutral', 'sad'];
@@ -65,7 +65,7 @@ await inFolder(settings.folder, async (folder) => {
         { precision: 'fp32', how: 'compiled', variant: true },
         { precision: 'bf16', how: 'compiled', variant: true },
       ].flatMap(({ precision, how, variant = false }) =>
-        [1, 4, 8].map((batchSize) => ({
+        (settings.device === 'cpu' ? [1, 4, 8] : [8, 32]).map((batchSize) => ({
           ...torch,
           name: `PyTorch ${precision}${how === 'plain' ? '' : ` ${how}`}, batches of ${batchSize}`,
           precision,

@@ -12,13 +12,17 @@ import { report } from './harness/report.js';
 import { choose, takeTurns } from './harness/turns.js';
 import { inFolder, once } from './harness/workplace.js';
 
-const settings = readOptions('A training step of HuBERT-base (random weights) by masked prediction.', {
-  utterances: { default: 8, help: 'utterances a step' },
-  shortest: { default: 2, help: 'seconds of the shortest; lengths rise evenly' },
-  longest: { default: 8, help: 'seconds of the longest' },
-  clusters: { default: 500, help: 'clusters to tell apart' },
-  encode: { default: false, help: 'run the frozen feature encoder in every step instead of once' },
-});
+const settings = readOptions(
+  'A training step of HuBERT-base (random weights) by masked prediction.',
+  {
+    utterances: { default: 8, help: 'utterances a step' },
+    shortest: { default: 2, help: 'seconds of the shortest; lengths rise evenly' },
+    longest: { default: 8, help: 'seconds of the longest' },
+    clusters: { default: 500, help: 'clusters to tell apart' },
+    encode: { default: false, help: 'run the frozen feature encoder in every step instead of once' },
+  },
+  { onDevice: true },
+);
 // layerdrop would make steps differ in length.
 const config = { layerdrop: 0 };
 const geometry = new Geometry(parseHubertConfig({ model_type: 'hubert', ...config }).shape);
@@ -29,6 +33,8 @@ const lengths = Array.from({ length: utterances }, (_, index) =>
 const frames = lengths.map((length) => geometry.frames(length));
 const totalFrames = frames.reduce((sum, count) => sum + count, 0);
 const seconds = lengths.reduce((sum, length) => sum + length, 0) / 16000;
+// PyTorch's step: of all utterances, and on a GPU also in smaller batches, whose gradients are accumulated.
+const batchSizes = [utterances, ...(settings.device === 'cpu' ? [] : [8, 16].filter((size) => size < utterances))];
 // Apart from the streams of the package and of noise().
 const site = 0x60000001;
 // Relative, of the step without dropout and of those with it, whose masks of dropout differ from contender to contender.
@@ -61,13 +67,15 @@ await inFolder(settings.folder, async (folder) => {
     [
       ...['fp32', 'bf16'].map((precision) => ({ ...emoframe, name: `emoframe ${precision}`, precision })),
       ...['fp32', 'bf16'].flatMap((precision) =>
-        [false, true].map((compiled) => ({
-          ...torch,
-          name: `PyTorch ${precision}${precision === 'bf16' ? ' autocast' : ''}${compiled ? ' compiled' : ''}`,
-          precision,
-          load: { compiled },
-          variant: compiled,
-        })),
+        batchSizes.flatMap((batchSize) =>
+          [false, true].map((compiled) => ({
+            ...torch,
+            name: `PyTorch ${precision}${precision === 'bf16' ? ' autocast' : ''}${compiled ? ' compiled' : ''}${batchSize < utterances ? `, batches of ${batchSize}` : ''}`,
+            precision,
+            load: { compiled, batchSize },
+            variant: compiled,
+          })),
+        ),
       ),
     ].map((contender) => ({ ...contender, load: { ...load, ...contender.load, precision: contender.precision } })),
     settings,

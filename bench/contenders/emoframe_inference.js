@@ -5,9 +5,9 @@ import { serve, timed } from './serve.js';
 let model;
 let lengths;
 serve({
-  load: async ({ model: directory, lengths: given, precision, threads }) => {
+  load: async ({ model: directory, lengths: given, device, precision, threads }) => {
     lengths = given;
-    model = await EmotionModel.load(directory, { precision, threads, clusters: false });
+    model = await EmotionModel.load(directory, { device, precision, threads, clusters: false });
     return {};
   },
   run: async ({ input }) => {

@@ -10,10 +10,10 @@ let model;
 let utterances;
 let batch;
 serve({
-  load: async ({ model: directory, precision, threads, samples: file, lengths, encode }) => {
+  load: async ({ model: directory, device, precision, threads, samples: file, lengths, encode }) => {
     const { config, tensors, head } = await loadPretrained(directory);
     const clusters = head.tensors.find(({ name }) => name === 'label_embs_concat').shape[0];
-    engine = Engine.create({ threads });
+    engine = Engine.create({ device, threads });
     model = await engine.createModel({ config, precision, maskedPrediction: { clusters } });
     await model.importTensors([...tensors.values(), ...head.tensors]);
     model.freeze(['feature_extractor.']);

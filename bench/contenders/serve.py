@@ -9,11 +9,13 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def timed():
-    """Says how long its body took on the clock, and of all processors together."""
+def timed(synchronize=lambda: None):
+    """Says how long its body took on the clock, and of all processors together; work on a device is waited for."""
+    synchronize()
     times = {}
     cpu, started = time.process_time(), time.perf_counter()
     yield times
+    synchronize()
     times["milliseconds"] = 1000 * (time.perf_counter() - started)
     times["cpuMilliseconds"] = 1000 * (time.process_time() - cpu)
 

@@ -58,7 +58,7 @@ class Classifier(torch.nn.Module):
         if padded:
             kernel, stride = self.first.conv.kernel_size[0], self.first.conv.stride[0]
             frames = (lengths - kernel) // stride + 1
-            steps = torch.arange((samples - kernel) // stride + 1)
+            steps = torch.arange((samples - kernel) // stride + 1, device=lengths.device)
             self.padded_norm.present = (steps < frames[:, None])[:, None]
         return padded
 
@@ -73,7 +73,7 @@ class Classifier(torch.nn.Module):
 
 def load(parameters):
     torch.set_num_threads(parameters["threads"])
-    model = Classifier(parameters["model"]).eval()
+    model = Classifier(parameters["model"]).eval().to(parameters["device"])
     if parameters["precision"] == "bf16" and parameters["how"] != "autocast":
         model = model.to(torch.bfloat16)
     forward = model
@@ -93,13 +93,14 @@ def load(parameters):
 def classify(utterances):
     """Logits [B, classes] of a batch."""
     model = state["model"]
-    lengths = torch.tensor([len(utterance) for utterance in utterances])
+    device = utterances[0].device
+    lengths = torch.tensor([len(utterance) for utterance in utterances], device=device)
     samples = pad_sequence(utterances, batch_first=True)
     mask = present = None
     if model.prepare(lengths, samples.shape[1]):
-        mask = torch.arange(samples.shape[1]) < lengths[:, None]
+        mask = torch.arange(samples.shape[1], device=device) < lengths[:, None]
         frames = model.hubert._get_feat_extract_output_lengths(lengths)
-        present = torch.arange(int(frames.max())) < frames[:, None]
+        present = torch.arange(int(frames.max()), device=device) < frames[:, None]
     return state["forward"](samples.to(model.linear.weight.dtype), mask, present)
 
 
@@ -116,14 +117,17 @@ def run(parameters):
     order = sorted(range(len(utterances)), key=lambda index: len(utterances[index]))
     logits = torch.empty(len(utterances), state["model"].linear.out_features)
     autocast = state["how"] == "autocast"
+    device = torch.device(state["device"])
     with torch.inference_mode(), torch.autocast(
-        "cpu", torch.bfloat16, enabled=autocast
+        device.type, torch.bfloat16, enabled=autocast
     ):
         with timed() as times:
             for first in range(0, len(order), state["batchSize"]):
                 batch = order[first : first + state["batchSize"]]
-                found = classify([normalized(utterances[index]) for index in batch])
-                logits[batch] = found.float()
+                found = classify(
+                    [normalized(utterances[index].to(device)) for index in batch]
+                )
+                logits[batch] = found.float().cpu()
     return {**times, "logits": logits.flatten().tolist()}
 
 

@@ -38,24 +38,30 @@ class MaskedPrediction(torch.nn.Module):
             )
 
     def forward(self, features, present, mask, labels):
-        """`present` and `mask` bool [B, T]; `labels` [masked frames]. The mean loss."""
+        """`present` and `mask` bool [B, T]; `labels` [masked frames]. The sum of losses."""
         hidden = self.hubert.feature_projection(features)
         hidden = self.hubert._mask_hidden_states(hidden, mask_time_indices=mask)
         hidden = self.hubert.encoder(hidden, attention_mask=present).last_hidden_state
         projected = normalize(self.projection(hidden[mask]).float(), dim=-1)
         logits = projected @ normalize(self.embeddings, dim=-1).T / 0.1
-        return cross_entropy(logits.float(), labels)
+        return cross_entropy(logits.float(), labels, reduction="sum")
 
 
 def load(parameters):
     torch.set_num_threads(parameters["threads"])
-    model = MaskedPrediction(parameters["model"])
+    device = torch.device(parameters["device"])
+    model = MaskedPrediction(parameters["model"]).to(device)
     samples = torch.from_numpy(np.fromfile(parameters["samples"], np.float32))
-    utterances = samples.split(parameters["lengths"])
-    with autocast(parameters["precision"]):
-        features = model.encode(utterances)
+    utterances = samples.to(device).split(parameters["lengths"])
+    # Gradients of these, neighbours in length, are accumulated.
+    groups = [
+        utterances[first : first + parameters["batchSize"]]
+        for first in range(0, len(utterances), parameters["batchSize"])
+    ]
+    with autocast(device, parameters["precision"]):
+        features = [model.encode(group) for group in groups]
     kernels = model.hubert._get_feat_extract_output_lengths
-    frames = torch.tensor([int(kernels(length)) for length in parameters["lengths"]])
+    frames = [int(kernels(length)) for length in parameters["lengths"]]
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=1e-5,
@@ -66,11 +72,12 @@ def load(parameters):
     )
     state.update(
         parameters,
+        device=device,
         model=model,
         forward=torch.compile(model) if parameters["compiled"] else model,
-        utterances=utterances,
+        groups=groups,
         features=features,
-        present=torch.arange(features.shape[1]) < frames[:, None],
+        frames=frames,
         optimizer=optimizer,
     )
     return {
@@ -81,30 +88,46 @@ def load(parameters):
     }
 
 
-def autocast(precision):
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+def autocast(device, precision):
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def synchronize():
+    if state["device"].type == "cuda":
+        torch.cuda.synchronize()
+
+
+def padded(values):
+    """A value a frame, of all utterances end to end, as [B, T] of each group."""
+    parts = iter(torch.from_numpy(values).to(state["device"]).split(state["frames"]))
+    return [
+        pad_sequence([next(parts) for _ in group], batch_first=True)
+        for group in state["groups"]
+    ]
 
 
 def run(parameters):
-    model, present, optimizer = state["model"], state["present"], state["optimizer"]
-    mask = torch.zeros_like(present)
-    mask[present] = torch.from_numpy(np.fromfile(parameters["mask"], np.bool_))
-    labels = torch.zeros(present.shape, dtype=torch.int64)
-    labels[present] = torch.from_numpy(
-        np.fromfile(parameters["labels"], np.int32)
-    ).long()
+    model, optimizer, device = state["model"], state["optimizer"], state["device"]
+    flat = np.fromfile(parameters["mask"], np.bool_)
+    masked = int(flat.sum())
+    present, masks = padded(np.ones_like(flat)), padded(flat)
+    labels = padded(np.fromfile(parameters["labels"], np.int32))
+    labels = [label[mask].long() for label, mask in zip(labels, masks)]
+    inputs = list(zip(state["groups"], state["features"], present, masks, labels))
+    total = torch.zeros((), device=device)
     model.train(parameters["dropout"])
-    with timed() as times:
-        with autocast(state["precision"]):
-            features = state["features"]
-            if state["encode"]:
-                features = model.encode(state["utterances"])
-            loss = state["forward"](features, present, mask, labels[mask])
-        loss.backward()
+    with timed(synchronize) as times:
+        for utterances, features, *targets in inputs:
+            with autocast(device, state["precision"]):
+                if state["encode"]:
+                    features = model.encode(utterances)
+                loss = state["forward"](features, *targets) / masked
+            loss.backward()
+            total += loss.detach()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
         optimizer.zero_grad()
-    return {**times, "loss": loss.item(), "gradientNorm": norm.item()}
+    return {**times, "loss": total.item(), "gradientNorm": norm.item()}
 
 
 serve({"load": load, "run": run})

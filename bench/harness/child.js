@@ -40,6 +40,10 @@ export class Child {
     this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
   }
 
+  get pid() {
+    return this.#process.pid;
+  }
+
   /** Has the contender do something and gives its answer. */
   async call(method, parameters) {
     this.#process.stdin.write(`${JSON.stringify({ method, parameters })}\n`);

@@ -28,10 +28,11 @@ const sharedHelp = (
 /**
  * @param {string} summary what is measured, for --help
  * @param {Record<string, { default: number | false, help: string }>} own options of this benchmark: numbers and switches
- * @param {{ runs?: number }} defaults of shared options, where they differ
+ * @param {{ runs?: number, onDevice?: boolean }} particulars another default of `--runs`; whether it takes a `--device`
  */
-export function readOptions(summary, own = {}, { runs = 7 } = {}) {
+export function readOptions(summary, own = {}, { runs = 7, onDevice = false } = {}) {
   const options = { ...shared, runs: { type: 'string', default: String(runs) } };
+  if (onDevice) options.device = { type: 'string', default: 'cpu' };
   for (const [name, { default: value }] of Object.entries(own))
     options[name] = value === false ? { type: 'boolean', default: false } : { type: 'string', default: String(value) };
   const { values } = parseArgs({ options });
@@ -39,9 +40,11 @@ export function readOptions(summary, own = {}, { runs = 7 } = {}) {
     const lines = Object.entries(own).map(([name, { default: value, help }]) =>
       value === false ? `  ${`--${name}`.padEnd(16)} ${help}` : `  ${`--${name} N`.padEnd(16)} ${help} (${value})`,
     );
+    if (onDevice) lines.push('  --device NAME    cpu or cuda:N, for emoframe and PyTorch (cpu)');
     console.log([summary, '', ...lines, sharedHelp(runs)].join('\n'));
     process.exit(0);
   }
+  values.device ??= 'cpu';
   const numbers = Object.keys(own).filter((name) => own[name].default !== false);
   for (const name of ['threads', 'runs', 'warmups', 'seed', ...numbers]) {
     const value = Number(values[name]);

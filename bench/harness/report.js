@@ -16,7 +16,7 @@ import { describeCommit, describeMachine } from './machine.js';
  * @param {ReturnType<import('./options.js').readOptions>} settings
  */
 export async function report({ bench, title, workload, measured, comparisons, rate, agreement }, settings) {
-  const machine = describeMachine();
+  const machine = describeMachine(settings.device);
   for (const { about } of measured) Object.assign(machine.versions, about.versions);
   const rows = measured.map(({ contender, about, milliseconds, cpuMilliseconds, memory }) => ({
     name: contender.name,
@@ -29,6 +29,7 @@ export async function report({ bench, title, workload, measured, comparisons, ra
     cpuMilliseconds,
     peakBytes: memory.whole,
     runningBytes: memory.running,
+    gpuBytes: memory.gpu,
   }));
   const ratios = comparisons.flatMap(([ours, library, precision]) => {
     const us = rows.find(({ name }) => name === ours);
@@ -38,8 +39,10 @@ export async function report({ bench, title, workload, measured, comparisons, ra
     return us && them ? [compare(us, them)] : [];
   });
 
-  const { isa, bf16, versions } = machine;
+  const { isa, bf16, gpu, versions } = machine;
+  const onGpu = rows.some(({ gpuBytes }) => gpuBytes !== undefined);
   console.log(`${title}\n`);
+  if (gpu) console.log(`${settings.device}: ${gpu.name}, driver ${gpu.driver}`);
   console.log(`${machine.cpu}, ${machine.cores} cores, ${isa[0]}, bf16 ${bf16 ? 'native' : 'emulated'}`);
   console.log(
     Object.entries(versions)
@@ -51,7 +54,16 @@ export async function report({ bench, title, workload, measured, comparisons, ra
   );
   console.log(
     table([
-      ['', 'median', 'least – most', 'processor time', ...(rate ? [rate.unit] : []), 'peak memory', 'of runs alone'],
+      [
+        '',
+        'median',
+        'least – most',
+        'processor time',
+        ...(rate ? [rate.unit] : []),
+        'peak memory',
+        'of runs alone',
+        ...(onGpu ? ['of the GPU'] : []),
+      ],
       ...rows.map((row) => [
         row.name,
         duration(row.median),
@@ -60,25 +72,26 @@ export async function report({ bench, title, workload, measured, comparisons, ra
         ...(rate ? [((1000 * rate.work) / row.median).toPrecision(3)] : []),
         mebibytes(row.peakBytes),
         mebibytes(row.runningBytes),
+        ...(onGpu ? [row.gpuBytes === undefined ? '?' : mebibytes(row.gpuBytes)] : []),
       ]),
     ]),
   );
   if (ratios.length > 0) console.log('');
-  for (const { ours, theirs, speed, cpu, least, most, memory } of ratios)
+  for (const { ours, theirs, speed, cpu, least, most, memory, gpuMemory } of ratios)
     console.log(
-      `${ours}: ${speed.toFixed(2)} times the speed of ${theirs} (${least.toFixed(2)} – ${most.toFixed(2)} by turn), ${cpu.toFixed(2)} in processor time, ${memory.toFixed(2)} of its peak memory`,
+      `${ours}: ${speed.toFixed(2)} times the speed of ${theirs} (${least.toFixed(2)} – ${most.toFixed(2)} by turn), ${cpu.toFixed(2)} in processor time, ${memory.toFixed(2)} of its peak memory${gpuMemory ? `, ${gpuMemory.toFixed(2)} of its GPU memory` : ''}`,
     );
   if (agreement) console.log(`\n${agreement}`);
 
   if (!settings.json) return;
-  const { threads, runs, warmups, seed } = settings;
+  const { device, threads, runs, warmups, seed } = settings;
   const content = {
     bench,
     title,
     date: new Date().toISOString(),
     ...describeCommit(),
     machine,
-    settings: { threads, runs, warmups, seed },
+    settings: { device, threads, runs, warmups, seed },
     workload,
     contenders: rows,
     ratios,
@@ -98,6 +111,7 @@ function compare(us, them) {
     least: Math.min(...byTurn),
     most: Math.max(...byTurn),
     memory: us.peakBytes / them.peakBytes,
+    ...(us.gpuBytes && them.gpuBytes && { gpuMemory: us.gpuBytes / them.gpuBytes }),
   };
 }
 

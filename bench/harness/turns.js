@@ -1,6 +1,7 @@
 // Contenders take turns, run after run (A B C A B C …), so that a machine that slows down slows all of them. In every turn all
 // get the same fresh input and what they computed is compared: nothing is reported unless all computed the same thing.
 import { Child } from './child.js';
+import { gpuBytes } from './gpu.js';
 
 /**
  * @typedef {object} Measured
@@ -8,7 +9,8 @@ import { Child } from './child.js';
  * @property {Record<string, unknown>} about what it answered to `load`: versions, variant
  * @property {number[]} milliseconds of each timed run, by the clock
  * @property {number[]} cpuMilliseconds of each timed run, of all processors together
- * @property {{ whole: number, running: number }} memory peak bytes, of its process's life and of its runs
+ * @property {{ whole: number, running: number, gpu?: number }} memory peak bytes, of its process's life and of its runs, and what it
+ *   holds of a GPU's at the end
  */
 
 /**
@@ -26,7 +28,11 @@ export async function takeTurns({ contenders, settings, prepare, check }) {
     const measured = [];
     for (const child of children) {
       progress(`loading ${child.contender.name}`);
-      const about = await child.call('load', { threads: settings.threads, ...child.contender.load });
+      const about = await child.call('load', {
+        device: settings.device,
+        threads: settings.threads,
+        ...child.contender.load,
+      });
       measured.push({ contender: child.contender, about, milliseconds: [], cpuMilliseconds: [] });
     }
     for (let turn = -warmups; turn < runs; turn++) {
@@ -43,7 +49,8 @@ export async function takeTurns({ contenders, settings, prepare, check }) {
       }
       await check(answers, turn);
     }
-    for (const [index, child] of children.entries()) measured[index].memory = await child.peakMemory();
+    for (const [index, child] of children.entries())
+      measured[index].memory = { ...(await child.peakMemory()), gpu: gpuBytes(settings.device, child.pid) };
     return measured;
   } finally {
     progress('');
