@@ -1,0 +1,128 @@
+"""One inference batch and one training step of HuBERT-base, real size, random weights: a device of emoframe against its CPU backend
+and against transformers on the same weights, in fp32 and bf16.
+
+    python parity.py NODE --device cuda:0 --seconds 4 --json parity.json
+
+Compared by ‖difference‖ / ‖expected‖: hidden states, loss, all gradients together and each that is more than rounding. transformers
+computes in fp32 on the CPU, utterances one at a time without padding.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+HERE = pathlib.Path(__file__).resolve().parent
+LAYERS = (0, 6, 12)
+# `each` is of the worst gradient of a tensor; `gradients` of all together.
+transformers.utils.logging.disable_progress_bar()
+TOLERANCE = {
+    "fp32": {"hidden": 2e-5, "loss": 1e-5, "gradients": 1e-4, "each": 5e-4},
+    "bf16": {"hidden": 3e-2, "loss": 1e-3, "gradients": 5e-2, "each": 1e-1},
+}
+
+
+def reference(folder):
+    data = load_file(folder / "input.safetensors")
+    count = sum(name.startswith("utterance.") for name in data)
+    utterances, masks, labels = (
+        [data[f"{kind}.{index}"] for index in range(count)] for kind in ("utterance", "mask", "labels")
+    )
+    model = transformers.HubertModel.from_pretrained(folder / "model").eval()
+    head = {name: value.requires_grad_() for name, value in load_file(folder / "model" / "head.safetensors").items()}
+    results = {}
+    with torch.no_grad():
+        states = [model(samples[None], output_hidden_states=True).hidden_states for samples in utterances]
+    for layer in LAYERS:
+        results[f"hidden.{layer}"] = torch.cat([state[layer][0] for state in states])
+    loss = 0
+    masked = sum(mask.sum() for mask in masks)
+    for samples, mask, label in zip(utterances, masks, labels):
+        mask = mask.bool()
+        features = model.feature_projection(model.feature_extractor(samples[None]).transpose(1, 2))
+        features = torch.where(mask[None, :, None], model.masked_spec_embed, features)
+        hidden = model.encoder(features).last_hidden_state[0][mask]
+        projected = hidden @ head["final_proj.weight"].T + head["final_proj.bias"]
+        logits = cosine_similarity(projected[:, None], head["label_embs_concat"][None], dim=-1) / 0.1
+        loss = loss + cross_entropy(logits, label[mask].long(), reduction="sum") / masked
+    loss.backward()
+    results["loss"] = loss.detach()[None]
+    for name, parameter in {**dict(model.named_parameters()), **head}.items():
+        results[f"gradient.{name}"] = parameter.grad
+    return results
+
+
+def relative_error(found, expected):
+    error = (found.double() - expected.double()).norm() / expected.double().norm()
+    return error.item() if error.isfinite() else float("inf")
+
+
+def compare(found, expected):
+    if set(found) != set(expected):
+        raise RuntimeError(f"One side alone has {sorted(set(found) ^ set(expected))[:5]}.")
+    gradients = [name for name in expected if name.startswith("gradient.")]
+    whole = torch.cat([expected[name].double().flatten() for name in gradients])
+    ours = torch.cat([found[name].double().flatten() for name in gradients])
+    # A key bias shifts all scores of a row alike: its gradient is rounding only.
+    told = [name for name in gradients if not name.endswith("k_proj.bias")]
+    each = {name: relative_error(found[name], expected[name]) for name in told if expected[name].norm() > 1e-4 * whole.norm()}
+    return {
+        "hidden": max(relative_error(found[name], expected[name]) for name in expected if name.startswith("hidden.")),
+        "loss": relative_error(found["loss"], expected["loss"]),
+        "gradients": relative_error(ours, whole),
+        "each": max(each.values()),
+        "worst": max(each, key=each.get),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("node")
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--seconds", default="4", help="of the longest of three utterances (4)")
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    rows, problems = [], []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+
+        def node(*words):
+            subprocess.run([options.node, HERE / "parity.js", *words], check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+
+        node("prepare", folder, options.seconds)
+        sides = {"transformers fp32": reference(folder)}
+        for device, precision in {("cpu", "fp32"), (options.device, "fp32"), (options.device, "bf16")}:
+            file = folder / "result.safetensors"
+            try:
+                node("compute", folder, device, precision, file)
+                sides[f"{device} {precision}"] = load_file(file)
+                file.unlink()
+            except subprocess.CalledProcessError:
+                problems.append(f"{device} {precision} failed")
+        for precision in ("fp32", "bf16"):
+            ours = f"{options.device} {precision}"
+            for theirs in ("transformers fp32", "cpu fp32"):
+                if ours == theirs or ours not in sides or theirs not in sides:
+                    continue
+                errors = compare(sides[ours], sides[theirs])
+                over = [name for name, limit in TOLERANCE[precision].items() if not errors[name] <= limit]
+                rows.append({"name": f"{ours} against {theirs}", **errors, "agrees": not over})
+                problems += [f"{ours} against {theirs}: {name} {errors[name]:.1e}" for name in over]
+                figures = ", ".join(f"{name} {errors[name]:.1e}" for name in TOLERANCE[precision])
+                print(f"{ours} against {theirs}: {figures} ({errors['worst']}){' TOO LARGE' if over else ''}", flush=True)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps({"rows": rows, "problems": problems}, indent=2) + "\n")
+    sys.exit(1 if problems else 0)
+
+
+main()
