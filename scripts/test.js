@@ -47,7 +47,6 @@ const node = process.execPath;
 const suites = [
   { name: 'op table', command: ['build/op_table'] },
   { name: 'emulation of a GPU', command: ['build/simt_tests'] },
-  { name: 'op table on the emulation', command: ['build/op_table_simt'] },
   { name: 'native model', command: ['build/native_tests'] },
   {
     name: 'TypeScript',
@@ -56,6 +55,17 @@ const suites = [
   },
 ];
 const all = [
+  { name: 'op table on the emulation', command: ['build/op_table_simt'] },
+  // Without those that take many passes: the emulation is some thousand times slower than a GPU.
+  {
+    name: 'model on the emulation',
+    command: [
+      'build/native_tests_simt',
+      ...['Gradients', 'gradientsOf', 'gradientsUnder', 'trainingLowers', 'lloyd', 'kmeansGives'].map(
+        (name) => `-${name}`,
+      ),
+    ],
+  },
   { name: 'install', command: [node, 'scripts/checks/install.js'] },
   { name: 'long audio', command: [node, 'scripts/checks/long-audio.js'] },
   { name: 'API reference', command: [node, 'scripts/docs/generate.js', '--check'] },

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "../ops/device.h"
+
 namespace emoframe {
 namespace testing {
 
@@ -45,7 +47,12 @@ std::vector<float> normals(uint32_t site, size_t count, float scale) {
   return values;
 }
 
-std::shared_ptr<Backend> backend(int32_t threads) { return createBackend("cpu", threads); }
+std::string &device() {
+  static std::string name = test::usualDevice;
+  return name;
+}
+
+std::shared_ptr<Backend> backend(int32_t threads) { return test::makeBackend(device(), threads); }
 
 HubertShape baseShape() {
   HubertShape shape;

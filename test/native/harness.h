@@ -37,6 +37,8 @@ float uniform(uint32_t site, uint64_t i);  // [0, 1)
 float normal(uint32_t site, uint64_t i);
 std::vector<float> normals(uint32_t site, size_t count, float scale = 1);
 
+// Where models run: "cpu", or the emulation of a GPU in the program that is built on it.
+std::string &device();
 std::shared_ptr<Backend> backend(int32_t threads = 0);
 
 // Small shapes that reach the corners: windows that do not tile, odd and even positional kernels, groups.

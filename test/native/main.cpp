@@ -1,13 +1,33 @@
-// Runs every test, or those whose name contains the first argument.
+// native_tests [--device cpu] [NAME] [-NAME ...]: runs every test, or those whose name contains NAME, but none whose
+// name contains one of the -NAMEs. native_tests_simt is the same program on the emulation of a GPU, its usual device.
 #include <cstring>
 
+#include "../ops/device.h"
 #include "harness.h"
+
+namespace {
+
+bool wanted(const char *name, int words, char **word) {
+  for (int i = 0; i < words; ++i) {
+    const bool leftOut = word[i][0] == '-';
+    if ((std::strstr(name, word[i] + leftOut) != nullptr) == leftOut) return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 int main(int argc, char **argv) {
   using namespace emoframe::testing;
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // what was found before a crash is seen
+  if (argc > 2 && std::strcmp(argv[1], "--device") == 0) {
+    device() = argv[2];
+    argc -= 2;
+    argv += 2;
+  }
   int passed = 0, failed = 0;
   for (const Test &test : registry()) {
-    if (argc > 1 && !std::strstr(test.name, argv[1])) continue;
+    if (!wanted(test.name, argc - 1, argv + 1)) continue;
     std::string message;
     try {
       test.run();
@@ -18,6 +38,7 @@ int main(int argc, char **argv) {
     } catch (const std::exception &error) {
       message = error.what();
     }
+    emoframe::test::recoverDevice();
     if (message.empty()) {
       ++passed;
     } else {
