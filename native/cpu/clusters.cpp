@@ -296,8 +296,8 @@ int64_t nearestOf(const std::vector<Span> &spans, const SpanProducts &productsOf
   float bound = std::numeric_limits<float>::infinity();
   for (const Span &span : spans) {
     const int64_t at = first + span.first;
-    bound = std::min(bound, bounds(productsOf(span), &known.square[at], &known.norm[at], &known.residual[at],
-                                   norms.square, xNorm, xResidual, span.count));
+    bound = std::min(bound, bounds(productsOf(span), known.square.data() + at, known.norm.data() + at,
+                                   known.residual.data() + at, norms.square, xNorm, xResidual, span.count));
   }
   struct Candidate {
     int64_t k;
@@ -358,7 +358,7 @@ class MemberSums {
   void add(const View &x, const int32_t *labels, int64_t stride) {
     const int64_t n = x.rows;
     for (int64_t r = 0; r < R_; ++r) {
-      int32_t *starts = &starts_[r * (K_ + 1)], *order = &order_[r * blockRows];
+      int32_t *starts = starts_.data() + r * (K_ + 1), *order = order_.data() + r * blockRows;
       std::fill(starts, starts + K_ + 1, 0);
       for (int64_t i = 0; i < n; ++i) ++starts[labels[r * stride + i] + 1];
       for (int64_t k = 0; k < K_; ++k) {
@@ -376,8 +376,8 @@ class MemberSums {
         int32_t begin = 0;
         for (int64_t k = 0; k < K_; ++k) {
           const int32_t end = starts_[r * (K_ + 1) + k];
-          addRows(columns, x.rowStride, &order_[r * blockRows + begin], end - begin, &totals_[(r * K_ + k) * C_ + c],
-                  width);
+          addRows(columns, x.rowStride, order_.data() + r * blockRows + begin, end - begin,
+                  totals_.data() + (r * K_ + k) * C_ + c, width);
           begin = end;
         }
       }

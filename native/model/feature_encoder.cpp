@@ -220,7 +220,8 @@ int64_t FeatureEncoder::framesOfBlock(const Context &context, const Packing &pac
     const int64_t rows = layers_.back().product / layer.product;
     largest = std::max(largest, rows * layer.out * static_cast<int64_t>(sizeOf(context.dtype)));
   }
-  return std::clamp<int64_t>(static_cast<int64_t>(context.backend.blockBytes()) / largest / 32 * 32, 32, frames);
+  const int64_t fit = static_cast<int64_t>(context.backend.blockBytes()) / largest / 32 * 32;
+  return std::min(frames, std::max<int64_t>(fit, 32));
 }
 
 void FeatureEncoder::forwardBlocks(const Context &context, const Packing &packing, const Conv0 &conv0,
