@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../adamw.h"
 #include "backend.h"
 #include "elements.cuh"
 #include "launch.cuh"
@@ -17,8 +18,8 @@ constexpr int threads = 256, width = 4, steps = 4;  // a thread takes `steps` gr
 constexpr int64_t blockElements = threads * width * steps;
 
 // What a step's elements share.
-struct Coefficients {
-  float decay, oneMinusBeta1, beta2, oneMinusBeta2, stepSize, rootCorrection, epsilon, clipNorm;
+struct Coefficients : AdamWCoefficients {
+  float clipNorm;
   const float *gradientSquares;  // read when clipNorm > 0
 };
 
@@ -76,22 +77,10 @@ __global__ void __launch_bounds__(threads) updateKernel(UpdatedTensors table, Co
   }
 }
 
-// The double that was meant by a decimal such as 0.999, which a float holds only to 3e-8: 1 - β would be off by 1e-5.
-double asDecimal(float value) { return std::round(static_cast<double>(value) * 1e7) / 1e7; }
-
 }  // namespace
 
 void CudaBackend::adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) {
-  const double beta1 = asDecimal(settings.beta1), beta2 = asDecimal(settings.beta2);
-  const double step = static_cast<double>(settings.step), rate = settings.learningRate;
-  Coefficients s;
-  s.decay = static_cast<float>(1 - rate * settings.weightDecay);
-  s.oneMinusBeta1 = static_cast<float>(1 - beta1);
-  s.beta2 = static_cast<float>(beta2);
-  s.oneMinusBeta2 = static_cast<float>(1 - beta2);
-  s.stepSize = static_cast<float>(rate / (1 - std::pow(beta1, step)));
-  s.rootCorrection = static_cast<float>(std::sqrt(1 - std::pow(beta2, step)));
-  s.epsilon = settings.epsilon;
+  Coefficients s{coefficientsOf(settings), 0, nullptr};
   s.clipNorm = settings.clipNorm;
   s.gradientSquares = settings.gradientSquares.as<const float>();
 
