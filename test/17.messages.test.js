@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readTorch } from '../dist/checkpoint/torch.js';
 import { EmoframeError, parseConfig, parseHubertConfig, readConfig, readCorpus } from '../dist/index.js';
 import { parseJson } from '../dist/json.js';
 import { openRun } from '../dist/pipeline/runDirectory.js';
 import { refused } from './support/refused.js';
+import { readTorch } from './support/torchFile.js';
 
 const fixtures = fileURLToPath(new URL('./fixtures/checkpoints/', import.meta.url));
 let scratch;

@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { loadAudio } from '../dist/audio/load.js';
 import { readNpy } from '../dist/checkpoint/npy.js';
 import { Encoder } from '../dist/predict/encoder.js';
+import { relativeError } from './support/golden.js';
 import { keeper } from './support/kept.js';
 import { refused } from './support/refused.js';
 import { fixtures } from './support/tinyPredictor.js';
@@ -13,18 +14,6 @@ const test = suite('encoder');
 const keep = keeper(test);
 const voice = join(fixtures, 'audio', 'voice.wav');
 const model = (form) => join(fixtures, 'encode', form);
-
-/** Largest difference over the largest value. */
-function relativeError(actual, expected) {
-  assert.is(actual.length, expected.length);
-  let difference = 0;
-  let largest = 0;
-  for (let i = 0; i < expected.length; i++) {
-    difference = Math.max(difference, Math.abs(actual[i] - expected[i]));
-    largest = Math.max(largest, Math.abs(expected[i]));
-  }
-  return difference / largest;
-}
 
 for (const form of ['base', 'large']) {
   test(`every hidden state of the ${form} form is that of transformers, input normalised as its directory says`, async () => {

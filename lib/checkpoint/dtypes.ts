@@ -46,7 +46,7 @@ function halfTable(): Float32Array {
 }
 
 /** Decodes `bytes`, whole elements starting at a multiple of 8 of their buffer, into `target` from `at` on. */
-function decode(bytes: Uint8Array<ArrayBuffer>, type: StoredType, target: Float32Array, at: number): void {
+export function decode(bytes: Uint8Array<ArrayBuffer>, type: StoredType, target: Float32Array, at: number): void {
   const count = bytes.byteLength / bytesPerElement[type];
   const { buffer, byteOffset } = bytes;
   switch (type) {

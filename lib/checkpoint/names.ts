@@ -16,22 +16,95 @@ function withoutOldWeightNorm(name: string): string {
     .replace(/\.weight_v$/, '.parametrizations.weight.original1');
 }
 
+/** Who named a checkpoint's tensors. */
+interface Family {
+  /** A tensor that every model of theirs has. What stands before it stands before all names of the encoder. */
+  anchor: string;
+  /** Parts of names, without what stands before them, and transformers' parts for them; the first that is there counts. */
+  renames: readonly (readonly [pattern: RegExp, replacement: string])[];
+  /** The mask embedding, where it is kept beside the encoder and has not its prefix. */
+  maskEmbedding?: string;
+}
+
+/** The most telling first: torchaudio names its convolutions as transformers does. */
+const families: readonly Family[] = [
+  {
+    // fairseq, and s3prl's conversions of it
+    anchor: 'feature_extractor.conv_layers.0.0.weight',
+    renames: [
+      [/^(feature_extractor\.conv_layers\.\d+)\.0\./, '$1.conv.'],
+      [/^(feature_extractor\.conv_layers\.\d+)\.2\.(?:1\.)?/, '$1.layer_norm.'],
+      [/^layer_norm\./, 'feature_projection.layer_norm.'],
+      [/^post_extract_proj\./, 'feature_projection.projection.'],
+      [/^mask_emb$/, 'masked_spec_embed'],
+      [/^encoder\.pos_conv\.0\./, 'encoder.pos_conv_embed.conv.'],
+      [/^(encoder\.layers\.\d+)\.self_attn\./, '$1.attention.'],
+      [/^(encoder\.layers\.\d+)\.self_attn_layer_norm\./, '$1.layer_norm.'],
+      [/^(encoder\.layers\.\d+)\.fc1\./, '$1.feed_forward.intermediate_dense.'],
+      [/^(encoder\.layers\.\d+)\.fc2\./, '$1.feed_forward.output_dense.'],
+    ],
+  },
+  {
+    // torchaudio's Wav2Vec2Model, and its HuBERTPretrainModel, which has one in it
+    anchor: 'encoder.feature_projection.projection.weight',
+    renames: [
+      [/^encoder\.feature_projection\./, 'feature_projection.'],
+      [/^encoder\.transformer\./, 'encoder.'],
+    ],
+    maskEmbedding: 'mask_generator.mask_embedding',
+  },
+  { anchor: 'feature_extractor.conv_layers.0.conv.weight', renames: [] },
+];
+
+/** What stands before transformers' names in models built on the encoder, for files that lack the family's anchor. */
+const usualPrefix = /^(?:hubert|wav2vec2)\./;
+
+/** How the names of a checkpoint become transformers'; undefined for what has no part in the encoder. */
+function renamer(names: readonly string[]): (name: string) => string | undefined {
+  for (const { anchor, renames, maskEmbedding } of families) {
+    const found = names.find((name) => name === anchor || name.endsWith(`.${anchor}`));
+    if (found === undefined) continue;
+    const prefix = found.slice(0, -anchor.length);
+    return (name) => {
+      if (name === maskEmbedding) return 'masked_spec_embed';
+      if (!name.startsWith(prefix)) return undefined;
+      const own = name.slice(prefix.length);
+      const rename = renames.find(([pattern]) => pattern.test(own));
+      return rename === undefined ? own : own.replace(...rename);
+    };
+  }
+  return (name) => name.replace(usualPrefix, '');
+}
+
+/** Tensors of WavLM's gated relative position bias, as transformers and as Microsoft's own files name them. */
+const positionBias = /\.(?:rel_attn_embed|gru_rel_pos\w*|relative_attention_bias|grep_linear|grep_a)(?:\.|$)/;
+
 /**
- * The HuBERT part of a checkpoint under transformers' HubertModel names: a `hubert.` prefix is stripped and the old names
- * of weight norm are replaced. What else there is (`lm_head`, `projector`, `classifier` of models built on HuBERT) is
- * `ignored`, by its name in the checkpoint.
+ * The encoder of a checkpoint under transformers' HubertModel names, whoever named it: transformers (HuBERT and wav2vec 2.0, of
+ * any model built on them), fairseq, torchaudio. The old names of weight norm are replaced. What else there is (`lm_head`,
+ * `quantizer`, `classifier`) is `ignored`, by its name in the checkpoint.
  *
- * Errors: `ERR_CHECKPOINT` when two tensors would get the same name, or none is of HuBERT.
+ * Errors: `ERR_CHECKPOINT` when two tensors would get the same name, none is of HuBERT, or the model is WavLM.
  */
 export function normalizeNames<Named extends { name: string }>(
   tensors: Iterable<Named>,
   file: string,
 ): { tensors: Map<string, Named>; ignored: string[] } {
+  const all = [...tensors];
+  const rename = renamer(all.map(({ name }) => name));
   const found = new Map<string, Named>();
   const ignored: string[] = [];
-  for (const tensor of tensors) {
-    const name = withoutOldWeightNorm(tensor.name.replace(/^hubert\./, ''));
-    if (!isEncoderName(name)) {
+  for (const tensor of all) {
+    if (positionBias.test(tensor.name)) {
+      throw new EmoframeError(
+        'ERR_CHECKPOINT',
+        `${file} holds WavLM (tensor ${tensor.name}): its attention has a gated relative position bias, which HuBERT and wav2vec 2.0 do not have and this package does not compute.`,
+        { file, tensor: tensor.name },
+      );
+    }
+    const renamed = rename(tensor.name);
+    const name = renamed === undefined ? undefined : withoutOldWeightNorm(renamed);
+    if (name === undefined || !isEncoderName(name)) {
       ignored.push(tensor.name);
       continue;
     }
@@ -47,7 +120,7 @@ export function normalizeNames<Named extends { name: string }>(
     const held = ignored.length === 0 ? 'no tensors' : `only others, such as ${ignored[0]}`;
     throw new EmoframeError(
       'ERR_CHECKPOINT',
-      `${file} holds no weights of HuBERT under transformers' names but ${held}; convert it to a transformers checkpoint.`,
+      `${file} holds no weights of HuBERT or wav2vec 2.0 under the names of transformers, fairseq or torchaudio but ${held}; convert it to a transformers checkpoint.`,
       { file },
     );
   }

@@ -1,20 +1,17 @@
 // A pickle is a program for a stack machine that may call any Python function: loading one from a stranger is running
-// their code. This reader runs only the opcodes that build data, and knows of functions and classes only the few that a
-// PyTorch state dict is made of; every other name is refused. It calls nothing and constructs nothing but the values below.
+// their code. This reader runs only the opcodes that build data, and takes what they call for data too: it makes the tensors and
+// containers of a checkpoint, keeps a record of objects of the packages that write checkpoints, and refuses every other name.
 import { EmoframeError } from '../errors.js';
+import { BadCall, callValue, setPairs, storageOf } from './pickleCalls.js';
 import {
-  allowedGlobals,
-  orderedDict,
+  isAllowedGlobal,
+  PickleBytes,
   type PickleDict,
   PickleGlobal,
-  PickleStorage,
-  PickleTensor,
+  PickleObject,
+  type PickleStorage,
   PickleTuple,
   type PickleValue,
-  rebuildParameter,
-  rebuildTensor,
-  storageTypes,
-  torchSize,
 } from './pickleValues.js';
 
 export interface PickleLimits {
@@ -27,8 +24,32 @@ export interface PickleLimits {
 
 const defaultLimits: PickleLimits = { opcodes: 10_000_000, depth: 32, values: 1_000_000 };
 
+/** An integer of more bytes is no number of any checkpoint; the states of random generators have 16. */
+const longestInteger = 64;
+
+export interface PickleOptions {
+  limits?: Partial<PickleLimits>;
+  /** Where the pickle begins in the bytes. */
+  start?: number;
+  /**
+   * Called when the attributes of an object have been set, with the place after that instruction. May give another value in
+   * its stead, and the place where the pickle goes on: joblib puts arrays between instructions.
+   */
+  complete?(object: PickleObject, at: number): { value: PickleValue; next: number } | undefined;
+}
+
+/** What a pickle held, and what follows it. */
+export interface Unpickled {
+  value: PickleValue;
+  /** The place after the pickle. */
+  end: number;
+  /** Storages that it refers to, by key. */
+  storages: Map<string, PickleStorage>;
+}
+
 class Unpickler {
-  private at = 0;
+  private at: number;
+  private readonly storages = new Map<string, PickleStorage>();
   private readonly stack: PickleValue[] = [];
   /** Where the open sequences begin on the stack. */
   private readonly marks: number[] = [];
@@ -41,7 +62,9 @@ class Unpickler {
     private readonly bytes: Uint8Array,
     private readonly file: string,
     private readonly limits: PickleLimits,
+    private readonly options: PickleOptions,
   ) {
+    this.at = options.start ?? 0;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -82,9 +105,14 @@ class Unpickler {
     this.at++;
     return text;
   }
-  /** A two's complement integer of at most 8 bytes. */
+  private raw(length: number): PickleBytes {
+    const start = this.take(length);
+    return new PickleBytes(this.bytes.subarray(start, start + length));
+  }
+  /** A two's complement integer; a large one is rounded. */
   private long(length: number): number {
-    if (length > 8) throw this.refuse(`has an integer of ${length} bytes; no size or offset is that large`);
+    if (length > longestInteger)
+      throw this.refuse(`has an integer of ${length} bytes; no size or offset is that large`);
     const start = this.take(length);
     let value = 0n;
     for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[start + i]!);
@@ -140,37 +168,32 @@ class Unpickler {
     return this.holds(new PickleTuple(items), items);
   }
   private dict(pairs: readonly PickleValue[]): PickleDict {
-    return this.extend(new Map(), pairs);
+    const dict: PickleDict = new Map();
+    this.checked(() => setPairs(dict, pairs));
+    return this.holds(dict, pairs);
   }
   private append(items: readonly PickleValue[]): void {
-    const list = this.peek();
+    const target = this.peek();
+    const list = target instanceof PickleObject ? target.elements : target;
     if (!Array.isArray(list)) throw this.refuse('appends to something that is not a list');
     for (const item of items) list.push(item);
-    this.holds(list, items);
+    this.holds(target as PickleValue & object, items);
   }
   private setItems(pairs: readonly PickleValue[]): void {
-    const dict = this.peek();
+    const target = this.peek();
+    const dict = target instanceof PickleObject ? target.entries : target;
     if (!(dict instanceof Map)) throw this.refuse('sets an item of something that is not a dict');
-    this.extend(dict, pairs);
-  }
-  private extend(dict: PickleDict, pairs: readonly PickleValue[]): PickleDict {
-    if (pairs.length % 2 !== 0) throw this.refuse('gives a dict a key without a value');
-    for (let i = 0; i < pairs.length; i += 2) {
-      const key = pairs[i]!;
-      if (typeof key === 'object' && key !== null) throw this.refuse('has a dict key that is no string or number');
-      dict.set(key, pairs[i + 1]!);
-    }
-    return this.holds(dict, pairs);
+    this.checked(() => setPairs(dict, pairs));
+    this.holds(target as PickleValue & object, pairs);
   }
 
   private global(module: string, name: string): PickleGlobal {
-    const full = `${module}.${name}`;
-    if (!allowedGlobals.has(full)) {
+    if (!isAllowedGlobal(module, name)) {
       throw this.refuse(
-        `asks for ${full}, which is not part of a plain PyTorch state dict; do not load it in Python unless you trust it`,
+        `asks for ${module}.${name}, which is not part of a checkpoint; do not load it in Python unless you trust it`,
       );
     }
-    return new PickleGlobal(full);
+    return new PickleGlobal(`${module}.${name}`);
   }
   private stackGlobal(): PickleGlobal {
     const name = this.pop();
@@ -179,74 +202,52 @@ class Unpickler {
     return this.global(module, name);
   }
 
-  private reduce(argumentTuple: PickleValue, callee: PickleValue): PickleValue {
-    if (!(callee instanceof PickleGlobal) || !(argumentTuple instanceof PickleTuple)) {
-      throw this.refuse('calls something that cannot be called');
+  private checked<Result>(work: () => Result): Result {
+    try {
+      return work();
+    } catch (error) {
+      throw error instanceof BadCall ? this.refuse(error.message) : error;
     }
-    const given = argumentTuple.items;
-    if (callee.name === orderedDict) return this.newOrderedDict(given);
-    if (callee.name === torchSize) return this.tuple(this.sizes(given[0] ?? null));
-    if (callee.name === rebuildParameter) {
-      if (given[0] instanceof PickleTensor) return given[0];
-    } else if (callee.name === rebuildTensor) {
-      const [storage, offset, shape, strides] = given;
-      if (storage instanceof PickleStorage && given.length >= 4) {
-        const tensor = new PickleTensor(storage, this.size(offset!), this.sizes(shape!), this.sizes(strides!));
-        if (tensor.shape.length !== tensor.strides.length)
-          throw this.refuse('has a tensor with unequal size and stride');
-        return tensor;
-      }
-    }
-    throw this.refuse(`calls ${callee.name} with arguments that it does not take`);
   }
-  private newOrderedDict(given: readonly PickleValue[]): PickleDict {
-    // Python 3 sets the pairs one by one afterwards; Python 2 wrote them as an argument.
-    const pairs = given[0] ?? [];
-    if (given.length > 1 || !Array.isArray(pairs))
-      throw this.refuse('makes an OrderedDict of something else than pairs');
-    const dict = this.dict([]);
-    for (const pair of pairs) {
-      const items = pair instanceof PickleTuple ? pair.items : pair;
-      if (!Array.isArray(items) || items.length !== 2) {
-        throw this.refuse('makes an OrderedDict of something else than pairs');
-      }
-      this.extend(dict, items);
-    }
-    return dict;
-  }
-  private size(value: PickleValue): number {
-    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
-      throw this.refuse('has a tensor whose size, stride or offset is not a non-negative integer');
-    }
+  private call(argumentTuple: PickleValue, callee: PickleValue): PickleValue {
+    const value = this.checked(() => callValue(callee, argumentTuple));
+    if (value instanceof Map) return this.holds(value, [...value.values()]);
+    if (value instanceof PickleObject || value instanceof PickleTuple) return this.holds(value, [argumentTuple]);
     return value;
   }
-  private sizes(value: PickleValue): number[] {
-    const items = value instanceof PickleTuple ? value.items : value;
-    if (!Array.isArray(items)) throw this.refuse('has a tensor whose size or stride is not a tuple');
-    return items.map((item: PickleValue) => this.size(item));
+  private callWithKeywords(keywords: PickleValue, argumentTuple: PickleValue, callee: PickleValue): PickleValue {
+    if (!(keywords instanceof Map)) throw this.refuse('calls something with keywords that are no dict');
+    return this.call(argumentTuple, callee);
   }
-
-  /** PyTorch's persistent ids: ('storage', class, key, device, element count). */
   private persistent(id: PickleValue): PickleStorage {
-    const [kind, type, key, , count] = id instanceof PickleTuple ? id.items : [];
-    const stored = type instanceof PickleGlobal ? storageTypes.get(type.name) : undefined;
-    if (kind !== 'storage' || stored === undefined || typeof key !== 'string') {
-      throw this.refuse('refers to something outside it that is not a tensor storage');
+    const storage = this.checked(() => storageOf(id));
+    const known = this.storages.get(storage.key);
+    if (known === undefined) this.storages.set(storage.key, storage);
+    else if (known.type !== storage.type || known.count !== storage.count) {
+      throw this.refuse(`says two things of storage ${storage.key}`);
     }
-    return new PickleStorage(key, stored, this.size(count!));
+    return storage;
   }
 
-  /** State set on an object after its construction: torch puts `_metadata` on a state dict. It is data we do not need. */
+  /** State set on an object after its construction. torch puts `_metadata` on a state dict: data that we do not need. */
   private build(): void {
-    this.pop();
-    if (!(this.peek() instanceof Map)) throw this.refuse('sets attributes of something that is not an OrderedDict');
+    const state = this.pop();
+    const target = this.peek();
+    if (target instanceof Map) return;
+    if (!(target instanceof PickleObject)) throw this.refuse('sets attributes of something that has none');
+    target.state = state;
+    this.holds(target, [state]);
+    const completed = this.options.complete?.(target, this.at);
+    if (completed === undefined) return;
+    this.stack[this.stack.length - 1] = completed.value;
+    this.at = completed.next;
   }
 
-  run(): PickleValue {
+  run(): Unpickled {
     for (let count = 0; ; count++) {
       if (count >= this.limits.opcodes) throw this.refuse(`has more than ${this.limits.opcodes} instructions`);
       const opcode = this.u8();
-      if (opcode === 0x2e /* STOP */) return this.pop();
+      if (opcode === 0x2e /* STOP */) return { value: this.pop(), end: this.at, storages: this.storages };
       const value = this.valueOf(opcode);
       if (value === undefined) this.perform(opcode);
       else this.push(value);
@@ -281,9 +282,19 @@ class Unpickler {
       case 0x8d: // BINUNICODE8
         return this.text(this.u64());
 
+      case 0x43: // SHORT_BINBYTES
+        return this.raw(this.u8());
+      case 0x42: // BINBYTES
+        return this.raw(this.u32());
+      case 0x8e: // BINBYTES8
+      case 0x96: // BYTEARRAY8
+        return this.raw(this.u64());
+
       case 0x5d: // EMPTY_LIST
+      case 0x8f: // EMPTY_SET
         return this.list([]);
       case 0x6c: // LIST
+      case 0x91: // FROZENSET
         return this.list(this.popToMark());
       case 0x29: // EMPTY_TUPLE
         return this.tuple([]);
@@ -315,7 +326,9 @@ class Unpickler {
         return this.stackGlobal();
       case 0x52: // REDUCE
       case 0x81: // NEWOBJ
-        return this.reduce(this.pop(), this.pop());
+        return this.call(this.pop(), this.pop());
+      case 0x92: // NEWOBJ_EX
+        return this.callWithKeywords(this.pop(), this.pop(), this.pop());
       case 0x51: // BINPERSID
         return this.persistent(this.pop());
       default:
@@ -346,6 +359,7 @@ class Unpickler {
         this.append([this.pop()]);
         break;
       case 0x65: // APPENDS
+      case 0x90: // ADDITEMS
         this.append(this.popToMark());
         break;
       case 0x73: // SETITEM
@@ -367,22 +381,21 @@ class Unpickler {
         this.build();
         break;
       default:
-        throw this.refuse(
-          `uses instruction 0x${opcode.toString(16).padStart(2, '0')}, which a plain PyTorch state dict does not need`,
-        );
+        throw this.refuse(`uses instruction 0x${opcode.toString(16).padStart(2, '0')}, which no checkpoint needs`);
     }
   }
 }
 
 /**
- * The value of a pickle (protocols 2 to 5), as data: `None`, booleans, numbers, strings, lists, tuples, dicts, and tensors
- * that refer to storages by key. `file` is named in errors.
+ * The value of a pickle (protocols 2 to 5), as data: `None`, booleans, numbers, strings, bytes, lists, tuples, dicts, tensors that
+ * refer to storages by key, and records of objects. `file` is named in errors.
  *
- * Errors: `ERR_PICKLE`: it asks for any other class or function (named in the message), is malformed, or passes a limit.
+ * Errors: `ERR_PICKLE`: it asks for a class or function that no checkpoint has (named in the message), is malformed, or passes
+ * a limit.
  *
  * @example
- * const state = unpickle(bytes, 'pytorch_model.bin'); // Map of name → PickleTensor
+ * const { value } = unpickle(bytes, 'pytorch_model.bin'); // Map of name → PickleTensor
  */
-export function unpickle(bytes: Uint8Array, file: string, limits: Partial<PickleLimits> = {}): PickleValue {
-  return new Unpickler(bytes, file, { ...defaultLimits, ...limits }).run();
+export function unpickle(bytes: Uint8Array, file: string, options: PickleOptions = {}): Unpickled {
+  return new Unpickler(bytes, file, { ...defaultLimits, ...options.limits }, options).run();
 }

@@ -1,106 +1,31 @@
-// Model directories as transformers writes and reads them, with our heads beside.
+// Models in and out: read from a checkpoint of any kind, written as a directory of transformers with our head beside.
 import { join } from 'node:path';
-import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { describeIssues } from '../issues.js';
-import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
+import type { HubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
-import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
-import { fileExists, readJson } from './files.js';
+import { writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
 import { checkFinite } from './finite.js';
-import { type Head, headFiles, readHead, writeHead } from './head.js';
-import { isEncoderName, normalizeNames } from './names.js';
-import { openSafetensors, writeSafetensors } from './safetensors.js';
-import { checkShapes } from './shapes.js';
-import { readTorch } from './torch.js';
+import { type Head, headFiles, writeHead } from './head.js';
+import { isEncoderName } from './names.js';
+import { writeSafetensors } from './safetensors.js';
+import { configFile, type Described, openCheckpoint, preprocessorFile, safetensorsFile, torchFile } from './source.js';
 
 export type { Head } from './head.js';
 
-const configFile = 'config.json';
-const preprocessorFile = 'preprocessor_config.json';
-const safetensorsFile = 'model.safetensors';
-const torchFile = 'pytorch_model.bin';
-
-/** What a model directory says of itself, without its weights. */
-interface Described {
-  config: HubertConfig;
-  /** Whether the model expects audio of zero mean and unit variance per utterance. */
-  normalize: boolean;
-  head?: Head;
-  /** Names of tensors that belong to other heads (`lm_head.weight`) and were left out. */
-  ignored: string[];
-}
-
-/** A model directory in memory. */
+/** A checkpoint in memory. */
 export interface Pretrained extends Described {
   /** HuBERT's tensors by transformers' HubertModel names. Whether they are complete is for `Model.importTensors` to say. */
   tensors: Map<string, Tensor>;
 }
 
-/** A model directory whose weights are read one tensor at a time, each found to be finite as it is. */
+/** A checkpoint whose weights are read one tensor at a time, each found to be finite as it is. */
 export interface StoredPretrained extends Described {
   /** As in {@link Pretrained}. */
   tensors: Map<string, StoredTensor>;
 }
 
-// Defaults are those of transformers' Wav2Vec2FeatureExtractor.
-const preprocessorSchema = z.looseObject({
-  do_normalize: z.boolean().default(true),
-  sampling_rate: z.number().default(16000),
-});
-
-async function readNormalize(directory: string): Promise<boolean> {
-  const file = join(directory, preprocessorFile);
-  if (!(await fileExists(file))) return true;
-  const parsed = preprocessorSchema.safeParse(await readJson(file));
-  if (!parsed.success) {
-    throw new EmoframeError('ERR_CHECKPOINT', `${file} cannot be used: ${describeIssues(parsed.error)}.`, { file });
-  }
-  if (parsed.data.sampling_rate !== 16000) {
-    throw new EmoframeError(
-      'ERR_CHECKPOINT',
-      `${file} asks for ${parsed.data.sampling_rate} Hz; only models of 16000 Hz audio are supported.`,
-      { file },
-    );
-  }
-  return parsed.data.do_normalize;
-}
-
-/** The file that holds the weights: safetensors first, as it can hold nothing but tensors. */
-async function findWeights(directory: string): Promise<string> {
-  for (const name of [safetensorsFile, torchFile]) {
-    const path = join(directory, name);
-    if (await fileExists(path)) return path;
-  }
-  for (const name of [`${safetensorsFile}.index.json`, `${torchFile}.index.json`]) {
-    const file = join(directory, name);
-    if (!(await fileExists(file))) continue;
-    throw new EmoframeError(
-      'ERR_CHECKPOINT',
-      `${directory} is split into several files (${name}), which is not supported; save it again in transformers with max_shard_size="50GB".`,
-      { file },
-    );
-  }
-  throw new EmoframeError(
-    'ERR_FILE_NOT_FOUND',
-    `${directory} has no weights: neither ${safetensorsFile} nor ${torchFile}; give a directory saved by transformers or by emoframe.`,
-    { file: join(directory, safetensorsFile) },
-  );
-}
-
-/** The weights of a file by the names that they have there. */
-async function openWeights(file: string): Promise<{ tensors: Iterable<StoredTensor>; close(): Promise<void> }> {
-  if (!file.endsWith('.bin')) return openSafetensors(file);
-  // Views of a pickle may share and permute their storages, so such a file is read whole.
-  const tensors = [...(await readTorch(file)).values()];
-  return {
-    tensors: tensors.map(({ name, shape, data }) => ({ name, shape, read: async () => data })),
-    close: async () => {},
-  };
-}
-
 /**
- * Gives `use` a model directory whose weights are still in their file, so that they need not all be in memory at once.
+ * Gives `use` a checkpoint whose weights are still in their files, so that they need not all be in memory at once.
  * Everything but the values has been checked before. Errors: as {@link loadPretrained}; `ERR_NOT_FINITE`, `ERR_READ` and
  * `ERR_CHECKPOINT_DAMAGED` also by the tensors' `read`.
  *
@@ -112,60 +37,45 @@ async function openWeights(file: string): Promise<{ tensors: Iterable<StoredTens
  * });
  */
 export async function usePretrained<Result>(
-  directory: string,
+  path: string,
   use: (pretrained: StoredPretrained) => Promise<Result>,
 ): Promise<Result> {
-  if (!(await directoryExists(directory))) {
-    throw new EmoframeError(
-      'ERR_FILE_NOT_FOUND',
-      `There is no directory ${directory}; give one that holds ${configFile} and ${safetensorsFile}.`,
-      { file: directory },
-    );
-  }
-  const configPath = join(directory, configFile);
-  if (!(await fileExists(configPath))) {
-    throw new EmoframeError(
-      'ERR_FILE_NOT_FOUND',
-      `${directory} has no ${configFile}; give a directory saved by transformers or by emoframe.`,
-      { file: configPath },
-    );
-  }
-  const weights = await findWeights(directory);
-  const config = parseHubertConfig(await readJson(configPath), configPath);
-  const normalize = await readNormalize(directory);
-  const head = await readHead(directory);
-  const file = await openWeights(weights);
+  const { file, close, ...source } = await openCheckpoint(path);
   try {
-    const { tensors, ignored } = normalizeNames(file.tensors, weights);
-    checkShapes(config.shape, tensors, weights);
-    for (const tensor of tensors.values()) {
+    for (const tensor of source.tensors.values()) {
       const { name, shape, read } = tensor;
       tensor.read = async (into) => {
         const data = await read(into);
-        await checkFinite([{ name, shape, data }], weights, weights);
+        await checkFinite([{ name, shape, data }], file, file);
         return data;
       };
     }
-    return await use({ config, tensors, normalize, ignored, ...(head === undefined ? {} : { head }) });
+    return await use(source);
   } finally {
-    await file.close();
+    await close();
   }
 }
 
 /**
- * Reads a model directory: `config.json`, weights in `model.safetensors` or else `pytorch_model.bin`,
- * `preprocessor_config.json` if there (otherwise input is normalised, as in transformers), and our head if there.
+ * Reads a checkpoint of HuBERT or wav2vec 2.0:
  *
- * Errors: `ERR_FILE_NOT_FOUND` naming what was looked for, `ERR_READ`, `ERR_MODEL_CONFIG` (see parseHubertConfig),
- * `ERR_TENSOR` (weights and `config.json` disagree), `ERR_NOT_FINITE` (a weight is NaN or infinite),
- * `ERR_CHECKPOINT` (not readable as what it should be, or split into several files), `ERR_PICKLE` (see readTorch).
+ * - a directory of transformers or emoframe: `config.json`, weights in `model.safetensors` or else `pytorch_model.bin`, whole or
+ *   split with an index, `preprocessor_config.json` if there (otherwise input is normalised, as in transformers), and our head,
+ *   or the one of HFLEA's script, if there;
+ * - a file: a checkpoint of fairseq, s3prl or PyTorch Lightning, a state dict of torchaudio or transformers. What the file does not
+ *   say of its model is taken from a `config.json` beside it, or from the shapes of its tensors.
+ *
+ * Errors: `ERR_FILE_NOT_FOUND` naming what was looked for, `ERR_READ`, `ERR_MODEL_CONFIG` (see parseHubertConfig; or nothing tells
+ * what the model is), `ERR_TENSOR` (weights and config disagree), `ERR_NOT_FINITE` (a weight is NaN or infinite), `ERR_CHECKPOINT`
+ * (not readable as what it should be, or of another family, such as WavLM), `ERR_PICKLE` (a pickle asks for something that no
+ * checkpoint has), `ERR_HEAD` (a head of HFLEA's that cannot be done).
  *
  * @example
  * const { config, tensors, normalize, ignored } = await loadPretrained('hubert-base-ls960');
  * tensors.get('encoder.layers.0.attention.k_proj.weight')?.shape; // [768, 768]
  */
-export async function loadPretrained(directory: string): Promise<Pretrained> {
-  return usePretrained(directory, async ({ tensors: stored, ...described }) => {
+export async function loadPretrained(path: string): Promise<Pretrained> {
+  return usePretrained(path, async ({ tensors: stored, ...described }) => {
     const tensors = new Map<string, Tensor>();
     for (const { name, shape, read } of stored.values()) tensors.set(name, { name, shape, data: await read() });
     return { ...described, tensors };

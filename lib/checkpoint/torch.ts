@@ -1,16 +1,40 @@
-// `torch.save` of a state dict, the zip form of PyTorch 1.6 and later: `NAME/data.pkl` holds the structure, `NAME/data/KEY`
-// the bytes of each storage. Several tensors may be views of one storage.
+// What `torch.save` writes. Since PyTorch 1.6 it is a zip archive: `NAME/data.pkl` holds the structure, `NAME/data/KEY` the bytes
+// of each storage. Before, it was one stream: pickles of a magic number, a version, the machine, the structure and the storages'
+// keys, then each storage as a count and its bytes. Several tensors may be views of one storage.
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import type { Tensor } from '../model/tensor.js';
+import type { StoredTensor } from '../model/tensor.js';
 import { allocate, bytesPerElement, readElements } from './dtypes.js';
 import { openForReading, readExactly } from './files.js';
-import { unpickle } from './pickle.js';
-import { PickleTensor } from './pickleValues.js';
-import { readZipEntries, type ZipEntry } from './zip.js';
+import { type Unpickled, unpickle } from './pickle.js';
+import { type PickleDict, type PickleStorage, PickleTensor, type PickleValue } from './pickleValues.js';
+import { readZipEntries } from './zip.js';
 
 /** A state dict's structure takes some hundred bytes a tensor. */
 const pickleLimitBytes = 64 << 20;
+
+/** The magic number in the first pickle of a stream of before 1.6. */
+const legacyMagic = Buffer.from('6cfc9c46f9206aa85019', 'hex');
+const legacyVersion = 1001;
+
+/** An open file of PyTorch: what was saved, with tensors that are read when they are asked for. */
+export interface TorchFile {
+  value: PickleValue;
+  /** The tensors of a dict in `value`. Errors: `ERR_CHECKPOINT` when it holds anything else, or reaches beyond the file. */
+  tensorsOf(state: PickleDict): StoredTensor[];
+  close(): Promise<void>;
+}
+
+/** Where the bytes of a storage lie. */
+interface Place {
+  start: number;
+  bytes: number;
+}
+
+interface Contents {
+  value: PickleValue;
+  place(storage: PickleStorage, tensor: string): Place;
+}
 
 function refuse(path: string, what: string, tensor?: string): EmoframeError {
   return new EmoframeError('ERR_CHECKPOINT', `${path} is not a PyTorch checkpoint that can be read: ${what}.`, {
@@ -19,16 +43,89 @@ function refuse(path: string, what: string, tensor?: string): EmoframeError {
   });
 }
 
-interface View {
-  name: string;
-  tensor: PickleTensor;
-  count: number;
+async function readBytes(handle: FileHandle, path: string, start: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  await readExactly(handle, path, bytes, start);
+  return bytes;
 }
 
-async function bytesOf(handle: FileHandle, path: string, entry: ZipEntry): Promise<Uint8Array> {
-  const bytes = new Uint8Array(entry.bytes);
-  await readExactly(handle, path, bytes, entry.start);
-  return bytes;
+async function readArchive(handle: FileHandle, path: string, size: number): Promise<Contents> {
+  const entries = await readZipEntries(handle, path, size);
+  const pickle = [...entries.values()].find(({ name }) => /^(?:.*\/)?data\.pkl$/.test(name));
+  if (!pickle) throw refuse(path, 'the archive has no data.pkl');
+  if (pickle.bytes > pickleLimitBytes) throw refuse(path, `its data.pkl has ${pickle.bytes} bytes`);
+  const folder = pickle.name.slice(0, -'data.pkl'.length);
+  const order = entries.get(`${folder}byteorder`);
+  // Six letters at most: `little` or `big`.
+  if (
+    order &&
+    (order.bytes > 6 || new TextDecoder().decode(await readBytes(handle, path, order.start, order.bytes)) !== 'little')
+  ) {
+    throw refuse(path, 'it was saved on a big-endian machine');
+  }
+  return {
+    value: unpickle(await readBytes(handle, path, pickle.start, pickle.bytes), path).value,
+    place: ({ key }, tensor) => {
+      const entry = entries.get(`${folder}data/${key}`);
+      if (!entry) throw refuse(path, `the storage ${key} of tensor ${tensor} is missing`, tensor);
+      return entry;
+    },
+  };
+}
+
+/** The pickles after the magic number of a stream of before 1.6. */
+type StreamStart = Record<'version' | 'machine' | 'saved' | 'keys', Unpickled>;
+
+/** How long the pickles are is told by nothing but themselves. */
+async function readStreamStart(handle: FileHandle, path: string, size: number): Promise<StreamStart> {
+  const most = Math.min(size, pickleLimitBytes);
+  for (let length = Math.min(most, 1 << 20); ; length = Math.min(most, 8 * length)) {
+    const bytes = await readBytes(handle, path, 0, length);
+    try {
+      const magic = unpickle(bytes, path);
+      const version = unpickle(bytes, path, { start: magic.end });
+      const machine = unpickle(bytes, path, { start: version.end });
+      const saved = unpickle(bytes, path, { start: machine.end });
+      return { version, machine, saved, keys: unpickle(bytes, path, { start: saved.end }) };
+    } catch (error) {
+      // Not yet enough of it, perhaps.
+      if (!(error instanceof EmoframeError) || error.code !== 'ERR_PICKLE' || length === most) throw error;
+    }
+  }
+}
+
+async function readStream(handle: FileHandle, path: string, size: number): Promise<Contents> {
+  if (Buffer.from(await readBytes(handle, path, 0, Math.min(size, 64))).indexOf(legacyMagic) < 0) {
+    throw refuse(path, 'it is a pickle, but not of PyTorch');
+  }
+  const { version, machine, saved, keys } = await readStreamStart(handle, path, size);
+  if (version.value !== legacyVersion) throw refuse(path, `it is of version ${String(version.value)}`);
+  if (machine.value instanceof Map && machine.value.get('little_endian') === false) {
+    throw refuse(path, 'it was saved on a big-endian machine');
+  }
+  if (!Array.isArray(keys.value)) throw refuse(path, 'it does not list its storages');
+  const places = new Map<string, Place>();
+  let at = keys.end;
+  for (const key of keys.value) {
+    const storage = typeof key === 'string' ? saved.storages.get(key) : undefined;
+    if (storage === undefined) throw refuse(path, 'it lists a storage that no tensor has');
+    if (size - at < 8) throw refuse(path, `it ends before storage ${storage.key}`);
+    const count = new DataView((await readBytes(handle, path, at, 8)).buffer).getBigUint64(0, true);
+    const bytes = storage.count * bytesPerElement[storage.type];
+    if (count !== BigInt(storage.count) || bytes > size - at - 8) {
+      throw refuse(path, `its storage ${storage.key} should have ${storage.count} elements, but has ${count} or less`);
+    }
+    places.set(storage.key, { start: at + 8, bytes });
+    at += 8 + bytes;
+  }
+  return {
+    value: saved.value,
+    place: ({ key }, tensor) => {
+      const place = places.get(key);
+      if (place === undefined) throw refuse(path, `the storage ${key} of tensor ${tensor} is missing`, tensor);
+      return place;
+    },
+  };
 }
 
 /** Elements of a view, all of them checked to lie inside its storage. */
@@ -76,109 +173,74 @@ function gather(values: Float32Array, { offset, shape, strides }: PickleTensor, 
   }
 }
 
-/** The tensors of a state dict, grouped by the storage that they look at. */
-function viewsByStorage(
+function storedTensor(
+  handle: FileHandle,
   path: string,
-  size: number,
-  pickle: Uint8Array,
-): { order: string[]; views: Map<string, View[]> } {
-  const state = unpickle(pickle, path);
-  if (!(state instanceof Map)) throw refuse(path, 'it does not hold a state dict (a dict of tensors)');
-  const order: string[] = [];
-  const views = new Map<string, View[]>();
-  let total = 0;
-  for (const [key, value] of state) {
-    if (typeof key !== 'string' || !(value instanceof PickleTensor)) {
-      throw refuse(path, `its entry ${String(key)} is not a tensor; save model.state_dict() only`);
-    }
-    const count = checkedCount(path, key, value);
-    // Many names for one storage cost a file nothing, and memory each time; tied weights need a few.
-    total += count;
-    if (total > 4 * size)
-      throw refuse(path, `its tensors have ${total} elements or more, far beyond its ${size} bytes`);
-    const sharing = views.get(value.storage.key) ?? [];
-    sharing.push({ name: key, tensor: value, count });
-    views.set(value.storage.key, sharing);
-    order.push(key);
+  name: string,
+  tensor: PickleTensor,
+  count: number,
+  place: Place,
+): StoredTensor {
+  const { type, count: stored } = tensor.storage;
+  if (stored * bytesPerElement[type] > place.bytes) {
+    throw refuse(
+      path,
+      `tensor ${name} says that its storage has ${stored} elements, but it has ${place.bytes} bytes`,
+      name,
+    );
   }
-  return { order, views };
+  const whole = count === 0 || isContiguous(tensor);
+  return {
+    name,
+    shape: [...tensor.shape],
+    read: async (into) => {
+      if (whole) {
+        const start = place.start + tensor.offset * bytesPerElement[type];
+        return readElements(handle, path, name, type, start, count, into);
+      }
+      const values = await readElements(handle, path, name, type, place.start, stored);
+      const data = into && into.length >= count ? into.subarray(0, count) : allocate(count, path, name);
+      gather(values, tensor, data);
+      return data;
+    },
+  };
 }
 
 /**
- * Reads `pytorch_model.bin`: a state dict saved by PyTorch 1.6 or later. Its pickle is read as data only, so a hostile
- * file can do nothing. All dtypes become float32. Storages are read one at a time, so peak memory is the result and one
- * storage.
+ * Opens a file that `torch.save` wrote, in either of its forms. Its pickle is read as data only, so a hostile file can do
+ * nothing. Tensors become float32 and are read one at a time.
  *
- * Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`, `ERR_PICKLE` (asks for anything but tensors and containers), `ERR_CHECKPOINT`
- * (not such a file, the legacy form of before 1.6, or tensors beyond their storages).
+ * Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`, `ERR_PICKLE` (asks for anything that no checkpoint has), `ERR_CHECKPOINT` (not such
+ * a file).
  *
  * @example
- * const tensors = await readTorch('model/pytorch_model.bin');
+ * const file = await openTorch('model/pytorch_model.bin');
+ * if (file.value instanceof Map) for (const { name, read } of file.tensorsOf(file.value)) console.log(name, await read());
  */
-export async function readTorch(path: string): Promise<Map<string, Tensor>> {
+export async function openTorch(path: string): Promise<TorchFile> {
   const { handle, size } = await openForReading(path);
   try {
-    const start = new Uint8Array(Math.min(4, size));
-    await readExactly(handle, path, start, 0);
-    if (start[0] === 0x80) {
-      throw refuse(
-        path,
-        'it is in the form of before PyTorch 1.6; load it where you trust it with torch.load and save it again, best as safetensors',
-      );
-    }
-    const entries = await readZipEntries(handle, path, size);
-    const pickle = [...entries.values()].find(({ name }) => /^(?:.*\/)?data\.pkl$/.test(name));
-    if (!pickle) throw refuse(path, 'the archive has no data.pkl');
-    if (pickle.bytes > pickleLimitBytes) throw refuse(path, `its data.pkl has ${pickle.bytes} bytes`);
-    const folder = pickle.name.slice(0, -'data.pkl'.length);
-    const byteOrder = entries.get(`${folder}byteorder`);
-    // Six letters at most: `little` or `big`.
-    if (
-      byteOrder &&
-      (byteOrder.bytes > 6 || new TextDecoder().decode(await bytesOf(handle, path, byteOrder)) !== 'little')
-    ) {
-      throw refuse(path, 'it was saved on a big-endian machine');
-    }
-
-    const { order, views } = viewsByStorage(path, size, await bytesOf(handle, path, pickle));
-    const found = new Map<string, Tensor>();
-    for (const [key, sharing] of views) {
-      const entry = entries.get(`${folder}data/${key}`);
-      if (!entry) throw refuse(path, `the storage ${key} of tensor ${sharing[0]!.name} is missing`, sharing[0]!.name);
-      for (const { name, tensor } of sharing) {
-        const { type, count } = tensor.storage;
-        if (count * bytesPerElement[type] > entry.bytes) {
-          throw refuse(
-            path,
-            `tensor ${name} says that its storage has ${count} elements, but it has ${entry.bytes} bytes`,
-            name,
-          );
+    const [first] = await readBytes(handle, path, 0, Math.min(1, size));
+    const { value, place } = await (first === 0x80 ? readStream : readArchive)(handle, path, size);
+    const tensorsOf = (state: PickleDict): StoredTensor[] => {
+      const tensors: StoredTensor[] = [];
+      let total = 0;
+      for (const [name, tensor] of state) {
+        if (typeof name !== 'string' || !(tensor instanceof PickleTensor)) {
+          throw refuse(path, `its entry ${String(name)} is not a tensor; save model.state_dict() only`);
         }
+        const count = checkedCount(path, name, tensor);
+        // Many names for one storage cost a file nothing, and memory each time; tied weights need a few.
+        total += count;
+        if (total > 4 * size)
+          throw refuse(path, `its tensors have ${total} elements or more, far beyond its ${size} bytes`);
+        tensors.push(storedTensor(handle, path, name, tensor, count, place(tensor.storage, name)));
       }
-      await readViews(handle, path, entry, sharing, found);
-    }
-    return new Map(order.map((name) => [name, found.get(name)!]));
-  } finally {
+      return tensors;
+    };
+    return { value, tensorsOf, close: () => handle.close() };
+  } catch (error) {
     await handle.close();
-  }
-}
-
-async function readViews(
-  handle: FileHandle,
-  path: string,
-  entry: ZipEntry,
-  sharing: View[],
-  found: Map<string, Tensor>,
-): Promise<void> {
-  for (const { name, tensor, count } of sharing) {
-    const { type, count: stored } = tensor.storage;
-    let data: Float32Array;
-    if (count === 0 || isContiguous(tensor)) {
-      data = await readElements(handle, path, name, type, entry.start + tensor.offset * bytesPerElement[type], count);
-    } else {
-      data = allocate(count, path, name);
-      gather(await readElements(handle, path, name, type, entry.start, stored), tensor, data);
-    }
-    found.set(name, { name, shape: [...tensor.shape], data });
+    throw error;
   }
 }

@@ -12,9 +12,9 @@ export const encodeCommand = defineCommand({
   summary: 'hidden states of audio, as .npy',
   arguments: 'AUDIO...',
   description:
-    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac: the model's hidden states at one layer, or its output\n(last_hidden_state) when none is named, float32 [frames, channels]. The model is any Hugging Face HuBERT directory; its preprocessor_config.json says whether input is normalised. Audio longer than a\nwindow is heard through overlapping windows.",
+    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac: the model's hidden states at one layer, or its output\n(last_hidden_state) when none is named, float32 [frames, channels]. The model is any checkpoint of HuBERT or wav2vec 2.0\n(docs/checkpoints.md), which also says whether input is normalised. Audio longer than a\nwindow is heard through overlapping windows.",
   options: {
-    model: required(text('DIR', 'a directory with config.json and model.safetensors or pytorch_model.bin')),
+    model: required(text('PATH', 'a directory of transformers, or a checkpoint file of fairseq or torchaudio')),
     layer: nonNegativeInteger("hidden state 0 (the transformer's input) to L (default: the model's output)"),
     out: text('DIR', 'where the .npy files go (default: the working directory)'),
     ...windowOptions,

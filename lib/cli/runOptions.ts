@@ -10,8 +10,8 @@ import type { Progress } from './progress.js';
 export const runDirectoryOptions = {
   out: required(text('DIR', 'the run directory')),
   model: text(
-    'DIR',
-    'pretrained HuBERT, a Hugging Face directory (absent: from scratch, with the model of the config)',
+    'PATH',
+    'pretrained HuBERT or wav2vec 2.0: a directory of transformers, or a checkpoint file of fairseq or torchaudio (absent: from scratch, with the model of the config)',
   ),
   config: text('FILE', 'JSON: settings that differ from the preset'),
   preset: choice(Object.keys(presets) as PresetName[], 'settings to begin with (default: paper)'),

@@ -142,7 +142,7 @@ const runSchema = z.strictObject({
       /** Hidden state that is clustered; the last one when the model has fewer layers. */
       layer: z.int().min(0).default(9),
       kmeans: kmeans(500),
-      /** A .npy or .safetensors file of centroids `[K, hidden]` to use instead of fitting; then `kmeans` is not read. */
+      /** A file of centroids `[K, hidden]` to use instead of fitting: .npy, .safetensors, or a k-means model of scikit-learn saved by joblib; then `kmeans` is not read. */
       centroids: z.string().min(1).nullable().default(null),
       ...maskedPredictionFields(false),
     })

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { quoted } from '../quote.js';
 import type { HubertShape } from './binding.js';
 
 /** A model's `config.json`: as it was read (and is written back), and what the engine needs of it. */
@@ -20,6 +21,7 @@ const counts = z.array(count).min(1).max(100);
 
 // Defaults are those of transformers' HubertConfig: a config.json leaves out what equals them.
 const schema = z.looseObject({
+  model_type: z.string().default('hubert'),
   hidden_size: count.default(768),
   num_hidden_layers: count.max(1000).default(12),
   num_attention_heads: count.default(12),
@@ -42,8 +44,18 @@ const schema = z.looseObject({
   num_conv_pos_embeddings: count.default(128),
   num_conv_pos_embedding_groups: count.default(16),
   conv_pos_batch_norm: z.boolean().default(false),
+  // Of wav2vec 2.0 alone.
+  add_adapter: z.boolean().default(false),
+  adapter_attn_dim: z.number().nullable().default(null),
   do_stable_layer_norm: z.boolean().default(false),
 });
+
+/** Why a model of another family cannot be done, as far as that is one thing to say. */
+function anotherFamily(type: string): string {
+  const supported = 'only "hubert" and "wav2vec2" are supported';
+  if (type !== 'wavlm') return `model_type is ${quoted(type)}, and ${supported}.`;
+  return `model_type is "wavlm", and ${supported}: WavLM's attention has a gated relative position bias, which they do not have.`;
+}
 
 /**
  * Reads transformers' `config.json` of a HuBERT (or wav2vec 2.0) model.
@@ -68,8 +80,11 @@ export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
     return refuse(`${issue.path.join('.') || 'the configuration'}: ${issue.message}.`);
   }
   const c = parsed.data;
+  if (c.model_type !== 'hubert' && c.model_type !== 'wav2vec2') return refuse(anotherFamily(c.model_type));
   for (const field of ['hidden_act', 'feat_extract_activation'] as const)
     if (c[field] !== 'gelu') refuse(`${field} is "${c[field]}", and only "gelu" is supported.`);
+  if (c.add_adapter) refuse('add_adapter is true, and convolutions after the encoder are not supported.');
+  if (c.adapter_attn_dim !== null) refuse('adapter_attn_dim is set, and adapters in the layers are not supported.');
   if (c.conv_pos_batch_norm) refuse('conv_pos_batch_norm is true, and only weight norm is supported.');
   if (c.hidden_size % c.num_attention_heads !== 0)
     refuse(`hidden_size ${c.hidden_size} is not a multiple of num_attention_heads ${c.num_attention_heads}.`);

@@ -1,9 +1,8 @@
 // Stage 1a, task-adaptive pretraining: before it sees any label, the pretrained model gets used to the corpus's speech by
 // going on with its own task there: predicting, for hidden frames, the cluster of what its own middle layer made of them.
-import { extname } from 'node:path';
+import { readCentroidFile } from '../checkpoint/centroids.js';
 import { fileExists } from '../checkpoint/files.js';
-import { readNpy } from '../checkpoint/npy.js';
-import { readSafetensors } from '../checkpoint/safetensors.js';
+import type { Centroids } from '../checkpoint/kmeansModel.js';
 import { EmoframeError } from '../errors.js';
 import {
   assignLabels,
@@ -32,11 +31,11 @@ export async function tapt(context: StageContext): Promise<void> {
   });
 }
 
-async function importedOrFitted(context: StageContext): Promise<{ clusters: number; centroids?: Float32Array }> {
+async function importedOrFitted(context: StageContext): Promise<{ clusters: number; centroids?: Centroids }> {
   const { centroids: file, kmeans } = context.config.tapt;
   if (file === null) return { clusters: kmeans.clusters };
-  const { data, shape } = await readCentroidFile(file);
-  return { clusters: shape[0]!, centroids: data };
+  const centroids = await readCentroidFile(file);
+  return { clusters: centroids.shape[0], centroids };
 }
 
 async function makeLabels(context: StageContext): Promise<void> {
@@ -55,36 +54,20 @@ async function makeLabels(context: StageContext): Promise<void> {
       rows: (wanted) => hiddenStates(context, stage, wanted, layer),
     };
     const { centroids: imported } = await importedOrFitted(context);
-    if (imported !== undefined && imported.length % dimension !== 0) {
+    if (imported !== undefined && imported.shape[1] !== dimension) {
       throw new EmoframeError(
         'ERR_TENSOR',
-        `${settings.centroids} must hold centroids of ${dimension} columns, the width of the model's hidden states.`,
+        `${settings.centroids} holds centroids of ${imported.shape[1]} columns where the model's hidden states have ${dimension}: they are of another model.`,
         { file: settings.centroids! },
       );
     }
     const { centroids, labels } =
       imported === undefined
         ? await clusterFrames(context, source, settings.kmeans)
-        : { centroids: imported, labels: await assignLabels(context, source, imported) };
+        : { centroids: imported.data, labels: await assignLabels(context, source, imported.data) };
     await saveCentroids(paths.centroids, centroids, dimension, layer);
     await saveLabels(paths.labels, labels);
   } finally {
     stage.model.dispose();
   }
-}
-
-/** A matrix `[K, hidden]`: a .npy, or the only tensor (or `centroids`) of a .safetensors. */
-async function readCentroidFile(file: string): Promise<{ data: Float32Array; shape: number[] }> {
-  const refuse = (reason: string) =>
-    new EmoframeError('ERR_TENSOR', `${file} ${reason}: give centroids [K, hidden] as .npy or .safetensors.`, { file });
-  if (extname(file) === '.npy') {
-    const { data, shape } = await readNpy(file);
-    if (shape.length !== 2 || !(data instanceof Float32Array)) throw refuse('is not a float matrix');
-    return { data, shape };
-  }
-  if (extname(file) !== '.safetensors') throw refuse('has an ending that is not known');
-  const { tensors } = await readSafetensors(file);
-  const found = tensors.get('centroids') ?? (tensors.size === 1 ? [...tensors.values()][0] : undefined);
-  if (found?.shape.length !== 2) throw refuse('holds no matrix of centroids');
-  return found;
 }

@@ -4,11 +4,12 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadAudio } from '../../../dist/audio/load.js';
 import { packSamples } from '../../../dist/batch/pack.js';
+import { readCentroidFile } from '../../../dist/checkpoint/centroids.js';
 import { readHead, writeHead } from '../../../dist/checkpoint/head.js';
 import { readNpy } from '../../../dist/checkpoint/npy.js';
 import { unpickle } from '../../../dist/checkpoint/pickle.js';
+import { loadPretrained } from '../../../dist/checkpoint/pretrained.js';
 import { readSafetensors } from '../../../dist/checkpoint/safetensors.js';
-import { readTorch } from '../../../dist/checkpoint/torch.js';
 import { loadCheckpoint, saveCheckpoint } from '../../../dist/checkpoint/trainingState.js';
 import { parseConfig, readConfig } from '../../../dist/config/read.js';
 import { readCorpus } from '../../../dist/corpus/read.js';
@@ -19,6 +20,7 @@ import { writeReport } from '../../../dist/report/report.js';
 import { readCentroids } from '../../../dist/stages/clustering.js';
 import { writeSyntheticRun } from '../../../test/support/syntheticRun.js';
 import { writeTinyPredictor } from '../../../test/support/tinyPredictor.js';
+import { readTorch } from '../../../test/support/torchFile.js';
 import { mutateArchive, mutatePickle, unzip } from './archives.js';
 import { mutateJson } from './mutate.js';
 
@@ -58,6 +60,12 @@ function mutateNpyHeader(random, bytes) {
   const prefix = Buffer.from(bytes.subarray(0, 10));
   prefix.writeUInt16LE(Math.min(changed.length, 65535), 8);
   return Buffer.concat([prefix, changed, bytes.subarray(10 + length)]);
+}
+
+/** A stream of before PyTorch 1.6 whose pickles are wrong. */
+function mutateStream(random, bytes) {
+  const end = Math.min(bytes.length, 8192);
+  return Buffer.concat([mutatePickle(random, bytes.subarray(0, end)), bytes.subarray(end)]);
 }
 
 const json = (random, bytes) => Buffer.from(mutateJson(random, bytes.toString('utf8')));
@@ -147,8 +155,34 @@ export const readers = {
   },
   'torch-legacy': {
     file: 'pytorch_model.bin',
-    seeds: () => all('checkpoints/legacy.bin'),
+    seeds: () => all('checkpoints/legacy.bin', 'kinds/wav2vec_fairseq.pt'),
+    structured: mutateStream,
     read: readTorch,
+  },
+  fairseq: {
+    file: 'hubert.pt',
+    seeds: () => all('kinds/hubert_fairseq.pt', 'kinds/hubert_fairseq_ctc.pt', 'kinds/hubert_s3prl.pt'),
+    structured: mutateArchive,
+    read: loadPretrained,
+  },
+  'kmeans-model': {
+    file: 'km.bin',
+    seeds: () =>
+      all(
+        ...['mini.bin', 'before.bin', 'full.joblib', 'pickled.pkl', 'mini.gz.bin'].map(
+          (name) => `kinds/kmeans/${name}`,
+        ),
+      ),
+    structured: mutatePickle,
+    read: readCentroidFile,
+  },
+  'shard-index': {
+    file: 'model/model.safetensors.index.json',
+    text: true,
+    prepare: (directory) =>
+      cp(join(fixtures, 'kinds', 'sharded_safetensors'), join(directory, 'model'), { recursive: true }),
+    structured: json,
+    read: (path) => loadPretrained(dirname(path)),
   },
   pickle: {
     file: 'data.pkl',

@@ -1,0 +1,115 @@
+// What fairseq says of a model in its checkpoints: a nested config (`cfg.model`, `cfg.task`) since 2021, one flat namespace of the
+// command line (`args`) before. A model fine-tuned for recognition holds the config of the one that it began as in `w2v_args`.
+// s3prl's conversions keep the two parts of the config as `model_cfg` and `task_cfg`.
+import { EmoframeError } from '../errors.js';
+import { type PickleDict, PickleObject, type PickleValue } from './pickleValues.js';
+import type { ModelDescription } from './weights.js';
+
+/** A value without the object that holds it: an option of omegaconf, or a member of an enumeration. */
+function plain(value: PickleValue | undefined): PickleValue | undefined {
+  if (!(value instanceof PickleObject)) return value;
+  const { state, given } = value;
+  if (!(state instanceof Map)) return given.length === 1 ? plain(given[0]) : value;
+  if (state.has('_content')) return state.get('_content');
+  return state.has('_val') ? plain(state.get('_val')) : value;
+}
+
+/** A field of a dict, of omegaconf's dict, or of a namespace; undefined if it is not there, or None. */
+function field(container: PickleValue | undefined, name: string): PickleValue | undefined {
+  const held = plain(container);
+  const fields = held instanceof PickleObject ? held.state : held;
+  return fields instanceof Map ? (plain(fields.get(name)) ?? undefined) : undefined;
+}
+
+/** The options of the model, in a config where they are a part of it, or in a namespace of all. */
+function modelPart(config: PickleValue | undefined): PickleValue | undefined {
+  const part = field(config, 'model');
+  return field(part, 'encoder_layers') === undefined && field(part, 'w2v_args') === undefined ? config : part;
+}
+
+/** More layers than a model has make no list. */
+const mostConvolutions = 100;
+
+/**
+ * `[(512,10,5)] + [(512,3,2)] * 4`: lists of (channels, kernel, stride), added and repeated. fairseq has Python evaluate it.
+ *
+ * @returns undefined when it is anything else
+ */
+export function parseConvolutions(text: string): [channels: number, kernel: number, stride: number][] | undefined {
+  const layers: [number, number, number][] = [];
+  for (const term of text.replace(/\s/g, '').split('+')) {
+    const match = /^\(?\[((?:\(\d{1,7},\d{1,7},\d{1,7}\),?)+)\](?:\*(\d{1,3}))?\)?$/.exec(term);
+    if (match === null) return undefined;
+    const numbers = match[1]!.match(/\d+/g)!.map(Number);
+    for (let times = Number(match[2] ?? 1); times > 0; times--) {
+      for (let i = 0; i < numbers.length; i += 3) layers.push([numbers[i]!, numbers[i + 1]!, numbers[i + 2]!]);
+      if (layers.length > mostConvolutions) return undefined;
+    }
+  }
+  return layers;
+}
+
+/** fairseq's options and transformers' for them, where the values are the same. */
+const sameFields = {
+  encoder_embed_dim: 'hidden_size',
+  encoder_layers: 'num_hidden_layers',
+  encoder_attention_heads: 'num_attention_heads',
+  encoder_ffn_embed_dim: 'intermediate_size',
+  activation_fn: 'hidden_act',
+  dropout: 'hidden_dropout',
+  attention_dropout: 'attention_dropout',
+  activation_dropout: 'activation_dropout',
+  dropout_input: 'feat_proj_dropout',
+  encoder_layerdrop: 'layerdrop',
+  conv_bias: 'conv_bias',
+  conv_pos: 'num_conv_pos_embeddings',
+  conv_pos_groups: 'num_conv_pos_embedding_groups',
+  conv_pos_batch_norm: 'conv_pos_batch_norm',
+  layer_norm_first: 'do_stable_layer_norm',
+} as const;
+
+/** fairseq's own defaults, for what a config leaves out and transformers takes otherwise. */
+const defaults = { activation_dropout: 0, layerdrop: 0, conv_bias: false, do_stable_layer_norm: false };
+const defaultConvolutions = '[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2';
+
+/**
+ * What the root of a fairseq checkpoint says of its model, in transformers' terms.
+ *
+ * @returns undefined when it says nothing
+ * @throws EmoframeError `ERR_MODEL_CONFIG` when it is a model that cannot be done
+ */
+export function describedByFairseq(root: PickleDict, file: string): ModelDescription | undefined {
+  const refuse = (what: string) =>
+    new EmoframeError('ERR_MODEL_CONFIG', `${file}: the config of fairseq in it ${what}.`, { file });
+  const cfg = field(root, 'cfg') ?? field(root, 'args');
+  const outer = modelPart(root.get('model_cfg') ?? cfg);
+  const before = field(outer, 'w2v_args');
+  const options = before === undefined ? outer : modelPart(before);
+  if (field(options, 'encoder_layers') === undefined) return undefined;
+
+  const layerType = field(options, 'layer_type') ?? 'transformer';
+  if (layerType !== 'transformer') throw refuse(`has layers of type ${String(layerType)}, not of HuBERT`);
+  const depth = field(options, 'pos_conv_depth') ?? 1;
+  if (depth !== 1) throw refuse(`has ${String(depth)} positional convolutions, where HuBERT and wav2vec 2.0 have one`);
+  const mode = field(options, 'extractor_mode') ?? 'default';
+  if (mode !== 'default' && mode !== 'layer_norm') throw refuse(`has extractor_mode ${String(mode)}`);
+  const text = field(options, 'conv_feature_layers') ?? defaultConvolutions;
+  const convolutions = typeof text === 'string' ? parseConvolutions(text) : undefined;
+  if (convolutions === undefined) {
+    throw refuse(`has conv_feature_layers ${String(text)}, which is not a list of (channels, kernel, stride)`);
+  }
+  const config: Record<string, unknown> = {
+    ...defaults,
+    feat_extract_norm: mode === 'layer_norm' ? 'layer' : 'group',
+    conv_dim: convolutions.map(([channels]) => channels),
+    conv_kernel: convolutions.map(([, kernel]) => kernel),
+    conv_stride: convolutions.map(([, , stride]) => stride),
+  };
+  for (const [theirs, ours] of Object.entries(sameFields)) {
+    const value = field(options, theirs);
+    if (value !== undefined) config[ours] = value;
+  }
+  const task = root.get('task_cfg') ?? field(cfg, 'task');
+  const told = [field(task, 'normalize'), field(outer, 'normalize'), field(options, 'normalize')];
+  return { config, normalize: told.find((value) => typeof value === 'boolean') ?? mode === 'layer_norm' };
+}

@@ -1,0 +1,67 @@
+// A file of weights is opened as what it is, not as what it is called: safetensors, or what `torch.save` wrote.
+import { EmoframeError } from '../errors.js';
+import { describedByFairseq } from './fairseq.js';
+import { openForReading, readExactly } from './files.js';
+import { type PickleDict, PickleTensor, type PickleValue } from './pickleValues.js';
+import { openSafetensors } from './safetensors.js';
+import { openTorch, type TorchFile } from './torch.js';
+import type { OpenWeights } from './weights.js';
+
+/** Under what names trainers keep a model's state in what they save: fairseq, s3prl, PyTorch Lightning, and the habit of many. */
+const statePlaces = ['model', 'model_weight', 'state_dict', 'model_state_dict'];
+
+/** A file that calls itself safetensors must be one: whoever asks for it asks for a file that can hold nothing but tensors. */
+async function isSafetensors(file: string): Promise<boolean> {
+  if (file.endsWith('.safetensors')) return true;
+  const { handle, size } = await openForReading(file);
+  try {
+    // A length of which the upper half is zero, and the brace that JSON begins with: neither an archive nor a pickle has them there.
+    if (size < 9) return false;
+    const start = new Uint8Array(9);
+    await readExactly(handle, file, start, 0);
+    return start[8] === 0x7b && start.subarray(4, 8).every((byte) => byte === 0);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The model's tensors by name, wherever a trainer put them. */
+function stateIn(value: PickleValue, file: string): { root: PickleDict; state: PickleDict } {
+  if (!(value instanceof Map)) {
+    throw new EmoframeError(
+      'ERR_CHECKPOINT',
+      `${file} is not a PyTorch checkpoint that can be read: it does not hold a state dict (a dict of tensors); save model.state_dict().`,
+      { file },
+    );
+  }
+  for (const place of statePlaces) {
+    const state = value.get(place);
+    if (state instanceof Map && state.values().next().value instanceof PickleTensor) return { root: value, state };
+  }
+  return { root: value, state: value };
+}
+
+function weightsOf(torch: TorchFile, file: string): OpenWeights {
+  const { root, state } = stateIn(torch.value, file);
+  const tensors = torch.tensorsOf(state);
+  const description = root === state ? undefined : describedByFairseq(root, file);
+  return { tensors, close: torch.close, ...(description === undefined ? {} : { description }) };
+}
+
+/**
+ * Opens a file of weights: safetensors; or of PyTorch, a state dict, or a checkpoint of fairseq, s3prl or PyTorch Lightning.
+ * Errors: as `openSafetensors` and `openTorch`; `ERR_MODEL_CONFIG` when it describes a model that cannot be done.
+ */
+export async function openWeights(file: string): Promise<OpenWeights> {
+  if (await isSafetensors(file)) {
+    const { tensors, close } = await openSafetensors(file);
+    return { tensors, close };
+  }
+  const torch = await openTorch(file);
+  try {
+    return weightsOf(torch, file);
+  } catch (error) {
+    await torch.close();
+    throw error;
+  }
+}

@@ -1,0 +1,115 @@
+// What the calls in a pickle come to. A few functions make the values that a checkpoint consists of; of every other that may be
+// named, only the name and the arguments are kept. Nothing is called.
+import {
+  defaultDict,
+  encodeText,
+  orderedDict,
+  PickleBytes,
+  type PickleDict,
+  PickleGlobal,
+  PickleObject,
+  PickleStorage,
+  PickleTensor,
+  PickleTuple,
+  type PickleValue,
+  rebuildParameter,
+  rebuildTensor,
+  reconstructors,
+  storageTypes,
+  torchSize,
+} from './pickleValues.js';
+
+/** What is wrong with a call; the pickle's reader says where. */
+export class BadCall extends Error {}
+
+/** The value of `callee(*given)`. Throws a {@link BadCall}. */
+export function callValue(callee: PickleValue, argumentTuple: PickleValue): PickleValue {
+  if (!(callee instanceof PickleGlobal) || !(argumentTuple instanceof PickleTuple)) {
+    throw new BadCall('calls something that cannot be called');
+  }
+  const given = argumentTuple.items;
+  switch (callee.name) {
+    case orderedDict:
+      return dictOfPairs(given);
+    case defaultDict:
+      return new Map();
+    case torchSize:
+      return new PickleTuple(sizes(given[0] ?? null));
+    case rebuildParameter:
+      if (given[0] instanceof PickleTensor) return given[0];
+      break;
+    case rebuildTensor: {
+      const [storage, offset, shape, strides] = given;
+      if (!(storage instanceof PickleStorage) || given.length < 4) break;
+      const tensor = new PickleTensor(storage, size(offset!), sizes(shape!), sizes(strides!));
+      if (tensor.shape.length !== tensor.strides.length) {
+        throw new BadCall('has a tensor with unequal size and stride');
+      }
+      return tensor;
+    }
+    case encodeText:
+      if (typeof given[0] === 'string' && given[1] === 'latin1') return latin1Bytes(given[0]);
+      break;
+    default:
+      if (storageTypes.has(callee.name)) break;
+      if (!reconstructors.has(callee.name)) return new PickleObject(callee.name, given);
+      if (given[0] instanceof PickleGlobal) return new PickleObject(given[0].name, []);
+  }
+  throw new BadCall(`calls ${callee.name} with arguments that it does not take`);
+}
+
+/** PyTorch's persistent ids: ('storage', class, key, device, element count), and in the form of before 1.6 a view, or None. */
+export function storageOf(id: PickleValue): PickleStorage {
+  const [kind, type, key, , count, view = null] = id instanceof PickleTuple ? id.items : [];
+  const stored = type instanceof PickleGlobal ? storageTypes.get(type.name) : undefined;
+  if (kind !== 'storage' || stored === undefined || typeof key !== 'string' || view !== null) {
+    throw new BadCall('refers to something outside it that is not a tensor storage');
+  }
+  return new PickleStorage(key, stored, size(count!));
+}
+
+/** Puts pairs, given one after the other, into a dict. */
+export function setPairs(dict: PickleDict, pairs: readonly PickleValue[]): void {
+  if (pairs.length % 2 !== 0) throw new BadCall('gives a dict a key without a value');
+  for (let i = 0; i < pairs.length; i += 2) {
+    const key = pairs[i]!;
+    if (typeof key === 'object' && key !== null) throw new BadCall('has a dict key that is no string or number');
+    dict.set(key, pairs[i + 1]!);
+  }
+}
+
+function dictOfPairs(given: readonly PickleValue[]): PickleDict {
+  // Python 3 sets the pairs one by one afterwards; Python 2 wrote them as an argument.
+  const pairs = given[0] ?? [];
+  const wrong = 'makes an OrderedDict of something else than pairs';
+  if (given.length > 1 || !Array.isArray(pairs)) throw new BadCall(wrong);
+  const dict: PickleDict = new Map();
+  for (const pair of pairs) {
+    const items = pair instanceof PickleTuple ? pair.items : pair;
+    if (!Array.isArray(items) || items.length !== 2) throw new BadCall(wrong);
+    setPairs(dict, items);
+  }
+  return dict;
+}
+
+function size(value: PickleValue): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
+    throw new BadCall('has a tensor whose size, stride or offset is not a non-negative integer');
+  }
+  return value;
+}
+
+function sizes(value: PickleValue): number[] {
+  const items = value instanceof PickleTuple ? value.items : value;
+  if (!Array.isArray(items)) throw new BadCall('has a tensor whose size or stride is not a tuple');
+  return items.map(size);
+}
+
+function latin1Bytes(text: string): PickleBytes {
+  const bytes = Uint8Array.from(text, (letter) => {
+    const code = letter.codePointAt(0)!;
+    if (code > 0xff) throw new BadCall('has bytes written as letters that are no bytes');
+    return code;
+  });
+  return new PickleBytes(bytes);
+}

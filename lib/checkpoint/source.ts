@@ -1,0 +1,186 @@
+// A model from whatever holds one: a directory of transformers, of emoframe or of HFLEA's script, or one file of fairseq, s3prl,
+// torchaudio or PyTorch Lightning. From here on they are all the same: a config, and named tensors that are still in their files.
+import { stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { EmoframeError } from '../errors.js';
+import { describeIssues } from '../issues.js';
+import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
+import type { StoredTensor } from '../model/tensor.js';
+import { fileExists, readError, readJson } from './files.js';
+import { openWeights } from './formats.js';
+import { type Head, readHead } from './head.js';
+import { hfleaHead } from './hflea.js';
+import { describedByShapes } from './inferred.js';
+import { normalizeNames } from './names.js';
+import { checkShapes } from './shapes.js';
+import { openSharded } from './sharded.js';
+import type { ModelDescription, OpenWeights } from './weights.js';
+
+export const configFile = 'config.json';
+export const preprocessorFile = 'preprocessor_config.json';
+export const safetensorsFile = 'model.safetensors';
+export const torchFile = 'pytorch_model.bin';
+
+/** What a checkpoint says of itself, without its weights. */
+export interface Described {
+  config: HubertConfig;
+  /** Whether the model expects audio of zero mean and unit variance per utterance. */
+  normalize: boolean;
+  head?: Head;
+  /** Names of tensors that belong to other heads (`lm_head.weight`) and were left out. */
+  ignored: string[];
+}
+
+/** A checkpoint that is open. */
+export interface CheckpointSource extends Described {
+  /** HuBERT's tensors by transformers' names. */
+  tensors: Map<string, StoredTensor>;
+  /** The file that holds them, or the index of those that do. */
+  file: string;
+  close(): Promise<void>;
+}
+
+// Defaults are those of transformers' Wav2Vec2FeatureExtractor.
+const preprocessorSchema = z.looseObject({
+  do_normalize: z.boolean().default(true),
+  sampling_rate: z.number().default(16000),
+});
+
+async function readNormalize(directory: string): Promise<boolean> {
+  const file = join(directory, preprocessorFile);
+  if (!(await fileExists(file))) return true;
+  const parsed = preprocessorSchema.safeParse(await readJson(file));
+  if (!parsed.success) {
+    throw new EmoframeError('ERR_CHECKPOINT', `${file} cannot be used: ${describeIssues(parsed.error)}.`, { file });
+  }
+  if (parsed.data.sampling_rate !== 16000) {
+    throw new EmoframeError(
+      'ERR_CHECKPOINT',
+      `${file} asks for ${parsed.data.sampling_rate} Hz; only models of 16000 Hz audio are supported.`,
+      { file },
+    );
+  }
+  return parsed.data.do_normalize;
+}
+
+/** config.json and preprocessor_config.json of a directory; undefined when it has no config.json. */
+async function describedByDirectory(directory: string): Promise<ModelDescription | undefined> {
+  const file = join(directory, configFile);
+  if (!(await fileExists(file))) return undefined;
+  const config = (await readJson(file)) as Record<string, unknown>;
+  // Tells at once what cannot be done, before any weight is looked at.
+  parseHubertConfig(config, file);
+  return { config, normalize: await readNormalize(directory) };
+}
+
+/** Files of weights in a directory, in the order of preference: safetensors can hold nothing but tensors. */
+const weightFiles = [safetensorsFile, `${safetensorsFile}.index.json`, torchFile, `${torchFile}.index.json`];
+
+/** The file that holds a directory's weights, or the index of those that do. Errors: `ERR_FILE_NOT_FOUND`. */
+export async function findWeights(directory: string): Promise<string> {
+  for (const name of weightFiles) {
+    const path = join(directory, name);
+    if (await fileExists(path)) return path;
+  }
+  throw new EmoframeError(
+    'ERR_FILE_NOT_FOUND',
+    `${directory} has no weights: neither ${safetensorsFile} nor ${torchFile}, nor an index of either; give a directory saved by transformers or by emoframe.`,
+    { file: join(directory, safetensorsFile) },
+  );
+}
+
+const isIndex = (file: string): boolean => file.endsWith('.index.json');
+
+/** What is at a path. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`. */
+async function kindOf(path: string): Promise<'directory' | 'file'> {
+  try {
+    return (await stat(path)).isDirectory() ? 'directory' : 'file';
+  } catch (error) {
+    const refusal = readError(path, error);
+    if (!(refusal instanceof EmoframeError) || refusal.code !== 'ERR_FILE_NOT_FOUND') throw refusal;
+    throw new EmoframeError(
+      'ERR_FILE_NOT_FOUND',
+      `There is no directory or file ${path}; give a directory that holds ${configFile} and ${safetensorsFile}, or a checkpoint of fairseq or torchaudio.`,
+      { file: path, cause: error },
+    );
+  }
+}
+
+/**
+ * Opens a checkpoint of any kind and checks all of it but the tensors' values. Errors: as `loadPretrained`.
+ *
+ * @example
+ * const source = await openCheckpoint('hubert_base_ls960.pt');
+ * try {
+ *   await source.tensors.get('encoder.layer_norm.weight')?.read();
+ * } finally {
+ *   await source.close();
+ * }
+ */
+export async function openCheckpoint(path: string): Promise<CheckpointSource> {
+  if ((await kindOf(path)) === 'file') return openFile(path);
+  const described = await describedByDirectory(path);
+  if (described === undefined) {
+    throw new EmoframeError(
+      'ERR_FILE_NOT_FOUND',
+      `${path} has no ${configFile}; give a directory saved by transformers or by emoframe, or the checkpoint file itself.`,
+      { file: join(path, configFile) },
+    );
+  }
+  const file = await findWeights(path);
+  const head = await readHead(path);
+  return withWeights(file, async (weights) =>
+    finish(file, weights, { ...described, at: join(path, configFile) }, head),
+  );
+}
+
+async function openFile(file: string): Promise<CheckpointSource> {
+  return withWeights(file, async (weights) => {
+    if (weights.description !== undefined) return finish(file, weights, { ...weights.description, at: file });
+    const beside = await describedByDirectory(dirname(file));
+    return finish(file, weights, beside && { ...beside, at: join(dirname(file), configFile) });
+  });
+}
+
+async function withWeights(
+  file: string,
+  use: (weights: OpenWeights) => Promise<CheckpointSource>,
+): Promise<CheckpointSource> {
+  const weights = isIndex(file) ? await openSharded(file, openWeights) : await openWeights(file);
+  try {
+    return await use(weights);
+  } catch (error) {
+    await weights.close();
+    throw error;
+  }
+}
+
+async function finish(
+  file: string,
+  weights: OpenWeights,
+  told: (ModelDescription & { at: string }) | undefined,
+  ownHead?: Head,
+): Promise<CheckpointSource> {
+  const { tensors, ignored } = normalizeNames(weights.tensors, file);
+  const { config: raw, normalize, at } = told ?? { ...describedByShapes(tensors, file), at: file };
+  const config = parseHubertConfig(raw, at);
+  checkShapes(config.shape, tensors, file);
+  const others = new Set(ignored);
+  const head =
+    ownHead ??
+    (await hfleaHead(
+      weights.tensors.filter(({ name }) => others.has(name)),
+      raw,
+      file,
+    ));
+  return {
+    config,
+    normalize,
+    tensors,
+    ignored,
+    file,
+    close: weights.close,
+    ...(head === undefined ? {} : { head }),
+  };
+}
