@@ -248,6 +248,8 @@ test('a description counts labels, speakers and sessions, and measures the audio
     unlabelled: 1,
     speakers: { F1: 1, F2: 1, M1: 1 },
     sessions: { S1: 2, S2: 1 },
+    leftOut: {},
+    folds: 'a session at a time',
   });
   assert.ok(Math.abs(seconds - (1.2 + 0.5 + 1.2 + 1.2)) < 1e-9);
   assert.deepEqual(

@@ -36,7 +36,7 @@ test('the defaults are the paper', () => {
   assert.equal([config.mfcc.kmeans.clusters, config.mfcc.trainFeatureEncoder], [100, true]);
   assert.is(config.pretrain.startFrom, 'pretrained');
   assert.is(config.protocol, 'inductive');
-  assert.is(config.folds.scheme, 'session');
+  assert.is(config.folds.scheme, 'customary');
 });
 
 test('a config is merged over the preset', () => {

@@ -120,7 +120,8 @@ test('wrong options say what was expected and received', async () => {
     [{ resume: 'yes' }, /a boolean for resume but received/],
     [{ corpus: join(dir, 'corpus') }, /Expected a corpus/],
     [{ config: {} }, /what parseConfig gives/],
-    [{ folds: ['s1'] }, /no option 'folds'/],
+    [{ fold: ['s1'] }, /no option 'fold'/],
+    [{ folds: ['s1'] }, /Expected an object for folds\.0/],
     [{ precision: 'half' }, /'fp32', 'bf16'/],
   ])
     await refused(open('wrong', more), 'ERR_ARGUMENT', pattern);

@@ -1,24 +1,34 @@
 import { type CorpusDescription, describeCorpus } from '../corpus/describe.js';
 import { readCorpus } from '../corpus/read.js';
 import { columns, defineCommand } from './command.js';
-import { UsageError } from './options.js';
+import { corpusOptions } from './corpusOptions.js';
+import { given, UsageError } from './options.js';
 
 const shownProblems = 20;
+/** Some corpora have more than a thousand speakers. */
+const shownNames = 40;
 
 export const corpusCommand = defineCommand({
   name: 'corpus',
   summary: 'what a corpus holds, and what is wrong with it',
   arguments: 'DIR|FILE',
   description:
-    'Reads a manifest (JSONL, CSV), an HFLEA .scp or a dataset folder and counts utterances, labels, speakers, sessions\nand seconds. Every row that cannot be used is listed with its line and reason.',
-  options: {},
-  examples: ['emoframe corpus corpus/manifest.jsonl', 'emoframe corpus data.csv --json'],
-  run: async (positionals, { json }, { print, note, signal }) => {
+    'Reads the folder of a dataset that is recognised, a manifest (JSONL, CSV) or an HFLEA .scp and counts utterances, labels,\nspeakers, sessions and seconds. Every row that cannot be used is listed with its file, line and reason.',
+  options: corpusOptions,
+  examples: [
+    'emoframe corpus IEMOCAP_full_release',
+    'emoframe corpus IEMOCAP_full_release --labels ang,hap=hap+exc,neu,sad,fru',
+    'emoframe corpus data.csv --json',
+  ],
+  run: async (positionals, { json, dataset, labels, others, 'audio-root': audioRoot }, { print, note, signal }) => {
     const [path] = positionals;
     if (path === undefined || positionals.length > 1) {
       throw new UsageError(`Expected one corpus but received ${positionals.length}.`);
     }
-    const description = await describeCorpus(await readCorpus(path, { signal }), { signal });
+    const description = await describeCorpus(
+      await readCorpus(path, { ...given({ dataset, labels, others, audioRoot }), signal }),
+      { signal },
+    );
     if (json) {
       const { dataset, utterances, labels, speakers, sessions, seconds, problems, ...more } = description;
       await print(
@@ -37,13 +47,17 @@ export const corpusCommand = defineCommand({
 
 function table(description: CorpusDescription): string {
   const { dataset, utterances, seconds, labels, speakers, sessions, unlabelled, problems } = description;
+  const { scheme, leftOut, folds } = description;
   const counts = (title: string, counted: Record<string, number>) => {
     const entries = Object.entries(counted).map(([name, count]): [string, string] => [
       name,
       `${String(count).padStart(7)}  ${((100 * count) / utterances).toFixed(1).padStart(5)} %`,
     ]);
-    return entries.length === 0 ? [] : ['', title, ...columns(entries)];
+    const more =
+      entries.length > shownNames ? [`  … and ${entries.length - shownNames} more; --json has them all`] : [];
+    return entries.length === 0 ? [] : ['', title, ...columns(entries.slice(0, shownNames)), ...more];
   };
+  const out = Object.entries(leftOut).map(([name, count]) => `${name} ${count}`);
   return [
     ...columns([
       ['corpus', dataset],
@@ -51,6 +65,9 @@ function table(description: CorpusDescription): string {
       ['speech', `${(seconds / 60).toFixed(1)} min (${(seconds / Math.max(utterances, 1)).toFixed(2)} s an utterance)`],
       ['speakers', String(Object.keys(speakers).length)],
       ['sessions', String(Object.keys(sessions).length)],
+      ...(scheme === undefined ? [] : [['label scheme', scheme] satisfies [string, string]]),
+      ...(out.length === 0 ? [] : [['left out', out.join(', ')] satisfies [string, string]]),
+      ['folds', folds],
       ['problems', String(problems.length)],
     ]),
     ...counts('Labels', unlabelled > 0 ? { ...labels, '(none)': unlabelled } : labels),

@@ -1,8 +1,10 @@
 import { type PresetName, presets } from '../config/presets.js';
 import { parseConfig, readConfig } from '../config/read.js';
+import { readFolds } from '../corpus/foldFile.js';
 import { readCorpus } from '../corpus/read.js';
 import type { ProgressEvent, RunWarning, StageCallOptions, TrainerOptions } from '../pipeline/options.js';
 import type { CommandContext } from './command.js';
+import { corpusOptions } from './corpusOptions.js';
 import { choice, deviceOptions, flag, given, required, text, UsageError, type Values } from './options.js';
 import type { Progress } from './progress.js';
 
@@ -15,6 +17,8 @@ export const runDirectoryOptions = {
   ),
   config: text('FILE', 'JSON: settings that differ from the preset'),
   preset: choice(Object.keys(presets) as PresetName[], 'settings to begin with (default: paper)'),
+  ...corpusOptions,
+  split: text('FILE', "a split to use, such as another run's folds.json (default: as the config says)"),
   folds: text('NAME,...', 'only these folds (default: all)'),
   ...deviceOptions,
   resume: flag('continue the run that is in --out'),
@@ -32,10 +36,20 @@ export async function readRunOptions(
     throw new UsageError(`Expected one corpus but received ${positionals.length}.`);
   }
   const preset = values.preset ?? 'paper';
-  const config = values.config === undefined ? parseConfig({}, preset) : await readConfig(values.config, preset);
-  const corpus = await readCorpus(path, { signal });
+  const read = values.config === undefined ? parseConfig({}, preset) : await readConfig(values.config, preset);
+  const { dataset = read.corpus.dataset, labels = read.corpus.labels, others = read.corpus.others } = values;
+  const config = { ...read, corpus: { dataset, labels, others } };
+  const folds = values.split === undefined ? undefined : await readFolds(values.split);
+  const corpus = await readCorpus(path, {
+    ...given({ dataset: dataset ?? undefined, labels: labels ?? undefined, audioRoot: values['audio-root'] }),
+    others,
+    signal,
+  });
   if (corpus.problems.length > 0) {
     note(`${corpus.problems.length} rows of ${path} cannot be used; emoframe corpus ${path} lists them.`);
+  }
+  if (folds === undefined && config.folds.scheme === 'customary' && corpus.customary?.allowSharedSpeakers) {
+    note(`The split that ${corpus.dataset} gives has speakers that are heard in training and in the test.`);
   }
   return {
     trainer: {
@@ -46,7 +60,7 @@ export async function readRunOptions(
       precision: values.precision ?? config.precision,
       threads: values.threads ?? 0,
       resume: values.resume,
-      ...given({ modelDir: values.model }),
+      ...given({ modelDir: values.model, folds }),
     },
     call: {
       ...given({ folds: values.folds?.split(',') }),

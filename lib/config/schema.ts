@@ -1,6 +1,7 @@
 // One schema for every number of the method. The defaults are the paper's, so that `{}` is the paper; each stage reads its
 // own section and nothing else.
 import { z } from 'zod';
+import { OTHERS } from '../corpus/labelScheme.js';
 
 const positiveInteger = z.int().positive();
 const share = z.number().min(0).max(1);
@@ -114,10 +115,26 @@ const runSchema = z.strictObject({
   labels: z.array(z.string().min(1)).min(2).nullable().default(null),
   /** The class of time outside all segments; `neu` is taken when only that is a label. */
   neutralLabel: z.string().min(1).default('neutral'),
+  /** How the command line reads the corpus; a program passes the same to `readCorpus`. */
+  corpus: z
+    .strictObject({
+      /** The dataset that a folder is; null: it is recognised. */
+      dataset: z.string().min(1).nullable().default(null),
+      /** A label scheme of the dataset, `all`, or classes such as `ang,hap=hap+exc`; null: the dataset's customary one. */
+      labels: z.string().min(1).nullable().default(null),
+      /** Utterances of labels outside of the scheme: left out, or kept as unlabelled speech to pretrain on. */
+      others: z.enum(OTHERS).default('leave-out'),
+    })
+    .prefault({}),
   folds: z
     .strictObject({
-      /** What is held out: each session in turn, each speaker in turn, or what the corpus's `split` says (`given`). */
-      scheme: z.enum(['session', 'speaker', 'given']).default('session'),
+      /**
+       * What is held out: each session in turn, each speaker in turn, each of `count` groups of speakers, what the corpus gives
+       * (`given`: its `split`, or the dataset's folds), or what is customary for the dataset (`customary`; else by session).
+       */
+      scheme: z.enum(['customary', 'session', 'speaker', 'speakers', 'given']).default('customary'),
+      /** Folds of `speakers`. */
+      count: z.int().min(2).default(5),
       /** How validation is cut from the training sessions: whole speakers, or utterances at random. */
       validation: z
         .strictObject({

@@ -9,7 +9,7 @@ const CONCURRENCY = 8;
 
 /** What a corpus holds, in numbers. */
 export interface CorpusDescription {
-  /** The corpus's name. */
+  /** The dataset that was recognised (`iemocap`); of a manifest, its name. */
   dataset: string;
   /** Usable utterances, unreadable audio included until it is mended. */
   utterances: number;
@@ -23,6 +23,12 @@ export interface CorpusDescription {
   seconds: number;
   /** The corpus's own, then those of audio that could not be measured. */
   problems: Problem[];
+  /** The label scheme that was applied; absent: labels are as they were read. */
+  scheme?: string;
+  /** Utterances of other labels, and parts of the dataset, that were left out. */
+  leftOut: Record<string, number>;
+  /** What `customary` folds are, in words. */
+  folds: string;
 }
 
 /**
@@ -41,7 +47,7 @@ export async function describeCorpus(
   try {
     const measured = await measureAll(corpus.utterances, pool, options.signal);
     return {
-      dataset: corpus.name,
+      dataset: corpus.dataset ?? corpus.name,
       utterances: corpus.utterances.length,
       labels: countBy(corpus.utterances, (utterance) => utterance.label),
       unlabelled: corpus.utterances.filter((utterance) => utterance.label === undefined).length,
@@ -49,9 +55,24 @@ export async function describeCorpus(
       sessions: countBy(corpus.utterances, (utterance) => utterance.session),
       seconds: measured.reduce((sum, { seconds }) => sum + seconds, 0),
       problems: [...corpus.problems, ...measured.flatMap(({ problem }) => problem ?? [])],
+      ...(corpus.labels === undefined ? {} : { scheme: corpus.labels }),
+      leftOut: corpus.leftOut ?? {},
+      folds: foldsInWords(corpus),
     };
   } finally {
     if (options.pool === undefined) await pool.close();
+  }
+}
+
+function foldsInWords({ customary = { scheme: 'session' }, folds }: Corpus): string {
+  const shared = customary.allowSharedSpeakers ? ', with speakers on both sides' : '';
+  switch (customary.scheme) {
+    case 'given':
+      return `${folds === undefined ? "the dataset's own" : `the dataset's own ${folds.length}`}${shared}`;
+    case 'speakers':
+      return `${customary.count} groups of speakers`;
+    default:
+      return `a ${customary.scheme} at a time`;
   }
 }
 

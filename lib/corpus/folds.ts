@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { EmoframeError } from '../errors.js';
-import type { Corpus, Utterance } from './types.js';
+import type { Corpus, GivenFold, Utterance } from './types.js';
 
 /** One round of cross-validation: ids of utterances. */
 export interface Fold {
@@ -13,8 +13,13 @@ export interface Fold {
 }
 
 export interface FoldOptions {
-  /** What is held out for testing: each session in turn, each speaker in turn, or what `split` says. */
-  scheme: 'session' | 'speaker' | 'given';
+  /**
+   * What is held out for testing: each session in turn, each speaker in turn, each of `count` groups of speakers, what the
+   * corpus gives (its folds, or `split`), or what is customary for the dataset (a session where nothing is).
+   */
+  scheme: 'customary' | 'session' | 'speaker' | 'speakers' | 'given';
+  /** Folds of `speakers`; of `customary`, the dataset says. Default: 5. */
+  count?: number;
   /**
    * How validation is cut from training: whole speakers, or utterances at random with each label's share kept. Not used
    * with `given` where the corpus names its own validation utterances.
@@ -39,51 +44,155 @@ export function makeFolds(corpus: Corpus, options: FoldOptions): Fold[] {
   if (!(fraction > 0 && fraction < 1)) {
     throw foldError(`Expected a validation fraction between 0 and 1 but received ${fraction}`);
   }
-  return options.scheme === 'given' ? [givenFold(corpus, options)] : heldOutFolds(corpus, options.scheme, options);
+  const resolved = resolveFolds(corpus, options);
+  switch (resolved.scheme) {
+    case 'given':
+      return givenFolds(corpus, resolved);
+    case 'speakers':
+      return heldOutFolds(corpus, 'speaker', groupSpeakers(corpus, resolved), resolved);
+    default:
+      return heldOutFolds(corpus, resolved.scheme, undefined, resolved);
+  }
 }
 
-function foldError(sentence: string): EmoframeError {
+/** Folds as a corpus's customs have them: what `customary` stands for is put in its place. */
+export function resolveFolds<Options extends Pick<FoldOptions, 'scheme' | 'count' | 'allowSharedSpeakers'>>(
+  corpus: Corpus,
+  options: Options,
+): Options & { scheme: Exclude<FoldOptions['scheme'], 'customary'> } {
+  const { scheme } = options;
+  if (scheme !== 'customary') return { ...options, scheme };
+  return { ...options, scheme: 'session', ...corpus.customary };
+}
+
+export function foldError(sentence: string): EmoframeError {
   return new EmoframeError('ERR_FOLDS', `${sentence}.`);
 }
 
-function isLabelled(utterance: Utterance): boolean {
+export function isLabelled(utterance: Utterance): boolean {
   return utterance.label !== undefined;
 }
 
-function givenFold(corpus: Corpus, options: FoldOptions): Fold {
+function givenFolds(corpus: Corpus, options: FoldOptions): Fold[] {
+  const folds = corpus.folds === undefined ? [splitFold(corpus)] : corpus.folds.map((fold) => pick(corpus, fold));
+  for (const { name, train, validation, test } of folds) {
+    const lacks = (side: string) =>
+      corpus.folds === undefined
+        ? foldError(`Given splits need labelled rows whose "split" is "${side}"`)
+        : foldError(`Fold ${name}, which the dataset gives, has no labelled utterance to ${side} on`);
+    if (test.length === 0) throw lacks('test');
+    if (!train.some(isLabelled)) throw lacks('train');
+    if (options.allowSharedSpeakers !== true) refuseSharedSpeakers([...train, ...validation], test, name);
+  }
+  return folds.map(({ name, train, validation, test }) =>
+    validation.length > 0
+      ? { name, train: ids(train), validation: ids(validation), test: ids(test) }
+      : { name, ...cutValidation(train, name, options), test: ids(test) },
+  );
+}
+
+interface Sides {
+  name: string;
+  train: Utterance[];
+  validation: Utterance[];
+  test: Utterance[];
+}
+
+/** What `split` says. */
+function splitFold(corpus: Corpus): Sides {
   const homeless = corpus.utterances.find((utterance) => isLabelled(utterance) && utterance.split === undefined);
   if (homeless !== undefined)
     throw foldError(`Given splits need a "split" for every labelled row: ${homeless.id} has none`);
   const of = (split: Utterance['split']) => corpus.utterances.filter((utterance) => utterance.split === split);
-  const test = of('test').filter(isLabelled);
-  const validation = of('validation').filter(isLabelled);
-  const train = corpus.utterances.filter(({ split }) => split === 'train' || split === undefined);
-  if (test.length === 0) throw foldError('Given splits need labelled rows whose "split" is "test"');
-  if (!train.some(isLabelled)) throw foldError('Given splits need labelled rows whose "split" is "train"');
-  return validation.length > 0
-    ? { name: 'given', train: ids(train), validation: ids(validation), test: ids(test) }
-    : { name: 'given', ...cutValidation(train, 'given', options), test: ids(test) };
+  return {
+    name: 'given',
+    train: corpus.utterances.filter(({ split }) => split === 'train' || split === undefined),
+    validation: of('validation').filter(isLabelled),
+    test: of('test').filter(isLabelled),
+  };
 }
 
-function heldOutFolds(corpus: Corpus, field: 'session' | 'speaker', options: FoldOptions): Fold[] {
+/** A fold of the dataset's own; what the label scheme left out is not in it. */
+function pick(corpus: Corpus, { name, train, validation = [], test }: GivenFold): Sides {
+  const [inTrain, inValidation, inTest] = [train, validation, test].map((list) => new Set(list));
+  return {
+    name,
+    train: corpus.utterances.filter(({ id }) => inTrain.has(id)),
+    validation: corpus.utterances.filter((utterance) => inValidation.has(utterance.id) && isLabelled(utterance)),
+    test: corpus.utterances.filter((utterance) => inTest.has(utterance.id) && isLabelled(utterance)),
+  };
+}
+
+/** @throws `ERR_FOLDS` naming a speaker who is on both sides */
+export function refuseSharedSpeakers(training: readonly Utterance[], test: readonly Utterance[], fold: string): void {
+  const tested = new Set(test.flatMap(({ speaker }) => speaker ?? []));
+  const shared = training.find(({ speaker }) => speaker !== undefined && tested.has(speaker));
+  if (shared === undefined) return;
+  throw foldError(
+    `Speaker ${shared.speaker} is heard in the training (${shared.id}) and in the test of fold ${fold}: the test would know ` +
+      'the voice. Allow shared speakers (folds.allowSharedSpeakers in the config) where that is meant',
+  );
+}
+
+/** `count` groups of whole speakers with as equal a number of labelled utterances as that allows. */
+function groupSpeakers(corpus: Corpus, { count = 5, seed }: FoldOptions): Group[] {
+  const labelled = corpus.utterances.filter(isLabelled);
+  const sizes = new Map<string, number>();
+  for (const { speaker } of labelled) {
+    if (speaker !== undefined) sizes.set(speaker, (sizes.get(speaker) ?? 0) + 1);
+  }
+  if (!Number.isInteger(count) || count < 2) {
+    throw foldError(`Expected 2 or more groups of speakers but received ${count}`);
+  }
+  if (sizes.size < count) {
+    throw foldError(`${count} groups of speakers need as many speakers; the corpus has ${sizes.size}`);
+  }
+  const groups = Array.from({ length: count }, (_, i) => ({ name: `fold-${i + 1}`, members: [] as string[], size: 0 }));
+  const shuffled = sortBy([...sizes.keys()].sort(), (speaker) => rank(seed, 'speakers', speaker));
+  // The largest first, each to the smallest group: of equal speakers, in turn.
+  for (const speaker of shuffled.sort((a, b) => sizes.get(b)! - sizes.get(a)!)) {
+    const least = groups.reduce((best, group) =>
+      group.size < best.size || (group.size === best.size && group.members.length < best.members.length) ? group : best,
+    );
+    least.members.push(speaker);
+    least.size += sizes.get(speaker)!;
+  }
+  return groups;
+}
+
+/** What one fold holds out: values of the field that folds are made by. */
+interface Group {
+  name: string;
+  members: string[];
+}
+
+function heldOutFolds(
+  corpus: Corpus,
+  field: 'session' | 'speaker',
+  given: Group[] | undefined,
+  options: FoldOptions,
+): Fold[] {
   const labelled = corpus.utterances.filter(isLabelled);
   const homeless = labelled.find((utterance) => utterance[field] === undefined);
   if (homeless !== undefined) {
     throw foldError(`Folds by ${field} need a "${field}" for every labelled row: ${homeless.id} has none`);
   }
-  const groups = distinct(labelled, field);
-  if (groups.length < 2) {
-    throw foldError(`Folds by ${field} need labelled rows of at least 2 ${field}s; the corpus has ${groups.length}`);
+  const values = distinct(labelled, field);
+  if (values.length < 2) {
+    throw foldError(`Folds by ${field} need labelled rows of at least 2 ${field}s; the corpus has ${values.length}`);
   }
-  const names = folderNames(groups, field);
-  return groups.map((group, index) => {
-    const test = labelled.filter((utterance) => utterance[field] === group);
+  const names = folderNames(values, field);
+  const groups = given ?? values.map((value, i) => ({ name: names[i], members: [value] }));
+  return groups.map(({ name, members }) => {
+    const held = new Set(members);
+    const isHeld = (utterance: Utterance) => held.has(utterance[field] ?? '');
+    const test = labelled.filter(isHeld);
     const testSpeakers = new Set(distinct(test, 'speaker'));
-    const others = corpus.utterances.filter((utterance) => utterance[field] !== group);
+    const others = corpus.utterances.filter((utterance) => !isHeld(utterance));
     const shared = others.find((utterance) => isLabelled(utterance) && testSpeakers.has(utterance.speaker ?? ''));
     if (shared !== undefined && options.allowSharedSpeakers !== true) {
       throw foldError(
-        `Speaker ${shared.speaker} is heard in session ${group} and in session ${shared.session}: the test would know ` +
+        `Speaker ${shared.speaker} is heard in session ${members[0]} and in session ${shared.session}: the test would know ` +
           'the voice. Give speakers names of their own in each session, or allow shared speakers',
       );
     }
@@ -92,7 +201,7 @@ function heldOutFolds(corpus: Corpus, field: 'session' | 'speaker', options: Fol
       (utterance) =>
         options.allowSharedSpeakers === true || utterance.speaker === undefined || !testSpeakers.has(utterance.speaker),
     );
-    return { name: names[index], ...cutValidation(train, names[index], options), test: ids(test) };
+    return { name, ...cutValidation(train, name, options), test: ids(test) };
   });
 }
 

@@ -48,8 +48,8 @@ export async function* readScp(path: string): AsyncGenerator<ReadRow> {
   }
 }
 
-/** A header line and a record a row; quotes as in RFC 4180. */
-export async function* readCsv(path: string): AsyncGenerator<ReadRow> {
+/** A header line and a record a row; quotes as in RFC 4180. `required`: columns that there must be. */
+export async function* readCsv(path: string, required: readonly string[] = ['audio']): AsyncGenerator<ReadRow> {
   const parser = parse({
     bom: true,
     columns: (header: string[]) => header.map((name) => name.trim()),
@@ -73,6 +73,7 @@ export async function* readCsv(path: string): AsyncGenerator<ReadRow> {
       };
       columns ??= checkColumns(
         info.columns.map((column) => column.name),
+        required,
         path,
       );
       // csv-parse counts a Windows line end inside quotes twice.
@@ -95,11 +96,12 @@ export async function* readCsv(path: string): AsyncGenerator<ReadRow> {
   }
 }
 
-function checkColumns(names: string[], path: string): number {
-  if (!names.includes('audio')) {
+function checkColumns(names: string[], required: readonly string[], path: string): number {
+  if (!required.every((name) => names.includes(name))) {
+    const wanted = required.map((name) => `"${name}"`).join(', ');
     throw new EmoframeError(
       'ERR_CORPUS',
-      `The first line of ${path} must name the columns, among them "audio", but reads: ${names.join(', ')}.`,
+      `The first line of ${path} must name the columns, among them ${wanted}, but reads: ${names.join(', ')}.`,
       { file: path, row: 1 },
     );
   }
@@ -116,7 +118,7 @@ function parseRow(row: number, parseLine: () => RawRow): ReadRow {
 }
 
 /** Lines that are not empty, numbered from 1. Unlike node's readline it does not gather a line without end. */
-async function* readLines(path: string): AsyncGenerator<{ row: number; line: string }> {
+export async function* readLines(path: string): AsyncGenerator<{ row: number; line: string }> {
   let rest = '';
   let row = 0;
   for await (const part of createReadStream(path, { encoding: 'utf8' })) {

@@ -1,112 +1,91 @@
-import { readdir, stat } from 'node:fs/promises';
-import { basename, dirname, extname, join, resolve } from 'node:path';
-import { EmoframeError, throwIfAborted } from '../errors.js';
-import { type ReadRow, readCsv, readJsonl, readScp } from './formats.js';
-import { BadRow, RowReader } from './row.js';
-import type { Corpus, Problem, Utterance } from './types.js';
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import { EmoframeError } from '../errors.js';
+import { abortSignal, parseOptions, type Shape } from '../issues.js';
+import { Folder } from './datasets/folder.js';
+import { DATASET_LAYOUTS, datasetNamed, readDataset, recogniseDataset } from './datasets/index.js';
+import { applyLabelScheme, OTHERS, type Others, parseLabelScheme } from './labelScheme.js';
+import { findManifests, MANIFEST_LAYOUTS, readManifests } from './manifests.js';
+import type { Corpus } from './types.js';
 
-/** More rows than this are refused: the list of utterances is held in memory. */
-export const MAX_ROWS = 5_000_000;
+/** How a corpus is read. */
+export interface ReadCorpusOptions {
+  /** The dataset that a folder is, in place of recognising it; see docs/datasets.md for the names. */
+  dataset?: string;
+  /**
+   * The classes: a scheme of the dataset (`iemocap-4`), `all` for every label as annotated, or classes with the labels that
+   * each is made of: `ang,hap=hap+exc,neu,sad`. Default: the dataset's customary scheme; of a manifest, its labels.
+   */
+  labels?: string;
+  /** What becomes of utterances of other labels: `leave-out` (default), or `pretrain`: they stay as unlabelled speech. */
+  others?: Others;
+  /** A folder in which the dataset's audio lies, where it is not below the dataset's own (EmoBox, MELD after conversion). */
+  audioRoot?: string;
+  signal?: AbortSignal;
+}
 
-const READERS: Record<string, (path: string) => AsyncGenerator<ReadRow>> = {
-  '.jsonl': readJsonl,
-  '.csv': readCsv,
-  '.scp': readScp,
-};
-const LAYOUTS =
-  'a manifest (.jsonl or .csv, with a field "audio"), an HFLEA list (.scp), or a folder that holds manifest.jsonl, manifest.csv or ' +
-  'one HFLEA list each for training, validation and test (*train.scp, *valid.scp, *test.scp)';
-const SHOWN_PROBLEMS = 5;
+const optionsSchema = z.strictObject({
+  dataset: z.string().optional(),
+  labels: z.string().min(1).optional(),
+  others: z.enum(OTHERS).optional(),
+  audioRoot: z.string().min(1).optional(),
+  signal: abortSignal.optional(),
+} satisfies Shape<ReadCorpusOptions>);
 
 /**
- * Reads a corpus: a JSONL or CSV manifest, an HFLEA `.scp`, or a folder with `manifest.jsonl`, `manifest.csv` or the
- * three lists of an HFLEA fold (`*train.scp`, `*valid.scp`, `*test.scp`), whose rows then have that `split`.
+ * Reads a corpus: the folder of a dataset whose layout is known (IEMOCAP, RAVDESS, CREMA-D, EMO-DB, TESS, SAVEE, ESD,
+ * MSP-IMPROV, MSP-Podcast, MELD, JL-Corpus, EmoV-DB, ZED, a set of EmoBox), a JSONL or CSV manifest, an HFLEA `.scp`, or a
+ * folder with `manifest.jsonl`, `manifest.csv` or the three lists of an HFLEA fold (`*train.scp`, `*valid.scp`, `*test.scp`),
+ * whose rows then have that `split`.
  *
  * A manifest's fields are `audio` (a path; relative ones start at the manifest's folder), and optionally `id`, `label`,
  * `speaker`, `session`, `split` (train, validation, test), `start`, `end` (seconds into the file) and `segments`
  * (`[{start, end, label}]`, seconds from the utterance's start; JSON text in CSV). Other fields are ignored. A row
  * without `id` gets its path's. A row that cannot be used is left out and listed in `problems` with its line and reason.
  *
- * @throws `ERR_FILE_NOT_FOUND`; `ERR_CORPUS` for what is not recognised or has no usable row; `ERR_ABORTED`
+ * @throws `ERR_FILE_NOT_FOUND`; `ERR_CORPUS` for what is not recognised, is like several datasets, or has nothing usable;
+ * `ERR_ARGUMENT`; `ERR_READ`; `ERR_ABORTED`
  * @example
- * const corpus = await readCorpus('corpus/manifest.jsonl');
- * for (const { row, reason } of corpus.problems) console.warn(`line ${row}: ${reason}`);
+ * const corpus = await readCorpus('IEMOCAP_full_release', { labels: 'iemocap-4' });
+ * for (const { file, row, reason } of corpus.problems) console.warn(`${file}:${row}: ${reason}`);
  */
-export async function readCorpus(path: string, options: { signal?: AbortSignal } = {}): Promise<Corpus> {
-  const { name, manifests } = await findManifests(resolve(path));
-  const reader = new RowReader(dirname(manifests[0].file));
-  const utterances: Utterance[] = [];
-  const problems: Problem[] = [];
-  let count = 0;
-  for (const { file, split } of manifests) {
-    for await (const { row, raw, reason } of READERS[extname(file).toLowerCase()](file)) {
-      throwIfAborted(options.signal);
-      if (++count > MAX_ROWS) {
-        throw new EmoframeError('ERR_CORPUS', `${file} has more than ${MAX_ROWS} rows. Split it.`, { file, row });
-      }
-      try {
-        if (raw === undefined) throw new BadRow(reason);
-        utterances.push(
-          await reader.read(split === undefined ? raw : { ...raw, split }, `line ${row} of ${basename(file)}`),
-        );
-      } catch (error) {
-        if (!(error instanceof BadRow)) throw error;
-        problems.push({ file, row, reason: error.message });
-      }
-    }
-  }
-  if (utterances.length === 0) throw nothingUsable(manifests[0].file, problems);
-  return { name, utterances, problems };
-}
-
-interface Manifest {
-  file: string;
-  /** The split of all its rows. */
-  split?: Utterance['split'];
-}
-
-async function findManifests(path: string): Promise<{ name: string; manifests: Manifest[] }> {
-  const stats = await stat(path).catch((error: unknown) => {
-    throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no corpus ${path}: expected ${LAYOUTS}.`, {
-      file: path,
+export async function readCorpus(path: string, options: ReadCorpusOptions = {}): Promise<Corpus> {
+  const { labels, others = 'leave-out', signal, ...where } = parseOptions(optionsSchema, options) as ReadCorpusOptions;
+  const file = resolve(path);
+  const stats = await stat(file).catch((error: unknown) => {
+    throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no corpus ${file}: expected ${expected()}.`, {
+      file,
       cause: error,
     });
   });
-  if (stats.isDirectory()) {
-    const names = await readdir(path);
-    const found = ['manifest.jsonl', 'manifest.csv'].find((name) => names.includes(name));
-    const manifests = found === undefined ? foldLists(path, names) : [{ file: join(path, found) }];
-    if (manifests !== undefined) return { name: basename(path), manifests };
-    throw new EmoframeError('ERR_CORPUS', `The folder ${path} is not a known corpus: expected ${LAYOUTS}.`, {
-      file: path,
+  const dataset = where.dataset === undefined ? undefined : datasetNamed(where.dataset);
+  const manifests = dataset === undefined ? await findManifests(file) : undefined;
+  if (manifests !== undefined) {
+    const scheme = labels === undefined ? undefined : parseLabelScheme(labels);
+    const corpus = await readManifests(manifests, signal);
+    return scheme === undefined ? corpus : applyLabelScheme(corpus, scheme, { others, unlabelled: [], file });
+  }
+  if (!stats.isDirectory()) {
+    throw new EmoframeError('ERR_CORPUS', `${file} is not a known kind of corpus: expected ${expected()}.`, { file });
+  }
+  const folder = await Folder.list(file, signal);
+  const found = dataset ?? recogniseDataset(folder);
+  if (found === undefined) {
+    throw new EmoframeError('ERR_CORPUS', `The folder ${file} is not a known corpus: expected ${expected()}.`, {
+      file,
     });
   }
-  const extension = extname(path);
-  if (!stats.isFile() || !(extension.toLowerCase() in READERS)) {
-    throw new EmoframeError('ERR_CORPUS', `${path} is not a known kind of corpus: expected ${LAYOUTS}.`, {
-      file: path,
-    });
-  }
-  return { name: basename(path, extension), manifests: [{ file: path }] };
-}
-
-/** The three lists of one HFLEA fold, if the folder holds exactly these; its manual says "valid", its code "dev". */
-function foldLists(folder: string, names: string[]): Manifest[] | undefined {
-  const lists = names.filter((name) => name.endsWith('.scp'));
-  const endings = { train: /train\.scp$/, validation: /(valid|dev)\.scp$/, test: /test\.scp$/ } as const;
-  const manifests = (['train', 'validation', 'test'] as const).flatMap((split) =>
-    lists.filter((name) => endings[split].test(name)).map((name) => ({ file: join(folder, name), split })),
-  );
-  const complete = lists.length === 3 && new Set(manifests.map(({ split }) => split)).size === 3;
-  return complete ? manifests : undefined;
-}
-
-function nothingUsable(file: string, problems: Problem[]): EmoframeError {
-  if (problems.length === 0) return new EmoframeError('ERR_CORPUS', `${file} has no rows.`, { file });
-  const shown = problems.slice(0, SHOWN_PROBLEMS).map(({ row, reason }) => `line ${row}: ${reason}`);
-  const more = problems.length > shown.length ? `; and ${problems.length - shown.length} more` : '';
-  return new EmoframeError('ERR_CORPUS', `${file} has no row that can be used. ${shown.join('; ')}${more}.`, {
-    file,
-    ...(problems[0].row === undefined ? {} : { row: problems[0].row }),
+  const scheme = parseLabelScheme(labels ?? Object.keys(found.schemes)[0] ?? 'all', found);
+  const audioRoot = where.audioRoot === undefined ? undefined : resolve(where.audioRoot);
+  const corpus = await readDataset(found, {
+    folder,
+    ...(audioRoot === undefined ? {} : { audioRoot }),
+    ...(signal === undefined ? {} : { signal }),
   });
+  return applyLabelScheme(corpus, scheme, { others, unlabelled: found.unlabelled, file });
+}
+
+function expected(): string {
+  return `${MANIFEST_LAYOUTS}; or the folder of a dataset: ${DATASET_LAYOUTS}`;
 }

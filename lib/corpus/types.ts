@@ -22,6 +22,15 @@ export interface Utterance {
   endSeconds?: number;
   /** Frame-level truth, when known. Time outside all segments is neutral. */
   segments?: Segment[];
+  /** Mean ratings, where the dataset has them. */
+  dimensions?: Dimensions;
+}
+
+/** Ratings on the dataset's own scale (1 to 5 in IEMOCAP and MSP-IMPROV, 1 to 7 in MSP-Podcast). */
+export interface Dimensions {
+  valence?: number;
+  activation?: number;
+  dominance?: number;
 }
 
 /** Something wrong with a corpus, and where. */
@@ -32,8 +41,38 @@ export interface Problem {
   reason: string;
 }
 
+/** A split that a dataset itself gives: ids of utterances. */
+export interface GivenFold {
+  name: string;
+  train: string[];
+  /** Absent: cut from training. */
+  validation?: string[];
+  test: string[];
+}
+
+/** How results on a dataset are customarily reported. */
+export interface CustomaryFolds {
+  scheme: 'session' | 'speaker' | 'speakers' | 'given';
+  /** Folds of `speakers`. */
+  count?: number;
+  /** The customary split lets speakers be heard in training and in the test. */
+  allowSharedSpeakers?: boolean;
+}
+
 export interface Corpus {
   name: string;
   utterances: Utterance[];
   problems: Problem[];
+  /** The dataset whose layout was recognised; absent: a manifest. */
+  dataset?: string;
+  /** The label scheme that was applied: a name, or classes such as `ang,hap=hap+exc`. Absent: labels are as they were read. */
+  labels?: string;
+  /** What became of utterances of other labels: left out, or kept without a label to pretrain on. */
+  others?: 'leave-out' | 'pretrain';
+  /** Utterances of labels outside the scheme that were left out, of each label. */
+  leftOut?: Record<string, number>;
+  /** Splits that the dataset gives. */
+  folds?: GivenFold[];
+  /** What `customary` folds are; absent: a session at a time. */
+  customary?: CustomaryFolds;
 }

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import type { RunConfig } from '../config/schema.js';
+import { foldsSchema } from '../corpus/foldFile.js';
+import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import { abortSignal, callback, type Shape } from '../issues.js';
 import type { StageName } from '../stages/foldPaths.js';
@@ -32,6 +34,8 @@ export interface TrainerOptions {
   /** The run directory. */
   out: string;
   config: RunConfig;
+  /** The split, as `readFolds` gives it, in place of the config's `folds`. */
+  folds?: readonly Fold[];
   /** `"cpu"` (default) or `"cuda:N"`. */
   device?: string;
   /** In place of the config's. */
@@ -63,6 +67,7 @@ export const trainerSchema = z.strictObject({
     (value) => isObject(value) && 'folds' in (value as object),
     'Expected what parseConfig gives',
   ),
+  folds: foldsSchema.optional(),
   device: z.string().optional(),
   precision: z.enum(['fp32', 'bf16']).optional(),
   threads: z.number().int().nonnegative().optional(),

@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { writeFileAtomic } from '../checkpoint/atomic.js';
 import { fileExists, readError } from '../checkpoint/files.js';
+import { parseConfig } from '../config/read.js';
 import type { RunConfig } from '../config/schema.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
@@ -19,7 +20,7 @@ export interface RunRequest {
   /** Absolute path; null: from scratch. */
   model: string | null;
   corpus: Corpus;
-  folds: Fold[];
+  folds: readonly Fold[];
 }
 
 /** What produced it: kept for the record, and free to change when a run is resumed. */
@@ -127,7 +128,10 @@ async function compare(run: RunDirectory, request: RunRequest): Promise<void> {
   const corpus = await readRunFile(run.corpus, isCorpus);
   const folds = await readRunFile(run.folds, Array.isArray);
   const difference =
-    firstDifference({ model: begun.model, config: begun.config }, { model: request.model, config: request.config }) ??
+    firstDifference(
+      { model: begun.model, config: withDefaults(begun.config) },
+      { model: request.model, config: request.config },
+    ) ??
     firstDifference({ corpus: byId(corpus) }, { corpus: byId(request.corpus) }) ??
     firstDifference({ folds }, { folds: request.folds });
   if (difference === undefined) return;
@@ -136,6 +140,17 @@ async function compare(run: RunDirectory, request: RunRequest): Promise<void> {
     `The run in ${run.dir} was begun with ${difference.path} = ${shown(difference.before)}, now it is ${shown(difference.after)}. Resume it with what it was begun with, or choose another folder.`,
     { file: run.dir },
   );
+}
+
+/** A config that was written by an earlier version has the defaults in fields that it did not know. */
+function withDefaults(config: unknown): unknown {
+  if (config === undefined) return config;
+  try {
+    return parseConfig(config);
+  } catch {
+    // The comparison then tells the field.
+    return config;
+  }
 }
 
 /** A file of the run that is of the kind that a run wrote there. */

@@ -5,12 +5,14 @@ import { AudioPool } from '../audio/pool.js';
 import { AudioStore } from '../audio/store.js';
 import { removeSteps } from '../checkpoint/checkpoints.js';
 import type { RunConfig } from '../config/schema.js';
-import { type Fold, makeFolds } from '../corpus/folds.js';
+import { checkFolds } from '../corpus/foldFile.js';
+import { type Fold, makeFolds, resolveFolds } from '../corpus/folds.js';
 import type { Utterance } from '../corpus/types.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { JsonlLog } from '../log/jsonl.js';
 import { binding } from '../model/binding.js';
 import { Engine } from '../model/engine.js';
+import { quoted } from '../quote.js';
 import { deriveSeed } from '../random/philox.js';
 import type { AudioSource, StageContext, StageReport } from '../stages/context.js';
 import { type StageName, stageNames } from '../stages/foldPaths.js';
@@ -22,6 +24,28 @@ import type { StageCallOptions, TrainerOptions } from './options.js';
 import { openRun, type RunDirectory } from './runDirectory.js';
 import { StageLog } from './stageLog.js';
 import { type RunSummary, writeSummary } from './summary.js';
+
+/** The config with what the call, the corpus and the split decide put in its place: what the run records. */
+function settle({ config, corpus, precision, folds }: TrainerOptions): RunConfig {
+  const { dataset, labels, others } = config.corpus;
+  refuseOther('dataset', dataset, corpus.dataset);
+  refuseOther('labels', labels, corpus.labels);
+  if (others !== 'leave-out') refuseOther('others', others, corpus.others);
+  return {
+    ...config,
+    precision: precision ?? config.precision,
+    folds: folds === undefined ? resolveFolds(corpus, config.folds) : { ...config.folds, scheme: 'given' },
+  };
+}
+
+/** A run must not record that its corpus was read in a way that it was not. */
+function refuseOther(field: string, wanted: string | null, read: string | undefined): void {
+  if (wanted === null || wanted === read) return;
+  throw new EmoframeError(
+    'ERR_CONFIG',
+    `The config's corpus.${field} is ${quoted(wanted)}, but the corpus was read with ${read === undefined ? 'none' : quoted(read)}: give readCorpus the same.`,
+  );
+}
 
 function environmentOf(engine: Engine, options: TrainerOptions): Record<string, unknown> {
   return {
@@ -70,10 +94,12 @@ export class Session {
 
   /** Opens the run directory and the engine. */
   static async open(options: TrainerOptions): Promise<Session> {
-    const config: RunConfig = { ...options.config, precision: options.precision ?? options.config.precision };
+    const config = settle(options);
     const chosen = chooseLabels(options.corpus, config);
-    const { scheme, validation, allowSharedSpeakers } = config.folds;
-    const folds = makeFolds(chosen.corpus, { scheme, validation, allowSharedSpeakers, seed: config.seed });
+    const folds =
+      options.folds === undefined
+        ? makeFolds(chosen.corpus, { ...config.folds, seed: config.seed })
+        : checkFolds(chosen.corpus, options.folds, config.folds);
     if (options.modelDir === undefined && config.model === null) {
       throw new EmoframeError(
         'ERR_CONFIG',

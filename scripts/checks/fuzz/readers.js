@@ -22,6 +22,7 @@ import { writeSyntheticRun } from '../../../test/support/syntheticRun.js';
 import { writeTinyPredictor } from '../../../test/support/tinyPredictor.js';
 import { readTorch } from '../../../test/support/torchFile.js';
 import { mutateArchive, mutatePickle, unzip } from './archives.js';
+import { corpora, jsonLine } from './corpora.js';
 import { mutateJson } from './mutate.js';
 
 const fixtures = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'test', 'fixtures');
@@ -69,14 +70,6 @@ function mutateStream(random, bytes) {
 }
 
 const json = (random, bytes) => Buffer.from(mutateJson(random, bytes.toString('utf8')));
-
-/** One line of a JSONL file changed. */
-function jsonLine(random, bytes) {
-  const lines = bytes.toString('utf8').trimEnd().split('\n');
-  const at = random.below(lines.length);
-  lines[at] = mutateJson(random, lines[at]);
-  return Buffer.from(lines.join('\n'));
-}
 
 const rows = ['one', 'two', 'three'].map((id, i) => ({
   id,
@@ -236,6 +229,7 @@ export const readers = {
     seeds: async () => [Buffer.from('one voice.wav 3\ntwo voice.wav 1\n'), Buffer.from('one,voice.wav,3\n')],
     read: readCorpus,
   },
+  ...corpora,
   'run-config': {
     file: 'run.json',
     text: true,

@@ -1,0 +1,137 @@
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, extname, isAbsolute, join, posix, relative, resolve, sep } from 'node:path';
+import { readError } from '../../checkpoint/files.js';
+import { EmoframeError, throwIfAborted } from '../../errors.js';
+
+/** More files than this below a folder are refused: their names are held in memory. */
+export const MAX_FILES = 5_000_000;
+/** Folders within folders; no dataset comes near it. */
+const MAX_DEPTH = 24;
+
+const AUDIO = new Set(['.wav', '.flac']);
+/** What datasets also ship, and what has to be converted first. */
+const UNREAD_MEDIA = new Set(['.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4a', '.mp3', '.ogg', '.flv', '.sph']);
+
+/** The names of all files below a folder, as a dataset's reader looks at them. */
+export class Folder {
+  /** Audio that can be read, by its name without extension; the first of the same name. */
+  readonly #audioByStem = new Map<string, string>();
+  readonly #mediaByStem = new Map<string, string>();
+  /** Paths below the root with `/` between names, sorted. */
+  readonly audio: readonly string[];
+  /** The same, with what has to be converted first. */
+  readonly media: readonly string[];
+
+  private constructor(
+    readonly root: string,
+    /** All files, sorted. */
+    readonly files: readonly string[],
+  ) {
+    this.media = files.filter((file) => isAudio(file) || UNREAD_MEDIA.has(extname(file).toLowerCase()));
+    this.audio = this.media.filter(isAudio);
+    for (const file of this.media) {
+      const byStem = isAudio(file) ? this.#audioByStem : this.#mediaByStem;
+      if (!byStem.has(stemOf(file))) byStem.set(stemOf(file), file);
+    }
+  }
+
+  /**
+   * Lists a folder and all below it. Hidden files and folders are not part of it, such as the `._` files that macOS leaves
+   * in archives; links are followed, but not in circles.
+   *
+   * @throws `ERR_READ`, `ERR_ABORTED`; `ERR_CORPUS` beyond 5 000 000 files
+   */
+  static async list(root: string, signal?: AbortSignal): Promise<Folder> {
+    const files: string[] = [];
+    await walk(root, '', [], files, signal);
+    return new Folder(root, files.sort());
+  }
+
+  /** The absolute path of a file of this folder. */
+  path(file: string): string {
+    return join(this.root, file);
+  }
+
+  /** The absolute path of audio by its name without folder and extension. */
+  audioNamed(stem: string): string | undefined {
+    const file = this.#audioByStem.get(stem);
+    return file === undefined ? undefined : this.path(file);
+  }
+
+  /** Why there is no audio of a name. */
+  lacking(stem: string): string {
+    const media = this.#mediaByStem.get(stem);
+    return media === undefined ? `there is no audio file ${stem}.wav` : toConvert(media);
+  }
+
+  /** A path from a stranger's file, which must lie below `from`; undefined where it does not. */
+  static within(from: string, written: string): string | undefined {
+    if (isAbsolute(written) || written.includes('\0')) return undefined;
+    const path = resolve(from, written);
+    const below = relative(from, path);
+    return below === '' || below === '..' || below.startsWith(`..${sep}`) ? undefined : path;
+  }
+}
+
+/** Whether a file is of a kind of audio that is read. */
+export function isAudio(file: string): boolean {
+  return AUDIO.has(extname(file).toLowerCase());
+}
+
+/** Says that media of another kind has to be converted. */
+export function toConvert(file: string): string {
+  const name = basename(file);
+  return `${name} is not a kind of audio that is read: make WAV of it (ffmpeg -i ${name} -ac 1 -ar 16000 ${stemOf(file)}.wav)`;
+}
+
+/** A file's name without folder and extension. */
+export function stemOf(file: string): string {
+  return posix.basename(file, extname(file));
+}
+
+async function walk(
+  root: string,
+  below: string,
+  ancestors: readonly string[],
+  files: string[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  throwIfAborted(signal);
+  const folder = join(root, below);
+  if (ancestors.length > MAX_DEPTH) {
+    throw new EmoframeError('ERR_CORPUS', `${folder} lies more than ${MAX_DEPTH} folders deep: this is no dataset.`, {
+      file: folder,
+    });
+  }
+  let entries: Awaited<ReturnType<typeof list>>;
+  let real: string;
+  try {
+    [entries, real] = await Promise.all([list(folder), realpath(folder)]);
+  } catch (error) {
+    throw readError(folder, error);
+  }
+  // A link to a folder above would never end.
+  if (ancestors.includes(real)) return;
+  for (const entry of entries) {
+    if (entry.name.startsWith('.') || entry.name === '__MACOSX') continue;
+    const name = below === '' ? entry.name : `${below}/${entry.name}`;
+    const kind = entry.isSymbolicLink() ? await stat(join(root, name)).catch(() => undefined) : entry;
+    if (kind?.isFile()) files.push(name);
+    else if (kind?.isDirectory()) await walk(root, name, [...ancestors, real], files, signal);
+    if (files.length > MAX_FILES) {
+      throw new EmoframeError('ERR_CORPUS', `${root} holds more than ${MAX_FILES} files: this is no dataset.`, {
+        file: root,
+      });
+    }
+  }
+}
+
+function list(folder: string) {
+  return readdir(folder, { withFileTypes: true });
+}
+
+/** The folder of a file as datasets name it: `/` between names, empty for the root. */
+export function folderOf(file: string): string {
+  const folder = dirname(file);
+  return folder === '.' ? '' : folder;
+}

@@ -1,0 +1,27 @@
+import { readFile, stat } from 'node:fs/promises';
+import { readError } from '../../checkpoint/files.js';
+import { EmoframeError } from '../../errors.js';
+import { parseJson } from '../../json.js';
+
+/** A table of MSP-Podcast in JSON, the largest that there is, has some 60 MB. */
+export const MAX_JSON_BYTES = 2 ** 28;
+
+/** An annotation file that is one JSON object. @throws `ERR_CORPUS`, `ERR_READ`, `ERR_FILE_NOT_FOUND` */
+export async function readJsonObject(file: string): Promise<Record<string, unknown>> {
+  const refuse = (reason: string, cause?: unknown) =>
+    new EmoframeError('ERR_CORPUS', `${file} cannot be used: ${reason}.`, { file, cause });
+  let value: unknown;
+  try {
+    if ((await stat(file)).size > MAX_JSON_BYTES) throw refuse(`it has more than ${MAX_JSON_BYTES} bytes`);
+    value = parseJson(await readFile(file, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw refuse(`it is not JSON: ${error.message}`, error);
+    throw readError(file, error);
+  }
+  if (!isObject(value)) throw refuse('it is not a JSON object');
+  return value;
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

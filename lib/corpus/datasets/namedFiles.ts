@@ -1,0 +1,50 @@
+import { yieldWhenDue } from '../../yield.js';
+import type { CustomaryFolds, Utterance } from '../types.js';
+import type { Dataset, DatasetRow, DatasetSource } from './dataset.js';
+
+/** What a file's name tells: an utterance, a part of the dataset that is not asked for, or why it is neither. */
+export type Named =
+  | Pick<Utterance, 'id' | 'label' | 'speaker' | 'session' | 'split'>
+  | { part: string }
+  | { reason: string };
+
+interface NamedFiles {
+  name: string;
+  layout: string;
+  schemes?: Record<string, string>;
+  /** Matches a path below the folder, without extension, with `/` between names. */
+  pattern: RegExp;
+  read(match: RegExpExecArray): Named;
+  customary(utterances: readonly Utterance[]): CustomaryFolds;
+}
+
+/** A dataset whose annotations are in the names of its audio files. */
+export function namedFiles({ name, layout, schemes = {}, pattern, read, customary }: NamedFiles): Dataset {
+  const withoutExtension = (file: string) => file.slice(0, file.lastIndexOf('.'));
+  return {
+    name,
+    layout,
+    schemes,
+    unlabelled: [],
+    customary,
+    recognise: ({ audio }) => {
+      const own = audio.filter((file) => {
+        const match = pattern.exec(withoutExtension(file));
+        return match !== null && 'id' in read(match);
+      });
+      return audio.length === 0 ? 0 : own.length / audio.length;
+    },
+    async *read({ folder }: DatasetSource): AsyncGenerator<DatasetRow> {
+      for (const path of folder.audio) {
+        await yieldWhenDue();
+        const file = folder.path(path);
+        const match = pattern.exec(withoutExtension(path));
+        if (match === null) yield { file, reason: `it is not named as ${name} names its files (${layout})` };
+        else {
+          const named = read(match);
+          yield 'id' in named ? { file, utterance: { ...named, audio: file } } : { file, ...named };
+        }
+      }
+    },
+  };
+}

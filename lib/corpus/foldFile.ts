@@ -1,0 +1,101 @@
+// A split in a file: what a run writes as folds.json, and takes back.
+import { readFile, stat } from 'node:fs/promises';
+import { z } from 'zod';
+import { readError } from '../checkpoint/files.js';
+import { EmoframeError } from '../errors.js';
+import { describeIssues } from '../issues.js';
+import { parseJson } from '../json.js';
+import { type Fold, foldError, isLabelled, refuseSharedSpeakers } from './folds.js';
+import type { Corpus } from './types.js';
+
+const MAX_BYTES = 2 ** 30;
+const ids = z.array(z.string().min(1));
+
+export const foldsSchema = z
+  .array(
+    z.strictObject({
+      // It becomes a folder's name.
+      name: z
+        .string()
+        .regex(/^(?!\.)[\p{L}\p{N}._-]{1,100}$/u, 'Expected a name of letters, digits, dots, dashes and underscores'),
+      train: ids,
+      validation: ids,
+      test: ids,
+    }),
+  )
+  .min(1);
+
+/**
+ * Reads a split: a JSON list of `{name, train, validation, test}`, each of the last three a list of utterances' ids. A run
+ * writes its own as `folds.json`.
+ *
+ * @throws `ERR_FOLDS` for anything else, naming the file; `ERR_FILE_NOT_FOUND`, `ERR_READ`
+ * @example
+ * const trainer = await Trainer.open({ ...options, folds: await readFolds('runs/a/folds.json') });
+ */
+export async function readFolds(file: string): Promise<Fold[]> {
+  const refuse = (reason: string, cause?: unknown) =>
+    new EmoframeError(
+      'ERR_FOLDS',
+      `${file} is not a split: ${reason}. Expected a list of {name, train, validation, test}.`,
+      {
+        file,
+        cause,
+      },
+    );
+  let value: unknown;
+  try {
+    if ((await stat(file)).size > MAX_BYTES) throw refuse(`it has more than ${MAX_BYTES} bytes`);
+    value = parseJson(await readFile(file, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw refuse(`it is not JSON: ${error.message}`, error);
+    throw readError(file, error);
+  }
+  const result = foldsSchema.safeParse(value);
+  if (!result.success) throw refuse(describeIssues(result.error));
+  return result.data;
+}
+
+/**
+ * A split that fits the corpus: all its utterances are there, those to validate and test on are labelled, none is on two
+ * sides, and no speaker is in training and test unless that is allowed.
+ *
+ * @throws `ERR_FOLDS` naming the fold and the utterance or speaker
+ */
+export function checkFolds(
+  corpus: Corpus,
+  folds: readonly Fold[],
+  { allowSharedSpeakers }: { allowSharedSpeakers: boolean },
+): readonly Fold[] {
+  const utterances = new Map(corpus.utterances.map((utterance) => [utterance.id, utterance]));
+  const names = new Set<string>();
+  for (const { name, train, validation, test } of folds) {
+    if (names.has(name)) throw foldError(`The split has two folds ${name}`);
+    names.add(name);
+    const seen = new Set<string>();
+    const find = (list: readonly string[], side: string) =>
+      list.map((id) => {
+        const utterance = utterances.get(id);
+        if (utterance === undefined)
+          throw foldError(`Fold ${name} has ${id} to ${side} on, which the corpus does not have`);
+        if (side !== 'train' && !isLabelled(utterance)) {
+          throw foldError(`Fold ${name} has ${id} to ${side} on, which has no label`);
+        }
+        if (seen.has(id)) throw foldError(`Fold ${name} has ${id} twice`);
+        seen.add(id);
+        return utterance;
+      });
+    const training = find(train, 'train');
+    const validating = find(validation, 'validate');
+    const tested = find(test, 'test');
+    for (const [side, list] of [
+      ['train', training],
+      ['validate', validating],
+      ['test', tested],
+    ] as const) {
+      if (!list.some(isLabelled)) throw foldError(`Fold ${name} has no labelled utterance to ${side} on`);
+    }
+    if (!allowSharedSpeakers) refuseSharedSpeakers([...training, ...validating], tested, name);
+  }
+  return folds;
+}

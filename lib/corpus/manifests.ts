@@ -1,0 +1,87 @@
+import { readdir, stat } from 'node:fs/promises';
+import { basename, dirname, extname, join } from 'node:path';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { type ReadRow, readCsv, readJsonl, readScp } from './formats.js';
+import { BadRow, RowReader } from './row.js';
+import type { Corpus, Problem, Utterance } from './types.js';
+
+/** More rows than this are refused: the list of utterances is held in memory. */
+export const MAX_ROWS = 5_000_000;
+
+const READERS: Record<string, (path: string) => AsyncGenerator<ReadRow>> = {
+  '.jsonl': (path) => readJsonl(path),
+  '.csv': (path) => readCsv(path),
+  '.scp': (path) => readScp(path),
+};
+export const MANIFEST_LAYOUTS =
+  'a manifest (.jsonl or .csv, with a field "audio"), an HFLEA list (.scp), or a folder that holds manifest.jsonl, manifest.csv or ' +
+  'one HFLEA list each for training, validation and test (*train.scp, *valid.scp, *test.scp)';
+const SHOWN_PROBLEMS = 5;
+
+/** A corpus in manifests, whose rows are one list. */
+export interface Manifests {
+  name: string;
+  manifests: { file: string; split?: Utterance['split'] }[];
+}
+
+/** Reads every row. @throws `ERR_CORPUS`, `ERR_ABORTED` */
+export async function readManifests({ name, manifests }: Manifests, signal?: AbortSignal): Promise<Corpus> {
+  const reader = new RowReader(dirname(manifests[0].file));
+  const utterances: Utterance[] = [];
+  const problems: Problem[] = [];
+  let count = 0;
+  for (const { file, split } of manifests) {
+    for await (const { row, raw, reason } of READERS[extname(file).toLowerCase()](file)) {
+      throwIfAborted(signal);
+      if (++count > MAX_ROWS) {
+        throw new EmoframeError('ERR_CORPUS', `${file} has more than ${MAX_ROWS} rows. Split it.`, { file, row });
+      }
+      try {
+        if (raw === undefined) throw new BadRow(reason);
+        utterances.push(
+          await reader.read(split === undefined ? raw : { ...raw, split }, `line ${row} of ${basename(file)}`),
+        );
+      } catch (error) {
+        if (!(error instanceof BadRow)) throw error;
+        problems.push({ file, row, reason: error.message });
+      }
+    }
+  }
+  if (utterances.length === 0) throw nothingUsable(manifests[0].file, problems);
+  return { name, utterances, problems };
+}
+
+/** The manifest that a path is or a folder holds; undefined: neither. */
+export async function findManifests(path: string): Promise<Manifests | undefined> {
+  const stats = await stat(path);
+  if (stats.isDirectory()) {
+    const names = await readdir(path);
+    const found = ['manifest.jsonl', 'manifest.csv'].find((name) => names.includes(name));
+    const manifests = found === undefined ? foldLists(path, names) : [{ file: join(path, found) }];
+    return manifests === undefined ? undefined : { name: basename(path), manifests };
+  }
+  const extension = extname(path);
+  if (!stats.isFile() || !(extension.toLowerCase() in READERS)) return undefined;
+  return { name: basename(path, extension), manifests: [{ file: path }] };
+}
+
+/** The three lists of one HFLEA fold, if the folder holds exactly these; its manual says "valid", its code "dev". */
+function foldLists(folder: string, names: string[]): Manifests['manifests'] | undefined {
+  const lists = names.filter((name) => name.endsWith('.scp'));
+  const endings = { train: /train\.scp$/, validation: /(valid|dev)\.scp$/, test: /test\.scp$/ } as const;
+  const manifests = (['train', 'validation', 'test'] as const).flatMap((split) =>
+    lists.filter((name) => endings[split].test(name)).map((name) => ({ file: join(folder, name), split })),
+  );
+  const complete = lists.length === 3 && new Set(manifests.map(({ split }) => split)).size === 3;
+  return complete ? manifests : undefined;
+}
+
+function nothingUsable(file: string, problems: Problem[]): EmoframeError {
+  if (problems.length === 0) return new EmoframeError('ERR_CORPUS', `${file} has no rows.`, { file });
+  const shown = problems.slice(0, SHOWN_PROBLEMS).map(({ row, reason }) => `line ${row}: ${reason}`);
+  const more = problems.length > shown.length ? `; and ${problems.length - shown.length} more` : '';
+  return new EmoframeError('ERR_CORPUS', `${file} has no row that can be used. ${shown.join('; ')}${more}.`, {
+    file,
+    ...(problems[0].row === undefined ? {} : { row: problems[0].row }),
+  });
+}

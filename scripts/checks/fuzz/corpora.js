@@ -1,0 +1,109 @@
+// Annotation files of datasets, each in a miniature of its folder, and the split that a run takes back.
+import { dirname, join } from 'node:path';
+import { readFolds } from '../../../dist/corpus/foldFile.js';
+import { readCorpus } from '../../../dist/corpus/read.js';
+import { plant, turn } from '../../../test/support/datasetTree.js';
+import { mutateJson } from './mutate.js';
+
+const json = (random, bytes) => Buffer.from(mutateJson(random, bytes.toString('utf8')));
+
+/** One line of a JSONL file changed. */
+export function jsonLine(random, bytes) {
+  const lines = bytes.toString('utf8').trimEnd().split('\n');
+  const at = random.below(lines.length);
+  lines[at] = mutateJson(random, lines[at]);
+  return Buffer.from(lines.join('\n'));
+}
+
+/** A reader of the dataset's folder, `up` folders above the file. */
+function dataset(file, up, audio, seeds, structured) {
+  return {
+    file,
+    text: true,
+    prepare: (directory) => plant(join(directory), audio),
+    seeds: async () => seeds.map((text) => Buffer.from(text)),
+    ...(structured && { structured }),
+    read: (path) => readCorpus(up === 0 ? dirname(path) : join(dirname(path), ...new Array(up).fill('..'))),
+  };
+}
+
+const turns = ['Ses01F_impro01_F000', 'Ses01F_impro01_M000'];
+const clips = ['MSP-IMPROV-S01A-F01-P-FM01', 'MSP-IMPROV-S08N-M06-T-MF02'];
+const podcast = ['MSP-PODCAST_0001_0008', 'MSP-PODCAST_0002_0033'];
+const consensus = 'FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set';
+const labels = { EmoClass: 'A', EmoAct: 4.2, EmoVal: 1.5, EmoDom: 5, SpkrID: 7, Gender: 'Male', Split_Set: 'Train' };
+const meld = 'Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID\n';
+const emoBox = ['a', 'b'].map((key) =>
+  JSON.stringify({ key, wav: `downloads/set/${key}.wav`, emo: 'x', start_time: 0, end_time: 0.1 }),
+);
+const emoBoxFiles = {
+  'data/set/set.jsonl': emoBox.join('\n'),
+  'data/set/label_map.json': '{"x":"X"}',
+  'data/set/fold_1/set_train_fold_1.jsonl': emoBox[0],
+  'data/set/fold_1/set_test_fold_1.jsonl': emoBox[1],
+};
+/** The metadata of a set, one file of which is changed. */
+const emoBoxReader = (file, up, structured) => ({
+  ...dataset(file, up, [], [emoBoxFiles[file]], structured),
+  prepare: (directory) => {
+    plant(directory, emoBoxFiles);
+    plant(directory, ['downloads/set/a.wav', 'downloads/set/b.wav']);
+  },
+});
+
+export const corpora = {
+  iemocap: dataset(
+    'Session1/dialog/EmoEvaluation/Ses01F_impro01.txt',
+    3,
+    turns.map((name) => `Session1/sentences/wav/Ses01F_impro01/${name}.wav`),
+    [`% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n${turns.map((name) => turn(name, 'exc')).join('')}`],
+  ),
+  'msp-improv': dataset(
+    'Evalution.txt',
+    0,
+    clips.map((name) => `session1/S01A/P/${name}.wav`),
+    [clips.map((name) => `${name.replace('MSP', 'UTD')}.avi; N; A:3.2; V:3.0; D:2.8 ; N:3.6;`).join('\n')],
+  ),
+  'msp-podcast-csv': dataset(
+    'Labels/labels_consensus.csv',
+    1,
+    podcast.map((name) => `Audios/${name}.wav`),
+    [[consensus, ...podcast.map((name) => `${name}.wav,A,4.2,1.5,5,7,Male,Train`)].join('\n')],
+  ),
+  'msp-podcast-json': dataset(
+    'Labels/labels_consensus.json',
+    1,
+    podcast.map((name) => `Audios/${name}.wav`),
+    [JSON.stringify(Object.fromEntries(podcast.map((name) => [`${name}.wav`, labels])))],
+    json,
+  ),
+  meld: dataset(
+    'train_sent_emo.csv',
+    0,
+    ['train_splits/dia0_utt0.wav', 'train_splits/dia0_utt1.wav'],
+    [`${meld}1,"Oh, ""well"".",Joey,joy,positive,0,0\n2,No.,Ross,fear,negative,0,1\n`],
+  ),
+  zed: dataset(
+    'ZED.json',
+    0,
+    ['wav/a.wav'],
+    [
+      JSON.stringify({
+        a: { wav: 'datafolder/wav/a.wav', duration: 0.2, emotion: [{ emo: 'angry', start: 0.05, end: 0.15 }] },
+      }),
+    ],
+    json,
+  ),
+  'emobox-list': emoBoxReader('data/set/set.jsonl', 0, jsonLine),
+  'emobox-labels': emoBoxReader('data/set/label_map.json', 0, json),
+  'emobox-fold': emoBoxReader('data/set/fold_1/set_train_fold_1.jsonl', 1, jsonLine),
+  split: {
+    file: 'folds.json',
+    text: true,
+    seeds: async () => [
+      Buffer.from(JSON.stringify([{ name: 's1', train: ['a', 'b'], validation: ['c'], test: ['d', 'e'] }])),
+    ],
+    structured: json,
+    read: readFolds,
+  },
+};
