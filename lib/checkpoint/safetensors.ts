@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
 import { parseJson } from '../json.js';
-import type { StoredTensor, Tensor } from '../model/tensor.js';
+import { elementsOf, type StoredTensor, type Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 import { streamFileAtomic } from './atomic.js';
 import { bytesPerElement, isStoredType, readElements, type StoredType } from './dtypes.js';
@@ -192,35 +192,31 @@ export async function readSafetensors(
 const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
 
 /**
- * The bytes of a safetensors file, in pieces: header, then each tensor as it lies in memory. The order is that of the
- * names and the header is padded to 8 bytes, so equal tensors give equal files. Errors: `ERR_TENSOR`.
+ * The front of a safetensors file: its header, padded to 8 bytes, and what it tells of, sorted by name, so that equal tensors
+ * give equal files. Errors: `ERR_TENSOR`.
  */
-export function* safetensorsBytes(
-  tensors: Iterable<Tensor>,
-  metadata: Record<string, string> = {},
-): Generator<Uint8Array, void, void> {
+function layOut<Named extends Tensor | StoredTensor>(
+  tensors: Iterable<Named>,
+  metadata: Record<string, string>,
+): { head: Uint8Array; sorted: Named[] } {
   const sorted = [...tensors].sort(byName);
   // transformers asks for the framework that wrote the file and knows `pt`.
   const described = Object.entries({ format: 'pt', ...metadata }).sort(([a], [b]) => (a < b ? -1 : 1));
   const header: [string, unknown][] = [['__metadata__', Object.fromEntries(described)]];
   let end = 0;
   let previous: string | undefined;
-  for (const { name, shape, data } of sorted) {
+  for (const tensor of sorted) {
+    const { name, shape } = tensor;
     if (name === previous || name === '__metadata__') {
       throw new EmoframeError('ERR_TENSOR', `Two tensors of one file cannot both be named ${name}; rename one.`, {
         tensor: name,
       });
     }
     previous = name;
-    if (elements(shape) !== data.length) {
-      throw new EmoframeError(
-        'ERR_TENSOR',
-        `Tensor ${name} has shape [${shape.join(', ')}] but ${data.length} values; give as many as the shape says.`,
-        { tensor: name },
-      );
-    }
-    header.push([name, { dtype: 'F32', shape, data_offsets: [end, end + data.byteLength] }]);
-    end += data.byteLength;
+    if ('data' in tensor) checkCount(tensor, tensor.data);
+    const bytes = 4 * elementsOf(tensor);
+    header.push([name, { dtype: 'F32', shape, data_offsets: [end, end + bytes] }]);
+    end += bytes;
   }
   // Built from pairs: an object would move names that look like integers to the front.
   const json = `{${header.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(',')}}`;
@@ -229,8 +225,28 @@ export function* safetensorsBytes(
   const head = new Uint8Array(8 + padded).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(padded), true);
   head.set(encoded, 8);
+  return { head, sorted };
+}
+
+function checkCount({ name, shape }: { name: string; shape: readonly number[] }, data: Float32Array): void {
+  if (elements(shape) === data.length) return;
+  throw new EmoframeError(
+    'ERR_TENSOR',
+    `Tensor ${name} has shape [${shape.join(', ')}] but ${data.length} values; give as many as the shape says.`,
+    { tensor: name },
+  );
+}
+
+const bytesOf = (data: Float32Array): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+/** The bytes of a safetensors file, in pieces: header, then each tensor as it lies in memory. Errors: `ERR_TENSOR`. */
+export function* safetensorsBytes(
+  tensors: Iterable<Tensor>,
+  metadata: Record<string, string> = {},
+): Generator<Uint8Array, void, void> {
+  const { head, sorted } = layOut(tensors, metadata);
   yield head;
-  for (const { data } of sorted) yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  for (const { data } of sorted) yield bytesOf(data);
 }
 
 /** Writes all of `bytes`: one call of the system may take less than it was given. */
@@ -242,18 +258,27 @@ export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise
 }
 
 /**
- * Writes tensors as float32, atomically and always in the same order, so that transformers and PyTorch read them.
- * `metadata` joins `{ format: 'pt' }`. Errors: `ERR_WRITE`, `ERR_TENSOR` (same name twice, or shape and values disagree).
+ * Writes tensors as float32, atomically and always in the same order, so that transformers and PyTorch read them. Those that
+ * are stored are read one after another into the same memory. `metadata` joins `{ format: 'pt' }`. Errors: `ERR_WRITE`,
+ * `ERR_TENSOR` (same name twice, or shape and values disagree), and what reading stored ones throws.
  *
  * @example
  * await writeSafetensors('centroids.safetensors', [{ name: 'centroids', shape: [50, 768], data }]);
  */
 export async function writeSafetensors(
   path: string,
-  tensors: Iterable<Tensor>,
+  tensors: Iterable<Tensor | StoredTensor>,
   metadata: Record<string, string> = {},
 ): Promise<void> {
+  const { head, sorted } = layOut(tensors, metadata);
   await streamFileAtomic(path, async (handle) => {
-    for (const piece of safetensorsBytes(tensors, metadata)) await writeFully(handle, piece);
+    await writeFully(handle, head);
+    const largest = sorted.reduce((most, tensor) => ('read' in tensor ? Math.max(most, elementsOf(tensor)) : most), 0);
+    const memory = new Float32Array(largest);
+    for (const tensor of sorted) {
+      const data = 'read' in tensor ? await tensor.read(memory) : tensor.data;
+      checkCount(tensor, data);
+      await writeFully(handle, bytesOf(data));
+    }
   });
 }
