@@ -22,6 +22,13 @@ export { type FrameMetrics, type FrameRow, frameMetrics, frameTruth } from './ev
 export { bootstrapInterval, type ScoreName, type UtteranceMetrics, utteranceMetrics } from './evaluate/metrics.js';
 export { type FrameTimes, type TimelineSegment, toSegments } from './evaluate/segments.js';
 export { smooth } from './evaluate/viterbi.js';
+export {
+  type Architecture,
+  type ExportedModel,
+  type ExportOptions,
+  type ExportProgress,
+  exportModel,
+} from './export/exportModel.js';
 export type {
   AssignResult,
   ClassifyResult,

@@ -69,6 +69,8 @@ const all = [
   { name: 'install', command: [node, 'scripts/checks/install.js'] },
   { name: 'long audio', command: [node, 'scripts/checks/long-audio.js'] },
   { name: 'API reference', command: [node, 'scripts/docs/generate.js', '--check'] },
+  { name: 'ONNX schema', command: [node, 'scripts/onnx/generate.js', '--check'] },
+  { name: 'exports in ONNX Runtime', command: [node, 'scripts/checks/onnx.js'] },
   { name: 'sanitizers', command: [node, 'scripts/checks/sanitize.js'] },
   { name: 'fuzzing', command: [node, 'scripts/checks/fuzz.js'] },
   { name: 'kills', command: [node, 'scripts/checks/kill.js'] },

@@ -83,10 +83,24 @@ export async function loadPretrained(path: string): Promise<Pretrained> {
 }
 
 /** config.json of what is saved here: HuBERT alone, in float32. */
-function savedConfig({ raw }: HubertConfig): Record<string, unknown> {
+export function savedConfig({ raw }: HubertConfig): Record<string, unknown> {
   // `dtype` is the newer name of `torch_dtype`, which all versions of transformers read.
   const { dtype: _, ...kept } = raw;
   return { ...kept, model_type: 'hubert', architectures: ['HubertModel'], torch_dtype: 'float32' };
+}
+
+/** preprocessor_config.json, from which feature extractors know how the waveform is to be prepared. */
+export function savedPreprocessor({ shape }: HubertConfig, normalize: boolean): Record<string, unknown> {
+  return {
+    feature_extractor_type: 'Wav2Vec2FeatureExtractor',
+    do_normalize: normalize,
+    feature_size: 1,
+    padding_side: 'right',
+    padding_value: 0,
+    // Models with GroupNorm were trained without an attention mask, the others with one.
+    return_attention_mask: !shape.groupNorm,
+    sampling_rate: 16000,
+  };
 }
 
 /** What belongs to a model directory and is replaced with it, written by this save or an earlier one. */
@@ -131,21 +145,14 @@ export async function savePretrained(
     );
   }
   await checkFinite([...tensors, ...(head?.tensors ?? [])], 'the model to save', directory);
-  const preprocessor = {
-    feature_extractor_type: 'Wav2Vec2FeatureExtractor',
-    do_normalize: normalize,
-    feature_size: 1,
-    padding_side: 'right',
-    padding_value: 0,
-    // Models with GroupNorm were trained without an attention mask, the others with one.
-    return_attention_mask: !config.shape.groupNorm,
-    sampling_rate: 16000,
-  };
   await writeDirectoryAtomic(
     directory,
     async (temporary) => {
       await writeFileAtomic(join(temporary, configFile), `${JSON.stringify(savedConfig(config), null, 2)}\n`);
-      await writeFileAtomic(join(temporary, preprocessorFile), `${JSON.stringify(preprocessor, null, 2)}\n`);
+      await writeFileAtomic(
+        join(temporary, preprocessorFile),
+        `${JSON.stringify(savedPreprocessor(config, normalize), null, 2)}\n`,
+      );
       await writeSafetensors(join(temporary, safetensorsFile), tensors);
       if (head) await writeHead(temporary, head);
       await also?.(temporary);

@@ -7,6 +7,7 @@ import { corpusCommand } from './corpus.js';
 import { demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
 import { encodeCommand } from './encode.js';
+import { exportCommand } from './export.js';
 import { nearest, UsageError } from './options.js';
 import { predictCommand } from './predict.js';
 import { reportCommand } from './report.js';
@@ -21,6 +22,7 @@ const commands: Command[] = [
   sweepCommand,
   encodeCommand,
   predictCommand,
+  exportCommand,
   corpusCommand,
   reportCommand,
   doctorCommand,

@@ -1,0 +1,200 @@
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { basename, join, resolve, sep } from 'node:path';
+import { z } from 'zod';
+import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from '../checkpoint/atomic.js';
+import { type StoredPretrained, usePretrained } from '../checkpoint/pretrained.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { abortSignal, callback, parseOptions, type Shape } from '../issues.js';
+import { elementsOf, type StoredTensor } from '../model/tensor.js';
+import { verifyResult } from '../stages/stageResult.js';
+import {
+  type Architecture,
+  configJson,
+  preprocessorJson,
+  writeClusters,
+  writeHuggingFaceModel,
+} from './huggingFace.js';
+import { modelCard } from './modelCard.js';
+import { onnxDataFile, onnxFile, writeOnnxModel } from './onnx.js';
+import { readRunRecord } from './runRecord.js';
+
+export type { Architecture } from './huggingFace.js';
+
+/** Of {@link exportModel}. */
+export interface ExportOptions {
+  /** The folder to write, new or empty. */
+  out: string;
+  /** `hf`: a Hugging Face directory; `onnx`: one graph from the waveform to the emotions. */
+  format: 'hf' | 'onnx';
+  /**
+   * Of `hf`: the class of transformers that reads the weights. `HubertModel` (default) reads the encoder of any model, and the
+   * classifier lies beside it; `HubertForSequenceClassification` reads both, where frames are pooled by their mean.
+   */
+  architecture?: Architecture;
+  /** Of `hf`: also the model and the centroids that give frames their cluster (default), where there are any. */
+  clusters?: boolean;
+  /** Of `onnx`: the weights in a file of their own, `model.onnx_data`. Default: only when the graph's would pass 2 GiB. */
+  externalData?: boolean;
+  /** In the model card. Default: the name of `out`. */
+  name?: string;
+  /** In the model card, as the Hub writes it, e.g. `mit`. Default: none is named. */
+  license?: string;
+  /** In the model card: the model on the Hub that training started from, e.g. `facebook/hubert-base-ls960`. */
+  baseModel?: string;
+  /** Replace an earlier export in `out` (default: no). Anything else that lies there is an error all the same. */
+  overwrite?: boolean;
+  signal?: AbortSignal;
+  /** Called after each tensor. */
+  onProgress?: (progress: ExportProgress) => void;
+}
+
+/** How much of the model is written. */
+export interface ExportProgress {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+/** What was written. */
+export interface ExportedModel {
+  readonly out: string;
+  readonly format: 'hf' | 'onnx';
+  /** Paths within `out`, sorted, with their sizes. */
+  readonly files: readonly { readonly path: string; readonly bytes: number }[];
+}
+
+const text = z.string().min(1);
+const optionsSchema = z.strictObject({
+  out: text,
+  format: z.enum(['hf', 'onnx']),
+  architecture: z.enum(['HubertModel', 'HubertForSequenceClassification']).optional(),
+  clusters: z.boolean().optional(),
+  externalData: z.boolean().optional(),
+  name: text.optional(),
+  license: text.optional(),
+  baseModel: text.optional(),
+  overwrite: z.boolean().optional(),
+  signal: abortSignal.optional(),
+  onProgress: callback<NonNullable<ExportOptions['onProgress']>>().optional(),
+} satisfies Shape<ExportOptions>);
+
+/** Options that say something of one format only. */
+export const formatOf = { architecture: 'hf', clusters: 'hf', externalData: 'onnx' } as const;
+
+const cardFile = 'README.md';
+/** All that an export of either format may leave in its folder. */
+const replaced = [
+  ...['config.json', 'preprocessor_config.json', 'model.safetensors', 'head.safetensors', 'emoframe.json', 'clusters'],
+  ...[onnxFile, onnxDataFile, cardFile],
+];
+
+/**
+ * Writes a model for use elsewhere: as a Hugging Face directory, or as an ONNX graph, with a model card that states the data,
+ * settings and scores of the run that the model lies in. The folder takes its place as a whole or not at all; weights pass
+ * through memory one tensor at a time.
+ *
+ * @param dir a model directory: a fold's `predictor`, a stage's `model`, or any HuBERT of Hugging Face, without classifier.
+ * @throws `ERR_HEAD` (a classifier that the architecture cannot compute), `ERR_TENSOR` (a weight is missing), `ERR_WRITE`,
+ * `ERR_ARGUMENT`, `ERR_ABORTED`, and what reading a checkpoint throws.
+ * @example
+ * await exportModel('runs/a/folds/s1/predictor', { format: 'onnx', out: 'emotions' }); // emotions/model.onnx
+ */
+export async function exportModel(dir: string, options: ExportOptions): Promise<ExportedModel> {
+  const settings = parseOptions(optionsSchema, options) as ExportOptions;
+  for (const [name, format] of Object.entries(formatOf)) {
+    if (settings[name as keyof typeof formatOf] === undefined || settings.format === format) continue;
+    throw new EmoframeError('ERR_ARGUMENT', `Option ${name} goes with format ${format}, not with ${settings.format}.`);
+  }
+  const { out, format, signal } = settings;
+  throwIfAborted(signal);
+  await verifyResult(dir);
+  await usePretrained(dir, async (pretrained) => {
+    await checkPlace(dir, settings);
+    const watched = { ...pretrained, tensors: watch(pretrained.tensors, settings) };
+    await writeDirectoryAtomic(out, (folder) => write(folder, watched, dir, settings), { replaces: replaced });
+  });
+  return { out, format, files: await filesIn(out) };
+}
+
+async function write(folder: string, model: StoredPretrained, dir: string, options: ExportOptions): Promise<void> {
+  const { format, architecture = 'HubertModel', license, baseModel, signal } = options;
+  const { config, head, tensors, normalize } = model;
+  let clusters = false;
+  if (format === 'hf') {
+    await writeHuggingFaceModel(folder, model, dir, architecture);
+    if (options.clusters ?? true)
+      clusters = await writeClusters(folder, dir, (clusterTensors) =>
+        watch(clusterTensors, { ...(signal && { signal }) }),
+      );
+  } else {
+    const files = await writeOnnxModel(folder, model, dir, options.externalData);
+    await writeFileAtomic(join(folder, 'config.json'), configJson(model, architecture, files.includes(onnxDataFile)));
+    await writeFileAtomic(join(folder, 'preprocessor_config.json'), preprocessorJson(model));
+  }
+  const card = modelCard({
+    name: options.name ?? basename(resolve(options.out)),
+    format,
+    architecture,
+    head,
+    layers: config.shape.layers,
+    hiddenSize: config.shape.hiddenSize,
+    parameters: [...tensors.values(), ...(head?.tensors ?? [])].reduce((sum, tensor) => sum + elementsOf(tensor), 0),
+    normalize,
+    clusters,
+    record: await readRunRecord(dir),
+    license,
+    baseModel,
+  });
+  await writeFileAtomic(join(folder, cardFile), card);
+}
+
+/** Nothing of the user's may be lost: neither the model, by an export in its place, nor what lies where the export goes. */
+async function checkPlace(dir: string, { out, overwrite = false }: ExportOptions): Promise<void> {
+  const there = await directoryExists(out);
+  const [from, to] = [await realpath(dir), await realpath(out).catch(() => resolve(out))];
+  const within = (inner: string, outer: string) => inner === outer || inner.startsWith(`${outer}${sep}`);
+  if (within(from, to) || within(to, from)) {
+    throw new EmoframeError(
+      'ERR_ARGUMENT',
+      `The export cannot lie in the model's folder ${dir}, nor around it: ${out}.`,
+    );
+  }
+  if (overwrite || !there || (await readdir(out)).length === 0) return;
+  throw new EmoframeError(
+    'ERR_WRITE',
+    `${out} is not empty: choose a new folder, or allow an earlier export to be replaced (overwrite).`,
+    { file: out },
+  );
+}
+
+/** The same tensors, which tell how many are read, and heed the signal. */
+function watch(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  { signal, onProgress }: Pick<ExportOptions, 'signal' | 'onProgress'>,
+): Map<string, StoredTensor> {
+  const bytes = (tensor: { shape: readonly number[] }) => 4 * elementsOf(tensor);
+  const totalBytes = [...tensors.values()].reduce((sum, tensor) => sum + bytes(tensor), 0);
+  let doneBytes = 0;
+  const watched = [...tensors].map(([name, tensor]): [string, StoredTensor] => {
+    const read = async (into?: Float32Array) => {
+      throwIfAborted(signal);
+      const data = await tensor.read(into);
+      doneBytes += bytes(tensor);
+      onProgress?.({ doneBytes, totalBytes });
+      return data;
+    };
+    return [name, { ...tensor, read }];
+  });
+  return new Map(watched);
+}
+
+async function filesIn(folder: string): Promise<{ path: string; bytes: number }[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const paths = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+  const found = paths.sort().map(async (path) => ({
+    path: path.slice(join(folder, sep).length),
+    bytes: (await stat(path)).size,
+  }));
+  return Promise.all(found);
+}

@@ -1,0 +1,182 @@
+// README.md of an exported model, as the Hub reads it: front matter for its pages and search, then words for people. What is
+// not known is left out; what only the publisher knows, as the licence, is theirs to give.
+import { stringify } from 'yaml';
+import type { Head } from '../checkpoint/head.js';
+import type { StageName } from '../stages/foldPaths.js';
+import { packageVersion } from '../version.js';
+import type { Architecture } from './huggingFace.js';
+import type { PartOfCorpus, RecordedScores, RunRecord } from './runRecord.js';
+import { useSection } from './usage.js';
+
+/** What a card is made of. */
+export interface CardFacts {
+  name: string;
+  format: 'hf' | 'onnx';
+  architecture: Architecture;
+  head: Head | undefined;
+  layers: number;
+  hiddenSize: number;
+  parameters: number;
+  normalize: boolean;
+  clusters: boolean;
+  record: RunRecord | undefined;
+  license: string | undefined;
+  baseModel: string | undefined;
+}
+
+/** The card's text. */
+export function modelCard(facts: CardFacts): string {
+  const { head, record } = facts;
+  const sections = [
+    `# ${plain(facts.name)}`,
+    about(facts),
+    head?.kind === 'classifier' ? `Emotions, in the order of the outputs: ${head.labels.map(code).join(', ')}.` : '',
+    useSection(facts),
+    ...(record ? [data(record), metrics(record), settings(record)] : [unknownOrigin]),
+    limits(facts),
+  ];
+  return `---\n${stringify(frontMatter(facts))}---\n\n${sections.filter((section) => section !== '').join('\n\n')}\n`;
+}
+
+function frontMatter(facts: CardFacts): Record<string, unknown> {
+  const { head, record, license, baseModel, format, architecture } = facts;
+  const classifies = head?.kind === 'classifier';
+  const inTransformers = format === 'hf' && (architecture === 'HubertForSequenceClassification' || !classifies);
+  return {
+    library_name: format === 'onnx' ? 'onnx' : inTransformers ? 'transformers' : 'emoframe',
+    pipeline_tag: classifies ? 'audio-classification' : 'feature-extraction',
+    ...(license !== undefined && { license }),
+    ...(baseModel !== undefined && { base_model: baseModel }),
+    tags: ['emoframe', 'hubert', 'speech', ...(classifies ? ['speech-emotion-recognition'] : [])],
+    ...(record?.scores && {
+      metrics: ['accuracy', 'recall', 'f1'],
+      'model-index': [{ name: facts.name, results: [result(record, record.scores)] }],
+    }),
+  };
+}
+
+/** Metrics are named as the Hub knows them: unweighted accuracy is its recall, averaged over classes. */
+function result(record: RunRecord, scores: RecordedScores): Record<string, unknown> {
+  const metric = (type: string, name: string, value: number | null | undefined) =>
+    typeof value === 'number' ? [{ type, name, value: Number(value.toFixed(4)) }] : [];
+  return {
+    task: { type: 'audio-classification', name: 'Speech emotion recognition' },
+    dataset: { type: record.corpus, name: record.corpus, split: `fold ${record.fold}, held out` },
+    metrics: [
+      ...metric('accuracy', 'WA', scores.wa),
+      ...metric('recall', 'UA', scores.ua),
+      ...metric('f1', 'Macro-F1', scores.macroF1),
+      ...metric('accuracy', 'Frame accuracy', scores.frameAccuracy),
+      ...metric('eder', 'EDER', scores.eder),
+    ],
+  };
+}
+
+const stageWords: Record<StageName, string> = {
+  mfcc: 'pretrained from scratch on clusters of MFCCs',
+  tapt: 'adapted to the task by masked prediction (stage 1a)',
+  finetune: 'fine-tuned on the emotions of utterances (stage 1b)',
+  cluster: '',
+  pretrain: 'pretrained on frame-level pseudo-emotion labels (stage 3)',
+  align: 'trained with frame-level emotional state alignment (stage 4)',
+  evaluate: '',
+};
+
+function about({ head, layers, hiddenSize, parameters, normalize, record, format }: CardFacts): string {
+  const what =
+    head?.kind === 'classifier'
+      ? `tells the emotion of an utterance, and of each 20 ms frame of it`
+      : `gives hidden states of speech, one each 20 ms`;
+  const size = `${layers} layers of width ${hiddenSize}, ${(parameters / 1e6).toFixed(1)} million parameters`;
+  const trained =
+    record === undefined ? '' : ` It was ${stageWords[record.stage]} with emoframe ${plain(record.emoframe)}.`;
+  const pooling = head?.kind === 'classifier' ? ` Frames are pooled by ${code(head.pooling ?? 'attention')}.` : '';
+  const input = normalize
+    ? format === 'onnx'
+      ? 'The graph brings each utterance to zero mean and unit variance itself.'
+      : 'Each utterance is brought to zero mean and unit variance first, as `preprocessor_config.json` says.'
+    : 'Samples are taken as they are.';
+  return `A HuBERT (${size}) that ${what}.${trained}${pooling} Input is 16 kHz mono audio of at least 400 samples. ${input}`;
+}
+
+const unknownOrigin = `## Training
+
+The model was exported without a record of its training: neither data nor scores are known here.`;
+
+function data({ corpus, fold, train, validation, test, startedFrom, config }: RunRecord): string {
+  const labels = [...new Set([train, validation, test].flatMap((part) => Object.keys(part.labels)))].sort();
+  const row = (name: string, part: PartOfCorpus) => [
+    name,
+    part.utterances,
+    part.speakers === 0 ? 'not told' : part.speakers,
+    ...labels.map((label) => part.labels[label] ?? 0),
+  ];
+  const from =
+    startedFrom === null ? 'Training started from random weights.' : `Training started from ${code(startedFrom)}.`;
+  const protocol =
+    config.protocol === 'transductive'
+      ? 'The audio of the held-out part, without its labels, was used in pretraining (transductive).'
+      : 'Nothing of the held-out part was used in training, not even its audio (inductive).';
+  return [
+    `## Data\n\nCorpus ${code(corpus)}, fold ${code(fold)} of ${code(config.folds.scheme)} folds. ${from} ${protocol}`,
+    table(
+      ['part', 'utterances', 'speakers', ...labels],
+      [row('training', train), row('validation', validation), row('held out', test)],
+    ),
+  ].join('\n\n');
+}
+
+function metrics({ scores, overall, fold }: RunRecord): string {
+  if (scores === undefined) return '## Results\n\nThe run has not evaluated this model.';
+  const digits = (value: number | null | undefined) => (typeof value === 'number' ? value.toFixed(3) : 'not known');
+  const withInterval = (name: 'wa' | 'ua' | 'macroF1') => {
+    if (overall === undefined) return '';
+    const [low, high] = overall.intervals[name];
+    return `${digits(overall[name])} [${digits(low)}, ${digits(high)}]`;
+  };
+  const rows: [string, string, string][] = [
+    ['WA (accuracy)', digits(scores.wa), withInterval('wa')],
+    ['UA (mean recall of the emotions)', digits(scores.ua), withInterval('ua')],
+    ['Macro-F1', digits(scores.macroF1), withInterval('macroF1')],
+    ['Frame accuracy', digits(scores.frameAccuracy), digits(overall?.frameAccuracy)],
+    ['Frame UA', digits(scores.frameUa), digits(overall?.frameUa)],
+    ['EDER (less is better)', digits(scores.eder), digits(overall?.eder)],
+  ];
+  const heads = ['', `this model, ${scores.utterances} utterances of fold ${fold}`];
+  if (overall === undefined) {
+    return `## Results\n\n${table(
+      heads,
+      rows.map(([name, own]) => [name, own]),
+    )}`;
+  }
+  const all = `all ${overall.folds} evaluated folds, ${overall.utterances} utterances`;
+  return `## Results\n\n${table([...heads, all], rows)}\n\nEach fold has a model of its own; the last column is the method's. Intervals are 95 % bootstrap intervals over utterances.`;
+}
+
+function settings({ config }: RunRecord): string {
+  const json = JSON.stringify(config, null, 2);
+  return `## Settings\n\n<details><summary>Every setting of the run</summary>\n\n\`\`\`json\n${json}\n\`\`\`\n\n</details>`;
+}
+
+function limits({ head }: CardFacts): string {
+  if (head?.kind !== 'classifier') return `Exported by emoframe ${packageVersion()}.`;
+  return `## Limits
+
+A model of emotion hears what the labels of its corpus call emotion, in the voices, the language and the recordings of that corpus; elsewhere it has to be measured again. What a voice sounds like is not what a person feels: do not decide about people by it.
+
+Exported by emoframe ${packageVersion()}.`;
+}
+
+function table(heads: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  const line = (cells: readonly (string | number)[]) => `| ${cells.map((cell) => plain(String(cell))).join(' | ')} |`;
+  return [line(heads), line(heads.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+/** Text from files as Markdown that shows it. */
+function plain(text: string): string {
+  return text.replace(/\s+/g, ' ').replace(/[\\`*_[\]<>|#]/g, '\\$&');
+}
+
+function code(text: string): string {
+  return `\`${text.replace(/\s+/g, ' ').replaceAll('`', "'")}\``;
+}

@@ -1,0 +1,164 @@
+// What a run directory tells of a model that lies in it: the data, the settings, and how well it did.
+import { realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
+import { fileExists, readJson } from '../checkpoint/files.js';
+import { EmoframeError } from '../errors.js';
+import { describeIssues } from '../issues.js';
+import { FoldPaths, type StageName, stageNames } from '../stages/foldPaths.js';
+import { isDone, verifyResult } from '../stages/stageResult.js';
+
+/** A corpus of millions of utterances. */
+const largestJson = 1 << 30;
+
+const score = z.number().nullish();
+const interval = z.tuple([z.number(), z.number()]);
+const scoresSchema = z.looseObject({
+  wa: z.number(),
+  ua: z.number(),
+  macroF1: z.number(),
+  eder: score,
+  frameAccuracy: score,
+  frameUa: score,
+});
+const intervalsSchema = z.looseObject({ wa: interval, ua: interval, macroF1: interval });
+const pooledSchema = scoresSchema.extend({ intervals: intervalsSchema });
+
+const configSchema = z.looseObject({
+  model: z.string().nullable(),
+  versions: z.looseObject({ emoframe: z.string() }),
+  config: z.looseObject({
+    seed: z.number(),
+    precision: z.string(),
+    protocol: z.string(),
+    folds: z.looseObject({ scheme: z.string() }),
+  }),
+});
+const corpusSchema = z.looseObject({
+  name: z.string(),
+  utterances: z.array(z.looseObject({ id: z.string(), label: z.string().optional(), speaker: z.string().optional() })),
+});
+const foldsSchema = z.array(
+  z.looseObject({
+    name: z.string(),
+    train: z.array(z.string()),
+    validation: z.array(z.string()),
+    test: z.array(z.string()),
+  }),
+);
+const metricsSchema = scoresSchema.extend({ utterances: z.number(), baseline: scoresSchema });
+const summarySchema = pooledSchema.extend({
+  baseline: pooledSchema,
+  utterances: z.number(),
+  folds: z.array(z.unknown()),
+});
+
+export type RecordedScores = z.infer<typeof scoresSchema>;
+
+/** Of one part of a fold. */
+export interface PartOfCorpus {
+  utterances: number;
+  /** Labelled ones, by label. */
+  labels: Record<string, number>;
+  /** Who is heard, where the corpus says. */
+  speakers: number;
+}
+
+/** A model's origin. */
+export interface RunRecord {
+  stage: StageName;
+  fold: string;
+  corpus: string;
+  /** Folder name of the pretrained model, or null: from scratch. */
+  startedFrom: string | null;
+  emoframe: string;
+  config: z.infer<typeof configSchema>['config'];
+  train: PartOfCorpus;
+  validation: PartOfCorpus;
+  test: PartOfCorpus;
+  /** On the fold's test utterances, once the run has evaluated the model. */
+  scores?: RecordedScores & { utterances: number };
+  /** The same method over all folds that were evaluated. */
+  overall?: z.infer<typeof pooledSchema> & { utterances: number; folds: number };
+}
+
+/**
+ * What is known of a model that lies where a run puts it: a fold's `predictor`, or a stage's `model`. Nothing for other
+ * directories.
+ *
+ * @throws EmoframeError `ERR_CHECKPOINT` for a file that is not as a run writes it; `ERR_CHECKPOINT_DAMAGED`, `ERR_READ`
+ */
+export async function readRunRecord(dir: string): Promise<RunRecord | undefined> {
+  const place = placeInRun(await realpath(dir));
+  if (place === undefined || !(await fileExists(join(place.run, 'folds.json')))) return undefined;
+  const { run, paths, fold, stage } = place;
+  const { model, versions, config } = await read(join(run, 'config.json'), configSchema);
+  const corpus = await read(join(run, 'corpus.json'), corpusSchema);
+  const folds = await read(join(run, 'folds.json'), foldsSchema);
+  const parts = folds.find(({ name }) => name === fold);
+  if (parts === undefined) throw strange(join(run, 'folds.json'), `it has no fold ${fold}`);
+  const byId = new Map(corpus.utterances.map((utterance) => [utterance.id, utterance]));
+  const part = (ids: readonly string[]): PartOfCorpus => {
+    const labels: Record<string, number> = {};
+    const speakers = new Set<string>();
+    for (const id of ids) {
+      const { label, speaker } = byId.get(id) ?? {};
+      if (label !== undefined) labels[label] = (labels[label] ?? 0) + 1;
+      if (speaker !== undefined) speakers.add(speaker);
+    }
+    return { utterances: ids.length, labels, speakers: speakers.size };
+  };
+  return {
+    stage,
+    fold,
+    corpus: corpus.name,
+    startedFrom: model === null ? null : basename(model),
+    emoframe: versions.emoframe,
+    config,
+    train: part(parts.train),
+    validation: part(parts.validation),
+    test: part(parts.test),
+    ...(await scoresOf(run, paths, stage)),
+  };
+}
+
+function placeInRun(dir: string): { run: string; paths: FoldPaths; fold: string; stage: StageName } | undefined {
+  const isPredictor = basename(dir) === 'predictor';
+  const stage = isPredictor ? 'align' : stageNames.find((name) => name === basename(dirname(dir)));
+  if (stage === undefined || (!isPredictor && basename(dir) !== 'model')) return undefined;
+  const folder = isPredictor ? dirname(dir) : dirname(dirname(dir));
+  if (basename(dirname(folder)) !== 'folds') return undefined;
+  return { run: dirname(dirname(folder)), paths: new FoldPaths(folder), fold: basename(folder), stage };
+}
+
+/** Stage 5 hears stage 4's model and, as the baseline, stage 1b's. */
+async function scoresOf(
+  run: string,
+  paths: FoldPaths,
+  stage: StageName,
+): Promise<Pick<RunRecord, 'scores' | 'overall'>> {
+  const evaluated = paths.stage('evaluate');
+  if ((stage !== 'align' && stage !== 'finetune') || !(await isDone(evaluated))) return {};
+  await verifyResult(evaluated.metrics);
+  const { utterances, baseline, ...scores } = await read(evaluated.metrics, metricsSchema);
+  const found = { scores: { ...(stage === 'align' ? scores : baseline), utterances } };
+  const file = join(run, 'summary.json');
+  if (!(await fileExists(file))) return found;
+  const summary = await read(file, summarySchema);
+  const pooled = stage === 'align' ? summary : summary.baseline;
+  return { ...found, overall: { ...pooled, utterances: summary.utterances, folds: summary.folds.length } };
+}
+
+async function read<T>(file: string, schema: z.ZodType<T>): Promise<T> {
+  const parsed = schema.safeParse(await readJson(file, largestJson));
+  if (parsed.success) return parsed.data;
+  throw strange(file, describeIssues(parsed.error));
+}
+
+function strange(file: string, what: string): EmoframeError {
+  return new EmoframeError(
+    'ERR_CHECKPOINT',
+    `${file} is not as a run writes it (${what}); restore it, or copy the model out of the run to export it without its record.`,
+    { file },
+  );
+}

@@ -1,0 +1,131 @@
+// A model's weights on their way into a graph: still in their file, and turned into the form in which the graph reads them
+// when their turn comes. Two tensors are in memory at a time.
+import type { Head } from '../checkpoint/head.js';
+import { encoderShapes } from '../checkpoint/shapes.js';
+import { EmoframeError } from '../errors.js';
+import type { HubertShape } from '../model/binding.js';
+import { elementsOf, type StoredTensor } from '../model/tensor.js';
+import { yieldWhenDue } from '../yield.js';
+
+const positionalConv = 'encoder.pos_conv_embed.conv';
+
+/** Rows and columns of a block that is transposed at once: both sides stay in the processor's first cache. */
+const block = 32;
+/** Elements of the positional convolution between two looks at the clock. */
+const stretch = 1 << 15;
+
+/** HuBERT's weights and those of its classifier, by transformers' names. */
+export class Weights {
+  readonly #tensors: ReadonlyMap<string, StoredTensor>;
+  /** What a tensor is read into before it is turned. */
+  #memory = new Float32Array();
+
+  /** @throws EmoframeError `ERR_TENSOR` naming a tensor that is missing or not of the model's shape */
+  constructor(
+    private readonly shape: HubertShape,
+    head: Head | undefined,
+    encoder: ReadonlyMap<string, StoredTensor>,
+    file: string,
+  ) {
+    const tensors = new Map(encoder);
+    for (const { name, shape, data } of head?.tensors ?? []) {
+      tensors.set(name, { name, shape, read: async () => data });
+    }
+    const wanted = [...encoderShapes(shape), ...(head === undefined ? [] : headShapes(shape, head))];
+    for (const [name, extents] of wanted) {
+      // A model that was never trained with masks has none, and inference has no use for it.
+      if (name === 'masked_spec_embed') continue;
+      const found = tensors.get(name)?.shape;
+      if (found?.join() === extents.join()) continue;
+      const problem = found === undefined ? 'is missing' : `has shape [${found.join(', ')}]`;
+      throw new EmoframeError(
+        'ERR_TENSOR',
+        `Tensor ${name} of ${file} ${problem}; its model needs it with shape [${extents.join(', ')}].`,
+        { file, tensor: name },
+      );
+    }
+    this.#tensors = tensors;
+  }
+
+  /** A tensor as it is. */
+  get(name: string): StoredTensor {
+    return this.#tensors.get(name)!;
+  }
+
+  /** A linear layer's `[out, in]`, or some columns of it, as `[in, out]`. */
+  transposed(name: string, columns?: { first: number; count: number }): StoredTensor {
+    const source = this.get(name);
+    const [rows, width] = source.shape as [number, number];
+    const { first, count } = columns ?? { first: 0, count: width };
+    return {
+      name: columns === undefined ? name : `${name}[${first}:${first + count}]`,
+      shape: [count, rows],
+      read: async (into) => {
+        const from = await this.#read(source);
+        const out = room(into, count * rows);
+        for (let row = 0; row < rows; row += block) {
+          await yieldWhenDue();
+          for (let column = 0; column < count; column += block) {
+            const [rowEnd, columnEnd] = [Math.min(row + block, rows), Math.min(column + block, count)];
+            for (let c = column; c < columnEnd; c++)
+              for (let r = row; r < rowEnd; r++) out[c * rows + r] = from[r * width + first + c]!;
+          }
+        }
+        return out;
+      },
+    };
+  }
+
+  /** The positional convolution's `[out, in / groups, kernel]`: of each tap, its direction over its norm times its magnitude. */
+  positional(): StoredTensor {
+    const magnitudes = this.get(`${positionalConv}.parametrizations.weight.original0`);
+    const directions = this.get(`${positionalConv}.parametrizations.weight.original1`);
+    const kernel = this.shape.positionalKernel;
+    return {
+      name: `${positionalConv}.weight`,
+      shape: directions.shape,
+      read: async (into) => {
+        const scales = Float64Array.from(await magnitudes.read());
+        const from = await this.#read(directions);
+        const out = room(into, from.length);
+        const squares = new Float64Array(kernel);
+        const each = async (work: (i: number) => void) => {
+          for (let first = 0; first < from.length; first += stretch) {
+            await yieldWhenDue();
+            const end = Math.min(first + stretch, from.length);
+            for (let i = first; i < end; i++) work(i);
+          }
+        };
+        await each((i) => {
+          squares[i % kernel]! += from[i]! * from[i]!;
+        });
+        for (let tap = 0; tap < kernel; tap++) scales[tap]! /= Math.sqrt(squares[tap]!);
+        await each((i) => {
+          out[i] = from[i]! * scales[i % kernel]!;
+        });
+        return out;
+      },
+    };
+  }
+
+  /** The same memory serves one tensor after another. */
+  async #read(source: StoredTensor): Promise<Float32Array> {
+    const count = elementsOf(source);
+    if (this.#memory.length < count) this.#memory = new Float32Array(count);
+    return source.read(this.#memory);
+  }
+}
+
+function room(into: Float32Array | undefined, count: number): Float32Array {
+  return into !== undefined && into.length >= count ? into.subarray(0, count) : new Float32Array(count);
+}
+
+/** Names and shapes of a classifier's tensors. */
+function headShapes({ hiddenSize }: HubertShape, { labels, pooling }: Head): [name: string, shape: number[]][] {
+  const pooled = pooling === 'stats' ? 2 * hiddenSize : hiddenSize;
+  return [
+    ...(pooling === 'mean' ? [] : [['pooling.weight', [hiddenSize]] as [string, number[]]]),
+    ['classifier.weight', [labels.length, pooled]],
+    ['classifier.bias', [labels.length]],
+  ];
+}

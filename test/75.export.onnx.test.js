@@ -1,0 +1,245 @@
+// What an exported graph holds. That it computes what the engine does is shown by scripts/checks/onnx.js, in ONNX Runtime.
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fromBinary } from '@bufbuild/protobuf';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadPretrained } from '../dist/checkpoint/pretrained.js';
+import { readSafetensors, writeSafetensors } from '../dist/checkpoint/safetensors.js';
+import { exportModel } from '../dist/export/exportModel.js';
+import { Graph } from '../dist/onnx/graph.js';
+import { ModelProtoSchema } from '../dist/onnx/onnx_pb.js';
+import { writeOnnx } from '../dist/onnx/write.js';
+import { packageVersion } from '../dist/version.js';
+import { refused } from './support/refused.js';
+import { fixtures, labels, writeTinyPredictor } from './support/tinyPredictor.js';
+
+const test = suite('export: ONNX');
+let dir;
+let counter = 0;
+test.before(() => {
+  dir = mkdtempSync(join(tmpdir(), 'emoframe-onnx-'));
+});
+test.after(() => rmSync(dir, { recursive: true, force: true }));
+
+const fresh = (name) => join(dir, `${name}${counter++}`);
+const predictor = (options) => writeTinyPredictor(fresh('model'), { clusters: false, ...options });
+const bytesOf = (file) => new Uint8Array(readFileSync(file));
+const parse = (file) => fromBinary(ModelProtoSchema, bytesOf(file));
+
+/** An export and its graph, as a reader of the format sees it. */
+async function exported(model, options = {}) {
+  const out = fresh('export');
+  await exportModel(model, { format: 'onnx', out, ...options });
+  return { out, model: parse(join(out, 'model.onnx')) };
+}
+
+const floats = (bytes) => new Float32Array(bytes.slice().buffer);
+const shapeOf = ({ type }) =>
+  type.value.value.shape.dim.map(({ value }) => (value.case === 'dimParam' ? value.value : Number(value.value)));
+const tensorsOf = ({ graph }) => new Map(graph.initializer.map((tensor) => [tensor.name, tensor]));
+
+test('inputs, outputs, operators and what the file tells of itself', async () => {
+  const { model } = await exported(await predictor({ form: 'large', pooling: 'attention' }));
+  assert.equal([model.irVersion, model.opsetImport[0].version, model.opsetImport[0].domain], [8n, 17n, '']);
+  assert.equal([model.producerName, model.producerVersion], ['emoframe', packageVersion()]);
+  assert.equal(
+    model.graph.input.map((value) => [value.name, shapeOf(value)]),
+    [['input_values', ['batch', 'samples']]],
+  );
+  assert.equal(
+    model.graph.output.map((value) => [value.name, shapeOf(value)]),
+    [
+      ['logits', ['batch', 4]],
+      ['frame_posteriors', ['batch', 'frames', 4]],
+      ['attention', ['batch', 'frames']],
+    ],
+  );
+  const [{ key, value }] = model.metadataProps;
+  assert.is(key, 'emoframe');
+  assert.equal(JSON.parse(value), {
+    version: packageVersion(),
+    labels,
+    pooling: 'attention',
+    sampleRate: 16000,
+    frameHopSeconds: 0.02,
+    frameSeconds: 0.025,
+    minimumSamples: 400,
+    normalized: true,
+  });
+});
+
+test('the waveform is normalised in the graph of models that want it, and of no others', async () => {
+  for (const [form, normalizes] of [
+    ['large', true],
+    ['base', false],
+  ]) {
+    const { model } = await exported(await predictor({ form }));
+    const names = model.graph.node.map(({ name }) => name.split('/')[0]);
+    assert.is(names.includes('normalize'), normalizes, form);
+  }
+});
+
+test('every value is made before it is read, and every name is one value', async () => {
+  for (const form of ['base', 'large']) {
+    for (const pooling of ['mean', 'attention', 'attention-linear', 'stats']) {
+      const { model } = await exported(await predictor({ form, pooling }));
+      const known = new Set(['input_values', ...model.graph.initializer.map(({ name }) => name)]);
+      assert.is(known.size, 1 + model.graph.initializer.length);
+      for (const { name, input, output } of model.graph.node) {
+        for (const value of input) assert.ok(known.has(value), `${name} reads ${value}`);
+        for (const value of output) {
+          assert.not.ok(known.has(value), value);
+          known.add(value);
+        }
+      }
+      for (const { name } of model.graph.output) assert.ok(known.has(name), name);
+      // Nothing is carried that no operator reads.
+      const read = new Set(model.graph.node.flatMap(({ input }) => input));
+      for (const { name } of model.graph.initializer) assert.ok(read.has(name), `${name} is not read`);
+    }
+  }
+});
+
+test('weights: linear layers transposed, weight norm folded, all others as they are', async () => {
+  const source = await predictor({ form: 'large', pooling: 'stats' });
+  const { model } = await exported(source);
+  const tensors = tensorsOf(model);
+  const { tensors: encoder, head } = await loadPretrained(source);
+  const values = (name) => floats(tensors.get(name).rawData);
+
+  const norm = encoder.get('encoder.layers.1.final_layer_norm.weight');
+  assert.equal([...values(norm.name)], [...norm.data]);
+  const dense = encoder.get('encoder.layers.0.feed_forward.intermediate_dense.weight');
+  const [rows, columns] = dense.shape;
+  assert.equal(tensors.get(dense.name).dims, [BigInt(columns), BigInt(rows)]);
+  const transposed = values(dense.name);
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++)
+      assert.is(transposed[column * rows + row], dense.data[row * columns + column]);
+
+  const name = 'encoder.pos_conv_embed.conv';
+  const [g, v] = [0, 1].map((n) => encoder.get(`${name}.parametrizations.weight.original${n}`));
+  const kernel = v.shape[2];
+  const folded = values(`${name}.weight`);
+  for (let tap = 0; tap < kernel; tap++) {
+    const inTap = (data) => [...data].filter((_, i) => i % kernel === tap);
+    const length = Math.sqrt(inTap(v.data).reduce((sum, value) => sum + value ** 2, 0));
+    for (const [i, value] of inTap(folded).entries())
+      assert.ok(Math.abs(value - (g.data[tap] * inTap(v.data)[i]) / length) < 1e-6);
+  }
+
+  // The two halves of what statistics pooling gives have a matrix each.
+  const classifier = head.tensors.find((tensor) => tensor.name === 'classifier.weight');
+  const hidden = classifier.shape[1] / 2;
+  const second = values(`classifier.weight[${hidden}:${2 * hidden}]`);
+  for (let emotion = 0; emotion < labels.length; emotion++)
+    assert.is(second[3 * labels.length + emotion], classifier.data[emotion * 2 * hidden + hidden + 3]);
+});
+
+test('external data: the same weights at page boundaries of a file beside the graph', async () => {
+  const source = await predictor({ form: 'large', pooling: 'attention' });
+  const inside = await exported(source);
+  const outside = await exported(source, { externalData: true });
+  const data = bytesOf(join(outside.out, 'model.onnx_data'));
+  const tensors = tensorsOf(outside.model);
+  let moved = 0;
+  for (const [name, expected] of tensorsOf(inside.model)) {
+    const tensor = tensors.get(name);
+    assert.equal(tensor.dims, expected.dims);
+    if (tensor.externalData.length === 0) {
+      assert.equal(tensor.rawData, expected.rawData, name);
+      continue;
+    }
+    moved++;
+    const told = Object.fromEntries(tensor.externalData.map(({ key, value }) => [key, value]));
+    assert.is(told.location, 'model.onnx_data');
+    assert.is(Number(told.offset) % 4096, 0);
+    const [from, length] = [Number(told.offset), Number(told.length)];
+    assert.equal(data.slice(from, from + length), expected.rawData, name);
+  }
+  assert.ok(moved > 10, String(moved));
+  assert.ok(statSync(join(outside.out, 'model.onnx')).size < statSync(join(inside.out, 'model.onnx')).size);
+  const { 'transformers.js_config': told } = JSON.parse(readFileSync(join(outside.out, 'config.json')));
+  assert.equal(told, { use_external_data_format: true });
+});
+
+/** A graph that only holds weights, which count how they are read. */
+function weightsOnly(count, elements) {
+  const memories = new Set();
+  const graph = new Graph();
+  for (let n = 0; n < count; n++) {
+    graph.weight({
+      name: `weight${n}`,
+      shape: [elements],
+      read: async (into) => {
+        memories.add(into.buffer);
+        return into.subarray(0, elements).fill(n);
+      },
+    });
+  }
+  const model = { name: 'weights', description: '', producer: { name: 'test', version: '1' } };
+  return { model: { ...model, graph, inputs: [], outputs: [], metadata: {} }, memories };
+}
+
+test('a graph that would be too large for one message goes into two files; one that just fits does not', async () => {
+  const { model } = weightsOnly(5, 1000);
+  const out = dir;
+  const externalName = 'large.onnx_data';
+  const file = join(out, 'large.onnx');
+  assert.equal(await writeOnnx(file, model, { externalName }), ['large.onnx']);
+  const { size } = statSync(file);
+  assert.equal(await writeOnnx(file, model, { externalName, limitBytes: size }), ['large.onnx']);
+  assert.equal(await writeOnnx(file, model, { externalName, limitBytes: size - 1 }), ['large.onnx', externalName]);
+  assert.ok(statSync(file).size < size / 10);
+  assert.is(parse(file).graph.initializer[4].externalData[0].value, externalName);
+});
+
+test('weights pass through the same memory one after another', async () => {
+  for (const external of [false, true]) {
+    const { model, memories } = weightsOnly(50, 5000);
+    await writeOnnx(join(dir, 'flat.onnx'), model, { external, externalName: 'flat.onnx_data' });
+    assert.is(memories.size, 1);
+  }
+});
+
+test('a model without classifier: hidden states', async () => {
+  const { model, out } = await exported(join(fixtures, 'encode', 'base'));
+  assert.equal(
+    model.graph.output.map((value) => [value.name, shapeOf(value)]),
+    [['last_hidden_state', ['batch', 'frames', 16]]],
+  );
+  assert.not.ok('labels' in JSON.parse(model.metadataProps[0].value));
+  assert.match(readFileSync(join(out, 'README.md'), 'utf8'), 'pipeline_tag: feature-extraction');
+});
+
+test('the same model gives the same bytes', async () => {
+  const source = await predictor({});
+  const [a, b] = [await exported(source), await exported(source)];
+  assert.equal(readFileSync(join(a.out, 'model.onnx')), readFileSync(join(b.out, 'model.onnx')));
+});
+
+test('a weight that is missing or of a wrong shape is named, and nothing is left', async () => {
+  const source = await predictor({});
+  const spoil = async (file, change, message) => {
+    const model = fresh('spoilt');
+    cpSync(source, model, { recursive: true });
+    const { tensors } = await readSafetensors(join(model, file));
+    await writeSafetensors(join(model, file), change([...tensors.values()]));
+    const out = fresh('export');
+    await refused(exportModel(model, { format: 'onnx', out }), 'ERR_TENSOR', message);
+    assert.throws(() => statSync(out), /ENOENT/);
+  };
+  const without = (name) => (tensors) => tensors.filter((tensor) => tensor.name !== name);
+  await spoil('model.safetensors', without('encoder.layer_norm.bias'), /encoder\.layer_norm\.bias .* is missing/);
+  await spoil('head.safetensors', without('pooling.weight'), /pooling\.weight .* is missing.*\[16\]/);
+  // Inference has no use for it.
+  const model = fresh('unmasked');
+  cpSync(source, model, { recursive: true });
+  const { tensors } = await readSafetensors(join(model, 'model.safetensors'));
+  await writeSafetensors(join(model, 'model.safetensors'), without('masked_spec_embed')([...tensors.values()]));
+  await exported(model);
+});
+
+test.run();
