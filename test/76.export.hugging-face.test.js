@@ -109,6 +109,15 @@ test('a model without classifier', async () => {
   assert.match(readFileSync(join(out, 'README.md'), 'utf8'), 'library_name: transformers');
 });
 
+test('a checkpoint of fairseq becomes one of transformers', async () => {
+  const source = join(fixtures, 'kinds', 'hubert_fairseq.pt');
+  const { out } = await toHf(source);
+  const [found, expected] = [await loadPretrained(out), await loadPretrained(source)];
+  assert.equal([...found.tensors.keys()].sort(), [...expected.tensors.keys()].sort());
+  for (const [name, { data }] of expected.tensors) assert.equal(found.tensors.get(name).data, data, name);
+  assert.equal([found.config.shape, found.normalize], [expected.config.shape, expected.normalize]);
+});
+
 test('an earlier export is replaced when asked for, of whichever format; nothing else ever is', async () => {
   const { out } = await toHf(predictor);
   await refused(exportModel(averaging, { format: 'hf', out }), 'ERR_WRITE', /is not empty/);
