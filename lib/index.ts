@@ -29,6 +29,8 @@ export {
   type ExportProgress,
   exportModel,
 } from './export/exportModel.js';
+export { type DownloadOptions, type DownloadProgress, downloadModel } from './hub/download.js';
+export type { HubOptions } from './hub/settings.js';
 export type {
   AssignResult,
   ClassifyResult,

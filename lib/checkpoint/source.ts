@@ -75,7 +75,7 @@ async function describedByDirectory(directory: string): Promise<ModelDescription
 }
 
 /** Files of weights in a directory, in the order of preference: safetensors can hold nothing but tensors. */
-const weightFiles = [safetensorsFile, `${safetensorsFile}.index.json`, torchFile, `${torchFile}.index.json`];
+export const weightFiles = [safetensorsFile, `${safetensorsFile}.index.json`, torchFile, `${torchFile}.index.json`];
 
 /** The file that holds a directory's weights, or the index of those that do. Errors: `ERR_FILE_NOT_FOUND`. */
 export async function findWeights(directory: string): Promise<string> {

@@ -4,6 +4,7 @@ import { writeNpy } from '../checkpoint/npy.js';
 import { throwIfAborted } from '../errors.js';
 import { Encoder } from '../predict/encoder.js';
 import { defineCommand } from './command.js';
+import { findModel, revisionOption } from './model.js';
 import { deviceOptions, given, nonNegativeInteger, required, text, UsageError, windowOptions } from './options.js';
 import { Progress, showAudio } from './progress.js';
 
@@ -14,19 +15,27 @@ export const encodeCommand = defineCommand({
   description:
     "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac: the model's hidden states at one layer, or its output\n(last_hidden_state) when none is named, float32 [frames, channels]. The model is any checkpoint of HuBERT or wav2vec 2.0\n(docs/checkpoints.md), which also says whether input is normalised. Audio longer than a\nwindow is heard through overlapping windows.",
   options: {
-    model: required(text('PATH', 'a directory of transformers, or a checkpoint file of fairseq or torchaudio')),
+    model: required(
+      text('MODEL', 'a directory of transformers, a checkpoint of fairseq or torchaudio, or OWNER/NAME on the Hub'),
+    ),
+    ...revisionOption,
     layer: nonNegativeInteger("hidden state 0 (the transformer's input) to L (default: the model's output)"),
     out: text('DIR', 'where the .npy files go (default: the working directory)'),
     ...windowOptions,
     ...deviceOptions,
   },
-  examples: ['emoframe encode a.wav b.flac --model hubert-base-ls960 --layer 9 --out features'],
-  run: async (files, values, { print, signal }) => {
-    const { model, layer, out = '.', json, device, precision, threads } = values;
+  examples: [
+    'emoframe encode a.wav b.flac --model hubert-base-ls960 --layer 9 --out features',
+    'emoframe encode a.wav --model facebook/hubert-base-ls960 --layer 9 --out features',
+  ],
+  run: async (files, values, context) => {
+    const { print, signal } = context;
+    const { layer, out = '.', json, device, precision, threads } = values;
     const { 'window-seconds': windowSeconds, 'overlap-seconds': overlapSeconds } = values;
     if (files.length === 0) throw new UsageError('Expected at least one audio file.');
     const outputs = outputPaths(files, out);
     const progress = new Progress();
+    const model = await findModel(values, context, progress);
     await using encoder = await Encoder.load(model, given({ device, precision, threads }));
     if (layer !== undefined && layer > encoder.layers) {
       throw new UsageError(`Expected 0 to ${encoder.layers} for --layer with this model but received ${layer}`);

@@ -2,6 +2,7 @@ import { EmotionModel } from '../predict/emotionModel.js';
 import type { Prediction } from '../predict/prediction.js';
 import { audioFiles, listOption, nameAudio } from './audioFiles.js';
 import { defineCommand } from './command.js';
+import { findModel, revisionOption } from './model.js';
 import { choice, deviceOptions, flag, given, nonNegativeNumber, required, text, windowOptions } from './options.js';
 import { Progress, showAudio } from './progress.js';
 
@@ -12,7 +13,8 @@ export const predictCommand = defineCommand({
   description:
     'Tells the emotion of each file and when it is heard. JSON holds, beside the segments, every frame: time, posterior,\nattention weight and cluster; json is one array, jsonl one line a file. Audio longer than a window is heard through\noverlapping windows. Of a folder, all WAV and FLAC files\nin and below it are heard.',
   options: {
-    model: required(text('DIR', 'the predictor of a run: OUT/folds/FOLD/predictor')),
+    model: required(text('MODEL', 'the predictor of a run: OUT/folds/FOLD/predictor, or OWNER/NAME of one on the Hub')),
+    ...revisionOption,
     format: choice(['text', 'json', 'jsonl'], 'default: text'),
     'switching-cost': nonNegativeNumber('nats that a change of emotion must gain; 0: no smoothing'),
     'no-clusters': flag('leave out the clusters of frames, which cost a second pass'),
@@ -25,16 +27,18 @@ export const predictCommand = defineCommand({
     'emoframe predict recordings --model predictor --format jsonl > timelines.jsonl',
     'find . -name "*.flac" | emoframe predict --list - --model predictor --format jsonl',
   ],
-  run: async (positionals, values, { print, signal }) => {
-    const { model, json, device, precision, threads } = values;
+  run: async (positionals, values, context) => {
+    const { print, signal } = context;
+    const { json, device, precision, threads } = values;
     const files = await audioFiles(positionals, values.list);
     const format = values.format ?? (json ? 'json' : 'text');
+    const progress = new Progress();
+    const model = await findModel(values, context, progress);
     await using emotions = await EmotionModel.load(model, {
       // Text does not show clusters.
       clusters: !values['no-clusters'] && format !== 'text',
       ...given({ device, precision, threads }),
     });
-    const progress = new Progress();
     let done = 0;
     // On a terminal the results themselves show how far it is.
     const quiet = format !== 'json' && process.stdout.isTTY;

@@ -5,6 +5,7 @@ import { readCorpus } from '../corpus/read.js';
 import type { ProgressEvent, RunWarning, StageCallOptions, TrainerOptions } from '../pipeline/options.js';
 import type { CommandContext } from './command.js';
 import { corpusOptions } from './corpusOptions.js';
+import { findModel, revisionOption } from './model.js';
 import { choice, deviceOptions, flag, given, required, text, UsageError, type Values } from './options.js';
 import type { Progress } from './progress.js';
 
@@ -12,9 +13,10 @@ import type { Progress } from './progress.js';
 export const runDirectoryOptions = {
   out: required(text('DIR', 'the run directory')),
   model: text(
-    'PATH',
-    'pretrained HuBERT or wav2vec 2.0: a directory of transformers, or a checkpoint file of fairseq or torchaudio (absent: from scratch, with the model of the config)',
+    'MODEL',
+    'pretrained HuBERT or wav2vec 2.0: a directory of transformers, a checkpoint of fairseq or torchaudio, or OWNER/NAME on the Hub (absent: from scratch, with the model of the config)',
   ),
+  ...revisionOption,
   config: text('FILE', 'JSON: settings that differ from the preset'),
   preset: choice(Object.keys(presets) as PresetName[], 'settings to begin with (default: paper)'),
   ...corpusOptions,
@@ -28,9 +30,10 @@ export const runDirectoryOptions = {
 export async function readRunOptions(
   positionals: readonly string[],
   values: Values<typeof runDirectoryOptions>,
-  { signal, note }: CommandContext,
+  context: CommandContext,
   progress: Progress,
 ): Promise<{ trainer: TrainerOptions; call: StageCallOptions }> {
+  const { signal, note } = context;
   const [path] = positionals;
   if (path === undefined || positionals.length > 1) {
     throw new UsageError(`Expected one corpus but received ${positionals.length}.`);
@@ -51,6 +54,9 @@ export async function readRunOptions(
   if (folds === undefined && config.folds.scheme === 'customary' && corpus.customary?.allowSharedSpeakers) {
     note(`The split that ${corpus.dataset} gives has speakers that are heard in training and in the test.`);
   }
+  const { model, revision } = values;
+  if (model === undefined && revision !== undefined) throw new UsageError('--revision is of a --model on the Hub.');
+  const modelDir = model === undefined ? undefined : await findModel({ model, revision }, context, progress);
   return {
     trainer: {
       corpus,
@@ -60,7 +66,7 @@ export async function readRunOptions(
       precision: values.precision ?? config.precision,
       threads: values.threads ?? 0,
       resume: values.resume,
-      ...given({ modelDir: values.model, folds }),
+      ...given({ modelDir, folds }),
     },
     call: {
       ...given({ folds: values.folds?.split(',') }),

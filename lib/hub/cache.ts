@@ -1,0 +1,125 @@
+// The Hub's cache on disk, the same that its Python tools use, so that neither downloads what the other has: file contents in
+// `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and in `refs` the commit of each branch.
+import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { writeError, writeFileAtomic } from '../checkpoint/atomic.js';
+import { fileExists } from '../checkpoint/files.js';
+import { readShardIndex } from '../checkpoint/sharded.js';
+import { configFile, findWeights, preprocessorFile } from '../checkpoint/source.js';
+import { EmoframeError } from '../errors.js';
+
+const commitPattern = /^[0-9a-f]{40}$/;
+
+export function isCommit(revision: string): boolean {
+  return commitPattern.test(revision);
+}
+
+/** One model in the cache. */
+export class CachedModel {
+  /** `models--OWNER--NAME` */
+  readonly folder: string;
+
+  constructor(
+    cacheDir: string,
+    readonly name: string,
+  ) {
+    this.folder = join(cacheDir, `models--${name.replace('/', '--')}`);
+  }
+
+  snapshot(commit: string): string {
+    return join(this.folder, 'snapshots', commit);
+  }
+
+  blob(hash: string): string {
+    return join(this.folder, 'blobs', hash);
+  }
+
+  /** The commit that a branch or tag had when it was last asked for. */
+  async commitOf(revision: string): Promise<string | undefined> {
+    if (isCommit(revision)) return revision;
+    const kept = await readFile(join(this.folder, 'refs', revision), 'utf8').catch(() => '');
+    return isCommit(kept.trim()) ? kept.trim() : undefined;
+  }
+
+  async rememberCommit(revision: string, commit: string): Promise<void> {
+    if (isCommit(revision) || (await this.commitOf(revision)) === commit) return;
+    const file = join(this.folder, 'refs', revision);
+    await mkdir(dirname(file), { recursive: true }).catch((error: unknown) => {
+      throw writeError(file, error);
+    });
+    await writeFileAtomic(file, commit);
+  }
+
+  /** The directory of a revision, if all files that a model needs are in it. */
+  async find(revision: string): Promise<string | undefined> {
+    const commit = await this.commitOf(revision);
+    if (commit === undefined) return undefined;
+    const directory = this.snapshot(commit);
+    return (await isComplete(directory)) ? directory : undefined;
+  }
+
+  /** Whether it is known how the model wants its audio: a file that says so, or the Hub's own note that there is none. */
+  async knowsNormalization(directory: string): Promise<boolean> {
+    const commit = relative(join(this.folder, 'snapshots'), directory);
+    return (
+      (await fileExists(join(directory, preprocessorFile))) ||
+      (await fileExists(join(this.folder, '.no_exist', commit, preprocessorFile)))
+    );
+  }
+
+  /** Notes that a commit has no such file, as the Hub's tools do. */
+  async noteAbsent(commit: string, path: string): Promise<void> {
+    const file = join(this.folder, '.no_exist', commit, path);
+    try {
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, '');
+    } catch (error) {
+      throw writeError(file, error);
+    }
+  }
+
+  /** Puts a blob into a snapshot under its name there. */
+  async link(hash: string, commit: string, path: string): Promise<void> {
+    const file = join(this.snapshot(commit), path);
+    const target = this.blob(hash);
+    try {
+      if (await sameFile(file, target)) return;
+      await mkdir(dirname(file), { recursive: true });
+      await rm(file, { force: true });
+      await symlink(relative(dirname(file), target), file).catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'EEXIST') return undefined;
+        if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(error.code ?? '')) throw error;
+        return copyWhole(target, file);
+      });
+    } catch (error) {
+      throw writeError(file, error);
+    }
+  }
+}
+
+/** For file systems without links. */
+async function copyWhole(from: string, to: string): Promise<void> {
+  const temporary = `${to}.${process.pid}.new`;
+  await copyFile(from, temporary);
+  await rename(temporary, to);
+}
+
+async function sameFile(one: string, other: string): Promise<boolean> {
+  const [a, b] = await Promise.all([one, other].map((path) => stat(path).catch(() => undefined)));
+  return a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev;
+}
+
+async function isComplete(directory: string): Promise<boolean> {
+  if (!(await fileExists(join(directory, configFile)))) return false;
+  try {
+    const weights = await findWeights(directory);
+    if (!weights.endsWith('.index.json')) return true;
+    for (const name of new Set((await readShardIndex(weights)).values())) {
+      if (!(await fileExists(join(directory, name)))) return false;
+    }
+    return true;
+  } catch (error) {
+    if (error instanceof EmoframeError && error.code === 'ERR_FILE_NOT_FOUND') return false;
+    throw error;
+  }
+}

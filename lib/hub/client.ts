@@ -1,0 +1,129 @@
+// The Hub's own client, told of aborts, and its errors in this package's words.
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { isCommit } from './cache.js';
+import type { HubSettings } from './settings.js';
+
+/** A file of a model, as the Hub lists it. */
+export interface HubFile {
+  path: string;
+  /** Bytes. */
+  size: number;
+  /** SHA-256 of a large file; git's own SHA-1 of a small one. Checked to be either. */
+  hash: string;
+}
+
+/** One model at one commit. */
+export interface HubModel {
+  name: string;
+  commit: string;
+  files: HubFile[];
+}
+
+const hashPattern = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
+/** More files than the repository of a model has. */
+const mostFiles = 10_000;
+
+/** What went wrong with the network, below the words of `fetch`. */
+function reasonOf(error: unknown): string {
+  const { message, cause } = error as { message?: unknown; cause?: { code?: unknown; message?: unknown } };
+  const below = cause?.message || cause?.code;
+  return below ? `${String(message)} (${String(below)})` : String(message ?? error);
+}
+
+/** Talks to one endpoint about one model. */
+export class HubClient {
+  constructor(
+    readonly name: string,
+    private readonly settings: HubSettings,
+    private readonly signal: AbortSignal | undefined,
+  ) {}
+
+  #parameters() {
+    const { endpoint, token } = this.settings;
+    const { signal } = this;
+    return {
+      repo: { type: 'model', name: this.name } as const,
+      hubUrl: endpoint,
+      fetch: (input: string | URL | Request, init?: RequestInit) =>
+        fetch(input, { ...init, ...(signal === undefined ? {} : { signal }) }),
+      ...(token === undefined ? {} : { accessToken: token }),
+    };
+  }
+
+  /** An error of the client: what the Hub answered as `ERR_HUB`, what did not arrive as `ERR_DOWNLOAD`. */
+  refusal(error: unknown): unknown {
+    throwIfAborted(this.signal);
+    if (error instanceof EmoframeError) return error;
+    const { name, settings } = this;
+    const told = { cause: error };
+    const status = (error as { statusCode?: unknown } | null)?.statusCode;
+    const page = `${settings.endpoint}/${name}`;
+    switch (status) {
+      case 401:
+        return new EmoframeError(
+          'ERR_HUB',
+          `${settings.endpoint} does not show ${name}: there is no such model, or it is private or gated. Check the name; if it is right, set HF_TOKEN to a token that may read it.`,
+          told,
+        );
+      case 403:
+        return new EmoframeError(
+          'ERR_HUB',
+          `${settings.endpoint} does not give ${name} to you: accept its conditions at ${page}, and set HF_TOKEN to a token that may read it.`,
+          told,
+        );
+      case 404:
+        return new EmoframeError(
+          'ERR_HUB',
+          `${settings.endpoint} has no model ${name} with a revision ${settings.revision}.`,
+          told,
+        );
+    }
+    const reason = typeof status === 'number' ? `it answered with status ${status}` : reasonOf(error);
+    return new EmoframeError(
+      'ERR_DOWNLOAD',
+      `Could not get ${name} from ${settings.endpoint}: ${reason}. Try again.`,
+      told,
+    );
+  }
+
+  /** The commit of the revision asked for, and its files. Errors: `ERR_HUB`, `ERR_DOWNLOAD`, `ERR_ABORTED`. */
+  async describe(): Promise<HubModel> {
+    const { listFiles, modelInfo } = await import('@huggingface/hub');
+    const { repo, ...parameters } = this.#parameters();
+    const { revision } = this.settings;
+    try {
+      const { sha } = await modelInfo({ ...parameters, name: this.name, revision, additionalFields: ['sha'] });
+      if (!isCommit(sha)) throw this.#malformed('a commit that is none');
+      const files: HubFile[] = [];
+      for await (const { type, path, size, oid, lfs } of listFiles({
+        ...parameters,
+        repo,
+        revision: sha,
+        recursive: true,
+      })) {
+        if (type !== 'file') continue;
+        const hash = lfs?.oid ?? oid ?? '';
+        // It becomes a file name.
+        if (!hashPattern.test(hash)) throw this.#malformed(`no hash of ${path}`);
+        files.push({ path, size: lfs?.size ?? size, hash });
+        if (files.length > mostFiles) throw this.#malformed(`more than ${mostFiles} files`);
+      }
+      return { name: this.name, commit: sha, files };
+    } catch (error) {
+      throw this.refusal(error);
+    }
+  }
+
+  /** The bytes of a file, from one on. Errors are of the network, and for `refusal` to name. */
+  async open(path: string, commit: string, from: number): Promise<ReadableStream<Uint8Array>> {
+    const { downloadFile } = await import('@huggingface/hub');
+    // Not by the chunks of Xet: plain ranges can be resumed at any byte, and every mirror has them.
+    const file = await downloadFile({ ...this.#parameters(), path, revision: commit, xet: false });
+    if (file === null) throw this.#malformed(`no ${path}, which it lists`);
+    return (from === 0 ? file : file.slice(from)).stream();
+  }
+
+  #malformed(what: string): EmoframeError {
+    return new EmoframeError('ERR_HUB', `${this.settings.endpoint} says of ${this.name}: ${what}.`);
+  }
+}

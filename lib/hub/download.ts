@@ -1,0 +1,225 @@
+// A model of the Hub by its name: asked for, brought to the cache file by file, and from then on a directory like any other.
+import { stat } from 'node:fs/promises';
+import { z } from 'zod';
+import { headFiles } from '../checkpoint/head.js';
+import { readShardIndex } from '../checkpoint/sharded.js';
+import { configFile, preprocessorFile, safetensorsFile, weightFiles } from '../checkpoint/source.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { abortSignal, callback, parseOptions, type Shape } from '../issues.js';
+import { CachedModel, isCommit } from './cache.js';
+import { HubClient, type HubFile, type HubModel } from './client.js';
+import { fetchFile } from './fetchFile.js';
+import { type HubOptions, type HubSettings, readSettings } from './settings.js';
+
+/** How far a download is. */
+export interface DownloadProgress {
+  /** The model. */
+  name: string;
+  /** The file that is coming. */
+  file: string;
+  /** Bytes of all files of the model that are on disk, and of all that it needs as far as is known. */
+  doneBytes: number;
+  totalBytes: number;
+}
+
+/** What {@link downloadModel} takes. What is absent comes from the environment, as for the Hub's own tools. */
+export interface DownloadOptions extends HubOptions {
+  onProgress?: (progress: DownloadProgress) => void;
+  /** Told when the Hub cannot be reached and what is in the cache serves. */
+  onWarning?: (message: string) => void;
+  signal?: AbortSignal;
+}
+
+const optionsSchema = z.strictObject({
+  revision: z.string().min(1).optional(),
+  token: z.string().min(1).optional(),
+  cacheDir: z.string().min(1).optional(),
+  endpoint: z.string().min(1).optional(),
+  offline: z.boolean().optional(),
+  onProgress: callback<(progress: DownloadProgress) => void>().optional(),
+  onWarning: callback<(message: string) => void>().optional(),
+  signal: abortSignal.optional(),
+} satisfies Shape<DownloadOptions>);
+
+const namePattern = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
+
+/** Whether this may be a model of the Hub: `OWNER/NAME`. */
+export function isModelName(name: string): boolean {
+  return namePattern.test(name) && !name.includes('..') && !name.includes('--');
+}
+
+/** Small files that say what the weights are. A predictor of emoframe's has a head, and clusters of their own. */
+const described = [
+  configFile,
+  preprocessorFile,
+  ...headFiles,
+  ...['centroids.safetensors', configFile, preprocessorFile, safetensorsFile].map((name) => `clusters/${name}`),
+];
+
+/** Brings the files of one model to the cache, one after another. */
+class Download {
+  #doneBefore = 0;
+  #total = 0;
+
+  constructor(
+    private readonly client: HubClient,
+    private readonly cached: CachedModel,
+    private readonly model: HubModel,
+    private readonly options: DownloadOptions,
+  ) {}
+
+  #find(path: string): HubFile | undefined {
+    return this.model.files.find((file) => file.path === path);
+  }
+
+  /** The weights come last, so that a snapshot that has them is whole. */
+  async run(): Promise<string> {
+    const { name, commit, files } = this.model;
+    const weights = weightFiles.map((path) => this.#find(path)).find((file) => file !== undefined);
+    if (this.#find(configFile) === undefined || weights === undefined) {
+      const held = files.slice(0, 8).map(({ path }) => path);
+      throw new EmoframeError(
+        'ERR_HUB',
+        `${name} on the Hub is no model of transformers: it has no ${weights === undefined ? safetensorsFile : configFile}, but ${held.join(', ') || 'nothing'}. A checkpoint of another kind can be downloaded and given as a file.`,
+      );
+    }
+    const first = described.map((path) => this.#find(path)).filter((file) => file !== undefined);
+    this.#total = [...first, weights].reduce((sum, { size }) => sum + size, 0);
+    for (const file of first) await this.#fetch(file);
+    if (this.#find(preprocessorFile) === undefined) await this.cached.noteAbsent(commit, preprocessorFile);
+    if (weights.path.endsWith('.index.json')) await this.#fetchParts(weights);
+    await this.#fetch(weights);
+    return this.cached.snapshot(commit);
+  }
+
+  /** What an index names, before the index itself takes its place. */
+  async #fetchParts(index: HubFile): Promise<void> {
+    const blob = this.cached.blob(index.hash);
+    await fetchFile(this.client, index, this.model.commit, blob, this.#fetchOptions());
+    const parts = [...new Set((await readShardIndex(blob)).values())].map((path) => {
+      const part = this.#find(path);
+      if (part !== undefined) return part;
+      throw new EmoframeError('ERR_HUB', `${this.model.name} on the Hub lacks ${path}, which ${index.path} names.`);
+    });
+    this.#total += parts.reduce((sum, { size }) => sum + size, 0);
+    for (const part of parts) await this.#fetch(part);
+  }
+
+  #fetchOptions() {
+    const { signal } = this.options;
+    return signal === undefined ? {} : { signal };
+  }
+
+  async #fetch(file: HubFile): Promise<void> {
+    const { name, commit } = this.model;
+    throwIfAborted(this.options.signal);
+    await fetchFile(this.client, file, commit, this.cached.blob(file.hash), {
+      ...this.#fetchOptions(),
+      onBytes: (bytes) =>
+        this.options.onProgress?.({
+          name,
+          file: file.path,
+          doneBytes: this.#doneBefore + bytes,
+          totalBytes: this.#total,
+        }),
+    });
+    this.#doneBefore += file.size;
+    await this.cached.link(file.hash, commit, file.path);
+  }
+}
+
+/** What is in the cache, for when nothing else is to be had. */
+async function fromCache(cached: CachedModel, settings: HubSettings, options: DownloadOptions): Promise<string> {
+  const directory = await cached.find(settings.revision);
+  if (directory === undefined) {
+    throw new EmoframeError(
+      'ERR_HUB',
+      `${cached.name} (revision ${settings.revision}) is not, or not wholly, in the cache ${settings.cacheDir}, and offline it cannot be downloaded.`,
+    );
+  }
+  if (!(await cached.knowsNormalization(directory))) {
+    options.onWarning?.(
+      `The cache has no ${preprocessorFile} of ${cached.name}; its audio is normalised, as transformers does without one.`,
+    );
+  }
+  return directory;
+}
+
+/**
+ * Brings a model of the Hugging Face Hub to the cache that the Hub's tools share, and gives its directory there. Only files that are
+ * missing are downloaded; each takes its place when it is whole and has the size and hash that the Hub lists. A download that broke
+ * off goes on where it was. The environment is respected as by the Hub's own tools: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`,
+ * `HF_HUB_CACHE`, `HF_HUB_OFFLINE`.
+ *
+ * When the Hub cannot be reached, a copy of the revision in the cache serves, and `onWarning` is told. A revision that is a whole commit
+ * hash and is in the cache needs no network.
+ *
+ * @param name `OWNER/NAME`
+ * @throws EmoframeError `ERR_HUB` (no such model or revision, no access, no model of transformers, or offline and not in the cache),
+ *   `ERR_DOWNLOAD` (the network fails, or what came is not what the Hub lists), `ERR_WRITE`, `ERR_ARGUMENT`, `ERR_ABORTED`
+ * @example
+ * const directory = await downloadModel('facebook/hubert-base-ls960', {
+ *   onProgress: ({ file, doneBytes, totalBytes }) => console.log(file, doneBytes / totalBytes),
+ * });
+ * await using encoder = await Encoder.load(directory);
+ */
+export async function downloadModel(name: string, options: DownloadOptions = {}): Promise<string> {
+  const parsed = parseOptions(optionsSchema, options) as DownloadOptions;
+  if (typeof name !== 'string' || !isModelName(name)) {
+    throw new EmoframeError('ERR_ARGUMENT', `Expected OWNER/NAME of a model on the Hub but received ${String(name)}.`);
+  }
+  const settings = await readSettings(parsed);
+  const cached = new CachedModel(settings.cacheDir, name);
+  if (settings.offline) return fromCache(cached, settings, parsed);
+  // A commit never changes.
+  const whole = isCommit(settings.revision) ? await cached.find(settings.revision) : undefined;
+  if (whole !== undefined && (await cached.knowsNormalization(whole))) return whole;
+  const client = new HubClient(name, settings, parsed.signal);
+  let model: HubModel;
+  try {
+    model = await client.describe();
+  } catch (error) {
+    // The network is at fault, not the model: what was downloaded before is as good as it was.
+    if (!(error instanceof EmoframeError) || error.code !== 'ERR_DOWNLOAD') throw error;
+    const directory = await cached.find(settings.revision);
+    if (directory === undefined) throw error;
+    parsed.onWarning?.(`${error.message} The copy in the cache is used.`);
+    return directory;
+  }
+  const directory = await new Download(client, cached, model, parsed).run();
+  await cached.rememberCommit(settings.revision, model.commit);
+  return directory;
+}
+
+/**
+ * Where the model lies that a user named: a file or directory if there is one of that name, else a model of the Hub if it may be
+ * one. Errors: as {@link downloadModel}.
+ */
+export async function locateModel(name: string, options: DownloadOptions = {}): Promise<string> {
+  const here = await stat(name).then(
+    () => true,
+    () => false,
+  );
+  if (!here && isModelName(name)) return downloadModel(name, options).catch(notHereEither(name));
+  if (options.revision !== undefined) {
+    throw new EmoframeError(
+      'ERR_ARGUMENT',
+      `A revision is of a model on the Hub, and ${name} is ${here ? 'a file or directory here' : 'not named like one (OWNER/NAME)'}.`,
+    );
+  }
+  return name;
+}
+
+/** A path that was mistyped looks like a name on the Hub. */
+function notHereEither(name: string) {
+  return (error: unknown): never => {
+    if (!(error instanceof EmoframeError) || !['ERR_HUB', 'ERR_DOWNLOAD'].includes(error.code)) throw error;
+    throw new EmoframeError(
+      error.code,
+      `There is no file or directory ${name} here, and on the Hub: ${error.message}`,
+      {
+        cause: error,
+      },
+    );
+  };
+}

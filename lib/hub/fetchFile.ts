@@ -1,0 +1,158 @@
+// One file into the cache: what an earlier attempt left is taken up again, and the file takes its place only when all of it is on
+// disk and has the hash that the Hub names. Writers of one file may meet: each writes the same bytes to the same places.
+import { createHash } from 'node:crypto';
+import { constants, createReadStream } from 'node:fs';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { makeDirectory, writeError } from '../checkpoint/atomic.js';
+import { readError } from '../checkpoint/files.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import type { HubClient, HubFile } from './client.js';
+
+export interface FetchOptions {
+  signal?: AbortSignal;
+  /** Called with the bytes of the file that are on disk. */
+  onBytes?: (bytes: number) => void;
+  /** Milliseconds before each further attempt when nothing arrives; an attempt that brings bytes begins the list anew. */
+  pauses?: readonly number[];
+}
+
+const usualPauses = [250, 1000, 4000];
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return stat(path).then(
+    ({ size }) => size,
+    () => undefined,
+  );
+}
+
+/** The file's own hash, of the kind that `like` is: SHA-256, or git's SHA-1 of a blob. */
+async function hashOf(path: string, size: number, like: string): Promise<string> {
+  const hash = like.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
+  try {
+    for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(piece as Buffer);
+  } catch (error) {
+    throw readError(path, error);
+  }
+  return hash.digest('hex');
+}
+
+/** Writes all of `bytes` at a place: one call of the system may take less than it was given. */
+async function writeAt(handle: FileHandle, path: string, bytes: Uint8Array, position: number): Promise<void> {
+  try {
+    for (let done = 0; done < bytes.length; ) {
+      const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
+      done += bytesWritten;
+    }
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+/** Appends what is missing of a file. Errors of the disk as `ERR_WRITE`; of the network as they come. */
+async function append(
+  client: HubClient,
+  file: HubFile,
+  commit: string,
+  partial: string,
+  options: FetchOptions,
+): Promise<void> {
+  let handle: FileHandle;
+  let done: number;
+  try {
+    handle = await open(partial, constants.O_WRONLY | constants.O_CREAT, 0o666);
+    done = (await handle.stat()).size;
+  } catch (error) {
+    throw writeError(partial, error);
+  }
+  try {
+    options.onBytes?.(done);
+    if (done >= file.size) return;
+    for await (const piece of await client.open(file.path, commit, done)) {
+      throwIfAborted(options.signal);
+      // A server that does not stop at the end would fill the disk.
+      if (done + piece.length > file.size) throw new Error(`it sent more than the ${file.size} bytes that it lists`);
+      await writeAt(handle, partial, piece, done);
+      done += piece.length;
+      options.onBytes?.(done);
+    }
+    await handle.sync().catch((error: unknown) => {
+      throw writeError(partial, error);
+    });
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Attempts until the file has its size. */
+async function complete(
+  client: HubClient,
+  file: HubFile,
+  commit: string,
+  partial: string,
+  options: FetchOptions,
+): Promise<void> {
+  const { signal, pauses = usualPauses } = options;
+  for (let attempt = 0; ; attempt++) {
+    const before = (await sizeOf(partial)) ?? 0;
+    let failure: unknown = new Error('the connection ended before the file did');
+    try {
+      await append(client, file, commit, partial, options);
+    } catch (error) {
+      throwIfAborted(signal);
+      if (error instanceof EmoframeError) throw error;
+      failure = error;
+    }
+    const refusal = client.refusal(failure);
+    // What the Hub has answered, it will answer again.
+    if (refusal instanceof EmoframeError && refusal.code === 'ERR_HUB') throw refusal;
+    const after = (await sizeOf(partial)) ?? 0;
+    if (after >= file.size) return;
+    if (after > before) attempt = 0;
+    const wait = pauses[attempt];
+    if (wait === undefined) throw refusal;
+    await pause(wait, undefined, signal === undefined ? {} : { signal }).catch(() => throwIfAborted(signal));
+  }
+}
+
+/**
+ * Brings a file of the Hub to `blob`, unless it is there.
+ *
+ * @throws EmoframeError `ERR_DOWNLOAD` (the network fails, with what has arrived kept for the next time; or what arrived is not what
+ *   the Hub lists), `ERR_HUB`, `ERR_WRITE`, `ERR_ABORTED`
+ */
+export async function fetchFile(
+  client: HubClient,
+  file: HubFile,
+  commit: string,
+  blob: string,
+  options: FetchOptions = {},
+): Promise<void> {
+  if ((await sizeOf(blob)) === file.size) {
+    options.onBytes?.(file.size);
+    return;
+  }
+  await makeDirectory(dirname(blob)).catch((error: unknown) => {
+    throw writeError(dirname(blob), error);
+  });
+  const partial = `${blob}.incomplete`;
+  for (const last of [false, true]) {
+    await complete(client, file, commit, partial, options);
+    if ((await sizeOf(partial)) === file.size && (await hashOf(partial, file.size, file.hash)) === file.hash) break;
+    // What an earlier attempt left may be of another file, or damaged: once more, from its beginning.
+    await rm(partial, { force: true });
+    if (!last) continue;
+    throw new EmoframeError(
+      'ERR_DOWNLOAD',
+      `${file.path} of ${client.name} arrived twice with other bytes than the Hub lists (${file.size} bytes, hash ${file.hash}); a proxy or mirror may have changed it.`,
+      { file: blob },
+    );
+  }
+  try {
+    await rename(partial, blob);
+  } catch (error) {
+    // Another process may have been quicker with the same file.
+    if ((await sizeOf(blob)) !== file.size) throw writeError(blob, error);
+  }
+}
