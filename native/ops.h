@@ -210,10 +210,9 @@ class Backend {
                           const View &out) = 0;                // out f32 [1] = Σ over all, wide accumulation
   virtual void softmaxRows(const View &x, const View &y) = 0;  // f32 [N, C], may alias
 
-  // --- rows
-  // ----------------------------------------------------------------------------------------------------------- Copies
-  // row runs; in and out may differ in dtype and have a batch dimension (the same for both). Rows of `out` that no run
-  // names are left alone.
+  // --- rows --------------------------------------------------------------------------------------
+  // Copies row runs; in and out may differ in dtype and have a batch dimension (the same for both). Rows of `out` that
+  // no run names are left alone.
   virtual void copyRows(const View &in, const RowRuns &runs, const View &out) = 0;
   // x[t] = embedding for rows with mask[t] != 0 (backend memory, [T]).
   virtual void maskRows(const View &x, const uint8_t *mask, const View &embedding) = 0;
@@ -223,14 +222,12 @@ class Backend {
   virtual void gatherRows(const View &x, const int32_t *index, const View &out) = 0;
   virtual void scatterRows(const View &dOut, const int32_t *index, const View &dx) = 0;
 
-  // --- gemm
-  // -----------------------------------------------------------------------------------------------------------
+  // --- gemm --------------------------------------------------------------------------------------
   virtual void gemm(const Gemm &gemm) = 0;
 
-  // --- conv 0 and the folded GroupNorm (groups = channels)
-  // --------------------------------------------------------------- Per utterance: mean [count, kernel] f32 and
-  // covariance [count, kernel, kernel] f32 of its windows (over its own frames, population form), accumulated in
-  // double.
+  // --- conv 0 and the folded GroupNorm (groups = channels) ---------------------------------------
+  // Per utterance: mean [count, kernel] f32 and covariance [count, kernel, kernel] f32 of its windows (over its own
+  // frames, population form), accumulated in double.
   virtual void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) = 0;
   // w' = w γ r, b' = β - γ r (w · mean), r = 1 / sqrt(wᵀ cov w + ε): weights [count, C, kernel], bias [count, 1, C],
   // f32.
@@ -246,18 +243,16 @@ class Backend {
                                      const View &moment1, const View &dWeight, const View &dGamma,
                                      const View &dBeta) = 0;
 
-  // --- positional convolution's weight norm (over dim 2: one magnitude a tap)
-  // ------------------------------------------- v [C, kernel, C/G] (row = output channel), g [kernel]: weight = g v /
-  // ‖v‖ per tap, written as `weight` in v's layout and as `flipped` [C, kernel, C/G] for the data gradient: flipped[(γ,
-  // i), k, o] = weight[(γ, o), kernel - 1 - k, i] in group γ. Both are activations in dtype; either may be absent. v
-  // and g are f32, v as [C, kernel · C/G].
+  // --- positional convolution's weight norm (over dim 2: one magnitude a tap) --------------------
+  // v [C, kernel, C/G] (row = output channel), g [kernel]: weight = g v / ‖v‖ per tap, written as `weight` in v's
+  // layout and as `flipped` [C, kernel, C/G] for the data gradient: flipped[(γ, i), k, o] = weight[(γ, o), kernel - 1 -
+  // k, i] in group γ. Both are activations in dtype; either may be absent. v and g are f32, v as [C, kernel · C/G].
   virtual void weightNormForward(const View &v, const View &g, int64_t kernel, int64_t groups, const View &weight,
                                  const View &flipped) = 0;
   virtual void weightNormBackward(const View &v, const View &g, int64_t kernel, const View &dWeight, const View &dv,
                                   const View &dg) = 0;  // dWeight f32 in v's layout; accumulates dv, dg
 
-  // --- attention, norm, pooling, losses
-  // ------------------------------------------------------------------------------------
+  // --- attention, norm, pooling, losses ----------------------------------------------------------
   virtual void attentionForward(const Attention &attention) = 0;
   virtual void attentionBackward(const Attention &attention, const AttentionGradient &gradient) = 0;
   virtual void addNormForward(const AddNorm &norm) = 0;
@@ -268,12 +263,10 @@ class Backend {
   virtual void cosineCrossEntropy(const CosineCrossEntropy &loss) = 0;
   virtual void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) = 0;
 
-  // --- k-means
-  // ------------------------------------------------------------------------------------------------------------
+  // --- k-means -----------------------------------------------------------------------------------
   virtual void assignClusters(const ClusterAssignment &assignment) = 0;
 
-  // --- optimiser
-  // ----------------------------------------------------------------------------------------------------------
+  // --- optimiser ---------------------------------------------------------------------------------
   virtual void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) = 0;
 };
 

@@ -5,20 +5,11 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readNpy, writeNpy } from '../dist/checkpoint/npy.js';
+import { refused } from './support/refused.js';
 
 const fixtures = fileURLToPath(new URL('./fixtures/checkpoints/', import.meta.url));
 const { npy: expected } = JSON.parse(readFileSync(join(fixtures, 'expected.json')));
 const scratch = mkdtempSync(join(tmpdir(), 'emoframe-npy-'));
-
-async function refused(promise, code, pattern) {
-  const error = await promise.then(
-    () => undefined,
-    (reason) => reason,
-  );
-  assert.ok(error, `nothing was refused; expected ${code}`);
-  assert.is(error.code, code, error.stack);
-  assert.match(error.message, pattern);
-}
 
 for (const name of ['float32', 'float64']) {
   test(`NumPy's ${name} is read as float32`, async () => {

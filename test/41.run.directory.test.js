@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { parseConfig } from '../dist/config/read.js';
 import { chooseLabels } from '../dist/pipeline/labels.js';
 import { firstDifference, openRun } from '../dist/pipeline/runDirectory.js';
+import { refusal } from './support/refused.js';
 
 let dir;
 test.before.each(() => {
@@ -21,15 +22,6 @@ const corpus = {
 };
 const request = (change = {}) => ({ config: parseConfig(), model: '/models/base', corpus, folds: [], ...change });
 const environment = { versions: { emoframe: '0.1.0' } };
-
-async function refusal(promise) {
-  try {
-    await promise;
-  } catch (error) {
-    return error;
-  }
-  assert.unreachable('nothing was refused');
-}
 
 /** Begins a run, or opens one, and lets it go again. */
 async function openAndRelease(...args) {

@@ -8,6 +8,7 @@ import { readSafetensors } from '../dist/checkpoint/safetensors.js';
 import { parseConfig } from '../dist/config/read.js';
 import { Trainer } from '../dist/pipeline/trainer.js';
 import { EmotionModel } from '../dist/predict/emotionModel.js';
+import { refusal } from './support/refused.js';
 import { makeToyCorpus, toyConfig } from './support/toyCorpus.js';
 
 const test = suite('pipeline');
@@ -48,15 +49,6 @@ function digests(name) {
   };
   visit('');
   return found;
-}
-
-async function refusal(promise) {
-  try {
-    await promise;
-  } catch (error) {
-    return error;
-  }
-  assert.unreachable('nothing was refused');
 }
 
 test.before(async () => {

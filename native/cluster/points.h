@@ -27,7 +27,7 @@ class DeviceMemory {
 
 class Points {
  public:
-  static constexpr int64_t kChunkRows = 16384;
+  static constexpr int64_t kChunkRows = 65536;
 
   Points(Backend &backend, const float *host, int64_t count, int64_t dimension)
       : backend_(backend),

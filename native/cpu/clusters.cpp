@@ -23,7 +23,6 @@ namespace emoframe {
 namespace {
 
 constexpr int64_t blockRows = 1024, taskRows = 128;  // of a block in cache, and of what a thread takes of it
-constexpr int64_t kernelRows = 32;                   // products are made for multiples of so many rows, and for fewer
 constexpr int64_t packedCols = 384;                  // centroids in one product
 constexpr int64_t slice = 384;                       // columns that are added up together
 
@@ -260,13 +259,9 @@ class Screen {
       return static_cast<const char *>(points) + static_cast<size_t>(r * C_) * sizeOf(dtype_);
     };
     int64_t done = 0;
-    while (!packed_.empty() && done < rows) {
-      const int64_t some = rows - done < kernelRows ? rows - done : (rows - done) / kernelRows * kernelRows;
-      const PackedOperand &operand = *packed_[packedIndex];
-      if (!onednn::packedProduct(operand.layout(0, 0), some, pointsFrom(done), operand.block(0, 0, 0), false,
-                                 out + done * part.count))
-        break;
-      done += some;
+    if (!packed_.empty()) {
+      const auto rowsFrom = [&](int64_t first, int64_t) { return pointsFrom(first); };
+      done = multiplyPacked(*packed_[packedIndex], 0, 0, 0, rows, rowsFrom, false, out);
     }
     if (done == rows) return;
     onednn::product(dtype_, rows - done, part.count, C_, {pointsFrom(done), C_, false}, {plain(part).data, C_, true},

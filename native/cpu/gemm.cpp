@@ -24,7 +24,6 @@ namespace {
 constexpr int64_t largestPieces = 4;                     // overlapping rows: at most so many pieces of K in place
 constexpr int64_t panelFloats = 96 * 1024;               // 384 KB: half of a 1 MB L2 with room for the other operand
 constexpr int64_t packedCols = 384, packedDepth = 1024;  // of a block of packed weights
-constexpr int64_t kernelRows = 32;  // packed kernels are made for multiples of so many rows, and for fewer
 
 EMOFRAME_SIMD void addBiasRow(const float *bias, float *row, int64_t count) {
 #pragma GCC ivdep
@@ -187,14 +186,12 @@ void CpuBackend::gemm(const Gemm &gemm) {
       const int64_t depth = std::min(plan.K, K - k0);
       const bool accumulate = k0 > 0 || gemm.accumulate;
       int64_t done = 0;
-      while (plan.packed && done < rows) {
-        const int64_t some = rows - done < kernelRows ? rows - done : (rows - done) / kernelRows * kernelRows;
+      if (plan.packed) {
         const bool direct = plan.aDirect && a.rowStride == depth;
-        const Panel pa = panelOf(a, direct, plan.dtype, m0 + done, some, k0, depth, scratchA);
-        if (!onednn::packedProduct(plan.packed->layout(k0, n0), some, pa.data, plan.packed->block(item, k0, n0),
-                                   accumulate, c + done * cols))
-          break;
-        done += some;
+        const auto rowsFrom = [&](int64_t first, int64_t count) {
+          return panelOf(a, direct, plan.dtype, m0 + first, count, k0, depth, scratchA).data;
+        };
+        done = multiplyPacked(*plan.packed, item, k0, n0, rows, rowsFrom, accumulate, c);
       }
       if (done < rows) {
         const Panel pa = panelOf(a, plan.aDirect, plan.dtype, m0 + done, rows - done, k0, depth, scratchA);

@@ -38,6 +38,27 @@ class PackedOperand {
   std::vector<const void *> blocks_;
 };
 
+// Packed kernels are made for multiples of so many rows, and for fewer.
+constexpr int64_t kernelRows = 32;
+
+// C [rows, cols] (+)= A [rows, depth] · the block of a packed operand at (item, k0, n0), C without gaps, on the calling
+// thread. rowsFrom(first, count) gives the rows of A, without gaps. Returns how many rows were done: fewer than all
+// when oneDNN has no fast kernel for the rest.
+template <typename RowsFrom>
+int64_t multiplyPacked(const PackedOperand &operand, int64_t item, int64_t k0, int64_t n0, int64_t rows,
+                       const RowsFrom &rowsFrom, bool accumulate, float *c) {
+  const onednn::PackedLayout layout = operand.layout(k0, n0);
+  int64_t done = 0;
+  while (done < rows) {
+    const int64_t some = rows - done < kernelRows ? rows - done : (rows - done) / kernelRows * kernelRows;
+    if (!onednn::packedProduct(layout, some, rowsFrom(done, some), operand.block(item, k0, n0), accumulate,
+                               c + done * layout.cols))
+      break;
+    done += some;
+  }
+  return done;
+}
+
 struct CpuBackend::PackedWeights {
   // The packed form of b if its key was seen before: a weight that is used once is not worth packing.
   const PackedOperand *find(const View &b, uint64_t key, int64_t depth, int64_t cols, DType dtype, int threads);

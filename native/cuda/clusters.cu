@@ -38,8 +38,7 @@ struct Norms {
   float square, norm, residual;  // ‖x‖², ‖x‖, ‖x - x'‖; of centroids 2 ‖c‖, 2 ‖c - c'‖
 };
 
-// --- 1. what the screen multiplies
-// -----------------------------------------------------------------------------------------------------------
+// --- 1. what the screen multiplies ---------------------------------------------------------------
 // The mean of all centroids. Block (32, 32): 32 columns, centroids in 32 strips, added in order.
 __global__ void __launch_bounds__(1024)
     meanKernel(Strided<const float> centroids, int64_t restarts, int64_t clusters, int64_t cols, float *mean) {
@@ -122,8 +121,7 @@ __global__ void __launch_bounds__(rowWarps * 32)
   if (threadIdx.x % 32 == 0) norms[i] = its;
 }
 
-// --- 3. the nearest of what is left
-// -----------------------------------------------------------------------------------------------------------
+// --- 3. the nearest of what is left --------------------------------------------------------------
 struct Search {
   Strided<const float> x, centroids;
   bool aligned;

@@ -51,8 +51,7 @@ struct Problem {
   float2 *statistics;  // of a frame: its largest cosine, 1 / Σ exp((cos - largest) · sharpness)
 };
 
-// --- unit vectors: a warp a row
-// -----------------------------------------------------------------------------------------------------------
+// --- unit vectors: a warp a row ------------------------------------------------------------------
 template <typename T>
 __global__ void __launch_bounds__(unitWarps * 32)
     unitKernel(Strided<const T> x, bool aligned, int64_t rows, int64_t cols, float *units, int64_t padded,
@@ -81,8 +80,7 @@ __global__ void __launch_bounds__(unitWarps * 32)
   }
 }
 
-// --- products of fp32
-// -----------------------------------------------------------------------------------------------------------
+// --- products of fp32 ----------------------------------------------------------------------------
 // x = high + low to some 21 bits; the tensor core cuts off what of `low` is past tf32.
 __device__ inline void split(float x, uint32_t &high, uint32_t &low) {
   high = bitsOf(x) & 0xFFFFE000u;
@@ -149,8 +147,7 @@ __device__ inline void formCosines(const float *rows, const float *columns, int6
   waitForCopies<0>();
 }
 
-// --- forward: a block 64 frames
-// -----------------------------------------------------------------------------------------------------------
+// --- forward: a block 64 frames ------------------------------------------------------------------
 __global__ void __launch_bounds__(threads) cosineLossKernel(Problem problem, int64_t labelTiles, RowLoss *losses) {
   auto *shared = reinterpret_cast<float *>(sharedMemory());
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32), t = lane % 4;
@@ -208,8 +205,7 @@ __global__ void __launch_bounds__(threads) cosineLossKernel(Problem problem, int
   }
 }
 
-// --- backward
-// -----------------------------------------------------------------------------------------------------------
+// --- backward ------------------------------------------------------------------------------------
 // Gradients of 64 rows in 128 columns of D from the columns of chunk blockIdx.z; ofFrames: rows are frames. T: what
 // they are stored as; item z of `out` takes those of chunk z.
 template <typename T, bool ofFrames>

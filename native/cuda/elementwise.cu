@@ -41,10 +41,9 @@ uint32_t blocksOf(const Extent &extent, int width) {
   return blocksFor(extent.batch * extent.rows * ((extent.cols + width - 1) / width), threads);
 }
 
-// --- one to one
-// -------------------------------------------------------------------------------------------------------- Op: `void
-// operator()(float (&values)[n], const float (&others)[n], uint64_t first)` makes the outputs of the inputs in place;
-// `inputs` 0, 1 or 2 says which are there. The output may be an input.
+// --- one to one ----------------------------------------------------------------------------------
+// Op: `void operator()(float (&values)[n], const float (&others)[n], uint64_t first)` makes the outputs of the inputs
+// in place; `inputs` 0, 1 or 2 says which are there. The output may be an input.
 template <typename T, int inputs, typename Op>
 __global__ void __launch_bounds__(threads)
     mapKernel(Extent extent, Strided<const T> one, Strided<const T> two, Strided<T> out, bool aligned, Op op) {
@@ -132,8 +131,7 @@ void map(cudaStream_t stream, View a, View b, View out, const Op &op) {
   });
 }
 
-// --- conversion
-// --------------------------------------------------------------------------------------------------------
+// --- conversion ----------------------------------------------------------------------------------
 constexpr int convertWidth = 8;
 
 template <typename From, typename To>

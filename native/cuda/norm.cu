@@ -51,8 +51,7 @@ struct Backward {
   int64_t rows, cols, grain;
 };
 
-// --- forward
-// -----------------------------------------------------------------------------------------------------------
+// --- forward -------------------------------------------------------------------------------------
 // A warp a row of at most groups · 256 elements.
 template <typename T, int groups>
 __global__ void __launch_bounds__(rowWarps * 32) forwardKernel(Forward<T> norm) {
@@ -151,8 +150,8 @@ __global__ void __launch_bounds__(generalThreads) forwardGeneralKernel(Forward<T
   if (norm.rstd) norm.rstd[row] = rstd;
 }
 
-// --- backward: with g = dy γ and x̂ the normalised row, dx = rstd (g - mean(g) - x̂ mean(g x̂)); dγ += dy x̂, dβ += dy
-// -------
+// --- backward ------------------------------------------------------------------------------------
+// With g = dy γ and x̂ the normalised row: dx = rstd (g - mean(g) - x̂ mean(g x̂)); dγ += dy x̂, dβ += dy.
 // A block a chunk of rows, warp w its rows w, w + 8, ... Shared memory: 2 [chunkWarps, 256] floats.
 template <typename T, int groups>
 __global__ void __launch_bounds__(chunkWarps * 32) backwardKernel(Backward<T> norm) {

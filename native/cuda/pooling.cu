@@ -94,8 +94,7 @@ __device__ inline void forColumns(const Frames<T> &frames, int64_t frame, Body b
   }
 }
 
-// --- forward
-// -----------------------------------------------------------------------------------------------------------
+// --- forward -------------------------------------------------------------------------------------
 template <typename T>
 __global__ void __launch_bounds__(frameWarps * 32) scoreKernel(Frames<T> frames) {
   const int64_t frame = static_cast<int64_t>(blockIdx.x) * frameWarps + threadIdx.x / 32;
@@ -202,10 +201,9 @@ __global__ void __launch_bounds__(32 * strips) poolKernel(Frames<T> frames) {
   storeSome(pooled + frames.cols, 1, n, frames.aligned, squares);
 }
 
-// --- backward
+// --- backward ------------------------------------------------------------------------------------
 // With weights a, mean m, deviation s: the derivative of s through m vanishes, as Σ a (h - m) = 0. So
 // dh = a (dM + dS (h - m) / s) + du w, da = dM · h + Σ dS (h - m)² / (2 s), du = f'(u) a (da - Σ a da), dw = Σ du h.
-// ------
 struct Incoming {
   const float *dPooled;
   int64_t stride;

@@ -46,8 +46,7 @@ __device__ inline float floatOf(uint32_t bits) {
 #endif
 }
 
-// --- conversions
-// -------------------------------------------------------------------------------------------------------
+// --- conversions ---------------------------------------------------------------------------------
 __device__ inline float toFloat(float value) { return value; }
 __device__ inline float toFloat(bf16 value) { return floatOf(static_cast<uint32_t>(value.bits) << 16); }
 // The two of a pair.
@@ -98,8 +97,7 @@ __device__ inline uint32_t toTf32(float value) {
 #endif
 }
 
-// --- fast functions: about 2 units in the last place of fp32; denormals are zero on a GPU
-// ------------------------------
+// --- fast functions: about 2 units in the last place of fp32; denormals are zero on a GPU --------
 __device__ inline float exp2Fast(float x) {
 #ifdef EMOFRAME_SIMT
   return exp2f(x);
@@ -143,8 +141,7 @@ __device__ inline float multiplyRounded(float a, float b) {
 #endif
 }
 
-// --- warps
-// -------------------------------------------------------------------------------------------------------------
+// --- warps ---------------------------------------------------------------------------------------
 #ifdef EMOFRAME_SIMT
 template <typename T>
 inline T shuffleFrom(T value, int source, int width, uint32_t mask) {
@@ -235,9 +232,8 @@ __device__ inline int lowestBit(uint32_t mask) {
 #endif
 }
 
-// --- blocks
-// ------------------------------------------------------------------------------------------------------------ The
-// block's shared memory, of the size that the launch gives: aligned to 1024 bytes, not cleared. There is no other.
+// --- blocks --------------------------------------------------------------------------------------
+// The block's shared memory, of the size that the launch gives: aligned to 1024 bytes, not cleared. There is no other.
 __device__ inline unsigned char *sharedMemory() {
 #ifdef EMOFRAME_SIMT
   return simt::sharedMemory();
@@ -255,8 +251,9 @@ __device__ inline void namedBarrier(int id, int threads) {
 #endif
 }
 
-// --- atomics, on integers only: what they do must not depend on their order. They return the value before.
-// ------------- T: int32_t, uint32_t, uint64_t.
+// --- atomics -------------------------------------------------------------------------------------
+// On integers only: what they do must not depend on their order. They return the value before. T: int32_t, uint32_t,
+// uint64_t.
 template <typename T>
 __device__ inline T addAtomically(T *target, T value) {
 #ifdef EMOFRAME_SIMT
@@ -294,8 +291,7 @@ __device__ inline T minAtomically(T *target, T value) {
 #endif
 }
 
-// --- asynchronous copies
-// -----------------------------------------------------------------------------------------------
+// --- asynchronous copies -------------------------------------------------------------------------
 #ifndef EMOFRAME_SIMT
 __device__ inline uint32_t sharedAddress(const void *pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
@@ -339,56 +335,46 @@ __device__ inline void waitForCopies() {
 #endif
 }
 
-// --- tensor cores
-// ------------------------------------------------------------------------------------------------------ All lanes of a
-// warp take part; each gives the address of its row (for `count` 2 and 1 the upper lanes' are not used).
-template <int count>
-__device__ inline void loadMatrices(uint32_t (&registers)[count], const void *row) {
+// --- tensor cores --------------------------------------------------------------------------------
+// All lanes of a warp take part; each gives the address of its row (for `count` 2 and 1 the upper lanes' are not used).
+#define EMOFRAME_LDMATRIX(trans)                                                                  \
+  if constexpr (count == 4) {                                                                     \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4" trans ".shared.b16 {%0, %1, %2, %3}, [%4];"      \
+                 : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3]) \
+                 : "r"(sharedAddress(row))                                                        \
+                 : "memory");                                                                     \
+  } else if constexpr (count == 2) {                                                              \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2" trans ".shared.b16 {%0, %1}, [%2];"              \
+                 : "=r"(registers[0]), "=r"(registers[1])                                         \
+                 : "r"(sharedAddress(row))                                                        \
+                 : "memory");                                                                     \
+  } else {                                                                                        \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1" trans ".shared.b16 {%0}, [%1];"                  \
+                 : "=r"(registers[0])                                                             \
+                 : "r"(sharedAddress(row))                                                        \
+                 : "memory");                                                                     \
+  }
+template <bool transposed, int count>
+__device__ inline void loadMatricesAs(uint32_t (&registers)[count], const void *row) {
   static_assert(count == 1 || count == 2 || count == 4, "ldmatrix loads 1, 2 or 4 matrices");
 #ifdef EMOFRAME_SIMT
-  simt::loadMatrices(registers, row, count, false);
+  simt::loadMatrices(registers, row, count, transposed);
 #else
-  if constexpr (count == 4) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])
-                 : "r"(sharedAddress(row))
-                 : "memory");
-  } else if constexpr (count == 2) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
-                 : "=r"(registers[0]), "=r"(registers[1])
-                 : "r"(sharedAddress(row))
-                 : "memory");
+  if constexpr (transposed) {
+    EMOFRAME_LDMATRIX(".trans")
   } else {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];"
-                 : "=r"(registers[0])
-                 : "r"(sharedAddress(row))
-                 : "memory");
+    EMOFRAME_LDMATRIX("")
   }
 #endif
 }
+#undef EMOFRAME_LDMATRIX
+template <int count>
+__device__ inline void loadMatrices(uint32_t (&registers)[count], const void *row) {
+  loadMatricesAs<false>(registers, row);
+}
 template <int count>
 __device__ inline void loadMatricesTransposed(uint32_t (&registers)[count], const void *row) {
-  static_assert(count == 1 || count == 2 || count == 4, "ldmatrix loads 1, 2 or 4 matrices");
-#ifdef EMOFRAME_SIMT
-  simt::loadMatrices(registers, row, count, true);
-#else
-  if constexpr (count == 4) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])
-                 : "r"(sharedAddress(row))
-                 : "memory");
-  } else if constexpr (count == 2) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
-                 : "=r"(registers[0]), "=r"(registers[1])
-                 : "r"(sharedAddress(row))
-                 : "memory");
-  } else {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];"
-                 : "=r"(registers[0])
-                 : "r"(sharedAddress(row))
-                 : "memory");
-  }
-#endif
+  loadMatricesAs<true>(registers, row);
 }
 // d += a b, bf16 products and fp32 sums.
 __device__ inline void mmaBf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

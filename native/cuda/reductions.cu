@@ -13,8 +13,7 @@ namespace emoframe {
 
 namespace {
 
-// --- columns
-// -----------------------------------------------------------------------------------------------------------
+// --- columns -------------------------------------------------------------------------------------
 template <typename T>
 __global__ void __launch_bounds__(256) columnSumKernel(Strided<const T> x, int64_t rowsPerItem, int64_t rows,
                                                        int64_t cols, int64_t grain, bool aligned, double *partials) {
@@ -44,9 +43,8 @@ __global__ void __launch_bounds__(256)
   *target = static_cast<float>(static_cast<double>(*target) + total);
 }
 
-// --- squares
-// ----------------------------------------------------------------------------------------------------------- Tensors
-// of one launch, in its arguments; tensor i has blocks [firstBlock[i], firstBlock[i + 1]).
+// --- squares -------------------------------------------------------------------------------------
+// Tensors of one launch, in its arguments; tensor i has blocks [firstBlock[i], firstBlock[i + 1]).
 struct SquaredTensors {
   static constexpr int most = 48;
   struct Tensor {
@@ -97,8 +95,7 @@ __global__ void __launch_bounds__(1024) addSquaresKernel(const double *partials,
   if (threadIdx.x == 0) *out = static_cast<float>(total);
 }
 
-// --- softmax
-// -----------------------------------------------------------------------------------------------------------
+// --- softmax -------------------------------------------------------------------------------------
 constexpr int softmaxWarps = 4;
 
 // A warp for a row.

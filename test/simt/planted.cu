@@ -43,9 +43,8 @@ std::vector<float> numbers(size_t count) {
 
 __device__ float *sharedFloats() { return reinterpret_cast<float *>(sharedMemory()); }
 
-// --- memory
-// ------------------------------------------------------------------------------------------------------------ `most` =
-// n - 1 is right.
+// --- memory --------------------------------------------------------------------------------------
+// `most` = n - 1 is right.
 __global__ void doubleKernel(const float *in, float *out, int most) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i <= most) out[i] = in[i] + in[i];
@@ -72,8 +71,7 @@ __global__ void sharedKernel(float *out, int from) {
   out[threadIdx.x] = shared[from + threadIdx.x];
 }
 
-// --- order
-// -------------------------------------------------------------------------------------------------------------
+// --- order ---------------------------------------------------------------------------------------
 template <bool barrier>
 __global__ void turnKernel(float *out) {
   float *shared = sharedFloats();
@@ -122,8 +120,7 @@ __global__ void countPlainKernel(uint32_t *count) {
   if (blockIdx.x == 1 && threadIdx.x == 0) count[0] = 0;
 }
 
-// --- barriers and collectives
-// ------------------------------------------------------------------------------------------
+// --- barriers and collectives --------------------------------------------------------------------
 __global__ void divergentKernel(float *out) {
   if (threadIdx.x < 32) {
     __syncthreads();
@@ -179,8 +176,7 @@ __global__ void namedCountKernel() {
   if (threadIdx.x < 64) namedBarrier(1, 96);
 }
 
-// --- asynchronous copies
-// -----------------------------------------------------------------------------------------------
+// --- asynchronous copies -------------------------------------------------------------------------
 enum class Wait { right, none, noCommit, tooFew, noBarrier };
 // Two groups of 16 bytes a thread; each thread adds up what its neighbour copied.
 template <Wait wait>
@@ -220,9 +216,9 @@ __global__ void pipelineKernel(const float *in, float *out, int steps) {
   out[i] = total;
 }
 
-// --- tensor cores
-// ------------------------------------------------------------------------------------------------------ Registers by
-// the layouts of the PTX manual (element i of a lane's fragment), from a [16, K], b [K, 8] in global memory.
+// --- tensor cores --------------------------------------------------------------------------------
+// Registers by the layouts of the PTX manual (element i of a lane's fragment), from a [16, K], b [K, 8] in global
+// memory.
 __global__ void mmaBf16Kernel(const float *a, const float *b, float *d) {
   const int group = static_cast<int>(threadIdx.x) / 4, within = static_cast<int>(threadIdx.x) % 4;
   float elements[8];

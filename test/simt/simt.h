@@ -23,9 +23,8 @@ struct Triple {
   uint32_t x = 1, y = 1, z = 1;
 };
 
-// --- seen from a kernel
-// ------------------------------------------------------------------------------------------------ Functions, not
-// variables: what they return is no memory access of the kernel.
+// --- seen from a kernel --------------------------------------------------------------------------
+// Functions, not variables: what they return is no memory access of the kernel.
 __attribute__((const)) Triple threadIndex();
 __attribute__((const)) Triple blockIndex();
 __attribute__((const)) Triple blockSize();
@@ -68,9 +67,8 @@ enum class Access { read, write, atomic };
 void checkAccess(const void *address, size_t size, Access access, const void *codeAddress);
 [[noreturn]] void failAlignment(const void *address, size_t alignment, const char *file, uint32_t line);
 
-// --- launches
-// ---------------------------------------------------------------------------------------------------------- A kernel
-// with its arguments: what `run` reads of itself is allowed to a kernel (constant memory on a GPU).
+// --- launches ------------------------------------------------------------------------------------
+// A kernel with its arguments: what `run` reads of itself is allowed to a kernel (constant memory on a GPU).
 struct Call {
   virtual ~Call() = default;
   virtual void run() const = 0;

@@ -19,8 +19,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
-// --- seen from a kernel
-// ------------------------------------------------------------------------------------------------
+// --- seen from a kernel --------------------------------------------------------------------------
 #define threadIdx (simt::threadIndex())
 #define blockIdx (simt::blockIndex())
 #define blockDim (simt::blockSize())
@@ -55,8 +54,7 @@ struct dim3 : simt::Triple {
   dim3(uint32_t itsX = 1, uint32_t itsY = 1, uint32_t itsZ = 1) : simt::Triple{itsX, itsY, itsZ} {}
 };
 
-// --- the runtime
-// -------------------------------------------------------------------------------------------------------
+// --- the runtime ---------------------------------------------------------------------------------
 enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
@@ -141,8 +139,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 
-// --- what stands for <<<>>>
-// --------------------------------------------------------------------------------------------
+// --- what stands for <<<>>> ----------------------------------------------------------------------
 namespace simt {
 
 // Takes the call over. (No shared pointer here: its counting would be compiled like a kernel.)
