@@ -220,12 +220,15 @@ export interface NativeModel {
   tensors(): TensorInfo[];
   /** Unknown names and wrong sizes are refused by name (`ERR_TENSOR`). */
   importTensors(tensors: { name: string; data: Float32Array }[]): Promise<void>;
-  /** All tensors, or those named. */
-  exportTensors(names?: string[]): Promise<{ name: string; shape: number[]; data: Float32Array }[]>;
-  /** Gradients accumulated since the last optimiser step or `clearGradients`, in the same form. */
+  /**
+   * A tensor's weights, or its first (m) or second (v) moments in the same layout, to the front of `into`, which must not be
+   * used meanwhile. `ERR_TENSOR` without such a tensor, room for it, or moments.
+   */
+  readTensor(name: string, part: 'weights' | 'm' | 'v', into: Float32Array): Promise<void>;
+  /** Moments are there from the first optimiser step on. */
+  hasMoments(): Promise<boolean>;
+  /** Gradients accumulated since the last optimiser step or `clearGradients`. */
   exportGradients(): Promise<{ name: string; shape: number[]; data: Float32Array }[]>;
-  /** First and second moments by name, in the same layout, of all tensors or those named; empty before the first optimiser step. */
-  exportMoments(names?: string[]): Promise<{ name: string; m: Float32Array; v: Float32Array }[]>;
   importMoments(moments: { name: string; m: Float32Array; v: Float32Array }[]): Promise<void>;
   /**
    * For a model that will only be run: weights that only products read are kept once, in the form that these read. They can

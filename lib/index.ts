@@ -51,7 +51,7 @@ export { Engine, type EngineSettings, type KMeansSettings, type RunControl } fro
 export { Geometry } from './model/geometry.js';
 export { type HubertConfig, parseHubertConfig } from './model/hubertConfig.js';
 export { type ImportOptions, Model, type ModelSpec } from './model/model.js';
-export type { Moments, StoredTensor, Tensor } from './model/tensor.js';
+export type { StoredMoments, StoredTensor, Tensor } from './model/tensor.js';
 export type { ProgressEvent, RunWarning, StageCallOptions, StageName, TrainerOptions } from './pipeline/options.js';
 export type { FoldSummary, Intervals, RunSummary } from './pipeline/summary.js';
 export { type ClusterSweep, type SweepResult, Trainer } from './pipeline/trainer.js';

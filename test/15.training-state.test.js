@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadCheckpoint, saveCheckpoint } from '../dist/checkpoint/trainingState.js';
+import { openTrainingState, saveTrainingState } from '../dist/checkpoint/trainingState.js';
 import { refused } from './support/refused.js';
+import { readAll, storedForm } from './support/storedTensors.js';
 
 let scratch;
 let directory;
@@ -27,35 +28,38 @@ const checkpoint = (step) => ({
   state: { step, best: 0.1 + 0.2, 9: 'nine', order: [3, 1, 2], nested: { seed: 2 ** 40, none: null, zero: -0 } },
 });
 
+const save = (checkpoint) => saveTrainingState(directory, storedForm(checkpoint));
+const load = async () => readAll(await openTrainingState(directory));
+
 test('weights, moments and state come back to the bit', async () => {
-  await saveCheckpoint(directory, checkpoint(7));
-  assert.equal(await loadCheckpoint(directory), checkpoint(7));
+  await save(checkpoint(7));
+  assert.equal(await load(), checkpoint(7));
 });
 
 test('before the first step there are no moments', async () => {
-  await saveCheckpoint(directory, { ...checkpoint(0), moments: [] });
-  assert.equal((await loadCheckpoint(directory)).moments, []);
+  await save({ ...checkpoint(0), moments: [] });
+  assert.equal((await load()).moments, []);
 });
 
 test('the next checkpoint takes the place of the last', async () => {
-  await saveCheckpoint(directory, checkpoint(1));
-  await saveCheckpoint(directory, checkpoint(2));
-  assert.equal(await loadCheckpoint(directory), checkpoint(2));
+  await save(checkpoint(1));
+  await save(checkpoint(2));
+  assert.equal(await load(), checkpoint(2));
   assert.equal(readdirSync(scratch), ['checkpoint']);
 });
 
-test('none is told as none', () => refused(loadCheckpoint(directory), 'ERR_FILE_NOT_FOUND', /no checkpoint/));
+test('none is told as none', () => refused(load(), 'ERR_FILE_NOT_FOUND', /no checkpoint/));
 
 const files = ['model.safetensors', 'moments.safetensors', 'state.json'];
 for (const name of files) {
   test(`${name} missing, cut short or changed anywhere is told as damage, by name`, async () => {
-    await saveCheckpoint(directory, checkpoint(3));
+    await save(checkpoint(3));
     const path = join(directory, name);
     const whole = readFileSync(path);
     const pattern = new RegExp(`${name.replace('.', '\\.')} is damaged`);
     for (const length of [0, 7, 40, whole.length - 2]) {
       truncateSync(path, length);
-      const error = await refused(loadCheckpoint(directory), 'ERR_CHECKPOINT_DAMAGED', pattern);
+      const error = await refused(load(), 'ERR_CHECKPOINT_DAMAGED', pattern);
       assert.is(error.file, path);
       writeFileSync(path, whole);
     }
@@ -64,7 +68,7 @@ for (const name of files) {
       const changed = Buffer.from(whole);
       changed[at] ^= 1;
       writeFileSync(path, changed);
-      const error = await loadCheckpoint(directory).then(
+      const error = await load().then(
         () => undefined,
         (reason) => reason,
       );
@@ -72,16 +76,16 @@ for (const name of files) {
       writeFileSync(path, whole);
     }
     rmSync(path);
-    await refused(loadCheckpoint(directory), 'ERR_CHECKPOINT_DAMAGED', pattern);
+    await refused(load(), 'ERR_CHECKPOINT_DAMAGED', pattern);
   });
 }
 
 test('files of two checkpoints do not pass as one', async () => {
-  await saveCheckpoint(directory, checkpoint(4));
+  await save(checkpoint(4));
   const moments = readFileSync(join(directory, 'moments.safetensors'));
-  await saveCheckpoint(directory, checkpoint(5));
+  await save(checkpoint(5));
   writeFileSync(join(directory, 'moments.safetensors'), moments);
-  await refused(loadCheckpoint(directory), 'ERR_CHECKPOINT_DAMAGED', /moments\.safetensors is damaged/);
+  await refused(load(), 'ERR_CHECKPOINT_DAMAGED', /moments\.safetensors is damaged/);
 });
 
 test.run();

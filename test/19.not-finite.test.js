@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packFeatures, packSamples } from '../dist/batch/pack.js';
-import { loadLatestStep } from '../dist/checkpoint/checkpoints.js';
+import { openLatestStep } from '../dist/checkpoint/checkpoints.js';
 import { readHead, writeHead } from '../dist/checkpoint/head.js';
-import { loadCheckpoint, saveCheckpoint } from '../dist/checkpoint/trainingState.js';
+import { openTrainingState, saveTrainingState } from '../dist/checkpoint/trainingState.js';
 import {
   Engine,
   loadPretrained,
@@ -20,6 +20,7 @@ import {
 import { readCentroids } from '../dist/stages/clustering.js';
 import { FIXTURES, loadModel, pack, readData, stepOptions } from './support/parity.js';
 import { refused } from './support/refused.js';
+import { readAll, storedForm } from './support/storedTensors.js';
 import { tinyConfig, writeTinyCorpus } from './support/tinyCorpus.js';
 
 const engine = Engine.create({ threads: 1 });
@@ -84,10 +85,14 @@ test('a head and centroids with NaN are not taken', async () => {
 test('a model or a checkpoint with NaN is not written over a sound one', async () => {
   const directory = join(scratch, 'checkpoint');
   const checkpoint = { tensors: [...base.tensors.values()], moments: [], state: { step: 3 } };
-  await saveCheckpoint(directory, checkpoint);
+  await saveTrainingState(directory, storedForm(checkpoint));
   const bad = { ...checkpoint, tensors: spoiled(weight, { 0: NaN }), state: { step: 4 } };
-  await refused(saveCheckpoint(directory, bad), 'ERR_NOT_FINITE', /out_proj\.weight of the model in training/);
-  assert.equal((await loadCheckpoint(directory)).state, { step: 3 });
+  await refused(
+    saveTrainingState(directory, storedForm(bad)),
+    'ERR_NOT_FINITE',
+    /out_proj\.weight of the model in training/,
+  );
+  assert.equal((await readAll(await openTrainingState(directory))).state, { step: 3 });
   const model = { config: base.config, tensors: bad.tensors, normalize: false };
   await refused(
     savePretrained(join(scratch, 'model'), model),
@@ -172,9 +177,8 @@ test('a run that breaks keeps its last checkpoint and says where it broke and wh
   ).finally(() => trainer[Symbol.asyncDispose]());
   const saved = Number(/The checkpoint of update (\d+) is whole/.exec(message)[1]);
   const [fold] = readdirSync(join(out, 'folds'));
-  const { step, tensors } = await loadLatestStep(
-    join(out, 'folds', fold, 'finetune', 'checkpoint'),
-    assert.unreachable,
+  const { step, tensors } = await readAll(
+    await openLatestStep(join(out, 'folds', fold, 'finetune', 'checkpoint'), assert.unreachable),
   );
   assert.is(step, saved);
   assert.ok(tensors.every(({ data }) => data.every(Number.isFinite)));

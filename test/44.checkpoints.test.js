@@ -14,9 +14,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadLatestStep, removeSteps, saveStep } from '../dist/checkpoint/checkpoints.js';
+import { openLatestStep, removeSteps, saveStep } from '../dist/checkpoint/checkpoints.js';
 import { fileSystemCalls, killedAtCall } from './support/fileSystemCalls.js';
 import { refused } from './support/refused.js';
+import { readAll, storedForm } from './support/storedTensors.js';
 
 const test = suite('checkpoints');
 let scratch;
@@ -35,14 +36,15 @@ const checkpoint = (step) => ({
   state: { best: { epoch: step } },
 });
 const never = (message) => assert.unreachable(message);
-const load = () => loadLatestStep(directory, never);
+const save = (step) => saveStep(directory, storedForm(checkpoint(step)));
+const load = async (warn = never) => readAll(await openLatestStep(directory, warn));
 const damage = (step) => truncateSync(join(directory, `step-${step}`, 'moments.safetensors'), 100);
 
 test('none is none', async () => assert.is(await load(), undefined));
 
 test('the newest is read, the one before it kept, older ones removed', async () => {
   for (const step of [9, 10, 200]) {
-    await saveStep(directory, checkpoint(step));
+    await save(step);
     assert.equal(await load(), checkpoint(step));
   }
   assert.equal(readdirSync(directory).sort(), ['step-10', 'step-200']);
@@ -52,21 +54,21 @@ test('the newest is read, the one before it kept, older ones removed', async () 
 });
 
 test('a damaged one is passed over for the one before it, and said to be', async () => {
-  await saveStep(directory, checkpoint(10));
-  await saveStep(directory, checkpoint(20));
+  await save(10);
+  await save(20);
   damage(20);
   const warnings = [];
-  assert.equal(await loadLatestStep(directory, (message) => warnings.push(message)), checkpoint(10));
+  assert.equal(await load((message) => warnings.push(message)), checkpoint(10));
   assert.is(warnings.length, 1);
   assert.match(warnings[0], /step-20\/moments\.safetensors is damaged: it has 100 bytes.* of update 10\./);
   // The whole one must outlive the next save, whose predecessor it is.
-  await saveStep(directory, checkpoint(20));
+  await save(20);
   damage(20);
-  assert.equal(await loadLatestStep(directory, () => undefined), checkpoint(10));
+  assert.equal(await load(() => undefined), checkpoint(10));
 });
 
 test('when none is whole the refusal says what to do, and removes nothing', async () => {
-  for (const step of [10, 20]) await saveStep(directory, checkpoint(step));
+  for (const step of [10, 20]) await save(step);
   damage(10);
   damage(20);
   const error = await refused(load(), 'ERR_CHECKPOINT_DAMAGED', /Restore a copy, or delete .*checkpoint to begin/);
@@ -77,7 +79,7 @@ test('when none is whole the refusal says what to do, and removes nothing', asyn
 });
 
 test('a copy that is put back under its name serves', async () => {
-  await saveStep(directory, checkpoint(10));
+  await save(10);
   cpSync(directory, join(scratch, 'copy'), { recursive: true });
   damage(10);
   rmSync(directory, { recursive: true });
@@ -86,30 +88,31 @@ test('a copy that is put back under its name serves', async () => {
 });
 
 test('a copy that is put back under another name is refused', async () => {
-  await saveStep(directory, checkpoint(10));
+  await save(10);
   renameSync(join(directory, 'step-10'), join(directory, 'step-12'));
   await refused(load(), 'ERR_CHECKPOINT_DAMAGED', /step-12 is damaged: .* after update 10/);
 });
 
 test("a writer that was killed at another step leaves nothing for good, and others' files stay", async () => {
   const { pid } = spawnSync(process.execPath, ['-e', '']);
-  await saveStep(directory, checkpoint(10));
+  await save(10);
   mkdirSync(join(directory, `.step-15.new-${pid}-0123abcd`));
   writeFileSync(join(directory, 'notes.txt'), 'mine');
-  await saveStep(directory, checkpoint(20));
+  await save(20);
   assert.equal(readdirSync(directory).sort(), ['notes.txt', 'step-10', 'step-20']);
 });
 
 // The program of a child that saves step 3.
 const program = `
   import { saveStep } from ${JSON.stringify(new URL('../dist/checkpoint/checkpoints.js', import.meta.url).href)};
+  import { storedForm } from ${JSON.stringify(new URL('./support/storedTensors.js', import.meta.url).href)};
   const numbers = ${numbers};
   const checkpoint = ${checkpoint};
   startCounting();
-  await saveStep(process.argv[1], checkpoint(3));`;
+  await saveStep(process.argv[1], storedForm(checkpoint(3)));`;
 
 test('killed before any one of its file-system calls, a save leaves the newest whole, old or new', async () => {
-  for (const step of [1, 2]) await saveStep(directory, checkpoint(step));
+  for (const step of [1, 2]) await save(step);
   const two = join(scratch, 'two');
   cpSync(directory, two, { recursive: true });
   const calls = fileSystemCalls(program, [directory]);
@@ -124,7 +127,7 @@ test('killed before any one of its file-system calls, a save leaves the newest w
     assert.ok(found.step === 2 || found.step === 3, `step ${found.step} after call ${call}`);
     assert.equal(found, checkpoint(found.step));
     if (found.step === 2) before++;
-    await saveStep(directory, checkpoint(4));
+    await save(4);
     assert.equal(readdirSync(directory).sort(), [`step-${found.step}`, 'step-4'], `after call ${call}`);
   }
   assert.ok(before > 10 && before < calls.length, `${before} of ${calls.length} left the old one`);

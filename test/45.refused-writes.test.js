@@ -19,10 +19,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadLatestStep } from '../dist/checkpoint/checkpoints.js';
+import { openLatestStep } from '../dist/checkpoint/checkpoints.js';
 import { probe } from './support/fileSystemCalls.js';
 import { killedConfigs } from './support/killedRuns.js';
 import { differences, runContents } from './support/runContents.js';
+import { readAll } from './support/storedTensors.js';
 import { writeTinyCorpus } from './support/tinyCorpus.js';
 
 const test = suite('refused writes');
@@ -58,7 +59,7 @@ function copyOf(name) {
 
 async function newest(out) {
   const warnings = [];
-  const { step } = await loadLatestStep(checkpoints(out), (warning) => warnings.push(warning));
+  const { step } = await readAll(await openLatestStep(checkpoints(out), (warning) => warnings.push(warning)));
   assert.equal(warnings, []);
   return step;
 }

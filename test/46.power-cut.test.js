@@ -48,10 +48,11 @@ test('a new checkpoint is on disk before it bears its name, and an older one is 
   const directory = join(scratch, 'checkpoint');
   const calls = fileSystemCalls(
     `import { saveStep } from ${module('checkpoints')};
+     import { storedForm } from ${JSON.stringify(new URL('./support/storedTensors.js', import.meta.url).href)};
      const data = Float32Array.of(1, 2);
-     const save = (step) => saveStep(process.argv[1], {
+     const save = (step) => saveStep(process.argv[1], storedForm({
        step, tensors: [{ name: 'a', shape: [2], data }], moments: [{ name: 'a', m: data, v: data }], state: {},
-     });
+     }));
      for (const step of [1, 2]) await save(step);
      startCounting();
      for (const step of [3, 4]) await save(step);`,

@@ -6,12 +6,15 @@ import { join } from 'node:path';
 import { EmoframeError } from '../errors.js';
 import { directoryExists, removeLeftovers, writeError } from './atomic.js';
 import { isSystemError, readError } from './files.js';
-import { loadCheckpoint, saveCheckpoint, type TrainingState } from './trainingState.js';
+import { type OpenTrainingState, openTrainingState, saveTrainingState, type TrainingState } from './trainingState.js';
 
 /** Training state after so many updates. */
 export interface StepState extends TrainingState {
   step: number;
 }
+
+/** The same as it lies on disk, until it is closed. */
+export type OpenStep = StepState & OpenTrainingState;
 
 const placeOf = (directory: string, step: number): string => join(directory, `step-${step}`);
 
@@ -40,7 +43,7 @@ async function remove(path: string): Promise<void> {
  */
 export async function saveStep(directory: string, { step, state, ...weights }: StepState): Promise<void> {
   await makeRoom(directory);
-  await saveCheckpoint(placeOf(directory, step), { ...weights, state: { ...state, step } });
+  await saveTrainingState(placeOf(directory, step), { ...weights, state: { ...state, step } });
 }
 
 /** Leaves only the newest, before the next is written: room is never needed for three. */
@@ -64,29 +67,32 @@ function misnamed(place: string, written: unknown): EmoframeError {
 }
 
 /**
- * Reads the newest checkpoint; when it is damaged, the one before it, which `warn` is told of. A damaged one that was passed
+ * Opens the newest checkpoint; when it is damaged, the one before it, which `warn` is told of. A damaged one that was passed
  * over is removed: it could not serve, and the next checkpoint must not count it as the one before.
  *
  * @returns undefined when there is none.
  * @throws EmoframeError `ERR_CHECKPOINT_DAMAGED` naming the file, when no checkpoint is whole; `ERR_READ`
  * @example
- * const saved = await loadLatestStep('tapt/checkpoint', (message) => console.error(message));
+ * const saved = await openLatestStep('tapt/checkpoint', (message) => console.error(message));
  */
-export async function loadLatestStep(
+export async function openLatestStep(
   directory: string,
   warn: (message: string) => void,
-): Promise<StepState | undefined> {
+): Promise<OpenStep | undefined> {
   const damaged: { step: number; error: EmoframeError }[] = [];
   for (const step of await stepsIn(directory)) {
     try {
-      const { state, ...weights } = await loadCheckpoint(placeOf(directory, step));
+      const { state, ...opened } = await openTrainingState(placeOf(directory, step));
       const { step: written, ...rest } = state;
-      if (written !== step) throw misnamed(placeOf(directory, step), written);
+      if (written !== step) {
+        await opened.close();
+        throw misnamed(placeOf(directory, step), written);
+      }
       for (const { step: unusable, error } of damaged) {
         warn(`${error.message} It was removed; going on from the checkpoint before it, of update ${step}.`);
         await remove(placeOf(directory, unusable));
       }
-      return { step, state: rest, ...weights };
+      return { step, state: rest, ...opened };
     } catch (error) {
       if (!(error instanceof EmoframeError) || error.code !== 'ERR_CHECKPOINT_DAMAGED') throw error;
       damaged.push({ step, error });

@@ -1,5 +1,5 @@
 import { EmoframeError } from '../errors.js';
-import type { Tensor } from '../model/tensor.js';
+import type { StoredTensor, Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 
 /** Looked at without a break: a fraction of a millisecond, and some before V8 has compiled the loop. */
@@ -27,6 +27,19 @@ export async function checkFinite(tensors: Iterable<Tensor>, what: string, file?
       { tensor: name, ...(file === undefined ? {} : { file }) },
     );
   }
+}
+
+/** The same tensors, each refused while it is read if it is not finite. Errors of reading: as {@link checkFinite}. */
+export function checkedWhenRead(tensors: Iterable<Tensor | StoredTensor>, what: string, file?: string): StoredTensor[] {
+  return [...tensors].map((tensor) => ({
+    name: tensor.name,
+    shape: tensor.shape,
+    read: async (into) => {
+      const data = 'read' in tensor ? await tensor.read(into) : tensor.data;
+      await checkFinite([{ name: tensor.name, shape: tensor.shape, data }], what, file);
+      return data;
+    },
+  }));
 }
 
 /** Whether all values are finite: 0 · x is 0 for those only. Four sums, so that none waits for the one before it. */

@@ -1,6 +1,5 @@
 // One set of names inside, transformers' own of today, whatever a checkpoint was saved from.
 import { EmoframeError } from '../errors.js';
-import type { Tensor } from '../model/tensor.js';
 
 const roots = ['feature_extractor.', 'feature_projection.', 'encoder.'];
 
@@ -128,9 +127,11 @@ export function normalizeNames<Named extends { name: string }>(
 }
 
 /** All tensors of a model, parted into the HuBERT encoder's and the heads'. */
-export function splitTensors(tensors: Iterable<Tensor>): { encoder: Tensor[]; head: Tensor[] } {
-  const encoder: Tensor[] = [];
-  const head: Tensor[] = [];
+export function splitTensors<Named extends { name: string }>(
+  tensors: Iterable<Named>,
+): { encoder: Named[]; head: Named[] } {
+  const encoder: Named[] = [];
+  const head: Named[] = [];
   for (const tensor of tensors) (isEncoderName(tensor.name) ? encoder : head).push(tensor);
   return { encoder, head };
 }

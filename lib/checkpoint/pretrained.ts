@@ -4,7 +4,7 @@ import { EmoframeError } from '../errors.js';
 import type { HubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
 import { writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
-import { checkFinite } from './finite.js';
+import { checkedWhenRead, checkFinite } from './finite.js';
 import { type Head, headFiles, writeHead } from './head.js';
 import { isEncoderName } from './names.js';
 import { writeSafetensors } from './safetensors.js';
@@ -131,7 +131,12 @@ const replaced = [
  */
 export async function savePretrained(
   directory: string,
-  model: { config: HubertConfig; tensors: Iterable<Tensor> | Map<string, Tensor>; normalize: boolean; head?: Head },
+  model: {
+    config: HubertConfig;
+    tensors: Iterable<Tensor | StoredTensor> | Map<string, Tensor | StoredTensor>;
+    normalize: boolean;
+    head?: Head;
+  },
   also?: (temporaryDirectory: string) => Promise<void>,
 ): Promise<void> {
   const { config, normalize, head } = model;
@@ -144,7 +149,7 @@ export async function savePretrained(
       { tensor: stranger.name },
     );
   }
-  await checkFinite([...tensors, ...(head?.tensors ?? [])], 'the model to save', directory);
+  if (head) await checkFinite(head.tensors, 'the model to save', directory);
   await writeDirectoryAtomic(
     directory,
     async (temporary) => {
@@ -153,7 +158,8 @@ export async function savePretrained(
         join(temporary, preprocessorFile),
         `${JSON.stringify(savedPreprocessor(config, normalize), null, 2)}\n`,
       );
-      await writeSafetensors(join(temporary, safetensorsFile), tensors);
+      const checked = checkedWhenRead(tensors, 'the model to save', directory);
+      await writeSafetensors(join(temporary, safetensorsFile), checked);
       if (head) await writeHead(temporary, head);
       await also?.(temporary);
     },

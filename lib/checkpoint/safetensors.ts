@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
 import { parseJson } from '../json.js';
+import { newFloats } from '../model/floats.js';
 import { elementsOf, type StoredTensor, type Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 import { streamFileAtomic } from './atomic.js';
@@ -195,10 +196,10 @@ const byName = (a: { name: string }, b: { name: string }): number => (a.name < b
  * The front of a safetensors file: its header, padded to 8 bytes, and what it tells of, sorted by name, so that equal tensors
  * give equal files. Errors: `ERR_TENSOR`.
  */
-function layOut<Named extends Tensor | StoredTensor>(
-  tensors: Iterable<Named>,
+function layOut(
+  tensors: Iterable<Tensor | StoredTensor>,
   metadata: Record<string, string>,
-): { head: Uint8Array; sorted: Named[] } {
+): { head: Uint8Array; sorted: (Tensor | StoredTensor)[] } {
   const sorted = [...tensors].sort(byName);
   // transformers asks for the framework that wrote the file and knows `pt`.
   const described = Object.entries({ format: 'pt', ...metadata }).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -237,16 +238,23 @@ function checkCount({ name, shape }: { name: string; shape: readonly number[] },
   );
 }
 
-const bytesOf = (data: Float32Array): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-
-/** The bytes of a safetensors file, in pieces: header, then each tensor as it lies in memory. Errors: `ERR_TENSOR`. */
-export function* safetensorsBytes(
-  tensors: Iterable<Tensor>,
+/**
+ * The bytes of a safetensors file, in pieces: header, then each tensor. Tensors that are stored are read one after another into
+ * the same memory, so a piece is to be used up before the next is asked for. Errors: `ERR_TENSOR`, and what reading throws.
+ */
+export async function* safetensorsBytes(
+  tensors: Iterable<Tensor | StoredTensor>,
   metadata: Record<string, string> = {},
-): Generator<Uint8Array, void, void> {
+): AsyncGenerator<Uint8Array, void, void> {
   const { head, sorted } = layOut(tensors, metadata);
   yield head;
-  for (const { data } of sorted) yield bytesOf(data);
+  const largest = sorted.reduce((most, tensor) => ('read' in tensor ? Math.max(most, elementsOf(tensor)) : most), 0);
+  const memory = newFloats(largest);
+  for (const tensor of sorted) {
+    const data = 'read' in tensor ? await tensor.read(memory) : tensor.data;
+    checkCount(tensor, data);
+    yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  }
 }
 
 /** Writes all of `bytes`: one call of the system may take less than it was given. */
@@ -270,15 +278,7 @@ export async function writeSafetensors(
   tensors: Iterable<Tensor | StoredTensor>,
   metadata: Record<string, string> = {},
 ): Promise<void> {
-  const { head, sorted } = layOut(tensors, metadata);
   await streamFileAtomic(path, async (handle) => {
-    await writeFully(handle, head);
-    const largest = sorted.reduce((most, tensor) => ('read' in tensor ? Math.max(most, elementsOf(tensor)) : most), 0);
-    const memory = new Float32Array(largest);
-    for (const tensor of sorted) {
-      const data = 'read' in tensor ? await tensor.read(memory) : tensor.data;
-      checkCount(tensor, data);
-      await writeFully(handle, bytesOf(data));
-    }
+    for await (const piece of safetensorsBytes(tensors, metadata)) await writeFully(handle, piece);
   });
 }

@@ -5,17 +5,18 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
-import type { Moments, Tensor } from '../model/tensor.js';
+import type { StoredMoments, StoredTensor } from '../model/tensor.js';
 import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
 import { readJson } from './files.js';
-import { checkFinite } from './finite.js';
-import { readSafetensors, safetensorsBytes, writeFully } from './safetensors.js';
+import { checkedWhenRead } from './finite.js';
+import { openSafetensors, type SafetensorsFile, safetensorsBytes, writeFully } from './safetensors.js';
 import { damaged, hashedAtOnce, type Seal, sealSchema, verifySeal } from './seal.js';
 
 export interface TrainingState {
-  tensors: Tensor[];
+  /** Read one after another while they are written. */
+  tensors: StoredTensor[];
   /** Empty before the first optimiser step. */
-  moments: Moments[];
+  moments: StoredMoments[];
   /** The loop's own, as JSON: step, seed, samplers' positions, best score. */
   state: Record<string, unknown>;
 }
@@ -31,11 +32,11 @@ const stateSchema = z.object({
   state: z.record(z.string(), z.unknown()),
 });
 
-async function writeSealed(path: string, tensors: Iterable<Tensor>): Promise<Seal> {
+async function writeSealed(path: string, tensors: Iterable<StoredTensor>): Promise<Seal> {
   const hash = createHash('sha256');
   let bytes = 0;
   await streamFileAtomic(path, async (handle) => {
-    for (const piece of safetensorsBytes(tensors)) {
+    for await (const piece of safetensorsBytes(tensors)) {
       bytes += piece.byteLength;
       for (let at = 0; at < piece.byteLength; at += hashedAtOnce) {
         const part = piece.subarray(at, at + hashedAtOnce);
@@ -51,11 +52,11 @@ function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }
 
-function* momentTensors(moments: Iterable<Moments>): Generator<Tensor> {
-  for (const { name, m, v } of moments) {
-    yield { name: `m/${name}`, shape: [m.length], data: m };
-    yield { name: `v/${name}`, shape: [v.length], data: v };
-  }
+function momentTensors(moments: StoredMoments[]): StoredTensor[] {
+  return moments.flatMap(({ name, m, v }) => [
+    { ...m, name: `m/${name}` },
+    { ...v, name: `v/${name}` },
+  ]);
 }
 
 /**
@@ -64,16 +65,16 @@ function* momentTensors(moments: Iterable<Moments>): Generator<Tensor> {
  * @param checkpoint.state must be JSON: what JSON cannot hold (NaN, Map, functions) is not kept
  * @throws EmoframeError `ERR_WRITE`, `ERR_TENSOR`, `ERR_NOT_FINITE` (weights are NaN or infinite; the old one stays)
  * @example
- * await saveCheckpoint('tapt/checkpoint/step-1200', {
- *   tensors: await model.exportTensors(), moments: await model.exportMoments(), state: { step: 1200, seed: 1 },
+ * await saveTrainingState('tapt/checkpoint/step-1200', {
+ *   tensors: model.storedTensors(), moments: await model.storedMoments(), state: { step: 1200, seed: 1 },
  * });
  */
-export async function saveCheckpoint(directory: string, checkpoint: TrainingState): Promise<void> {
+export async function saveTrainingState(directory: string, checkpoint: TrainingState): Promise<void> {
   // Weights that have become NaN would make a run that can never go on; the checkpoint before them can.
-  await checkFinite(checkpoint.tensors, 'the model in training');
+  const tensors = checkedWhenRead(checkpoint.tensors, 'the model in training');
   await writeDirectoryAtomic(directory, async (temporary) => {
     const files = {
-      'model.safetensors': await writeSealed(join(temporary, dataFiles[0]), checkpoint.tensors),
+      'model.safetensors': await writeSealed(join(temporary, dataFiles[0]), tensors),
       'moments.safetensors': await writeSealed(join(temporary, dataFiles[1]), momentTensors(checkpoint.moments)),
     };
     const text = JSON.stringify(checkpoint.state);
@@ -94,28 +95,34 @@ async function orDamaged<T>(file: string, read: () => Promise<T>): Promise<T> {
   }
 }
 
-function pairMoments(file: string, tensors: Map<string, Tensor>): Moments[] {
-  const moments: Moments[] = [];
-  for (const [key, { data: m }] of tensors) {
-    if (!key.startsWith('m/')) continue;
-    const name = key.slice(2);
-    const v = tensors.get(`v/${name}`)?.data;
-    if (!v) throw damaged(file, `the second moments of ${name} are missing`);
-    moments.push({ name, m, v });
-  }
-  return moments;
+function pairMoments(file: string, tensors: readonly StoredTensor[]): StoredMoments[] {
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  return tensors
+    .filter(({ name }) => name.startsWith('m/'))
+    .map((m) => {
+      const name = m.name.slice(2);
+      const v = byName.get(`v/${name}`);
+      if (!v) throw damaged(file, `the second moments of ${name} are missing`);
+      return { name, m, v };
+    });
+}
+
+/** A checkpoint whose tensors are read when they are asked for, until it is closed. */
+export interface OpenTrainingState extends TrainingState {
+  close(): Promise<void>;
 }
 
 /**
- * Reads what `saveCheckpoint` wrote, to the bit; sizes and checksums are verified first.
+ * Opens what `saveTrainingState` wrote; sizes and checksums are verified first.
  *
  * @throws EmoframeError `ERR_FILE_NOT_FOUND` (no such directory), `ERR_CHECKPOINT_DAMAGED` naming the file, `ERR_READ`
  * @example
- * const { tensors, moments, state } = await loadCheckpoint('tapt/checkpoint/step-1200');
+ * const { tensors, moments, state, close } = await openTrainingState('tapt/checkpoint/step-1200');
  * await model.importTensors(tensors);
  * await model.importMoments(moments);
+ * await close();
  */
-export async function loadCheckpoint(directory: string): Promise<TrainingState> {
+export async function openTrainingState(directory: string): Promise<OpenTrainingState> {
   if (!(await directoryExists(directory))) {
     throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no checkpoint ${directory}.`, { file: directory });
   }
@@ -125,13 +132,27 @@ export async function loadCheckpoint(directory: string): Promise<TrainingState> 
   const { files, state, stateSha256 } = parsed.data;
   if (sha256(JSON.stringify(state)) !== stateSha256) throw damaged(statePath, 'its state is not what was written');
 
-  const [model, moments] = dataFiles.map((name) => join(directory, name)) as [string, string];
-  const readVerified = (file: string, expected: Seal) =>
-    orDamaged(file, async () => {
-      await verifySeal(file, expected);
-      return (await readSafetensors(file)).tensors;
-    });
-  const tensors = await readVerified(model, files['model.safetensors']);
-  const pairs = await readVerified(moments, files['moments.safetensors']);
-  return { tensors: [...tensors.values()], moments: pairMoments(moments, pairs), state };
+  const open: SafetensorsFile[] = [];
+  const close = async () => {
+    for (const file of open) await file.close();
+  };
+  try {
+    for (const name of dataFiles) {
+      const file = join(directory, name);
+      await orDamaged(file, async () => {
+        await verifySeal(file, files[name]);
+        open.push(await openSafetensors(file));
+      });
+    }
+    const [model, moments] = open as [SafetensorsFile, SafetensorsFile];
+    return {
+      tensors: model.tensors,
+      moments: pairMoments(join(directory, dataFiles[1]), moments.tensors),
+      state,
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }

@@ -6,10 +6,14 @@ const largeElements = 1 << 18;
 const mostElements = 1 << 30;
 
 /**
- * Zeros for a tensor. A model's are many, and garbage as soon as the engine has them: large ones lie in memory that is given back
- * on another thread. Errors: `RangeError` when there is not so much.
+ * Zeros for a tensor. Large ones lie in memory that is given back on another thread. Errors: `RangeError` when there is not so much.
  */
 export function newFloats(count: number): Float32Array<ArrayBuffer> {
   const large = count >= largeElements && count <= mostElements ? binding().largeFloats(count) : undefined;
   return large ?? new Float32Array(count);
+}
+
+/** The front of `into` when it has room for so many values, else an array of their own. */
+export function roomFor(count: number, into: Float32Array | undefined): Float32Array {
+  return into && into.length >= count ? into.subarray(0, count) : newFloats(count);
 }

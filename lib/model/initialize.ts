@@ -1,8 +1,8 @@
 import { PhiloxStream } from '../random/philox.js';
 import { yieldWhenDue } from '../yield.js';
 import type { TensorInfo } from './binding.js';
-import { newFloats } from './floats.js';
-import type { Tensor } from './tensor.js';
+import { roomFor } from './floats.js';
+import { elementsOf, type StoredTensor } from './tensor.js';
 
 // Streams of weights start here, apart from those of masks and draws.
 const firstSite = 0x50000000;
@@ -21,35 +21,46 @@ const stretch = 2048;
  *
  * @param infos all tensors of the model, in its order, which decides each one's numbers
  * @param wanted which of them to draw; the positional convolution's magnitudes need its directions
+ * @returns tensors that are drawn when they are read
  * @example
- * await model.importTensors(await initialTensors(model.tensors(), 1));
+ * await model.importTensors(initialTensors(model.tensors(), 1));
  */
-export async function initialTensors(
+export function initialTensors(
   infos: TensorInfo[],
   seed: number,
   wanted: (name: string) => boolean = () => true,
-): Promise<Tensor[]> {
-  const tensors: Tensor[] = [];
-  for (const [index, info] of infos.entries()) {
-    if (!wanted(info.name)) continue;
-    const data = await draw(info, new PhiloxStream(seed, 0, firstSite + index));
-    tensors.push({ name: info.name, shape: info.shape, data });
+): StoredTensor[] {
+  const drawn = infos
+    .map((info, index): StoredTensor => {
+      const stream = () => new PhiloxStream(seed, 0, firstSite + index);
+      return {
+        name: info.name,
+        shape: info.shape,
+        read: (into) => draw(info, stream(), roomFor(elementsOf(info), into)),
+      };
+    })
+    .filter(({ name }) => wanted(name));
+  const directions = drawn.find(({ name }) => name === directionsName);
+  const magnitudes = drawn.find(({ name }) => name === magnitudesName);
+  if (directions && magnitudes) {
+    magnitudes.read = async (into) => {
+      const values = roomFor(elementsOf(magnitudes), into);
+      values.set(await tapNorms(directions.shape, await directions.read()));
+      return values;
+    };
   }
-  const directions = tensors.find(({ name }) => name === directionsName);
-  const magnitudes = tensors.find(({ name }) => name === magnitudesName);
-  if (directions && magnitudes) magnitudes.data.set(await tapNorms(directions));
-  return tensors;
+  return drawn;
 }
 
-async function draw({ name, shape }: TensorInfo, stream: PhiloxStream): Promise<Float32Array> {
-  const values = newFloats(shape.reduce((product, side) => product * side, 1));
+/** Over all of `values`, which may hold anything. */
+async function draw({ name, shape }: TensorInfo, stream: PhiloxStream, values: Float32Array): Promise<Float32Array> {
   if (name === 'masked_spec_embed' || name === 'label_embs_concat' || name === 'pooling.weight')
     return uniform(stream, values, 0, 1);
   if (name === 'final_proj.weight' || name === 'classifier.weight') {
     const bound = 1 / Math.sqrt(shape[1]!);
     return uniform(stream, values, -bound, bound);
   }
-  if (name.endsWith('.bias')) return values;
+  if (name.endsWith('.bias')) return values.fill(0);
   if (name.includes('layer_norm')) return values.fill(1);
   if (name === directionsName) return normal(stream, values, Math.sqrt(4 / (shape[2]! * shape[0]!)));
   if (name.includes('conv_layers')) return normal(stream, values, Math.sqrt(2 / (shape[1]! * shape[2]!)));
@@ -65,7 +76,7 @@ async function* stretches(size: number): AsyncGenerator<[first: number, end: num
 }
 
 // ‖v‖ of each tap over the first two dimensions of [out, in, kernel].
-async function tapNorms({ shape, data }: Tensor): Promise<Float32Array> {
+async function tapNorms(shape: number[], data: Float32Array): Promise<Float32Array> {
   const kernel = shape[2]!;
   const squares = new Float64Array(kernel);
   for await (const [first, end] of stretches(data.length)) {

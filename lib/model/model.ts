@@ -14,10 +14,11 @@ import type {
   WindowMoments,
 } from './binding.js';
 import { native, nativeSync } from './binding.js';
+import { newFloats, roomFor } from './floats.js';
 import { Geometry } from './geometry.js';
 import type { HubertConfig } from './hubertConfig.js';
 import { initialTensors } from './initialize.js';
-import { elementsOf, type Moments, type StoredTensor, type Tensor } from './tensor.js';
+import { elementsOf, type StoredMoments, type StoredTensor, type Tensor } from './tensor.js';
 
 /** What a model is made of. */
 export interface ModelSpec {
@@ -65,7 +66,7 @@ export class Model {
    * @param wanted says which tensors by name; the others stay as they are.
    */
   async initialize(seed: number, wanted?: (name: string) => boolean): Promise<void> {
-    await this.importTensors(await initialTensors(this.tensors(), seed, wanted), { allowMissing: true });
+    await this.importTensors(initialTensors(this.tensors(), seed, wanted), { allowMissing: true });
   }
 
   /**
@@ -109,37 +110,46 @@ export class Model {
 
   /** As many at a time as fit into one stretch of memory, which serves all of them. */
   async #importStored(stored: StoredTensor[]): Promise<void> {
-    const largest = stored.reduce((most, tensor) => Math.max(most, elementsOf(tensor)), 0);
-    const memory = new Float32Array(Math.max(largest, Math.min(partElements, stored.length * largest)));
+    const memory = stretchFor(stored, elementsOf);
     for (const part of groupBy(stored, elementsOf, memory.length)) {
-      const read: { name: string; data: Float32Array }[] = [];
-      let used = 0;
-      for (const tensor of part) {
-        const data = await tensor.read(memory.subarray(used));
-        read.push({ name: tensor.name, data });
-        used += data.length;
-      }
-      await native(() => this.nativeModel.importTensors(read));
+      const read = await readInto(memory, part);
+      await native(() => this.nativeModel.importTensors(part.map(({ name }, i) => ({ name, data: read[i]! }))));
     }
   }
 
-  /** All tensors, or those named, in transformers' layout. */
-  async exportTensors(names?: string[]): Promise<Tensor[]> {
-    return this.#inParts((part) => this.nativeModel.exportTensors(part), names);
+  /**
+   * All tensors in transformers' layout, each copied from the device when it is read: a reader that reuses its memory never
+   * holds a whole model. Training in between changes what is read.
+   *
+   * @example
+   * await writeSafetensors('weights.safetensors', model.storedTensors());
+   */
+  storedTensors(): StoredTensor[] {
+    return this.tensors().map((info) => this.#stored(info, 'weights'));
   }
 
-  /**
-   * Calls for some tensors at a time, since V8 looks for garbage while it takes over each large array: a whole model's in one
-   * turn of the event loop would hold it up. All calls are queued at once, so nothing changes the model between them.
-   */
-  async #inParts<Item>(call: (names: string[]) => Promise<Item[]>, names?: string[]): Promise<Item[]> {
-    const infos = this.tensors();
-    const wanted =
-      names === undefined
-        ? infos
-        : names.map((name) => infos.find((info) => info.name === name) ?? { name, shape: [] });
-    const parts = groupBy(wanted, elementsOf, partElements).map((part) => part.map(({ name }) => name));
-    return (await native(() => Promise.all(parts.map(call)))).flat();
+  #stored(info: TensorInfo, part: 'weights' | 'm' | 'v'): StoredTensor {
+    return {
+      name: info.name,
+      shape: info.shape,
+      read: async (into) => {
+        const data = roomFor(elementsOf(info), into);
+        await native(() => this.nativeModel.readTensor(info.name, part, data));
+        return data;
+      },
+    };
+  }
+
+  /** Copies of all tensors, or of those named, in transformers' layout. */
+  async exportTensors(names?: string[]): Promise<Tensor[]> {
+    const all = new Map(this.storedTensors().map((tensor) => [tensor.name, tensor]));
+    const wanted = (names ?? [...all.keys()]).map((name) => {
+      const tensor = all.get(name);
+      if (!tensor) throw new EmoframeError('ERR_TENSOR', `The model has no tensor named ${name}.`, { tensor: name });
+      return tensor;
+    });
+    // All are asked for at once, so nothing changes the model between them.
+    return Promise.all(wanted.map(async ({ name, shape, read }) => ({ name, shape, data: await read() })));
   }
 
   /** Gradients accumulated since the last optimiser step. */
@@ -147,13 +157,28 @@ export class Model {
     return native(() => this.nativeModel.exportGradients());
   }
 
-  /** AdamW's moments; empty before the first step. */
-  async exportMoments(): Promise<Moments[]> {
-    return this.#inParts((part) => this.nativeModel.exportMoments(part));
+  /** AdamW's moments, each copied from the device when it is read; none before the first step. */
+  async storedMoments(): Promise<StoredMoments[]> {
+    if (!(await native(() => this.nativeModel.hasMoments()))) return [];
+    return this.tensors().map((info) => ({
+      name: info.name,
+      m: this.#stored(info, 'm'),
+      v: this.#stored(info, 'v'),
+    }));
   }
 
-  async importMoments(moments: Moments[]): Promise<void> {
-    await native(() => this.nativeModel.importMoments(moments));
+  /** Sets moments by name, read one after another into the same memory. */
+  async importMoments(moments: StoredMoments[]): Promise<void> {
+    const elementsOfBoth = ({ m }: StoredMoments) => 2 * elementsOf(m);
+    const memory = stretchFor(moments, elementsOfBoth);
+    for (const part of groupBy(moments, elementsOfBoth, memory.length)) {
+      const read = await readInto(
+        memory,
+        part.flatMap(({ m, v }) => [m, v]),
+      );
+      const pairs = part.map(({ name }, i) => ({ name, m: read[2 * i]!, v: read[2 * i + 1]! }));
+      await native(() => this.nativeModel.importMoments(pairs));
+    }
   }
 
   /**
@@ -230,6 +255,25 @@ export class Model {
   dispose(): void {
     this.nativeModel.dispose();
   }
+}
+
+/** Memory for the largest of some items, and for several small ones at a time. */
+function stretchFor<Item>(items: Item[], elements: (item: Item) => number): Float32Array {
+  const sizes = items.map(elements);
+  const largest = sizes.reduce((most, size) => Math.max(most, size), 0);
+  const all = sizes.reduce((sum, size) => sum + size, 0);
+  return newFloats(Math.max(largest, Math.min(partElements, all)));
+}
+
+/** Reads tensors into `memory`, one behind another. */
+async function readInto(memory: Float32Array, tensors: StoredTensor[]): Promise<Float32Array[]> {
+  const read: Float32Array[] = [];
+  let used = 0;
+  for (const tensor of tensors) {
+    read.push(await tensor.read(memory.subarray(used)));
+    used += elementsOf(tensor);
+  }
+  return read;
 }
 
 /** Work on a batch; what the addon says of "Utterance 3 of the batch" is said of it by name. */

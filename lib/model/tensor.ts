@@ -5,7 +5,7 @@ export interface Tensor {
   data: Float32Array;
 }
 
-/** A tensor that lies in a file until it is read. */
+/** A tensor that lies elsewhere, in a file or on an engine's device, until it is read. */
 export interface StoredTensor {
   name: string;
   shape: number[];
@@ -18,9 +18,9 @@ export function elementsOf({ shape }: { shape: readonly number[] }): number {
   return shape.reduce((product, extent) => product * extent, 1);
 }
 
-/** AdamW's first and second moments of one tensor, in the tensor's own layout. */
-export interface Moments {
+/** AdamW's first and second moments of the tensor `name`, in its layout, where they lie until they are read. */
+export interface StoredMoments {
   name: string;
-  m: Float32Array;
-  v: Float32Array;
+  m: StoredTensor;
+  v: StoredTensor;
 }

@@ -6,7 +6,7 @@ import type { FineTuningSettings } from '../config/schema.js';
 import { utteranceMetrics } from '../evaluate/metrics.js';
 import type { PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
-import type { Tensor } from '../model/tensor.js';
+import type { StoredTensor, Tensor } from '../model/tensor.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { framesOf, type Metrics, type StageContext, utteranceOf } from './context.js';
 import { framesIn, Inputs, passesOf } from './inputs.js';
@@ -63,12 +63,13 @@ export async function trainClassifier(context: StageContext, task: Classificatio
     const { signal: _signal, ...unstoppable } = context;
     const validationInputs = new Inputs(unstoppable, stage, items, options);
     const state: { best: Best | null } = { best: null };
-    // Weights of the best epoch that are not on disk yet: writing them at every better epoch would take longer than training
-    // a small model.
-    let unsaved: Tensor[] | undefined;
+    // Weights of the best epoch, which may not be on disk yet: writing them at every better epoch would take longer than
+    // training a small model.
+    let best: Tensor[] = [];
+    let unsaved = false;
     const saveBest = async () => {
-      if (unsaved === undefined) return;
-      await saveModel(context.paths.stage(context.stage).model, stage, unsaved, {
+      if (!unsaved) return;
+      await saveModel(context.paths.stage(context.stage).model, stage, best, {
         kind: 'classifier',
         labels: [...context.labels],
         pooling: settings.pooling,
@@ -80,7 +81,7 @@ export async function trainClassifier(context: StageContext, task: Classificatio
           switchingCost: context.config.evaluate.switchingCost,
         },
       });
-      unsaved = undefined;
+      unsaved = false;
     };
     await runTrainingLoop({
       context,
@@ -103,7 +104,8 @@ export async function trainClassifier(context: StageContext, task: Classificatio
         }
         if (found === undefined ? step < updates : state.best !== null && !isBetter(found, state.best)) return;
         state.best = { epoch, ...(found ?? { wa: 0, ua: 0, loss: 0 }) };
-        unsaved = await model.exportTensors();
+        best = await copiesOf(model.storedTensors(), best);
+        unsaved = true;
       },
       beforeCheckpoint: saveBest,
     });
@@ -120,6 +122,15 @@ export async function trainClassifier(context: StageContext, task: Classificatio
   } finally {
     model.dispose();
   }
+}
+
+/** Copies, in the memory of earlier ones. */
+async function copiesOf(tensors: StoredTensor[], earlier: Tensor[]): Promise<Tensor[]> {
+  const copies: Tensor[] = [];
+  for (const [i, { name, shape, read }] of tensors.entries()) {
+    copies.push({ name, shape, data: await read(earlier[i]?.data) });
+  }
+  return copies;
 }
 
 /** UA decides; where a small validation set cannot tell two epochs apart, its loss does. */

@@ -70,7 +70,7 @@ export async function trainMaskedPrediction(context: StageContext, task: MaskedP
         return last;
       },
     });
-    await saveModel(context.paths.stage(context.stage).model, stage, await model.exportTensors(), {
+    await saveModel(context.paths.stage(context.stage).model, stage, model.storedTensors(), {
       kind: 'masked-prediction',
       labels: [],
     });

@@ -3,7 +3,7 @@ import { type Head, savePretrained, usePretrained } from '../checkpoint/pretrain
 import { EmoframeError } from '../errors.js';
 import { parseHubertConfig } from '../model/hubertConfig.js';
 import type { Model, ModelSpec } from '../model/model.js';
-import type { Tensor } from '../model/tensor.js';
+import type { StoredTensor, Tensor } from '../model/tensor.js';
 import type { StageContext } from './context.js';
 import { verifyResult } from './stageResult.js';
 
@@ -83,9 +83,13 @@ export async function loadClassifier(context: StageContext, dir: string): Promis
 export async function saveModel(
   dir: string,
   { model, normalize }: StageModel,
-  weights: readonly Tensor[],
+  weights: readonly (Tensor | StoredTensor)[],
   head: Omit<Head, 'tensors'>,
 ): Promise<void> {
-  const { encoder, head: tensors } = splitTensors(weights);
+  const { encoder, head: ofHead } = splitTensors(weights);
+  const tensors: Tensor[] = [];
+  for (const tensor of ofHead) {
+    tensors.push('data' in tensor ? tensor : { name: tensor.name, shape: tensor.shape, data: await tensor.read() });
+  }
   await savePretrained(dir, { config: model.config, tensors: encoder, normalize, head: { ...head, tensors } });
 }

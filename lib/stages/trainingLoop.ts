@@ -1,6 +1,6 @@
 // The loop that both kinds of training share: prepare, update, log, checkpoint, stop. An update is a pure function of
 // (weights, moments, seed, step), so a checkpoint of those continues a run bit for bit.
-import { loadLatestStep, saveStep } from '../checkpoint/checkpoints.js';
+import { openLatestStep, saveStep } from '../checkpoint/checkpoints.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { Model } from '../model/model.js';
 import type { Metrics, StageContext } from './context.js';
@@ -31,10 +31,14 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
   const { context, model, updates } = loop;
   const { checkpoint } = context.paths.stage(context.stage);
   let step = 0;
-  const saved = await loadLatestStep(checkpoint, context.report.warn);
+  const saved = await openLatestStep(checkpoint, context.report.warn);
   if (saved !== undefined) {
-    await model.importTensors(saved.tensors);
-    await model.importMoments(saved.moments);
+    try {
+      await model.importTensors(saved.tensors);
+      await model.importMoments(saved.moments);
+    } finally {
+      await saved.close();
+    }
     Object.assign(loop.state, saved.state);
     step = saved.step;
   }
@@ -43,12 +47,8 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
     await loop.beforeCheckpoint?.();
     // What the log says up to here is not said again after a resume, so it must be as safe as the checkpoint.
     await context.report.sync();
-    await saveStep(checkpoint, {
-      step,
-      tensors: await model.exportTensors(),
-      moments: await model.exportMoments(),
-      state: loop.state,
-    });
+    const [tensors, moments] = [model.storedTensors(), await model.storedMoments()];
+    await saveStep(checkpoint, { step, tensors, moments, state: loop.state });
   };
   let savedStep = step;
   let savedTime = Date.now();

@@ -80,9 +80,8 @@ Napi::Function ModelObject::define(Napi::Env env) {
   return DefineClass(
       env, "NativeModel",
       {InstanceMethod<&ModelObject::tensors>("tensors"), InstanceMethod<&ModelObject::importTensors>("importTensors"),
-       InstanceMethod<&ModelObject::exportTensors>("exportTensors"),
        InstanceMethod<&ModelObject::exportGradients>("exportGradients"),
-       InstanceMethod<&ModelObject::exportMoments>("exportMoments"),
+       InstanceMethod<&ModelObject::readTensor>("readTensor"), InstanceMethod<&ModelObject::hasMoments>("hasMoments"),
        InstanceMethod<&ModelObject::importMoments>("importMoments"), InstanceMethod<&ModelObject::freeze>("freeze"),
        InstanceMethod<&ModelObject::seal>("seal"), InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
        InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
@@ -172,36 +171,6 @@ Napi::Value ModelObject::importTensors(const Napi::CallbackInfo &info) {
   });
 }
 
-std::vector<TensorInfo> ModelObject::allOrNamed(const Napi::Value &names) const {
-  if (names.IsUndefined()) return tensors_;
-  std::vector<TensorInfo> wanted;
-  for (const std::string &name : strings(names, "names")) {
-    const auto found =
-        std::find_if(tensors_.begin(), tensors_.end(), [&](const TensorInfo &t) { return t.name == name; });
-    if (found == tensors_.end()) throw Error("ERR_TENSOR", "The model has no tensor named " + name + ".");
-    wanted.push_back(*found);
-  }
-  return wanted;
-}
-
-Napi::Value ModelObject::exportTensors(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    const std::vector<TensorInfo> wanted = allOrNamed(info[0]);
-    auto result = std::make_shared<std::vector<NamedFloats>>();
-    return run(
-        env, {},
-        [wanted, result](Model &model) {
-          for (const TensorInfo &tensor : wanted) {
-            NamedFloats item{tensor.name, tensor.shape, std::vector<float>(static_cast<size_t>(elements(tensor)))};
-            model.exportTensor(tensor.name, item.data.data());
-            result->push_back(std::move(item));
-          }
-        },
-        [result](Napi::Env env) { return named(env, std::move(*result)); });
-  });
-}
-
 Napi::Value ModelObject::exportGradients(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
@@ -219,41 +188,40 @@ Napi::Value ModelObject::exportGradients(const Napi::CallbackInfo &info) {
   });
 }
 
-namespace {
-
-struct Moments {
-  std::string name;
-  std::vector<float> m, v;
-};
-
-}  // namespace
-
-Napi::Value ModelObject::exportMoments(const Napi::CallbackInfo &info) {
+Napi::Value ModelObject::readTensor(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    auto result = std::make_shared<std::vector<Moments>>();
+    const std::string name = text(info[0], "name"), part = text(info[1], "part");
+    Napi::Float32Array into = floats(info[2], "into");
+    const auto found =
+        std::find_if(tensors_.begin(), tensors_.end(), [&](const TensorInfo &tensor) { return tensor.name == name; });
+    if (found == tensors_.end()) throw Error("ERR_TENSOR", "The model has no tensor named " + name + ".");
+    if (static_cast<int64_t>(into.ElementLength()) < elements(*found)) {
+      throw Error("ERR_TENSOR", name + " has " + std::to_string(elements(*found)) + " elements, more than the " +
+                                    std::to_string(into.ElementLength()) + " there is room for.");
+    }
+    if (part != "weights" && part != "m" && part != "v")
+      throw Error("ERR_ARGUMENT", "Expected weights, m or v for part but received " + part + ".");
     return run(
-        env, {},
-        [wanted = allOrNamed(info[0]), result](Model &model) {
-          if (!model.hasMoments()) return;
-          for (const TensorInfo &tensor : wanted) {
-            const auto size = static_cast<size_t>(elements(tensor));
-            Moments item{tensor.name, std::vector<float>(size), std::vector<float>(size)};
-            model.exportMoments(tensor.name, item.m.data(), item.v.data());
-            result->push_back(std::move(item));
+        env, {into},
+        [name, part, target = into.Data()](Model &model) {
+          if (part == "weights") {
+            model.exportTensor(name, target);
+          } else {
+            model.exportMoments(name, part == "m" ? target : nullptr, part == "v" ? target : nullptr);
           }
         },
-        [result](Napi::Env env) -> Napi::Value {
-          Napi::Array out = Napi::Array::New(env, result->size());
-          for (uint32_t i = 0; i < result->size(); ++i) {
-            Napi::Object item = Napi::Object::New(env);
-            item.Set("name", (*result)[i].name);
-            item.Set("m", floatArray(env, std::move((*result)[i].m)));
-            item.Set("v", floatArray(env, std::move((*result)[i].v)));
-            out.Set(i, item);
-          }
-          return out;
-        });
+        [](Napi::Env env) { return env.Undefined(); });
+  });
+}
+
+Napi::Value ModelObject::hasMoments(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    auto result = std::make_shared<bool>(false);
+    return run(
+        env, {}, [result](Model &model) { *result = model.hasMoments(); },
+        [result](Napi::Env env) { return Napi::Boolean::New(env, *result); });
   });
 }
 

@@ -25,13 +25,12 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish);
 
   // Refuses a name that is not the model's.
-  std::vector<TensorInfo> allOrNamed(const Napi::Value &names) const;
 
   Napi::Value tensors(const Napi::CallbackInfo &info);
   Napi::Value importTensors(const Napi::CallbackInfo &info);
-  Napi::Value exportTensors(const Napi::CallbackInfo &info);
   Napi::Value exportGradients(const Napi::CallbackInfo &info);
-  Napi::Value exportMoments(const Napi::CallbackInfo &info);
+  Napi::Value readTensor(const Napi::CallbackInfo &info);
+  Napi::Value hasMoments(const Napi::CallbackInfo &info);
   Napi::Value importMoments(const Napi::CallbackInfo &info);
   Napi::Value seal(const Napi::CallbackInfo &info);
   Napi::Value freeze(const Napi::CallbackInfo &info);

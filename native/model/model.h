@@ -120,7 +120,7 @@ class Model {
   void exportTensor(const std::string &name, float *data) const;
   void exportGradient(const std::string &name, float *data) const;
   bool hasMoments() const;
-  void exportMoments(const std::string &name, float *m, float *v) const;
+  void exportMoments(const std::string &name, float *m, float *v) const;  // null: not that one
   void importMoments(const std::string &name, const float *m, const float *v, int64_t size);
   // For a model that will only be run: nothing that products alone read is held twice from now on. Weights can then no
   // longer be changed, exported or trained (ERR_INTERNAL).

@@ -219,8 +219,8 @@ void Parameters::exportMoments(const std::string &name, float *m, float *v) cons
     throw Error("ERR_TENSOR",
                 "There are no moments to export before the first optimiser step (asked for " + name + ").");
   }
-  download(m_, p, m);
-  download(v_, p, v);
+  if (m) download(m_, p, m);
+  if (v) download(v_, p, v);
 }
 
 void Parameters::ensureGradients() {

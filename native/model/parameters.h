@@ -61,7 +61,7 @@ class Parameters {
   void exportGradient(const std::string &name, float *data) const;  // zeros when frozen or none yet
   bool hasMoments() const { return m_ != nullptr; }
   void importMoments(const std::string &name, const float *m, const float *v, int64_t size);
-  void exportMoments(const std::string &name, float *m, float *v) const;
+  void exportMoments(const std::string &name, float *m, float *v) const;  // null: not that one
 
   void ensureGradients();
   void clearGradients();

@@ -10,7 +10,7 @@ import { readNpy } from '../../../dist/checkpoint/npy.js';
 import { unpickle } from '../../../dist/checkpoint/pickle.js';
 import { loadPretrained } from '../../../dist/checkpoint/pretrained.js';
 import { readSafetensors } from '../../../dist/checkpoint/safetensors.js';
-import { loadCheckpoint, saveCheckpoint } from '../../../dist/checkpoint/trainingState.js';
+import { openTrainingState, saveTrainingState } from '../../../dist/checkpoint/trainingState.js';
 import { parseConfig, readConfig } from '../../../dist/config/read.js';
 import { readCorpus } from '../../../dist/corpus/read.js';
 import { Engine } from '../../../dist/model/engine.js';
@@ -18,6 +18,7 @@ import { openRun } from '../../../dist/pipeline/runDirectory.js';
 import { loadClassifier } from '../../../dist/predict/loadModel.js';
 import { writeReport } from '../../../dist/report/report.js';
 import { readCentroids } from '../../../dist/stages/clustering.js';
+import { readAll, storedForm } from '../../../test/support/storedTensors.js';
 import { writeSyntheticRun } from '../../../test/support/syntheticRun.js';
 import { writeTinyPredictor } from '../../../test/support/tinyPredictor.js';
 import { readTorch } from '../../../test/support/torchFile.js';
@@ -92,11 +93,8 @@ const tensors = [
 const moments = tensors.map(({ name, data }) => ({ name, m: data, v: data }));
 
 async function writeCheckpoint(directory) {
-  await saveCheckpoint(join(directory, 'checkpoint'), {
-    tensors,
-    moments,
-    state: { step: 7, best: { ua: 0.5 }, ids: ['a'] },
-  });
+  const state = { step: 7, best: { ua: 0.5 }, ids: ['a'] };
+  await saveTrainingState(join(directory, 'checkpoint'), storedForm({ tensors, moments, state }));
 }
 const predictor = (directory) => writeTinyPredictor(join(directory, 'model'));
 
@@ -284,13 +282,13 @@ export const readers = {
     text: true,
     prepare: writeCheckpoint,
     structured: json,
-    read: (path) => loadCheckpoint(dirname(path)),
+    read: async (path) => readAll(await openTrainingState(dirname(path))),
   },
   'checkpoint-moments': {
     file: 'checkpoint/moments.safetensors',
     prepare: writeCheckpoint,
     structured: mutateHeader,
-    read: (path) => loadCheckpoint(dirname(path)),
+    read: async (path) => readAll(await openTrainingState(dirname(path))),
   },
   'run-corpus': {
     file: 'run/corpus.json',

@@ -1,0 +1,35 @@
+// Tensors and moments that are read when they are asked for, to and from values that tests compare.
+
+const stored = (name, shape, data) => ({ name, shape, read: async () => data });
+
+/** `{ tensors: [{ name, shape, data }], moments: [{ name, m, v }], ... }` as a checkpoint is given. */
+export function storedForm({ tensors, moments, ...rest }) {
+  return {
+    ...rest,
+    tensors: tensors.map(({ name, shape, data }) => stored(name, shape, data)),
+    moments: moments.map(({ name, m, v }) => ({
+      name,
+      m: stored(name, [m.length], m),
+      v: stored(name, [v.length], v),
+    })),
+  };
+}
+
+/** `[{ name, m, v }]` with their values. */
+export const readMoments = (moments) =>
+  Promise.all(moments.map(async ({ name, m, v }) => ({ name, m: await m.read(), v: await v.read() })));
+
+/** All of an open checkpoint, or undefined for none; it is closed. */
+export async function readAll(opened) {
+  if (opened === undefined) return undefined;
+  const { tensors, moments, close, ...rest } = opened;
+  try {
+    return {
+      ...rest,
+      tensors: await Promise.all(tensors.map(async ({ name, shape, read }) => ({ name, shape, data: await read() }))),
+      moments: await readMoments(moments),
+    };
+  } finally {
+    await close();
+  }
+}
