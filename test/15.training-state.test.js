@@ -36,6 +36,31 @@ test('weights, moments and state come back to the bit', async () => {
   assert.equal(await load(), checkpoint(7));
 });
 
+test('tensors are copied one after another, each into the same memory', async () => {
+  const given = storedForm(checkpoint(7));
+  const rooms = new Set();
+  let reading = 0;
+  const watched = (tensor) => ({
+    ...tensor,
+    read: async (into) => {
+      assert.is(++reading, 1, 'one at a time');
+      rooms.add(into.buffer);
+      const data = await tensor.read();
+      into.set(data);
+      await new Promise((resolve) => setImmediate(resolve));
+      reading--;
+      return into.subarray(0, data.length);
+    },
+  });
+  await saveTrainingState(directory, {
+    ...given,
+    tensors: given.tensors.map(watched),
+    moments: given.moments.map(({ name, m, v }) => ({ name, m: watched(m), v: watched(v) })),
+  });
+  assert.is(rooms.size, 2, 'one for each file');
+  assert.equal(await load(), checkpoint(7));
+});
+
 test('before the first step there are no moments', async () => {
   await save({ ...checkpoint(0), moments: [] });
   assert.equal((await load()).moments, []);

@@ -107,7 +107,7 @@ test('a fault of the program itself is told as ERR_UNEXPECTED, in one line, with
       'emoframe: a mistake of two lines (ERR_UNEXPECTED)\nRun again with EMOFRAME_DEBUG=1 for the stack.\n',
     );
     const debugged = await emoframe(['corpus', scratch], { env: { ...env, EMOFRAME_DEBUG: '1' } });
-    assert.match(debugged.stderr, /at findManifests/);
+    assert.match(debugged.stderr, /at readCorpus/);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
