@@ -18,7 +18,7 @@ import { newFloats, roomFor } from './floats.js';
 import { Geometry } from './geometry.js';
 import type { HubertConfig } from './hubertConfig.js';
 import { initialTensors } from './initialize.js';
-import { elementsOf, type StoredMoments, type StoredTensor, type Tensor } from './tensor.js';
+import { elementsOf, readInto, type StoredMoments, type StoredTensor, type Tensor } from './tensor.js';
 
 /** What a model is made of. */
 export interface ModelSpec {
@@ -113,7 +113,7 @@ export class Model {
     const memory = stretchFor(stored, elementsOf);
     for (const part of groupBy(stored, elementsOf, memory.length)) {
       const read = await readInto(memory, part);
-      await native(() => this.nativeModel.importTensors(part.map(({ name }, i) => ({ name, data: read[i]! }))));
+      await native(() => this.nativeModel.importTensors(read.map(({ name, data }) => ({ name, data }))));
     }
   }
 
@@ -176,7 +176,7 @@ export class Model {
         memory,
         part.flatMap(({ m, v }) => [m, v]),
       );
-      const pairs = part.map(({ name }, i) => ({ name, m: read[2 * i]!, v: read[2 * i + 1]! }));
+      const pairs = part.map(({ name }, i) => ({ name, m: read[2 * i]!.data, v: read[2 * i + 1]!.data }));
       await native(() => this.nativeModel.importMoments(pairs));
     }
   }
@@ -263,17 +263,6 @@ function stretchFor<Item>(items: Item[], elements: (item: Item) => number): Floa
   const largest = sizes.reduce((most, size) => Math.max(most, size), 0);
   const all = sizes.reduce((sum, size) => sum + size, 0);
   return newFloats(Math.max(largest, Math.min(partElements, all)));
-}
-
-/** Reads tensors into `memory`, one behind another. */
-async function readInto(memory: Float32Array, tensors: StoredTensor[]): Promise<Float32Array[]> {
-  const read: Float32Array[] = [];
-  let used = 0;
-  for (const tensor of tensors) {
-    read.push(await tensor.read(memory.subarray(used)));
-    used += elementsOf(tensor);
-  }
-  return read;
 }
 
 /** Work on a batch; what the addon says of "Utterance 3 of the batch" is said of it by name. */

@@ -24,3 +24,15 @@ export interface StoredMoments {
   m: StoredTensor;
   v: StoredTensor;
 }
+
+/** Reads tensors into `memory`, one behind another: V8 looks for garbage at every large array that is made. */
+export async function readInto(memory: Float32Array, tensors: readonly StoredTensor[]): Promise<Tensor[]> {
+  const copies: Tensor[] = [];
+  let used = 0;
+  for (const { name, shape, read } of tensors) {
+    const data = await read(memory.subarray(used));
+    copies.push({ name, shape, data });
+    used += data.length;
+  }
+  return copies;
+}

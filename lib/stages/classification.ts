@@ -5,8 +5,9 @@ import { BalancedSampler, type LabelledDraw, type LabelledItem } from '../batch/
 import type { FineTuningSettings } from '../config/schema.js';
 import { utteranceMetrics } from '../evaluate/metrics.js';
 import type { PackedBatch } from '../model/binding.js';
+import { newFloats } from '../model/floats.js';
 import type { Geometry } from '../model/geometry.js';
-import type { StoredTensor, Tensor } from '../model/tensor.js';
+import { elementsOf, readInto, type Tensor } from '../model/tensor.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { framesOf, type Metrics, type StageContext, utteranceOf } from './context.js';
 import { framesIn, Inputs, passesOf } from './inputs.js';
@@ -66,6 +67,7 @@ export async function trainClassifier(context: StageContext, task: Classificatio
     // Weights of the best epoch, which may not be on disk yet: writing them at every better epoch would take longer than
     // training a small model.
     let best: Tensor[] = [];
+    let bestMemory: Float32Array | undefined;
     let unsaved = false;
     const saveBest = async () => {
       if (!unsaved) return;
@@ -104,7 +106,9 @@ export async function trainClassifier(context: StageContext, task: Classificatio
         }
         if (found === undefined ? step < updates : state.best !== null && !isBetter(found, state.best)) return;
         state.best = { epoch, ...(found ?? { wa: 0, ua: 0, loss: 0 }) };
-        best = await copiesOf(model.storedTensors(), best);
+        const tensors = model.storedTensors();
+        bestMemory ??= newFloats(tensors.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
+        best = await readInto(bestMemory, tensors);
         unsaved = true;
       },
       beforeCheckpoint: saveBest,
@@ -122,15 +126,6 @@ export async function trainClassifier(context: StageContext, task: Classificatio
   } finally {
     model.dispose();
   }
-}
-
-/** Copies, in the memory of earlier ones. */
-async function copiesOf(tensors: StoredTensor[], earlier: Tensor[]): Promise<Tensor[]> {
-  const copies: Tensor[] = [];
-  for (const [i, { name, shape, read }] of tensors.entries()) {
-    copies.push({ name, shape, data: await read(earlier[i]?.data) });
-  }
-  return copies;
 }
 
 /** UA decides; where a small validation set cannot tell two epochs apart, its loss does. */
