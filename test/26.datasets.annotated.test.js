@@ -160,6 +160,7 @@ test('MELD: the same names in three splits, clips that are broken, video that is
     'dev_sent_emo.csv': meldColumns + meldRow(0, 0, 'Joey', 'joy') + meldRow(110, 7, 'Ross', 'neutral'),
     'test_sent_emo.csv': meldColumns + meldRow(0, 0, 'Chandler', 'anger') + meldRow(0, 1, 'Ross', 'fear'),
     'output_repeated_splits_test/dia0_utt1.mp4': 'video',
+    'train/train_splits/dia0_utt0.mp4': 'video',
     'train/train_splits/dia0_utt0.npy': 'features',
   });
   const corpus = await readCorpus(home);

@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import { describeCorpus } from '../dist/corpus/describe.js';
 import { makeFolds } from '../dist/corpus/folds.js';
 import { readCorpus } from '../dist/corpus/read.js';
+import { emoframe } from './support/cli.js';
 import { plant, plantIemocap, scratch, silence, turn } from './support/datasetTree.js';
 import { refused } from './support/refused.js';
 
@@ -341,6 +342,49 @@ test('a manifest in the folder of a dataset is what counts', async () => {
   );
   rmSync(join(home, 'manifest.csv'));
   assert.equal((await readCorpus(home)).dataset, 'iemocap');
+});
+
+test('emoframe corpus prints a table and every problem; --json has them for machines', async () => {
+  const home = realIemocap('cli');
+  plant(home, { 'Session2/dialog/EmoEvaluation/Ses02M_impro09.txt': turn('Ses02M_impro09_F000', 'neu') });
+  const { code, stdout, stderr } = await emoframe(['corpus', home, '--labels', 'ang,hap=hap+exc,neu']);
+  assert.equal(code, 0);
+  for (const line of [
+    /corpus +iemocap\n/,
+    /utterances +6\n/,
+    /label scheme +ang,hap=hap\+exc,neu\n/,
+    /left out +xxx 1, oth 1, sad 1, fru 1\n/,
+    /folds +a session at a time\n/,
+    /problems +1\n/,
+    /hap +2 +33\.3 %/,
+    /Session1 +4 +66\.7 %/,
+    /Ses01F +2 /,
+  ]) {
+    assert.match(stdout, line);
+  }
+  assert.match(stderr, /Ses02M_impro09\.txt:1: there is no audio file Ses02M_impro09_F000\.wav/);
+  const json = JSON.parse((await emoframe(['corpus', home, '--json'])).stdout);
+  assert.deepEqual(Object.keys(json).slice(0, 7), [
+    ...['dataset', 'utterances', 'labels', 'speakers', 'sessions', 'seconds', 'problems'],
+  ]);
+  assert.deepEqual([json.dataset, json.utterances, json.problems.length], ['iemocap', 7, 1]);
+  assert.deepEqual(Object.keys(json.problems[0]), ['file', 'row', 'reason']);
+  const wrong = await emoframe(['corpus', home, '--dataset', 'iemocop']);
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /Expected one of iemocap, .* for --dataset but received iemocop/);
+});
+
+test('audio apart from a manifest; apart from a dataset that is its audio it is refused', async () => {
+  const home = plant(join(root, 'apart'), { 'manifest.csv': 'audio,label\nwav/a.wav,x\n' });
+  const audioRoot = plant(join(root, 'apart-audio'), ['wav/a.wav']);
+  const { utterances } = await readCorpus(home, { audioRoot });
+  assert.deepEqual(utterances, [{ id: 'wav/a', audio: join(audioRoot, 'wav/a.wav'), label: 'x' }]);
+  const tess = plant(join(root, 'apart-tess'), named.tess.files);
+  await refused(
+    readCorpus(tess, { audioRoot }),
+    'ERR_ARGUMENT',
+    /no audioRoot for tess.*give that folder as the corpus/,
+  );
 });
 
 test('an abort ends the reading of a folder', async () => {

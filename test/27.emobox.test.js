@@ -156,6 +156,10 @@ test('a stretch of a long file; a map under its other name; no map; a set whose 
     rmSync(join(home, 'data/pavoque', remove));
     const corpus = await readCorpus(home);
     assert.deepEqual([corpus.utterances.length, corpus.utterances[0].label], [3, label]);
+    assert.deepEqual(
+      corpus.problems.map(({ reason }) => reason.includes('already')),
+      remove === 'pavoque.jsonl' ? [false, false] : [false],
+    );
   }
 });
 

@@ -1,6 +1,7 @@
 // Which classes an experiment has, and which of a corpus's labels each of them stands for.
 import { EmoframeError } from '../errors.js';
 import { quoted } from '../quote.js';
+import { yieldWhenDue } from '../yield.js';
 import type { Corpus, Segment, Utterance } from './types.js';
 
 /** The scheme that takes every label as a class of its own. */
@@ -71,11 +72,11 @@ export type Others = (typeof OTHERS)[number];
  *
  * @throws `ERR_CORPUS`, naming `file`, when no utterance is of any of the classes
  */
-export function applyLabelScheme(
+export async function applyLabelScheme(
   corpus: Corpus,
   scheme: LabelScheme,
   { others, unlabelled, file }: { others: Others; unlabelled: readonly string[]; file: string },
-): Corpus {
+): Promise<Corpus> {
   const classOf = (label: string) => {
     if (scheme.classes !== undefined) return scheme.classes.get(label);
     return unlabelled.includes(label) ? undefined : label;
@@ -84,6 +85,7 @@ export function applyLabelScheme(
   const utterances: Utterance[] = [];
   let classed = 0;
   for (const utterance of corpus.utterances) {
+    await yieldWhenDue();
     const { label: annotated, segments, ...rest } = utterance;
     const label = annotated === undefined ? undefined : classOf(annotated);
     if (label !== undefined) {

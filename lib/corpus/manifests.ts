@@ -24,9 +24,13 @@ export interface Manifests {
   manifests: { file: string; split?: Utterance['split'] }[];
 }
 
-/** Reads every row. @throws `ERR_CORPUS`, `ERR_ABORTED` */
-export async function readManifests({ name, manifests }: Manifests, signal?: AbortSignal): Promise<Corpus> {
-  const reader = new RowReader(dirname(manifests[0].file));
+/** Reads every row; relative paths start at `audioRoot`, or at the manifest. @throws `ERR_CORPUS`, `ERR_ABORTED` */
+export async function readManifests(
+  { name, manifests }: Manifests,
+  audioRoot: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Corpus> {
+  const reader = new RowReader(audioRoot ?? dirname(manifests[0].file));
   const utterances: Utterance[] = [];
   const problems: Problem[] = [];
   let count = 0;

@@ -3,8 +3,9 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { abortSignal, parseOptions, type Shape } from '../issues.js';
+import { quoted } from '../quote.js';
 import { Folder } from './datasets/folder.js';
-import { DATASET_LAYOUTS, datasetNamed, readDataset, recogniseDataset } from './datasets/index.js';
+import { DATASET_LAYOUTS, datasetNamed, readDataset, recogniseDataset, takesAudioRoot } from './datasets/index.js';
 import { applyLabelScheme, OTHERS, type Others, parseLabelScheme } from './labelScheme.js';
 import { findManifests, MANIFEST_LAYOUTS, readManifests } from './manifests.js';
 import type { Corpus } from './types.js';
@@ -20,7 +21,10 @@ export interface ReadCorpusOptions {
   labels?: string;
   /** What becomes of utterances of other labels: `leave-out` (default), or `pretrain`: they stay as unlabelled speech. */
   others?: Others;
-  /** A folder in which the dataset's audio lies, where it is not below the dataset's own (EmoBox, MELD after conversion). */
+  /**
+   * Where audio lies: of a manifest, where relative paths start (default: its folder); of a dataset with annotation files, the
+   * folder in which its audio is looked for (default: its own).
+   */
   audioRoot?: string;
   signal?: AbortSignal;
 }
@@ -59,25 +63,31 @@ export async function readCorpus(path: string, options: ReadCorpusOptions = {}):
       cause: error,
     });
   });
+  const audioRoot = where.audioRoot === undefined ? undefined : resolve(where.audioRoot);
   const dataset = where.dataset === undefined ? undefined : datasetNamed(where.dataset);
   const manifests = dataset === undefined ? await findManifests(file) : undefined;
   if (manifests !== undefined) {
     const scheme = labels === undefined ? undefined : parseLabelScheme(labels);
-    const corpus = await readManifests(manifests, signal);
+    const corpus = await readManifests(manifests, audioRoot, signal);
     return scheme === undefined ? corpus : applyLabelScheme(corpus, scheme, { others, unlabelled: [], file });
   }
   if (!stats.isDirectory()) {
     throw new EmoframeError('ERR_CORPUS', `${file} is not a known kind of corpus: expected ${expected()}.`, { file });
   }
   const folder = await Folder.list(file, signal);
-  const found = dataset ?? recogniseDataset(folder);
+  const found = dataset ?? (await recogniseDataset(folder));
   if (found === undefined) {
     throw new EmoframeError('ERR_CORPUS', `The folder ${file} is not a known corpus: expected ${expected()}.`, {
       file,
     });
   }
   const scheme = parseLabelScheme(labels ?? Object.keys(found.schemes)[0] ?? 'all', found);
-  const audioRoot = where.audioRoot === undefined ? undefined : resolve(where.audioRoot);
+  if (audioRoot !== undefined && !takesAudioRoot(found)) {
+    throw new EmoframeError(
+      'ERR_ARGUMENT',
+      `Expected no audioRoot for ${found.name}, which is its audio, but received ${quoted(audioRoot)}: give that folder as the corpus.`,
+    );
+  }
   const corpus = await readDataset(found, {
     folder,
     ...(audioRoot === undefined ? {} : { audioRoot }),

@@ -1,3 +1,4 @@
+import { yieldWhenDue } from '../../yield.js';
 import type { KnownSchemes } from '../labelScheme.js';
 import type { CustomaryFolds, GivenFold, Problem, Utterance } from '../types.js';
 import { Folder } from './folder.js';
@@ -32,10 +33,19 @@ export interface Dataset extends KnownSchemes {
    * How much of a folder is this dataset, 0 to 1: of those known by an annotation file, 1 where it is there; of those known by
    * the names of audio files, their share.
    */
-  recognise(folder: Folder): number;
+  recognise(folder: Folder): Promise<number>;
   read(source: DatasetSource): AsyncIterable<DatasetRow>;
   /** Splits that the dataset gives beside the utterances, of those that are read; and the rows that are none. */
   folds?(source: DatasetSource, ids: ReadonlySet<string>): Promise<{ folds: GivenFold[]; problems: Problem[] }>;
+}
+
+/** For a dataset that is known by a file of its own: 1 where the folder has one. */
+export async function has(files: readonly string[], pattern: RegExp): Promise<number> {
+  for (const file of files) {
+    await yieldWhenDue();
+    if (pattern.test(file)) return 1;
+  }
+  return 0;
 }
 
 /** Where audio is looked for. @throws as `Folder.list` */

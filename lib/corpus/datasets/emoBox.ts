@@ -7,7 +7,7 @@ import { EmoframeError } from '../../errors.js';
 import { yieldWhenDue } from '../../yield.js';
 import { type ReadRow, readJsonl } from '../formats.js';
 import type { GivenFold, Problem, Utterance } from '../types.js';
-import type { Dataset, DatasetRow, DatasetSource } from './dataset.js';
+import { type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 import { Folder, isAudio, toConvert } from './folder.js';
 import { readJsonObject } from './jsonObject.js';
 
@@ -20,7 +20,7 @@ export const emoBox: Dataset = {
   schemes: {},
   unlabelled: [],
   customary: () => ({ scheme: 'given' }),
-  recognise: ({ files }) => (files.some((file) => LIST.test(file)) ? 1 : 0),
+  recognise: ({ files }) => has(files, LIST),
   read,
   folds,
 };

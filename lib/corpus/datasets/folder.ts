@@ -1,7 +1,8 @@
-import { readdir, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, extname, isAbsolute, join, posix, relative, resolve, sep } from 'node:path';
+import { opendir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, extname, join, posix, relative, resolve, sep } from 'node:path';
 import { readError } from '../../checkpoint/files.js';
 import { EmoframeError, throwIfAborted } from '../../errors.js';
+import { yieldWhenDue } from '../../yield.js';
 
 /** More files than this below a folder are refused: their names are held in memory. */
 export const MAX_FILES = 5_000_000;
@@ -26,13 +27,10 @@ export class Folder {
     readonly root: string,
     /** All files, sorted. */
     readonly files: readonly string[],
+    media: readonly string[],
   ) {
-    this.media = files.filter((file) => isAudio(file) || UNREAD_MEDIA.has(extname(file).toLowerCase()));
-    this.audio = this.media.filter(isAudio);
-    for (const file of this.media) {
-      const byStem = isAudio(file) ? this.#audioByStem : this.#mediaByStem;
-      if (!byStem.has(stemOf(file))) byStem.set(stemOf(file), file);
-    }
+    this.media = media;
+    this.audio = media.filter(isAudio);
   }
 
   /**
@@ -44,7 +42,19 @@ export class Folder {
   static async list(root: string, signal?: AbortSignal): Promise<Folder> {
     const files: string[] = [];
     await walk(root, '', [], files, signal);
-    return new Folder(root, files.sort());
+    files.sort();
+    const media: string[] = [];
+    for (const file of files) {
+      await yieldWhenDue();
+      if (isAudio(file) || UNREAD_MEDIA.has(extname(file).toLowerCase())) media.push(file);
+    }
+    const folder = new Folder(root, files, media);
+    for (const file of media) {
+      await yieldWhenDue();
+      const byStem = isAudio(file) ? folder.#audioByStem : folder.#mediaByStem;
+      if (!byStem.has(stemOf(file))) byStem.set(stemOf(file), file);
+    }
+    return folder;
   }
 
   /** The absolute path of a file of this folder. */
@@ -66,7 +76,7 @@ export class Folder {
 
   /** A path from a stranger's file, which must lie below `from`; undefined where it does not. */
   static within(from: string, written: string): string | undefined {
-    if (isAbsolute(written) || written.includes('\0')) return undefined;
+    if (written.includes('\0')) return undefined;
     const path = resolve(from, written);
     const below = relative(from, path);
     return below === '' || below === '..' || below.startsWith(`..${sep}`) ? undefined : path;
@@ -103,31 +113,29 @@ async function walk(
       file: folder,
     });
   }
-  let entries: Awaited<ReturnType<typeof list>>;
-  let real: string;
+  const folders: string[] = [];
   try {
-    [entries, real] = await Promise.all([list(folder), realpath(folder)]);
+    const real = await realpath(folder);
+    // A link to a folder above would never end.
+    if (ancestors.includes(real)) return;
+    for await (const entry of await opendir(folder, { bufferSize: 1024 })) {
+      throwIfAborted(signal);
+      if (entry.name.startsWith('.') || entry.name === '__MACOSX') continue;
+      const name = below === '' ? entry.name : `${below}/${entry.name}`;
+      const kind = entry.isSymbolicLink() ? await stat(join(root, name)).catch(() => undefined) : entry;
+      if (kind?.isFile()) files.push(name);
+      else if (kind?.isDirectory()) folders.push(name);
+    }
+    ancestors = [...ancestors, real];
   } catch (error) {
     throw readError(folder, error);
   }
-  // A link to a folder above would never end.
-  if (ancestors.includes(real)) return;
-  for (const entry of entries) {
-    if (entry.name.startsWith('.') || entry.name === '__MACOSX') continue;
-    const name = below === '' ? entry.name : `${below}/${entry.name}`;
-    const kind = entry.isSymbolicLink() ? await stat(join(root, name)).catch(() => undefined) : entry;
-    if (kind?.isFile()) files.push(name);
-    else if (kind?.isDirectory()) await walk(root, name, [...ancestors, real], files, signal);
-    if (files.length > MAX_FILES) {
-      throw new EmoframeError('ERR_CORPUS', `${root} holds more than ${MAX_FILES} files: this is no dataset.`, {
-        file: root,
-      });
-    }
+  if (files.length > MAX_FILES) {
+    throw new EmoframeError('ERR_CORPUS', `${root} holds more than ${MAX_FILES} files: this is no dataset.`, {
+      file: root,
+    });
   }
-}
-
-function list(folder: string) {
-  return readdir(folder, { withFileTypes: true });
+  for (const name of folders) await walk(root, name, ancestors, files, signal);
 }
 
 /** The folder of a file as datasets name it: `/` between names, empty for the root. */

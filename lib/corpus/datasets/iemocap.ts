@@ -3,7 +3,7 @@
 // markers (Ses01F_impro01), but both speak in it: the speaker is the letter before the turn's number.
 import { yieldWhenDue } from '../../yield.js';
 import { readLines } from '../formats.js';
-import { audioOf, bySession, type Dataset, type DatasetRow, type DatasetSource } from './dataset.js';
+import { audioOf, bySession, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 
 /** Not the files of single annotators, in folders below. */
 const EVALUATION = /(?:^|\/)Session([1-5])\/dialog\/EmoEvaluation\/Ses\d{2}[^/]*\.txt$/;
@@ -21,7 +21,7 @@ export const iemocap: Dataset = {
   // No two annotators agreed.
   unlabelled: ['xxx'],
   customary: bySession,
-  recognise: ({ files }) => (files.some((file) => EVALUATION.test(file)) ? 1 : 0),
+  recognise: ({ files }) => has(files, EVALUATION),
   read,
 };
 

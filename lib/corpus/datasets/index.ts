@@ -35,6 +35,11 @@ const CHANCE = 0.02;
 /** Every layout, for messages. */
 export const DATASET_LAYOUTS = [...annotated, ...named].map(({ name, layout }) => `${name} (${layout})`).join('; ');
 
+/** Whether a dataset's audio may lie apart from the folder that tells of it. */
+export function takesAudioRoot(dataset: Dataset): boolean {
+  return annotated.includes(dataset);
+}
+
 /** @throws `ERR_ARGUMENT` naming the datasets that there are */
 export function datasetNamed(name: string): Dataset {
   const found = datasets.find((dataset) => dataset.name === name);
@@ -50,9 +55,10 @@ export function datasetNamed(name: string): Dataset {
  *
  * @throws `ERR_CORPUS` where several do, or where only a few of its files are of one
  */
-export function recogniseDataset(folder: Folder): Dataset | undefined {
-  const known = annotated.filter((dataset) => dataset.recognise(folder) > 0);
-  const shares = named.map((dataset) => ({ dataset, share: dataset.recognise(folder) }));
+export async function recogniseDataset(folder: Folder): Promise<Dataset | undefined> {
+  const shareOf = async (dataset: Dataset) => ({ dataset, share: await dataset.recognise(folder) });
+  const known = (await Promise.all(annotated.map(shareOf))).flatMap(({ dataset, share }) => (share > 0 ? dataset : []));
+  const shares = await Promise.all(named.map(shareOf));
   // EmoBox's own folder may hold the audio of any dataset.
   const others = known.includes(emoBox)
     ? []

@@ -4,7 +4,7 @@ import { posix } from 'node:path';
 import { yieldWhenDue } from '../../yield.js';
 import { readCsv } from '../formats.js';
 import type { Utterance } from '../types.js';
-import { audioOf, type Dataset, type DatasetRow, type DatasetSource } from './dataset.js';
+import { audioOf, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 import { type Folder, folderOf, isAudio, stemOf, toConvert } from './folder.js';
 
 const TABLE = /(?:^|\/)(train|dev|test)_sent_emo\.csv$/;
@@ -22,7 +22,7 @@ export const meld: Dataset = {
   unlabelled: [],
   // The series' main speakers are in all three parts.
   customary: () => ({ scheme: 'given', allowSharedSpeakers: true }),
-  recognise: ({ files }) => (files.some((file) => TABLE.test(file)) ? 1 : 0),
+  recognise: ({ files }) => has(files, TABLE),
   read,
 };
 

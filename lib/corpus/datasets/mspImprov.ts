@@ -4,7 +4,7 @@
 import { yieldWhenDue } from '../../yield.js';
 import { readLines } from '../formats.js';
 import type { Dimensions } from '../types.js';
-import { audioOf, bySession, type Dataset, type DatasetRow, type DatasetSource } from './dataset.js';
+import { audioOf, bySession, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 
 const EVALUATION = /(?:^|\/)Eval(?:ution|uation)\.txt$/;
 const CLIP = /^UTD-IMPROV-(S\d\d[A-Z]-([FM]0([1-6]))-[A-Z]-[A-Z0-9]+)\.avi;\s*([A-Z])\s*;(.*)$/;
@@ -24,8 +24,8 @@ export const mspImprov: Dataset = {
   schemes: { 'msp-improv-4': 'angry,happy,neutral,sad' },
   unlabelled: ['no-agreement'],
   customary: bySession,
-  recognise: ({ files, audio }) =>
-    files.some((file) => EVALUATION.test(file)) && audio.some((file) => /(?:^|\/)MSP-IMPROV-[^/]*$/.test(file)) ? 1 : 0,
+  recognise: async ({ files, audio }) =>
+    (await has(files, EVALUATION)) * (await has(audio, /(?:^|\/)MSP-IMPROV-[^/]*$/)),
   read,
 };
 

@@ -3,7 +3,7 @@
 import { yieldWhenDue } from '../../yield.js';
 import { type ReadRow, readCsv } from '../formats.js';
 import type { Dimensions, Utterance } from '../types.js';
-import { audioOf, type Dataset, type DatasetRow, type DatasetSource } from './dataset.js';
+import { audioOf, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 import { stemOf } from './folder.js';
 import { isObject, readJsonObject } from './jsonObject.js';
 
@@ -38,7 +38,7 @@ export const mspPodcast: Dataset = {
   },
   unlabelled: ['no-agreement'],
   customary: () => ({ scheme: 'given' }),
-  recognise: ({ files }) => (files.some((file) => LABELS.test(file)) ? 1 : 0),
+  recognise: ({ files }) => has(files, LABELS),
   read,
 };
 

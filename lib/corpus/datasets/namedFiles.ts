@@ -27,12 +27,14 @@ export function namedFiles({ name, layout, schemes = {}, pattern, read, customar
     schemes,
     unlabelled: [],
     customary,
-    recognise: ({ audio }) => {
-      const own = audio.filter((file) => {
+    recognise: async ({ audio }) => {
+      let own = 0;
+      for (const file of audio) {
+        await yieldWhenDue();
         const match = pattern.exec(withoutExtension(file));
-        return match !== null && 'id' in read(match);
-      });
-      return audio.length === 0 ? 0 : own.length / audio.length;
+        if (match !== null && 'id' in read(match)) own++;
+      }
+      return audio.length === 0 ? 0 : own / audio.length;
     },
     async *read({ folder }: DatasetSource): AsyncGenerator<DatasetRow> {
       for (const path of folder.audio) {

@@ -3,7 +3,7 @@
 import { yieldWhenDue } from '../../yield.js';
 import { TIME_TOLERANCE_SECONDS } from '../row.js';
 import type { Segment } from '../types.js';
-import { audioOf, type Dataset, type DatasetRow, type DatasetSource } from './dataset.js';
+import { audioOf, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 import { Folder, folderOf, stemOf } from './folder.js';
 import { isObject, readJsonObject } from './jsonObject.js';
 
@@ -21,7 +21,7 @@ export const zed: Dataset = {
   schemes: {},
   unlabelled: [],
   customary: () => ({ scheme: 'given' }),
-  recognise: ({ files }) => (files.some((file) => TABLE.test(file)) ? 1 : 0),
+  recognise: ({ files }) => has(files, TABLE),
   read,
 };
 
