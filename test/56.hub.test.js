@@ -211,6 +211,21 @@ test('a private model is shown to the right token alone; it is never sent to ano
   await refused(download('who/private', { token: 'secret' }), 'ERR_ARGUMENT', /begins with hf_/);
 });
 
+test('the token goes to no other host that an answer leads to, and a list without end is stopped', async () => {
+  hub.faults.direct = true;
+  await download('who/private', { token: mine });
+  const elsewhere = requested(/^cdn:/);
+  assert.ok(elsewhere.length > 0);
+  for (const { headers } of elsewhere) assert.is(headers.authorization, undefined);
+  hub.faults.endless = true;
+  await refused(download('who/base'), 'ERR_HUB', /more than 1000 answers/);
+});
+
+test('sizes that are none are refused', async () => {
+  hub.faults.list = (files) => files.map((file) => ({ ...file, lfs: undefined, size: -1 }));
+  await refused(download('who/base'), 'ERR_HUB', /no size of/);
+});
+
 test('offline, the cache is all there is', async () => {
   await refused(download('who/base', { offline: true }), 'ERR_HUB', /not wholly, in the cache .*offline/);
   const directory = await download('who/base');

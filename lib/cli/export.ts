@@ -1,5 +1,6 @@
 import { exportModel, formatOf } from '../export/exportModel.js';
 import { columns, defineCommand } from './command.js';
+import { findModel, revisionOption } from './model.js';
 import { choice, flag, given, required, text, UsageError } from './options.js';
 import { Progress } from './progress.js';
 
@@ -28,15 +29,17 @@ export const exportCommand = defineCommand({
     license: text('ID', 'in the model card, as the Hub writes it, e.g. mit'),
     'base-model': text('ID', 'in the model card: the model on the Hub that training started from'),
     overwrite: flag('replace an earlier export'),
+    ...revisionOption,
   },
   examples: [
     'emoframe export runs/demo/folds/s5/predictor --format onnx --out emotions-onnx',
     'emoframe export runs/demo/folds/s5/predictor --format hf --out emotions --license mit',
     'emoframe export runs/demo/folds/s5/finetune/model --format hf --out baseline --architecture HubertForSequenceClassification',
   ],
-  run: async (positionals, values, { print, signal }) => {
-    const [model] = positionals;
-    if (model === undefined || positionals.length > 1) {
+  run: async (positionals, values, context) => {
+    const { print, signal } = context;
+    const [named] = positionals;
+    if (named === undefined || positionals.length > 1) {
       throw new UsageError(`Expected one model but received ${positionals.length}.`);
     }
     const { out, format, name, license, overwrite, architecture, json } = values;
@@ -50,6 +53,7 @@ export const exportCommand = defineCommand({
         throw new UsageError(`--${spelled[option]} goes with --format ${formatOf[option]}.`);
     }
     const progress = new Progress();
+    const model = await findModel({ model: named, revision: values.revision }, context, progress);
     const exported = await exportModel(model, {
       out,
       format,

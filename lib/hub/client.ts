@@ -20,8 +20,9 @@ export interface HubModel {
 }
 
 const hashPattern = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
-/** More files than the repository of a model has. */
+/** More files than the repository of a model has, and more requests than the pages of their list take. */
 const mostFiles = 10_000;
+const mostRequests = 1000;
 
 /** What went wrong with the network, below the words of `fetch`. */
 function reasonOf(error: unknown): string {
@@ -32,6 +33,8 @@ function reasonOf(error: unknown): string {
 
 /** Talks to one endpoint about one model. */
 export class HubClient {
+  #requests = 0;
+
   constructor(
     readonly name: string,
     private readonly settings: HubSettings,
@@ -40,15 +43,24 @@ export class HubClient {
 
   #parameters() {
     const { endpoint, token } = this.settings;
-    const { signal } = this;
     return {
       repo: { type: 'model', name: this.name } as const,
       hubUrl: endpoint,
-      fetch: (input: string | URL | Request, init?: RequestInit) =>
-        fetch(input, { ...init, ...(signal === undefined ? {} : { signal }) }),
+      fetch: this.#fetch,
       ...(token === undefined ? {} : { accessToken: token }),
     };
   }
+
+  #fetch: typeof fetch = (input, init) => {
+    // A list whose pages lead to each other would never end.
+    if (++this.#requests > mostRequests)
+      throw this.#malformed(`more than ${mostRequests} answers, each with a next one`);
+    const headers = new Headers(init?.headers);
+    const url = input instanceof Request ? input.url : String(input);
+    // The client asks where it was led; the token is for the endpoint alone.
+    if (new URL(url).origin !== new URL(this.settings.endpoint).origin) headers.delete('authorization');
+    return fetch(input, { ...init, headers, ...(this.signal === undefined ? {} : { signal: this.signal }) });
+  };
 
   /** An error of the client: what the Hub answered as `ERR_HUB`, what did not arrive as `ERR_DOWNLOAD`. */
   refusal(error: unknown): unknown {
@@ -88,6 +100,7 @@ export class HubClient {
 
   /** The commit of the revision asked for, and its files. Errors: `ERR_HUB`, `ERR_DOWNLOAD`, `ERR_ABORTED`. */
   async describe(): Promise<HubModel> {
+    this.#requests = 0;
     const { listFiles, modelInfo } = await import('@huggingface/hub');
     const { repo, ...parameters } = this.#parameters();
     const { revision } = this.settings;
@@ -105,7 +118,9 @@ export class HubClient {
         const hash = lfs?.oid ?? oid ?? '';
         // It becomes a file name.
         if (!hashPattern.test(hash)) throw this.#malformed(`no hash of ${path}`);
-        files.push({ path, size: lfs?.size ?? size, hash });
+        const bytes = lfs?.size ?? size;
+        if (!Number.isSafeInteger(bytes) || bytes < 0) throw this.#malformed(`no size of ${path}`);
+        files.push({ path, size: bytes, hash });
         if (files.length > mostFiles) throw this.#malformed(`more than ${mostFiles} files`);
       }
       return { name: this.name, commit: sha, files };
@@ -116,6 +131,7 @@ export class HubClient {
 
   /** The bytes of a file, from one on. Errors are of the network, and for `refusal` to name. */
   async open(path: string, commit: string, from: number): Promise<ReadableStream<Uint8Array>> {
+    this.#requests = 0;
     const { downloadFile } = await import('@huggingface/hub');
     // Not by the chunks of Xet: plain ranges can be resumed at any byte, and every mirror has them.
     const file = await downloadFile({ ...this.#parameters(), path, revision: commit, xet: false });

@@ -11,6 +11,8 @@ import os
 import pathlib
 import pickle
 import shutil
+import sys
+import types
 import wave
 
 import joblib
@@ -32,6 +34,7 @@ from transformers import (
 )
 
 torch.set_num_threads(1)
+torch.manual_seed(3)
 fixtures = pathlib.Path(__file__).resolve().parents[2] / "test" / "fixtures"
 root = fixtures / "kinds"
 shutil.rmtree(root, ignore_errors=True)
@@ -123,10 +126,17 @@ def config(form, model):
 
 
 heads = {"final_proj.weight": torch.randn(8, 16), "final_proj.bias": torch.zeros(8), "label_embs_concat": torch.rand(5, 8)}
+# What the task keeps: its own class, with the labels' names.
+for name in ("fairseq", "fairseq.data", "fairseq.data.dictionary"):
+    sys.modules[name] = types.ModuleType(name)
+Dictionary = type("Dictionary", (), {"__module__": "fairseq.data.dictionary"})
+sys.modules["fairseq.data.dictionary"].Dictionary = Dictionary
+dictionary = Dictionary()
+dictionary.__dict__.update(symbols=["<s>", "<pad>", "0", "1"], indices={"<s>": 0, "<pad>": 1, "0": 2, "1": 3}, nspecial=4)
 training = {
     "criterion": None,
     "optimizer_history": [{"optimizer_name": "FP16Optimizer", "lr_scheduler_state": {"best": None}, "num_updates": 400000}],
-    "task_state": {},
+    "task_state": {"dictionaries": [dictionary]},
     "extra_state": {"metrics": [], "train_iterator": {"epoch": 2, "shuffle": True}, "val_loss": 2.5},
     "last_optimizer_state": {"state": {0: {"step": 3, "exp_avg": torch.ones(4)}}, "param_groups": [{"lr": 5e-4, "params": [0]}]},
 }

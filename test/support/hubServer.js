@@ -34,12 +34,21 @@ export function filesOf(directory) {
 export async function startHub(models) {
   const requests = [];
   // cutAfter: bytes of a large file after which the connection breaks, once for each number; status: answered to all;
-  // change: alters the bytes of a large file; list: alters the list of files
-  const faults = { cutAfter: [], status: undefined, change: (bytes) => bytes, list: (files) => files };
+  // change: alters the bytes of a large file; list: alters the list of files; direct: large files are asked for where they
+  // lie, as behind the Hub's CDN; endless: the list of files has always another page
+  const faults = {
+    direct: false,
+    endless: false,
+    cutAfter: [],
+    status: undefined,
+    change: (bytes) => bytes,
+    list: (files) => files,
+  };
   const cdn = createServer((request, response) => {
     requests.push({ path: `cdn:${request.url}`, headers: request.headers });
     const [, name, commit, path] = /^\/(.+?)@([0-9a-f]{40})\/(.+)$/.exec(request.url);
-    sendBytes(request, response, faults.change(models[name].commits[commit][path]), faults.cutAfter.shift());
+    const headers = faults.direct ? { 'x-cache': 'Hit from cloudfront' } : {};
+    sendBytes(request, response, faults.change(models[name].commits[commit][path]), faults.cutAfter.shift(), headers);
   });
   const server = createServer((request, response) => {
     const url = new URL(request.url, 'http://hub');
@@ -76,14 +85,15 @@ export async function startHub(models) {
       const at = Number(url.searchParams.get('cursor') ?? 0);
       url.searchParams.set('cursor', String(at + pageLength));
       const next = `<http://${request.headers.host}${url.pathname}${url.search}>; rel="next"`;
-      return answer(200, entries.slice(at, at + pageLength), at + pageLength < entries.length ? { link: next } : {});
+      const more = faults.endless || at + pageLength < entries.length;
+      return answer(200, entries.slice(at, at + pageLength), more ? { link: next } : {});
     }
     const bytes = files[path];
     if (bytes === undefined) return answer(404, { error: 'Entry not found' }, { 'x-error-code': 'EntryNotFound' });
     const { oid, sha256 } = hashes(path, bytes);
     if (sha256 === undefined) return sendBytes(request, response, bytes, undefined, { etag: `"${oid}"` });
     const about = { 'x-linked-etag': `"${sha256}"`, 'x-linked-size': bytes.length, 'x-repo-commit': commit };
-    if (request.headers.accept?.includes('xet-fileinfo')) {
+    if (request.headers.accept?.includes('xet-fileinfo') && !faults.direct) {
       const link = `<http://${request.headers.host}/xet/auth>; rel="xet-auth", <http://${request.headers.host}/xet/info>; rel="xet-reconstruction-info"`;
       response.writeHead(200, {
         'content-type': 'application/vnd.xet-fileinfo+json',
