@@ -1,7 +1,7 @@
 /** The public interface of emoframe. Deep imports are not part of it. */
 
 export type { RawFormat } from './audio/byteStream.js';
-export type { AudioInput, AudioInputOptions } from './audio/input.js';
+export type { AudioFile, AudioInput, AudioInputOptions } from './audio/input.js';
 export { loadAudio } from './audio/load.js';
 export { type Mfcc, mfcc } from './audio/mfcc.js';
 export { AudioPool } from './audio/pool.js';

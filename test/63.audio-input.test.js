@@ -110,7 +110,7 @@ test('what is no audio says what is taken', async () => {
   for (const [input, pattern] of [
     [undefined, /received undefined/],
     [7, /received 7 of type number/],
-    [{ path: 'a.wav' }, /received Object/],
+    [{ file: 'a.wav' }, /received Object/],
     [[1, 2], /received Array/],
     [new Float64Array(4), /received Float64Array/],
   ])

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { decodeFlac, type FlacInfo, readFlacInfo, readSlices } from './flac.js';
+import { decodeFlac, type FlacInfo, readFlacInfo, readFlacSlices } from './flac.js';
+import { findFlacFrame } from './flacSeek.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from './limits.js';
 import { toFrameRange } from './range.js';
 import type { AudioInfo, AudioRange, DecodedAudio } from './types.js';
@@ -11,7 +12,7 @@ import { readWavBlocks, readWavInfo, type WavInfo } from './wav.js';
  * block.
  *
  * @param path the file
- * @param range the stretch wanted; of a WAV file only that stretch is read
+ * @param range the stretch wanted: only that stretch of a WAV file is read, and what lies near it of a FLAC file
  * @returns blocks of at most a few megabytes: one array a channel at the file's own rate, integers scaled by 2^(1 - bits),
  *   floats as they are
  * @throws `ERR_FILE_NOT_FOUND`; `ERR_AUDIO` (damaged, cut short or empty); `ERR_AUDIO_FORMAT` (not supported);
@@ -24,7 +25,7 @@ export async function* decodeFile(path: string, range: AudioRange = {}): AsyncGe
   try {
     const info = await readInfo(handle, fileBytes, path);
     let position = 0;
-    for await (const channels of readBlocks(handle, info, range, path)) {
+    for await (const channels of readBlocks(handle, fileBytes, info, range, path)) {
       for (const channel of channels) checkFinite(channel, path, position);
       position += channels[0]!.length;
       yield { channels, sampleRate: info.sampleRate };
@@ -99,6 +100,7 @@ export function checkRate(sampleRate: number, path: string): void {
 
 async function* readBlocks(
   handle: FileHandle,
+  fileBytes: number,
   info: WavInfo | FlacInfo,
   range: AudioRange,
   path: string,
@@ -109,12 +111,16 @@ async function* readBlocks(
   }
   // A streamed file tells its length when it is over.
   const { start, end } = toFrameRange(range, info.sampleRate, info.frameCount ?? Number.MAX_SAFE_INTEGER, path);
-  let position = 0;
-  for await (const channels of decodeFlac(readSlices(handle), info, path)) {
+  const from = start === 0 ? undefined : await findFlacFrame(handle, fileBytes, info, start);
+  let position = from?.sample ?? 0;
+  const rest = info.frameCount === undefined ? info : { ...info, frameCount: info.frameCount - position };
+  for await (const channels of decodeFlac(readFlacSlices(handle, from?.position), rest, path)) {
     const first = Math.max(start - position, 0);
     const last = Math.min(end - position, channels[0]!.length);
     if (first < last) yield channels.map((channel) => channel.subarray(first, last));
     position += channels[0]!.length;
+    // What is not asked for is not judged; without a range, the end of the file is.
+    if (range.endSeconds !== undefined && position >= end) return;
   }
   toFrameRange(range, info.sampleRate, position, path);
 }

@@ -8,9 +8,16 @@ const SLICE_BYTES = 2 ** 16;
 /** `fLaC`, a block header and the STREAMINFO block, which always comes first. */
 export const FLAC_HEADER_BYTES = 4 + 4 + 34;
 
+/** A walk over more metadata blocks than this is a walk through noise. */
+export const MAX_METADATA_BLOCKS = 1000;
+
 export interface FlacInfo extends AudioInfo {
   format: 'flac';
   bitsPerSample: number;
+  /** Samples of a frame of one channel; where frames are numbered, all but the last have as many. */
+  maxBlockSize: number;
+  /** 0: unknown. */
+  maxFrameBytes: number;
 }
 
 function corrupt(path: string, what: string, cause?: unknown): EmoframeError {
@@ -37,14 +44,23 @@ export function parseFlacInfo(header: Buffer, path: string): FlacInfo {
     sampleRate: high >>> 12,
     channelCount: ((high >>> 9) & 7) + 1,
     bitsPerSample: ((high >>> 4) & 31) + 1,
+    maxBlockSize: header.readUInt16BE(10),
+    maxFrameBytes: header.readUIntBE(15, 3),
   };
   // Zero means unknown.
   return frameCount === 0 ? info : { ...info, frameCount };
 }
 
-/** Reads a file's bytes in order. */
-export async function* readSlices(handle: FileHandle): AsyncGenerator<Uint8Array> {
-  for (let position = 0; ; ) {
+/** A file's bytes in order, or those of its header and of what comes from `start` on, which must be a frame. */
+export async function* readFlacSlices(handle: FileHandle, start = 0): AsyncGenerator<Uint8Array> {
+  if (start > 0) {
+    const header = Buffer.alloc(FLAC_HEADER_BYTES);
+    await handle.read(header, 0, FLAC_HEADER_BYTES, 0);
+    // No metadata follows.
+    header[4]! |= 0x80;
+    yield header;
+  }
+  for (let position = start; ; ) {
     const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(SLICE_BYTES), 0, SLICE_BYTES, position);
     if (bytesRead === 0) return;
     position += bytesRead;
@@ -69,7 +85,8 @@ export async function* decodeFlac(
   const decoder = idle.pop() ?? new FLACDecoder();
   await decoder.ready;
   let frames = 0;
-  let sound = false;
+  let broken = false;
+  let ended = false;
   try {
     for await (const chunk of bytes) {
       for (let offset = 0; offset < chunk.length; offset += SLICE_BYTES) {
@@ -84,11 +101,17 @@ export async function* decodeFlac(
     if (info.frameCount !== undefined && frames !== info.frameCount) {
       throw corrupt(path, `it is damaged or cut short: ${info.frameCount} samples announced, ${frames} there`);
     }
-    sound = true;
+    ended = true;
+  } catch (error) {
+    broken = true;
+    throw error;
   } finally {
-    // One that was left midway holds half a file.
-    if (sound && idle.length < KEPT_DECODERS) idle.push(decoder);
-    else decoder.free();
+    if (broken || idle.length >= KEPT_DECODERS) decoder.free();
+    else {
+      // One that was left midway holds half a file.
+      if (!ended) await decoder.reset();
+      idle.push(decoder);
+    }
   }
 
   function accept(result: Decoded, before: number): Float32Array[] | undefined {

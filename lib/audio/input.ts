@@ -1,18 +1,22 @@
 // What a caller may hand over as audio, and how it becomes speech of 16 kHz mono.
 import { IncomingMessage } from 'node:http';
+import { basename, extname } from 'node:path';
 import { Readable } from 'node:stream';
+import { z } from 'zod';
 import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
+import { parseOptions, type Shape } from '../issues.js';
 import { decodeBytes, type RawFormat } from './byteStream.js';
 import { checkFinite, checkRate } from './decode.js';
 import { collect, toSpeech } from './load.js';
 import type { AudioPool } from './pool.js';
 import { SAMPLE_RATE } from './resample.js';
-import type { DecodedAudio } from './types.js';
+import type { AudioRange, DecodedAudio } from './types.js';
 
 /**
  * Audio in any of the forms that a program has it in:
  *
- * - `string`: the path of a WAV or FLAC file, decoded in a thread;
+ * - `string`: the path of a file, decoded in a thread;
+ * - {@link AudioFile}: a part of a file: a stretch, a channel;
  * - `Float32Array`: mono samples at ±1, of `sampleRate`;
  * - `Uint8Array` (a `Buffer`): the bytes of a WAV or FLAC file, or raw samples of `format`;
  * - a stream of such bytes: a Node `Readable` (a request, a pipe), a web `ReadableStream`, any `AsyncIterable<Uint8Array>`;
@@ -20,7 +24,20 @@ import type { DecodedAudio } from './types.js';
  *
  * A stream that is not read to its end, as after an error, is destroyed; a request is left open for its response.
  */
-export type AudioInput = string | Float32Array | Uint8Array | AsyncIterable<Uint8Array | Float32Array>;
+export type AudioInput = string | AudioFile | Float32Array | Uint8Array | AsyncIterable<Uint8Array | Float32Array>;
+
+/**
+ * A part of a file, decoded in a thread.
+ *
+ * @example
+ * await model.predict({ path: 'call.wav', channel: 2, startSeconds: 30, endSeconds: 42.5 });
+ */
+export interface AudioFile extends AudioRange {
+  path: string;
+}
+
+/** An input that is not in a file. */
+export type LiveInput = Exclude<AudioInput, string | AudioFile>;
 
 /** How to read an {@link AudioInput} that does not tell by itself. */
 export interface AudioInputOptions {
@@ -31,6 +48,13 @@ export interface AudioInputOptions {
   /** Stops the work with `ERR_ABORTED`. */
   signal?: AbortSignal;
 }
+
+const fileSchema = z.strictObject({
+  path: z.string(),
+  startSeconds: z.number().optional(),
+  endSeconds: z.number().optional(),
+  channel: z.number().optional(),
+} satisfies Shape<AudioFile>);
 
 /**
  * All of an input as 16 kHz mono.
@@ -44,7 +68,10 @@ export async function loadInput(
   options: AudioInputOptions,
   name: string,
 ): Promise<Float32Array> {
-  if (typeof input === 'string') return pool.load(input, undefined, options.signal);
+  if (isFile(input)) {
+    const { path, ...range } = fileOf(input);
+    return pool.load(path, range, options.signal);
+  }
   const parts = streamInput(input, options, name);
   if (!(input instanceof Float32Array) || (options.sampleRate ?? SAMPLE_RATE) !== SAMPLE_RATE)
     return collect(parts, name);
@@ -53,9 +80,34 @@ export async function loadInput(
   return input;
 }
 
+/** Whether an input is a file or a part of one. */
+export function isFile(input: AudioInput): input is string | AudioFile {
+  return (
+    typeof input === 'string' ||
+    (typeof input === 'object' && input !== null && !isAsyncIterable(input) && 'path' in input)
+  );
+}
+
+/** What of a file an input names. @throws `ERR_ARGUMENT` for a bound that is no number */
+export function fileOf(input: string | AudioFile): AudioFile {
+  return typeof input === 'string' ? { path: input } : (parseOptions(fileSchema, input) as AudioFile);
+}
+
+/** The name of an input that was given none: its file's without ending, and its channel. */
+export function idOf(input: AudioInput): string {
+  if (!isFile(input)) return 'audio';
+  const { path, channel } = fileOf(input);
+  return `${basename(path, extname(path))}${channel === undefined ? '' : `#${channel}`}`;
+}
+
+/** What an audio is called in errors. */
+export function nameOf(id: string, input: AudioInput): string {
+  return isFile(input) ? fileOf(input).path : id;
+}
+
 /** An input other than a file as it comes: 16 kHz mono, in parts. */
 export async function* streamInput(
-  input: Exclude<AudioInput, string>,
+  input: LiveInput,
   options: AudioInputOptions,
   name: string,
 ): AsyncGenerator<Float32Array> {
@@ -67,7 +119,7 @@ export async function* streamInput(
 }
 
 async function* decodeInput(
-  input: Exclude<AudioInput, string>,
+  input: LiveInput,
   { sampleRate = SAMPLE_RATE, format, signal }: AudioInputOptions,
   name: string,
 ): AsyncGenerator<DecodedAudio> {
@@ -86,11 +138,15 @@ async function* decodeInput(
       await chunks.return(undefined);
     }
   } else {
-    throw new EmoframeError(
-      'ERR_ARGUMENT',
-      `Expected a path, Float32Array, Uint8Array or a stream of bytes or samples as audio but received ${kindOf(input)}.`,
-    );
+    throw notAudio(input);
   }
+}
+
+function notAudio(input: unknown): EmoframeError {
+  return new EmoframeError(
+    'ERR_ARGUMENT',
+    `Expected a path, { path }, Float32Array, Uint8Array or a stream of bytes or samples as audio but received ${kindOf(input)}.`,
+  );
 }
 
 async function* decodeSamples(

@@ -1,32 +1,39 @@
 import { EmoframeError } from '../errors.js';
 import { checkFinite, decodeFile, probeAudio } from './decode.js';
 import { MAX_SAMPLES } from './limits.js';
+import { checkChannel } from './range.js';
 import { Resampler, SAMPLE_RATE } from './resample.js';
 import type { AudioRange, DecodedAudio } from './types.js';
 
 /**
- * Loads speech as the models take it: 16 kHz, mono (the mean of the channels), full scale at ±1, not normalised. The
+ * Loads speech as the models take it: 16 kHz, mono (the mean of the channels, or one of them), full scale at ±1, not normalised. The
  * same file gives the same bits. The file is decoded block by block, so memory is that of the result.
  *
  * @param path a WAV or FLAC file of any rate and channel count
- * @param range the stretch wanted, in seconds; an end up to 0.1 s past the file's is the file's
+ * @param range the stretch wanted, in seconds, and the channel; an end up to 0.1 s past the file's is the file's
  * @throws as decodeFile; `ERR_AUDIO_LIMIT` for more than limits.ts allows
  * @example
  * const samples = await loadAudio('dialogue.wav', { startSeconds: 12.4, endSeconds: 15.1 });
  */
 export async function loadAudio(path: string, range: AudioRange = {}): Promise<Float32Array> {
-  const { frameCount = 0, sampleRate } = await probeAudio(path);
+  const { frameCount = 0, sampleRate, channelCount } = await probeAudio(path);
+  checkChannel(range, channelCount, path);
   const seconds = Math.min(range.endSeconds ?? Infinity, frameCount / sampleRate) - (range.startSeconds ?? 0);
   if (seconds * SAMPLE_RATE > MAX_SAMPLES) throw tooLong(path);
-  return collect(toSpeech(decodeFile(path, range), path), path);
+  return collect(toSpeech(decodeFile(path, range), path, range.channel), path);
 }
 
 /**
  * Decoded audio as the models take it: 16 kHz, mono. What comes out lags behind what goes in by a part of a second.
  *
  * @param name of the audio in errors
+ * @param channel the one wanted, counted from 1; absent: the mean of all
  */
-export async function* toSpeech(blocks: AsyncIterable<DecodedAudio>, name: string): AsyncGenerator<Float32Array> {
+export async function* toSpeech(
+  blocks: AsyncIterable<DecodedAudio>,
+  name: string,
+  channel?: number,
+): AsyncGenerator<Float32Array> {
   let resampler: Resampler | undefined;
   let position = 0;
   // Enormous floats can overflow on the way.
@@ -38,7 +45,7 @@ export async function* toSpeech(blocks: AsyncIterable<DecodedAudio>, name: strin
   try {
     for await (const { channels, sampleRate } of blocks) {
       resampler ??= await Resampler.open(sampleRate);
-      const samples = resampler.push(mixToMono(channels));
+      const samples = resampler.push(channel === undefined ? mixToMono(channels) : channels[channel - 1]!);
       if (samples.length > 0) yield checked(samples);
     }
     const rest = resampler?.finish() ?? new Float32Array(0);

@@ -7,6 +7,25 @@ import type { AudioRange, FrameRange } from './types.js';
  */
 export const RANGE_TOLERANCE_SECONDS = 0.1;
 
+/** Throws `ERR_AUDIO_RANGE` for a channel that the file has not. */
+export function checkChannel({ channel }: AudioRange, channelCount: number, path: string): void {
+  if (channel === undefined || (Number.isInteger(channel) && channel >= 1 && channel <= channelCount)) return;
+  throw new EmoframeError(
+    'ERR_AUDIO_RANGE',
+    `Expected a channel of 1 to ${channelCount}, which are those of ${path}, but received ${channel}.`,
+    { file: path },
+  );
+}
+
+/** A range without what is undefined. */
+export function rangeOf({ startSeconds, endSeconds, channel }: AudioRange): AudioRange {
+  return {
+    ...(startSeconds === undefined ? {} : { startSeconds }),
+    ...(endSeconds === undefined ? {} : { endSeconds }),
+    ...(channel === undefined ? {} : { channel }),
+  };
+}
+
 /**
  * Seconds to samples of one channel: both ends rounded to the nearest sample, the end clipped to the file's.
  * Throws `ERR_AUDIO_RANGE` where nothing would be left or the range leaves the file.

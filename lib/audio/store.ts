@@ -1,7 +1,7 @@
 import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
 import { probeAudio } from './decode.js';
 import type { AudioPool } from './pool.js';
-import { toFrameRange } from './range.js';
+import { checkChannel, rangeOf, toFrameRange } from './range.js';
 import { SAMPLE_RATE } from './resample.js';
 import type { AudioRange } from './types.js';
 
@@ -107,19 +107,13 @@ export class AudioStore {
 
 /** An utterance's length from the header; where that does not tell (a streamed FLAC), by decoding it in the pool. */
 export async function measureSeconds(source: AudioSource, pool: Pick<AudioPool, 'load'>): Promise<number> {
-  const { sampleRate, frameCount } = await probeAudio(source.audio);
+  const { sampleRate, frameCount, channelCount } = await probeAudio(source.audio);
+  checkChannel(source, channelCount, source.audio);
   if (frameCount === undefined) return (await pool.load(source.audio, rangeOf(source))).length / SAMPLE_RATE;
   const { start, end } = toFrameRange(rangeOf(source), sampleRate, frameCount, source.audio);
   return (end - start) / sampleRate;
 }
 
-function rangeOf({ startSeconds, endSeconds }: AudioRange): AudioRange {
-  return {
-    ...(startSeconds === undefined ? {} : { startSeconds }),
-    ...(endSeconds === undefined ? {} : { endSeconds }),
-  };
-}
-
 function keyOf(source: AudioSource): string {
-  return `${source.startSeconds ?? ''}:${source.endSeconds ?? ''}:${source.audio}`;
+  return `${source.startSeconds ?? ''}:${source.endSeconds ?? ''}:${source.channel ?? ''}:${source.audio}`;
 }

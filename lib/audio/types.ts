@@ -1,7 +1,9 @@
-/** A stretch of a file, in seconds from its start. An absent bound is the file's own. */
+/** A part of a file: a stretch, in seconds from its start, an absent bound being the file's own; and a channel. */
 export interface AudioRange {
   startSeconds?: number;
   endSeconds?: number;
+  /** One channel, counted from 1; absent: the mean of all. */
+  channel?: number;
 }
 
 /** Decoded audio: one array a channel, all of one length, full scale at ±1. */

@@ -3,6 +3,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { text as readText } from 'node:stream/consumers';
+import { probeAudio } from '../audio/decode.js';
 import { readError } from '../checkpoint/files.js';
 import type { NamedAudio } from '../predict/emotionModel.js';
 import { text, UsageError } from './options.js';
@@ -34,8 +35,27 @@ export async function audioFiles(named: readonly string[], list: string | undefi
   return files;
 }
 
+/** Each channel of each file as an audio of its own, `NAME#1`, `NAME#2`; what cannot be read is left to be told of when it is heard. */
+export async function* splitChannels(named: readonly NamedFile[]): AsyncGenerator<NamedAudio> {
+  for (const { id, audio } of named) {
+    const channelCount = await probeAudio(audio).then(
+      (info) => info.channelCount,
+      () => undefined,
+    );
+    if (channelCount === undefined) yield { id, audio };
+    for (let channel = 1; channel <= (channelCount ?? 0); channel++) {
+      yield { id: `${id}#${channel}`, audio: { path: audio, channel } };
+    }
+  }
+}
+
+/** A file with a name. */
+export interface NamedFile extends NamedAudio {
+  readonly audio: string;
+}
+
 /** A name for each file: its own without ending, or where several share that, its path. */
-export function nameAudio(files: readonly string[]): NamedAudio[] {
+export function nameAudio(files: readonly string[]): NamedFile[] {
   const nameOf = (path: string) => basename(path, extname(path));
   const counts = new Map<string, number>();
   for (const file of files) counts.set(nameOf(file), (counts.get(nameOf(file)) ?? 0) + 1);

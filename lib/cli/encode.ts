@@ -1,12 +1,24 @@
 import { mkdir } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
+import { isUnreadable } from '../audio/unreadable.js';
 import { writeNpy } from '../checkpoint/npy.js';
 import { throwIfAborted } from '../errors.js';
 import { Encoder } from '../predict/encoder.js';
+import type { WindowsUsed } from '../predict/windows.js';
 import { defineCommand } from './command.js';
 import { findModel, revisionOption } from './model.js';
-import { deviceOptions, given, nonNegativeInteger, required, text, UsageError, windowOptions } from './options.js';
+import {
+  corruptOption,
+  deviceOptions,
+  given,
+  nonNegativeInteger,
+  required,
+  text,
+  UsageError,
+  windowOptions,
+} from './options.js';
 import { Progress, showAudio } from './progress.js';
+import { type Skipped, SkippedAudio, tellSkipped } from './skipped.js';
 
 export const encodeCommand = defineCommand({
   name: 'encode',
@@ -21,6 +33,7 @@ export const encodeCommand = defineCommand({
     ...revisionOption,
     layer: nonNegativeInteger("hidden state 0 (the transformer's input) to L (default: the model's output)"),
     out: text('DIR', 'where the .npy files go (default: the working directory)'),
+    'on-corrupt': corruptOption,
     ...windowOptions,
     ...deviceOptions,
   },
@@ -29,7 +42,7 @@ export const encodeCommand = defineCommand({
     'emoframe encode a.wav --model facebook/hubert-base-ls960 --layer 9 --out features',
   ],
   run: async (files, values, context) => {
-    const { print, signal } = context;
+    const { print, note, signal } = context;
     const { layer, out = '.', json, device, precision, threads } = values;
     const { 'window-seconds': windowSeconds, 'overlap-seconds': overlapSeconds } = values;
     if (files.length === 0) throw new UsageError('Expected at least one audio file.');
@@ -41,23 +54,52 @@ export const encodeCommand = defineCommand({
       throw new UsageError(`Expected 0 to ${encoder.layers} for --layer with this model but received ${layer}`);
     }
     await mkdir(out, { recursive: true });
-    const written: Record<string, unknown>[] = [];
+    const written: Written[] = [];
+    const skipped = new SkippedAudio();
+    const skip = (file: string) => (error: unknown) => {
+      if (values['on-corrupt'] !== 'skip' || !isUnreadable(error)) throw error;
+      return skipped.add(file, error);
+    };
     for (const [index, file] of files.entries()) {
       throwIfAborted(signal);
-      const { hidden, frames, dimension, windows } = await encoder.encode(file, {
-        signal,
-        ...given({ layer, windowSeconds, overlapSeconds }),
-        onProgress: (event) => showAudio(progress, 'encode', event),
-      });
-      await writeNpy(outputs[index]!, hidden, [frames, dimension]);
-      written.push({ audio: file, out: outputs[index], layer: layer ?? 'output', frames, dimension, windows });
+      const states = await encoder
+        .encode(file, {
+          signal,
+          ...given({ layer, windowSeconds, overlapSeconds }),
+          onProgress: (event) => showAudio(progress, 'encode', event),
+        })
+        .catch(skip(file));
+      if ('error' in states) written.push({ audio: file, error: states.error });
+      else {
+        const { hidden, frames, dimension, windows } = states;
+        await writeNpy(outputs[index]!, hidden, [frames, dimension]);
+        written.push({ audio: file, out: outputs[index]!, layer: layer ?? 'output', frames, dimension, windows });
+      }
       if (files.length > 1) progress.update({ title: 'encode', done: index + 1, total: files.length });
     }
     progress.finish();
     if (json) await print(JSON.stringify(written, null, 2));
-    else for (const { out: path, frames, dimension } of written) await print(`${path}  [${frames}, ${dimension}]`);
+    else {
+      for (const row of written) {
+        if ('error' in row) await print(tellSkipped({ id: row.audio, error: row.error }));
+        else await print(`${row.out}  [${row.frames}, ${row.dimension}]`);
+      }
+    }
+    skipped.tell(files.length, note);
   },
 });
+
+/** What came of a file. */
+type Written =
+  | {
+      audio: string;
+      out: string;
+      layer: number | 'output';
+      frames: number;
+      dimension: number;
+      windows: WindowsUsed | null;
+    }
+  | { audio: string; error: Skipped['error'] };
 
 /** Where each file's states go. Two files of one name would overwrite each other. */
 function outputPaths(files: readonly string[], out: string): string[] {

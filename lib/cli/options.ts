@@ -124,6 +124,12 @@ export const deviceOptions = {
   threads: nonNegativeInteger('threads to compute with (default: 0, all that this process may use)'),
 };
 
+/** What becomes of audio that cannot be read. */
+export const corruptOption = choice(
+  ['fail', 'skip'],
+  'audio that cannot be read ends the work, or is left out and listed in the results (default: fail)',
+);
+
 /** How long audio is cut. */
 export const windowOptions = {
   'window-seconds': nonNegativeNumber('seconds that the model hears at once (default: 30)'),

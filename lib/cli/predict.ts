@@ -1,10 +1,22 @@
-import { EmotionModel } from '../predict/emotionModel.js';
+import { isUnreadable } from '../audio/unreadable.js';
+import { EmotionModel, type PredictManyOptions } from '../predict/emotionModel.js';
 import type { Prediction } from '../predict/prediction.js';
-import { audioFiles, listOption, nameAudio } from './audioFiles.js';
+import { audioFiles, listOption, nameAudio, splitChannels } from './audioFiles.js';
 import { defineCommand } from './command.js';
 import { findModel, revisionOption } from './model.js';
-import { choice, deviceOptions, flag, given, nonNegativeNumber, required, text, windowOptions } from './options.js';
+import {
+  choice,
+  corruptOption,
+  deviceOptions,
+  flag,
+  given,
+  nonNegativeNumber,
+  required,
+  text,
+  windowOptions,
+} from './options.js';
 import { Progress, showAudio } from './progress.js';
+import { SkippedAudio, tellSkipped } from './skipped.js';
 
 export const predictCommand = defineCommand({
   name: 'predict',
@@ -17,6 +29,11 @@ export const predictCommand = defineCommand({
     ...revisionOption,
     format: choice(['text', 'json', 'jsonl'], 'default: text'),
     'switching-cost': nonNegativeNumber('nats that a change of emotion must gain; 0: no smoothing'),
+    channels: choice(
+      ['mix', 'split'],
+      'hear the mean of a file, or each channel as a speaker of its own (default: mix)',
+    ),
+    'on-corrupt': corruptOption,
     'no-clusters': flag('leave out the clusters of frames, which cost a second pass'),
     list: listOption,
     ...windowOptions,
@@ -25,10 +42,11 @@ export const predictCommand = defineCommand({
   examples: [
     'emoframe predict speech.wav --model runs/demo/folds/s5/predictor',
     'emoframe predict recordings --model predictor --format jsonl > timelines.jsonl',
+    'emoframe predict calls --model predictor --channels split --on-corrupt skip --format jsonl > calls.jsonl',
     'find . -name "*.flac" | emoframe predict --list - --model predictor --format jsonl',
   ],
   run: async (positionals, values, context) => {
-    const { print, signal } = context;
+    const { print, note, signal } = context;
     const { json, device, precision, threads } = values;
     const files = await audioFiles(positionals, values.list);
     const format = values.format ?? (json ? 'json' : 'text');
@@ -39,31 +57,41 @@ export const predictCommand = defineCommand({
       clusters: !values['no-clusters'] && format !== 'text',
       ...given({ device, precision, threads }),
     });
-    let done = 0;
     // On a terminal the results themselves show how far it is.
     const quiet = format !== 'json' && process.stdout.isTTY;
-    const predictions = emotions.predictMany(nameAudio(files), {
+    const named = nameAudio(files);
+    const predictions = emotions.predictMany(values.channels === 'split' ? splitChannels(named) : named, {
       signal,
+      batchSeconds,
+      onError: values['on-corrupt'] === 'skip' ? 'yield' : 'throw',
       ...given({
         switchingCost: values['switching-cost'],
         windowSeconds: values['window-seconds'],
         overlapSeconds: values['overlap-seconds'],
       }),
       onProgress: (event) => showAudio(progress, 'predict', event),
-    });
-    for await (const prediction of predictions) {
+    } satisfies PredictManyOptions);
+    let done = 0;
+    const skipped = new SkippedAudio();
+    for await (const result of predictions) {
+      // Only what lies in one audio may be passed over.
+      if ('error' in result && !isUnreadable(result.error)) throw result.error;
+      const prediction = 'error' in result ? skipped.add(result.id, result.error) : result;
       // An array is written as it grows, so that memory does not.
       if (format === 'json') await print(`${done === 0 ? '[' : ','}\n${JSON.stringify(prediction, null, 2)}`);
       else if (format === 'jsonl') await print(JSON.stringify(prediction));
-      else await print(describe(prediction, emotions.labels));
+      else await print('error' in prediction ? tellSkipped(prediction) : describe(prediction, emotions.labels));
       done++;
-      if (files.length > 1 && !quiet) progress.update({ title: 'predict', done, total: files.length });
+      if (files.length > 1 && !quiet) progress.update({ title: 'predict', done, total: Math.max(files.length, done) });
     }
     progress.finish();
     if (format === 'json') await print(']');
+    skipped.tell(done, note);
   },
 });
 
+/** As `predictMany` does by itself for a list: results do not depend on how the files were found. */
+const batchSeconds = 30;
 const barColumns = 60;
 
 /** A few lines: the emotion, a bar with a letter for each stretch of time, and the segments. */

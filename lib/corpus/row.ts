@@ -46,6 +46,7 @@ export class RowReader {
     if (endSeconds !== undefined && endSeconds <= (startSeconds ?? 0)) {
       throw new BadRow(`"end" (${endSeconds}) is not after "start" (${startSeconds ?? 0})`);
     }
+    const channel = channelOf(raw);
     const split = oneOf(text(raw, 'split'));
     const label = text(raw, 'label');
     const speaker = text(raw, 'speaker');
@@ -53,7 +54,7 @@ export class RowReader {
     const length = endSeconds === undefined ? undefined : endSeconds - (startSeconds ?? 0);
     const segments = readSegments(raw.segments, length);
     if (!(await this.#exists(audio))) throw new BadRow(`there is no audio file ${audio}`);
-    const id = text(raw, 'id') ?? defaultId(this.#folder, audio, startSeconds, endSeconds);
+    const id = text(raw, 'id') ?? defaultId(this.#folder, audio, startSeconds, endSeconds, channel);
     const first = this.#ids.get(id);
     if (first !== undefined) throw new BadRow(`the id "${id}" is that of ${first} already`);
     this.#ids.set(id, place);
@@ -66,6 +67,7 @@ export class RowReader {
       ...(split === undefined ? {} : { split }),
       ...(startSeconds === undefined ? {} : { startSeconds }),
       ...(endSeconds === undefined ? {} : { endSeconds }),
+      ...(channel === undefined ? {} : { channel }),
       ...(segments === undefined ? {} : { segments }),
     };
   }
@@ -83,11 +85,18 @@ export class RowReader {
   }
 }
 
-/** The path below the manifest, without extension, and the range if there is one: the same wherever the corpus lies. */
-function defaultId(folder: string, audio: string, start: number | undefined, end: number | undefined): string {
+/** The path below the manifest, without extension, and the range and channel if there are any: the same wherever the corpus lies. */
+function defaultId(
+  folder: string,
+  audio: string,
+  start: number | undefined,
+  end: number | undefined,
+  channel: number | undefined,
+): string {
   const path = relative(folder, audio).split(sep).join('/');
   const stem = path.slice(0, path.length - extname(path).length);
-  return start === undefined && end === undefined ? stem : `${stem}@${start ?? 0}-${end ?? 'end'}`;
+  const range = start === undefined && end === undefined ? '' : `@${start ?? 0}-${end ?? 'end'}`;
+  return `${stem}${range}${channel === undefined ? '' : `#${channel}`}`;
 }
 
 /** A text field; numbers are kept as they are written, empty text is absence. */
@@ -109,6 +118,16 @@ function seconds(raw: RawRow, field: string): number | undefined {
     throw new BadRow(`expected seconds, 0 or more, for "${field}" but received ${quoted(raw[field], 60)}`);
   }
   return number;
+}
+
+/** As in speech toolkits, channels are counted from 1. */
+function channelOf(raw: RawRow): number | undefined {
+  const value = text(raw, 'channel');
+  if (value === undefined) return undefined;
+  if (!/^[1-9]\d{0,2}$/.test(value)) {
+    throw new BadRow(`expected 1 (the first) or more for "channel" but received ${quoted(raw.channel, 60)}`);
+  }
+  return Number(value);
 }
 
 function oneOf(split: string | undefined): Utterance['split'] {

@@ -20,6 +20,8 @@ export interface Utterance {
   startSeconds?: number;
   /** Seconds into the file; absent: to its end. */
   endSeconds?: number;
+  /** The channel of the file that is heard, counted from 1; absent: the mean of all. */
+  channel?: number;
   /** Frame-level truth, when known. Time outside all segments is neutral. */
   segments?: Segment[];
   /** Mean ratings, where the dataset has them. */

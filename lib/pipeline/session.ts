@@ -2,6 +2,7 @@
 // done, so a run that stopped goes on where it was.
 import { resolve } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
+import { rangeOf } from '../audio/range.js';
 import { AudioStore } from '../audio/store.js';
 import { removeSteps } from '../checkpoint/checkpoints.js';
 import type { RunConfig } from '../config/schema.js';
@@ -64,12 +65,7 @@ function audioOf(pool: AudioPool, config: RunConfig): AudioSource {
   const store = new AudioStore(pool, { bytes: config.memory.audioBytes });
   return {
     get: (utterance, signal) => store.get(utterance, signal),
-    mfcc: ({ audio, startSeconds, endSeconds }: Utterance, signal) =>
-      pool.mfcc(
-        audio,
-        { ...(startSeconds !== undefined && { startSeconds }), ...(endSeconds !== undefined && { endSeconds }) },
-        signal,
-      ),
+    mfcc: (utterance: Utterance, signal) => pool.mfcc(utterance.audio, rangeOf(utterance), signal),
   };
 }
 

@@ -1,7 +1,6 @@
 import { setMaxListeners } from 'node:events';
-import { basename, extname } from 'node:path';
 import { z } from 'zod';
-import { type AudioInput, loadInput, streamInput } from '../audio/input.js';
+import { type AudioInput, fileOf, idOf, isFile, loadInput, nameOf, streamInput } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { toSegments } from '../evaluate/segments.js';
@@ -100,6 +99,7 @@ interface Utterance {
   /** In errors. */
   name: string;
   samples: Float32Array;
+  channel?: number;
 }
 
 /**
@@ -154,7 +154,7 @@ export class EmotionModel {
   /**
    * What is heard in one audio.
    *
-   * @param input a file, samples, bytes or a stream; a stream is read to its end first. Samples and bytes must not be
+   * @param input a file or a part of one, samples, bytes or a stream; a stream is read to its end first. Samples and bytes must not be
    * written until the promise settles.
    * @throws `ERR_AUDIO_SHORT` under one frame (25 ms), `ERR_ABORTED`, `ERR_DISPOSED`, `ERR_ARGUMENT`, and what reading audio
    * throws.
@@ -257,10 +257,10 @@ export class EmotionModel {
     const { geometry } = this.#listener;
     const plan = new WindowPlan(geometry, settings);
     const id = settings.id ?? idOf(input);
-    const live = typeof input !== 'string' && !ArrayBuffer.isView(input);
+    const live = !isFile(input) && !ArrayBuffer.isView(input);
     const normalizeBy = settings.normalizeBy ?? (live ? 'window' : 'whole');
     const cost = this.#switchingCost(settings);
-    if (normalizeBy === 'window' && typeof input !== 'string') {
+    if (normalizeBy === 'window' && !isFile(input)) {
       const name = nameOf(id, input);
       const windows = liveWindows(streamInput(input, settings, name), geometry, plan, name);
       yield* streamWindows(this.#listener, windows, cost);
@@ -294,7 +294,8 @@ export class EmotionModel {
     const name = nameOf(id, input);
     const samples = await loadInput(this.#pool, input, options, name);
     checkLength(samples.length, this.#listener.geometry, name);
-    return { id, name, samples };
+    const channel = isFile(input) ? fileOf(input).channel : undefined;
+    return { id, name, samples, ...(channel !== undefined && { channel }) };
   }
 
   /** Predictions of utterances, or of each alone where together they fail: a failure belongs to one of them. */
@@ -345,7 +346,7 @@ export class EmotionModel {
   }
 
   #predictionOf(
-    { id, samples }: Utterance,
+    { id, samples, channel }: Utterance,
     { logits, posteriors, attention, clusters }: Heard,
     windows: WindowsUsed | null,
     options: { switchingCost?: number },
@@ -357,6 +358,7 @@ export class EmotionModel {
     const path = smooth(posteriors, classes, this.#switchingCost(options));
     return {
       id,
+      ...(channel !== undefined && { channel }),
       ...decide(logits, labels),
       seconds,
       frameSeconds: geometry.frameSeconds,
@@ -385,15 +387,6 @@ function progressOf({ id }: Utterance, done: number, total: number): AudioProgre
   return { id, doneSeconds: done / Geometry.sampleRate, totalSeconds: total / Geometry.sampleRate };
 }
 
-function idOf(input: AudioInput): string {
-  return typeof input === 'string' ? basename(input, extname(input)) : 'audio';
-}
-
-/** What an audio is called in errors. */
-function nameOf(id: string, input: AudioInput): string {
-  return typeof input === 'string' ? input : id;
-}
-
 /** Every input with an id: its own, a file's name without its ending, or its number from 0. */
 async function* numberInputs(
   inputs: Iterable<AudioInput | NamedAudio> | AsyncIterable<AudioInput | NamedAudio>,
@@ -401,7 +394,7 @@ async function* numberInputs(
   let index = 0;
   for await (const input of inputs) {
     if (isNamed(input)) yield input;
-    else yield { id: typeof input === 'string' ? idOf(input) : String(index), audio: input };
+    else yield { id: isFile(input) ? idOf(input) : String(index), audio: input };
     index++;
   }
 }

@@ -1,6 +1,5 @@
-import { basename, extname } from 'node:path';
 import { z } from 'zod';
-import { type AudioInput, loadInput } from '../audio/input.js';
+import { type AudioInput, idOf, loadInput, nameOf } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { callback, parseOptions } from '../issues.js';
@@ -98,8 +97,8 @@ export class Encoder {
     const { model } = this.#loaded;
     const plan = new WindowPlan(model.geometry, settings);
     const layer = settings.layer ?? 'output';
-    const id = settings.id ?? (typeof input === 'string' ? basename(input, extname(input)) : 'audio');
-    const name = typeof input === 'string' ? input : id;
+    const id = settings.id ?? idOf(input);
+    const name = nameOf(id, input);
     const samples = await loadInput(this.#pool, input, settings, name);
     throwIfAborted(settings.signal);
     const frames = model.geometry.frames(samples.length);

@@ -25,6 +25,8 @@ export interface Decision {
 /** What is heard in an utterance, and when. */
 export interface Prediction extends Decision {
   readonly id: string;
+  /** The channel that was heard, where one was asked for, counted from 1. */
+  readonly channel?: number;
   /** Length of the audio. */
   readonly seconds: number;
   /** Seconds from one frame to the next. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
+import { rangeOf } from '../audio/range.js';
 import { writeFileAtomic } from '../checkpoint/atomic.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { type Example, readOverview } from './choose.js';
@@ -45,13 +46,9 @@ export async function writeReport(dir: string, options: ReportOptions = {}): Pro
 
 /** The sound of an example; nothing where its file is gone or cannot be read any more. */
 async function soundOf({ row }: Example, pool: AudioPool, options: ReportOptions): Promise<Sound | undefined> {
-  const range = {
-    ...(row.startSeconds === undefined ? {} : { startSeconds: row.startSeconds }),
-    ...(row.endSeconds === undefined ? {} : { endSeconds: row.endSeconds }),
-  };
   let samples: Float32Array;
   try {
-    samples = await pool.load(row.audio, range, options.signal);
+    samples = await pool.load(row.audio, rangeOf(row), options.signal);
   } catch (error) {
     if (error instanceof EmoframeError && error.code !== 'ERR_ABORTED') return undefined;
     throw error;

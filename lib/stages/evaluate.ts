@@ -1,6 +1,7 @@
 // Stage 5: the held-out session is heard for the first time. Stage 4's model and, beside it, stage 1b's give every utterance
 // an emotion and every frame a posterior and a weight; where frame-level truth is known, the timelines are scored too.
 import { normalizeWaveform } from '../audio/normalize.js';
+import { rangeOf } from '../audio/range.js';
 import { groupBy, packSamples } from '../batch/pack.js';
 import { streamFileAtomic } from '../checkpoint/atomic.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
@@ -132,8 +133,7 @@ function rowOf(context: StageContext, geometry: Geometry, id: string, samples: n
   return {
     id,
     audio: utterance.audio,
-    ...(utterance.startSeconds !== undefined && { startSeconds: utterance.startSeconds }),
-    ...(utterance.endSeconds !== undefined && { endSeconds: utterance.endSeconds }),
+    ...rangeOf(utterance),
     label: utterance.label!,
     predicted: labels[found.logits.indexOf(highest)]!,
     probabilities: weights.map((weight) => rounded(weight / total, 6)),

@@ -8,6 +8,8 @@ export interface PredictionRow {
   audio: string;
   startSeconds?: number;
   endSeconds?: number;
+  /** Counted from 1. */
+  channel?: number;
   /** The true label. */
   label: string;
   predicted: string;
