@@ -12,11 +12,12 @@ export { loadPretrained, type Pretrained, savePretrained } from './checkpoint/pr
 export { readSafetensors, writeSafetensors } from './checkpoint/safetensors.js';
 export { parseConfig, readConfig } from './config/read.js';
 export type { RunConfig, RunConfigInput } from './config/schema.js';
-export { type CorpusDescription, describeCorpus } from './corpus/describe.js';
+export { type CorpusDescription, type DescribeOptions, describeCorpus } from './corpus/describe.js';
 export { readFolds } from './corpus/foldFile.js';
 export { type Fold, type FoldOptions, makeFolds } from './corpus/folds.js';
 export { type ReadCorpusOptions, readCorpus } from './corpus/read.js';
 export type { Corpus, CustomaryFolds, Dimensions, GivenFold, Problem, Segment, Utterance } from './corpus/types.js';
+export { type AudioCheck, checkAudio, type UnreadableUtterance } from './corpus/unreadable.js';
 export { EmoframeError, type ErrorContext } from './errors.js';
 export { type FrameMetrics, type FrameRow, frameMetrics, frameTruth } from './evaluate/frames.js';
 export { bootstrapInterval, type ScoreName, type UtteranceMetrics, utteranceMetrics } from './evaluate/metrics.js';

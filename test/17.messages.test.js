@@ -91,12 +91,17 @@ test('a run whose files hold something else is refused by name', async () => {
     model: null,
     corpus: { name: 'c', utterances: [], problems: [] },
     folds: [],
+    skipped: [],
   };
-  const run = await openRun(join(scratch, 'run'), request, {});
+  const run = await openRun(join(scratch, 'run'), async () => request, {});
   run.release();
   for (const content of ['[]', '{"utterances":7}', '{"utterances":[null]}', '{', nested(500)]) {
     writeFileSync(run.corpus, content);
-    await refused(openRun(run.dir, request, {}), 'ERR_RUN_MISMATCH', /corpus\.json cannot be used \(.*\)/);
+    await refused(
+      openRun(run.dir, async () => request, {}),
+      'ERR_RUN_MISMATCH',
+      /corpus\.json cannot be used \(.*\)/,
+    );
   }
 });
 

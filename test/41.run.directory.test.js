@@ -20,12 +20,19 @@ const corpus = {
   utterances: [utterance('b', 'sad'), utterance('a', 'happy'), utterance('c', 'angry')],
   problems: [],
 };
-const request = (change = {}) => ({ config: parseConfig(), model: '/models/base', corpus, folds: [], ...change });
+const request = (change = {}) => ({
+  config: parseConfig(),
+  model: '/models/base',
+  corpus,
+  folds: [],
+  skipped: [],
+  ...change,
+});
 const environment = { versions: { emoframe: '0.1.0' } };
 
 /** Begins a run, or opens one, and lets it go again. */
-async function openAndRelease(...args) {
-  const run = await openRun(...args);
+async function openAndRelease(out, asked, environment) {
+  const run = await openRun(out, async () => asked, environment);
   run.release();
   return run;
 }

@@ -3,7 +3,7 @@ import type { AudioRange } from './types.js';
 
 /** What a worker can be asked. */
 export interface Task {
-  kind: 'load' | 'mfcc';
+  kind: 'load' | 'measure' | 'mfcc';
   path: string;
   range: AudioRange;
 }
@@ -11,6 +11,7 @@ export interface Task {
 /** Its answers; arrays are moved between the threads, not copied. */
 export interface Results {
   load: { samples: Float32Array };
+  measure: { sampleCount: number };
   mfcc: { features: Float32Array; frames: number; sampleCount: number };
 }
 

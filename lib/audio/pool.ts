@@ -56,6 +56,16 @@ export class AudioPool {
   }
 
   /**
+   * Decodes a file in a thread and tells how many samples of 16 kHz it has.
+   *
+   * @throws as load
+   */
+  async measure(path: string, range: AudioRange = {}, signal?: AbortSignal): Promise<number> {
+    const { sampleCount } = await this.#run<'measure'>({ kind: 'measure', path, range }, signal);
+    return sampleCount;
+  }
+
+  /**
    * `mfcc` of a file in a thread: `features` [frames, 39] at 100 frames a second, and the number of 16 kHz samples that
    * they were made from. `alignMfcc` brings them to HuBERT's rate.
    *

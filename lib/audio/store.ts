@@ -106,10 +106,10 @@ export class AudioStore {
 }
 
 /** An utterance's length from the header; where that does not tell (a streamed FLAC), by decoding it in the pool. */
-export async function measureSeconds(source: AudioSource, pool: Pick<AudioPool, 'load'>): Promise<number> {
+export async function measureSeconds(source: AudioSource, pool: Pick<AudioPool, 'measure'>): Promise<number> {
   const { sampleRate, frameCount, channelCount } = await probeAudio(source.audio);
   checkChannel(source, channelCount, source.audio);
-  if (frameCount === undefined) return (await pool.load(source.audio, rangeOf(source))).length / SAMPLE_RATE;
+  if (frameCount === undefined) return (await pool.measure(source.audio, rangeOf(source))) / SAMPLE_RATE;
   const { start, end } = toFrameRange(rangeOf(source), sampleRate, frameCount, source.audio);
   return (end - start) / sampleRate;
 }

@@ -11,8 +11,7 @@ port.on('message', (task: Task) => {
   perform(task).then(
     (result) => {
       const reply: Reply = { result };
-      const { buffer } = 'samples' in result ? result.samples : result.features;
-      port.postMessage(reply, [buffer as ArrayBuffer]);
+      port.postMessage(reply, transferred(result));
     },
     (error: unknown) => {
       const reply: Reply = { error: toErrorData(error, task.path) };
@@ -24,5 +23,11 @@ port.on('message', (task: Task) => {
 async function perform(task: Task): Promise<Results[Task['kind']]> {
   const samples = await loadAudio(task.path, task.range);
   if (task.kind === 'load') return { samples };
+  if (task.kind === 'measure') return { sampleCount: samples.length };
   return { ...mfcc(samples), sampleCount: samples.length };
+}
+
+function transferred(result: Results[Task['kind']]): ArrayBuffer[] {
+  if ('samples' in result) return [result.samples.buffer as ArrayBuffer];
+  return 'features' in result ? [result.features.buffer as ArrayBuffer] : [];
 }

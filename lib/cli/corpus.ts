@@ -2,7 +2,8 @@ import { type CorpusDescription, describeCorpus } from '../corpus/describe.js';
 import { readCorpus } from '../corpus/read.js';
 import { columns, defineCommand } from './command.js';
 import { corpusOptions } from './corpusOptions.js';
-import { given, UsageError } from './options.js';
+import { flag, given, UsageError } from './options.js';
+import { Progress } from './progress.js';
 
 const shownProblems = 20;
 /** Some corpora have more than a thousand speakers. */
@@ -14,21 +15,26 @@ export const corpusCommand = defineCommand({
   arguments: 'DIR|FILE',
   description:
     'Reads the folder of a dataset that is recognised, a manifest (JSONL, CSV) or an HFLEA .scp and counts utterances, labels,\nspeakers, sessions and seconds. Every row that cannot be used is listed with its file, line and reason.',
-  options: corpusOptions,
+  options: { ...corpusOptions, decode: flag('decode all audio, which also finds damage inside files') },
   examples: [
     'emoframe corpus IEMOCAP_full_release',
     'emoframe corpus IEMOCAP_full_release --labels ang,hap=hap+exc,neu,sad,fru',
-    'emoframe corpus data.csv --json',
+    'emoframe corpus data.csv --decode --json',
   ],
-  run: async (positionals, { json, dataset, labels, others, 'audio-root': audioRoot }, { print, note, signal }) => {
+  run: async (
+    positionals,
+    { json, decode, dataset, labels, others, 'audio-root': audioRoot },
+    { print, note, signal },
+  ) => {
     const [path] = positionals;
     if (path === undefined || positionals.length > 1) {
       throw new UsageError(`Expected one corpus but received ${positionals.length}.`);
     }
-    const description = await describeCorpus(
-      await readCorpus(path, { ...given({ dataset, labels, others, audioRoot }), signal }),
-      { signal },
-    );
+    const progress = new Progress();
+    const onProgress = (done: number, total: number) => progress.update({ title: 'reading audio', done, total });
+    const corpus = await readCorpus(path, { ...given({ dataset, labels, others, audioRoot }), signal });
+    const description = await describeCorpus(corpus, { signal, decode, onProgress });
+    progress.finish();
     if (json) {
       const { dataset, utterances, labels, speakers, sessions, seconds, problems, ...more } = description;
       await print(

@@ -1,9 +1,8 @@
 import { join } from 'node:path';
-import { Trainer } from '../pipeline/trainer.js';
 import { writeReport } from '../report/report.js';
 import { defineCommand } from './command.js';
 import { Progress } from './progress.js';
-import { readRunOptions, runDirectoryOptions } from './runOptions.js';
+import { openTrainer, readRunOptions, runDirectoryOptions } from './runOptions.js';
 import { scoreTable } from './scoreTable.js';
 
 export const runCommand = defineCommand({
@@ -20,7 +19,7 @@ export const runCommand = defineCommand({
   run: async (positionals, values, context) => {
     const progress = new Progress();
     const options = await readRunOptions(positionals, values, context, progress);
-    await using trainer = await Trainer.open(options.trainer);
+    await using trainer = await openTrainer(options.trainer, context, progress);
     const summary = await trainer.run(options.call).finally(() => progress.finish());
     const report = await writeReport(values.out, { signal: context.signal });
     if (values.json) return context.print(JSON.stringify(summary, null, 2));

@@ -1,12 +1,24 @@
+import { join } from 'node:path';
 import { type PresetName, presets } from '../config/presets.js';
 import { parseConfig, readConfig } from '../config/read.js';
 import { readFolds } from '../corpus/foldFile.js';
 import { readCorpus } from '../corpus/read.js';
 import type { ProgressEvent, RunWarning, StageCallOptions, TrainerOptions } from '../pipeline/options.js';
+import { Trainer } from '../pipeline/trainer.js';
 import type { CommandContext } from './command.js';
 import { corpusOptions } from './corpusOptions.js';
 import { findModel, revisionOption } from './model.js';
-import { choice, deviceOptions, flag, given, required, text, UsageError, type Values } from './options.js';
+import {
+  choice,
+  corruptOption,
+  deviceOptions,
+  flag,
+  given,
+  required,
+  text,
+  UsageError,
+  type Values,
+} from './options.js';
 import type { Progress } from './progress.js';
 
 /** Options of everything that works in a run directory. */
@@ -22,6 +34,7 @@ export const runDirectoryOptions = {
   ...corpusOptions,
   split: text('FILE', "a split to use, such as another run's folds.json (default: as the config says)"),
   folds: text('NAME,...', 'only these folds (default: all)'),
+  'on-corrupt': corruptOption,
   ...deviceOptions,
   resume: flag('continue the run that is in --out'),
 };
@@ -41,7 +54,8 @@ export async function readRunOptions(
   const preset = values.preset ?? 'paper';
   const read = values.config === undefined ? parseConfig({}, preset) : await readConfig(values.config, preset);
   const { dataset = read.corpus.dataset, labels = read.corpus.labels, others = read.corpus.others } = values;
-  const config = { ...read, corpus: { dataset, labels, others } };
+  const onCorrupt = values['on-corrupt'] ?? read.audio.onCorrupt;
+  const config = { ...read, corpus: { dataset, labels, others }, audio: { ...read.audio, onCorrupt } };
   const folds = values.split === undefined ? undefined : await readFolds(values.split);
   const corpus = await readCorpus(path, {
     ...given({ dataset: dataset ?? undefined, labels: labels ?? undefined, audioRoot: values['audio-root'] }),
@@ -62,6 +76,8 @@ export async function readRunOptions(
       corpus,
       out: values.out,
       config,
+      signal,
+      onAudioCheck: (done, total) => progress.update({ title: 'reading all audio', done, total }),
       device: values.device ?? 'cpu',
       precision: values.precision ?? config.precision,
       threads: values.threads ?? 0,
@@ -75,6 +91,22 @@ export async function readRunOptions(
       onWarning: (warning) => showWarning(progress, note, warning),
     },
   };
+}
+
+/** Opens the run, and says what of the corpus it leaves out. */
+export async function openTrainer(
+  options: TrainerOptions,
+  { note }: CommandContext,
+  progress: Progress,
+): Promise<Trainer> {
+  const trainer = await Trainer.open(options).finally(() => progress.finish());
+  const count = trainer.skipped.length;
+  if (count > 0) {
+    note(
+      `${count} of ${options.corpus.utterances.length} utterances cannot be read and are skipped; ${join(options.out, 'skipped.json')} says why.`,
+    );
+  }
+  return trainer;
 }
 
 /** One event of the pipeline as a progress line. */

@@ -1,8 +1,7 @@
-import { Trainer } from '../pipeline/trainer.js';
 import type { StageName } from '../stages/foldPaths.js';
 import { type Command, defineCommand } from './command.js';
 import { Progress } from './progress.js';
-import { readRunOptions, runDirectoryOptions } from './runOptions.js';
+import { openTrainer, readRunOptions, runDirectoryOptions } from './runOptions.js';
 
 const stages: [StageName, string][] = [
   ['mfcc', 'first round from scratch: masked prediction of MFCC clusters'],
@@ -26,7 +25,7 @@ export const stageCommands: Command[] = stages.map(([stage, summary]) =>
     run: async (positionals, values, context) => {
       const progress = new Progress();
       const options = await readRunOptions(positionals, values, context, progress);
-      await using trainer = await Trainer.open(options.trainer);
+      await using trainer = await openTrainer(options.trainer, context, progress);
       await trainer[stage](options.call).finally(() => progress.finish());
       await context.print(
         values.json ? JSON.stringify({ stage, out: values.out }) : `${stage} is done in ${values.out}`,

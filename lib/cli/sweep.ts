@@ -1,8 +1,7 @@
-import { Trainer } from '../pipeline/trainer.js';
 import { columns, defineCommand } from './command.js';
 import { integerList, required } from './options.js';
 import { Progress } from './progress.js';
-import { readRunOptions, runDirectoryOptions } from './runOptions.js';
+import { openTrainer, readRunOptions, runDirectoryOptions } from './runOptions.js';
 
 export const sweepCommand = defineCommand({
   name: 'sweep',
@@ -22,7 +21,7 @@ export const sweepCommand = defineCommand({
     const progress = new Progress();
     const options = await readRunOptions(positionals, values, context, progress);
     const { layers, clusters } = values;
-    await using trainer = await Trainer.open(options.trainer);
+    await using trainer = await openTrainer(options.trainer, context, progress);
     const results = await trainer.sweep({ layers, clusters }, options.call).finally(() => progress.finish());
     if (values.json) return context.print(JSON.stringify(results, null, 2));
     const number = (value: number | undefined, digits: number) => (value === undefined ? '–' : value.toFixed(digits));

@@ -146,6 +146,12 @@ const runSchema = z.strictObject({
       allowSharedSpeakers: z.boolean().default(false),
     })
     .prefault({}),
+  audio: z
+    .strictObject({
+      /** Audio that cannot be read: `fail`: it ends the run; `skip`: all is read first, and that is left out and listed. */
+      onCorrupt: z.enum(['fail', 'skip']).default('fail'),
+    })
+    .prefault({}),
   /** HuBERT to train from scratch: a Hugging Face `config.json`; null: a pretrained directory is given. */
   model: z.record(z.string(), z.unknown()).nullable().default(null),
   /** First round from scratch: masked prediction of k-means labels of MFCCs. */

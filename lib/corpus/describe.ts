@@ -1,6 +1,8 @@
 import { AudioPool } from '../audio/pool.js';
+import { rangeOf } from '../audio/range.js';
 import { measureSeconds } from '../audio/store.js';
-import { EmoframeError, throwIfAborted } from '../errors.js';
+import { isUnreadable } from '../audio/unreadable.js';
+import { throwIfAborted } from '../errors.js';
 import { TIME_TOLERANCE_SECONDS } from './row.js';
 import type { Corpus, Problem, Utterance } from './types.js';
 
@@ -31,21 +33,26 @@ export interface CorpusDescription {
   folds: string;
 }
 
+export interface DescribeOptions {
+  pool?: AudioPool;
+  decode?: boolean;
+  signal?: AbortSignal;
+  onProgress?: (done: number, total: number) => void;
+}
+
 /**
  * Counts a corpus and measures its audio by the files' headers.
  *
+ * @param options.decode decode all audio, which also finds damage inside files
  * @param options.pool for the rare files whose header does not tell their length; one is made and closed unless given
  * @throws `ERR_ABORTED`. Audio that cannot be read is not an error: it is listed in `problems`.
  * @example
  * const { labels, seconds, problems } = await describeCorpus(await readCorpus('manifest.csv'));
  */
-export async function describeCorpus(
-  corpus: Corpus,
-  options: { pool?: AudioPool; signal?: AbortSignal } = {},
-): Promise<CorpusDescription> {
-  const pool = options.pool ?? new AudioPool({ threads: 1 });
+export async function describeCorpus(corpus: Corpus, options: DescribeOptions = {}): Promise<CorpusDescription> {
+  const pool = options.pool ?? new AudioPool();
   try {
-    const measured = await measureAll(corpus.utterances, pool, options.signal);
+    const measured = await measureAll(corpus.utterances, pool, options);
     return {
       dataset: corpus.dataset ?? corpus.name,
       utterances: corpus.utterances.length,
@@ -84,30 +91,38 @@ interface Measurement {
 async function measureAll(
   utterances: Utterance[],
   pool: AudioPool,
-  signal: AbortSignal | undefined,
+  { decode = false, signal, onProgress }: DescribeOptions,
 ): Promise<Measurement[]> {
   const measured = new Array<Measurement>(utterances.length);
   let next = 0;
+  let done = 0;
   const work = async () => {
     while (next < utterances.length) {
       throwIfAborted(signal);
       const index = next++;
-      measured[index] = await measure(utterances[index], pool);
+      measured[index] = await measure(utterances[index], pool, decode, signal);
+      onProgress?.(++done, utterances.length);
     }
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, work));
   return measured;
 }
 
-async function measure(utterance: Utterance, pool: AudioPool): Promise<Measurement> {
+async function measure(
+  utterance: Utterance,
+  pool: AudioPool,
+  decode: boolean,
+  signal: AbortSignal | undefined,
+): Promise<Measurement> {
   try {
+    if (decode) await pool.measure(utterance.audio, rangeOf(utterance), signal);
     const seconds = await measureSeconds(utterance, pool);
     const late = utterance.segments?.find((segment) => segment.end > seconds + TIME_TOLERANCE_SECONDS);
     if (late === undefined) return { seconds };
     const reason = `a segment of ${utterance.id} ends at ${late.end} s, after the utterance (${seconds.toFixed(3)} s)`;
     return { seconds, problem: { file: utterance.audio, reason } };
   } catch (error) {
-    if (!(error instanceof EmoframeError)) throw error;
+    if (!isUnreadable(error)) throw error;
     return { seconds: 0, problem: { file: utterance.audio, reason: error.message } };
   }
 }

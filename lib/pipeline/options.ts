@@ -42,6 +42,10 @@ export interface TrainerOptions {
   precision?: RunConfig['precision'];
   /** 0 (default): all threads this process may use. */
   threads?: number;
+  /** Stops the opening, with `ERR_ABORTED`. */
+  signal?: AbortSignal;
+  /** With `audio.onCorrupt` = `skip` a new run first reads all audio: how many utterances are done, of how many. */
+  onAudioCheck?: (done: number, total: number) => void;
   /** Whether stages that were begun before may go on. Default: they are refused with `ERR_RUN_EXISTS`. */
   resume?: boolean;
 }
@@ -71,6 +75,8 @@ export const trainerSchema = z.strictObject({
   device: z.string().optional(),
   precision: z.enum(['fp32', 'bf16']).optional(),
   threads: z.number().int().nonnegative().optional(),
+  signal: abortSignal.optional(),
+  onAudioCheck: callback<NonNullable<TrainerOptions['onAudioCheck']>>().optional(),
   resume: z.boolean().optional(),
 } satisfies Shape<TrainerOptions>);
 

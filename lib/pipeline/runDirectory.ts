@@ -8,6 +8,7 @@ import { parseConfig } from '../config/read.js';
 import type { RunConfig } from '../config/schema.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
+import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
 import { parseJson } from '../json.js';
 import { quoted } from '../quote.js';
@@ -19,8 +20,11 @@ export interface RunRequest {
   config: RunConfig;
   /** Absolute path; null: from scratch. */
   model: string | null;
+  /** Without what is skipped. */
   corpus: Corpus;
   folds: readonly Fold[];
+  /** Utterances that were left out because their audio cannot be read. */
+  skipped: readonly UnreadableUtterance[];
 }
 
 /** What produced it: kept for the record, and free to change when a run is resumed. */
@@ -52,6 +56,9 @@ export class RunDirectory {
   get folds(): string {
     return join(this.dir, 'folds.json');
   }
+  get skipped(): string {
+    return join(this.dir, 'skipped.json');
+  }
   get log(): string {
     return join(this.dir, 'log.jsonl');
   }
@@ -70,18 +77,23 @@ export class RunDirectory {
  * Begins a run directory, or opens one that was begun with the same request, and keeps other processes out of it until
  * `release`.
  *
+ * @param prepare makes the request; it is given what the run skipped when it was begun, or nothing for a run that is new.
  * @throws `ERR_RUN_EXISTS` when the directory holds something else than a run; `ERR_RUN_IN_USE` while another process has it;
  * `ERR_RUN_MISMATCH` naming the first difference from what it was begun with; `ERR_WRITE`, `ERR_READ`.
  */
-export async function openRun(out: string, request: RunRequest, environment: Environment): Promise<RunDirectory> {
+export async function openRun(
+  out: string,
+  prepare: (skipped: readonly UnreadableUtterance[] | undefined) => Promise<RunRequest>,
+  environment: Environment,
+): Promise<RunDirectory> {
   const run = new RunDirectory(resolve(out));
   // Before the lock: it is a file too, which has no business in somebody else's folder.
   if (!(await fileExists(run.config))) await refuseForeign(run, out);
   await run.lock();
   try {
     // After the lock: another process may have begun the run just now.
-    if (await fileExists(run.config)) await compare(run, request);
-    else await begin(run, request, environment);
+    if (await fileExists(run.config)) await compare(run, await prepare(await readSkipped(run)));
+    else await begin(run, await prepare(undefined), environment);
     return run;
   } catch (error) {
     run.release();
@@ -101,7 +113,8 @@ async function refuseForeign(run: RunDirectory, out: string): Promise<void> {
   // A run that was stopped in its first moments left these and no config.json, which is written last; a corpus may lie
   // beside its run, as the demo's does.
   const foreign = entries.find(
-    (name) => !['corpus', 'corpus.json', 'folds.json', lockName].includes(name) && !name.startsWith('.'),
+    (name) =>
+      !['corpus', 'corpus.json', 'folds.json', 'skipped.json', lockName].includes(name) && !name.startsWith('.'),
   );
   if (foreign !== undefined) {
     throw new EmoframeError(
@@ -115,6 +128,7 @@ async function refuseForeign(run: RunDirectory, out: string): Promise<void> {
 async function begin(run: RunDirectory, request: RunRequest, environment: Environment): Promise<void> {
   await writeFileAtomic(run.corpus, toJson(request.corpus));
   await writeFileAtomic(run.folds, toJson(request.folds));
+  await writeFileAtomic(run.skipped, toJson(request.skipped));
   const { config, model } = request;
   await writeFileAtomic(run.config, toJson({ ...environment, model, seed: config.seed, config }));
 }
@@ -153,6 +167,10 @@ function withDefaults(config: unknown): unknown {
   }
 }
 
+async function readSkipped(run: RunDirectory): Promise<readonly UnreadableUtterance[]> {
+  return (await fileExists(run.skipped)) ? readRunFile(run.skipped, isSkipped) : [];
+}
+
 /** A file of the run that is of the kind that a run wrote there. */
 async function readRunFile<T>(file: string, isOfKind: (value: unknown) => value is T): Promise<T> {
   let value: unknown;
@@ -177,6 +195,14 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function isCorpus(value: unknown): value is Pick<Corpus, 'utterances'> {
   return isObject(value) && Array.isArray(value.utterances) && value.utterances.every(isObject);
+}
+
+function isSkipped(value: unknown): value is UnreadableUtterance[] {
+  const isText = (item: unknown) => typeof item === 'string';
+  return (
+    Array.isArray(value) &&
+    value.every((item) => isObject(item) && [item.id, item.file, item.code, item.reason].every(isText))
+  );
 }
 
 function byId(corpus: Pick<Corpus, 'utterances'>): unknown {

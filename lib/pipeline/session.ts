@@ -9,6 +9,7 @@ import type { RunConfig } from '../config/schema.js';
 import { checkFolds } from '../corpus/foldFile.js';
 import { type Fold, makeFolds, resolveFolds } from '../corpus/folds.js';
 import type { Utterance } from '../corpus/types.js';
+import { type AudioCheck, checkAudio, foldsWithout, type UnreadableUtterance, without } from '../corpus/unreadable.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { JsonlLog } from '../log/jsonl.js';
 import { binding } from '../model/binding.js';
@@ -69,33 +70,69 @@ function audioOf(pool: AudioPool, config: RunConfig): AudioSource {
   };
 }
 
+/** What a run works on. */
+interface RunMaterial {
+  chosen: RunLabels;
+  folds: readonly Fold[];
+  skipped: readonly UnreadableUtterance[];
+  sampleCounts: Map<string, number>;
+}
+
+/**
+ * The corpus, without what cannot be read where that is asked for, and its folds. Then a new run reads all audio first, since
+ * the folds depend on it; one that goes on leaves out what it left out when it was begun.
+ */
+async function gather(
+  { corpus, folds: split, signal, onAudioCheck: onProgress }: TrainerOptions,
+  config: RunConfig,
+  pool: AudioPool,
+  recorded: readonly UnreadableUtterance[] | undefined,
+): Promise<RunMaterial> {
+  const given = { pool, ...(signal !== undefined && { signal }), ...(onProgress !== undefined && { onProgress }) };
+  const check: AudioCheck =
+    recorded === undefined && config.audio.onCorrupt === 'skip'
+      ? await checkAudio(corpus, given)
+      : { unreadable: [...(recorded ?? [])], sampleCounts: new Map() };
+  const { unreadable: skipped, sampleCounts } = check;
+  const chosen = chooseLabels(without(corpus, skipped), config);
+  const folds =
+    split === undefined
+      ? makeFolds(chosen.corpus, { ...config.folds, seed: config.seed })
+      : checkFolds(chosen.corpus, foldsWithout(split, skipped), config.folds);
+  return { chosen, folds, skipped, sampleCounts };
+}
+
 /** A run that is open: what all of its stages share. */
 export class Session {
+  readonly chosen: RunLabels;
+  readonly folds: readonly Fold[];
+  /** Utterances that were left out because their audio cannot be read. */
+  readonly skipped: readonly UnreadableUtterance[];
   readonly #utterances: ReadonlyMap<string, Utterance>;
-  readonly #sampleCounts = new Map<string, number>();
+  readonly #sampleCounts: Map<string, number>;
 
   private constructor(
     readonly options: TrainerOptions,
     readonly config: RunConfig,
-    readonly chosen: RunLabels,
-    readonly folds: readonly Fold[],
+    material: RunMaterial,
     readonly run: RunDirectory,
     private readonly engine: Engine,
     private readonly pool: AudioPool,
     private readonly audio: AudioSource,
     private readonly log: JsonlLog,
   ) {
-    this.#utterances = new Map(chosen.corpus.utterances.map((utterance) => [utterance.id, utterance]));
+    this.chosen = material.chosen;
+    this.folds = material.folds;
+    this.skipped = material.skipped;
+    this.#sampleCounts = material.sampleCounts;
+    this.#utterances = new Map(this.chosen.corpus.utterances.map((utterance) => [utterance.id, utterance]));
   }
 
   /** Opens the run directory and the engine. */
   static async open(options: TrainerOptions): Promise<Session> {
     const config = settle(options);
-    const chosen = chooseLabels(options.corpus, config);
-    const folds =
-      options.folds === undefined
-        ? makeFolds(chosen.corpus, { ...config.folds, seed: config.seed })
-        : checkFolds(chosen.corpus, options.folds, config.folds);
+    // Said before all audio is read.
+    chooseLabels(options.corpus, config);
     if (options.modelDir === undefined && config.model === null) {
       throw new EmoframeError(
         'ERR_CONFIG',
@@ -103,20 +140,25 @@ export class Session {
       );
     }
     const engine = Engine.create({ device: options.device ?? 'cpu', threads: options.threads ?? 0 });
+    const pool = new AudioPool();
     try {
+      let material: RunMaterial | undefined;
       const model = options.modelDir === undefined ? null : resolve(options.modelDir);
-      const request = { config, model, corpus: chosen.corpus, folds };
-      const run = await openRun(options.out, request, environmentOf(engine, options));
+      const prepare = async (skipped: readonly UnreadableUtterance[] | undefined) => {
+        material = await gather(options, config, pool, skipped);
+        return { config, model, corpus: material.chosen.corpus, folds: material.folds, skipped: material.skipped };
+      };
+      const run = await openRun(options.out, prepare, environmentOf(engine, options));
       try {
         const log = JsonlLog.open(run.log);
-        const pool = new AudioPool();
-        return new Session(options, config, chosen, folds, run, engine, pool, audioOf(pool, config), log);
+        return new Session(options, config, material!, run, engine, pool, audioOf(pool, config), log);
       } catch (error) {
         run.release();
         throw error;
       }
     } catch (error) {
       engine.dispose();
+      await pool.close();
       throw error;
     }
   }
@@ -184,7 +226,7 @@ export class Session {
 
   summarize(): Promise<RunSummary | undefined> {
     const names = this.folds.map(({ name }) => name);
-    return writeSummary(this.run, names, this.config, this.chosen.labels, this.chosen.neutral);
+    return writeSummary(this.run, names, this.config, this.chosen, this.skipped);
   }
 
   /** What a stage is given that only shows its progress. */

@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { writeFileAtomic } from '../checkpoint/atomic.js';
 import type { RunConfig } from '../config/schema.js';
+import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { bootstrapInterval } from '../evaluate/metrics.js';
 import { stageNames } from '../stages/foldPaths.js';
 import { classesOf, type PredictionRow, type Scores, scoreRows } from '../stages/scores.js';
 import { isDone, secondsTaken, verifyResult } from '../stages/stageResult.js';
 import { yieldWhenDue } from '../yield.js';
+import type { RunLabels } from './labels.js';
 import type { RunDirectory } from './runDirectory.js';
 
 /** Scores of one fold's test session. */
@@ -35,6 +37,8 @@ export interface RunSummary extends Scores {
   neutral: string;
   protocol: RunConfig['protocol'];
   utterances: number;
+  /** Utterances of the corpus that were left out because their audio cannot be read. */
+  skipped: UnreadableUtterance[];
   /** Of all stages, each from its start or last resumption. */
   seconds: number;
 }
@@ -44,8 +48,8 @@ export async function writeSummary(
   run: RunDirectory,
   foldNames: readonly string[],
   config: RunConfig,
-  labels: readonly string[],
-  neutral: string,
+  { labels, neutral }: Pick<RunLabels, 'labels' | 'neutral'>,
+  skipped: readonly UnreadableUtterance[],
 ): Promise<RunSummary | undefined> {
   const folds: FoldSummary[] = [];
   const rows: PredictionRow[] = [];
@@ -80,6 +84,7 @@ export async function writeSummary(
     neutral,
     protocol: config.protocol,
     utterances: rows.length,
+    skipped: [...skipped],
     folds,
   };
   await writeFileAtomic(run.summary, `${JSON.stringify(summary, undefined, 2)}\n`);

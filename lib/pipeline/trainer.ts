@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { z } from 'zod';
 import type { Fold } from '../corpus/folds.js';
+import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
 import { parseOptions } from '../issues.js';
 import { type SweepRow, sweepClusters } from '../stages/cluster.js';
@@ -59,11 +60,12 @@ export class Trainer {
   }
 
   /**
-   * Begins a run directory, or opens one that was begun with the same corpus, config and model.
+   * Begins a run directory, or opens one that was begun with the same corpus, config and model. With
+   * `audio.onCorrupt` = `skip` a new run first reads all audio, and leaves out what cannot be read ({@link skipped}).
    *
    * @throws `ERR_RUN_EXISTS` (the folder holds something else), `ERR_RUN_IN_USE` (another trainer, of this process or another,
    * has it open: it is let go by {@link dispose}, and when its process ends), `ERR_RUN_MISMATCH` (it was begun with something else),
-   * `ERR_CORPUS`, `ERR_FOLDS`, `ERR_CONFIG`, `ERR_DEVICE`, `ERR_WRITE`.
+   * `ERR_CORPUS`, `ERR_FOLDS`, `ERR_CONFIG`, `ERR_DEVICE`, `ERR_WRITE`, `ERR_ABORTED`.
    */
   static async open(options: TrainerOptions): Promise<Trainer> {
     const settings = parseOptions(trainerSchema, options) as TrainerOptions;
@@ -78,6 +80,11 @@ export class Trainer {
   /** The classes, in the order of the classifier's outputs. */
   get labels(): readonly string[] {
     return this.#session.chosen.labels;
+  }
+
+  /** Utterances that the run leaves out because their audio cannot be read. */
+  get skipped(): readonly UnreadableUtterance[] {
+    return this.#session.skipped;
   }
 
   /** The stages of the run, in order; `mfcc` only from scratch. */

@@ -118,9 +118,10 @@ const request = {
   model: null,
   corpus: { name: 'c', utterances: [], problems: [] },
   folds: [],
+  skipped: [{ id: 'one', file: '/audio/one.wav', code: 'ERR_AUDIO', reason: 'it is cut short' }],
 };
 async function beginRun(directory) {
-  const run = await openRun(join(directory, 'run'), request, { version: '0' });
+  const run = await openRun(join(directory, 'run'), async () => request, { version: '0' });
   run.release();
   return run;
 }
@@ -295,7 +296,14 @@ export const readers = {
     text: true,
     prepare: beginRun,
     structured: json,
-    read: async (path) => (await openRun(dirname(path), request, {})).release(),
+    read: async (path) => (await openRun(dirname(path), async () => request, {})).release(),
+  },
+  'run-skipped': {
+    file: 'run/skipped.json',
+    text: true,
+    prepare: beginRun,
+    structured: json,
+    read: async (path) => (await openRun(dirname(path), async () => request, {})).release(),
   },
   'run-summary': {
     file: 'run/summary.json',
