@@ -1,10 +1,16 @@
 /** The public interface of emoframe. Deep imports are not part of it. */
 
 export type { RawFormat } from './audio/byteStream.js';
+export {
+  type AudioCacheContents,
+  type AudioCacheOptions,
+  describeAudioCache,
+  trimAudioCache,
+} from './audio/cacheFolder.js';
 export type { AudioFile, AudioInput, AudioInputOptions } from './audio/input.js';
 export { loadAudio } from './audio/load.js';
 export { type Mfcc, mfcc } from './audio/mfcc.js';
-export { AudioPool } from './audio/pool.js';
+export { AudioPool, type AudioPoolOptions } from './audio/pool.js';
 export type { AudioRange } from './audio/types.js';
 export type { Head } from './checkpoint/head.js';
 export { readNpy, writeNpy } from './checkpoint/npy.js';
@@ -65,7 +71,7 @@ export {
   type StreamOptions,
 } from './predict/emotionModel.js';
 export { type EncodeOptions, Encoder, type HiddenStates } from './predict/encoder.js';
-export type { AudioCallOptions, AudioProgress, DeviceOptions, Precision } from './predict/options.js';
+export type { AudioCallOptions, AudioProgress, DeviceOptions, ListeningOptions, Precision } from './predict/options.js';
 export type {
   Decision,
   PredictedFrame,

@@ -1,4 +1,5 @@
 import { EmoframeError } from '../errors.js';
+import type { AudioCacheOptions } from './cacheFolder.js';
 import type { AudioRange } from './types.js';
 
 /** What a worker can be asked. */
@@ -22,7 +23,13 @@ export interface ErrorData {
   file?: string;
 }
 
-export type Reply = { result: Results[Task['kind']] } | { error: ErrorData };
+/** `warnings`: what went wrong on the way and was got over. */
+export type Reply = ({ result: Results[Task['kind']] } | { error: ErrorData }) & { warnings: string[] };
+
+/** What a worker is started with. */
+export interface WorkerSettings {
+  cache?: AudioCacheOptions;
+}
 
 export function toErrorData(error: unknown, path: string): ErrorData {
   if (error instanceof EmoframeError) return { code: error.code, message: error.message, file: error.file ?? path };

@@ -1,7 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { fromErrorData, type Reply, type Results, type Task } from './messages.js';
+import { parseOptions } from '../issues.js';
+import { type AudioCacheOptions, audioCacheSchema } from './cacheFolder.js';
+import { fromErrorData, type Reply, type Results, type Task, type WorkerSettings } from './messages.js';
 import type { AudioRange } from './types.js';
 
 /** More threads than this wait for the disk rather than for each other. */
@@ -19,6 +21,15 @@ interface Seat {
   job?: Job;
 }
 
+export interface AudioPoolOptions {
+  /** 1 or more; default: the machine's processors less one, at most 4. */
+  threads?: number;
+  /** Where decoded audio is kept between runs. Default: nowhere. */
+  cache?: AudioCacheOptions;
+  /** Told what goes wrong with the cache and is got over. Default: `process.emitWarning`. */
+  onWarning?: (message: string) => void;
+}
+
 /**
  * Threads that decode, resample and analyse audio, so that the event loop stays free. They start when first needed, and
  * while they have nothing to do they do not keep the process alive.
@@ -31,10 +42,11 @@ export class AudioPool {
   readonly threads: number;
   readonly #seats = new Set<Seat>();
   readonly #queue: Job[] = [];
+  readonly #settings: WorkerSettings;
+  readonly #warn: (message: string) => void;
   #closed = false;
 
-  /** `threads`: 1 or more; unless told, the machine's processors less one, at most 4. */
-  constructor(options: { threads?: number } = {}) {
+  constructor(options: AudioPoolOptions = {}) {
     const threads = options.threads ?? Math.max(1, Math.min(MOST_DEFAULT_THREADS, availableParallelism() - 1));
     if (!Number.isInteger(threads) || threads < 1) {
       throw new EmoframeError(
@@ -43,6 +55,9 @@ export class AudioPool {
       );
     }
     this.threads = threads;
+    this.#settings =
+      options.cache === undefined ? {} : { cache: parseOptions(audioCacheSchema, options.cache) as AudioCacheOptions };
+    this.#warn = options.onWarning ?? ((message) => process.emitWarning(message, { type: 'EmoframeWarning' }));
   }
 
   /**
@@ -131,13 +146,16 @@ export class AudioPool {
   }
 
   #start(): Seat {
-    const seat: Seat = { worker: new Worker(new URL('./worker.js', import.meta.url), { execArgv: [] }) };
+    const seat: Seat = {
+      worker: new Worker(new URL('./worker.js', import.meta.url), { execArgv: [], workerData: this.#settings }),
+    };
     this.#seats.add(seat);
     let cause: unknown;
     seat.worker.on('message', (reply: Reply) => {
       const job = seat.job;
       delete seat.job;
       seat.worker.unref();
+      for (const warning of reply.warnings) this.#warn(warning);
       if ('error' in reply) job?.fail(fromErrorData(reply.error));
       else job?.succeed(reply.result);
       if (!this.#closed) this.#assign();

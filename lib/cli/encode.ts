@@ -8,6 +8,8 @@ import type { WindowsUsed } from '../predict/windows.js';
 import { defineCommand } from './command.js';
 import { findModel, revisionOption } from './model.js';
 import {
+  audioCacheOf,
+  cacheOptions,
   corruptOption,
   deviceOptions,
   given,
@@ -35,6 +37,7 @@ export const encodeCommand = defineCommand({
     out: text('DIR', 'where the .npy files go (default: the working directory)'),
     'on-corrupt': corruptOption,
     ...windowOptions,
+    ...cacheOptions,
     ...deviceOptions,
   },
   examples: [

@@ -2,6 +2,7 @@
 import { once, setMaxListeners } from 'node:events';
 import { EmoframeError } from '../errors.js';
 import { packageVersion } from '../version.js';
+import { cacheCommand } from './cache.js';
 import { type Command, type CommandContext, columns } from './command.js';
 import { corpusCommand } from './corpus.js';
 import { demoCommand } from './demo.js';
@@ -24,6 +25,7 @@ const commands: Command[] = [
   predictCommand,
   exportCommand,
   corpusCommand,
+  cacheCommand,
   reportCommand,
   doctorCommand,
 ];

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import type { AudioCacheOptions } from '../audio/cacheFolder.js';
 import { EmoframeError } from '../errors.js';
 
 /** How one option is written, explained and read. */
@@ -129,6 +130,24 @@ export const corruptOption = choice(
   ['fail', 'skip'],
   'audio that cannot be read ends the work, or is left out and listed in the results (default: fail)',
 );
+
+/** Where decoded audio is kept. */
+export const cacheOptions = {
+  'audio-cache': text('DIR', 'keep decoded audio there for later runs (default: EMOFRAME_AUDIO_CACHE, else nowhere)'),
+  'audio-cache-gib': positiveNumber('the most that the cache may take, about, in GiB (default: 50)'),
+};
+
+/** A cache's folder as it was given, or as the environment says. */
+export function cacheFolderOf(named: string | undefined): string | undefined {
+  return named ?? (process.env.EMOFRAME_AUDIO_CACHE || undefined);
+}
+
+/** `audioCache` of what was given, for the calls that take it. */
+export function audioCacheOf(values: Values<typeof cacheOptions>): { audioCache?: AudioCacheOptions } {
+  const dir = cacheFolderOf(values['audio-cache']);
+  const gib = values['audio-cache-gib'];
+  return dir === undefined ? {} : { audioCache: { dir, ...(gib !== undefined && { bytes: gib * 2 ** 30 }) } };
+}
 
 /** How long audio is cut. */
 export const windowOptions = {

@@ -5,6 +5,8 @@ import { audioFiles, listOption, nameAudio, splitChannels } from './audioFiles.j
 import { defineCommand } from './command.js';
 import { findModel, revisionOption } from './model.js';
 import {
+  audioCacheOf,
+  cacheOptions,
   choice,
   corruptOption,
   deviceOptions,
@@ -37,6 +39,7 @@ export const predictCommand = defineCommand({
     'no-clusters': flag('leave out the clusters of frames, which cost a second pass'),
     list: listOption,
     ...windowOptions,
+    ...cacheOptions,
     ...deviceOptions,
   },
   examples: [
@@ -56,6 +59,7 @@ export const predictCommand = defineCommand({
       // Text does not show clusters.
       clusters: !values['no-clusters'] && format !== 'text',
       ...given({ device, precision, threads }),
+      ...audioCacheOf(values),
     });
     // On a terminal the results themselves show how far it is.
     const quiet = format !== 'json' && process.stdout.isTTY;

@@ -9,6 +9,8 @@ import type { CommandContext } from './command.js';
 import { corpusOptions } from './corpusOptions.js';
 import { findModel, revisionOption } from './model.js';
 import {
+  audioCacheOf,
+  cacheOptions,
   choice,
   corruptOption,
   deviceOptions,
@@ -35,6 +37,7 @@ export const runDirectoryOptions = {
   split: text('FILE', "a split to use, such as another run's folds.json (default: as the config says)"),
   folds: text('NAME,...', 'only these folds (default: all)'),
   'on-corrupt': corruptOption,
+  ...cacheOptions,
   ...deviceOptions,
   resume: flag('continue the run that is in --out'),
 };
@@ -83,9 +86,10 @@ export async function readRunOptions(
       threads: values.threads ?? 0,
       resume: values.resume,
       ...given({ modelDir, folds }),
+      ...audioCacheOf(values),
     },
     call: {
-      ...given({ folds: values.folds?.split(',') }),
+      ...given(folds: values.folds?.split(',') ),
       signal,
       onProgress: (event) => showStage(progress, event),
       onWarning: (warning) => showWarning(progress, note, warning),

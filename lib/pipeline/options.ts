@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type AudioCacheOptions, audioCacheSchema } from '../audio/cacheFolder.js';
 import type { RunConfig } from '../config/schema.js';
 import { foldsSchema } from '../corpus/foldFile.js';
 import type { Fold } from '../corpus/folds.js';
@@ -42,6 +43,8 @@ export interface TrainerOptions {
   precision?: RunConfig['precision'];
   /** 0 (default): all threads this process may use. */
   threads?: number;
+  /** Where decoded audio is kept between runs. Default: nowhere. It has no influence on results. */
+  audioCache?: AudioCacheOptions;
   /** Stops the opening, with `ERR_ABORTED`. */
   signal?: AbortSignal;
   /** With `audio.onCorrupt` = `skip` a new run first reads all audio: how many utterances are done, of how many. */
@@ -75,6 +78,7 @@ export const trainerSchema = z.strictObject({
   device: z.string().optional(),
   precision: z.enum(['fp32', 'bf16']).optional(),
   threads: z.number().int().nonnegative().optional(),
+  audioCache: audioCacheSchema.optional() as z.ZodType<AudioCacheOptions | undefined>,
   signal: abortSignal.optional(),
   onAudioCheck: callback<NonNullable<TrainerOptions['onAudioCheck']>>().optional(),
   resume: z.boolean().optional(),

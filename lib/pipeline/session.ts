@@ -140,7 +140,7 @@ export class Session {
       );
     }
     const engine = Engine.create({ device: options.device ?? 'cpu', threads: options.threads ?? 0 });
-    const pool = new AudioPool();
+    const pool = new AudioPool(options.audioCache === undefined ? {} : { cache: options.audioCache });
     try {
       let material: RunMaterial | undefined;
       const model = options.modelDir === undefined ? null : resolve(options.modelDir);

@@ -19,8 +19,8 @@ import {
   type AudioCallOptions,
   type AudioProgress,
   audioCallShape,
-  type DeviceOptions,
-  deviceShape,
+  type ListeningOptions,
+  listeningShape,
   nonNegative,
   predictionShape,
 } from './options.js';
@@ -30,7 +30,7 @@ import { checkLength } from './wholeAudio.js';
 import { WindowPlan, type WindowsUsed } from './windows.js';
 
 /** How an {@link EmotionModel} is loaded. */
-export interface EmotionModelOptions extends DeviceOptions {
+export interface EmotionModelOptions extends ListeningOptions {
   /** Give every frame its cluster, where the directory has them (default). It costs a second pass through a second model. */
   clusters?: boolean;
 }
@@ -71,7 +71,7 @@ export interface NamedAudio {
   readonly audio: AudioInput;
 }
 
-const loadSchema = z.strictObject({ ...deviceShape, clusters: z.boolean().optional() });
+const loadSchema = z.strictObject({ ...listeningShape, clusters: z.boolean().optional() });
 const predictSchema = z.strictObject({
   ...audioCallShape,
   ...predictionShape,
@@ -132,11 +132,15 @@ export class EmotionModel {
    * const model = await EmotionModel.load('predictor', { precision: 'bf16', clusters: false });
    */
   static async load(dir: string, options: EmotionModelOptions = {}): Promise<EmotionModel> {
-    const { clusters = true, ...settings } = parseOptions(loadSchema, options) as EmotionModelOptions;
+    const {
+      clusters = true,
+      audioCache: cache,
+      ...settings
+    } = parseOptions(loadSchema, options) as EmotionModelOptions;
     return onNewEngine(settings, async (engine, precision) => {
       const loaded = await loadClassifier(engine, dir, precision);
       const clusterer = clusters ? await Clusterer.find(engine, dir, precision) : undefined;
-      const pool = new AudioPool({ threads: settings.threads === 1 ? 1 : 2 });
+      const pool = new AudioPool({ threads: settings.threads === 1 ? 1 : 2, ...(cache !== undefined && { cache }) });
       return new EmotionModel(engine, new Listener(loaded, clusterer), pool);
     });
   }

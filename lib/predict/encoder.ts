@@ -12,8 +12,8 @@ import {
   type AudioCallOptions,
   type AudioProgress,
   audioCallShape,
-  type DeviceOptions,
-  deviceShape,
+  type ListeningOptions,
+  listeningShape,
 } from './options.js';
 import { batchOf } from './wholeAudio.js';
 import { WindowPlan, type WindowsUsed } from './windows.js';
@@ -35,7 +35,7 @@ export interface EncodeOptions extends AudioCallOptions {
   onProgress?: (progress: AudioProgress) => void;
 }
 
-const loadSchema = z.strictObject(deviceShape);
+const loadSchema = z.strictObject(listeningShape);
 const encodeSchema = z.strictObject({
   ...audioCallShape,
   layer: z.number().int().nonnegative().optional(),
@@ -62,11 +62,11 @@ export class Encoder {
   }
 
   /** @param dir holds `config.json` and `model.safetensors` or `pytorch_model.bin`. */
-  static async load(dir: string, options: DeviceOptions = {}): Promise<Encoder> {
-    const settings = parseOptions(loadSchema, options) as DeviceOptions;
+  static async load(dir: string, options: ListeningOptions = {}): Promise<Encoder> {
+    const { audioCache: cache, ...settings } = parseOptions(loadSchema, options) as ListeningOptions;
     return onNewEngine(settings, async (engine, precision) => {
       const loaded = await loadEncoder(engine, dir, precision);
-      return new Encoder(engine, loaded, new AudioPool({ threads: 1 }));
+      return new Encoder(engine, loaded, new AudioPool({ threads: 1, ...(cache !== undefined && { cache }) }));
     });
   }
 

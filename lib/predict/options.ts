@@ -1,6 +1,7 @@
 // Options of prediction and encoding, checked where they come in.
 import { z } from 'zod';
 import type { RawFormat } from '../audio/byteStream.js';
+import { type AudioCacheOptions, audioCacheSchema } from '../audio/cacheFolder.js';
 import type { AudioInputOptions } from '../audio/input.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from '../audio/limits.js';
 import { abortSignal, type Shape } from '../issues.js';
@@ -16,6 +17,12 @@ export interface DeviceOptions {
   precision?: Precision;
   /** 0 (default) = all threads this process may use. */
   threads?: number;
+}
+
+/** How a model that hears audio is loaded. */
+export interface ListeningOptions extends DeviceOptions {
+  /** Where the decoded audio of files is kept for later. Default: nowhere. It has no influence on results. */
+  audioCache?: AudioCacheOptions;
 }
 
 /** How far the work on one audio has come: after each window, and once for audio of one window. */
@@ -40,6 +47,11 @@ export const deviceShape = {
   precision: z.enum(['fp32', 'bf16']).optional(),
   threads: z.number().int().nonnegative().optional(),
 } satisfies Shape<DeviceOptions>;
+
+export const listeningShape = {
+  ...deviceShape,
+  audioCache: audioCacheSchema.optional() as z.ZodType<AudioCacheOptions | undefined>,
+} satisfies Shape<ListeningOptions>;
 
 const sampleRate = z.number().min(MIN_SAMPLE_RATE).max(MAX_SAMPLE_RATE);
 
