@@ -78,6 +78,7 @@ const all = [
   { name: 'event loop', command: [node, 'scripts/checks/eventLoop.js', '--limit', '60'] },
   { name: 'lifetimes', command: [node, 'scripts/checks/lifetime.js'] },
   { name: 'many files', command: [node, 'scripts/checks/load.js'] },
+  { name: 'large corpus', command: [node, 'scripts/checks/scan.js'] },
 ];
 
 const { values } = parseArgs({ options: { all: { type: 'boolean', default: false } } });

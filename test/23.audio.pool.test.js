@@ -137,6 +137,10 @@ class CountingPool extends AudioPool {
     this.loads.push(path);
     return super.load(path, ...rest);
   }
+  measure(path, ...rest) {
+    this.loads.push(path);
+    return super.measure(path, ...rest);
+  }
 }
 
 function copies(count) {
