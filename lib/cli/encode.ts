@@ -52,7 +52,10 @@ export const encodeCommand = defineCommand({
     const outputs = outputPaths(files, out);
     const progress = new Progress();
     const model = await findModel(values, context, progress);
-    await using encoder = await Encoder.load(model, given({ device, precision, threads }));
+    await using encoder = await Encoder.load(model, {
+      ...given({ device, precision, threads }),
+      ...audioCacheOf(values),
+    });
     if (layer !== undefined && layer > encoder.layers) {
       throw new UsageError(`Expected 0 to ${encoder.layers} for --layer with this model but received ${layer}`);
     }

@@ -89,7 +89,7 @@ export async function readRunOptions(
       ...audioCacheOf(values),
     },
     call: {
-      ...given(folds: values.folds?.split(',') ),
+      ...given({ folds: values.folds?.split(',') }),
       signal,
       onProgress: (event) => showStage(progress, event),
       onWarning: (warning) => showWarning(progress, note, warning),
