@@ -121,6 +121,7 @@ for (const [kind, labels] of Object.entries(podcastFiles)) {
       },
     ]);
     assert.deepEqual(corpus.leftOut, { Test2: 1, 'no-agreement': 1 });
+    assert.deepEqual(corpus.customary, { scheme: 'given' });
     assert.deepEqual(
       corpus.problems.map(({ reason }) => reason),
       [
@@ -186,6 +187,8 @@ test('MELD: the same names in three splits, clips that are broken, video that is
   assert.match(told[1][2], /dia0_utt1\.mp4 is not a kind of audio.*ffmpeg -i dia0_utt1\.mp4/);
   assert.match(told[2][2], /no dia125_utt3\.wav.*\(the release has none/);
   assert.match(told[3][2], /emotion "contempt"/);
+  // Chandler is in two of the parts.
+  assert.deepEqual(corpus.customary, { scheme: 'given', allowSharedSpeakers: true });
   const [{ train, validation, test: held }] = makeFolds(corpus, fold);
   assert.deepEqual(
     [train, validation, held],

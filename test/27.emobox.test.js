@@ -74,7 +74,8 @@ test('a set: labels by its map, and every fold as it is given', async () => {
   const home = plantEmodb('emodb');
   const corpus = await readCorpus(join(home, 'data/emodb'));
   assert.deepEqual([corpus.dataset, corpus.name, corpus.problems], ['emobox', 'emodb', []]);
-  assert.deepEqual(silent(corpus.utterances[0]), { id: 'emodb-03a01Wa', label: 'Angry' });
+  assert.deepEqual(silent(corpus.utterances[0]), { id: 'emodb-03a01Wa', label: 'Angry', speaker: '03' });
+  assert.deepEqual(corpus.customary, { scheme: 'given' });
   assert.equal(corpus.utterances[0].audio, join(home, 'downloads/emodb/wav/03a01Wa.wav'));
   const { labels, folds } = await describeCorpus(corpus);
   assert.deepEqual([labels, folds], [{ Angry: 2, Happy: 2, Neutral: 2 }, "the dataset's own 2"]);
@@ -94,6 +95,44 @@ test('the folder of one set alone is recognised from above; of several, one must
   assert.equal((await readCorpus(home)).utterances.length, 6);
   metadata(home, 'savee', [row('savee', 'DC-a01', 'DC_a01.wav', 'a')], { a: 'Angry' }, [{ train: [], test: [] }]);
   await refused(readCorpus(home), 'ERR_CORPUS', /metadata of 2 sets.*data\/emodb, data\/savee/);
+});
+
+test('who speaks is read from the names of the audio; folds that share speakers are taken, and told', async () => {
+  const turns = ['Ses01F_impro04/Ses01F_impro04_M000', 'Ses02M_impro01/Ses02M_impro01_F001'].map((name) =>
+    row('iemocap', name.split('/')[1], `Session${name[4]}/sentences/wav/${name}.wav`, 'neu'),
+  );
+  const home = metadata(join(root, 'iemocap'), 'iemocap', turns, {}, [
+    { train: turns.slice(1), test: turns.slice(0, 1) },
+  ]);
+  plant(
+    home,
+    turns.map(({ wav }) => wav),
+  );
+  const corpus = await readCorpus(home);
+  assert.deepEqual(
+    corpus.utterances.map(({ speaker, session }) => [speaker, session]),
+    [
+      ['Ses01M', 'Session1'],
+      ['Ses02F', 'Session2'],
+    ],
+  );
+  assert.deepEqual(corpus.customary, { scheme: 'given' });
+
+  const shared = metadata(join(root, 'shared'), 'emodb', emodb, emodbMap, [
+    { train: emodb.slice(0, 3), test: emodb.slice(3) },
+  ]);
+  plant(
+    shared,
+    emodb.map(({ wav }) => wav),
+  );
+  const leaking = await readCorpus(shared);
+  assert.deepEqual(leaking.customary, { scheme: 'given', allowSharedSpeakers: true });
+  assert.equal((await describeCorpus(leaking)).folds, "the dataset's own 1, with speakers on both sides");
+  assert.equal(makeFolds(leaking, fold)[0].test.length, 3);
+  assert.throws(() => makeFolds(leaking, { ...fold, scheme: 'given' }), {
+    code: 'ERR_FOLDS',
+    message: /Speaker 08 is heard in the training \(emodb-08a01Wa\)/,
+  });
 });
 
 test('a fold without one of its lists is not made, and rows that are none are told', async () => {

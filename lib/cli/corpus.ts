@@ -1,3 +1,4 @@
+import { datasets } from '../corpus/datasets/index.js';
 import { type CorpusDescription, describeCorpus } from '../corpus/describe.js';
 import { readCorpus } from '../corpus/read.js';
 import { columns, defineCommand } from './command.js';
@@ -6,6 +7,7 @@ import { flag, given, UsageError } from './options.js';
 import { Progress } from './progress.js';
 
 const shownProblems = 20;
+const names = datasets.map(({ name }) => name);
 /** Some corpora have more than a thousand speakers. */
 const shownNames = 40;
 
@@ -14,7 +16,8 @@ export const corpusCommand = defineCommand({
   summary: 'what a corpus holds, and what is wrong with it',
   arguments: 'DIR|FILE',
   description:
-    'Reads the folder of a dataset that is recognised, a manifest (JSONL, CSV) or an HFLEA .scp and counts utterances, labels,\nspeakers, sessions and seconds. Every row that cannot be used is listed with its file, line and reason.',
+    'Reads the folder of a dataset that is recognised, a manifest (JSONL, CSV) or an HFLEA .scp and counts utterances, labels,\nspeakers, sessions and seconds. Every row that cannot be used is listed with its file, line and reason.\n' +
+    `Datasets: ${names.slice(0, 9).join(', ')},\n${names.slice(9).join(', ')}.`,
   options: { ...corpusOptions, decode: flag('decode all audio, which also finds damage inside files') },
   examples: [
     'emoframe corpus IEMOCAP_full_release',

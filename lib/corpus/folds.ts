@@ -134,6 +134,23 @@ export function refuseSharedSpeakers(training: readonly Utterance[], test: reado
   );
 }
 
+/** Whether some speaker is heard in training and in the test of what a corpus gives. */
+export function givenSharesSpeakers(corpus: Corpus): boolean {
+  const speakersOf = (list: readonly Utterance[]) => list.flatMap(({ speaker }) => speaker ?? []);
+  const of = (...splits: Utterance['split'][]) => corpus.utterances.filter(({ split }) => splits.includes(split));
+  const folds =
+    corpus.folds === undefined
+      ? [{ training: of('train', 'validation'), test: of('test') }]
+      : corpus.folds.map((fold) => {
+          const { train, validation, test } = pick(corpus, fold);
+          return { training: [...train, ...validation], test };
+        });
+  return folds.some(({ training, test }) => {
+    const tested = new Set(speakersOf(test));
+    return speakersOf(training).some((speaker) => tested.has(speaker));
+  });
+}
+
 /** `count` groups of whole speakers with as equal a number of labelled utterances as that allows. */
 function groupSpeakers(corpus: Corpus, { count = 5, seed }: FoldOptions): Group[] {
   const labelled = corpus.utterances.filter(isLabelled);

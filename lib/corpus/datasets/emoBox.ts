@@ -7,9 +7,19 @@ import { EmoframeError } from '../../errors.js';
 import { yieldWhenDue } from '../../yield.js';
 import { type ReadRow, readJsonl } from '../formats.js';
 import type { GivenFold, Problem, Utterance } from '../types.js';
+import { cremaD } from './cremaD.js';
 import { type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
-import { Folder, isAudio, toConvert } from './folder.js';
+import { emoDb } from './emoDb.js';
+import { emovDb } from './emovDb.js';
+import { esd } from './esd.js';
+import { Folder, isAudio, stemOf, toConvert } from './folder.js';
+import { voiceOfTurn } from './iemocap.js';
+import { jlCorpus } from './jlCorpus.js';
 import { readJsonObject } from './jsonObject.js';
+import type { NamedDataset } from './namedFiles.js';
+import { ravdess } from './ravdess.js';
+import { savee } from './savee.js';
+import { tess } from './tess.js';
 
 // Sets have other lists in their folders too, of older forms or other tests: only these names are of a fold.
 const LIST = /^(?:(.*)\/)?fold_(\d+)\/([^/]+)_(train|valid|test)_fold_\2\.jsonl$/;
@@ -24,6 +34,25 @@ export const emoBox: Dataset = {
   read,
   folds,
 };
+
+/** The sets whose speakers are told by the names of their audio. */
+const namesOf: ReadonlyMap<string, NamedDataset> = new Map([
+  ['ravdess', ravdess],
+  ['cremad', cremaD],
+  ['emodb', emoDb],
+  ['tess', tess],
+  ['savee', savee],
+  ['esd', esd],
+  ['jlcorpus', jlCorpus],
+  ['emovdb', emovDb],
+]);
+
+/** Who speaks and in which session, where EmoBox's name of the audio tells. */
+function voiceOf(set: string, wav: string): Pick<Utterance, 'speaker' | 'session'> {
+  if (set === 'iemocap') return voiceOfTurn(stemOf(wav));
+  const { speaker, session } = { ...namesOf.get(set)?.named(wav) } as Partial<Utterance>;
+  return { ...(speaker === undefined ? {} : { speaker }), ...(session === undefined ? {} : { session }) };
+}
 
 interface List {
   file: string;
@@ -75,7 +104,7 @@ async function* read({ folder, audioRoot }: DatasetSource): AsyncGenerator<Datas
         const found = await find.find(wav);
         yield 'reason' in found
           ? { file, row, reason: found.reason }
-          : { file, row, utterance: { ...utterance, audio: found.path } };
+          : { file, row, utterance: { ...utterance, ...voiceOf(name, wav), audio: found.path } };
       }
     }
   }

@@ -31,10 +31,9 @@ const of = (name: string, language?: string) =>
     layout: '0011/Angry/0011_000351.wav, or the same with train, evaluation and test below the emotion',
     pattern: /(?:^|\/)(\d{4})\/(Angry|Happy|Neutral|Sad|Surprise)\/(?:(train|evaluation|test)\/)?((\d{4})_\d{6})$/,
     read: (match) => read(match, language),
-    // The split that the release gives tests the voices that were trained on.
     customary: (utterances) =>
       utterances.length > 0 && utterances.every(({ split }) => split !== undefined)
-        ? { scheme: 'given', allowSharedSpeakers: true }
+        ? { scheme: 'given' }
         : { scheme: 'speakers', count: 5 },
   });
 

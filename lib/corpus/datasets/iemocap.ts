@@ -3,11 +3,13 @@
 // markers (Ses01F_impro01), but both speak in it: the speaker is the letter before the turn's number.
 import { yieldWhenDue } from '../../yield.js';
 import { readLines } from '../formats.js';
+import type { Utterance } from '../types.js';
 import { audioOf, bySession, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 
 /** Not the files of single annotators, in folders below. */
 const EVALUATION = /(?:^|\/)Session([1-5])\/dialog\/EmoEvaluation\/Ses\d{2}[^/]*\.txt$/;
-const TURN = /^\[[^\]]*\]\s+(Ses0([1-5])[FM]_\w+_([FM])\w*)\s+([a-z]+)\s+\[([^\]]*)\]/;
+const TURN = /^\[[^\]]*\]\s+(Ses0([1-5])[FM]_\w+_[FM]\w*)\s+([a-z]+)\s+\[([^\]]*)\]/;
+const NAME = /^Ses0([1-5])[FM]_\w+_([FM])[^_]*$/;
 const EMOTIONS = new Set(['ang', 'dis', 'exc', 'fea', 'fru', 'hap', 'neu', 'oth', 'sad', 'sur', 'xxx']);
 
 export const iemocap: Dataset = {
@@ -52,7 +54,7 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
 function readTurn(line: string, session: string) {
   const match = TURN.exec(line);
   if (match === null) return 'a turn that is not "[start - end] name emotion [valence, activation, dominance]"';
-  const [, id, number, voice, label, ratings] = match;
+  const [, id, number, label, ratings] = match;
   if (number !== session) return `turn ${id} lies in Session${session}`;
   if (!EMOTIONS.has(label)) return `turn ${id} has the emotion "${label}", which IEMOCAP does not have`;
   const [valence, activation, dominance] = ratings.split(',').map(Number);
@@ -61,8 +63,13 @@ function readTurn(line: string, session: string) {
   return {
     id,
     label,
-    speaker: `Ses0${number}${voice}`,
-    session: `Session${number}`,
+    ...voiceOfTurn(id),
     ...(rated ? { dimensions } : {}),
   };
+}
+
+/** Who speaks a turn and in which session, from its name. */
+export function voiceOfTurn(id: string): Pick<Utterance, 'speaker' | 'session'> {
+  const match = NAME.exec(id);
+  return match === null ? {} : { speaker: `Ses0${match[1]}${match[2]}`, session: `Session${match[1]}` };
 }

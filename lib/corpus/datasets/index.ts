@@ -2,6 +2,7 @@
 import { basename } from 'node:path';
 import { EmoframeError, throwIfAborted } from '../../errors.js';
 import { printable, quoted } from '../../quote.js';
+import { givenSharesSpeakers } from '../folds.js';
 import type { Corpus, Problem, Utterance } from '../types.js';
 import { cremaD } from './cremaD.js';
 import type { Dataset, DatasetSource } from './dataset.js';
@@ -116,15 +117,18 @@ export async function readDataset(dataset: Dataset, source: DatasetSource): Prom
   // A set that is read from its folds has told of their rows already.
   const told = new Set(problems.map(({ file, row }) => `${row} ${file}`));
   problems.push(...(given?.problems ?? []).filter(({ file, row }) => !told.has(`${row} ${file}`)));
-  return {
+  const corpus: Corpus = {
     name: basename(source.folder.root),
     utterances,
     problems,
     dataset: dataset.name,
-    customary: dataset.customary(utterances),
     ...(leftOut.size === 0 ? {} : { leftOut: Object.fromEntries(leftOut) }),
     ...(given === undefined || given.folds.length === 0 ? {} : { folds: given.folds }),
   };
+  const customary = dataset.customary(utterances);
+  // A split that is customary is taken as it is, with its speakers; who uses it is told.
+  const shared = customary.scheme === 'given' && givenSharesSpeakers(corpus);
+  return { ...corpus, customary: shared ? { ...customary, allowSharedSpeakers: true } : customary };
 }
 
 const SHOWN_PROBLEMS = 3;

@@ -20,8 +20,7 @@ export const meld: Dataset = {
     'train_sent_emo.csv, dev_sent_emo.csv, test_sent_emo.csv, and dia0_utt0.wav (or .flac) in a folder of each split',
   schemes: {},
   unlabelled: [],
-  // The series' main speakers are in all three parts.
-  customary: () => ({ scheme: 'given', allowSharedSpeakers: true }),
+  customary: () => ({ scheme: 'given' }),
   recognise: ({ files }) => has(files, TABLE),
   read,
 };

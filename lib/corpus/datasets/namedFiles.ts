@@ -19,9 +19,18 @@ interface NamedFiles {
 }
 
 /** A dataset whose annotations are in the names of its audio files. */
-export function namedFiles({ name, layout, schemes = {}, pattern, read, customary }: NamedFiles): Dataset {
-  const withoutExtension = (file: string) => file.slice(0, file.lastIndexOf('.'));
+export interface NamedDataset extends Dataset {
+  /** What the path of an audio file, with `/` between names, tells; undefined: it is not named as in this dataset. */
+  named(file: string): Named | undefined;
+}
+
+export function namedFiles({ name, layout, schemes = {}, pattern, read, customary }: NamedFiles): NamedDataset {
+  const named = (file: string) => {
+    const match = pattern.exec(file.slice(0, file.lastIndexOf('.')));
+    return match === null ? undefined : read(match);
+  };
   return {
+    named,
     name,
     layout,
     schemes,
@@ -31,8 +40,8 @@ export function namedFiles({ name, layout, schemes = {}, pattern, read, customar
       let own = 0;
       for (const file of audio) {
         await yieldWhenDue();
-        const match = pattern.exec(withoutExtension(file));
-        if (match !== null && 'id' in read(match)) own++;
+        const found = named(file);
+        if (found !== undefined && 'id' in found) own++;
       }
       return audio.length === 0 ? 0 : own / audio.length;
     },
@@ -40,12 +49,9 @@ export function namedFiles({ name, layout, schemes = {}, pattern, read, customar
       for (const path of folder.audio) {
         await yieldWhenDue();
         const file = folder.path(path);
-        const match = pattern.exec(withoutExtension(path));
-        if (match === null) yield { file, reason: `it is not named as ${name} names its files (${layout})` };
-        else {
-          const named = read(match);
-          yield 'id' in named ? { file, utterance: { ...named, audio: file } } : { file, ...named };
-        }
+        const found = named(path);
+        if (found === undefined) yield { file, reason: `it is not named as ${name} names its files (${layout})` };
+        else yield 'id' in found ? { file, utterance: { ...found, audio: file } } : { file, ...found };
       }
     },
   };
