@@ -48,6 +48,17 @@ export interface EngineOptions {
   device: string;
   /** 0 = all threads this process may use. */
   threads: number;
+  /** Bytes of the device's memory that the engine may take; 0 = all that it has. */
+  memoryLimit: number;
+}
+
+/** Bytes of a device's memory that an engine has taken, all of its models together. */
+export interface MemoryUse {
+  held: number;
+  /** The most that was held at once. */
+  peak: number;
+  /** What can still be taken, as far as the device tells; Infinity: a CPU without a limit. */
+  available: number;
 }
 
 /** One device, one native thread, any number of models. */
@@ -59,6 +70,7 @@ export interface NativeEngine {
   kmeans(options: KMeansOptions): Promise<KMeansResult>;
   /** Nearest centroid of every row: labels `[N]` and, summed over rows, the squared distances. */
   assign(points: Float32Array, centroids: Float32Array, dimension: number): Promise<AssignResult>;
+  memory(): Promise<MemoryUse>;
   /** Ends the thread after the call in hand and frees everything, models included. Later calls throw `ERR_DISPOSED`. */
   dispose(): void;
 }
@@ -216,6 +228,42 @@ export interface EncodeResult {
   offsets: Int32Array;
 }
 
+/** Work whose memory is planned: passes of at most so many frames of at most so many utterances. */
+export interface PlannedWork {
+  /** Frames of a pass. */
+  frames: number;
+  /** Utterances of a pass. */
+  utterances: number;
+  /** What is trained; absent: the model is only run. */
+  objective?: 'masked-prediction' | 'classification';
+  /** Frames whose features will be stored in all; 0: every pass is given samples. */
+  storedFrames: number;
+  /** Frames of the longest utterance among them, as they are stored one by one. */
+  longestStoredFrames: number;
+}
+
+/** Bytes of the device's memory that work takes at its most, by kind. */
+export interface MemoryPlan {
+  weights: number;
+  gradients: number;
+  /** AdamW's. */
+  moments: number;
+  /** Stored features. */
+  features: number;
+  /** Activations, and all else that lives within a pass: one arena. */
+  activations: number;
+  /** Temporaries of single operations. On the CPU each thread has its own, of some megabytes, which are not counted. */
+  scratch: number;
+  /** All of the above. */
+  total: number;
+  /** What the model has of `total` already. */
+  held: number;
+  /** What the device can still give; Infinity: a CPU without a limit. */
+  available: number;
+  /** Not of the device: memory of the host through which uploads pass. */
+  staging: number;
+}
+
 export interface NativeModel {
   tensors(): TensorInfo[];
   /** Unknown names and wrong sizes are refused by name (`ERR_TENSOR`). */
@@ -237,6 +285,11 @@ export interface NativeModel {
   seal(): Promise<void>;
   /** Tensors whose names start with one of these get no gradient and no update. Replaces the earlier list. */
   freeze(prefixes: string[]): void;
+
+  /** Counts what work will take by going through it without computing or taking anything. */
+  plan(work: PlannedWork): Promise<MemoryPlan>;
+  /** Plans, and takes the memory of a pass at once. `ERR_OUT_OF_MEMORY` where the device has less than is needed; then nothing was taken. */
+  prepare(work: PlannedWork): Promise<MemoryPlan>;
 
   /** Runs the feature encoder and keeps its output `[T, convDim.at(-1)]` under each key. */
   storeFeatures(keys: string[], batch: PackedBatch): Promise<void>;

@@ -28,13 +28,13 @@ CudaReport describeCuda() {
 }
 #endif
 
-std::unique_ptr<Backend> createBackend(const std::string &device, int32_t threads) {
-  if (device == "cpu") return std::make_unique<CpuBackend>(threads);
+std::unique_ptr<Backend> createBackend(const std::string &device, const BackendOptions &options) {
+  if (device == "cpu") return std::make_unique<CpuBackend>(options);
   if (device == "cuda" || device.compare(0, 5, "cuda:") == 0) {
 #ifdef EMOFRAME_CUDA
     const std::string index = device.size() > 5 ? device.substr(5) : "";
     if (!index.empty() && index.size() <= 4 && index.find_first_not_of("0123456789") == std::string::npos) {
-      return std::make_unique<CudaBackend>(static_cast<int32_t>(std::strtol(index.c_str(), nullptr, 10)));
+      return std::make_unique<CudaBackend>(static_cast<int32_t>(std::strtol(index.c_str(), nullptr, 10)), options);
     }
 #else
     throw Error("ERR_DEVICE", "Device '" + device + "' is not there: this build has no CUDA backend. " + known);

@@ -12,6 +12,7 @@
 // - Empty inputs (zero rows, zero segments) are legal and do nothing but what is said of the outputs.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -170,6 +171,15 @@ struct AdamW {
   View gradientSquares;  // f32 [1]: Σ g², as written by sumSquares; read when clipNorm > 0
 };
 
+// What a backend has taken of its device's memory, in bytes.
+struct MemoryUse {
+  size_t held = 0;              // at present, temporaries of ops among it
+  size_t peak = 0;              // the most that was held at once
+  size_t scratch = 0;           // temporaries of ops that the backend keeps
+  size_t staging = 0;           // on top of that, memory of the host through which uploads pass
+  size_t available = SIZE_MAX;  // what can still be taken, as far as the backend knows
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -182,7 +192,7 @@ class Backend {
   virtual size_t blockBytes() const = 0;
 
   // --- memory -------------------------------------------------------------------------------------------------------
-  // 64-byte aligned, not cleared. Error ERR_OUT_OF_MEMORY says how much was asked for.
+  // 64-byte aligned, not cleared. Error ERR_OUT_OF_MEMORY says how much was asked for, and how much there is.
   virtual void *allocate(size_t bytes) = 0;
   virtual void release(void *pointer) noexcept = 0;  // also forgets weights packed from inside it
   // Where ops can read memory of the host in place: null when they cannot and it has to be uploaded.
@@ -195,6 +205,12 @@ class Backend {
   virtual void upload(void *target, const void *hostSource, size_t bytes) = 0;
   virtual void download(void *hostTarget, const void *source, size_t bytes) = 0;  // after all ops so far
   virtual void synchronize() = 0;
+  virtual MemoryUse memory() const = 0;
+  // A backend that computes nothing and takes nothing, and counts what this one would take for the same calls. Its
+  // addresses lead nowhere, and what it downloads is zeros.
+  virtual std::unique_ptr<Backend> counting() const = 0;
+  // Takes at once what temporaries of ops will need.
+  virtual void reserveScratch(size_t bytes) = 0;
 
   // --- elementwise (gemm.cpp and the like are named after what follows) ----------------------------------------------
   virtual void fill(const View &out, float value) = 0;
@@ -293,8 +309,13 @@ struct CudaReport {
 };
 CudaReport describeCuda();
 
+struct BackendOptions {
+  int32_t threads = 0;     // 0: all of the process's
+  size_t memoryLimit = 0;  // bytes of the device that may be taken; 0: all that it has
+};
+
 // "cpu" or "cuda:N". ERR_DEVICE for anything that is not there, naming what is; for a GPU also ERR_DEVICE_DRIVER and
-// ERR_DEVICE_UNSUPPORTED. threads = 0: all of the process's.
-std::unique_ptr<Backend> createBackend(const std::string &device, int32_t threads);
+// ERR_DEVICE_UNSUPPORTED.
+std::unique_ptr<Backend> createBackend(const std::string &device, const BackendOptions &options);
 
 }  // namespace emoframe

@@ -77,6 +77,7 @@ const all = [
   // The strict bound is for quiet machines: see docs/threads.md.
   { name: 'event loop', command: [node, 'scripts/checks/eventLoop.js', '--limit', '60'] },
   { name: 'lifetimes', command: [node, 'scripts/checks/lifetime.js'] },
+  { name: 'planned memory', command: [node, 'scripts/checks/memory-plan.js'] },
   { name: 'many files', command: [node, 'scripts/checks/load.js'] },
   { name: 'large corpus', command: [node, 'scripts/checks/scan.js'] },
 ];

@@ -50,7 +50,7 @@ EXPORT const char *opsError() { return lastError.c_str(); }
 // Null when the device cannot be used.
 EXPORT Backend *opsCreate(const char *device, int32_t threads) {
   Backend *backend = nullptr;
-  attempt([&] { backend = createBackend(device, threads).release(); });
+  attempt([&] { backend = createBackend(device, {threads}).release(); });
   return backend;
 }
 EXPORT void opsDestroy(Backend *backend) { delete backend; }

@@ -196,7 +196,7 @@ void profileKMeans(TimedBackend &backend, Options options) {
 int main(int argc, char **argv) {
   try {
     const emoframe::Options options = emoframe::parse(argc, argv);
-    auto backend = std::make_shared<emoframe::TimedBackend>(emoframe::createBackend("cpu", options.threads));
+    auto backend = std::make_shared<emoframe::TimedBackend>(emoframe::createBackend("cpu", {options.threads}));
     if (options.work == "kmeans") {
       emoframe::profileKMeans(*backend, options);
     } else if (options.work == "forward" || options.work == "train") {

@@ -33,6 +33,9 @@ class TimedBackend final : public Backend {
   void upload(void *target, const void *source, size_t bytes) override { inner_->upload(target, source, bytes); }
   void download(void *target, const void *source, size_t bytes) override { inner_->download(target, source, bytes); }
   void synchronize() override { inner_->synchronize(); }
+  MemoryUse memory() const override { return inner_->memory(); }
+  std::unique_ptr<Backend> counting() const override { return inner_->counting(); }
+  void reserveScratch(size_t bytes) override { inner_->reserveScratch(bytes); }
 
   void fill(const View &out, float value) override {
     time("fill " + shapeOf(out), 0, [&] { inner_->fill(out, value); });

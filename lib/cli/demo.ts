@@ -50,6 +50,7 @@ export const demoCommand = defineCommand({
         device,
         precision: precision ?? config.precision,
         threads,
+        memoryLimit: values['memory-limit'] ?? 0,
         resume: true,
       });
       const summary = await trainer.run({

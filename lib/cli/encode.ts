@@ -53,7 +53,7 @@ export const encodeCommand = defineCommand({
     const progress = new Progress();
     const model = await findModel(values, context, progress);
     await using encoder = await Encoder.load(model, {
-      ...given({ device, precision, threads }),
+      ...given({ device, precision, threads, memoryLimit: values['memory-limit'] }),
       ...audioCacheOf(values),
     });
     if (layer !== undefined && layer > encoder.layers) {

@@ -99,6 +99,12 @@ export function nonNegativeNumber(help: string): Option<number> {
   return numberOption('X', 'non-negative number', help, (n) => n >= 0);
 }
 
+/** Given in GiB, read in bytes. */
+function gibibytes(help: string): Option<number> {
+  const option = positiveNumber(help);
+  return { ...option, parse: (given, name) => Math.ceil(option.parse(given, name) * 2 ** 30) };
+}
+
 function numberOption(
   placeholder: string,
   expected: string,
@@ -123,6 +129,7 @@ export const deviceOptions = {
   device: text('cpu|cuda:N', 'where to compute (default: cpu)'),
   precision: choice(['fp32', 'bf16'], 'number format of the computation (default: fp32)'),
   threads: nonNegativeInteger('threads to compute with (default: 0, all that this process may use)'),
+  'memory-limit': gibibytes("GiB of the device's memory that may be taken (default: all)"),
 };
 
 /** What becomes of audio that cannot be read. */

@@ -58,7 +58,7 @@ export const predictCommand = defineCommand({
     await using emotions = await EmotionModel.load(model, {
       // Text does not show clusters.
       clusters: !values['no-clusters'] && format !== 'text',
-      ...given({ device, precision, threads }),
+      ...given({ device, precision, threads, memoryLimit: values['memory-limit'] }),
       ...audioCacheOf(values),
     });
     // On a terminal the results themselves show how far it is.

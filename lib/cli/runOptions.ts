@@ -84,6 +84,7 @@ export async function readRunOptions(
       device: values.device ?? 'cpu',
       precision: values.precision ?? config.precision,
       threads: values.threads ?? 0,
+      memoryLimit: values['memory-limit'] ?? 0,
       resume: values.resume,
       ...given({ modelDir, folds }),
       ...audioCacheOf(values),

@@ -1,7 +1,8 @@
 import type { NativeEngine } from '../../binding.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import type { AssignResult, KMeansResult } from './binding.js';
+import type { AssignResult, KMeansResult, MemoryUse } from './binding.js';
 import { binding, native, nativeSync } from './binding.js';
+import { availableBytes } from './memory.js';
 import { Model, type ModelSpec } from './model.js';
 import { defaultThreads } from './threads.js';
 
@@ -10,6 +11,11 @@ export interface EngineSettings {
   device?: string;
   /** Threads to compute with; 0 (default) = all that this process may use, a container's quota of processor time included. */
   threads?: number;
+  /**
+   * Bytes of the device's memory that may be taken; 0 (default) = all that it has. On the CPU it bounds weights, gradients,
+   * moments, activations and stored features, but not JavaScript's own memory.
+   */
+  memoryLimit?: number;
 }
 
 /** k-means as the method does it; see {@link Engine.kmeans}. */
@@ -43,9 +49,13 @@ const mostThreads = 1024;
  * engine.dispose();
  */
 export class Engine {
-  private constructor(private readonly nativeEngine: NativeEngine) {}
+  private constructor(
+    private readonly nativeEngine: NativeEngine,
+    /** Bytes of the device's memory that may be taken; 0: all that it has. */
+    readonly memoryLimit: number,
+  ) {}
 
-  /** @throws EmoframeError `ERR_DEVICE` when the device is not there, naming what is. */
+  /** @throws EmoframeError `ERR_DEVICE` when the device is not there, naming what is; `ERR_ARGUMENT`. */
   static create(settings: EngineSettings = {}): Engine {
     const threads = settings.threads ?? 0;
     // OpenMP ends the process when the system refuses it threads.
@@ -54,9 +64,17 @@ export class Engine {
         'ERR_ARGUMENT',
         `Expected an integer from 0 to ${mostThreads} for threads but received ${threads}.`,
       );
+    const memoryLimit = settings.memoryLimit ?? 0;
+    if (!Number.isSafeInteger(memoryLimit) || memoryLimit < 0)
+      throw new EmoframeError(
+        'ERR_ARGUMENT',
+        `Expected a non-negative integer of bytes for memoryLimit but received ${memoryLimit}.`,
+      );
     const device = settings.device ?? 'cpu';
+    const options = { device, threads: threads === 0 ? defaultThreads() : threads, memoryLimit };
     return new Engine(
-      nativeSync(() => binding().createEngine({ device, threads: threads === 0 ? defaultThreads() : threads })),
+      nativeSync(() => binding().createEngine(options)),
+      memoryLimit,
     );
   }
 
@@ -124,6 +142,15 @@ export class Engine {
   /** The nearest centroid of every row, and the summed squared distance. */
   async assign(points: Float32Array, centroids: Float32Array, dimension: number): Promise<AssignResult> {
     return native(() => this.nativeEngine.assign(points, centroids, dimension));
+  }
+
+  /**
+   * Bytes of the device's memory that the engine's models have taken, and how much can still be had. On the CPU that is what
+   * the memory limit leaves, or else what the system says it could give to this process.
+   */
+  async memory(): Promise<MemoryUse> {
+    const use = await native(() => this.nativeEngine.memory());
+    return { ...use, available: availableBytes(this.device, use.available) };
   }
 
   /** Ends the native thread after the call in hand and frees everything, models included. Later calls: `ERR_DISPOSED`. */

@@ -5,8 +5,10 @@ import type {
   ClassifyResult,
   EncodeResult,
   FrameRanges,
+  MemoryPlan,
   OptimizerOptions,
   PackedBatch,
+  PlannedWork,
   PoolingName,
   TensorInfo,
   TrainStepOptions,
@@ -192,6 +194,28 @@ export class Model {
   /** Tensors whose names start with one of these are neither given gradients nor updated. Replaces the earlier list. */
   freeze(prefixes: string[]): void {
     nativeSync(() => this.nativeModel.freeze(prefixes));
+  }
+
+  /**
+   * What work will take of the device's memory at its most, by kind. It is gone through as it will be done, but nothing is
+   * computed or taken: this costs milliseconds.
+   *
+   * @throws EmoframeError `ERR_ARGUMENT`
+   * @example
+   * const work = { frames: 3200, utterances: 10, objective: 'classification', storedFrames: 0, longestStoredFrames: 0 };
+   * const { total, available } = await model.plan(work);
+   */
+  async plan(work: PlannedWork): Promise<MemoryPlan> {
+    return native(() => this.nativeModel.plan(work));
+  }
+
+  /**
+   * Plans, and takes the memory of a pass at once, so that no step has to ask for any.
+   *
+   * @throws EmoframeError `ERR_OUT_OF_MEMORY` where the device has less than is needed, as {@link plan}
+   */
+  async prepare(work: PlannedWork): Promise<MemoryPlan> {
+    return native(() => this.nativeModel.prepare(work));
   }
 
   /** Runs the feature encoder over a batch and keeps its output under the given keys, for batches of `features`. */

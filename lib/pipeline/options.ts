@@ -43,6 +43,8 @@ export interface TrainerOptions {
   precision?: RunConfig['precision'];
   /** 0 (default): all threads this process may use. */
   threads?: number;
+  /** Bytes of the device's memory that may be taken. 0 (default): all that it has. */
+  memoryLimit?: number;
   /** Where decoded audio is kept between runs. Default: nowhere. It has no influence on results. */
   audioCache?: AudioCacheOptions;
   /** Stops the opening, with `ERR_ABORTED`. */
@@ -78,6 +80,7 @@ export const trainerSchema = z.strictObject({
   device: z.string().optional(),
   precision: z.enum(['fp32', 'bf16']).optional(),
   threads: z.number().int().nonnegative().optional(),
+  memoryLimit: z.number().int().nonnegative().optional(),
   audioCache: audioCacheSchema.optional() as z.ZodType<AudioCacheOptions | undefined>,
   signal: abortSignal.optional(),
   onAudioCheck: callback<NonNullable<TrainerOptions['onAudioCheck']>>().optional(),

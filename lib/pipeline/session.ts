@@ -139,7 +139,11 @@ export class Session {
         "There is nothing to start from: give a model directory, or a Hugging Face config.json as 'model' in the config to train from scratch.",
       );
     }
-    const engine = Engine.create({ device: options.device ?? 'cpu', threads: options.threads ?? 0 });
+    const engine = Engine.create({
+      device: options.device ?? 'cpu',
+      threads: options.threads ?? 0,
+      memoryLimit: options.memoryLimit ?? 0,
+    });
     const pool = new AudioPool(options.audioCache === undefined ? {} : { cache: options.audioCache });
     try {
       let material: RunMaterial | undefined;

@@ -44,6 +44,11 @@ export class StageLog implements StageReport {
     await this.#board?.sync();
   };
 
+  readonly note = (message: string, numbers: Record<string, Metrics>): void => {
+    this.rows.write({ time: new Date().toISOString(), ...this.where, message, ...numbers });
+    this.progress(0, 0, message);
+  };
+
   readonly warn = (message: string): void => {
     this.rows.write({ time: new Date().toISOString(), ...this.where, warning: message });
     const { onWarning } = this.options;

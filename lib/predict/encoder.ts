@@ -7,6 +7,7 @@ import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
 import { wholeWindows } from './heardWindows.js';
 import { type LoadedModel, loadEncoder } from './loadModel.js';
+import { withinMemory } from './memory.js';
 import { onNewEngine } from './onEngine.js';
 import {
   type AudioCallOptions,
@@ -105,13 +106,13 @@ export class Encoder {
     const { dimension } = this;
     const totalSeconds = samples.length / Geometry.sampleRate;
     if (plan.fits(frames)) {
-      const { hidden } = await model.encode(batchOf([{ samples, name }], this.#loaded), layer);
+      const { hidden } = await withinMemory(model.encode(batchOf([{ samples, name }], this.#loaded), layer));
       settings.onProgress?.({ id, doneSeconds: totalSeconds, totalSeconds });
       return { hidden, frames, dimension, windows: null };
     }
     const hidden = new Float32Array(frames * dimension);
     for await (const window of wholeWindows(samples, [this.#loaded], plan, name, settings.signal)) {
-      const heard = await model.encode(window.batch(this.#loaded), layer);
+      const heard = await withinMemory(model.encode(window.batch(this.#loaded), layer));
       const [first, end] = [window.keepStart - window.start, window.keepEnd - window.start];
       hidden.set(heard.hidden.subarray(first * dimension, end * dimension), window.keepStart * dimension);
       const doneSeconds = window.last ? totalSeconds : window.keepEnd * model.geometry.frameSeconds;

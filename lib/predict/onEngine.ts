@@ -3,10 +3,10 @@ import type { DeviceOptions, Precision } from './options.js';
 
 /** Makes something that owns an engine; where that fails, the engine goes at once. Errors: `ERR_DEVICE`, and what `make` throws. */
 export async function onNewEngine<Made>(
-  { device = 'cpu', precision = 'fp32', threads = 0 }: DeviceOptions,
+  { device = 'cpu', precision = 'fp32', threads = 0, memoryLimit = 0 }: DeviceOptions,
   make: (engine: Engine, precision: Precision) => Promise<Made>,
 ): Promise<Made> {
-  const engine = Engine.create({ device, threads });
+  const engine = Engine.create({ device, threads, memoryLimit });
   try {
     return await make(engine, precision);
   } catch (error) {

@@ -17,6 +17,8 @@ export interface DeviceOptions {
   precision?: Precision;
   /** 0 (default) = all threads this process may use. */
   threads?: number;
+  /** Bytes of the device's memory that may be taken; 0 (default) = all that it has. */
+  memoryLimit?: number;
 }
 
 /** How a model that hears audio is loaded. */
@@ -46,6 +48,7 @@ export const deviceShape = {
   device: z.string().optional(),
   precision: z.enum(['fp32', 'bf16']).optional(),
   threads: z.number().int().nonnegative().optional(),
+  memoryLimit: z.number().int().nonnegative().optional(),
 } satisfies Shape<DeviceOptions>;
 
 export const listeningShape = {

@@ -11,6 +11,7 @@ import { elementsOf, readInto, type Tensor } from '../model/tensor.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { framesOf, type Metrics, type StageContext, utteranceOf } from './context.js';
 import { framesIn, Inputs, passesOf } from './inputs.js';
+import { prepareMemory } from './memory.js';
 import { featureEncoderPrefixes, loadWithNewHeads, type StageModel, saveModel } from './models.js';
 import { learningRateShare } from './schedule.js';
 import { finishStage } from './stageResult.js';
@@ -63,6 +64,15 @@ export async function trainClassifier(context: StageContext, task: Classificatio
     // An update and its validation belong together: a stop waits for both, or a resumed run would lack the validation.
     const { signal: _signal, ...unstoppable } = context;
     const validationInputs = new Inputs(unstoppable, stage, items, options);
+    const lengthsOf = (set: readonly LabelledItem[]) => set.map(({ frames }) => Math.min(frames, maxFrames));
+    await prepareMemory(context, model, {
+      objective: 'classification',
+      inputs,
+      sets: [
+        { lengths: lengthsOf(training.items), draws: settings.batchSize },
+        { lengths: lengthsOf(validation.items) },
+      ],
+    });
     const state: { best: Best | null } = { best: null };
     // Weights of the best epoch, which may not be on disk yet: writing them at every better epoch would take longer than
     // training a small model.

@@ -34,6 +34,10 @@ export class Inputs {
   readonly #stage: StageModel;
   readonly #options: InputOptions;
   readonly #cached: boolean;
+  /** Frames whose features will be stored; 0: none are. */
+  readonly storedFrames: number;
+  /** Of the longest utterance among them. */
+  readonly longestStoredFrames: number;
   /** Utterances whose features are being stored, so that two batches do not both do it. */
   readonly #storing = new Map<string, Promise<void>>();
 
@@ -41,9 +45,12 @@ export class Inputs {
     this.#context = context;
     this.#stage = stage;
     this.#options = options;
-    const frames = items.reduce((sum, item) => sum + Math.min(item.frames, options.firstFrames ?? item.frames), 0);
+    const lengths = items.map((item) => Math.min(item.frames, options.firstFrames ?? item.frames));
+    const frames = lengths.reduce((sum, length) => sum + length, 0);
     const bytes = frames * stage.model.config.shape.convDim.at(-1)! * Float32Array.BYTES_PER_ELEMENT;
     this.#cached = !options.trainFeatureEncoder && bytes <= context.config.memory.featureBytes;
+    this.storedFrames = this.#cached ? frames : 0;
+    this.longestStoredFrames = this.#cached ? lengths.reduce((most, length) => Math.max(most, length), 0) : 0;
   }
 
   /** The batch of these draws, in their order. */

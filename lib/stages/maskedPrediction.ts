@@ -9,6 +9,7 @@ import type { Geometry } from '../model/geometry.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { framesOf, type Metrics, type StageContext } from './context.js';
 import { framesIn, Inputs, passesOf } from './inputs.js';
+import { prepareMemory } from './memory.js';
 import { featureEncoderPrefixes, type HeadSpec, type StageModel, saveModel } from './models.js';
 import { learningRateShare } from './schedule.js';
 import { finishStage } from './stageResult.js';
@@ -51,13 +52,22 @@ export async function trainMaskedPrediction(context: StageContext, task: MaskedP
     model.freeze(settings.trainFeatureEncoder ? [] : featureEncoderPrefixes);
     const items = await framesOf(context, model.geometry, [...labels.keys()]);
     for (const { id, frames } of items) checkLabels(id, labels.get(id)!.length, frames);
+    const batchFrames = framesIn(settings.batchSeconds, model.geometry);
+    const maxFrames = framesIn(settings.maxSeconds, model.geometry);
     const sampler = new PretrainingSampler(items, {
       seed: context.seed,
-      batchFrames: framesIn(settings.batchSeconds, model.geometry),
-      maxFrames: framesIn(settings.maxSeconds, model.geometry),
+      batchFrames,
+      maxFrames,
       minFrames: framesIn(settings.minSeconds, model.geometry),
     });
     const inputs = new Inputs(context, stage, items, { trainFeatureEncoder: settings.trainFeatureEncoder });
+    const excluded = new Set(sampler.excluded);
+    const lengths = items.filter(({ id }) => !excluded.has(id)).map(({ frames }) => Math.min(frames, maxFrames));
+    await prepareMemory(context, model, {
+      objective: 'masked-prediction',
+      inputs,
+      sets: [{ lengths, frames: batchFrames }],
+    });
     let last: Metrics = {};
     await runTrainingLoop({
       context,

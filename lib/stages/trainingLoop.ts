@@ -4,6 +4,7 @@ import { openLatestStep, saveStep } from '../checkpoint/checkpoints.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { Model } from '../model/model.js';
 import type { Metrics, StageContext } from './context.js';
+import { withMemoryAdvice } from './memory.js';
 
 export interface TrainingLoop<Prepared, State> {
   context: StageContext;
@@ -68,7 +69,7 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
       const prepared = await ahead;
       ahead = prepareAhead(step + 1);
       const metrics = await loop.update(step, prepared).catch((error: unknown) => {
-        throw stoppedBy(error, context.stage, step, savedStep);
+        throw withMemoryAdvice(stoppedBy(error, context.stage, step, savedStep), context);
       });
       step++;
       if (step % context.config.logEvery === 0 || step === updates) {

@@ -53,7 +53,8 @@ Napi::Function EngineObject::define(Napi::Env env) {
       env, "NativeEngine",
       {InstanceAccessor<&EngineObject::device>("device"), InstanceAccessor<&EngineObject::path>("path"),
        InstanceMethod<&EngineObject::createModel>("createModel"), InstanceMethod<&EngineObject::kmeans>("kmeans"),
-       InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::dispose>("dispose")});
+       InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::memory>("memory"),
+       InstanceMethod<&EngineObject::dispose>("dispose")});
 }
 
 Napi::Value EngineObject::create(const Napi::CallbackInfo &info) {
@@ -64,7 +65,12 @@ EngineObject::EngineObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<En
   const Napi::Env env = info.Env();
   translating(env, [&] {
     const Napi::Object options = asObject(info[0], "the engine's options");
-    worker_ = Worker::start(env, text(options, "device"), static_cast<int32_t>(integer(options, "threads")));
+    BackendOptions settings;
+    settings.threads = static_cast<int32_t>(integer(options, "threads"));
+    const int64_t limit = integer(options, "memoryLimit");
+    if (limit < 0) throw Error("ERR_ARGUMENT", "Expected no negative number for memoryLimit.");
+    settings.memoryLimit = static_cast<size_t>(limit);
+    worker_ = Worker::start(env, text(options, "device"), settings);
   });
 }
 
@@ -186,6 +192,22 @@ Napi::Value EngineObject::assign(const Napi::CallbackInfo &info) {
           Napi::Object out = Napi::Object::New(env);
           out.Set("labels", intArray(env, std::move(*labels)));
           out.Set("inertia", Napi::Number::New(env, *inertia));
+          return out;
+        });
+  });
+}
+
+Napi::Value EngineObject::memory(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&]() -> Napi::Value {
+    auto use = std::make_shared<MemoryUse>();
+    return worker_->run(
+        env, {info.This()}, [=](Backend &backend) { *use = backend.memory(); },
+        [=](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("held", bytesNumber(env, use->held));
+          out.Set("peak", bytesNumber(env, use->peak));
+          out.Set("available", bytesNumber(env, use->available));
           return out;
         });
   });

@@ -12,7 +12,7 @@ namespace emoframe::addon {
 class EngineObject : public Napi::ObjectWrap<EngineObject> {
  public:
   static Napi::Function define(Napi::Env env);
-  // createEngine({ device, threads })
+  // createEngine({ device, threads, memoryLimit })
   static Napi::Value create(const Napi::CallbackInfo &info);
   explicit EngineObject(const Napi::CallbackInfo &info);
 
@@ -22,6 +22,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value createModel(const Napi::CallbackInfo &info);
   Napi::Value kmeans(const Napi::CallbackInfo &info);
   Napi::Value assign(const Napi::CallbackInfo &info);
+  Napi::Value memory(const Napi::CallbackInfo &info);
   Napi::Value dispose(const Napi::CallbackInfo &info);
 
   std::shared_ptr<Worker> worker_;

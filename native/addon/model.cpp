@@ -40,6 +40,14 @@ std::vector<int32_t> intList(const Napi::Object &object, const char *name) {
   return std::vector<int32_t>(array.Data(), array.Data() + array.ElementLength());
 }
 
+Objective objectiveOf(const Napi::Object &options) {
+  const std::string objective = text(options, "objective");
+  if (objective == "masked-prediction") return Objective::maskedPrediction;
+  if (objective == "classification") return Objective::classification;
+  throw Error("ERR_ARGUMENT",
+              "Expected masked-prediction or classification for objective but received " + objective + ".");
+}
+
 // A batch and the values that own its memory.
 struct Batch {
   HostBatch host;
@@ -77,21 +85,28 @@ Batch readBatch(const Napi::Value &value) {
 }  // namespace
 
 Napi::Function ModelObject::define(Napi::Env env) {
-  return DefineClass(
-      env, "NativeModel",
-      {InstanceMethod<&ModelObject::tensors>("tensors"), InstanceMethod<&ModelObject::importTensors>("importTensors"),
-       InstanceMethod<&ModelObject::exportGradients>("exportGradients"),
-       InstanceMethod<&ModelObject::readTensor>("readTensor"), InstanceMethod<&ModelObject::hasMoments>("hasMoments"),
-       InstanceMethod<&ModelObject::importMoments>("importMoments"), InstanceMethod<&ModelObject::freeze>("freeze"),
-       InstanceMethod<&ModelObject::seal>("seal"), InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
-       InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
-       InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
-       InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"), InstanceMethod<&ModelObject::encode>("encode"),
-       InstanceMethod<&ModelObject::classify>("classify"), InstanceMethod<&ModelObject::windowMoments>("windowMoments"),
-       InstanceMethod<&ModelObject::trainStep>("trainStep"),
-       InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
-       InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
-       InstanceMethod<&ModelObject::dispose>("dispose")});
+  return DefineClass(env, "NativeModel",
+                     {InstanceMethod<&ModelObject::tensors>("tensors"),
+                      InstanceMethod<&ModelObject::importTensors>("importTensors"),
+                      InstanceMethod<&ModelObject::exportGradients>("exportGradients"),
+                      InstanceMethod<&ModelObject::readTensor>("readTensor"),
+                      InstanceMethod<&ModelObject::hasMoments>("hasMoments"),
+                      InstanceMethod<&ModelObject::importMoments>("importMoments"),
+                      InstanceMethod<&ModelObject::freeze>("freeze"),
+                      InstanceMethod<&ModelObject::plan>("plan"),
+                      InstanceMethod<&ModelObject::prepare>("prepare"),
+                      InstanceMethod<&ModelObject::seal>("seal"),
+                      InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
+                      InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
+                      InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
+                      InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"),
+                      InstanceMethod<&ModelObject::encode>("encode"),
+                      InstanceMethod<&ModelObject::classify>("classify"),
+                      InstanceMethod<&ModelObject::windowMoments>("windowMoments"),
+                      InstanceMethod<&ModelObject::trainStep>("trainStep"),
+                      InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
+                      InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
+                      InstanceMethod<&ModelObject::dispose>("dispose")});
 }
 
 Napi::Value ModelObject::create(Napi::Env env, std::shared_ptr<Worker> worker, std::shared_ptr<ModelSlot> slot,
@@ -276,6 +291,40 @@ Napi::Value ModelObject::freeze(const Napi::CallbackInfo &info) {
   });
 }
 
+Napi::Value ModelObject::plan(const Napi::CallbackInfo &info) { return planned(info.Env(), info[0], false); }
+Napi::Value ModelObject::prepare(const Napi::CallbackInfo &info) { return planned(info.Env(), info[0], true); }
+
+Napi::Value ModelObject::planned(Napi::Env env, const Napi::Value &value, bool prepares) {
+  return translating(env, [&] {
+    const Napi::Object options = asObject(value, "the work to plan");
+    PlannedWork work;
+    work.frames = integer(options, "frames");
+    work.utterances = integer(options, "utterances");
+    work.training = has(options, "objective");
+    if (work.training) work.objective = objectiveOf(options);
+    work.storedFrames = integer(options, "storedFrames");
+    work.longestStoredFrames = integer(options, "longestStoredFrames");
+    auto plan = std::make_shared<MemoryPlan>();
+    return run(
+        env, {}, [work, prepares, plan](Model &model) { *plan = prepares ? model.prepare(work) : model.plan(work); },
+        [plan](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          const auto set = [&](const char *name, size_t bytes) { out.Set(name, bytesNumber(env, bytes)); };
+          set("weights", plan->weights);
+          set("gradients", plan->gradients);
+          set("moments", plan->moments);
+          set("features", plan->features);
+          set("activations", plan->activations);
+          set("scratch", plan->scratch);
+          set("total", plan->total());
+          set("held", plan->held);
+          set("available", plan->available);
+          set("staging", plan->staging);
+          return out;
+        });
+  });
+}
+
 Napi::Value ModelObject::storeFeatures(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
@@ -391,14 +440,7 @@ Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
     Batch batch = readBatch(info[0]);
     const Napi::Object options = asObject(info[1], "the step's options");
     TrainStep step;
-    const std::string objective = text(options, "objective");
-    if (objective == "masked-prediction")
-      step.objective = Objective::maskedPrediction;
-    else if (objective == "classification")
-      step.objective = Objective::classification;
-    else
-      throw Error("ERR_ARGUMENT",
-                  "Expected masked-prediction or classification for objective but received " + objective + ".");
+    step.objective = objectiveOf(options);
     const Napi::Int32Array labels = ints(need(options, "labels"), "labels");
     step.labels = labels.Data();
     step.labelCount = static_cast<int64_t>(labels.ElementLength());

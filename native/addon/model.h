@@ -34,6 +34,10 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value importMoments(const Napi::CallbackInfo &info);
   Napi::Value seal(const Napi::CallbackInfo &info);
   Napi::Value freeze(const Napi::CallbackInfo &info);
+  Napi::Value plan(const Napi::CallbackInfo &info);
+  Napi::Value prepare(const Napi::CallbackInfo &info);
+  // Plans what `work` describes, and takes it when it is to be prepared.
+  Napi::Value planned(Napi::Env env, const Napi::Value &work, bool prepares);
   Napi::Value storeFeatures(const Napi::CallbackInfo &info);
   Napi::Value featureBytes(const Napi::CallbackInfo &info);
   Napi::Value storedFrames(const Napi::CallbackInfo &info);

@@ -5,6 +5,7 @@
 #include <napi.h>
 
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -116,6 +117,11 @@ inline Napi::Float32Array floatArray(Napi::Env env, std::vector<float> &&values)
 }
 inline Napi::Int32Array intArray(Napi::Env env, std::vector<int32_t> &&values) {
   return handOver<Napi::Int32Array>(env, std::move(values));
+}
+// Bytes of memory; SIZE_MAX, which says that no bound is known, is Infinity.
+inline Napi::Number bytesNumber(Napi::Env env, size_t bytes) {
+  return Napi::Number::New(env,
+                           bytes == SIZE_MAX ? std::numeric_limits<double>::infinity() : static_cast<double>(bytes));
 }
 inline Napi::Array shapeArray(Napi::Env env, const std::vector<int64_t> &shape) {
   Napi::Array out = Napi::Array::New(env, shape.size());

@@ -50,7 +50,7 @@ Failure currentFailure() {
   }
 }
 
-std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, int32_t threads) {
+std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, const BackendOptions &options) {
   std::shared_ptr<Worker> worker(new Worker());
   // Closed by the last message of a stopped thread, or by the environment's end, which stops the thread first.
   worker->channel_ = decltype(worker->channel_)::New(
@@ -65,9 +65,9 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
   std::promise<void> ready;
   std::future<void> isReady = ready.get_future();
   Worker *raw = worker.get();
-  const auto main = [raw, device, threads, &ready] {
+  const auto main = [raw, device, options, &ready] {
     try {
-      raw->backend_ = createBackend(device, threads);
+      raw->backend_ = createBackend(device, options);
       raw->device_ = raw->backend_->name();
       raw->path_ = raw->backend_->path();
     } catch (...) {

@@ -37,7 +37,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   // Starts the thread and makes the backend on it; throws what createBackend throws. The thread is stopped when the
   // last copy of what is returned goes: engines and their models hold one each, so that a model may outlive its
   // engine's object.
-  static std::shared_ptr<Worker> start(Napi::Env env, const std::string &device, int32_t threads);
+  static std::shared_ptr<Worker> start(Napi::Env env, const std::string &device, const BackendOptions &options);
 
   using Work = std::function<void(Backend &)>;
   using Finish = std::function<Napi::Value(Napi::Env)>;

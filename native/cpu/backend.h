@@ -5,13 +5,14 @@
 #include <map>
 #include <memory>
 
+#include "../ledger.h"
 #include "../ops.h"
 
 namespace emoframe {
 
 class CpuBackend : public Backend {
  public:
-  explicit CpuBackend(int32_t threads);  // 0: all of the process's
+  explicit CpuBackend(const BackendOptions &options);
   ~CpuBackend() override;
 
   std::string name() const override;
@@ -26,6 +27,9 @@ class CpuBackend : public Backend {
   void upload(void *target, const void *hostSource, size_t bytes) override;
   void download(void *hostTarget, const void *source, size_t bytes) override;
   void synchronize() override;
+  MemoryUse memory() const override;
+  std::unique_ptr<Backend> counting() const override;
+  void reserveScratch(size_t) override {}  // threads keep their own
   void fill(const View &out, float value) override;
   void convert(const View &in, const View &out) override;
   void add(const View &a, const View &b, const View &out) override;
@@ -69,6 +73,7 @@ class CpuBackend : public Backend {
   struct PackedWeights;  // gemm.cpp
 
   int32_t threads_;
+  Ledger ledger_;
   std::map<const char *, size_t> allocations_;  // by address: which packed weights lie inside
   std::unique_ptr<PackedWeights> packed_;
 };

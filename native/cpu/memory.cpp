@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "../counting_backend.h"
 #include "../error.h"
 #include "backend.h"
 #include "onednn.h"
@@ -13,8 +14,10 @@
 
 namespace emoframe {
 
-CpuBackend::CpuBackend(int32_t threads)
-    : threads_(threads > 0 ? threads : onednn::availableThreads()), packed_(std::make_unique<PackedWeights>()) {}
+CpuBackend::CpuBackend(const BackendOptions &options)
+    : threads_(options.threads > 0 ? options.threads : onednn::availableThreads()),
+      ledger_(options.memoryLimit),
+      packed_(std::make_unique<PackedWeights>()) {}
 
 CpuBackend::~CpuBackend() {
   for (const auto &allocation : allocations_) std::free(const_cast<char *>(allocation.first));
@@ -24,12 +27,19 @@ std::string CpuBackend::name() const { return "cpu"; }
 
 void *CpuBackend::allocate(size_t bytes) {
   const size_t rounded = (bytes + 63) / 64 * 64;
+  if (ledger_.limited() && rounded > ledger_.left()) {
+    throw Error("ERR_OUT_OF_MEMORY", "The memory limit of this engine does not suffice: " + megabytes(bytes) +
+                                         " more needed, " + megabytes(ledger_.left()) + " of " +
+                                         megabytes(ledger_.limit()) +
+                                         " left. Use a smaller batch or model, or raise memoryLimit.");
+  }
   void *pointer = rounded < bytes ? nullptr : std::aligned_alloc(64, rounded == 0 ? 64 : rounded);
   if (!pointer) {
     throw Error("ERR_OUT_OF_MEMORY", "Could not allocate " + std::to_string(bytes) +
                                          " bytes of memory. Use a smaller batch or model, or free memory.");
   }
   allocations_[static_cast<const char *>(pointer)] = rounded;
+  ledger_.take(rounded);
   return pointer;
 }
 
@@ -37,6 +47,7 @@ void CpuBackend::release(void *pointer) noexcept {
   const auto found = allocations_.find(static_cast<const char *>(pointer));
   if (found == allocations_.end()) return;
   packed_->forget(found->first, found->second);
+  ledger_.giveBack(found->second);
   allocations_.erase(found);
   std::free(pointer);
 }
@@ -58,5 +69,17 @@ void CpuBackend::download(void *hostTarget, const void *source, size_t bytes) {
 }
 
 void CpuBackend::synchronize() {}
+
+MemoryUse CpuBackend::memory() const {
+  MemoryUse use;
+  use.held = ledger_.held();
+  use.peak = ledger_.peak();
+  if (ledger_.limited()) use.available = ledger_.left();
+  return use;
+}
+
+std::unique_ptr<Backend> CpuBackend::counting() const {
+  return std::make_unique<CountingBackend>(name(), path(), blockBytes());
+}
 
 }  // namespace emoframe

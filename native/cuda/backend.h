@@ -12,10 +12,9 @@
 // - Blocks of one launch never hand data to each other: a second launch does what comes after. Results must not depend
 // on
 //   the number of blocks or SMs: partial sums are cut by the shape alone and added in a fixed order.
-// - A method takes its stream by stream() and launches with launch() (launch.cuh). Temporary memory comes from
-// scratch(),
-//   one call an op. A method never waits for the device and uploads nothing: a step is captured as a graph after it has
-//   run once.
+// - A method takes its stream by stream() and launches with launch() (launch.cuh), and with nothing else: so the same
+//   method only counts what it takes where the stream leads nowhere. Temporary memory comes from scratch(), one call an
+//   op, whose size follows from the shapes alone. A method never waits for the device and uploads nothing.
 // - Empty inputs are legal: launch() ignores an empty grid.
 #pragma once
 
@@ -27,15 +26,17 @@
 #include <string>
 #include <vector>
 
+#include "../ledger.h"
 #include "../ops.h"
 #include "staging.h"
+#include "stream.h"
 
 namespace emoframe {
 
 class CudaBackend final : public Backend {
  public:
   // Device `index`. ERR_DEVICE_DRIVER, ERR_DEVICE, ERR_DEVICE_UNSUPPORTED say why it cannot be used.
-  explicit CudaBackend(int32_t index);
+  CudaBackend(int32_t index, const BackendOptions &options);
   ~CudaBackend() override;
 
   std::string name() const override;
@@ -51,6 +52,9 @@ class CudaBackend final : public Backend {
   void upload(void *target, const void *hostSource, size_t bytes) override;
   void download(void *hostTarget, const void *source, size_t bytes) override;
   void synchronize() override;
+  MemoryUse memory() const override;
+  std::unique_ptr<Backend> counting() const override;
+  void reserveScratch(size_t bytes) override;
   // elementwise.cu
   void fill(const View &out, float value) override;
   void convert(const View &in, const View &out) override;
@@ -103,26 +107,31 @@ class CudaBackend final : public Backend {
   void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) override;
 
  private:
+  struct Counting {};
+  CudaBackend(const CudaBackend &counted, Counting);  // what counting() gives
+
   // For a family's methods. The stream that all ops run on, in order; makes the device current for this thread.
-  cudaStream_t stream() const;
-  // Memory for one op's temporaries, 256-byte aligned and not cleared, until the next op that asks. It grows as needed,
-  // so a step runs once before it is captured.
+  Stream &stream();
+  // Memory for one op's temporaries, 256-byte aligned and not cleared, until the next op that asks.
   void *scratch(size_t bytes);
   int32_t multiprocessors() const { return multiprocessors_; }
 
   void openMemory();
   void close() noexcept;
   void *take(size_t bytes);
+  void giveBack(void *pointer, size_t bytes) noexcept;
+  void growScratch(size_t bytes);
 
   int32_t index_;
   std::string description_;  // "NVIDIA H100 80GB HBM3"
   int32_t multiprocessors_ = 0;
-  cudaStream_t stream_ = nullptr;
+  std::unique_ptr<Stream> stream_;
   cudaMemPool_t pool_ = nullptr;
+  std::unique_ptr<ImaginaryMemory> imaginary_;  // in place of the pool, when only counting
+  Ledger ledger_;                               // of what was taken from the pool
   std::map<void *, size_t> allocations_;
-  size_t held_ = 0;  // bytes of them
   std::unique_ptr<Staging> staging_;
-  std::vector<void *> scratch_;  // the last is in use; those before it may be known to captured graphs
+  void *scratch_ = nullptr;
   size_t scratchBytes_ = 0;
 };
 

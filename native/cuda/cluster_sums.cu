@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(threads)
 
 }  // namespace
 
-void ClusterSums::add(const View &x, const int32_t *labels, int64_t stride, bool first, cudaStream_t stream) const {
+void ClusterSums::add(const View &x, const int32_t *labels, int64_t stride, bool first, Stream &stream) const {
   const ClusterSumsArguments arguments = {
       strided<const float>(x), rowsAligned(x), first, x.rows, cols_, clusters_, labels, stride, totals_, members_};
   launch(sumMembersKernel,
@@ -107,7 +107,7 @@ void ClusterSums::add(const View &x, const int32_t *labels, int64_t stride, bool
          sizeof(int32_t) * (listRows + labelsOfThread * warps + 1), stream, arguments);
 }
 
-void ClusterSums::store(const View &sums, const View &counts, bool empty, cudaStream_t stream) const {
+void ClusterSums::store(const View &sums, const View &counts, bool empty, Stream &stream) const {
   launch(storeSumsKernel, dim3(static_cast<uint32_t>(clusters_), static_cast<uint32_t>(restarts_)), threads, 0, stream,
          totals_, members_, clusters_, cols_, empty, strided<float>(sums), strided<float>(counts));
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "../ops.h"
+#include "stream.h"
 
 namespace emoframe {
 
@@ -17,9 +18,9 @@ class ClusterSums {
       : restarts_(restarts), clusters_(clusters), cols_(cols), totals_(totals), members_(members) {}
 
   // Rows of x [n, cols], of which row i is in cluster labels[r · stride + i] of restart r. `first`: totals begin here.
-  void add(const View &x, const int32_t *labels, int64_t stride, bool first, cudaStream_t stream) const;
+  void add(const View &x, const int32_t *labels, int64_t stride, bool first, Stream &stream) const;
   // `empty`: there were no rows, and totals are not to be read.
-  void store(const View &sums, const View &counts, bool empty, cudaStream_t stream) const;
+  void store(const View &sums, const View &counts, bool empty, Stream &stream) const;
 
  private:
   int64_t restarts_, clusters_, cols_;

@@ -26,7 +26,7 @@ struct ColumnSums {
   static dim3 block() { return dim3(lanes, strips); }
   static constexpr size_t sharedBytes() { return sizeof(double) * strips * columns; }
   // out f32 [cols] += the sums.
-  void addInto(const View &out, const double *partials, cudaStream_t stream) const;
+  void addInto(const View &out, const double *partials, Stream &stream) const;
 
   int64_t rows, cols, grain, chunks;
 };

@@ -71,7 +71,7 @@ CudaReport describeCuda() {
   return report;
 }
 
-CudaBackend::CudaBackend(int32_t index) : index_(index) {
+CudaBackend::CudaBackend(int32_t index, const BackendOptions &options) : index_(index), ledger_(options.memoryLimit) {
   const int count = countDevices();
   if (index < 0 || index >= count) {
     throw Error("ERR_DEVICE",
@@ -96,7 +96,7 @@ CudaBackend::CudaBackend(int32_t index) : index_(index) {
   }
   check(cudaSetDevice(index));
   try {
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    stream_ = std::make_unique<Stream>();
     openMemory();
   } catch (...) {
     close();
@@ -106,26 +106,33 @@ CudaBackend::CudaBackend(int32_t index) : index_(index) {
 
 CudaBackend::~CudaBackend() { close(); }
 
+CudaBackend::CudaBackend(const CudaBackend &counted, Counting)
+    : index_(counted.index_),
+      description_(counted.description_),
+      multiprocessors_(counted.multiprocessors_),
+      stream_(std::make_unique<Stream>(Stream::Nowhere())),
+      imaginary_(std::make_unique<ImaginaryMemory>()) {}
+
 void CudaBackend::close() noexcept {
-  if (!stream_) return;
+  if (!stream_ || stream_->goesNowhere()) return;
   cudaSetDevice(index_);
-  cudaStreamSynchronize(stream_);
+  cudaStreamSynchronize(stream_->handle());
   staging_.reset();
-  for (const auto &allocation : allocations_) cudaFreeAsync(allocation.first, stream_);
-  for (void *block : scratch_) cudaFreeAsync(block, stream_);
-  cudaStreamSynchronize(stream_);
+  for (const auto &allocation : allocations_) cudaFreeAsync(allocation.first, stream_->handle());
+  if (scratch_) cudaFreeAsync(scratch_, stream_->handle());
+  cudaStreamSynchronize(stream_->handle());
   if (pool_) cudaMemPoolDestroy(pool_);
-  cudaStreamDestroy(stream_);
+  stream_.reset();
 }
 
 std::string CudaBackend::name() const { return "cuda:" + std::to_string(index_) + " (" + description_ + ")"; }
 std::string CudaBackend::path() const { return "mma"; }
 
-cudaStream_t CudaBackend::stream() const {
-  check(cudaSetDevice(index_));
-  return stream_;
+Stream &CudaBackend::stream() {
+  if (!stream_->goesNowhere()) check(cudaSetDevice(index_));
+  return *stream_;
 }
 
-void CudaBackend::synchronize() { check(cudaStreamSynchronize(stream())); }
+void CudaBackend::synchronize() { stream().wait(); }
 
 }  // namespace emoframe

@@ -119,7 +119,7 @@ bool flatten(View &a, View &b, View &out) {
 }
 
 template <int inputs, typename Op>
-void map(cudaStream_t stream, View a, View b, View out, const Op &op) {
+void map(Stream &stream, View a, View b, View out, const Op &op) {
   if (out.size() == 0) return;
   flatten(a, b, out);
   const Extent extent{out.batch, out.rows, out.cols};

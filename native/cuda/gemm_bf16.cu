@@ -4,7 +4,7 @@
 
 namespace emoframe {
 
-void multiplyBf16(const Gemm &gemm, const GemmPlan &plan, const GemmEpilogue &epilogue, cudaStream_t stream) {
+void multiplyBf16(const Gemm &gemm, const GemmPlan &plan, const GemmEpilogue &epilogue, Stream &stream) {
   if (plan.rows == 128 && plan.cols == 128) {
     launchGemmByLayout<bf16, 128, 128, 2, false>(gemm, plan, epilogue, stream);
   } else if (plan.rows == 128) {

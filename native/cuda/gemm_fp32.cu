@@ -4,7 +4,7 @@
 
 namespace emoframe {
 
-void multiplyFp32(const Gemm &gemm, const GemmPlan &plan, const GemmEpilogue &epilogue, cudaStream_t stream) {
+void multiplyFp32(const Gemm &gemm, const GemmPlan &plan, const GemmEpilogue &epilogue, Stream &stream) {
   if (plan.cols == 128) {
     launchGemmByLayout<float, 64, 128, 2, false>(gemm, plan, epilogue, stream);
   } else {

@@ -47,7 +47,7 @@ GemmOperand<T> operandOf(const View &view) {
 }
 
 template <typename Loop, int residentBlocks, typename Epilogue>
-void launchGemm(const Gemm &gemm, const GemmPlan &plan, const Epilogue &epilogue, cudaStream_t stream) {
+void launchGemm(const Gemm &gemm, const GemmPlan &plan, const Epilogue &epilogue, Stream &stream) {
   using T = typename Loop::Element;
   const View bT = gemm.b.transposed();
   const auto M = static_cast<int>(gemm.a.rows), N = static_cast<int>(bT.rows), K = static_cast<int>(gemm.a.cols);
@@ -61,7 +61,7 @@ void launchGemm(const Gemm &gemm, const GemmPlan &plan, const Epilogue &epilogue
 // By the operands' layouts: a bT, a b and aT b are kernels of their own; what is left (aT bT, and runs that do not
 // start at multiples of 16 bytes, in small products) is gathered.
 template <typename T, int rows, int cols, int residentBlocks, bool gathers, typename Epilogue>
-void launchGemmByLayout(const Gemm &gemm, const GemmPlan &plan, const Epilogue &epilogue, cudaStream_t stream) {
+void launchGemmByLayout(const Gemm &gemm, const GemmPlan &plan, const Epilogue &epilogue, Stream &stream) {
   const auto go = [&](auto loop) { launchGemm<decltype(loop), residentBlocks>(gemm, plan, epilogue, stream); };
   constexpr Along k = Along::k, other = Along::other, gathered = Along::gathered;
   switch (plan.layout) {

@@ -1,11 +1,10 @@
 // How a product is cut, which follows from its shape and strides alone.
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <cstdint>
 
 #include "../ops.h"
+#include "stream.h"
 
 namespace emoframe {
 
@@ -21,7 +20,7 @@ struct GemmPlan {
 };
 
 // Launch the product with this plan (gemm_bf16.cu, gemm_fp32.cu).
-void multiplyBf16(const Gemm &gemm, const GemmPlan &plan, const GemmEpilogue &epilogue, cudaStream_t stream);
-void multiplyFp32(const Gemm &gemm, const GemmPlan &plan, const GemmEpilogue &epilogue, cudaStream_t stream);
+void multiplyBf16(const Gemm &gemm, const GemmPlan &plan, const GemmEpilogue &epilogue, Stream &stream);
+void multiplyFp32(const Gemm &gemm, const GemmPlan &plan, const GemmEpilogue &epilogue, Stream &stream);
 
 }  // namespace emoframe

@@ -1,15 +1,14 @@
 // How a kernel is launched, on a GPU and on the emulation: launch(kernel, grid, block, sharedBytes, stream,
 // arguments...). Arguments are converted to the kernel's parameters and copied; all that a kernel needs beside device
-// memory (small tables too, up to 4 KB) goes that way, so that a captured graph can be replayed. An empty grid launches
-// nothing. What fails becomes an Error (see status.h).
+// memory (small tables too, up to 4 KB) goes that way. An empty grid launches nothing. What fails becomes an Error (see
+// status.h).
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <tuple>
 
-#include "status.h"
+#include "stream.h"
 
 namespace emoframe {
 
@@ -19,21 +18,16 @@ struct Given {  // keeps a parameter's type from being deduced from the argument
 };
 
 template <typename... Parameters>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t stream,
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes, Stream &stream,
             typename Given<Parameters>::type... arguments) {
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || stream.goesNowhere()) return;
 #ifdef EMOFRAME_SIMT
-  check(simt::launch(new simt::KernelCall<Parameters...>(kernel, std::tuple<Parameters...>(arguments...)), grid, block,
-                     sharedBytes, stream));
-#else
-  const auto *function = reinterpret_cast<const void *>(kernel);
-  constexpr size_t withoutAsking = 48 * 1024;
-  if (sharedBytes > withoutAsking) {
-    check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(sharedBytes)));
-  }
-  void *pointers[] = {&arguments..., nullptr};
-  check(cudaLaunchKernel(function, grid, block, pointers, sharedBytes, stream));
+  simt::know(kernel);
 #endif
+  static constexpr uint16_t sizes[] = {sizeof(Parameters)..., 0};
+  void *addresses[] = {&arguments..., nullptr};
+  stream.launch(
+      {reinterpret_cast<const void *>(kernel), grid, block, sharedBytes, addresses, sizes, sizeof...(Parameters)});
 }
 
 // ceil(count / size) as a grid's extent.

@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(sumThreads) addLossesKernel(const RowLoss *row
 
 }  // namespace
 
-void addLosses(const RowLoss *rows, int64_t count, float *out, cudaStream_t stream) {
+void addLosses(const RowLoss *rows, int64_t count, float *out, Stream &stream) {
   launch(addLossesKernel, 1, sumThreads, 2 * sizeof(double) * sumThreads / 32, stream, rows, count, out);
 }
 

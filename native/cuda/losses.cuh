@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "stream.h"
+
 namespace emoframe {
 
 // Of one row. It is correct when no logit before its label's is as large, and none behind it larger.
@@ -14,6 +16,6 @@ struct alignas(8) RowLoss {
 };
 
 // out [2] = their sum, in double and in a fixed order, and how many are correct.
-void addLosses(const RowLoss *rows, int64_t count, float *out, cudaStream_t stream);
+void addLosses(const RowLoss *rows, int64_t count, float *out, Stream &stream);
 
 }  // namespace emoframe

@@ -1,18 +1,13 @@
 // The device's memory. Allocations come from one pool of the backend's own, which keeps what is released for the
-// next ones; all go in the order of one stream.
+// next ones; all go in the order of one stream. A backend that only counts has imaginary memory instead.
 #include <algorithm>
+#include <cstring>
 
 #include "../error.h"
 #include "backend.h"
 #include "status.h"
 
 namespace emoframe {
-
-namespace {
-
-std::string megabytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MB"; }
-
-}  // namespace
 
 void CudaBackend::openMemory() {
   cudaMemPoolProps pool = {};
@@ -26,14 +21,22 @@ void CudaBackend::openMemory() {
 }
 
 void *CudaBackend::take(size_t bytes) {
+  if (imaginary_) return imaginary_->take(bytes);
+  if (bytes > ledger_.left()) {
+    throw Error("ERR_OUT_OF_MEMORY", "The memory limit of this engine does not suffice: " + megabytes(bytes) +
+                                         " more needed, " + megabytes(ledger_.left()) + " of " +
+                                         megabytes(ledger_.limit()) +
+                                         " left. Use a smaller batch or model, or raise memoryLimit.");
+  }
   void *pointer = nullptr;
-  cudaError_t status = cudaMallocFromPoolAsync(&pointer, std::max<size_t>(bytes, 1), pool_, stream());
+  const cudaStream_t stream = this->stream().handle();
+  cudaError_t status = cudaMallocFromPoolAsync(&pointer, std::max<size_t>(bytes, 1), pool_, stream);
   if (status == cudaErrorMemoryAllocation) {
     // What was released may lie in pieces: give it back, and ask once more.
     cudaGetLastError();
-    check(cudaStreamSynchronize(stream_));
+    check(cudaStreamSynchronize(stream));
     check(cudaMemPoolTrimTo(pool_, 0));
-    status = cudaMallocFromPoolAsync(&pointer, std::max<size_t>(bytes, 1), pool_, stream_);
+    status = cudaMallocFromPoolAsync(&pointer, std::max<size_t>(bytes, 1), pool_, stream);
   }
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
@@ -41,57 +44,89 @@ void *CudaBackend::take(size_t bytes) {
     check(cudaMemGetInfo(&free, &total));
     throw Error("ERR_OUT_OF_MEMORY",
                 "Device 'cuda:" + std::to_string(index_) + "' has not enough memory: " + megabytes(bytes) +
-                    " needed, " + megabytes(free) + " of " + megabytes(total) + " free, " +
-                    megabytes(held_ + scratchBytes_) +
+                    " needed, " + megabytes(free) + " of " + megabytes(total) + " free, " + megabytes(ledger_.held()) +
                     " in use here. Use a smaller batch or model, or end other work on the device.");
   }
   check(status);
+  ledger_.take(bytes);
   return pointer;
+}
+
+void CudaBackend::giveBack(void *pointer, size_t bytes) noexcept {
+  if (imaginary_) return imaginary_->giveBack(pointer);
+  ledger_.giveBack(bytes);
+  cudaSetDevice(index_);
+  cudaFreeAsync(pointer, stream_->handle());  // a failure is sticky, and the next op tells it
 }
 
 void *CudaBackend::allocate(size_t bytes) {
   void *pointer = take(bytes);
   allocations_[pointer] = bytes;
-  held_ += bytes;
   return pointer;
 }
 
 void CudaBackend::release(void *pointer) noexcept {
   const auto found = allocations_.find(pointer);
   if (found == allocations_.end()) return;
-  held_ -= found->second;
+  giveBack(pointer, found->second);
   allocations_.erase(found);
-  cudaSetDevice(index_);
-  cudaFreeAsync(pointer, stream_);  // a failure is sticky, and the next op tells it
+}
+
+// The stream's order lets the memory go while ops that were launched before still use it.
+void CudaBackend::growScratch(size_t bytes) {
+  if (scratch_) giveBack(scratch_, scratchBytes_);
+  scratch_ = nullptr;
+  scratchBytes_ = 0;
+  scratch_ = take(bytes);
+  scratchBytes_ = bytes;
 }
 
 void *CudaBackend::scratch(size_t bytes) {
-  if (bytes > scratchBytes_) {
-    cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
-    check(cudaStreamIsCapturing(stream(), &capturing));
-    if (capturing != cudaStreamCaptureStatusNone) {
-      throw Error("ERR_INTERNAL",
-                  "Temporary memory of " + std::to_string(bytes) +
-                      " bytes is asked for in a step that is being captured, and which never ran before.");
-    }
-    const size_t size = std::max(bytes, 2 * scratchBytes_);
-    scratch_.push_back(take(size));
-    scratchBytes_ = size;
-  }
   if (bytes == 0) return nullptr;
+  if (bytes > scratchBytes_) growScratch(imaginary_ ? bytes : std::max(bytes, 2 * scratchBytes_));
 #ifdef EMOFRAME_SIMT
-  simt::limitMemory(scratch_.back(), bytes);
+  if (!imaginary_) simt::limitMemory(scratch_, bytes);
 #endif
-  return scratch_.back();
+  return scratch_;
+}
+
+void CudaBackend::reserveScratch(size_t bytes) {
+  if (bytes > scratchBytes_) growScratch(bytes);
 }
 
 void CudaBackend::upload(void *target, const void *hostSource, size_t bytes) {
-  if (bytes > 0) staging_->send(target, hostSource, bytes, stream());
+  if (bytes > 0 && !imaginary_) staging_->send(target, hostSource, bytes, stream().handle());
 }
 
 void CudaBackend::download(void *hostTarget, const void *source, size_t bytes) {
-  if (bytes > 0) check(cudaMemcpyAsync(hostTarget, source, bytes, cudaMemcpyDeviceToHost, stream()));
+  if (imaginary_) {
+    std::memset(hostTarget, 0, bytes);
+    return;
+  }
+  if (bytes > 0) check(cudaMemcpyAsync(hostTarget, source, bytes, cudaMemcpyDeviceToHost, stream().handle()));
   synchronize();
+}
+
+MemoryUse CudaBackend::memory() const {
+  const Ledger &ledger = imaginary_ ? imaginary_->ledger() : ledger_;
+  MemoryUse use;
+  use.held = ledger.held();
+  use.peak = ledger.peak();
+  use.scratch = scratchBytes_;
+  use.staging = Staging::totalBytes;
+  if (imaginary_) return use;
+  check(cudaSetDevice(index_));
+  size_t free = 0, total = 0;
+  uint64_t reserved = 0, used = 0;
+  check(cudaMemGetInfo(&free, &total));
+  check(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrReservedMemCurrent, &reserved));
+  check(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrUsedMemCurrent, &used));
+  use.available = std::min(ledger_.left(), free + static_cast<size_t>(reserved - used));
+  return use;
+}
+
+std::unique_ptr<Backend> CudaBackend::counting() const {
+  return std::unique_ptr<Backend>(new CudaBackend(*this, Counting()));
 }
 
 }  // namespace emoframe

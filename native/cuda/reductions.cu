@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(softmaxWarps * 32)
 
 }  // namespace
 
-void ColumnSums::addInto(const View &out, const double *partials, cudaStream_t stream) const {
+void ColumnSums::addInto(const View &out, const double *partials, Stream &stream) const {
   launch(addChunksKernel, blocksFor(cols, 32), dim3(32, 8), sizeof(double) * 8 * 32, stream, partials, chunks, cols,
          out.as<float>(), out.colStride);
 }

@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(32 * warps)
 }
 
 template <bool scatter>
-void moveByIndex(cudaStream_t stream, const View &in, const View &out, const int32_t *index, int64_t count) {
+void moveByIndex(Stream &stream, const View &in, const View &out, const int32_t *index, int64_t count) {
   if (count == 0 || in.cols == 0) return;
   withType(in.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;

@@ -13,7 +13,7 @@ namespace emoframe {
 // Two blocks of pinned memory that take turns: while one is on its way to the device, the other is filled.
 class Staging {
  public:
-  static constexpr size_t blockBytes = size_t(4) << 20;
+  static constexpr size_t blockBytes = size_t(4) << 20, totalBytes = 2 * blockBytes;
 
   Staging() {
     for (Block &block : blocks_) {

@@ -5,13 +5,8 @@
 #include <numeric>
 
 #include "../error.h"
-#include "classifier.h"
-#include "feature_cache.h"
-#include "feature_encoder.h"
-#include "feature_projection.h"
 #include "finite.h"
-#include "masked_prediction.h"
-#include "transformer.h"
+#include "parts.h"
 
 namespace emoframe {
 
@@ -32,96 +27,74 @@ void checkHeads(const HubertShape &shape, const MaskedPredictionHead &masked, co
 
 }  // namespace
 
-struct Model::Parts {
-  std::shared_ptr<Backend> backend;
-  HubertShape shape;
-  DType dtype;
-  Parameters parameters;
-  Workspace workspace;
-  FeatureCache cache;
-  FeatureProjection projection;  // before the encoder: transformers names the mask embedding first
-  FeatureEncoder encoder;
-  Transformer transformer;
-  std::unique_ptr<MaskedPrediction> maskedPrediction;
-  std::unique_ptr<Classifier> classifier;
+Model::Parts::Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Precision itsPrecision,
+                    const MaskedPredictionHead &masked, const ClassifierHead &classified)
+    : backend(std::move(on)),
+      shape(hubert),
+      precision(itsPrecision),
+      maskedHead(masked),
+      classifierHead(classified),
+      dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
+      parameters(*backend, precision),
+      workspace(*backend),
+      cache(*backend, dtype),
+      projection(shape, parameters),
+      encoder(shape, parameters),
+      transformer(shape, parameters) {
+  if (masked.clusters > 0) {
+    maskedPrediction = std::make_unique<MaskedPrediction>(masked, shape.hiddenSize, parameters);
+  }
+  if (classified.classes > 0) classifier = std::make_unique<Classifier>(classified, shape, parameters);
+  parameters.allocate();
+}
 
-  Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Precision precision)
-      : backend(std::move(on)),
-        shape(hubert),
-        dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
-        parameters(*backend, precision),
-        workspace(*backend),
-        cache(*backend, dtype),
-        projection(shape, parameters),
-        encoder(shape, parameters),
-        transformer(shape, parameters) {}
+Context Model::Parts::context(const TrainStep *step) {
+  Context context{*backend, workspace, parameters};
+  context.dtype = dtype;
+  if (step) {
+    context.training = true;
+    context.dropping = step->dropout;
+    context.seed = step->seed;
+    context.step = step->step;
+  }
+  return context;
+}
 
-  Context context(const TrainStep *step) {
-    Context context{*backend, workspace, parameters};
-    context.dtype = dtype;
-    if (step) {
-      context.training = true;
-      context.dropping = step->dropout;
-      context.seed = step->seed;
-      context.step = step->step;
+Packing Model::Parts::pack(const HostBatch &batch) {
+  return emoframe::pack(
+      shape, batch, [&](const std::string &key) { return cache.frames(key); }, workspace);
+}
+
+View Model::Parts::features(const Context &context, const HostBatch &batch, const Packing &packing,
+                            FeatureEncoder::Saved *saved) {
+  const View out = workspace.tensor(dtype, packing.total(), encoder.features());
+  if (batch.features.empty()) {
+    encoder.forward(context, batch, packing, saved, out);
+  } else {
+    for (int32_t b = 0; b < packing.count; ++b) {
+      backend->convert(cache.get(batch.features[b]).rowRange(packing.firstFrame[b], packing.frames[b]),
+                       out.rowRange(packing.offsets.host[b], packing.frames[b]));
     }
-    return context;
   }
+  return out;
+}
 
-  Packing pack(const HostBatch &batch) {
-    return emoframe::pack(
-        shape, batch, [&](const std::string &key) { return cache.frames(key); }, workspace);
-  }
-
-  // Feature-encoder output of the frames asked for, [T, F].
-  View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved) {
-    const View out = workspace.tensor(dtype, packing.total(), encoder.features());
-    if (batch.features.empty()) {
-      encoder.forward(context, batch, packing, saved, out);
-    } else {
-      for (int32_t b = 0; b < packing.count; ++b) {
-        backend->convert(cache.get(batch.features[b]).rowRange(packing.firstFrame[b], packing.frames[b]),
-                         out.rowRange(packing.offsets.host[b], packing.frames[b]));
-      }
-    }
-    return out;
-  }
-
-  // Hidden state at a layer, f32 [T, C], without training.
-  View hidden(const HostBatch &batch, const Packing &packing, int64_t layer) {
-    const Context inference = context(nullptr);
-    const View out = workspace.tensor(DType::f32, packing.total(), shape.hiddenSize);
-    const View features = this->features(inference, batch, packing, nullptr);
-    const View embedded = workspace.tensor(dtype, packing.total(), shape.hiddenSize);
-    FeatureProjection::Saved projected;
-    projection.forward(inference, features, nullptr, projected, embedded);
-    Transformer::Saved transformed;
-    transformer.forward(inference, packing, embedded, layer, transformed, out);
-    return out;
-  }
-
-  double meanSquare(const View &features);
-  // The first utterance with values that are not finite, in a view over the packed frames; -1: none.
-  int32_t firstNotFinite(const View &values, const Packing &packing);
-  void requireFinite(const View &values, const Packing &packing, const std::string &what);
-  TrainResult train(const HostBatch &batch, const TrainStep &step);
-  void checkTargets(const TrainStep &step, const Packing &packing) const;
-
-  bool accumulating = false;  // a training step is past its checks and may have added to gradients
-};
+View Model::Parts::hidden(const HostBatch &batch, const Packing &packing, int64_t layer) {
+  const Context inference = context(nullptr);
+  const View out = workspace.tensor(DType::f32, packing.total(), shape.hiddenSize);
+  const View features = this->features(inference, batch, packing, nullptr);
+  const View embedded = workspace.tensor(dtype, packing.total(), shape.hiddenSize);
+  FeatureProjection::Saved projected;
+  projection.forward(inference, features, nullptr, projected, embedded);
+  Transformer::Saved transformed;
+  transformer.forward(inference, packing, embedded, layer, transformed, out);
+  return out;
+}
 
 Model::Model(std::shared_ptr<Backend> backend, const HubertShape &shape, Precision precision,
              const MaskedPredictionHead &maskedPrediction, const ClassifierHead &classifier) {
   checkHeads(shape, maskedPrediction, classifier);
-  parts_ = std::make_unique<Parts>(std::move(backend), shape, precision);
-  if (maskedPrediction.clusters > 0) {
-    parts_->maskedPrediction =
-        std::make_unique<MaskedPrediction>(maskedPrediction, shape.hiddenSize, parts_->parameters);
-  }
-  if (classifier.classes > 0) {
-    parts_->classifier = std::make_unique<Classifier>(classifier, shape, parts_->parameters);
-  }
-  parts_->parameters.allocate();
+  parts_ = std::make_unique<Parts>(std::move(backend), shape, precision, maskedPrediction, classifier);
 }
 
 Model::~Model() = default;
@@ -158,18 +131,19 @@ void Model::freeze(const std::vector<std::string> &prefixes) { parts_->parameter
 
 void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch &batch) {
   Parts &parts = *parts_;
-  parts.workspace.reset();
   if (!batch.features.empty()) throw Error("ERR_BATCH", "Features to store are computed from samples, not from keys.");
-  const Packing packing = parts.pack(batch);
-  if (keys.size() != static_cast<size_t>(packing.count)) {
-    throw Error("ERR_BATCH", "The batch has " + std::to_string(packing.count) + " utterances but " +
-                                 std::to_string(keys.size()) + " keys were given.");
-  }
-  const View features = parts.features(parts.context(nullptr), batch, packing, nullptr);
-  parts.requireFinite(features, packing, "features of the convolutions");
-  for (int32_t b = 0; b < packing.count; ++b) {
-    parts.cache.store(keys[b], features.rowRange(packing.offsets.host[b], packing.frames[b]));
-  }
+  parts.inArena([&] {
+    const Packing packing = parts.pack(batch);
+    if (keys.size() != static_cast<size_t>(packing.count)) {
+      throw Error("ERR_BATCH", "The batch has " + std::to_string(packing.count) + " utterances but " +
+                                   std::to_string(keys.size()) + " keys were given.");
+    }
+    const View features = parts.features(parts.context(nullptr), batch, packing, nullptr);
+    parts.requireFinite(features, packing, "features of the convolutions");
+    for (int32_t b = 0; b < packing.count; ++b) {
+      parts.cache.store(keys[b], features.rowRange(packing.offsets.host[b], packing.frames[b]));
+    }
+  });
 }
 int64_t Model::featureBytes() const { return parts_->cache.bytes(); }
 int64_t Model::storedFrames(const std::string &key) const { return parts_->cache.frames(key); }
@@ -181,46 +155,49 @@ Encoded Model::encode(const HostBatch &batch, int64_t layer) {
     throw Error("ERR_ARGUMENT", "The layer must be from 0 to " + std::to_string(parts.transformer.layers()) +
                                     " but is " + std::to_string(layer) + ".");
   }
-  parts.workspace.reset();
-  const Packing packing = parts.pack(batch);
-  const View hidden = parts.hidden(batch, packing, layer);
-  Encoded encoded;
-  encoded.hidden.resize(static_cast<size_t>(hidden.size()));
-  parts.backend->download(encoded.hidden.data(), hidden.data, encoded.hidden.size() * sizeof(float));
-  encoded.offsets = packing.offsets.host;
-  requireFinite(encoded.hidden, hidden.cols, encoded.offsets, "a hidden state at frame");
-  return encoded;
+  return parts.inArena([&] {
+    const Packing packing = parts.pack(batch);
+    const View hidden = parts.hidden(batch, packing, layer);
+    Encoded encoded;
+    encoded.hidden.resize(static_cast<size_t>(hidden.size()));
+    parts.backend->download(encoded.hidden.data(), hidden.data, encoded.hidden.size() * sizeof(float));
+    encoded.offsets = packing.offsets.host;
+    requireFinite(encoded.hidden, hidden.cols, encoded.offsets, "a hidden state at frame");
+    return encoded;
+  });
 }
 
 Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
   Parts &parts = *parts_;
   if (!parts.classifier) throw Error("ERR_HEAD", "This model was made without a classifier.");
-  parts.workspace.reset();
-  const Packing packing = parts.pack(batch);
-  const Selection selection = select(packing, kept, parts.workspace);
-  View hidden = parts.hidden(batch, packing, modelOutput);
-  if (kept) {
-    const View all = hidden;
-    hidden = parts.workspace.tensor(DType::f32, selection.total(), all.cols);
-    parts.backend->copyRows(all, selection.rows.runs(), hidden);
-  }
-  Classified result;
-  parts.classifier->classify(parts.context(nullptr), selection.segments(), hidden, result);
-  result.offsets = selection.offsets.host;
-  const int64_t classes = static_cast<int64_t>(result.logits.size()) / selection.count;
-  requireFinite(result.framePosteriors, classes, result.offsets, "class probabilities at frame");
-  std::vector<int32_t> rows(static_cast<size_t>(selection.count) + 1);
-  std::iota(rows.begin(), rows.end(), 0);
-  requireFinite(result.logits, classes, rows, "logits in row");
-  return result;
+  return parts.inArena([&] {
+    const Packing packing = parts.pack(batch);
+    const Selection selection = select(packing, kept, parts.workspace);
+    View hidden = parts.hidden(batch, packing, modelOutput);
+    if (kept) {
+      const View all = hidden;
+      hidden = parts.workspace.tensor(DType::f32, selection.total(), all.cols);
+      parts.backend->copyRows(all, selection.rows.runs(), hidden);
+    }
+    Classified result;
+    parts.classifier->classify(parts.context(nullptr), selection.segments(), hidden, result);
+    result.offsets = selection.offsets.host;
+    const int64_t classes = static_cast<int64_t>(result.logits.size()) / selection.count;
+    requireFinite(result.framePosteriors, classes, result.offsets, "class probabilities at frame");
+    std::vector<int32_t> rows(static_cast<size_t>(selection.count) + 1);
+    std::iota(rows.begin(), rows.end(), 0);
+    requireFinite(result.logits, classes, rows, "logits in row");
+    return result;
+  });
 }
 
 WindowMoments Model::windowMoments(const HostBatch &batch) {
   Parts &parts = *parts_;
-  parts.workspace.reset();
   if (!batch.features.empty()) throw Error("ERR_BATCH", "Moments of windows are computed from samples, not from keys.");
-  const Packing packing = parts.pack(batch);
-  return parts.encoder.windowMoments(parts.context(nullptr), batch, packing);
+  return parts.inArena([&] {
+    const Packing packing = parts.pack(batch);
+    return parts.encoder.windowMoments(parts.context(nullptr), batch, packing);
+  });
 }
 
 void Model::Parts::checkTargets(const TrainStep &step, const Packing &packing) const {
@@ -344,10 +321,9 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step) {
 }
 
 TrainResult Model::trainStep(const HostBatch &batch, const TrainStep &step) {
-  parts_->workspace.reset();
   parts_->accumulating = false;
   try {
-    return parts_->train(batch, step);
+    return parts_->inArena([&] { return parts_->train(batch, step); });
   } catch (...) {
     // A batch that was refused has changed nothing; a step that failed midway has added part of its gradient.
     if (parts_->accumulating) parts_->parameters.clearGradients();

@@ -25,6 +25,7 @@ struct HubertShape {
 
   int64_t stride() const;                 // product of convStride: samples a frame (320)
   int64_t frames(int64_t samples) const;  // frames of so many samples; 0 when too short
+  int64_t samples(int64_t frames) const;  // the most samples that give no more than so many frames
   void validate() const;                  // ERR_MODEL_CONFIG names the field that cannot be done
 };
 
@@ -105,6 +106,30 @@ struct WindowMoments {
   std::vector<int32_t> counts;          // [B]: windows
 };
 
+// Work whose memory is planned: passes of at most so many frames of at most so many utterances.
+struct PlannedWork {
+  int64_t frames = 0, utterances = 0;
+  bool training = false;  // else only run: encoded, or classified where there is a classifier
+  Objective objective = Objective::classification;
+  int64_t storedFrames = 0;         // frames whose features will be kept; 0: every pass is given samples
+  int64_t longestStoredFrames = 0;  // of the longest utterance among them: they are stored one by one
+};
+
+// Bytes of the device's memory that work takes, by kind.
+struct MemoryPlan {
+  size_t weights = 0;  // and what is made of them
+  size_t gradients = 0;
+  size_t moments = 0;      // of the optimiser
+  size_t features = 0;     // that are stored
+  size_t activations = 0;  // and all else that lives within a pass: one arena
+  size_t scratch = 0;      // temporaries of single ops
+  size_t staging = 0;      // not of the device: memory of the host through which uploads pass
+  size_t held = 0;         // what this model has of all that already
+  size_t available = 0;    // what the device can still give; SIZE_MAX: not known
+
+  size_t total() const { return weights + gradients + moments + features + activations + scratch; }
+};
+
 // Not thread-safe: one thread at a time, and one at a time for all models of a backend.
 class Model {
  public:
@@ -131,6 +156,11 @@ class Model {
   int64_t featureBytes() const;
   int64_t storedFrames(const std::string &key) const;  // -1: not stored
   void clearFeatures();
+
+  // What the work will take, found by going through it on a backend that only counts.
+  MemoryPlan plan(const PlannedWork &work) const;
+  // Plans, and takes the memory that passes need at once. ERR_OUT_OF_MEMORY where the device has less than is needed.
+  MemoryPlan prepare(const PlannedWork &work);
 
   Encoded encode(const HostBatch &batch, int64_t layer);
   // Of `kept` only, when given: the other frames are context that the transformer hears.

@@ -70,7 +70,7 @@ int32_t Parameters::add(const std::string &name, std::vector<int64_t> shape, Lay
 }
 
 float *Parameters::allocateZeros() const {
-  auto *arena = static_cast<float *>(backend_.allocate(static_cast<size_t>(total_) * sizeof(float)));
+  auto *arena = static_cast<float *>(backend_.allocate(arenaBytes()));
   backend_.fill(vector(arena, DType::f32, total_), 0);
   return arena;
 }
@@ -136,6 +136,10 @@ void Parameters::freeze(const std::vector<std::string> &prefixes) {
     p.frozen = false;
     for (const std::string &prefix : prefixes) p.frozen |= p.name.compare(0, prefix.size(), prefix) == 0;
   }
+}
+
+void Parameters::freezeLike(const Parameters &other) {
+  for (size_t i = 0; i < table_.size(); ++i) table_[i].frozen = other.table_[i].frozen;
 }
 
 const Parameter &Parameters::find(const std::string &name) const {
@@ -226,6 +230,12 @@ void Parameters::exportMoments(const std::string &name, float *m, float *v) cons
 void Parameters::ensureGradients() {
   requireOpen();
   if (!gradient_) gradient_ = allocateZeros();
+}
+
+size_t Parameters::heldBytes() const {
+  size_t bytes = shadow_ ? static_cast<size_t>(total_) * sizeOf(DType::bf16) : 0;
+  for (const float *arena : {master_, gradient_, m_, v_}) bytes += arena ? arenaBytes() : 0;
+  return bytes;
 }
 
 void Parameters::clearGradients() {

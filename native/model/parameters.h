@@ -56,6 +56,7 @@ class Parameters {
   bool sealed() const { return sealed_; }
 
   void freeze(const std::vector<std::string> &prefixes);
+  void freezeLike(const Parameters &other);  // of the same model
   void importValue(const std::string &name, const float *data, int64_t size);
   void exportValue(const std::string &name, float *data) const;
   void exportGradient(const std::string &name, float *data) const;  // zeros when frozen or none yet
@@ -63,6 +64,8 @@ class Parameters {
   void importMoments(const std::string &name, const float *m, const float *v, int64_t size);
   void exportMoments(const std::string &name, float *m, float *v) const;  // null: not that one
 
+  size_t arenaBytes() const { return static_cast<size_t>(total_) * sizeof(float); }  // of gradients, and each moment
+  size_t heldBytes() const;
   void ensureGradients();
   void clearGradients();
   double optimizerStep(AdamW settings);  // the gradient norm before clipping

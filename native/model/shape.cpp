@@ -21,6 +21,12 @@ int64_t HubertShape::frames(int64_t samples) const {
   return count;
 }
 
+int64_t HubertShape::samples(int64_t frames) const {
+  int64_t count = frames + 1;
+  for (size_t i = convKernel.size(); i-- > 0;) count = (count - 1) * convStride[i] + convKernel[i];
+  return count - 1;
+}
+
 namespace {
 
 [[noreturn]] void refuse(const std::string &field, const std::string &why) {

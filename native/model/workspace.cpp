@@ -17,20 +17,32 @@ void Workspace::release() noexcept {
   chunk_ = used_ = 0;
 }
 
+size_t Workspace::size() const {
+  size_t held = 0;
+  for (const Chunk &chunk : chunks_) held += chunk.size;
+  return held;
+}
+
+void Workspace::reserve(size_t bytes) {
+  peak_ = 0;
+  if (chunks_.size() == 1 && chunks_[0].size >= bytes) return;
+  release();
+  chunks_.push_back({static_cast<char *>(backend_.allocate(bytes)), bytes});
+}
+
 void *Workspace::bytes(size_t count) {
   count = (std::max<size_t>(count, 1) + kAlignment - 1) / kAlignment * kAlignment;
   while (chunk_ < chunks_.size()) {
     if (used_ + count <= chunks_[chunk_].size) {
       void *at = chunks_[chunk_].data + used_;
       used_ += count;
+      peak_ = std::max(peak_, used_);
       return at;
     }
     ++chunk_;
     used_ = 0;
   }
-  size_t held = 0;
-  for (const Chunk &chunk : chunks_) held += chunk.size;
-  const size_t size = std::max({count, kSmallestChunk, held / 2});
+  const size_t size = std::max({count, kSmallestChunk, this->size() / 2});
   chunks_.push_back({static_cast<char *>(backend_.allocate(size)), size});
   used_ = count;
   return chunks_.back().data;
@@ -65,8 +77,7 @@ const uint8_t *Workspace::upload(const uint8_t *host, int64_t count) {
 
 void Workspace::reset() {
   if (chunks_.size() > 1) {
-    size_t held = 0;
-    for (const Chunk &chunk : chunks_) held += chunk.size;
+    const size_t held = size();
     release();
     chunks_.push_back({static_cast<char *>(backend_.allocate(held)), held});
   }

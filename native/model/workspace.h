@@ -1,6 +1,7 @@
 // Memory of one step: a bump arena over Backend::allocate. Nothing in it is freed on its own; `reset` at the start of a
-// step takes everything back, `rewind` what came after a mark. It grows by chunks, and a step that needed more than one
-// chunk leaves one large chunk behind, so that later steps of the same size allocate nothing.
+// step takes everything back, `rewind` what came after a mark. Work whose need was planned finds it reserved as one
+// chunk. What needs more makes it grow by chunks, and leaves one large chunk behind, so that later steps of the same
+// size allocate nothing.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +37,10 @@ class Workspace {
     used_ = mark.used;
   }
   void reset();
-  void release() noexcept;  // gives all memory back
+  void reserve(size_t bytes);            // one chunk of at least so many, in place of what there is
+  void release() noexcept;               // gives all memory back
+  size_t size() const;                   // bytes held
+  size_t peak() const { return peak_; }  // most that was in use at once since the last reserve
 
  private:
   struct Chunk {
@@ -45,7 +49,7 @@ class Workspace {
   };
   Backend &backend_;
   std::vector<Chunk> chunks_;
-  size_t chunk_ = 0, used_ = 0;
+  size_t chunk_ = 0, used_ = 0, peak_ = 0;
 };
 
 // Rewinds when it goes out of scope: what was allocated since is temporary.

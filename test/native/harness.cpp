@@ -52,7 +52,7 @@ std::string &device() {
   return name;
 }
 
-std::shared_ptr<Backend> backend(int32_t threads) { return test::makeBackend(device(), threads); }
+std::shared_ptr<Backend> backend(const BackendOptions &options) { return test::makeBackend(device(), options); }
 
 HubertShape baseShape() {
   HubertShape shape;

@@ -41,7 +41,8 @@ TEST(blocksOfFramesGiveWhatTheWholeAxisGives) {
   for (const HubertShape &shape : {baseShape(), largeShape()}) {
     const Batch batch = longBatch(shape);
     auto whole = makeModel(shape);
-    auto blocks = makeModel(shape, PoolingKind::attention, Precision::fp32, std::make_shared<SmallBlocks>(0));
+    auto blocks =
+        makeModel(shape, PoolingKind::attention, Precision::fp32, std::make_shared<SmallBlocks>(BackendOptions()));
     for (int64_t layer : {int64_t{0}, shape.layers}) {
       requireClose(blocks->encode(batch.host, layer).hidden, whole->encode(batch.host, layer).hidden,
                    "layer " + std::to_string(layer));
@@ -53,7 +54,8 @@ TEST(blocksOfFramesGiveWhatTheWholeAxisGives) {
 TEST(utterancesInAnyOrderGiveTheSame) {
   const HubertShape shape = baseShape();
   Batch batch = longBatch(shape);
-  auto model = makeModel(shape, PoolingKind::attention, Precision::fp32, std::make_shared<SmallBlocks>(0));
+  auto model =
+      makeModel(shape, PoolingKind::attention, Precision::fp32, std::make_shared<SmallBlocks>(BackendOptions()));
   const Encoded ordered = model->encode(batch.host, shape.layers);
   std::swap(batch.host.starts[0], batch.host.starts[2]);
   std::swap(batch.host.lengths[0], batch.host.lengths[2]);
@@ -72,7 +74,8 @@ TEST(aSealedModelGivesTheSame) {
     for (const HubertShape &shape : {baseShape(), largeShape()}) {
       // Enough frames for packed products, and fewer than they are made for.
       for (const Batch &batch : {longBatch(shape), makeBatch(shape, {3 * shape.stride()})}) {
-        auto model = makeModel(shape, PoolingKind::attention, precision, std::make_shared<Discarding>(0));
+        auto model =
+            makeModel(shape, PoolingKind::attention, precision, std::make_shared<Discarding>(BackendOptions()));
         const Classified before = model->classify(batch.host);
         model->seal();
         const Classified after = model->classify(batch.host);

@@ -101,13 +101,13 @@ TEST(kmeansGivesTheSameBitsTwiceAndWithAnyThreads) {
     s.miniBatch = miniBatch;
     s.batchSize = 500;
     std::vector<KMeansResult> results;
-    for (int32_t threads : {2, 2, 1}) results.push_back(kmeans(*backend(threads), points.data(), 6000, 6, s, always));
+    for (int32_t threads : {2, 2, 1}) results.push_back(kmeans(*backend({threads}), points.data(), 6000, 6, s, always));
     for (const KMeansResult &r : results) {
       require(r.centroids == results[0].centroids && r.labels == results[0].labels && r.inertias == results[0].inertias,
               "the results differ");
     }
     s.seed = 6;
-    require(kmeans(*backend(2), points.data(), 6000, 6, s, always).centroids != results[0].centroids,
+    require(kmeans(*backend({2}), points.data(), 6000, 6, s, always).centroids != results[0].centroids,
             "another seed gives other centroids");
   }
 }

@@ -136,7 +136,7 @@ TEST(tensorsComeBackAsTheyWent) {
 std::vector<std::vector<float>> runOfTraining(int32_t threads, Precision precision) {
   HubertShape shape = withDropout(largeShape());
   shape.layerdrop = 0.1f;
-  auto model = makeModel(shape, PoolingKind::stats, precision, backend(threads));
+  auto model = makeModel(shape, PoolingKind::stats, precision, backend({threads}));
   const Batch batch = makeBatch(shape, {40 * shape.stride(), 33 * shape.stride() + 5});
   for (int64_t i = 1; i <= 3; ++i) {
     TrainStep step = batch.step(i % 2 ? Objective::maskedPrediction : Objective::classification);

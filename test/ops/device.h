@@ -21,11 +21,11 @@ constexpr const char *usualDevice = "cpu";
 inline void recoverDevice() {}
 #endif
 
-inline std::unique_ptr<Backend> makeBackend(const std::string &device, int32_t threads) {
+inline std::unique_ptr<Backend> makeBackend(const std::string &device, const BackendOptions &options) {
 #ifdef EMOFRAME_SIMT
-  if (device == "simt") return createBackend("cuda:0", threads);
+  if (device == "simt") return createBackend("cuda:0", options);
 #endif
-  return createBackend(device, threads);
+  return createBackend(device, options);
 }
 
 }  // namespace test

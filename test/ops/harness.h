@@ -257,7 +257,7 @@ class Report {
   int32_t failures = 0, checks = 0;
 
   // Another backend of the device under test.
-  std::unique_ptr<Backend> another(int32_t itsThreads) const { return makeBackend(device, itsThreads); }
+  std::unique_ptr<Backend> another(int32_t itsThreads) const { return makeBackend(device, {itsThreads}); }
 
   void fail(const std::string &what, const std::string &why) {
     ++failures;

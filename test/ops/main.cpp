@@ -30,7 +30,7 @@ int main(int count, char **words) {
   }
   int passed = 0, failed = 0;
   try {
-    auto backend = makeBackend(device, threads);
+    auto backend = makeBackend(device, {threads});
     std::printf("%s, %s path\n", backend->name().c_str(), backend->path().c_str());
     for (const Case &one : cases()) {
       if (!family.empty() && one.family != family) continue;
@@ -43,7 +43,7 @@ int main(int count, char **words) {
         report.fail("exception", error.what());
         backend.reset();
         recoverDevice();
-        backend = makeBackend(device, threads);
+        backend = makeBackend(device, {threads});
       }
       ++(report.failures == 0 ? passed : failed);
     }

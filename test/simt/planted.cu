@@ -5,6 +5,7 @@
 #include "planted.h"
 #include "ptx.cuh"
 #include "reduce.cuh"
+#include "status.h"
 
 namespace planted {
 
@@ -274,13 +275,18 @@ bool isProduct(const std::vector<float> &a, const std::vector<float> &b, const s
   return true;
 }
 
+Stream &stream() {
+  static Stream one;
+  return one;
+}
+
 }  // namespace
 
 std::vector<Kernel> kernels() {
   const auto out = [](auto kernel, int blocks, int threads, size_t shared) {
     return [=] {
       const Buffer<float> result(256);
-      launch(kernel, blocks, threads, shared, nullptr, result);
+      launch(kernel, blocks, threads, shared, stream(), result);
       return true;
     };
   };
@@ -289,7 +295,7 @@ std::vector<Kernel> kernels() {
        {},
        [] {
          const Buffer<float> in(numbers(1000)), result(1000);
-         launch(doubleKernel, 4, 256, 0, nullptr, in, result, 999);
+         launch(doubleKernel, 4, 256, 0, stream(), in, result, 999);
          const std::vector<float> expected = numbers(1000), found = result.read();
          for (int i = 0; i < 1000; ++i) {
            if (found[i] != 2 * expected[i]) return false;
@@ -300,21 +306,21 @@ std::vector<Kernel> kernels() {
        {"doubleKernel", "reads 4 bytes", "(4000 bytes) + 4000", "planted.cu:"},
        [] {
          const Buffer<float> in(numbers(1000)), result(1024);
-         launch(doubleKernel, 4, 256, 0, nullptr, in, result, 1000);
+         launch(doubleKernel, 4, 256, 0, stream(), in, result, 1000);
          return true;
        }},
       {"one past the end of global memory, written",
        {"clearKernel", "writes 4 bytes", "(4000 bytes) + 4000", "(232, 0, 0)"},
        [] {
          const Buffer<float> result(1000);
-         launch(clearKernel, 4, 256, 0, nullptr, result, 1000);
+         launch(clearKernel, 4, 256, 0, stream(), result, 1000);
          return true;
        }},
       {"global memory that was never written",
        {"reads 4 bytes", "never written"},
        [] {
          const Buffer<float> in(64), result(64);
-         launch(doubleKernel, 1, 64, 0, nullptr, in, result, 63);
+         launch(doubleKernel, 1, 64, 0, stream(), in, result, 63);
          return true;
        }},
       {"global memory that was freed",
@@ -326,7 +332,7 @@ std::vector<Kernel> kernels() {
            gone = in;
          }
          const Buffer<float> result(64);
-         launch(doubleKernel, 1, 64, 0, nullptr, gone, result, 63);
+         launch(doubleKernel, 1, 64, 0, stream(), gone, result, 63);
          return true;
        }},
       {"memory of the host",
@@ -334,63 +340,51 @@ std::vector<Kernel> kernels() {
        [] {
          const std::vector<float> in = numbers(64);
          const Buffer<float> result(64);
-         launch(doubleKernel, 1, 64, 0, nullptr, in.data(), result, 63);
+         launch(doubleKernel, 1, 64, 0, stream(), in.data(), result, 63);
          return true;
        }},
-      {"a captured graph, run twice",
+      {"two launches of a stream, in order",
        {},
        [] {
          const Buffer<uint32_t> count(std::vector<uint32_t>(1, 0));
          const Buffer<uint64_t> largest(std::vector<uint64_t>(1, 0));
-         cudaStream_t stream = nullptr;
-         cudaGraph_t graph = nullptr;
-         cudaGraphExec_t executable = nullptr;
-         check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-         check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-         launch(countKernel, 2, 64, 0, stream, count, largest);
-         check(cudaStreamEndCapture(stream, &graph));
-         const bool ranEarly = count.read()[0] != 0;
-         check(cudaGraphInstantiate(&executable, graph));
-         check(cudaGraphDestroy(graph));
-         check(cudaGraphLaunch(executable, stream));
-         check(cudaGraphLaunch(executable, stream));
-         check(cudaGraphExecDestroy(executable));
-         check(cudaStreamDestroy(stream));
-         return !ranEarly && count.read()[0] == 256;
+         launch(countKernel, 2, 64, 0, stream(), count, largest);
+         launch(countKernel, 2, 64, 0, stream(), count, largest);
+         return count.read()[0] == 256;
        }},
       {"a vector, right",
        {},
        [] {
          const Buffer<float> in(numbers(4)), result(4);
-         launch(vectorKernel, 1, 1, 0, nullptr, in, result);
+         launch(vectorKernel, 1, 1, 0, stream(), in, result);
          return result.read() == numbers(4);
        }},
       {"a misaligned vector",
        {"misaligned", "planted.cu:"},
        [] {
          const Buffer<float> in(numbers(8)), result(4);
-         launch(vectorKernel, 1, 1, 0, nullptr, in + 1, result);
+         launch(vectorKernel, 1, 1, 0, stream(), in + 1, result);
          return true;
        }},
       {"a vector across the end",
        {"reads 16 bytes", "(24 bytes) + 16"},
        [] {
          const Buffer<float> in(numbers(6)), result(4);
-         launch(vectorKernel, 1, 1, 0, nullptr, in + 4, result);
+         launch(vectorKernel, 1, 1, 0, stream(), in + 4, result);
          return true;
        }},
       {"memcpy across the end",
        {"writes 36 bytes", "(32 bytes) + 0"},
        [] {
          const Buffer<float> in(numbers(16)), result(8);
-         launch(bytesKernel, 1, 1, 0, nullptr, in, result, 9);
+         launch(bytesKernel, 1, 1, 0, stream(), in, result, 9);
          return true;
        }},
       {"a struct across the end",
        {"reads 64 bytes", "(60 bytes) + 0"},
        [] {
          const Buffer<float> in(numbers(15)), result(16);
-         launch(structKernel, 1, 1, 0, nullptr, reinterpret_cast<const Row *>(static_cast<float *>(in)),
+         launch(structKernel, 1, 1, 0, stream(), reinterpret_cast<const Row *>(static_cast<float *>(in)),
                 reinterpret_cast<Row *>(static_cast<float *>(result)));
          return true;
        }},
@@ -398,7 +392,7 @@ std::vector<Kernel> kernels() {
        {},
        [] {
          const Buffer<float> result(128);
-         launch(sharedKernel, 1, 128, 512, nullptr, result, 0);
+         launch(sharedKernel, 1, 128, 512, stream(), result, 0);
          for (int i = 0; i < 128; ++i) {
            if (result.read()[i] != i) return false;
          }
@@ -408,14 +402,14 @@ std::vector<Kernel> kernels() {
        {"reads 4 bytes", "shared memory (512 bytes) + 512", "out of bounds"},
        [] {
          const Buffer<float> result(128);
-         launch(sharedKernel, 1, 128, 512, nullptr, result, 1);
+         launch(sharedKernel, 1, 128, 512, stream(), result, 1);
          return true;
        }},
       {"shared memory that was never written",
        {"shared memory (516 bytes) + 512", "never written"},
        [] {
          const Buffer<float> result(128);
-         launch(sharedKernel, 1, 128, 516, nullptr, result, 1);
+         launch(sharedKernel, 1, 128, 516, stream(), result, 1);
          return true;
        }},
       {"a barrier between writers and readers", {}, out(turnKernel<true>, 1, 128, 512)},
@@ -430,7 +424,7 @@ std::vector<Kernel> kernels() {
        {},
        [] {
          const Buffer<uint16_t> result(64);
-         launch(halvesKernel, 1, 64, 0, nullptr, result);
+         launch(halvesKernel, 1, 64, 0, stream(), result);
          return true;
        }},
       {"two threads write one word of global memory",
@@ -441,15 +435,15 @@ std::vector<Kernel> kernels() {
        {"another block"},
        [] {
          const Buffer<float> words(numbers(64));
-         launch(blocksReadKernel, 2, 32, 0, nullptr, words);
+         launch(blocksReadKernel, 2, 32, 0, stream(), words);
          return true;
        }},
       {"a launch reads what the one before it wrote",
        {},
        [] {
          const Buffer<float> in(numbers(64)), middle(64), result(64);
-         launch(doubleKernel, 2, 32, 0, nullptr, in, middle, 63);
-         launch(doubleKernel, 1, 64, 0, nullptr, middle, result, 63);
+         launch(doubleKernel, 2, 32, 0, stream(), in, middle, 63);
+         launch(doubleKernel, 1, 64, 0, stream(), middle, result, 63);
          return true;
        }},
       {"atomics from many blocks",
@@ -457,14 +451,14 @@ std::vector<Kernel> kernels() {
        [] {
          const Buffer<uint32_t> count(std::vector<uint32_t>(1, 0));
          const Buffer<uint64_t> largest(std::vector<uint64_t>(1, 0));
-         launch(countKernel, 8, 64, 0, nullptr, count, largest);
+         launch(countKernel, 8, 64, 0, stream(), count, largest);
          return count.read()[0] == 512 && largest.read()[0] == uint64_t(511) << 32;
        }},
       {"an atomic and a plain write",
        {"a race"},
        [] {
          const Buffer<uint32_t> count(std::vector<uint32_t>(1, 0));
-         launch(countPlainKernel, 2, 32, 0, nullptr, count);
+         launch(countPlainKernel, 2, 32, 0, stream(), count);
          return true;
        }},
       {"a divergent barrier", {"divergent barrier", "planted.cu:"}, out(divergentKernel, 1, 64, 0)},
@@ -476,35 +470,35 @@ std::vector<Kernel> kernels() {
        {},
        [] {
          const Buffer<float> result(32);
-         launch(shuffleKernel, 1, 32, 0, nullptr, result, 32);
+         launch(shuffleKernel, 1, 32, 0, stream(), result, 32);
          return result.read()[6] == 7;
        }},
       {"a shuffle that a lane misses",
        {"waits for ever", "shuffle of lanes 0xffffffff", "31 of 32"},
        [] {
          const Buffer<float> result(32);
-         launch(shuffleKernel, 1, 32, 0, nullptr, result, 31);
+         launch(shuffleKernel, 1, 32, 0, stream(), result, 31);
          return true;
        }},
       {"a shuffle from a lane outside the mask",
        {"shuffle from lane 16"},
        [] {
          const Buffer<int> result(32);
-         launch(shuffleOutsideKernel, 1, 32, 0, nullptr, result);
+         launch(shuffleOutsideKernel, 1, 32, 0, stream(), result);
          return true;
        }},
       {"a vote whose mask lacks the lane itself",
        {"lacks its own lane"},
        [] {
          const Buffer<int> result(32);
-         launch(voteMaskKernel, 1, 32, 0, nullptr, result);
+         launch(voteMaskKernel, 1, 32, 0, stream(), result);
          return true;
        }},
       {"shuffles and votes",
        {},
        [] {
          const Buffer<int> result(224);
-         launch(shufflesKernel, 1, 32, 0, nullptr, result);
+         launch(shufflesKernel, 1, 32, 0, stream(), result);
          const std::vector<int> found = result.read();
          for (int lane = 0; lane < 32; ++lane) {
            const bool good = found[lane] == (lane ^ 5) && found[32 + lane] == (lane % 16 < 13 ? lane + 3 : lane) &&
@@ -521,7 +515,7 @@ std::vector<Kernel> kernels() {
          std::vector<double> values(256);
          for (int i = 0; i < 256; ++i) values[i] = i;
          const Buffer<double> in(values), result(1);
-         launch(sumKernel, 1, 256, 64, nullptr, in, result);
+         launch(sumKernel, 1, 256, 64, stream(), in, result);
          return result.read()[0] == 255 * 128;
        }},
       {"a named barrier", {}, out(namedKernel<true>, 1, 96, 128)},
@@ -529,7 +523,7 @@ std::vector<Kernel> kernels() {
       {"a named barrier of too many threads",
        {"waits for ever", "barrier 1"},
        [] {
-         launch(namedCountKernel, 1, 96, 0, nullptr);
+         launch(namedCountKernel, 1, 96, 0, stream());
          return true;
        }},
       {"cp.async, right",
@@ -537,7 +531,7 @@ std::vector<Kernel> kernels() {
        [] {
          const std::vector<float> values = numbers(512);
          const Buffer<float> in(values), result(64);
-         launch(asyncKernel<Wait::right>, 1, 64, 2048, nullptr, in, result);
+         launch(asyncKernel<Wait::right>, 1, 64, 2048, stream(), in, result);
          for (int i = 0; i < 64; ++i) {
            const int other = (i + 1) % 64;
            float expected = 0;
@@ -552,42 +546,42 @@ std::vector<Kernel> kernels() {
        {"cp.async has not been waited for"},
        [] {
          const Buffer<float> in(numbers(512)), result(64);
-         launch(asyncKernel<Wait::none>, 1, 64, 2048, nullptr, in, result);
+         launch(asyncKernel<Wait::none>, 1, 64, 2048, stream(), in, result);
          return true;
        }},
       {"cp.async without a commit",
        {"cp.async has not been waited for"},
        [] {
          const Buffer<float> in(numbers(512)), result(64);
-         launch(asyncKernel<Wait::noCommit>, 1, 64, 2048, nullptr, in, result);
+         launch(asyncKernel<Wait::noCommit>, 1, 64, 2048, stream(), in, result);
          return true;
        }},
       {"cp.async with a wait for too few groups",
        {"cp.async has not been waited for"},
        [] {
          const Buffer<float> in(numbers(512)), result(64);
-         launch(asyncKernel<Wait::tooFew>, 1, 64, 2048, nullptr, in, result);
+         launch(asyncKernel<Wait::tooFew>, 1, 64, 2048, stream(), in, result);
          return true;
        }},
       {"cp.async read by another thread without a barrier",
        {"shared memory"},
        [] {
          const Buffer<float> in(numbers(512)), result(64);
-         launch(asyncKernel<Wait::noBarrier>, 1, 64, 2048, nullptr, in, result);
+         launch(asyncKernel<Wait::noBarrier>, 1, 64, 2048, stream(), in, result);
          return true;
        }},
       {"a pipeline of cp.async",
        {},
        [] {
          const Buffer<float> in(numbers(320)), result(64);
-         launch(pipelineKernel<true>, 1, 64, 256, nullptr, in, result, 10);
+         launch(pipelineKernel<true>, 1, 64, 256, stream(), in, result, 10);
          return true;
        }},
       {"a pipeline that refills a buffer too early",
        {"shared memory"},
        [] {
          const Buffer<float> in(numbers(320)), result(64);
-         launch(pipelineKernel<false>, 1, 64, 256, nullptr, in, result, 10);
+         launch(pipelineKernel<false>, 1, 64, 256, stream(), in, result, 10);
          return true;
        }},
       {"mma bf16 by the layouts of the manual",
@@ -595,7 +589,7 @@ std::vector<Kernel> kernels() {
        [] {
          const std::vector<float> a = numbers(256), b = numbers(128), before = numbers(128);
          const Buffer<float> da(a), db(b), d(before);
-         launch(mmaBf16Kernel, 1, 32, 0, nullptr, da, db, d);
+         launch(mmaBf16Kernel, 1, 32, 0, stream(), da, db, d);
          return isProduct(a, b, before, d.read(), 16);
        }},
       {"mma tf32 by the layouts of the manual",
@@ -603,7 +597,7 @@ std::vector<Kernel> kernels() {
        [] {
          const std::vector<float> a = numbers(128), b = numbers(64), before = numbers(128);
          const Buffer<float> da(a), db(b), d(before);
-         launch(mmaTf32Kernel, 1, 32, 0, nullptr, da, db, d);
+         launch(mmaTf32Kernel, 1, 32, 0, stream(), da, db, d);
          return isProduct(a, b, before, d.read(), 8);
        }},
       {"ldmatrix, plain and transposed",
@@ -611,14 +605,14 @@ std::vector<Kernel> kernels() {
        [] {
          const std::vector<float> a = numbers(256), b = numbers(128);
          const Buffer<float> da(a), db(b), d(128);
-         launch(ldmatrixKernel, 1, 32, 768, nullptr, da, db, d, 0);
+         launch(ldmatrixKernel, 1, 32, 768, stream(), da, db, d, 0);
          return isProduct(a, b, std::vector<float>(128, 0.0f), d.read(), 16);
        }},
       {"ldmatrix of misaligned rows",
        {"ldmatrix", "not aligned"},
        [] {
          const Buffer<float> da(numbers(256)), db(numbers(128)), d(128);
-         launch(ldmatrixKernel, 1, 32, 768, nullptr, da, db, d, 4);
+         launch(ldmatrixKernel, 1, 32, 768, stream(), da, db, d, 4);
          return true;
        }},
       {"too many threads in a block", {"2048 x 1 x 1"}, out(globalTurnKernel, 1, 2048, 0)},

@@ -1,20 +1,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
+#include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "cuda_runtime.h"
 #include "memory.h"
 
-struct SimtGraph {
-  std::vector<std::function<cudaError_t()>> steps;
-};
-struct SimtStream {
-  std::unique_ptr<SimtGraph> capture;
-};
+struct SimtStream {};
 struct SimtEvent {};
 struct SimtPool {};
 
@@ -24,17 +18,14 @@ std::string fault;  // the report; empty: none
 
 cudaError_t now() { return fault.empty() ? cudaSuccess : cudaErrorLaunchFailure; }
 
-// Does a step, or records it.
-cudaError_t doOrRecord(cudaStream_t stream, std::function<cudaError_t()> step) {
-  if (now() != cudaSuccess) return now();
-  if (!stream || !stream->capture) return step();
-  stream->capture->steps.push_back(std::move(step));
-  return cudaSuccess;
-}
-
 cudaError_t fail(const std::string &report) {
   fault = report;
   return cudaErrorLaunchFailure;
+}
+
+std::map<const void *, simt::MakeCall> &knownKernels() {
+  static std::map<const void *, simt::MakeCall> all;
+  return all;
 }
 
 cudaError_t checkRange(const void *address, size_t bytes, const char *what) {
@@ -68,13 +59,7 @@ Machine &machine() {
 }
 void limitMemory(const void *begin, size_t bytes) { limitGlobal(begin, bytes); }
 
-cudaError_t launch(const Call *given, dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t stream) {
-  const std::shared_ptr<const Call> call(given);
-  return doOrRecord(stream, [=] {
-    std::string report;
-    return execute(*call, grid, block, sharedBytes, &report) ? cudaSuccess : fail(report);
-  });
-}
+void know(const void *function, MakeCall make) { knownKernels()[function] = make; }
 
 }  // namespace simt
 
@@ -163,22 +148,18 @@ cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool) {
   return now();
 }
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *) { return now(); }
+// The pool keeps nothing of what was released.
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *value) {
+  *static_cast<uint64_t *>(value) = simt::globalBytesHeld();
+  return now();
+}
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return now(); }
 cudaError_t cudaMallocFromPoolAsync(void **pointer, size_t bytes, cudaMemPool_t, cudaStream_t) {
   return cudaMalloc(pointer, bytes);
 }
 cudaError_t cudaFreeAsync(void *pointer, cudaStream_t) { return cudaFree(pointer); }
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  return doOrRecord(stream, [=] { return copy(to, from, bytes, kind); });
-}
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
-  return doOrRecord(stream, [=] {
-    if (bytes == 0) return cudaSuccess;
-    if (cudaError_t error = checkRange(to, bytes, "A fill")) return error;
-    std::memset(to, value, bytes);
-    simt::markGlobal(to, bytes, simt::written);
-    return cudaSuccess;
-  });
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+  return now() == cudaSuccess ? copy(to, from, bytes, kind) : now();
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
@@ -202,34 +183,15 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return now(); }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return now(); }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  stream->capture = std::make_unique<SimtGraph>();
-  return now();
+cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int) {
+  return knownKernels().count(function) > 0 ? now() : cudaErrorInvalidValue;
 }
-cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
-  if (!stream->capture) return cudaErrorInvalidValue;
-  *graph = stream->capture.release();
-  return now();
-}
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status) {
-  *status = stream->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-  return now();
-}
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long) {
-  *executable = new SimtGraph(*graph);
-  return now();
-}
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
-  for (const auto &step : executable->steps) {
-    if (cudaError_t error = step()) return error;
-  }
-  return now();
-}
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  delete graph;
-  return cudaSuccess;
-}
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
-  delete executable;
-  return cudaSuccess;
+cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t sharedBytes,
+                             cudaStream_t) {
+  if (now() != cudaSuccess) return now();
+  const auto known = knownKernels().find(function);
+  if (known == knownKernels().end()) return cudaErrorInvalidValue;
+  const std::unique_ptr<const simt::Call> call(known->second(function, arguments));
+  std::string report;
+  return simt::execute(*call, grid, block, sharedBytes, &report) ? cudaSuccess : fail(report);
 }

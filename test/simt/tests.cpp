@@ -78,7 +78,7 @@ void expectError(const std::string &name, const std::string &code, const std::ve
 }
 
 void testMachines() {
-  const auto create = [](const char *device) { return [=] { emoframe::createBackend(device, 0); }; };
+  const auto create = [](const char *device) { return [=] { emoframe::createBackend(device, {}); }; };
   const simt::Machine usual = simt::machine();
   simt::machine().driverVersion = 0;
   expectError("no driver", "ERR_DEVICE_DRIVER", {"no NVIDIA driver", "'cpu'"}, create("cuda:0"));
@@ -105,7 +105,7 @@ void testMachines() {
 void testMemory() {
   const size_t usual = simt::settings().memoryBytes;
   simt::settings().memoryBytes = size_t(64) << 20;
-  const auto backend = emoframe::createBackend("cuda:0", 0);
+  const auto backend = emoframe::createBackend("cuda:0", {});
   void *held = backend->allocate(size_t(40) << 20);
   expectError("out of memory", "ERR_OUT_OF_MEMORY", {"30 MB needed", "24 MB of 64 MB free", "40 MB in use here"},
               [&] { backend->allocate(size_t(30) << 20); });
@@ -131,7 +131,7 @@ void testMemory() {
 }
 
 void testFault() {
-  const auto backend = emoframe::createBackend("cuda:0", 0);
+  const auto backend = emoframe::createBackend("cuda:0", {});
   float *memory = static_cast<float *>(backend->allocate(64 * sizeof(float)));
   expectError("a faulty op", "ERR_DEVICE_FAULT", {"mapKernel", "writes", "out of bounds"}, [&] {
     backend->fill(emoframe::vector(memory, emoframe::DType::f32, 65), 1);

@@ -1,8 +1,8 @@
 // The part of the CUDA runtime that native/cuda uses, on the emulation (../simt.h): found in place of NVIDIA's header
 // when the kernels' own sources are compiled as host C++.
 //
-// Everything runs at once and in order of the calls, whatever its stream. A stream under capture records instead. After
-// a fault every call gives its error, as on a GPU; cudaGetErrorString then gives the emulation's report.
+// Everything runs at once and in order of the calls, whatever its stream. After a fault every call gives its error, as
+// on a GPU; cudaGetErrorString then gives the emulation's report.
 #pragma once
 
 #include <cmath>
@@ -68,12 +68,9 @@ enum cudaError_t {
 struct SimtStream;
 struct SimtEvent;
 struct SimtPool;
-struct SimtGraph;
 using cudaStream_t = SimtStream *;
 using cudaEvent_t = SimtEvent *;
 using cudaMemPool_t = SimtPool *;
-using cudaGraph_t = SimtGraph *;
-using cudaGraphExec_t = SimtGraph *;
 
 struct cudaDeviceProp {
   char name[256];
@@ -92,10 +89,12 @@ struct cudaMemPoolProps {
     int id;
   } location;
 };
-enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4, cudaMemPoolAttrUsedMemCurrent = 7 };
+enum cudaMemPoolAttr {
+  cudaMemPoolAttrReleaseThreshold = 4,
+  cudaMemPoolAttrReservedMemCurrent = 5,
+  cudaMemPoolAttrUsedMemCurrent = 7
+};
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
-enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 
 cudaError_t cudaDriverGetVersion(int *version);
@@ -116,11 +115,11 @@ cudaError_t cudaFreeHost(void *pointer);
 cudaError_t cudaMemPoolCreate(cudaMemPool_t *pool, const cudaMemPoolProps *properties);
 cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool);
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void *value);
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void *value);
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t bytesToKeep);
 cudaError_t cudaMallocFromPoolAsync(void **pointer, size_t bytes, cudaMemPool_t pool, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void *pointer, cudaStream_t stream);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream);
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
@@ -131,19 +130,16 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
-cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status);
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags = 0);
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
-cudaError_t cudaGraphDestroy(cudaGraph_t graph);
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value);
+cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t sharedBytes,
+                             cudaStream_t stream);
 
-// --- what stands for <<<>>> ----------------------------------------------------------------------
+// --- kernels by address --------------------------------------------------------------------------
 namespace simt {
 
-// Takes the call over. (No shared pointer here: its counting would be compiled like a kernel.)
-cudaError_t launch(const Call *call, dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t stream);
+// How a call is made of a kernel's address and those of its arguments, which are copied.
+using MakeCall = const Call *(*)(const void *function, void *const *arguments);
+void know(const void *function, MakeCall make);
 
 template <typename... Parameters>
 struct KernelCall final : Call {
@@ -157,6 +153,21 @@ struct KernelCall final : Call {
   void (*function)(Parameters...);
   std::tuple<Parameters...> arguments;
 };
+
+template <typename... Parameters, size_t... Index>
+const Call *makeCall(void (*function)(Parameters...), void *const *arguments, std::index_sequence<Index...>) {
+  return new KernelCall<Parameters...>(function,
+                                       std::tuple<Parameters...>(*static_cast<Parameters *>(arguments[Index])...));
+}
+
+// A kernel's parameters are not known from its address: each is told before its first launch.
+template <typename... Parameters>
+void know(void (*kernel)(Parameters...)) {
+  know(reinterpret_cast<const void *>(kernel), [](const void *function, void *const *arguments) {
+    return makeCall(reinterpret_cast<void (*)(Parameters...)>(const_cast<void *>(function)), arguments,
+                    std::index_sequence_for<Parameters...>());
+  });
+}
 
 // --- for tests
 // Ends a fault: the device is as new, and allocations stay.

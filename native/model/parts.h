@@ -1,0 +1,61 @@
+// What a Model is made of.
+#pragma once
+
+#include "../error.h"
+#include "classifier.h"
+#include "feature_cache.h"
+#include "feature_encoder.h"
+#include "feature_projection.h"
+#include "masked_prediction.h"
+#include "model.h"
+#include "transformer.h"
+
+namespace emoframe {
+
+struct Model::Parts {
+  Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Precision precision, const MaskedPredictionHead &masked,
+        const ClassifierHead &classified);
+
+  Context context(const TrainStep *step);
+  Packing pack(const HostBatch &batch);
+  // Feature-encoder output of the frames asked for, [T, F].
+  View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved);
+  // Hidden state at a layer, f32 [T, C], without training.
+  View hidden(const HostBatch &batch, const Packing &packing, int64_t layer);
+  double meanSquare(const View &features);
+  // The first utterance with values that are not finite, in a view over the packed frames; -1: none.
+  int32_t firstNotFinite(const View &values, const Packing &packing);
+  void requireFinite(const View &values, const Packing &packing, const std::string &what);
+  TrainResult train(const HostBatch &batch, const TrainStep &step);
+  void checkTargets(const TrainStep &step, const Packing &packing) const;
+  // Runs work whose memory is the arena. Where there is not enough, all of it is given back, so that smaller work,
+  // other models' too, finds room.
+  template <typename Work>
+  auto inArena(Work work) {
+    workspace.reset();
+    try {
+      return work();
+    } catch (const Error &error) {
+      if (error.code == "ERR_OUT_OF_MEMORY") workspace.release();
+      throw;
+    }
+  }
+
+  std::shared_ptr<Backend> backend;
+  HubertShape shape;
+  Precision precision;
+  MaskedPredictionHead maskedHead;
+  ClassifierHead classifierHead;
+  DType dtype;
+  Parameters parameters;
+  Workspace workspace;
+  FeatureCache cache;
+  FeatureProjection projection;  // before the encoder: transformers names the mask embedding first
+  FeatureEncoder encoder;
+  Transformer transformer;
+  std::unique_ptr<MaskedPrediction> maskedPrediction;
+  std::unique_ptr<Classifier> classifier;
+  bool accumulating = false;  // a training step is past its checks and may have added to gradients
+};
+
+}  // namespace emoframe

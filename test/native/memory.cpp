@@ -1,0 +1,196 @@
+// Memory that is planned before it is taken, and what happens when there is not enough.
+#include "harness.h"
+
+namespace emoframe {
+namespace testing {
+namespace {
+
+constexpr size_t kSlack = 4096;  // allocations are rounded up
+
+OptimizerStep firstStep() {
+  OptimizerStep step;
+  step.adamW.step = 1;
+  return step;
+}
+
+// One pass of `frames` frames in all, the work that is planned at its largest.
+struct Pass {
+  Batch batch;
+  TrainStep step;
+  Pass(const HubertShape &shape, const std::vector<int64_t> &frames, Objective objective) {
+    std::vector<int64_t> lengths;
+    for (const int64_t its : frames) lengths.push_back(shape.samples(its));
+    batch = makeBatch(shape, lengths);
+    const auto before = batch.host.starts[0];  // makeBatch leaves room before the first
+    for (int32_t &start : batch.host.starts) start -= before;
+    batch.host.samples += before;
+    batch.host.sampleCount -= before;
+    std::fill(batch.mask.begin(), batch.mask.end(), 1);
+    step = batch.step(objective);
+    step.dropout = true;
+    step.featurePenalty = 1;
+  }
+};
+
+PlannedWork workOf(const Batch &batch, Objective objective) {
+  PlannedWork work;
+  work.frames = batch.totalFrames;
+  work.utterances = static_cast<int64_t>(batch.frames.size());
+  work.training = true;
+  work.objective = objective;
+  return work;
+}
+
+TEST(thePlanIsWhatTrainingTakes) {
+  for (const HubertShape &plain : {baseShape(), largeShape()}) {
+    const HubertShape shape = withDropout(plain);
+    for (Objective objective : {Objective::maskedPrediction, Objective::classification}) {
+      for (Precision precision : {Precision::fp32, Precision::bf16}) {
+        const std::shared_ptr<Backend> on = backend();
+        auto model = makeModel(shape, PoolingKind::stats, precision, on);
+        const Pass pass(shape, {40, 40, 40}, objective);
+        const MemoryPlan plan = model->prepare(workOf(pass.batch, objective));
+        require(plan.features == 0 && plan.held > 0 && plan.activations > 0, "the parts of the plan");
+        const size_t reserved = on->memory().held;
+        for (int64_t i = 0; i < 2; ++i) {
+          model->trainStep(pass.batch.host, pass.step);
+          model->optimizerStep(firstStep());
+        }
+        if (objective == Objective::classification) model->classify(pass.batch.host);
+        const MemoryUse use = on->memory();
+        require(use.held > reserved, "gradients and moments come with the first step");
+        requireNear(static_cast<double>(use.peak), static_cast<double>(plan.total()), kSlack, "the peak");
+        requireNear(static_cast<double>(use.scratch), static_cast<double>(plan.scratch), 0, "temporaries of ops");
+      }
+    }
+  }
+}
+
+TEST(thePlanIsWhatStoredFeaturesTake) {
+  const HubertShape shape = baseShape();
+  const std::shared_ptr<Backend> on = backend();
+  auto model = makeModel(shape, PoolingKind::mean, Precision::bf16, on);
+  model->freeze({"feature_extractor."});
+  const Pass pass(shape, {30, 30}, Objective::classification);
+  PlannedWork work = workOf(pass.batch, Objective::classification);
+  work.storedFrames = 60;
+  work.longestStoredFrames = 30;
+  const MemoryPlan plan = model->prepare(work);
+  require(plan.features == 60 * 16 * 2, "bytes of the features");
+  for (size_t b = 0; b < 2; ++b) {
+    const Batch one = alone(shape, pass.batch, b);
+    model->storeFeatures({std::to_string(b)}, one.host);
+  }
+  HostBatch stored;
+  stored.features = {"0", "1"};
+  model->trainStep(stored, pass.step);
+  model->optimizerStep(firstStep());
+  const size_t peak = on->memory().peak;
+  require(peak <= plan.total() + kSlack, "no more than was planned");
+  require(static_cast<double>(peak) > 0.98 * static_cast<double>(plan.total()), "and not much less");
+}
+
+TEST(thePlanIsWhatInferenceTakes) {
+  const HubertShape shape = largeShape();
+  const std::shared_ptr<Backend> on = backend();
+  auto model = makeModel(shape, PoolingKind::attention, Precision::fp32, on);
+  const Pass pass(shape, {50, 50}, Objective::classification);
+  PlannedWork work = workOf(pass.batch, Objective::classification);
+  work.training = false;
+  const MemoryPlan plan = model->prepare(work);
+  require(plan.gradients == 0 && plan.moments == 0, "no gradients to run a model");
+  model->classify(pass.batch.host);
+  requireNear(static_cast<double>(on->memory().peak), static_cast<double>(plan.total()), kSlack, "the peak");
+}
+
+TEST(smallerWorkFitsWhatWasPlanned) {
+  const HubertShape shape = withDropout(baseShape());
+  const std::shared_ptr<Backend> on = backend();
+  auto model = makeModel(shape, PoolingKind::attention, Precision::fp32, on);
+  PlannedWork work = workOf(Pass(shape, {40, 40, 40}, Objective::maskedPrediction).batch, Objective::maskedPrediction);
+  const size_t planned = model->prepare(work).total();
+  for (const std::vector<int64_t> &frames : {std::vector<int64_t>{120}, {7, 90}, {1, 1, 100}, {118, 1, 1}}) {
+    const Pass pass(shape, frames, Objective::maskedPrediction);
+    model->trainStep(pass.batch.host, pass.step);
+    model->optimizerStep(firstStep());
+  }
+  require(on->memory().peak <= planned + kSlack, "no more than was planned");
+}
+
+TEST(planningChangesNothing) {
+  const HubertShape shape = withDropout(baseShape());
+  const Pass pass(shape, {20, 11}, Objective::maskedPrediction);
+  std::vector<float> gradients[2];
+  for (int planned = 0; planned < 2; ++planned) {
+    const std::shared_ptr<Backend> on = backend();
+    auto model = makeModel(shape, PoolingKind::attention, Precision::fp32, on);
+    const size_t before = on->memory().held;
+    if (planned) {
+      model->plan(workOf(pass.batch, Objective::maskedPrediction));
+      require(on->memory().held == before, "planning takes nothing");
+      model->prepare(workOf(pass.batch, Objective::maskedPrediction));
+    }
+    model->trainStep(pass.batch.host, pass.step);
+    gradients[planned] = gradient(*model, {"encoder.layers.0.feed_forward.output_dense.weight", {16, 24}});
+  }
+  require(gradients[0] == gradients[1], "the same gradients");
+}
+
+TEST(workThatDoesNotFitIsRefusedBeforeItBegins) {
+  const HubertShape shape = baseShape();
+  BackendOptions options;
+  options.memoryLimit = size_t(8) << 20;
+  const std::shared_ptr<Backend> on = backend(options);
+  auto model = makeModel(shape, PoolingKind::attention, Precision::fp32, on);
+  const Pass pass(shape, {20, 11}, Objective::classification);
+  PlannedWork work = workOf(pass.batch, Objective::classification);
+  const MemoryPlan fits = model->prepare(work);
+  require(fits.total() - fits.held <= fits.available, "what fits is not refused");
+  const size_t held = on->memory().held;
+  work.frames = 20000;
+  const MemoryPlan plan = model->plan(work);
+  require(plan.total() > options.memoryLimit && plan.available < options.memoryLimit,
+          "what it needs and what there is");
+  requireError("ERR_OUT_OF_MEMORY", "MB can be had", [&] { model->prepare(work); });
+  require(on->memory().held == held, "nothing was taken");
+  model->trainStep(pass.batch.host, pass.step);
+  work.utterances = 0;
+  requireError("ERR_ARGUMENT", "at least one utterance", [&] { model->plan(work); });
+  work.utterances = 1;
+  work.frames = int64_t(1) << 31;
+  requireError("ERR_ARGUMENT", "more samples", [&] { model->plan(work); });
+}
+
+// The same results as on an engine that never ran out.
+TEST(anEngineIsUsableAfterItRanOutOfMemory) {
+  const HubertShape shape = withDropout(baseShape());
+  const Pass small(shape, {20, 11}, Objective::maskedPrediction);
+  const Pass large(shape, {20000}, Objective::maskedPrediction);
+  std::vector<std::vector<float>> weights[2];
+  for (int failing = 0; failing < 2; ++failing) {
+    BackendOptions options;
+    options.memoryLimit = failing ? size_t(12) << 20 : 0;
+    const std::shared_ptr<Backend> on = backend(options);
+    auto model = makeModel(shape, PoolingKind::attention, Precision::fp32, on);
+    for (int64_t i = 1; i <= 2; ++i) {
+      if (failing) {
+        requireError("ERR_OUT_OF_MEMORY", "of 12 MB left", [&] { model->trainStep(large.batch.host, large.step); });
+        requireError("ERR_OUT_OF_MEMORY", "memoryLimit", [&] { model->encode(large.batch.host, 1); });
+        requireError("ERR_OUT_OF_MEMORY", "needed", [&] { model->classify(large.batch.host); });
+        requireError("ERR_OUT_OF_MEMORY", "needed", [&] { model->storeFeatures({"a"}, large.batch.host); });
+        requireError("ERR_OUT_OF_MEMORY", "needed", [&] { on->allocate(SIZE_MAX / 2); });
+        require(on->memory().held < size_t(4) << 20, "the arena was given back");
+      }
+      model->trainStep(small.batch.host, small.step);
+      OptimizerStep step;
+      step.adamW.step = i;
+      model->optimizerStep(step);
+    }
+    for (const TensorInfo &tensor : model->tensors()) weights[failing].push_back(get(*model, tensor));
+  }
+  require(weights[0] == weights[1], "training went on as if nothing had been");
+}
+
+}  // namespace
+}  // namespace testing
+}  // namespace emoframe
