@@ -112,6 +112,26 @@ test('where a model comes from is not made up', async () => {
   assert.match(pretrained.body, 'has not evaluated this model');
 });
 
+test('the dataset and its labels are named, and the model of the Hub that training started from', async () => {
+  const changed = join(dir, 'changed');
+  cpSync(run, changed, { recursive: true });
+  const edit = (name, change) =>
+    writeFileSync(join(changed, name), JSON.stringify({ ...json(changed, name), ...change }));
+  edit('corpus.json', { name: 'release', dataset: 'iemocap', labels: 'iemocap-4' });
+  const commit = 'ba5e'.repeat(10);
+  edit('config.json', { model: join(dir, 'hub', 'models--org--hubert-base', 'snapshots', commit) });
+  const predictor = join(changed, 'folds', 's3', 'predictor');
+  const { front, body } = await cardFor(predictor);
+  assert.is(front.base_model, 'org/hubert-base');
+  assert.match(body, 'Corpus `release` (the layout of `iemocap`, labels `iemocap-4`), fold `s3`');
+  assert.match(body, 'Training started from `org/hubert-base`.');
+  edit('config.json', { model: join(dir, 'models', 'my-hubert') });
+  const local = await cardFor(predictor);
+  assert.not.ok('base_model' in local.front);
+  assert.match(local.body, 'Training started from `my-hubert`.');
+  assert.is((await cardFor(predictor, { baseModel: 'org/other' })).front.base_model, 'org/other');
+});
+
 test('names from files stay words: neither front matter nor Markdown breaks', async () => {
   const labels = ['angry | sad', '# joy\n---\nlicense: stolen', '`code`', '<b>: "x"'];
   const model = await writeTinyPredictor(join(dir, 'strange'), { clusters: false });

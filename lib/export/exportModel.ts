@@ -39,7 +39,10 @@ export interface ExportOptions {
   name?: string;
   /** In the model card, as the Hub writes it, e.g. `mit`. Default: none is named. */
   license?: string;
-  /** In the model card: the model on the Hub that training started from, e.g. `facebook/hubert-base-ls960`. */
+  /**
+   * In the model card: the model on the Hub that training started from, e.g. `facebook/hubert-base-ls960`. Default: the one
+   * that the run itself took from the Hub, if any.
+   */
   baseModel?: string;
   /** Replace an earlier export in `out` (default: no). Anything else that lies there is an error all the same. */
   overwrite?: boolean;

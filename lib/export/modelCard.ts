@@ -39,7 +39,9 @@ export function modelCard(facts: CardFacts): string {
 }
 
 function frontMatter(facts: CardFacts): Record<string, unknown> {
-  const { head, record, license, baseModel, format, architecture } = facts;
+  const { head, record, license, format, architecture } = facts;
+  const { startedFrom } = record ?? {};
+  const baseModel = facts.baseModel ?? (startedFrom?.onHub ? startedFrom.name : undefined);
   const classifies = head?.kind === 'classifier';
   const inTransformers = format === 'hf' && (architecture === 'HubertForSequenceClassification' || !classifies);
   return {
@@ -87,9 +89,10 @@ function about({ head, layers, hiddenSize, parameters, normalize, record, format
     head?.kind === 'classifier'
       ? `tells the emotion of an utterance, and of each 20 ms frame of it`
       : `gives hidden states of speech, one each 20 ms`;
-  const size = `${layers} layers of width ${hiddenSize}, ${(parameters / 1e6).toFixed(1)} million parameters`;
+  const count = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format(parameters);
+  const size = `${layers} layers of width ${hiddenSize}, ${count} parameters`;
   const trained =
-    record === undefined ? '' : ` It was ${stageWords[record.stage]} with emoframe ${plain(record.emoframe)}.`;
+    record === undefined ? '' : ` It was ${stageWords[record.stage]} by emoframe ${plain(record.emoframe)}.`;
   const pooling = head?.kind === 'classifier' ? ` Frames are pooled by ${code(head.pooling ?? 'attention')}.` : '';
   const input = normalize
     ? format === 'onnx'
@@ -103,7 +106,8 @@ const unknownOrigin = `## Training
 
 The model was exported without a record of its training: neither data nor scores are known here.`;
 
-function data({ corpus, fold, train, validation, test, startedFrom, config }: RunRecord): string {
+function data(record: RunRecord): string {
+  const { corpus, dataset, labelScheme, fold, train, validation, test, startedFrom, config } = record;
   const labels = [...new Set([train, validation, test].flatMap((part) => Object.keys(part.labels)))].sort();
   const row = (name: string, part: PartOfCorpus) => [
     name,
@@ -112,13 +116,18 @@ function data({ corpus, fold, train, validation, test, startedFrom, config }: Ru
     ...labels.map((label) => part.labels[label] ?? 0),
   ];
   const from =
-    startedFrom === null ? 'Training started from random weights.' : `Training started from ${code(startedFrom)}.`;
+    startedFrom === null ? 'Training started from random weights.' : `Training started from ${code(startedFrom.name)}.`;
   const protocol =
     config.protocol === 'transductive'
       ? 'The audio of the held-out part, without its labels, was used in pretraining (transductive).'
       : 'Nothing of the held-out part was used in training, not even its audio (inductive).';
+  const kind = [
+    ...(dataset === undefined ? [] : [`the layout of ${code(dataset)}`]),
+    ...(labelScheme === undefined ? [] : [`labels ${code(labelScheme)}`]),
+  ];
+  const named = `${code(corpus)}${kind.length === 0 ? '' : ` (${kind.join(', ')})`}`;
   return [
-    `## Data\n\nCorpus ${code(corpus)}, fold ${code(fold)} of ${code(config.folds.scheme)} folds. ${from} ${protocol}`,
+    `## Data\n\nCorpus ${named}, fold ${code(fold)} of ${code(config.folds.scheme)} folds. ${from} ${protocol}`,
     table(
       ['part', 'utterances', 'speakers', ...labels],
       [row('training', train), row('validation', validation), row('held out', test)],
@@ -149,7 +158,8 @@ function metrics({ scores, overall, fold }: RunRecord): string {
       rows.map(([name, own]) => [name, own]),
     )}`;
   }
-  const all = `all ${overall.folds} evaluated folds, ${overall.utterances} utterances`;
+  const folds = overall.folds === 1 ? 'the one evaluated fold' : `all ${overall.folds} evaluated folds`;
+  const all = `${folds}, ${overall.utterances} utterances`;
   return `## Results\n\n${table([...heads, all], rows)}\n\nEach fold has a model of its own; the last column is the method's. Intervals are 95 % bootstrap intervals over utterances.`;
 }
 

@@ -36,6 +36,8 @@ const configSchema = z.looseObject({
 });
 const corpusSchema = z.looseObject({
   name: z.string(),
+  dataset: z.string().optional(),
+  labels: z.string().optional(),
   utterances: z.array(z.looseObject({ id: z.string(), label: z.string().optional(), speaker: z.string().optional() })),
 });
 const foldsSchema = z.array(
@@ -69,8 +71,12 @@ export interface RunRecord {
   stage: StageName;
   fold: string;
   corpus: string;
-  /** Folder name of the pretrained model, or null: from scratch. */
-  startedFrom: string | null;
+  /** The dataset whose layout the corpus has. */
+  dataset?: string | undefined;
+  /** The label scheme that was applied to it. */
+  labelScheme?: string | undefined;
+  /** The pretrained model: its name on the Hub, or that of its folder; null: from scratch. */
+  startedFrom: { name: string; onHub: boolean } | null;
   emoframe: string;
   config: z.infer<typeof configSchema>['config'];
   train: PartOfCorpus;
@@ -112,7 +118,9 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
     stage,
     fold,
     corpus: corpus.name,
-    startedFrom: model === null ? null : basename(model),
+    dataset: corpus.dataset,
+    labelScheme: corpus.labels,
+    startedFrom: model === null ? null : nameOf(model),
     emoframe: versions.emoframe,
     config,
     train: part(parts.train),
@@ -120,6 +128,14 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
     test: part(parts.test),
     ...(await scoresOf(run, paths, stage)),
   };
+}
+
+/** In the Hub's cache a model lies in `models--OWNER--NAME/snapshots/COMMIT`. */
+function nameOf(model: string): { name: string; onHub: boolean } {
+  const cached = /\bmodels--([^/]+)\/snapshots\/[^/]+$/.exec(model)?.[1];
+  return cached === undefined
+    ? { name: basename(model), onHub: false }
+    : { name: cached.replace('--', '/'), onHub: true };
 }
 
 function placeInRun(dir: string): { run: string; paths: FoldPaths; fold: string; stage: StageName } | undefined {
