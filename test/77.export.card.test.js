@@ -130,6 +130,10 @@ test('the dataset and its labels are named, and the model of the Hub that traini
   assert.not.ok('base_model' in local.front);
   assert.match(local.body, 'Training started from `my-hubert`.');
   assert.is((await cardFor(predictor, { baseModel: 'org/other' })).front.base_model, 'org/other');
+  // A model of the Hub that is exported as it is.
+  const snapshot = join(dir, 'hub', 'models--org--emotions', 'snapshots', commit);
+  await writeTinyPredictor(snapshot, { clusters: false });
+  assert.is((await cardFor(snapshot)).front.base_model, 'org/emotions');
 });
 
 test('names from files stay words: neither front matter nor Markdown breaks', async () => {

@@ -15,7 +15,7 @@ export const exportCommand = defineCommand({
   summary: 'a model for use elsewhere: Hugging Face directory or ONNX',
   arguments: 'MODEL',
   description:
-    'Writes a trained model into a folder of its own, with a model card that states the data, settings and scores of its run.\nhf: weights that transformers reads as HubertModel, with the classifier beside them, or, where frames are pooled by their\nmean, both as HubertForSequenceClassification. onnx: one graph from the waveform, [batch, samples], to logits, frame\nposteriors and attention. See docs/export.md.',
+    'Writes a model into a folder of its own, with a model card that states the data, settings and scores of its run.\nhf: weights that transformers reads as HubertModel, with the classifier beside them, or, where frames are pooled by their\nmean, both as HubertForSequenceClassification. onnx: one graph from the waveform, [batch, samples], to logits, frame\nposteriors and attention. See docs/export.md.',
   options: {
     out: required(text('DIR', 'the folder to write')),
     format: required(choice(['hf', 'onnx'], 'what to write')),
@@ -27,7 +27,7 @@ export const exportCommand = defineCommand({
     'external-data': flag('onnx: weights in a file of their own (default: when they pass 2 GiB)'),
     name: text('NAME', "in the model card (default: the folder's)"),
     license: text('ID', 'in the model card, as the Hub writes it, e.g. mit'),
-    'base-model': text('ID', 'in the model card: the model on the Hub that training started from'),
+    'base-model': text('ID', 'in the model card: the model on the Hub that this one comes from'),
     overwrite: flag('replace an earlier export'),
     ...revisionOption,
   },

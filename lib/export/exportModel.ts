@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from '../checkpoint/atomic.js';
 import { type StoredPretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { nameOfSnapshot } from '../hub/cache.js';
 import { abortSignal, callback, parseOptions, type Shape } from '../issues.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import { verifyResult } from '../stages/stageResult.js';
@@ -40,8 +41,8 @@ export interface ExportOptions {
   /** In the model card, as the Hub writes it, e.g. `mit`. Default: none is named. */
   license?: string;
   /**
-   * In the model card: the model on the Hub that training started from, e.g. `facebook/hubert-base-ls960`. Default: the one
-   * that the run itself took from the Hub, if any.
+   * In the model card: the model on the Hub that this one comes from, e.g. `facebook/hubert-base-ls960`. Default: the one that
+   * was taken from the Hub itself, to train from or to export, if any.
    */
   baseModel?: string;
   /** Replace an earlier export in `out` (default: no). Anything else that lies there is an error all the same. */
@@ -95,7 +96,7 @@ const replaced = [
  * settings and scores of the run that the model lies in. The folder takes its place as a whole or not at all; weights pass
  * through memory one tensor at a time.
  *
- * @param dir a model directory: a fold's `predictor`, a stage's `model`, or any HuBERT of Hugging Face, without classifier.
+ * @param dir a model: a fold's `predictor`, a stage's `model`, or any checkpoint that `loadPretrained` reads.
  * @throws `ERR_HEAD` (a classifier that the architecture cannot compute), `ERR_TENSOR` (a weight is missing), `ERR_WRITE`,
  * `ERR_ARGUMENT`, `ERR_ABORTED`, and what reading a checkpoint throws.
  * @example
@@ -145,7 +146,7 @@ async function write(folder: string, model: StoredPretrained, dir: string, optio
     clusters,
     record: await readRunRecord(dir),
     license,
-    baseModel,
+    baseModel: baseModel ?? nameOfSnapshot(resolve(dir)),
   });
   await writeFileAtomic(join(folder, cardFile), card);
 }

@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { fileExists, readJson } from '../checkpoint/files.js';
 import { EmoframeError } from '../errors.js';
+import { nameOfSnapshot } from '../hub/cache.js';
 import { describeIssues } from '../issues.js';
 import { FoldPaths, type StageName, stageNames } from '../stages/foldPaths.js';
 import { isDone, verifyResult } from '../stages/stageResult.js';
@@ -99,6 +100,7 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
   if (place === undefined || !(await fileExists(join(place.run, 'folds.json')))) return undefined;
   const { run, paths, fold, stage } = place;
   const { model, versions, config } = await read(join(run, 'config.json'), configSchema);
+  const hubName = model === null ? undefined : nameOfSnapshot(model);
   const corpus = await read(join(run, 'corpus.json'), corpusSchema);
   const folds = await read(join(run, 'folds.json'), foldsSchema);
   const parts = folds.find(({ name }) => name === fold);
@@ -120,7 +122,7 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
     corpus: corpus.name,
     dataset: corpus.dataset,
     labelScheme: corpus.labels,
-    startedFrom: model === null ? null : nameOf(model),
+    startedFrom: model === null ? null : { name: hubName ?? basename(model), onHub: hubName !== undefined },
     emoframe: versions.emoframe,
     config,
     train: part(parts.train),
@@ -128,14 +130,6 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
     test: part(parts.test),
     ...(await scoresOf(run, paths, stage)),
   };
-}
-
-/** In the Hub's cache a model lies in `models--OWNER--NAME/snapshots/COMMIT`. */
-function nameOf(model: string): { name: string; onHub: boolean } {
-  const cached = /\bmodels--([^/]+)\/snapshots\/[^/]+$/.exec(model)?.[1];
-  return cached === undefined
-    ? { name: basename(model), onHub: false }
-    : { name: cached.replace('--', '/'), onHub: true };
 }
 
 function placeInRun(dir: string): { run: string; paths: FoldPaths; fold: string; stage: StageName } | undefined {

@@ -4,6 +4,7 @@ import type { Head } from '../checkpoint/head.js';
 import { encoderShapes } from '../checkpoint/shapes.js';
 import { EmoframeError } from '../errors.js';
 import type { HubertShape } from '../model/binding.js';
+import { newFloats } from '../model/floats.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 
@@ -111,13 +112,13 @@ export class Weights {
   /** The same memory serves one tensor after another. */
   async #read(source: StoredTensor): Promise<Float32Array> {
     const count = elementsOf(source);
-    if (this.#memory.length < count) this.#memory = new Float32Array(count);
+    if (this.#memory.length < count) this.#memory = newFloats(count);
     return source.read(this.#memory);
   }
 }
 
 function room(into: Float32Array | undefined, count: number): Float32Array {
-  return into !== undefined && into.length >= count ? into.subarray(0, count) : new Float32Array(count);
+  return into !== undefined && into.length >= count ? into.subarray(0, count) : newFloats(count);
 }
 
 /** Names and shapes of a classifier's tensors. */

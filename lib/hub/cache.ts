@@ -1,7 +1,7 @@
 // The Hub's cache on disk, the same that its Python tools use, so that neither downloads what the other has: file contents in
 // `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and in `refs` the commit of each branch.
 import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { writeError, writeFileAtomic } from '../checkpoint/atomic.js';
 import { fileExists } from '../checkpoint/files.js';
 import { readShardIndex } from '../checkpoint/sharded.js';
@@ -12,6 +12,13 @@ const commitPattern = /^[0-9a-f]{40}$/;
 
 export function isCommit(revision: string): boolean {
   return commitPattern.test(revision);
+}
+
+/** `OWNER/NAME` of the model whose snapshot in a cache a directory is; undefined for any other directory. */
+export function nameOfSnapshot(directory: string): string | undefined {
+  const [snapshots, folder] = [dirname(directory), dirname(dirname(directory))].map((path) => basename(path));
+  if (snapshots !== 'snapshots' || !isCommit(basename(directory)) || !folder?.startsWith('models--')) return undefined;
+  return folder.slice('models--'.length).replace('--', '/');
 }
 
 /** One model in the cache. */

@@ -7,6 +7,7 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { streamFileAtomic } from '../checkpoint/atomic.js';
 import { writeFully } from '../checkpoint/safetensors.js';
+import { newFloats } from '../model/floats.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import type { Graph } from './graph.js';
 import {
@@ -89,7 +90,7 @@ export async function writeOnnx(file: string, model: OnnxModel, options: WriteOp
     placed = place(graph.weights, externalName);
     pieces = frame(model, placed);
   }
-  const memory = new Float32Array(Math.max(0, ...graph.weights.map(elementsOf)));
+  const memory = newFloats(Math.max(0, ...graph.weights.map(elementsOf)));
   const bytesOf = async ({ weight }: Placed) => {
     const data = await weight.read(memory);
     return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
