@@ -1,4 +1,4 @@
-// Speech emotion over HTTP. POST /predict takes a WAV or FLAC file and answers with the decision; POST /timeline answers line
+// Speech emotion over HTTP. POST /predict takes an audio file and answers with the decision; POST /timeline answers line
 // by line while the audio is still being sent.
 //
 //   node http-service.js PREDICTOR_DIR [PORT]
@@ -49,7 +49,7 @@ async function timeline(request, response, query, signal) {
     windowSeconds: 6,
     overlapSeconds: 1,
     signal,
-    // Without a rate, what is sent is a WAV or FLAC file.
+    // Without a rate, what is sent is an audio file.
     ...(rate !== null && { format }),
   });
   for await (const { start, end, segments, soFar, last } of chunks) {

@@ -60,7 +60,7 @@ test('many files: a line each, and the damaged one on stderr', async () => {
   ]);
   const { id, label } = JSON.parse(stdout);
   assert.equal([id, label], ['voice', expected.label]);
-  assert.match(stderr, /^bad: .*neither a WAV/);
+  assert.match(stderr, /^bad: .*neither WAV/);
 });
 
 test('worker: a model in a thread of its own', async () => {

@@ -2,8 +2,11 @@
 // while the rest is still on its way, so nothing of it is kept.
 import { EmoframeError } from '../errors.js';
 import { ByteReader } from './byteReader.js';
-import { checkFinite, checkRate } from './decode.js';
+import { checkFinite, checkRate, unknownFormat } from './decode.js';
 import { decodeFlac, FLAC_HEADER_BYTES, parseFlacInfo } from './flac.js';
+import { decodeMp3, isMp3, readMp3Info } from './mp3.js';
+import { parseOggInfo, peekPage } from './ogg.js';
+import { decodeOgg } from './oggDecode.js';
 import type { DecodedAudio } from './types.js';
 import { corruptWav, decodeFrames, MAX_CHUNKS, parseFormat, UNKNOWN_SIZE, type WavFormat } from './wav.js';
 
@@ -19,7 +22,7 @@ export interface RawFormat {
 const BLOCK_BYTES = 2 ** 16;
 
 /**
- * Decodes the bytes of a WAV or FLAC file, told by their content, or raw samples where `raw` says how they are written.
+ * Decodes the bytes of a WAV, FLAC, MP3 or Ogg file, told by their content, or raw samples where `raw` says how they are written.
  *
  * @param name of the audio in errors
  * @throws as decodeFile; what the source throws comes as it is
@@ -53,12 +56,16 @@ async function* decodeContainer(reader: ByteReader, name: string): AsyncGenerato
     const info = parseFlacInfo(await reader.peek(FLAC_HEADER_BYTES), name);
     checkRate(info.sampleRate, name);
     for await (const channels of decodeFlac(reader.rest(), info, name)) yield { channels, sampleRate: info.sampleRate };
+  } else if (magic.startsWith('OggS')) {
+    const info = parseOggInfo(await peekPage(reader), name);
+    checkRate(info.sampleRate, name);
+    yield* decodeOgg(reader, info, name);
+  } else if (isMp3(await reader.peek(4))) {
+    const info = await readMp3Info(reader, name);
+    checkRate(info.sampleRate, name);
+    yield* decodeMp3(reader, info, name);
   } else {
-    throw new EmoframeError(
-      'ERR_AUDIO_FORMAT',
-      `${name} is neither WAV (RIFF) nor FLAC; these two are supported, and raw samples when format says how they are written.`,
-      { file: name },
-    );
+    throw unknownFormat(name, 'Raw samples are read when format says how they are written.');
   }
 }
 

@@ -1,15 +1,21 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { decodeFlac, type FlacInfo, readFlacInfo, readFlacSlices } from './flac.js';
-import { findFlacFrame } from './flacSeek.js';
+import { ByteReader } from './byteReader.js';
+import { decodeFlac, type FlacInfo, readFlacInfo, readFlacSlices, readSlices } from './flac.js';
+import { type FlacFrame, findFlacFrame } from './flacSeek.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from './limits.js';
+import { decodeMp3, isMp3, type Mp3Info, readMp3Info } from './mp3.js';
+import { type OggInfo, readOggInfo } from './ogg.js';
+import { decodeOgg } from './oggDecode.js';
 import { toFrameRange } from './range.js';
 import type { AudioInfo, AudioRange, DecodedAudio } from './types.js';
 import { readWavBlocks, readWavInfo, type WavInfo } from './wav.js';
 
+type FileInfo = WavInfo | FlacInfo | Mp3Info | OggInfo;
+
 /**
- * Decodes a WAV (PCM of 8, 16, 24, 32 bits; float of 32, 64) or FLAC file, told by its content and not by its name, block by
- * block.
+ * Decodes a WAV (PCM of 8, 16, 24, 32 bits; float of 32, 64), FLAC, MP3 or Ogg (Opus, Vorbis) file, told by its content and
+ * not by its name, block by block.
  *
  * @param path the file
  * @param range the stretch wanted: only that stretch of a WAV file is read, and what lies near it of a FLAC file
@@ -68,21 +74,21 @@ export function checkFinite(samples: Float32Array, path: string, before: number)
   }
 }
 
-async function readInfo(handle: FileHandle, fileBytes: number, path: string): Promise<WavInfo | FlacInfo> {
+async function readInfo(handle: FileHandle, fileBytes: number, path: string): Promise<FileInfo> {
   const magic = Buffer.alloc(12);
   const { bytesRead } = await handle.read(magic, 0, 12, 0);
   if (bytesRead === 0) throw new EmoframeError('ERR_AUDIO', `${path} is empty.`, { file: path });
-  let info: WavInfo | FlacInfo;
+  let info: FileInfo;
   if (magic.toString('latin1', 0, 4) === 'RIFF' && magic.toString('latin1', 8, 12) === 'WAVE') {
     info = await readWavInfo(handle, fileBytes, path);
   } else if (magic.toString('latin1', 0, 4) === 'fLaC') {
     info = await readFlacInfo(handle, path);
+  } else if (magic.toString('latin1', 0, 4) === 'OggS') {
+    info = await readOggInfo(handle, fileBytes, path);
+  } else if (isMp3(magic)) {
+    info = await readMp3Info(new ByteReader(readSlices(handle), path), path);
   } else {
-    throw new EmoframeError(
-      'ERR_AUDIO_FORMAT',
-      `${path} is neither a WAV (RIFF) nor a FLAC file; these two are supported. Convert it, e.g. with sox or ffmpeg.`,
-      { file: path },
-    );
+    throw unknownFormat(path, 'Convert it, e.g. with sox or ffmpeg.');
   }
   checkRate(info.sampleRate, path);
   return info;
@@ -101,7 +107,7 @@ export function checkRate(sampleRate: number, path: string): void {
 async function* readBlocks(
   handle: FileHandle,
   fileBytes: number,
-  info: WavInfo | FlacInfo,
+  info: FileInfo,
   range: AudioRange,
   path: string,
 ): AsyncGenerator<Float32Array[]> {
@@ -111,10 +117,9 @@ async function* readBlocks(
   }
   // A streamed file tells its length when it is over.
   const { start, end } = toFrameRange(range, info.sampleRate, info.frameCount ?? Number.MAX_SAFE_INTEGER, path);
-  const from = start === 0 ? undefined : await findFlacFrame(handle, fileBytes, info, start);
+  const from = info.format === 'flac' && start > 0 ? await findFlacFrame(handle, fileBytes, info, start) : undefined;
   let position = from?.sample ?? 0;
-  const rest = info.frameCount === undefined ? info : { ...info, frameCount: info.frameCount - position };
-  for await (const channels of decodeFlac(readFlacSlices(handle, from?.position), rest, path)) {
+  for await (const channels of decodeFrom(handle, info, from, path)) {
     const first = Math.max(start - position, 0);
     const last = Math.min(end - position, channels[0]!.length);
     if (first < last) yield channels.map((channel) => channel.subarray(first, last));
@@ -123,6 +128,45 @@ async function* readBlocks(
     if (range.endSeconds !== undefined && position >= end) return;
   }
   toFrameRange(range, info.sampleRate, position, path);
+}
+
+/** Decodes a compressed file from its start; a FLAC file, from a frame. */
+async function* decodeFrom(
+  handle: FileHandle,
+  info: Exclude<FileInfo, WavInfo>,
+  from: FlacFrame | undefined,
+  path: string,
+): AsyncGenerator<Float32Array[]> {
+  if (info.format === 'flac') {
+    const { frameCount } = info;
+    const rest = frameCount === undefined ? info : { ...info, frameCount: frameCount - (from?.sample ?? 0) };
+    yield* decodeFlac(readFlacSlices(handle, from?.position), rest, path);
+    return;
+  }
+  const blocks = decodeCompressed(new ByteReader(readSlices(handle), path), info, path);
+  for await (const { channels } of blocks) yield channels;
+}
+
+/** Decodes MP3, Opus or Vorbis from its first byte on. */
+async function* decodeCompressed(
+  reader: ByteReader,
+  info: Mp3Info | OggInfo,
+  name: string,
+): AsyncGenerator<DecodedAudio> {
+  // Past the tags, to where the sound begins.
+  if (info.format === 'mp3') yield* decodeMp3(reader, await readMp3Info(reader, name), name);
+  else yield* decodeOgg(reader, info, name);
+}
+
+/** What audio of no known kind is told. */
+export function unknownFormat(name: string, hint: string): EmoframeError {
+  return new EmoframeError(
+    'ERR_AUDIO_FORMAT',
+    `${name} is neither WAV (RIFF) nor FLAC, MP3, Opus or Vorbis (Ogg). ${hint}`,
+    {
+      file: name,
+    },
+  );
 }
 
 async function openFile(path: string): Promise<{ handle: FileHandle; fileBytes: number }> {

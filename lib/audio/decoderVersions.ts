@@ -2,7 +2,13 @@ import { readFileSync } from 'node:fs';
 import { packageVersion } from '../version.js';
 
 /** Packages that decide which samples come out of a file. */
-const packages = ['@alexanderolsen/libsamplerate-js', '@wasm-audio-decoders/flac'];
+const packages = [
+  '@alexanderolsen/libsamplerate-js',
+  '@wasm-audio-decoders/flac',
+  '@wasm-audio-decoders/ogg-vorbis',
+  'mpg123-decoder',
+  'opus-decoder',
+];
 
 let versions: readonly string[] | undefined;
 

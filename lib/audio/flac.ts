@@ -1,7 +1,8 @@
 import type { FileHandle } from 'node:fs/promises';
 import { FLACDecoder } from '@wasm-audio-decoders/flac';
-import { EmoframeError } from '../errors.js';
+import type { EmoframeError } from '../errors.js';
 import type { AudioInfo } from './types.js';
+import { corruptFile, quietly } from './wasmDecoder.js';
 
 /** Bytes handed to the decoder at once: a hostile file can unfold a thousandfold, so what came out is counted between. */
 const SLICE_BYTES = 2 ** 16;
@@ -21,7 +22,7 @@ export interface FlacInfo extends AudioInfo {
 }
 
 function corrupt(path: string, what: string, cause?: unknown): EmoframeError {
-  return new EmoframeError('ERR_AUDIO', `${path} is not a sound FLAC file: ${what}.`, { file: path, cause });
+  return corruptFile('FLAC', path)(what, cause);
 }
 
 /** The STREAMINFO block. Throws `ERR_AUDIO`. */
@@ -51,6 +52,16 @@ export function parseFlacInfo(header: Buffer, path: string): FlacInfo {
   return frameCount === 0 ? info : { ...info, frameCount };
 }
 
+/** A file's bytes in order, from `start` on. */
+export async function* readSlices(handle: FileHandle, start = 0): AsyncGenerator<Uint8Array> {
+  for (let position = start; ; ) {
+    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(SLICE_BYTES), 0, SLICE_BYTES, position);
+    if (bytesRead === 0) return;
+    position += bytesRead;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
+
 /** A file's bytes in order, or those of its header and of what comes from `start` on, which must be a frame. */
 export async function* readFlacSlices(handle: FileHandle, start = 0): AsyncGenerator<Uint8Array> {
   if (start > 0) {
@@ -60,12 +71,7 @@ export async function* readFlacSlices(handle: FileHandle, start = 0): AsyncGener
     header[4]! |= 0x80;
     yield header;
   }
-  for (let position = start; ; ) {
-    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(SLICE_BYTES), 0, SLICE_BYTES, position);
-    if (bytesRead === 0) return;
-    position += bytesRead;
-    yield buffer.subarray(0, bytesRead);
-  }
+  yield* readSlices(handle, start);
 }
 
 // Its start costs more than decoding an utterance, so a decoder that ended well waits for more work.
@@ -138,16 +144,5 @@ async function decoded(path: string, work: () => Promise<Decoded>): Promise<Deco
     return await quietly(work);
   } catch (error) {
     throw corrupt(path, 'the decoder stopped', error);
-  }
-}
-
-/** The decoder prints its errors besides returning them; ours are thrown. All its work is done before it first waits. */
-function quietly<Result>(work: () => Promise<Result>): Promise<Result> {
-  const print = console.error;
-  console.error = () => undefined;
-  try {
-    return work();
-  } finally {
-    console.error = print;
   }
 }

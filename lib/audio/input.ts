@@ -18,7 +18,7 @@ import type { AudioRange, DecodedAudio } from './types.js';
  * - `string`: the path of a file, decoded in a thread;
  * - {@link AudioFile}: a part of a file: a stretch, a channel;
  * - `Float32Array`: mono samples at ±1, of `sampleRate`;
- * - `Uint8Array` (a `Buffer`): the bytes of a WAV or FLAC file, or raw samples of `format`;
+ * - `Uint8Array` (a `Buffer`): the bytes of an audio file, or raw samples of `format`;
  * - a stream of such bytes: a Node `Readable` (a request, a pipe), a web `ReadableStream`, any `AsyncIterable<Uint8Array>`;
  * - a stream of mono samples of `sampleRate`: any `AsyncIterable<Float32Array>`.
  *
@@ -43,7 +43,7 @@ export type LiveInput = Exclude<AudioInput, string | AudioFile>;
 export interface AudioInputOptions {
   /** Of `Float32Array`s: samples a second, 1 000 to 192 000. Default 16 000. */
   sampleRate?: number;
-  /** Of bytes: how raw samples are written. Absent: the bytes are those of a WAV or FLAC file. */
+  /** Of bytes: how raw samples are written. Absent: the bytes are those of a WAV, FLAC, MP3 or Ogg file. */
   format?: RawFormat;
   /** Stops the work with `ERR_ABORTED`. */
   signal?: AbortSignal;

@@ -14,7 +14,7 @@ export interface DecodedAudio {
 
 /** What a file's header tells. */
 export interface AudioInfo {
-  format: 'wav' | 'flac';
+  format: 'wav' | 'flac' | 'mp3' | 'opus' | 'vorbis';
   sampleRate: number;
   channelCount: number;
   /** Samples of one channel; absent where the header does not say (a streamed FLAC). */

@@ -8,12 +8,12 @@ import { readError } from '../checkpoint/files.js';
 import type { NamedAudio } from '../predict/emotionModel.js';
 import { text, UsageError } from './options.js';
 
-const endings = ['.wav', '.flac'];
+const endings = ['.wav', '.flac', '.mp3', '.ogg', '.oga', '.opus'];
 
 export const listOption = text('FILE', "also the files that FILE names, one a line; '-': standard input");
 
 /**
- * The audio files of a command line, in its order; of a folder, all WAV and FLAC files in and below it, by name.
+ * The audio files of a command line, in its order; of a folder, all files in and below it that are named as audio, by name.
  *
  * @param list the value of `listOption`.
  * @throws `ERR_USAGE` when there are none, or a folder holds none; `ERR_FILE_NOT_FOUND`, `ERR_READ`.
@@ -28,7 +28,7 @@ export async function audioFiles(named: readonly string[], list: string | undefi
       continue;
     }
     const inside = await filesIn(path);
-    if (inside.length === 0) throw new UsageError(`There is no .wav or .flac file in ${path}.`);
+    if (inside.length === 0) throw new UsageError(`There is no audio file (${endings.join(', ')}) in ${path}.`);
     for (const file of inside) files.push(file);
   }
   if (files.length === 0) throw new UsageError('Expected at least one audio file.');

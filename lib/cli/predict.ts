@@ -25,7 +25,7 @@ export const predictCommand = defineCommand({
   summary: 'utterance emotion and frame-level timeline of audio',
   arguments: 'AUDIO|FOLDER...',
   description:
-    'Tells the emotion of each file and when it is heard. JSON holds, beside the segments, every frame: time, posterior,\nattention weight and cluster; json is one array, jsonl one line a file. Audio longer than a window is heard through\noverlapping windows. Of a folder, all WAV and FLAC files\nin and below it are heard.',
+    'Tells the emotion of each file and when it is heard. JSON holds, beside the segments, every frame: time, posterior,\nattention weight and cluster; json is one array, jsonl one line a file. Audio longer than a window is heard through\noverlapping windows. Of a folder, all WAV, FLAC, MP3\nand Ogg files in and below it are heard.',
   options: {
     model: required(text('MODEL', 'the predictor of a run: OUT/folds/FOLD/predictor, or OWNER/NAME of one on the Hub')),
     ...revisionOption,

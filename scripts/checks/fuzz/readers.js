@@ -1,7 +1,8 @@
 // What is fuzzed: for each reader, valid inputs to start from, and how it is called on a file that is no longer valid.
-import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { AudioCache } from '../../../dist/audio/cache.js';
 import { loadAudio } from '../../../dist/audio/load.js';
 import { packSamples } from '../../../dist/batch/pack.js';
 import { readCentroidFile } from '../../../dist/checkpoint/centroids.js';
@@ -25,6 +26,7 @@ import { readTorch } from '../../../test/support/torchFile.js';
 import { mutateArchive, mutatePickle, unzip } from './archives.js';
 import { corpora, jsonLine } from './corpora.js';
 import { mutateJson } from './mutate.js';
+import { mutateOgg } from './ogg.js';
 
 const fixtures = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'test', 'fixtures');
 const fixture = (...names) => readFile(join(fixtures, ...names));
@@ -68,6 +70,15 @@ function mutateNpyHeader(random, bytes) {
 function mutateStream(random, bytes) {
   const end = Math.min(bytes.length, 8192);
   return Buffer.concat([mutatePickle(random, bytes.subarray(0, end)), bytes.subarray(end)]);
+}
+
+const cached = join(fixtures, 'audio', 'stereo48k.flac');
+const useCache = (directory) => new AudioCache({ dir: join(directory, 'cache') }, () => undefined).load(cached, {});
+
+async function cacheEntry(directory) {
+  const samples = join(directory, 'cache', 'samples');
+  const [name] = (await readdir(samples, { recursive: true })).filter((name) => name.length > 60);
+  return join(samples, name);
 }
 
 const json = (random, bytes) => Buffer.from(mutateJson(random, bytes.toString('utf8')));
@@ -205,6 +216,44 @@ export const readers = {
     file: 'sound.flac',
     seeds: () => all('audio/voice.flac', 'audio/stereo48k.flac'),
     read: loadAudio,
+  },
+  // A stretch is searched for between frames.
+  'flac-stretch': {
+    file: 'sound.flac',
+    seeds: () => all('audio/frames.flac'),
+    read: (path) => loadAudio(path, { startSeconds: 5, endSeconds: 5.5 }),
+  },
+  mp3: {
+    file: 'sound.mp3',
+    seeds: () => all('audio/short.mp3', 'audio/untagged.mp3'),
+    read: loadAudio,
+  },
+  opus: {
+    file: 'sound.opus',
+    seeds: () => all('audio/short.opus', 'audio/stereo.opus'),
+    structured: mutateOgg,
+    read: loadAudio,
+  },
+  vorbis: {
+    file: 'sound.ogg',
+    seeds: () => all('audio/short.ogg'),
+    structured: mutateOgg,
+    read: loadAudio,
+  },
+  // What is damaged is made again: a cache never fails, and never gives anything else than decoding.
+  'audio-cache': {
+    file: 'entry',
+    prepare: async (directory) => {
+      await useCache(directory);
+      await cp(await cacheEntry(directory), join(directory, 'entry'));
+    },
+    read: async (path) => {
+      await cp(path, await cacheEntry(dirname(path)));
+      const samples = await useCache(dirname(path));
+      if (!Buffer.from(samples.buffer).equals(Buffer.from((await loadAudio(cached)).buffer))) {
+        throw new Error('the cache gave other samples than decoding');
+      }
+    },
   },
   'manifest-jsonl': {
     file: 'manifest.jsonl',

@@ -1,0 +1,42 @@
+import { EmoframeError } from '../errors.js';
+
+/** Runs a decoder, which prints its errors besides returning them; ours are thrown. All its work is done before it first waits. */
+export function quietly<Result>(work: () => Result): Result {
+  const print = console.error;
+  console.error = () => undefined;
+  try {
+    return work();
+  } finally {
+    console.error = print;
+  }
+}
+
+/** What a decoder answers. */
+export interface Answer {
+  channelData: Float32Array[];
+  samplesDecoded: number;
+  errors: { message: string }[];
+}
+
+/** The channels of an answer; none when it holds no samples. Throws what `corrupt` makes of the decoder's first error, or of its failing. */
+export async function channelsOf(
+  work: () => Answer | Promise<Answer>,
+  corrupt: (what: string, cause?: unknown) => EmoframeError,
+): Promise<Float32Array[]> {
+  let answer: Answer;
+  try {
+    answer = await quietly(work);
+  } catch (error) {
+    throw corrupt('the decoder stopped', error);
+  }
+  const { errors, channelData, samplesDecoded } = answer;
+  if (errors.length > 0) throw corrupt(`the decoder says: ${errors[0]!.message}`);
+  // Without samples, the number of channels may not be known.
+  return samplesDecoded === 0 ? [] : channelData.map((channel) => channel.subarray(0, samplesDecoded));
+}
+
+/** `ERR_AUDIO` of a kind of file, for one file. */
+export function corruptFile(kind: string, name: string): (what: string, cause?: unknown) => EmoframeError {
+  return (what, cause) =>
+    new EmoframeError('ERR_AUDIO', `${name} is not a sound ${kind} file: ${what}.`, { file: name, cause });
+}
