@@ -64,6 +64,16 @@ test('weights, labels and input are told in transformers’ files', async () => 
   for (const { path, bytes } of result.files) assert.is(bytes, readFileSync(join(out, path)).length, path);
 });
 
+test('where a model was loaded from, as transformers keeps it, stays private', async () => {
+  const source = await writeTinyPredictor(join(dir, 'private'));
+  for (const part of [source, join(source, 'clusters')]) {
+    const config = { ...json(part, 'config.json'), _name_or_path: '/home/me/secret' };
+    writeFileSync(join(part, 'config.json'), JSON.stringify(config));
+  }
+  const { out, result } = await toHf(source);
+  for (const { path } of result.files) assert.not.match(readFileSync(join(out, path), 'latin1'), 'secret', path);
+});
+
 test('emoframe hears the same with it, clusters included', async () => {
   const { out } = await toHf(predictor);
   assert.equal(await predict(out), await predict(predictor));

@@ -15,9 +15,8 @@ import {
   writeClusters,
   writeHuggingFaceModel,
 } from './huggingFace.js';
-import { modelCard } from './modelCard.js';
-import { onnxDataFile, onnxFile, writeOnnxModel } from './onnx.js';
-import { readRunRecord } from './runRecord.js';
+import { onnxDataFile, onnxFile } from './onnxFiles.js';
+import { type RunRecord, readRunRecord } from './runRecord.js';
 
 export type { Architecture } from './huggingFace.js';
 
@@ -113,13 +112,21 @@ export async function exportModel(dir: string, options: ExportOptions): Promise<
   await verifyResult(dir);
   await usePretrained(dir, async (pretrained) => {
     await checkPlace(dir, settings);
+    const record = await readRunRecord(dir);
     const watched = { ...pretrained, tensors: watch(pretrained.tensors, settings) };
-    await writeDirectoryAtomic(out, (folder) => write(folder, watched, dir, settings), { replaces: replaced });
+    await writeDirectoryAtomic(out, (folder) => write(folder, watched, record, dir, settings), { replaces: replaced });
   });
   return { out, format, files: await filesIn(out) };
 }
 
-async function write(folder: string, model: StoredPretrained, dir: string, options: ExportOptions): Promise<void> {
+// The libraries of ONNX and YAML are loaded here: whoever does not export does not wait for them.
+async function write(
+  folder: string,
+  model: StoredPretrained,
+  record: RunRecord | undefined,
+  dir: string,
+  options: ExportOptions,
+): Promise<void> {
   const { format, architecture = 'HubertModel', license, baseModel, signal } = options;
   const { config, head, tensors, normalize } = model;
   let clusters = false;
@@ -130,10 +137,12 @@ async function write(folder: string, model: StoredPretrained, dir: string, optio
         watch(clusterTensors, { ...(signal && { signal }) }),
       );
   } else {
+    const { writeOnnxModel } = await import('./onnx.js');
     const files = await writeOnnxModel(folder, model, dir, options.externalData);
     await writeFileAtomic(join(folder, 'config.json'), configJson(model, architecture, files.includes(onnxDataFile)));
     await writeFileAtomic(join(folder, 'preprocessor_config.json'), preprocessorJson(model));
   }
+  const { modelCard } = await import('./modelCard.js');
   const card = modelCard({
     name: options.name ?? basename(resolve(options.out)),
     format,
@@ -144,7 +153,7 @@ async function write(folder: string, model: StoredPretrained, dir: string, optio
     parameters: [...tensors.values(), ...(head?.tensors ?? [])].reduce((sum, tensor) => sum + elementsOf(tensor), 0),
     normalize,
     clusters,
-    record: await readRunRecord(dir),
+    record,
     license,
     baseModel: baseModel ?? nameOfSnapshot(resolve(dir)),
   });

@@ -24,8 +24,10 @@ export function configJson(
   externalData = false,
 ): string {
   const labels = head?.kind === 'classifier' ? head.labels : undefined;
+  // Older versions of transformers keep the path that a model was loaded from.
+  const { _name_or_path: _, ...saved } = savedConfig(config);
   const told = {
-    ...savedConfig(config),
+    ...saved,
     architectures: [architecture],
     ...(labels && {
       id2label: Object.fromEntries(labels.map((label, i) => [i, label])),

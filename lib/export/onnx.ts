@@ -7,11 +7,9 @@ import { type GraphValue, writeOnnx } from '../onnx/write.js';
 import { packageVersion } from '../version.js';
 import { classifierGraph, classifierOutputs } from './classifierGraph.js';
 import { hubertGraph } from './hubertGraph.js';
+import { onnxDataFile, onnxFile } from './onnxFiles.js';
 import { Weights } from './weights.js';
 
-export const onnxFile = 'model.onnx';
-/** What transformers.js and Optimum call it too. */
-export const onnxDataFile = 'model.onnx_data';
 const input = 'input_values';
 const hiddenOutput = 'last_hidden_state';
 
