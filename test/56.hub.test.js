@@ -19,6 +19,8 @@ import { HubClient } from '../dist/hub/client.js';
 import { downloadModel, locateModel } from '../dist/hub/download.js';
 import { fetchFile } from '../dist/hub/fetchFile.js';
 import { readSettings } from '../dist/hub/settings.js';
+import { mutateJson } from '../scripts/checks/fuzz/mutate.js';
+import { Random } from '../scripts/checks/fuzz/random.js';
 import { emoframe } from './support/cli.js';
 import { filesOf, startHub } from './support/hubServer.js';
 import { refused } from './support/refused.js';
@@ -219,6 +221,22 @@ test('the token goes to no other host that an answer leads to, and a list withou
   for (const { headers } of elsewhere) assert.is(headers.authorization, undefined);
   hub.faults.endless = true;
   await refused(download('who/base'), 'ERR_HUB', /more than 1000 answers/);
+});
+
+test('whatever the list of files says, the answer is a model or an error of the Hub, and all that is written is in the cache', async () => {
+  const seen = new Set();
+  for (let seed = 1; seed <= 120; seed++) {
+    const random = new Random(seed);
+    hub.faults.listText = (text) => mutateJson(random, text);
+    const error = await download('who/base').then(
+      () => undefined,
+      (reason) => reason,
+    );
+    seen.add(error?.code);
+    assert.ok([undefined, 'ERR_HUB', 'ERR_DOWNLOAD'].includes(error?.code), `seed ${seed}: ${error?.stack}`);
+  }
+  assert.ok(seen.has(undefined) && seen.has('ERR_HUB'), [...seen].join());
+  assert.equal(readdirSync(scratch), ['hub']);
 });
 
 test('sizes that are none are refused', async () => {

@@ -40,6 +40,7 @@ const mistakes = [
   [['encode', 'a.wav', '--layer=1.5', '--model', 'm'], 'Expected non-negative integer for --layer but received 1.5'],
   [['encode', 'a.wav', '--layer', '--model', 'm'], 'Expected N for --layer but received nothing.'],
   [['encode', 'a.wav'], 'Expected --model MODEL but it is missing.'],
+  [['tapt', 'c.jsonl', '--out', 'o', '--revision', 'main'], 'Expected --model beside --revision'],
   [['encode', '--model', 'm'], 'Expected at least one audio file.'],
   [['encode', 'a.wav', '--modle', 'm'], 'Unknown option --modle.', 'Did you mean --model?'],
   [['encode', 'x/a.wav', 'y/a.flac', '--model', 'm'], 'x/a.wav and y/a.flac would both be written to a.npy.'],

@@ -22,7 +22,7 @@ export interface PickleLimits {
   values: number;
 }
 
-const defaultLimits: PickleLimits = { opcodes: 10_000_000, depth: 32, values: 1_000_000 };
+const defaultLimits: PickleLimits = { opcodes: 1_000_000, depth: 32, values: 1_000_000 };
 
 /** An integer of more bytes is no number of any checkpoint; the states of random generators have 16. */
 const longestInteger = 64;
@@ -54,8 +54,8 @@ class Unpickler {
   /** Where the open sequences begin on the stack. */
   private readonly marks: number[] = [];
   private readonly memo = new Map<number, PickleValue>();
-  /** How deep a container nests, for those that do. */
-  private readonly depths = new WeakMap<object, number>();
+  /** How deep a container nests, for those that hold others. Not weak: V8 takes minutes to look after a million weak ones. */
+  private readonly depths = new Map<object, number>();
   private readonly view: DataView;
 
   constructor(
@@ -155,10 +155,10 @@ class Unpickler {
   private holds<T extends PickleValue & object>(container: T, values: readonly PickleValue[]): T {
     let depth = this.depths.get(container) ?? 1;
     for (const value of values) {
-      if (typeof value === 'object' && value !== null) depth = Math.max(depth, 1 + (this.depths.get(value) ?? 0));
+      if (typeof value === 'object' && value !== null) depth = Math.max(depth, 1 + (this.depths.get(value) ?? 1));
     }
     if (depth > this.limits.depth) throw this.refuse(`nests containers more than ${this.limits.depth} deep`);
-    this.depths.set(container, depth);
+    if (depth > 1) this.depths.set(container, depth);
     return container;
   }
   private list(items: PickleValue[]): PickleValue[] {
@@ -174,6 +174,7 @@ class Unpickler {
   }
   private append(items: readonly PickleValue[]): void {
     const target = this.peek();
+    if (target instanceof PickleObject) target.elements ??= [];
     const list = target instanceof PickleObject ? target.elements : target;
     if (!Array.isArray(list)) throw this.refuse('appends to something that is not a list');
     for (const item of items) list.push(item);
@@ -181,6 +182,7 @@ class Unpickler {
   }
   private setItems(pairs: readonly PickleValue[]): void {
     const target = this.peek();
+    if (target instanceof PickleObject) target.entries ??= new Map();
     const dict = target instanceof PickleObject ? target.entries : target;
     if (!(dict instanceof Map)) throw this.refuse('sets an item of something that is not a dict');
     this.checked(() => setPairs(dict, pairs));

@@ -43,9 +43,9 @@ export class PickleGlobal {
 export class PickleObject {
   /** What BUILD would have set: mostly a dict of attributes. */
   state: PickleValue = null;
-  /** Items of an object that is also a dict, or a list. */
-  readonly entries: PickleDict = new Map();
-  readonly elements: PickleValue[] = [];
+  /** Items of an object that is also a dict, or a list, once it has any. */
+  entries?: PickleDict;
+  elements?: PickleValue[];
 
   constructor(
     /** The class or function, as `module.name`. */

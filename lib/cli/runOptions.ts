@@ -54,6 +54,10 @@ export async function readRunOptions(
   if (path === undefined || positionals.length > 1) {
     throw new UsageError(`Expected one corpus but received ${positionals.length}.`);
   }
+  const { model, revision } = values;
+  if (model === undefined && revision !== undefined) {
+    throw new UsageError('Expected --model beside --revision, which is of a model on the Hub, but it is missing.');
+  }
   const preset = values.preset ?? 'paper';
   const read = values.config === undefined ? parseConfig({}, preset) : await readConfig(values.config, preset);
   const { dataset = read.corpus.dataset, labels = read.corpus.labels, others = read.corpus.others } = values;
@@ -71,8 +75,6 @@ export async function readRunOptions(
   if (folds === undefined && config.folds.scheme === 'customary' && corpus.customary?.allowSharedSpeakers) {
     note(`The split that ${corpus.dataset} gives has speakers that are heard in training and in the test.`);
   }
-  const { model, revision } = values;
-  if (model === undefined && revision !== undefined) throw new UsageError('--revision is of a --model on the Hub.');
   const modelDir = model === undefined ? undefined : await findModel({ model, revision }, context, progress);
   return {
     trainer: {

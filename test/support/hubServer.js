@@ -35,7 +35,7 @@ export async function startHub(models) {
   const requests = [];
   // cutAfter: bytes of a large file after which the connection breaks, once for each number; status: answered to all;
   // change: alters the bytes of a large file; list: alters the list of files; direct: large files are asked for where they
-  // lie, as behind the Hub's CDN; endless: the list of files has always another page
+  // lie, as behind the Hub's CDN; endless: the list of files has always another page; listText: what is sent as the list
   const faults = {
     direct: false,
     endless: false,
@@ -82,6 +82,10 @@ export async function startHub(models) {
           return { type: 'file', path: file, oid, size: bytes.length, ...(lfs && { lfs, xetHash: sha256 }) };
         }),
       );
+      if (faults.listText !== undefined) {
+        response.writeHead(200, { 'content-type': 'application/json' });
+        return response.end(faults.listText(JSON.stringify(entries)));
+      }
       const at = Number(url.searchParams.get('cursor') ?? 0);
       url.searchParams.set('cursor', String(at + pageLength));
       const next = `<http://${request.headers.host}${url.pathname}${url.search}>; rel="next"`;
