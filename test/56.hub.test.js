@@ -1,4 +1,5 @@
 // Models of the Hugging Face Hub, against a server on the loopback that speaks its routes (test/support/hubServer.js).
+import { execFile } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -11,6 +12,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadPretrained } from '../dist/checkpoint/pretrained.js';
@@ -336,6 +339,18 @@ test('the command line takes a model by its name', async () => {
   });
   assert.is(offline.code, 1);
   assert.match(offline.stderr, /who\/base \(revision refs\/pr\/1\) is not.*ERR_HUB/s);
+});
+
+test('the example of the documentation', async () => {
+  const example = fileURLToPath(new URL('../examples/hub-model.js', import.meta.url));
+  const voice = join(fixtures, 'audio', 'voice.wav');
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [example, 'who/base', voice], {
+    env: { ...process.env, HF_ENDPOINT: hub.url },
+  });
+  assert.is(stdout, '59 frames of 16 numbers\n');
+  const [, done, total] = stderr.trim().split('\n').at(-1).split(' ');
+  assert.ok(Number(total) > weights.length);
+  assert.is(done, total);
 });
 
 test.run();
