@@ -255,6 +255,12 @@ test('a bare state dict of another size asks for a config.json beside it', async
   const file = join(scratch, 'hubert.pth');
   cpSync(kind('torchaudio_base', 'hubert.pth'), file);
   await refused(loadPretrained(file), 'ERR_MODEL_CONFIG', /heads of a model of width 16.*config\.json beside it/);
+  // Settings of some other program say nothing of a model.
+  for (const text of ['{"preset": "paper"}', '[]', 'not JSON']) {
+    writeFileSync(join(scratch, 'config.json'), text);
+    await refused(loadPretrained(file), 'ERR_MODEL_CONFIG', /heads of a model of width 16/);
+  }
+  rmSync(join(scratch, 'config.json'));
 });
 
 /** A copy of a directory in parts, its index changed. */

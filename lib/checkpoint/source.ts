@@ -64,14 +64,21 @@ async function readNormalize(directory: string): Promise<boolean> {
   return parsed.data.do_normalize;
 }
 
-/** config.json and preprocessor_config.json of a directory; undefined when it has no config.json. */
-async function describedByDirectory(directory: string): Promise<ModelDescription | undefined> {
+/** config.json and preprocessor_config.json of a directory. */
+async function describedByDirectory(directory: string): Promise<ModelDescription> {
   const file = join(directory, configFile);
-  if (!(await fileExists(file))) return undefined;
   const config = (await readJson(file)) as Record<string, unknown>;
   // Tells at once what cannot be done, before any weight is looked at.
   parseHubertConfig(config, file);
   return { config, normalize: await readNormalize(directory) };
+}
+
+/** Whether beside a file of weights lies a config.json of a model: any other program may call its settings so. */
+async function hasModelConfig(directory: string): Promise<boolean> {
+  const file = join(directory, configFile);
+  if (!(await fileExists(file))) return false;
+  const config = await readJson(file).catch(() => undefined);
+  return typeof config === 'object' && config !== null && ('model_type' in config || 'hidden_size' in config);
 }
 
 /** Files of weights in a directory, in the order of preference: safetensors can hold nothing but tensors. */
@@ -120,14 +127,14 @@ async function kindOf(path: string): Promise<'directory' | 'file'> {
  */
 export async function openCheckpoint(path: string): Promise<CheckpointSource> {
   if ((await kindOf(path)) === 'file') return openFile(path);
-  const described = await describedByDirectory(path);
-  if (described === undefined) {
+  if (!(await fileExists(join(path, configFile)))) {
     throw new EmoframeError(
       'ERR_FILE_NOT_FOUND',
       `${path} has no ${configFile}; give a directory saved by transformers or by emoframe, or the checkpoint file itself.`,
       { file: join(path, configFile) },
     );
   }
+  const described = await describedByDirectory(path);
   const file = await findWeights(path);
   const head = await readHead(path);
   return withWeights(file, async (weights) =>
@@ -138,8 +145,9 @@ export async function openCheckpoint(path: string): Promise<CheckpointSource> {
 async function openFile(file: string): Promise<CheckpointSource> {
   return withWeights(file, async (weights) => {
     if (weights.description !== undefined) return finish(file, weights, { ...weights.description, at: file });
-    const beside = await describedByDirectory(dirname(file));
-    return finish(file, weights, beside && { ...beside, at: join(dirname(file), configFile) });
+    const directory = dirname(file);
+    if (!(await hasModelConfig(directory))) return finish(file, weights);
+    return finish(file, weights, { ...(await describedByDirectory(directory)), at: join(directory, configFile) });
   });
 }
 
@@ -159,7 +167,7 @@ async function withWeights(
 async function finish(
   file: string,
   weights: OpenWeights,
-  told: (ModelDescription & { at: string }) | undefined,
+  told?: ModelDescription & { at: string },
   ownHead?: Head,
 ): Promise<CheckpointSource> {
   const { tensors, ignored } = normalizeNames(weights.tensors, file);

@@ -30,7 +30,7 @@ export interface RunWarning {
 /** What a {@link Trainer} is opened with. */
 export interface TrainerOptions {
   corpus: Corpus;
-  /** The pretrained model, a Hugging Face directory; absent: from scratch, with the config's `model`. */
+  /** The pretrained model, a checkpoint of any kind that {@link loadPretrained} reads; absent: from scratch, with the config's `model`. */
   modelDir?: string;
   /** The run directory. */
   out: string;

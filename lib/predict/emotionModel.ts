@@ -126,7 +126,8 @@ export class EmotionModel {
   }
 
   /**
-   * @param dir a directory as `savePretrained` writes it, with a classifier head; its `clusters` folder is optional.
+   * @param dir a directory as `savePretrained` writes it, with a classifier head; its `clusters` folder is optional. Or one that
+   *   HFLEA's `fine_tune_hubert.py` saved.
    * @throws `ERR_HEAD`, `ERR_DEVICE`, `ERR_ARGUMENT`, and what reading a checkpoint throws.
    * @example
    * const model = await EmotionModel.load('predictor', { precision: 'bf16', clusters: false });

@@ -44,7 +44,7 @@ const encodeSchema = z.strictObject({
 });
 
 /**
- * Hidden states of any Hugging Face HuBERT directory, at any layer.
+ * Hidden states of any checkpoint of HuBERT or wav2vec 2.0, at any layer.
  *
  * @example
  * await using encoder = await Encoder.load('hubert-base-ls960');
@@ -62,7 +62,7 @@ export class Encoder {
     this.#pool = pool;
   }
 
-  /** @param dir holds `config.json` and `model.safetensors` or `pytorch_model.bin`. */
+  /** @param dir a checkpoint of any kind that {@link loadPretrained} reads: a directory or a file. */
   static async load(dir: string, options: ListeningOptions = {}): Promise<Encoder> {
     const { audioCache: cache, ...settings } = parseOptions(loadSchema, options) as ListeningOptions;
     return onNewEngine(settings, async (engine, precision) => {

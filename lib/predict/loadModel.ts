@@ -6,7 +6,7 @@ import type { Engine } from '../model/engine.js';
 import type { Model } from '../model/model.js';
 import type { Precision } from './options.js';
 
-/** A model for inference, with what its directory says about its input. */
+/** A model for inference, with what its checkpoint says about its input. */
 export interface LoadedModel {
   model: Model;
   /** Whether the model expects zero mean and unit variance per utterance. */
@@ -17,7 +17,7 @@ export interface LoadedModel {
 // transformers leaves the mask embedding out of models that are not to be trained with masks.
 const onlyTraining = ['masked_spec_embed'];
 
-/** Loads the HuBERT of a Hugging Face directory without its head. */
+/** Loads the HuBERT of a checkpoint without its head. */
 export async function loadEncoder(engine: Engine, dir: string, precision: Precision): Promise<LoadedModel> {
   return usePretrained(dir, async ({ config, tensors, normalize }) => {
     const model = await engine.createModel({ config, precision });

@@ -42,7 +42,7 @@ export interface StageContext {
   seed: number;
   config: RunConfig;
   engine: Engine;
-  /** The pretrained model: a Hugging Face directory; absent: from scratch. */
+  /** The pretrained model, a checkpoint of any kind; absent: from scratch. */
   modelDir?: string;
   /** All utterances of the corpus by id. */
   utterances: ReadonlyMap<string, Utterance>;
