@@ -345,7 +345,7 @@ test('the example of the documentation', async () => {
   const example = fileURLToPath(new URL('../examples/hub-model.js', import.meta.url));
   const voice = join(fixtures, 'audio', 'voice.wav');
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [example, 'who/base', voice], {
-    env: { ...process.env, HF_ENDPOINT: hub.url },
+    env: { ...process.env, HF_ENDPOINT: hub.url, FORCE_COLOR: '0' },
   });
   assert.is(stdout, '59 frames of 16 numbers\n');
   const [, done, total] = stderr.trim().split('\n').at(-1).split(' ');

@@ -95,7 +95,9 @@ export async function startHub(models) {
     const bytes = files[path];
     if (bytes === undefined) return answer(404, { error: 'Entry not found' }, { 'x-error-code': 'EntryNotFound' });
     const { oid, sha256 } = hashes(path, bytes);
-    if (sha256 === undefined) return sendBytes(request, response, bytes, undefined, { etag: `"${oid}"` });
+    if (sha256 === undefined) {
+      return sendBytes(request, response, bytes, undefined, { etag: `"${oid}"`, 'x-repo-commit': commit });
+    }
     const about = { 'x-linked-etag': `"${sha256}"`, 'x-linked-size': bytes.length, 'x-repo-commit': commit };
     if (request.headers.accept?.includes('xet-fileinfo') && !faults.direct) {
       const link = `<http://${request.headers.host}/xet/auth>; rel="xet-auth", <http://${request.headers.host}/xet/info>; rel="xet-reconstruction-info"`;
