@@ -94,6 +94,7 @@ test('the data by part and label, and every setting, but no path of this machine
   }
   assert.match(body, 'random weights');
   assert.match(body, '(inductive)');
+  assert.not.match(body, 'heard in training too');
   const [, settings] = /```json\n(.*?)\n```/s.exec(body);
   assert.equal(JSON.parse(settings), json(run, 'config.json').config);
   assert.not.match(JSON.stringify(front) + body, dir);
@@ -117,6 +118,10 @@ test('the dataset and its labels are named, and the model of the Hub that traini
   cpSync(run, changed, { recursive: true });
   const edit = (name, change) =>
     writeFileSync(join(changed, name), JSON.stringify({ ...json(changed, name), ...change }));
+  const { utterances } = json(changed, 'corpus.json');
+  edit('corpus.json', {
+    utterances: utterances.map((utterance) => ({ ...utterance, speaker: utterance.speaker.replace('s3_a', 's2_a') })),
+  });
   edit('corpus.json', { name: 'release', dataset: 'iemocap', labels: 'iemocap-4' });
   const commit = 'ba5e'.repeat(10);
   edit('config.json', { model: join(dir, 'hub', 'models--org--hubert-base', 'snapshots', commit) });
@@ -125,6 +130,7 @@ test('the dataset and its labels are named, and the model of the Hub that traini
   assert.is(front.base_model, 'org/hubert-base');
   assert.match(body, 'Corpus `release` (the layout of `iemocap`, labels `iemocap-4`), fold `s3`');
   assert.match(body, 'Training started from `org/hubert-base`.');
+  assert.match(body, 'Of the 2 speakers of the held-out part, 1 were heard in training too.');
   edit('config.json', { model: join(dir, 'models', 'my-hubert') });
   const local = await cardFor(predictor);
   assert.not.ok('base_model' in local.front);

@@ -6,6 +6,7 @@ import { type StoredPretrained, usePretrained } from '../checkpoint/pretrained.j
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { abortSignal, callback, parseOptions, type Shape } from '../issues.js';
+import { Geometry } from '../model/geometry.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import { verifyResult } from '../stages/stageResult.js';
 import {
@@ -151,6 +152,7 @@ async function write(
     layers: config.shape.layers,
     hiddenSize: config.shape.hiddenSize,
     parameters: [...tensors.values(), ...(head?.tensors ?? [])].reduce((sum, tensor) => sum + elementsOf(tensor), 0),
+    geometry: new Geometry(config.shape),
     normalize,
     clusters,
     record,

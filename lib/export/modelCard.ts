@@ -2,6 +2,7 @@
 // not known is left out; what only the publisher knows, as the licence, is theirs to give.
 import { stringify } from 'yaml';
 import type { Head } from '../checkpoint/head.js';
+import type { Geometry } from '../model/geometry.js';
 import type { StageName } from '../stages/foldPaths.js';
 import { packageVersion } from '../version.js';
 import type { Architecture } from './huggingFace.js';
@@ -17,6 +18,7 @@ export interface CardFacts {
   layers: number;
   hiddenSize: number;
   parameters: number;
+  geometry: Geometry;
   normalize: boolean;
   clusters: boolean;
   record: RunRecord | undefined;
@@ -84,11 +86,13 @@ const stageWords: Record<StageName, string> = {
   evaluate: '',
 };
 
-function about({ head, layers, hiddenSize, parameters, normalize, record, format }: CardFacts): string {
+function about(facts: CardFacts): string {
+  const { head, layers, hiddenSize, parameters, geometry, normalize, record, format } = facts;
+  const hop = `${1000 * geometry.frameSeconds} ms`;
   const what =
     head?.kind === 'classifier'
-      ? `tells the emotion of an utterance, and of each 20 ms frame of it`
-      : `gives hidden states of speech, one each 20 ms`;
+      ? `tells the emotion of an utterance, and of each frame of it, every ${hop}`
+      : `gives hidden states of speech, one each ${hop}`;
   const count = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format(parameters);
   const size = `${layers} layers of width ${hiddenSize}, ${count} parameters`;
   const trained =
@@ -99,7 +103,7 @@ function about({ head, layers, hiddenSize, parameters, normalize, record, format
       ? 'The graph brings each utterance to zero mean and unit variance itself.'
       : 'Each utterance is brought to zero mean and unit variance first, as `preprocessor_config.json` says.'
     : 'Samples are taken as they are.';
-  return `A HuBERT (${size}) that ${what}.${trained}${pooling} Input is 16 kHz mono audio of at least 400 samples. ${input}`;
+  return `A HuBERT (${size}) that ${what}.${trained}${pooling} Input is 16 kHz mono audio of at least ${geometry.receptiveField} samples. ${input}`;
 }
 
 const unknownOrigin = `## Training
@@ -107,7 +111,7 @@ const unknownOrigin = `## Training
 The model was exported without a record of its training: neither data nor scores are known here.`;
 
 function data(record: RunRecord): string {
-  const { corpus, dataset, labelScheme, fold, train, validation, test, startedFrom, config } = record;
+  const { corpus, dataset, labelScheme, fold, train, validation, test, sharedSpeakers, startedFrom, config } = record;
   const labels = [...new Set([train, validation, test].flatMap((part) => Object.keys(part.labels)))].sort();
   const row = (name: string, part: PartOfCorpus) => [
     name,
@@ -121,13 +125,17 @@ function data(record: RunRecord): string {
     config.protocol === 'transductive'
       ? 'The audio of the held-out part, without its labels, was used in pretraining (transductive).'
       : 'Nothing of the held-out part was used in training, not even its audio (inductive).';
+  const shared =
+    sharedSpeakers === 0
+      ? ''
+      : ` Of the ${test.speakers} speakers of the held-out part, ${sharedSpeakers} were heard in training too.`;
   const kind = [
     ...(dataset === undefined ? [] : [`the layout of ${code(dataset)}`]),
     ...(labelScheme === undefined ? [] : [`labels ${code(labelScheme)}`]),
   ];
   const named = `${code(corpus)}${kind.length === 0 ? '' : ` (${kind.join(', ')})`}`;
   return [
-    `## Data\n\nCorpus ${named}, fold ${code(fold)} of ${code(config.folds.scheme)} folds. ${from} ${protocol}`,
+    `## Data\n\nCorpus ${named}, fold ${code(fold)} of ${code(config.folds.scheme)} folds. ${from} ${protocol}${shared}`,
     table(
       ['part', 'utterances', 'speakers', ...labels],
       [row('training', train), row('validation', validation), row('held out', test)],

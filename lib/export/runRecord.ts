@@ -83,6 +83,8 @@ export interface RunRecord {
   train: PartOfCorpus;
   validation: PartOfCorpus;
   test: PartOfCorpus;
+  /** How many are heard both in the test and in training or validation. */
+  sharedSpeakers: number;
   /** On the fold's test utterances, once the run has evaluated the model. */
   scores?: RecordedScores & { utterances: number };
   /** The same method over all folds that were evaluated. */
@@ -106,16 +108,16 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
   const parts = folds.find(({ name }) => name === fold);
   if (parts === undefined) throw strange(join(run, 'folds.json'), `it has no fold ${fold}`);
   const byId = new Map(corpus.utterances.map((utterance) => [utterance.id, utterance]));
+  const speakersOf = (ids: readonly string[]) => new Set(ids.flatMap((id) => byId.get(id)?.speaker ?? []));
   const part = (ids: readonly string[]): PartOfCorpus => {
     const labels: Record<string, number> = {};
-    const speakers = new Set<string>();
     for (const id of ids) {
-      const { label, speaker } = byId.get(id) ?? {};
+      const label = byId.get(id)?.label;
       if (label !== undefined) labels[label] = (labels[label] ?? 0) + 1;
-      if (speaker !== undefined) speakers.add(speaker);
     }
-    return { utterances: ids.length, labels, speakers: speakers.size };
+    return { utterances: ids.length, labels, speakers: speakersOf(ids).size };
   };
+  const trained = speakersOf([...parts.train, ...parts.validation]);
   return {
     stage,
     fold,
@@ -128,6 +130,7 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
     train: part(parts.train),
     validation: part(parts.validation),
     test: part(parts.test),
+    sharedSpeakers: [...speakersOf(parts.test)].filter((speaker) => trained.has(speaker)).length,
     ...(await scoresOf(run, paths, stage)),
   };
 }

@@ -3,9 +3,9 @@ import type { PoolingName } from '../model/binding.js';
 import type { CardFacts } from './modelCard.js';
 
 /** A section of the card. */
-export function useSection({ format, architecture, head, clusters }: CardFacts): string {
+export function useSection({ format, architecture, head, clusters, geometry }: CardFacts): string {
   const classifier = head?.kind === 'classifier' ? head : undefined;
-  if (format === 'onnx') return `## Use\n\n${fence('python', onnx(classifier !== undefined))}`;
+  if (format === 'onnx') return `## Use\n\n${fence('python', onnx(classifier !== undefined, geometry.receptiveField))}`;
   const emoframe = classifier
     ? `npx emoframe predict speech.wav --model FOLDER   # emotion, segments, every frame${clusters ? ' with its cluster' : ''}`
     : 'npx emoframe encode speech.wav --model FOLDER   # speech.npy, float32 [frames, width]';
@@ -67,7 +67,7 @@ emotion = labels[logits.argmax()]
 frame_posteriors = torch.softmax(classify(hidden), -1)  # [frames, emotions]`;
 }
 
-function onnx(classifies: boolean): string {
+function onnx(classifies: boolean, samples: number): string {
   const results = classifies
     ? 'logits, frame_posteriors, attention = session.run(None, {"input_values": samples[None]})\nemotion = labels[logits[0].argmax()]'
     : '(hidden,) = session.run(None, {"input_values": samples[None]})  # [1, frames, width]';
@@ -77,6 +77,6 @@ function onnx(classifies: boolean): string {
   return `${classifies ? 'import json\n\n' : ''}import onnxruntime
 
 session = onnxruntime.InferenceSession(f"{FOLDER}/model.onnx")${told}
-# samples: float32, 16 kHz mono, at least 400
+# samples: float32, 16 kHz mono, at least ${samples}
 ${results}`;
 }
