@@ -1,7 +1,7 @@
 // The folder of a cache of decoded audio: what lies in it, how large it is, and how it is made smaller. Anything in it may
 // vanish at any time, by another process that makes room.
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, opendir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, opendir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
@@ -30,8 +30,8 @@ export interface AudioCacheContents {
 
 const tagName = 'CACHEDIR.TAG';
 /** Backup programs know the first line, and leave the folder out (bford.info/cachedir). */
-const tag = `Signature: 8a477f597d28d172789f06886806bc55
-# Audio that emoframe has decoded. Files here can be deleted at any time.
+const signature = 'Signature: 8a477f597d28d172789f06886806bc55\n';
+const tag = `${signature}# Audio that emoframe has decoded. Files here can be deleted at any time.
 `;
 const parts = { samples: 'samples', files: 'files' } as const;
 const entryName = /^[0-9a-f]{64}$/;
@@ -52,9 +52,12 @@ export async function openCacheFolder(dir: string): Promise<void> {
     await mkdir(folder, { recursive: true });
     if (await isCacheFolder(folder)) return;
     const names = await readdir(folder);
-    // Another process may be at the same.
-    if (names.length > 0 && !(await isCacheFolder(folder))) throw notACache(folder, 'it holds something else');
-    await writeFile(join(folder, tagName), tag);
+    // Another process may be at the same: its tag may be on its way, or there by now.
+    const foreign = names.find((name) => !name.startsWith(tagName));
+    if (foreign !== undefined && !(await isCacheFolder(folder))) {
+      throw notACache(folder, `it holds something else (${foreign})`);
+    }
+    await putFile(join(folder, tagName), [Buffer.from(tag)]);
   } catch (error) {
     if (error instanceof EmoframeError) throw error;
     throw notACache(folder, error instanceof Error ? error.message : String(error), error);
@@ -63,7 +66,7 @@ export async function openCacheFolder(dir: string): Promise<void> {
 
 async function isCacheFolder(folder: string): Promise<boolean> {
   const found = await readFile(join(folder, tagName), 'utf8').catch(() => '');
-  return found === tag;
+  return found.startsWith(signature) && found.includes('emoframe');
 }
 
 function notACache(folder: string, reason: string, cause?: unknown): EmoframeError {
