@@ -26,6 +26,7 @@ import { loadAudio } from '../dist/audio/load.js';
 import { AudioPool } from '../dist/audio/pool.js';
 import { emoframe } from './support/cli.js';
 import { refused } from './support/refused.js';
+import { sameSamples } from './support/samples.js';
 import { fixtures, writeTinyPredictor } from './support/tinyPredictor.js';
 
 const test = suite('audio: cache');
@@ -81,7 +82,7 @@ test('a hit has the bits of decoding, whole, a stretch, a channel', async () => 
     ];
     for (let round = 0; round < 2; round++) {
       for (const [name, range] of wanted) {
-        assert.equal(await pool.load(fixture(name), range), await loadAudio(fixture(name), range), `${name} ${round}`);
+        sameSamples(await pool.load(fixture(name), range), await loadAudio(fixture(name), range), `${name} ${round}`);
       }
       assert.is(entriesOf(cache).length, wanted.length);
     }
@@ -107,39 +108,40 @@ test('content decides, not the name or the times: a copy is a hit, a changed fil
     const other = Buffer.concat([readFileSync(fixture('stereo48k.flac')), Buffer.alloc(size)]).subarray(0, size);
     writeFileSync(path, other);
     utimesSync(path, atime, mtime);
-    assert.equal(await pool.load(path), await loadAudio(fixture('stereo48k.flac')));
+    sameSamples(await pool.load(path), await loadAudio(fixture('stereo48k.flac')));
     writeFileSync(path, whole);
     utimesSync(path, atime, mtime);
     assert.ok(isMarked(await pool.load(path)));
   });
 });
 
-test('what is remembered of a file that lies still is used, and only while it lies still', async () => {
+test('what is remembered of a file that lies still is used, and no more than that', async () => {
   await withCache('still', async (pool, cache) => {
-    const path = copy('voice.flac', 'still.flac');
-    await pool.load(path);
+    // One that was written just now may change again unseen.
+    await pool.load(copy('voice.flac', 'fresh.flac'));
     assert.throws(() => readdirSync(join(cache, 'files')), /ENOENT/);
-    // The fixture was not changed in the last two seconds.
-    await new Promise((resolve) => setTimeout(resolve, 2100));
+    const path = fixture('voice.flac');
     await pool.load(path);
-    const [record] = readdirSync(join(cache, 'files'), { recursive: true, withFileTypes: true }).filter((e) =>
-      e.isFile(),
+    const names = readdirSync(join(cache, 'files'), { recursive: true });
+    const file = join(
+      cache,
+      'files',
+      names.find((name) => name.length > 60),
     );
-    const file = join(record.parentPath ?? record.path, record.name);
     // It is believed: with another content's hash, another entry is looked for, and made.
     const [identity] = readFileSync(file, 'latin1').split('\n');
     writeFileSync(file, `${identity}\n${'0'.repeat(64)}\n`);
     await pool.load(path);
     assert.is(entriesOf(cache).length, 2);
     writeFileSync(file, 'nonsense');
-    assert.equal(await pool.load(path), await loadAudio(path));
+    sameSamples(await pool.load(path), await loadAudio(path));
     assert.is(entriesOf(cache).length, 2);
   });
 });
 
 test('a WAV file of 16 kHz is read as it is', async () => {
   await withCache('plain', async (pool, cache) => {
-    assert.equal(await pool.load(fixture('voice.wav')), await loadAudio(fixture('voice.wav')));
+    sameSamples(await pool.load(fixture('voice.wav')), await loadAudio(fixture('voice.wav')));
     assert.equal(readdirSync(cache), ['CACHEDIR.TAG']);
   });
 });
@@ -156,17 +158,17 @@ test('a damaged entry is told of and made again', async () => {
     'of another key': (entry) => writeFileSync(entry, flipped(readFileSync(entry), 30)),
     'of zeros': (entry) => writeFileSync(entry, Buffer.alloc(statSync(entry).size)),
   };
-  for (const [name, damage] of Object.entries(damages)) {
-    const warnings = await withCache('damaged', async (pool, cache) => {
-      await pool.load(path);
+  const warnings = await withCache('damaged', async (pool, cache) => {
+    await pool.load(path);
+    for (const [name, damage] of Object.entries(damages)) {
       damage(entriesOf(cache)[0]);
-      assert.equal(await pool.load(path), expected, name);
-      assert.equal(await pool.load(path), expected, name);
+      sameSamples(await pool.load(path), expected, name);
+      sameSamples(await pool.load(path), expected, name);
       assert.is(entriesOf(cache).length, 1);
-    });
-    assert.is(warnings.length, 1, name);
-    assert.match(warnings[0], /cached audio of .*voice\.flac is damaged.*decoded again/);
-  }
+    }
+  });
+  assert.is(warnings.length, Object.keys(damages).length);
+  for (const message of warnings) assert.match(message, /cached audio of .*voice\.flac is damaged.*decoded again/);
 });
 
 function flipped(bytes, at) {
@@ -235,18 +237,18 @@ test('processes that fill one cache at once give the same bits and leave whole e
     import { AudioPool } from ${JSON.stringify(join(root, 'dist', 'audio', 'pool.js'))};
     const pool = new AudioPool({ threads: 2, cache: { dir: ${JSON.stringify(cache)} }, onWarning: console.log });
     const hash = createHash('sha256');
-    const starts = Array.from({ length: 24 }, (_, i) => i / 20);
+    const starts = Array.from({ length: 12 }, (_, i) => i / 20);
     const load = (startSeconds) => pool.load(${JSON.stringify(fixture('voice.flac'))}, { startSeconds });
     for (const samples of await Promise.all(starts.map(load))) hash.update(samples);
     console.log(hash.digest('hex'));
     await pool.close();`;
   const run = () => promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
-  const outputs = (await Promise.all([run(), run(), run()])).map(({ stdout }) => stdout);
+  const outputs = (await Promise.all([run(), run()])).map(({ stdout }) => stdout);
   outputs.push((await run()).stdout);
   assert.match(outputs[0], /^[0-9a-f]{64}\n$/);
   assert.is(new Set(outputs).size, 1);
   const names = entriesOf(cache);
-  assert.is(names.length, 24);
+  assert.is(names.length, 12);
   assert.ok(names.every((path) => /\/[0-9a-f]{64}$/.test(path)));
 });
 
@@ -257,7 +259,7 @@ test('a cache that cannot be written to is told of once, and work goes on', asyn
   writeFileSync(join(dir, 'unwritable', 'samples'), 'a file where a folder should be');
   const warnings = await withCache('unwritable', async (pool) => {
     for (const startSeconds of [0, 0.1, 0.2]) {
-      assert.equal(await pool.load(path, { startSeconds }), await loadAudio(path, { startSeconds }));
+      sameSamples(await pool.load(path, { startSeconds }), await loadAudio(path, { startSeconds }));
     }
   });
   assert.is(warnings.filter((message) => message.includes('cannot be written to')).length, 1, warnings.join('\n'));
@@ -279,11 +281,12 @@ test('predict fills it and gives the same answer from it; emoframe cache counts 
   const predictor = await writeTinyPredictor(join(dir, 'predictor'));
   const cache = join(dir, 'program');
   const words = ['predict', fixture('stereo48k.flac'), '--model', predictor, '--json'];
-  const [plain, first] = await Promise.all([emoframe(words), emoframe([...words, '--audio-cache', cache])]);
-  assert.is(first.code, 0, first.stderr);
   const env = { EMOFRAME_AUDIO_CACHE: cache };
-  assert.equal((await emoframe(words, { env })).stdout, plain.stdout);
+  const first = await emoframe([...words, '--audio-cache', cache]);
+  assert.is(first.code, 0, first.stderr);
+  const [plain, again] = await Promise.all([emoframe(words), emoframe(words, { env })]);
   assert.equal(first.stdout, plain.stdout);
+  assert.equal(again.stdout, plain.stdout);
   const counted = await emoframe(['cache', cache, '--json']);
   assert.equal(JSON.parse(counted.stdout), { dir: cache, entries: 1, bytes: 56 + 4 * 4000 });
   assert.match((await emoframe(['cache', '--limit-gib', '1'], { env })).stdout, '1 entries, 0.00 GiB');
