@@ -109,7 +109,7 @@ test('IEMOCAP: what is wrong is told with file and line, and left out', async ()
       '[1 - 2]\tSes02M_impro03_F002\tneu\t[1, 1, 1]',
       '[1 - 2]\tSes02F_impro02_F000\tneu\t[1, 1, 1]',
     ].join('\r\n'),
-    'Session2/sentences/wav/Ses02M_impro03/Ses02M_impro03_F002.mp3': 'ID3',
+    'Session2/sentences/wav/Ses02M_impro03/Ses02M_impro03_F002.m4a': 'ftyp',
   });
   const { utterances, problems } = await readCorpus(home);
   assert.equal(utterances.length, 7);
@@ -121,7 +121,7 @@ test('IEMOCAP: what is wrong is told with file and line, and left out', async ()
     /not "\[start - end\]/,
     /lies in Session2/,
     /emotion "joy"/,
-    /ffmpeg -i Ses02M_impro03_F002\.mp3/,
+    /ffmpeg -i Ses02M_impro03_F002\.m4a/,
     /already/,
   ];
   for (const [i, reason] of reasons.entries()) assert.match(problems[i].reason, reason);
@@ -292,6 +292,17 @@ test('a copy within a copy, as some downloads have it, is told and not counted t
   assert.equal(utterances.length, 2);
   assert.equal(problems.length, 1);
   assert.match(problems[0].reason, /id "OAF_back_angry" is that of .*OAF_angry\/OAF_back_angry\.wav already/);
+});
+
+test('a lossy copy of a file is counted and not read; alone it is audio like any other', async () => {
+  const home = plant(join(root, 'lossy'), ['AudioWAV/1001_DFA_ANG_XX.wav', 'AudioWAV/1002_DFA_SAD_XX.wav']);
+  plant(home, { 'AudioMP3/1001_DFA_ANG_XX.mp3': 'ID3', 'AudioMP3/1003_DFA_SAD_XX.mp3': 'ID3' });
+  const { utterances, problems, leftOut } = await readCorpus(home);
+  assert.deepEqual(
+    utterances.map(({ audio }) => audio.slice(home.length + 1)),
+    ['AudioWAV/1001_DFA_ANG_XX.wav', 'AudioWAV/1002_DFA_SAD_XX.wav', 'AudioMP3/1003_DFA_SAD_XX.mp3'],
+  );
+  assert.deepEqual([problems, leftOut], [[], { 'lossy copy': 1 }]);
 });
 
 test('ESD: the release has a split, in which voices are shared; languages can be asked for', async () => {

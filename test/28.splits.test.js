@@ -137,6 +137,21 @@ test('a run on a dataset’s folder records the scheme and the split, and takes 
   );
 });
 
+test('a run on a split that shares speakers, as the dataset gives it, says so and records it', async () => {
+  const parts = ['train', 'train', 'train', 'train', 'test', 'test'];
+  const name = (number) => `0012_${String(number).padStart(6, '0')}.wav`;
+  const files = parts.flatMap((part, i) => [
+    `0012/Angry/${part}/${name(351 + i)}`,
+    `0012/Sad/${part}/${name(1051 + i)}`,
+  ]);
+  const home = plant(join(root, 'esd'), files);
+  const out = join(root, 'esd-run');
+  const { stderr } = await emoframe(['cluster', home, '--config', config, '--out', out]);
+  assert.match(stderr, /The split that esd gives has speakers that are heard in training and in the test\./);
+  const { folds } = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8')).config;
+  assert.deepEqual([folds.scheme, folds.allowSharedSpeakers], ['given', true]);
+});
+
 test('a run that an earlier version began goes on, without the fields that it did not know', async () => {
   const home = plantIemocap(join(root, 'earlier'), dialogues);
   const run = {

@@ -170,7 +170,7 @@ class AudioFinder {
   }
 }
 
-/** The file, or the same name as WAV or FLAC. */
+/** The file if its kind is read, or the same name as WAV or FLAC. */
 async function firstFile(path: string): Promise<string | undefined> {
   const stem = path.slice(0, path.length - extname(path).length);
   for (const candidate of new Set([...(isAudio(path) ? [path] : []), `${stem}.wav`, `${stem}.flac`])) {

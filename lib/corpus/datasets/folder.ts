@@ -9,16 +9,17 @@ export const MAX_FILES = 5_000_000;
 /** Folders within folders; no dataset comes near it. */
 const MAX_DEPTH = 24;
 
-const AUDIO = new Set(['.wav', '.flac']);
+const LOSSLESS = new Set(['.wav', '.flac']);
+const LOSSY = new Set(['.mp3', '.ogg', '.oga', '.opus']);
 /** What datasets also ship, and what has to be converted first. */
-const UNREAD_MEDIA = new Set(['.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4a', '.mp3', '.ogg', '.flv', '.sph']);
+const UNREAD_MEDIA = new Set(['.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4a', '.flv', '.sph']);
 
 /** The names of all files below a folder, as a dataset's reader looks at them. */
 export class Folder {
   /** Audio that can be read, by its name without extension; the first of the same name. */
   readonly #audioByStem = new Map<string, string>();
   readonly #mediaByStem = new Map<string, string>();
-  /** Paths below the root with `/` between names, sorted. */
+  /** Paths below the root with `/` between names, sorted; lossy audio, of which there may be a better copy, last. */
   readonly audio: readonly string[];
   /** The same, with what has to be converted first. */
   readonly media: readonly string[];
@@ -30,7 +31,7 @@ export class Folder {
     media: readonly string[],
   ) {
     this.media = media;
-    this.audio = media.filter(isAudio);
+    this.audio = [...media.filter((file) => has(LOSSLESS, file)), ...media.filter(isLossy)];
   }
 
   /**
@@ -46,13 +47,16 @@ export class Folder {
     const media: string[] = [];
     for (const file of files) {
       await yieldWhenDue();
-      if (isAudio(file) || UNREAD_MEDIA.has(extname(file).toLowerCase())) media.push(file);
+      if (isAudio(file) || has(UNREAD_MEDIA, file)) media.push(file);
     }
     const folder = new Folder(root, files, media);
+    for (const file of folder.audio) {
+      await yieldWhenDue();
+      if (!folder.#audioByStem.has(stemOf(file))) folder.#audioByStem.set(stemOf(file), file);
+    }
     for (const file of media) {
       await yieldWhenDue();
-      const byStem = isAudio(file) ? folder.#audioByStem : folder.#mediaByStem;
-      if (!byStem.has(stemOf(file))) byStem.set(stemOf(file), file);
+      if (!isAudio(file) && !folder.#mediaByStem.has(stemOf(file))) folder.#mediaByStem.set(stemOf(file), file);
     }
     return folder;
   }
@@ -85,7 +89,16 @@ export class Folder {
 
 /** Whether a file is of a kind of audio that is read. */
 export function isAudio(file: string): boolean {
-  return AUDIO.has(extname(file).toLowerCase());
+  return has(LOSSLESS, file) || isLossy(file);
+}
+
+export function isLossy(file: string): boolean {
+  return has(LOSSY, file);
+}
+
+/** Whether a file's name says that it is of one of some kinds. */
+function has(kinds: ReadonlySet<string>, file: string): boolean {
+  return kinds.has(extname(file).toLowerCase());
 }
 
 /** Says that media of another kind has to be converted. */

@@ -10,7 +10,7 @@ import { emoBox } from './emoBox.js';
 import { emoDb } from './emoDb.js';
 import { emovDb } from './emovDb.js';
 import { esd, esdEnglish, esdMandarin } from './esd.js';
-import type { Folder } from './folder.js';
+import { type Folder, isLossy } from './folder.js';
 import { iemocap } from './iemocap.js';
 import { jlCorpus } from './jlCorpus.js';
 import { meld } from './meld.js';
@@ -92,28 +92,30 @@ function namesOf(list: readonly Dataset[]): string {
 export async function readDataset(dataset: Dataset, source: DatasetSource): Promise<Corpus> {
   const utterances: Utterance[] = [];
   const problems: Problem[] = [];
-  const places = new Map<string, string>();
+  const firsts = new Map<string, { place: string; audio: string }>();
   const leftOut = new Map<string, number>();
+  const leaveOut = (part: string) => leftOut.set(part, (leftOut.get(part) ?? 0) + 1);
   for await (const found of dataset.read(source)) {
     throwIfAborted(source.signal);
     const { file, row } = found;
     const refuse = (reason: string) =>
       problems.push({ file, ...(row === undefined ? {} : { row }), reason: printable(reason) });
     if ('reason' in found) refuse(found.reason);
-    else if ('part' in found) leftOut.set(found.part, (leftOut.get(found.part) ?? 0) + 1);
+    else if ('part' in found) leaveOut(found.part);
     else {
       const { utterance } = found;
-      const first = places.get(utterance.id);
-      const place = row === undefined ? file : `line ${row} of ${file}`;
+      const { id, audio } = utterance;
+      const first = firsts.get(id);
       if (first === undefined) {
-        places.set(utterance.id, place);
+        firsts.set(id, { place: row === undefined ? file : `line ${row} of ${file}`, audio });
         utterances.push(utterance);
-      } else refuse(`the id "${utterance.id}" is that of ${first} already`);
+      } else if (isLossy(audio) && !isLossy(first.audio)) leaveOut('lossy copy');
+      else refuse(`the id "${id}" is that of ${first.place} already`);
     }
   }
   if (utterances.length === 0) throw nothingUsable(dataset, source.folder, problems);
   utterances.sort((a, b) => (a.id < b.id ? -1 : 1));
-  const given = await dataset.folds?.(source, new Set(places.keys()));
+  const given = await dataset.folds?.(source, new Set(firsts.keys()));
   // A set that is read from its folds has told of their rows already.
   const told = new Set(problems.map(({ file, row }) => `${row} ${file}`));
   problems.push(...(given?.problems ?? []).filter(({ file, row }) => !told.has(`${row} ${file}`)));

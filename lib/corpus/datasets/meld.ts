@@ -64,13 +64,12 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
 /** The clips of each split by `split_name`, audio before what has to be converted. */
 function clipsOf(folder: Folder): Map<string, string> {
   const clips = new Map<string, string>();
-  for (const file of folder.media) {
+  for (const file of [...folder.audio, ...folder.media]) {
     const name = stemOf(file);
     const part = /^dia\d+_utt\d+$/.test(name) ? partOf(folderOf(file)) : undefined;
     if (part === undefined) continue;
     const id = `${part}_${name}`;
-    const before = clips.get(id);
-    if (before === undefined || (isAudio(file) && !isAudio(before))) clips.set(id, file);
+    if (!clips.has(id)) clips.set(id, file);
   }
   return clips;
 }
