@@ -98,6 +98,17 @@ test('a folder that holds the dataset, or a link to it, is recognised too', asyn
   assert.equal((await readCorpus(join(root, 'link'))).utterances.length, 7);
 });
 
+test('links that lead to each other many times over do not multiply what there is', async () => {
+  const home = realIemocap('links');
+  // Each of these folders has two links to the next: a million ways to the last.
+  for (let i = 0; i < 20; i++) {
+    const from = plant(join(home, 'maze', `${i}`), { 'note.txt': '' });
+    for (const name of ['a', 'b']) symlinkSync(join(home, 'maze', `${i + 1}`), join(from, name));
+  }
+  plant(join(home, 'maze', '20'), ['Ses09.wav']);
+  assert.equal((await readCorpus(home)).utterances.length, 7);
+});
+
 test('IEMOCAP: what is wrong is told with file and line, and left out', async () => {
   const home = realIemocap('broken');
   const evaluation = join(home, 'Session2/dialog/EmoEvaluation/Ses02M_impro03.txt');

@@ -5,10 +5,7 @@ import { EmoframeError, throwIfAborted } from '../../errors.js';
 import { yieldWhenDue } from '../../yield.js';
 
 /** More files than this below a folder are refused: their names are held in memory. */
-export const MAX_FILES = 5_000_000;
-/** Folders within folders; no dataset comes near it. */
-const MAX_DEPTH = 24;
-
+const MAX_FILES = 5_000_000;
 const LOSSLESS = new Set(['.wav', '.flac']);
 const LOSSY = new Set(['.mp3', '.ogg', '.oga', '.opus']);
 /** What datasets also ship, and what has to be converted first. */
@@ -36,14 +33,12 @@ export class Folder {
 
   /**
    * Lists a folder and all below it. Hidden files and folders are not part of it, such as the `._` files that macOS leaves
-   * in archives; links are followed, but not in circles.
+   * in archives; links are followed, each folder once.
    *
    * @throws `ERR_READ`, `ERR_ABORTED`; `ERR_CORPUS` beyond 5 000 000 files
    */
   static async list(root: string, signal?: AbortSignal): Promise<Folder> {
-    const files: string[] = [];
-    await walk(root, '', [], files, signal);
-    files.sort();
+    const files = await filesBelow(root, signal);
     const media: string[] = [];
     for (const file of files) {
       await yieldWhenDue();
@@ -112,43 +107,44 @@ export function stemOf(file: string): string {
   return posix.basename(file, extname(file));
 }
 
-async function walk(
-  root: string,
-  below: string,
-  ancestors: readonly string[],
-  files: string[],
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  throwIfAborted(signal);
-  const folder = join(root, below);
-  if (ancestors.length > MAX_DEPTH) {
-    throw new EmoframeError('ERR_CORPUS', `${folder} lies more than ${MAX_DEPTH} folders deep: this is no dataset.`, {
-      file: folder,
-    });
-  }
-  const folders: string[] = [];
-  try {
-    const real = await realpath(folder);
-    // A link to a folder above would never end.
-    if (ancestors.includes(real)) return;
-    for await (const entry of await opendir(folder, { bufferSize: 1024 })) {
-      throwIfAborted(signal);
-      if (entry.name.startsWith('.') || entry.name === '__MACOSX') continue;
-      const name = below === '' ? entry.name : `${below}/${entry.name}`;
-      const kind = entry.isSymbolicLink() ? await stat(join(root, name)).catch(() => undefined) : entry;
-      if (kind?.isFile()) files.push(name);
-      else if (kind?.isDirectory()) folders.push(name);
+/**
+ * All files below a folder, by their paths from it. Every folder is listed once, however many links lead to it, under its own
+ * path if that lies below: so links in circles, or many to the same, cost nothing.
+ */
+async function filesBelow(root: string, signal: AbortSignal | undefined): Promise<string[]> {
+  const files: string[] = [];
+  const listed = new Set<string>();
+  const folders = [''];
+  const links: string[] = [];
+  while (folders.length + links.length > 0) {
+    const below = folders.pop() ?? links.shift()!;
+    const folder = join(root, below);
+    try {
+      const real = await realpath(folder);
+      if (listed.has(real)) continue;
+      listed.add(real);
+      const [within, linked]: string[][] = [[], []];
+      for await (const entry of await opendir(folder, { bufferSize: 1024 })) {
+        throwIfAborted(signal);
+        if (entry.name.startsWith('.') || entry.name === '__MACOSX') continue;
+        const name = below === '' ? entry.name : `${below}/${entry.name}`;
+        const kind = entry.isSymbolicLink() ? await stat(join(root, name)).catch(() => undefined) : entry;
+        if (kind?.isFile()) files.push(name);
+        else if (kind?.isDirectory()) (entry.isSymbolicLink() ? linked : within).push(name);
+      }
+      // The order in which a folder lists its entries is the file system's own.
+      folders.push(...within.sort());
+      links.push(...linked.sort());
+    } catch (error) {
+      throw readError(folder, error);
     }
-    ancestors = [...ancestors, real];
-  } catch (error) {
-    throw readError(folder, error);
+    if (files.length > MAX_FILES) {
+      throw new EmoframeError('ERR_CORPUS', `${root} holds more than ${MAX_FILES} files: this is no dataset.`, {
+        file: root,
+      });
+    }
   }
-  if (files.length > MAX_FILES) {
-    throw new EmoframeError('ERR_CORPUS', `${root} holds more than ${MAX_FILES} files: this is no dataset.`, {
-      file: root,
-    });
-  }
-  for (const name of folders) await walk(root, name, ancestors, files, signal);
+  return files.sort();
 }
 
 /** The folder of a file as datasets name it: `/` between names, empty for the root. */

@@ -4,7 +4,7 @@ import { EmoframeError } from '../../errors.js';
 import { parseJson } from '../../json.js';
 
 /** A table of MSP-Podcast in JSON, the largest that there is, has some 60 MB. */
-export const MAX_JSON_BYTES = 2 ** 28;
+const MAX_JSON_BYTES = 2 ** 28;
 
 /** An annotation file that is one JSON object. @throws `ERR_CORPUS`, `ERR_READ`, `ERR_FILE_NOT_FOUND` */
 export async function readJsonObject(file: string): Promise<Record<string, unknown>> {

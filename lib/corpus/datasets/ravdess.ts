@@ -25,7 +25,7 @@ const [ravdess, ravdessSong] = ['speech', 'song'].map((wanted) =>
   namedFiles({
     name: wanted === 'speech' ? 'ravdess' : 'ravdess-song',
     layout: `Actor_*/03-${wanted === 'speech' ? '01' : '02'}-*.wav, seven numbers a name`,
-    // Calm, which neither the actors nor the listeners told from neutral well, joins it in many papers.
+    // Calm joins neutral in many papers.
     ...(wanted === 'speech' && {
       schemes: {
         'ravdess-8': EMOTIONS.join(','),
