@@ -1,30 +1,11 @@
 // README.md of an exported model, as the Hub reads it: front matter for its pages and search, then words for people. What is
 // not known is left out; what only the publisher knows, as the licence, is theirs to give.
 import { stringify } from 'yaml';
-import type { Head } from '../checkpoint/head.js';
-import type { Geometry } from '../model/geometry.js';
 import type { StageName } from '../stages/foldPaths.js';
 import { packageVersion } from '../version.js';
-import type { Architecture } from './huggingFace.js';
+import type { CardFacts } from './cardFacts.js';
 import type { PartOfCorpus, RecordedScores, RunRecord } from './runRecord.js';
 import { useSection } from './usage.js';
-
-/** What a card is made of. */
-export interface CardFacts {
-  name: string;
-  format: 'hf' | 'onnx';
-  architecture: Architecture;
-  head: Head | undefined;
-  layers: number;
-  hiddenSize: number;
-  parameters: number;
-  geometry: Geometry;
-  normalize: boolean;
-  clusters: boolean;
-  record: RunRecord | undefined;
-  license: string | undefined;
-  baseModel: string | undefined;
-}
 
 /** The card's text. */
 export function modelCard(facts: CardFacts): string {

@@ -1,6 +1,6 @@
 // How an exported model is used, in the code that a reader of its card can paste: for this format, architecture and pooling.
 import type { PoolingName } from '../model/binding.js';
-import type { CardFacts } from './modelCard.js';
+import type { CardFacts } from './cardFacts.js';
 
 /** A section of the card. */
 export function useSection({ format, architecture, head, clusters, geometry }: CardFacts): string {
