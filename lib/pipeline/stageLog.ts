@@ -44,9 +44,15 @@ export class StageLog implements StageReport {
     await this.#board?.sync();
   };
 
-  readonly note = (message: string, numbers: Record<string, Metrics>): void => {
-    this.rows.write({ time: new Date().toISOString(), ...this.where, message, ...numbers });
+  readonly note = async (message: string, name: string, numbers: Metrics): Promise<void> => {
     this.progress(0, 0, message);
+    const { fold, stage } = this.where;
+    let noted = false;
+    await this.rows.retain((row) => {
+      noted ||= row.fold === fold && row.stage === stage && row[name] !== undefined;
+      return true;
+    });
+    if (!noted) this.rows.write({ time: new Date().toISOString(), ...this.where, [name]: numbers });
   };
 
   readonly warn = (message: string): void => {

@@ -29,8 +29,8 @@ export interface StageReport {
   continueFrom(step: number): Promise<void>;
   /** Forces to disk what was logged. */
   sync(): Promise<void>;
-  /** Something worth keeping in `log.jsonl`, with its numbers, and showing once. */
-  note(message: string, numbers: Record<string, Metrics>): void;
+  /** Shown at every start of the stage; the numbers go to `log.jsonl` under `name` at the first, so that a resumed log is the same. */
+  note(message: string, name: string, numbers: Metrics): Promise<void>;
   /** Something that a user must hear of although work goes on. */
   warn(message: string): void;
 }

@@ -40,7 +40,7 @@ export async function prepareMemory(context: StageContext, model: Model, passes:
   const plan = await model.prepare(work).catch((error: unknown) => {
     throw withMemoryAdvice(error, context);
   });
-  tell(context, plan);
+  await tell(context, plan);
 }
 
 /** The most frames and the most utterances that a pass of a set can have; not both are reached by one pass. */
@@ -60,7 +60,7 @@ export function largestPass(
   return { frames, utterances: Math.max(utterances, 1) };
 }
 
-function tell(context: StageContext, plan: MemoryPlan): void {
+async function tell(context: StageContext, plan: MemoryPlan): Promise<void> {
   const { engine, report } = context;
   const { weights, gradients, moments, features, activations, scratch, total, held } = plan;
   const free = availableBytes(engine.device, plan.available);
@@ -70,9 +70,10 @@ function tell(context: StageContext, plan: MemoryPlan): void {
     `${mebibytes(activations + scratch)} for a pass`,
     ...(features > 0 ? [`${mebibytes(features)} of stored features`] : []),
   ];
-  report.note(
+  await report.note(
     `needs ${mebibytes(total)} on ${engine.device} (${parts.join(', ')}), where ${mebibytes(free + held)} can be had`,
-    { memory: { weights, gradients, moments, features, activations, scratch, total, available: free + held } },
+    'memory',
+    { weights, gradients, moments, features, activations, scratch, total },
   );
   // Only on a CPU, as elsewhere it was refused: a machine may have swap space, so it is not refused here.
   if (total - held > free)
