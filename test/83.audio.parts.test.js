@@ -79,6 +79,25 @@ test('a stretch of a FLAC file is that stretch of the whole, wherever it starts 
   }
 });
 
+test('a FLAC file that ends in silence is whole, in pieces too; what is cut off its last frame is missed', async () => {
+  const path = join(fixtures, 'audio', 'silent-end.flac');
+  const { channels } = await decodeAudio(path);
+  assert.is(channels[0].length, 9923);
+  assert.ok(channels[0].subarray(5000).every((value) => value === 0));
+  assert.ok(channels[0].subarray(0, 4000).some((value) => value !== 0));
+  const bytes = readFileSync(path);
+  async function* pieces(size) {
+    for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+  }
+  const whole = await loadAudio(path);
+  for (const size of [1, 13, 1000]) sameSamples(await loadInput(pool, pieces(size), {}, 'x'), whole, `by ${size}`);
+  for (const missing of [1, 12, 13, 14]) {
+    const cut = join(dir, 'cut.flac');
+    writeFileSync(cut, bytes.subarray(0, bytes.length - missing));
+    await refused(loadAudio(cut), 'ERR_AUDIO', /cut\.flac is not a sound FLAC file: it is damaged or cut short/);
+  }
+});
+
 test('what lies before a stretch of a FLAC file, and after it, is not decoded', async () => {
   const whole = await loadAudio(frames);
   const bytes = readFileSync(frames);

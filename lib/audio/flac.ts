@@ -1,11 +1,15 @@
 import type { FileHandle } from 'node:fs/promises';
 import { FLACDecoder } from '@wasm-audio-decoders/flac';
 import type { EmoframeError } from '../errors.js';
+import { ByteReader } from './byteReader.js';
+import { readFlacFrames } from './flacFrames.js';
 import type { AudioInfo } from './types.js';
 import { corruptFile, quietly } from './wasmDecoder.js';
 
-/** Bytes handed to the decoder at once: a hostile file can unfold a thousandfold, so what came out is counted between. */
+/** Bytes read at once. */
 const SLICE_BYTES = 2 ** 16;
+/** Frames decoded at once: at most some megabytes of samples. */
+const FRAMES_AT_ONCE = 16;
 /** `fLaC`, a block header and the STREAMINFO block, which always comes first. */
 export const FLAC_HEADER_BYTES = 4 + 4 + 34;
 
@@ -92,30 +96,29 @@ export async function* decodeFlac(
   await decoder.ready;
   let frames = 0;
   let broken = false;
-  let ended = false;
   try {
-    for await (const chunk of bytes) {
-      for (let offset = 0; offset < chunk.length; offset += SLICE_BYTES) {
-        const slice = chunk.subarray(offset, offset + SLICE_BYTES);
-        const block = accept(await decoded(path, () => decoder.decode(slice)), frames);
+    const reader = new ByteReader(bytes, path);
+    await skipMetadata(reader, path);
+    for await (const parts of readFlacFrames(reader, info, (what) => corrupt(path, what))) {
+      // What came out is counted between: a hostile file can unfold a thousandfold.
+      for (let first = 0; first < parts.length; first += FRAMES_AT_ONCE) {
+        const some = parts.slice(first, first + FRAMES_AT_ONCE);
+        const block = accept(await decoded(path, () => decoder.decodeFrames(some)), frames);
         if (block !== undefined) yield block;
       }
     }
-    const block = accept(await decoded(path, () => decoder.flush()), frames);
-    if (block !== undefined) yield block;
     if (frames === 0) throw corrupt(path, 'it holds no samples');
     if (info.frameCount !== undefined && frames !== info.frameCount) {
       throw corrupt(path, `it is damaged or cut short: ${info.frameCount} samples announced, ${frames} there`);
     }
-    ended = true;
   } catch (error) {
     broken = true;
     throw error;
   } finally {
     if (broken || idle.length >= KEPT_DECODERS) decoder.free();
     else {
-      // One that was left midway holds half a file.
-      if (!ended) await decoder.reset();
+      // It holds what it was told of this file.
+      await decoder.reset();
       idle.push(decoder);
     }
   }
@@ -135,6 +138,21 @@ export async function* decodeFlac(
     const full = 2 ** (info.bitsPerSample - 1);
     return channelData.map((channel) => channel.map((value) => Math.round(value * (full - 1)) / full));
   }
+}
+
+async function skipMetadata(reader: ByteReader, path: string): Promise<void> {
+  await reader.take(4);
+  for (let block = 0; block < MAX_METADATA_BLOCKS; block++) {
+    const head = await reader.take(4);
+    if (head.length < 4) break;
+    for (let left = head.readUIntBE(1, 3); left > 0; ) {
+      const skipped = await reader.takeSome(left);
+      if (skipped.length === 0) break;
+      left -= skipped.length;
+    }
+    if (head[0]! & 0x80) return;
+  }
+  throw corrupt(path, 'its metadata do not end');
 }
 
 type Decoded = Awaited<ReturnType<FLACDecoder['decode']>>;

@@ -26,3 +26,5 @@ opusdec --quiet --no-dither --rate 48000 short.opus decoded.wav && sox -D decode
 opusdec --quiet --no-dither --rate 48000 stereo.opus decoded.wav && sox -D decoded.wav stereo.opus.flac
 oggdec -Q short.ogg -o decoded.wav && sox -D decoded.wav short.ogg.flac
 rm short.wav decoded.wav
+# Silence at its end: the last frame has 13 bytes.
+sox -D -R -r 22050 -n -b 16 silent-end.flac synth 0.2 brownnoise gain -40 pad 0 0.25
