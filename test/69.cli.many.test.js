@@ -69,7 +69,7 @@ test('a list of files comes from a file or from standard input', async () => {
 test('what holds no audio is refused', async () => {
   mkdirSync(join(dir, 'empty'));
   for (const [more, exit, message] of [
-    [['empty'], 2, /There is no \.wav or \.flac file in empty\. \(ERR_USAGE\)/],
+    [['empty'], 2, /There is no audio file \(\.wav, \.flac, .*\) in empty\. \(ERR_USAGE\)/],
     [[], 2, /Expected at least one audio file\. \(ERR_USAGE\)/],
     [['--list', 'none.txt'], 1, /There is no file none\.txt\. \(ERR_FILE_NOT_FOUND\)/],
   ]) {
