@@ -37,6 +37,8 @@ export interface NativeDescription {
   cuda: {
     /** Architectures the kernels were compiled for; empty when CUDA is not built in. */
     builtFor: string[];
+    /** The CUDA version that the driver serves, e.g. `"13.0"`; absent where there is no driver. */
+    driver?: string;
     devices: { index: number; name: string; memoryBytes: number; capability: string }[];
     /** Why there are no devices, when there are none. */
     reason?: string;
@@ -50,6 +52,20 @@ export interface EngineOptions {
   threads: number;
   /** Bytes of the device's memory that the engine may take; 0 = all that it has. */
   memoryLimit: number;
+  /** On a GPU: steps are done as CUDA graphs. */
+  graphs: boolean;
+}
+
+/** How an engine on a GPU has done its steps; all zeros on a CPU. */
+export interface GraphUse {
+  /** As graphs that were kept from earlier steps. */
+  replayed: number;
+  /** As graphs that were made for them. */
+  made: number;
+  /** Operation by operation: a kind of step that came for the first time, or graphs are not used. */
+  plain: number;
+  /** Why graphs are no longer used, when the driver refused one. */
+  reason?: string;
 }
 
 /** Bytes of a device's memory that an engine has taken, all of its models together. */
@@ -71,6 +87,7 @@ export interface NativeEngine {
   /** Nearest centroid of every row: labels `[N]` and, summed over rows, the squared distances. */
   assign(points: Float32Array, centroids: Float32Array, dimension: number): Promise<AssignResult>;
   memory(): Promise<MemoryUse>;
+  graphs(): Promise<GraphUse>;
   /** Ends the thread after the call in hand and frees everything, models included. Later calls throw `ERR_DISPOSED`. */
   dispose(): void;
 }

@@ -43,6 +43,7 @@ export type {
   ClassifyResult,
   EncodeResult,
   FrameRanges,
+  GraphUse,
   HubertShape,
   KMeansResult,
   MemoryPlan,

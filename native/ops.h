@@ -168,7 +168,8 @@ struct AdamW {
   float learningRate = 1e-4f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weightDecay = 0;
   int64_t step = 1;
   float clipNorm = 0;    // > 0: gradients are multiplied by min(1, clipNorm / (norm + 1e-6))
-  View gradientSquares;  // f32 [1]: Σ g², as written by sumSquares; read when clipNorm > 0
+  // f32 [1]: Σ g², as written by sumSquares: where it is not finite nothing is updated. May be absent when clipNorm is 0.
+  View gradientSquares;
 };
 
 // What a backend has taken of its device's memory, in bytes.
@@ -178,6 +179,12 @@ struct MemoryUse {
   size_t scratch = 0;           // temporaries of ops that the backend keeps
   size_t staging = 0;           // on top of that, memory of the host through which uploads pass
   size_t available = SIZE_MAX;  // what can still be taken, as far as the backend knows
+};
+
+// How a backend that can has done steps: as graphs that were kept from earlier ones, as graphs that it made, or op by op.
+struct GraphUse {
+  int64_t replayed = 0, made = 0, plain = 0;
+  std::string reason;  // why graphs are no longer used, when they are not
 };
 
 class Backend {
@@ -211,6 +218,12 @@ class Backend {
   virtual std::unique_ptr<Backend> counting() const = 0;
   // Takes at once what temporaries of ops will need.
   virtual void reserveScratch(size_t bytes) = 0;
+  // Ops and uploads between the two are a step, of a kind that comes again; results are there for download as ever. A
+  // backend may keep what a step does, and do it in one go at its end or when the host asks for a result: what makes one
+  // fast is that nothing is downloaded in its midst.
+  virtual void beginStep() {}
+  virtual void endStep() {}
+  virtual GraphUse graphs() const { return {}; }
 
   // --- elementwise (gemm.cpp and the like are named after what follows) ----------------------------------------------
   virtual void fill(const View &out, float value) = 0;
@@ -304,6 +317,7 @@ struct CudaReport {
     std::string capability;  // "9.0"
   };
   std::vector<std::string> builtFor;  // "sm_80", ...; empty: the backend is not in this build
+  std::string driver;                 // the CUDA version that the driver serves, "13.0"; empty: there is no driver
   std::vector<Gpu> devices;
   std::string reason;  // why there are none
 };
@@ -312,6 +326,7 @@ CudaReport describeCuda();
 struct BackendOptions {
   int32_t threads = 0;     // 0: all of the process's
   size_t memoryLimit = 0;  // bytes of the device that may be taken; 0: all that it has
+  bool graphs = true;      // on a GPU, steps are done as graphs
 };
 
 // "cpu" or "cuda:N". ERR_DEVICE for anything that is not there, naming what is; for a GPU also ERR_DEVICE_DRIVER and

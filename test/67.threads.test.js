@@ -116,7 +116,7 @@ test('the addon can be loaded again in the same thread', async () => {
   const second = load(root);
   assert.is.not(first, second);
   for (const binding of [first, second]) {
-    const engine = binding.createEngine({ device: 'cpu', threads: 1, memoryLimit: 0 });
+    const engine = binding.createEngine({ device: 'cpu', threads: 1, memoryLimit: 0, graphs: true });
     assert.is(engine.device, 'cpu');
     engine.dispose();
   }

@@ -9,7 +9,7 @@ let state;
 serve({
   load: async ({ threads, ...parameters }) => {
     // Not the public Engine, whose kmeans tells of its iterations ten times a second, which is too coarse here.
-    engine = binding().createEngine({ device: 'cpu', threads, memoryLimit: 0 });
+    engine = binding().createEngine({ device: 'cpu', threads, memoryLimit: 0, graphs: true });
     points = await readFloat32(parameters.points);
     state = parameters;
     return {};

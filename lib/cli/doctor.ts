@@ -55,6 +55,7 @@ function table(
     ['bf16', cpu.bf16 ? 'native instructions' : 'emulated: correct, but not faster than fp32'],
     ['cuda', cuda.builtFor.length > 0 ? `built for ${cuda.builtFor.join(', ')}` : 'not built in'],
   ];
+  if (cuda.driver !== undefined) lines.push(['driver', `serves CUDA ${cuda.driver}`]);
   for (const device of cuda.devices) {
     const memory = `${(device.memoryBytes / 2 ** 30).toFixed(1)} GiB`;
     lines.push([`cuda:${device.index}`, `${device.name}, ${memory}, capability ${device.capability}`]);

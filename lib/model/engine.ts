@@ -1,6 +1,6 @@
 import type { NativeEngine } from '../../binding.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import type { AssignResult, KMeansResult, MemoryUse } from './binding.js';
+import type { AssignResult, GraphUse, KMeansResult, MemoryUse } from './binding.js';
 import { binding, native, nativeSync } from './binding.js';
 import { availableBytes } from './memory.js';
 import { Model, type ModelSpec } from './model.js';
@@ -16,6 +16,11 @@ export interface EngineSettings {
    * moments, activations and stored features, but not JavaScript's own memory.
    */
   memoryLimit?: number;
+  /**
+   * On a GPU: steps of training and batches of prediction are done as CUDA graphs (default), or operation by operation. It has
+   * no influence on results.
+   */
+  graphs?: boolean;
 }
 
 /** k-means as the method does it; see {@link Engine.kmeans}. */
@@ -71,7 +76,7 @@ export class Engine {
         `Expected a non-negative integer of bytes for memoryLimit but received ${memoryLimit}.`,
       );
     const device = settings.device ?? 'cpu';
-    const options = { device, threads: threads === 0 ? defaultThreads() : threads, memoryLimit };
+    const options = { device, threads: threads === 0 ? defaultThreads() : threads, memoryLimit, graphs: settings.graphs ?? true };
     return new Engine(
       nativeSync(() => binding().createEngine(options)),
       memoryLimit,
@@ -151,6 +156,11 @@ export class Engine {
   async memory(): Promise<MemoryUse> {
     const use = await native(() => this.nativeEngine.memory());
     return { ...use, available: availableBytes(this.device, use.available) };
+  }
+
+  /** How steps were done on a GPU: as graphs that were kept, that were made, or operation by operation; and why, if the driver refused graphs. */
+  async graphs(): Promise<GraphUse> {
+    return native(() => this.nativeEngine.graphs());
   }
 
   /** Ends the native thread after the call in hand and frees everything, models included. Later calls: `ERR_DISPOSED`. */

@@ -39,6 +39,7 @@ Napi::Value describe(const Napi::CallbackInfo &info) {
   }
   cuda.Set("builtFor", builtFor);
   cuda.Set("devices", devices);
+  if (!gpus.driver.empty()) cuda.Set("driver", gpus.driver);
   if (!gpus.reason.empty()) cuda.Set("reason", gpus.reason);
 
   Napi::Array backends = Napi::Array::New(env);

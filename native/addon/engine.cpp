@@ -53,7 +53,7 @@ Napi::Function EngineObject::define(Napi::Env env) {
       env, "NativeEngine",
       {InstanceAccessor<&EngineObject::device>("device"), InstanceAccessor<&EngineObject::path>("path"),
        InstanceMethod<&EngineObject::createModel>("createModel"), InstanceMethod<&EngineObject::kmeans>("kmeans"),
-       InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::memory>("memory"),
+       InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::memory>("memory"), InstanceMethod<&EngineObject::graphs>("graphs"),
        InstanceMethod<&EngineObject::dispose>("dispose")});
 }
 
@@ -70,6 +70,7 @@ EngineObject::EngineObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<En
     const int64_t limit = integer(options, "memoryLimit");
     if (limit < 0) throw Error("ERR_ARGUMENT", "Expected no negative number for memoryLimit.");
     settings.memoryLimit = static_cast<size_t>(limit);
+    settings.graphs = boolean(options, "graphs");
     worker_ = Worker::start(env, text(options, "device"), settings);
   });
 }
@@ -208,6 +209,23 @@ Napi::Value EngineObject::memory(const Napi::CallbackInfo &info) {
           out.Set("held", bytesNumber(env, use->held));
           out.Set("peak", bytesNumber(env, use->peak));
           out.Set("available", bytesNumber(env, use->available));
+          return out;
+        });
+  });
+}
+
+Napi::Value EngineObject::graphs(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&]() -> Napi::Value {
+    auto use = std::make_shared<GraphUse>();
+    return worker_->run(
+        env, {info.This()}, [=](Backend &backend) { *use = backend.graphs(); },
+        [=](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("replayed", static_cast<double>(use->replayed));
+          out.Set("made", static_cast<double>(use->made));
+          out.Set("plain", static_cast<double>(use->plain));
+          if (!use->reason.empty()) out.Set("reason", use->reason);
           return out;
         });
   });

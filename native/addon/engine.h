@@ -12,7 +12,7 @@ namespace emoframe::addon {
 class EngineObject : public Napi::ObjectWrap<EngineObject> {
  public:
   static Napi::Function define(Napi::Env env);
-  // createEngine({ device, threads, memoryLimit })
+  // createEngine({ device, threads, memoryLimit, graphs })
   static Napi::Value create(const Napi::CallbackInfo &info);
   explicit EngineObject(const Napi::CallbackInfo &info);
 
@@ -23,6 +23,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value kmeans(const Napi::CallbackInfo &info);
   Napi::Value assign(const Napi::CallbackInfo &info);
   Napi::Value memory(const Napi::CallbackInfo &info);
+  Napi::Value graphs(const Napi::CallbackInfo &info);
   Napi::Value dispose(const Napi::CallbackInfo &info);
 
   std::shared_ptr<Worker> worker_;

@@ -26,11 +26,10 @@ EMOFRAME_SIMD void update(const AdamWCoefficients s, float clip, float *paramete
 
 void CpuBackend::adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) {
   const AdamWCoefficients s = coefficientsOf(settings);
+  const float squares = settings.gradientSquares ? *settings.gradientSquares.as<float>() : 0;
+  if (!std::isfinite(squares)) return;
   float clip = 1;
-  if (settings.clipNorm > 0) {
-    const float norm = std::sqrt(*settings.gradientSquares.as<float>());
-    clip = std::min(1.0f, settings.clipNorm / (norm + 1e-6f));
-  }
+  if (settings.clipNorm > 0) clip = std::min(1.0f, settings.clipNorm / (std::sqrt(squares) + 1e-6f));
 
   std::vector<int64_t> first(1, 0);  // tensor i has blocks [first[i], first[i + 1])
   for (const AdamWTensor &tensor : tensors)

@@ -28,10 +28,12 @@
 
 #include "../ledger.h"
 #include "../ops.h"
-#include "staging.h"
 #include "stream.h"
 
 namespace emoframe {
+
+// The address of one of them, which tells whether those of this build run on a device (optimiser.cu).
+const void *anyKernel();
 
 class CudaBackend final : public Backend {
  public:
@@ -55,6 +57,9 @@ class CudaBackend final : public Backend {
   MemoryUse memory() const override;
   std::unique_ptr<Backend> counting() const override;
   void reserveScratch(size_t bytes) override;
+  void beginStep() override;
+  void endStep() override;
+  GraphUse graphs() const override;
   // elementwise.cu
   void fill(const View &out, float value) override;
   void convert(const View &in, const View &out) override;
@@ -116,6 +121,7 @@ class CudaBackend final : public Backend {
   void *scratch(size_t bytes);
   int32_t multiprocessors() const { return multiprocessors_; }
 
+  void requireKernels(const cudaDeviceProp &properties) const;
   void openMemory();
   void close() noexcept;
   void *take(size_t bytes);
@@ -130,7 +136,6 @@ class CudaBackend final : public Backend {
   std::unique_ptr<ImaginaryMemory> imaginary_;  // in place of the pool, when only counting
   Ledger ledger_;                               // of what was taken from the pool
   std::map<void *, size_t> allocations_;
-  std::unique_ptr<Staging> staging_;
   void *scratch_ = nullptr;
   size_t scratchBytes_ = 0;
 };

@@ -45,6 +45,15 @@ void throwStatus(cudaError_t status) {
     throw Error("ERR_OUT_OF_MEMORY", "The device has no memory left for the driver's own needs (" + what +
                                          "). Use a smaller batch or model, or end other work on the device.");
   }
+  if (status == cudaErrorDevicesUnavailable) {
+    throw Error("ERR_DEVICE", "The GPU is there but gives itself to nobody now (" + what +
+                                  "): another process may hold it alone. End that, or use another device or 'cpu'.");
+  }
+  if (status == cudaErrorInitializationError || status == cudaErrorSystemNotReady ||
+      status == cudaErrorCompatNotSupportedOnDevice) {
+    throw Error("ERR_DEVICE_DRIVER", "The NVIDIA driver does not work (" + what +
+                                         "). Look whether nvidia-smi does, update the driver, or use device 'cpu'.");
+  }
   throw Error("ERR_DEVICE_FAULT",
               "The device failed (" + what +
                   "). Its work is lost and this process cannot use it any more: start again from the "
@@ -53,6 +62,9 @@ void throwStatus(cudaError_t status) {
 
 CudaReport describeCuda() {
   CudaReport report;
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  if (driver > 0) report.driver = versionOf(driver);
   std::istringstream architectures(EMOFRAME_CUDA_ARCHITECTURES);
   for (std::string one; std::getline(architectures, one, ' ');) report.builtFor.push_back("sm_" + one);
   try {
@@ -95,8 +107,9 @@ CudaBackend::CudaBackend(int32_t index, const BackendOptions &options) : index_(
                                               " Use another device, or 'cpu'.");
   }
   check(cudaSetDevice(index));
+  requireKernels(properties);
   try {
-    stream_ = std::make_unique<Stream>();
+    stream_ = std::make_unique<Stream>(options.graphs);
     openMemory();
   } catch (...) {
     close();
@@ -105,6 +118,22 @@ CudaBackend::CudaBackend(int32_t index, const BackendOptions &options) : index_(
 }
 
 CudaBackend::~CudaBackend() { close(); }
+
+// What was built is asked of the runtime, which alone knows what runs where.
+void CudaBackend::requireKernels(const cudaDeviceProp &properties) const {
+  cudaFuncAttributes attributes;
+  const cudaError_t status = cudaFuncGetAttributes(&attributes, anyKernel());
+  if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorInvalidDeviceFunction ||
+      status == cudaErrorUnsupportedPtxVersion) {
+    cudaGetLastError();
+    throw Error("ERR_DEVICE_UNSUPPORTED",
+                "Device 'cuda:" + std::to_string(index_) + "' (" + description_ + ", compute capability " +
+                    std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+                    ") has no kernels in this build, which is for " + EMOFRAME_CUDA_ARCHITECTURES +
+                    ". Build for its architecture too (EMOFRAME_CUDA_ARCHITECTURES), or use another device or 'cpu'.");
+  }
+  check(status);
+}
 
 CudaBackend::CudaBackend(const CudaBackend &counted, Counting)
     : index_(counted.index_),
@@ -117,7 +146,6 @@ void CudaBackend::close() noexcept {
   if (!stream_ || stream_->goesNowhere()) return;
   cudaSetDevice(index_);
   cudaStreamSynchronize(stream_->handle());
-  staging_.reset();
   for (const auto &allocation : allocations_) cudaFreeAsync(allocation.first, stream_->handle());
   if (scratch_) cudaFreeAsync(scratch_, stream_->handle());
   cudaStreamSynchronize(stream_->handle());
@@ -134,5 +162,9 @@ Stream &CudaBackend::stream() {
 }
 
 void CudaBackend::synchronize() { stream().wait(); }
+
+void CudaBackend::beginStep() { stream().beginStep(); }
+void CudaBackend::endStep() { stream().endStep(); }
+GraphUse CudaBackend::graphs() const { return stream_->graphs(); }
 
 }  // namespace emoframe

@@ -24,6 +24,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedB
 #ifdef EMOFRAME_SIMT
   simt::know(kernel);
 #endif
+  static_assert(((alignof(Parameters) <= 16) && ...), "copies of arguments are aligned to 16 bytes");
   static constexpr uint16_t sizes[] = {sizeof(Parameters)..., 0};
   void *addresses[] = {&arguments..., nullptr};
   stream.launch(

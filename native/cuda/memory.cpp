@@ -5,9 +5,17 @@
 
 #include "../error.h"
 #include "backend.h"
+#include "launch.cuh"
 #include "status.h"
 
 namespace emoframe {
+
+#ifdef EMOFRAME_SIMT
+namespace {
+// On the emulation the ops that follow may touch no more than they asked for; in their order, as they may be of a step.
+void limitKernel(const void *begin, size_t bytes) { simt::limitMemory(begin, bytes); }
+}  // namespace
+#endif
 
 void CudaBackend::openMemory() {
   cudaMemPoolProps pool = {};
@@ -17,7 +25,6 @@ void CudaBackend::openMemory() {
   check(cudaMemPoolCreate(&pool_, &pool));
   uint64_t keepAll = UINT64_MAX;
   check(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keepAll));
-  staging_ = std::make_unique<Staging>();
 }
 
 void *CudaBackend::take(size_t bytes) {
@@ -56,6 +63,11 @@ void CudaBackend::giveBack(void *pointer, size_t bytes) noexcept {
   if (imaginary_) return imaginary_->giveBack(pointer);
   ledger_.giveBack(bytes);
   cudaSetDevice(index_);
+  try {
+    stream_->flush();  // what a step has still to do may use it
+  } catch (const Error &) {
+    // As below.
+  }
   cudaFreeAsync(pointer, stream_->handle());  // a failure is sticky, and the next op tells it
 }
 
@@ -85,7 +97,7 @@ void *CudaBackend::scratch(size_t bytes) {
   if (bytes == 0) return nullptr;
   if (bytes > scratchBytes_) growScratch(imaginary_ ? bytes : std::max(bytes, 2 * scratchBytes_));
 #ifdef EMOFRAME_SIMT
-  if (!imaginary_) simt::limitMemory(scratch_, bytes);
+  launch(limitKernel, 1, 1, 0, stream(), scratch_, bytes);
 #endif
   return scratch_;
 }
@@ -95,7 +107,7 @@ void CudaBackend::reserveScratch(size_t bytes) {
 }
 
 void CudaBackend::upload(void *target, const void *hostSource, size_t bytes) {
-  if (bytes > 0 && !imaginary_) staging_->send(target, hostSource, bytes, stream().handle());
+  stream().upload(target, hostSource, bytes);
 }
 
 void CudaBackend::download(void *hostTarget, const void *source, size_t bytes) {
@@ -103,7 +115,8 @@ void CudaBackend::download(void *hostTarget, const void *source, size_t bytes) {
     std::memset(hostTarget, 0, bytes);
     return;
   }
-  if (bytes > 0) check(cudaMemcpyAsync(hostTarget, source, bytes, cudaMemcpyDeviceToHost, stream().handle()));
+  stream().flush();
+  if (bytes > 0) check(cudaMemcpyAsync(hostTarget, source, bytes, cudaMemcpyDeviceToHost, stream_->handle()));
   synchronize();
 }
 
@@ -113,7 +126,7 @@ MemoryUse CudaBackend::memory() const {
   use.held = ledger.held();
   use.peak = ledger.peak();
   use.scratch = scratchBytes_;
-  use.staging = Staging::totalBytes;
+  use.staging = stream_->stagingBytes();
   if (imaginary_) return use;
   check(cudaSetDevice(index_));
   size_t free = 0, total = 0;

@@ -6,6 +6,7 @@
 
 namespace emoframe {
 
+// ERR_OUT_OF_MEMORY, ERR_DEVICE, ERR_DEVICE_DRIVER, or else ERR_DEVICE_FAULT.
 [[noreturn]] void throwStatus(cudaError_t status);
 inline void check(cudaError_t status) {
   if (status != cudaSuccess) throwStatus(status);

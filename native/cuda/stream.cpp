@@ -4,10 +4,21 @@
 
 namespace emoframe {
 
-Stream::Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+Stream::Stream(bool asGraphs) : asGraphs_(asGraphs) {
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  try {
+    staging_ = std::make_unique<Staging>();
+  } catch (...) {
+    cudaStreamDestroy(stream_);
+    throw;
+  }
+}
 
 Stream::~Stream() {
-  if (stream_) cudaStreamDestroy(stream_);
+  if (!stream_) return;
+  cudaStreamSynchronize(stream_);
+  staging_.reset();
+  cudaStreamDestroy(stream_);
 }
 
 void Stream::launch(const Launch &launch) {
@@ -16,11 +27,55 @@ void Stream::launch(const Launch &launch) {
     check(cudaFuncSetAttribute(launch.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(launch.sharedBytes)));
   }
+  if (inStep_) return commands_.add(launch);
   check(cudaLaunchKernel(launch.function, launch.grid, launch.block, launch.arguments, launch.sharedBytes, stream_));
 }
 
-void Stream::wait() {
-  if (stream_) check(cudaStreamSynchronize(stream_));
+void Stream::upload(void *target, const void *source, size_t bytes) {
+  if (bytes == 0) return;
+  if (inStep_) {
+    const size_t offset = goesNowhere() ? stepStaging_.count(bytes) : stepStaging_.add(source, bytes);
+    if (!goesNowhere()) commands_.add(Upload{target, offset, bytes});
+  } else if (!goesNowhere()) {
+    staging_->send(target, source, bytes, stream_);
+  }
 }
+
+void Stream::beginStep() {
+  stepStaging_.begin();
+  inStep_ = goesNowhere() || asGraphs_;
+}
+
+void Stream::flush() {
+  if (commands_.size() == 0) return;
+  if (!graphs_.run(commands_, stepStaging_.memory(), stream_)) launchOneByOne();
+  commands_.clear();
+  stepStaging_.sent(stream_);
+}
+
+void Stream::launchOneByOne() {
+  for (size_t i = 0; i < commands_.size(); ++i) {
+    if (commands_.isUpload(i)) {
+      const Upload its = commands_.upload(i);
+      check(cudaMemcpyAsync(its.target, stepStaging_.memory() + its.offset, its.bytes, cudaMemcpyHostToDevice, stream_));
+    } else {
+      const auto [function, grid, block, sharedBytes, arguments, extra] = commands_.kernel(i);
+      check(cudaLaunchKernel(function, grid, block, arguments, sharedBytes, stream_));
+    }
+  }
+}
+
+void Stream::endStep() {
+  inStep_ = false;
+  flush();
+}
+
+void Stream::wait() {
+  if (!stream_) return;
+  flush();
+  check(cudaStreamSynchronize(stream_));
+}
+
+size_t Stream::stagingBytes() const { return Staging::totalBytes + stepStaging_.bytes(); }
 
 }  // namespace emoframe

@@ -66,11 +66,10 @@ View Classifier::logits(const Context &context, const View &pooled) const {
 }
 
 void Classifier::step(const Context &context, const Segments &segments, const int32_t *labels, double denominator,
-                      const View &hidden, const View &dHidden, TrainResult &result) const {
+                      const View &hidden, const View &dHidden, const View &sums) const {
   Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   Parameters &parameters = context.parameters;
-  result.count = segments.count;
   Scratch scratch(workspace);
   const Dropout dropout = context.dropout(dropout_, site::classifier);
   View h = hidden;
@@ -84,13 +83,9 @@ void Classifier::step(const Context &context, const Segments &segments, const in
   loss.logits = logits(context, pooling.pooled);
   loss.labels = labels;
   loss.gradientScale = static_cast<float>(1 / denominator);
-  loss.result = workspace.zeros(DType::f32, 1, 2);
+  loss.result = sums;
   loss.dLogits = workspace.tensor(DType::f32, segments.count, head_.classes);
   backend.softmaxCrossEntropy(loss);
-  float sums[2];
-  backend.download(sums, loss.result.data, sizeof(sums));
-  result.lossSum = sums[0];
-  result.correct = static_cast<int64_t>(sums[1]);
 
   if (parameters.trainable(linear_.bias)) backend.columnSum(loss.dLogits, parameters.gradient(linear_.bias));
   Gemm gemm;
@@ -143,11 +138,7 @@ void Classifier::classify(const Context &context, const Segments &segments, cons
     backend.download(host.data(), v.data, host.size() * sizeof(float));
   };
   const Pooling pooling = pool(context, segments, hidden);
-  take(logits(context, pooling.pooled), result.logits);
-  take(pooling.attention, result.attention);
-  take(pooling.pooled, result.pooled);
-  result.scoreLogSums = scoreLogSums(context, segments, hidden, result.attention);
-
+  const View logits = this->logits(context, pooling.pooled);
   const View posteriors = workspace.tensor(DType::f32, hidden.rows, head_.classes);
   const View weight = parameters.master(linear_.weight);
   Gemm gemm;
@@ -174,7 +165,12 @@ void Classifier::classify(const Context &context, const Segments &segments, cons
     }
   }
   backend.softmaxRows(posteriors, posteriors);
+
+  take(logits, result.logits);
+  take(pooling.attention, result.attention);
+  take(pooling.pooled, result.pooled);
   take(posteriors, result.framePosteriors);
+  result.scoreLogSums = scoreLogSums(context, segments, hidden, result.attention);
 }
 
 }  // namespace emoframe

@@ -13,9 +13,9 @@ class Classifier {
   // Class labels of the utterances in backend memory; ERR_LABEL names an utterance whose label is no class.
   const int32_t *targets(const TrainStep &step, int64_t utterances, Workspace &workspace) const;
 
-  // Loss, correct utterances, and dHidden [T, C]; gradients carry 1 / denominator.
+  // Loss and correct utterances, to sums f32 [2], and dHidden [T, C]; gradients carry 1 / denominator.
   void step(const Context &context, const Segments &segments, const int32_t *labels, double denominator,
-            const View &hidden, const View &dHidden, TrainResult &result) const;
+            const View &hidden, const View &dHidden, const View &sums) const;
 
   // hidden [T, C] f32. Fills all but the offsets.
   void classify(const Context &context, const Segments &segments, const View &hidden, Classified &result) const;

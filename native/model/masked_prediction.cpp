@@ -27,11 +27,10 @@ MaskedPrediction::Targets MaskedPrediction::targets(const TrainStep &step, int64
 }
 
 void MaskedPrediction::step(const Context &context, const Targets &targets, double denominator, const View &hidden,
-                            const View &dHidden, TrainResult &result) const {
+                            const View &dHidden, const View &sums) const {
   Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
-  result.count = targets.count;
   Scratch scratch(workspace);
   const View masked = workspace.tensor(context.dtype, targets.count, hidden.cols);
   const View z = workspace.tensor(context.dtype, targets.count, head_.dimension);
@@ -44,14 +43,10 @@ void MaskedPrediction::step(const Context &context, const Targets &targets, doub
   loss.labels = targets.labels;
   loss.temperature = head_.temperature;
   loss.gradientScale = static_cast<float>(1 / denominator);
-  loss.result = workspace.zeros(DType::f32, 1, 2);
+  loss.result = sums;
   loss.dz = workspace.tensor(context.dtype, targets.count, head_.dimension);
   if (parameters.trainable(embeddings_)) loss.dEmbeddings = parameters.gradient(embeddings_);
   backend.cosineCrossEntropy(loss);
-  float sums[2];
-  backend.download(sums, loss.result.data, sizeof(sums));
-  result.lossSum = sums[0];
-  result.correct = static_cast<int64_t>(sums[1]);
 
   const View dMasked = workspace.tensor(context.dtype, targets.count, hidden.cols);
   linearBackward(context, projection_, masked, loss.dz, dMasked);

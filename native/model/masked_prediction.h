@@ -17,9 +17,9 @@ class MaskedPrediction {
   };
   Targets targets(const TrainStep &step, int64_t frames, Workspace &workspace) const;
 
-  // Loss, correct frames, and dHidden [T, C]; gradients carry 1 / denominator.
+  // Loss and correct frames, to sums f32 [2], and dHidden [T, C]; gradients carry 1 / denominator.
   void step(const Context &context, const Targets &targets, double denominator, const View &hidden, const View &dHidden,
-            TrainResult &result) const;
+            const View &sums) const;
 
  private:
   MaskedPredictionHead head_;

@@ -219,18 +219,23 @@ void Model::Parts::checkTargets(const TrainStep &step, const Packing &packing) c
   }
 }
 
-double Model::Parts::meanSquare(const View &features) {
-  Scratch scratch(workspace);
-  View x = features;
-  if (x.dtype != DType::f32) {
-    x = workspace.tensor(DType::f32, features.rows, features.cols);
-    backend->convert(features, x);
-  }
+View Model::Parts::sumOfSquares(const View &x) {
   const View sum = workspace.zeros(DType::f32, 1, 1);
-  backend->sumSquares({x}, sum);
+  Scratch scratch(workspace);
+  View exact = x;
+  if (x.dtype != DType::f32) {
+    exact = workspace.tensor(DType::f32, x.rows, x.cols);
+    backend->convert(x, exact);
+  }
+  backend->sumSquares({exact}, sum);
+  return sum;
+}
+
+double Model::Parts::meanSquare(const View &x) {
+  Scratch scratch(workspace);
   float squares;
-  backend->download(&squares, sum.data, sizeof(squares));
-  return squares / static_cast<double>(features.size());
+  backend->download(&squares, sumOfSquares(x).data, sizeof(squares));
+  return squares / static_cast<double>(x.size());
 }
 
 int32_t Model::Parts::firstNotFinite(const View &values, const Packing &packing) {
@@ -274,19 +279,56 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step) {
   FeatureProjection::Saved projected;
   Transformer::Saved transformed;
   const auto activations = [&](int64_t cols) { return workspace.tensor(dtype, packing.total(), cols); };
+  const View sums = workspace.zeros(DType::f32, 1, 2);
   const View features = this->features(context, batch, packing, encoderTrained ? &encoded : nullptr);
-  if (step.featurePenalty > 0 || batch.features.empty()) result.featurePenalty = meanSquare(features);
+  View squares;
+  if (step.featurePenalty > 0 || batch.features.empty()) squares = sumOfSquares(features);
   const View embedded = activations(shape.hiddenSize);
   projection.forward(context, features, mask, projected, embedded);
   const View hidden = activations(shape.hiddenSize);
   transformer.forward(context, packing, embedded, modelOutput, transformed, hidden);
 
   const View dHidden = activations(shape.hiddenSize);
-  if (masked && frames.count == 0) return result;
-  if (masked) {
-    maskedPrediction->step(context, frames, step.denominator, hidden, dHidden, result);
-  } else {
-    classifier->step(context, packing.segments(), classes, step.denominator, hidden, dHidden, result);
+  const auto backward = [&] {
+    const bool belowTransformer = encoderTrained || projection.trainable(parameters, mask != nullptr);
+    if (!belowTransformer && !transformer.trainable(parameters)) return;
+    const View dEmbedded = belowTransformer ? activations(shape.hiddenSize) : View{};
+    transformer.backward(context, packing, transformed, dHidden, dEmbedded);
+    if (!belowTransformer) return;
+    const View dFeatures = encoderTrained ? activations(encoder.features()) : View{};
+    projection.backward(context, projected, dEmbedded, dFeatures);
+    if (!encoderTrained) return;
+    if (step.featurePenalty > 0) {
+      // d/dx of penalty · mean(x²), weighted by this micro-batch's share of the update.
+      const double share = static_cast<double>(result.count) / step.denominator;
+      const View dPenalty = activations(encoder.features());
+      backend->convert(features, dPenalty);
+      backend->scale(dPenalty,
+                     static_cast<float>(2 * step.featurePenalty * share / static_cast<double>(features.size())));
+      backend->add(dFeatures, dPenalty, dFeatures);
+    }
+    if (step.featureGradientScale != 1) backend->scale(dFeatures, step.featureGradientScale);
+    encoder.backward(context, packing, encoded, dFeatures);
+  };
+  if (!masked) {
+    classifier->step(context, packing.segments(), classes, step.denominator, hidden, dHidden, sums);
+    result.count = packing.count;
+    backward();
+  } else if (frames.count > 0) {
+    maskedPrediction->step(context, frames, step.denominator, hidden, dHidden, sums);
+    result.count = frames.count;
+    backward();
+  }
+
+  // Only now does the host wait: a device has had all of the step by then.
+  float found[2] = {0, 0};
+  if (result.count > 0) backend->download(found, sums.data, sizeof(found));
+  result.lossSum = found[0];
+  result.correct = static_cast<int64_t>(std::isfinite(found[1]) ? found[1] : 0);
+  if (squares) {
+    float square;
+    backend->download(&square, squares.data, sizeof(square));
+    result.featurePenalty = square / static_cast<double>(features.size());
   }
   if (!std::isfinite(result.lossSum) || !std::isfinite(result.featurePenalty)) {
     const int32_t b = firstNotFinite(hidden, packing);
@@ -297,26 +339,6 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step) {
                     ". The gradients of this update were cleared: repeat all of it, with a lower learning rate if this "
                     "goes on.");
   }
-
-  const bool belowTransformer = encoderTrained || projection.trainable(parameters, mask != nullptr);
-  if (!belowTransformer && !transformer.trainable(parameters)) return result;
-  const View dEmbedded = belowTransformer ? activations(shape.hiddenSize) : View{};
-  transformer.backward(context, packing, transformed, dHidden, dEmbedded);
-  if (!belowTransformer) return result;
-  const View dFeatures = encoderTrained ? activations(encoder.features()) : View{};
-  projection.backward(context, projected, dEmbedded, dFeatures);
-  if (!encoderTrained) return result;
-  if (step.featurePenalty > 0) {
-    // d/dx of penalty · mean(x²), weighted by this micro-batch's share of the update.
-    const double share = static_cast<double>(result.count) / step.denominator;
-    const View dPenalty = activations(encoder.features());
-    backend->convert(features, dPenalty);
-    backend->scale(dPenalty,
-                   static_cast<float>(2 * step.featurePenalty * share / static_cast<double>(features.size())));
-    backend->add(dFeatures, dPenalty, dFeatures);
-  }
-  if (step.featureGradientScale != 1) backend->scale(dFeatures, step.featureGradientScale);
-  encoder.backward(context, packing, encoded, dFeatures);
   return result;
 }
 
@@ -332,7 +354,9 @@ TrainResult Model::trainStep(const HostBatch &batch, const TrainStep &step) {
 }
 
 double Model::optimizerStep(const OptimizerStep &step) {
+  Step asOne(*parts_->backend);
   const double norm = parts_->parameters.optimizerStep(step.adamW);
+  asOne.end();
   if (parts_->parameters.anyTrainable(kFeatureEncoder)) parts_->cache.clear();
   return norm;
 }

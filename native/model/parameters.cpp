@@ -288,6 +288,7 @@ double Parameters::optimizerStep(AdamW settings) {
   float squares = 0;
   if (!gradients.empty()) {
     backend_.sumSquares(gradients, settings.gradientSquares);
+    backend_.adamW(settings, tensors);  // of its own does nothing where the norm is not finite
     backend_.download(&squares, squares_, sizeof(float));
   }
   if (!std::isfinite(squares)) {
@@ -296,7 +297,6 @@ double Parameters::optimizerStep(AdamW settings) {
                     ", so nothing was updated. Clear the gradients, then lower the learning rate or check the audio of "
                     "this update.");
   }
-  backend_.adamW(settings, tensors);
   bumpVersion();
   clearGradients();
   return std::sqrt(static_cast<double>(squares));

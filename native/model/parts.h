@@ -1,6 +1,8 @@
 // What a Model is made of.
 #pragma once
 
+#include <type_traits>
+
 #include "../error.h"
 #include "classifier.h"
 #include "feature_cache.h"
@@ -8,6 +10,7 @@
 #include "feature_projection.h"
 #include "masked_prediction.h"
 #include "model.h"
+#include "step.h"
 #include "transformer.h"
 
 namespace emoframe {
@@ -22,7 +25,8 @@ struct Model::Parts {
   View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved);
   // Hidden state at a layer, f32 [T, C], without training.
   View hidden(const HostBatch &batch, const Packing &packing, int64_t layer);
-  double meanSquare(const View &features);
+  View sumOfSquares(const View &x);  // f32 [1]
+  double meanSquare(const View &x);
   // The first utterance with values that are not finite, in a view over the packed frames; -1: none.
   int32_t firstNotFinite(const View &values, const Packing &packing);
   void requireFinite(const View &values, const Packing &packing, const std::string &what);
@@ -34,7 +38,15 @@ struct Model::Parts {
   auto inArena(Work work) {
     workspace.reset();
     try {
-      return work();
+      Step step(*backend);
+      if constexpr (std::is_void_v<decltype(work())>) {
+        work();
+        step.end();
+      } else {
+        auto result = work();
+        step.end();
+        return result;
+      }
     } catch (const Error &error) {
       if (error.code == "ERR_OUT_OF_MEMORY") workspace.release();
       throw;

@@ -51,7 +51,7 @@ TrainStep largestStep(const PlannedWork &work, const std::vector<int32_t> &label
   step.labelCount = work.objective == Objective::maskedPrediction ? work.frames : work.utterances;
   step.mask = mask.data();
   step.maskCount = work.frames;
-  step.featurePenalty = work.storedFrames > 0 ? 0.f : 1.f;
+  step.featurePenalty = 1;
   return step;
 }
 

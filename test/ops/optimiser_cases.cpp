@@ -1,4 +1,6 @@
 // AdamW over several tensors and steps, against the formulas of torch.optim.AdamW in float64.
+#include <limits>
+
 #include "harness.h"
 
 namespace emoframe {
@@ -146,6 +148,22 @@ void manyTensors(Backend &backend, Report &report) {
   report.close(now, rest, 1e-6, "parameters, and what lies behind them");
 }
 
+void notFinite(Backend &backend, Report &report) {
+  for (const double squares : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    for (const float clipNorm : {0.f, 1.f}) {
+      const Tensor p = Tensor(backend, DType::f32, 1, 3000).normal(1), g = Tensor(backend, DType::f32, 1, 3000).normal(2);
+      const Tensor m = Tensor(backend, DType::f32, 1, 3000).normal(3), v = Tensor(backend, DType::f32, 1, 3000).normal(4);
+      const Tensor norm = Tensor(backend, DType::f32, 1, 1).constant(squares);
+      AdamW settings;
+      settings.weightDecay = 0.1f;
+      settings.clipNorm = clipNorm;
+      settings.gradientSquares = norm;
+      backend.adamW(settings, {{p, g, m, v, {}}});
+      for (const Tensor *tensor : {&p, &m, &v}) report.same(*tensor, tensor->values, "nothing is updated");
+    }
+  }
+}
+
 void sameBits(Backend &, Report &report) {
   report.deterministic(
       [](Backend &backend) {
@@ -168,6 +186,7 @@ const Cases table("optimiser",
                    {"AdamW, norm below the clip", [](Backend &b, Report &r) { steps(b, r, pretraining, 1e6, 1); }},
                    {"AdamW against torch", againstTorch},
                    {"AdamW of many small tensors", manyTensors},
+                   {"AdamW with a norm that is not finite", notFinite},
                    {"same bits with any thread count", sameBits}});
 
 }  // namespace

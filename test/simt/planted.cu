@@ -276,7 +276,7 @@ bool isProduct(const std::vector<float> &a, const std::vector<float> &b, const s
 }
 
 Stream &stream() {
-  static Stream one;
+  static Stream one(false);
   return one;
 }
 

@@ -3,7 +3,9 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <random>
 #include <string>
+#include <vector>
 
 #include "cuda_runtime.h"
 #include "memory.h"
@@ -11,6 +13,34 @@
 struct SimtStream {};
 struct SimtEvent {};
 struct SimtPool {};
+
+// What a node does: runs a call, or copies.
+struct SimtWork {
+  std::shared_ptr<const simt::Call> call;  // null: a copy
+  dim3 grid, block;
+  size_t sharedBytes = 0;
+  void *to = nullptr;
+  const void *from = nullptr;
+  size_t bytes = 0;
+  cudaMemcpyKind kind = cudaMemcpyHostToDevice;
+};
+struct SimtNode {
+  SimtWork work;
+  std::vector<size_t> after;  // nodes by their numbers
+  size_t number = 0;
+};
+struct SimtGraph {
+  std::vector<std::unique_ptr<SimtNode>> nodes;
+  bool has(const SimtNode *node) const {
+    return node && node->number < nodes.size() && nodes[node->number].get() == node;
+  }
+};
+struct SimtGraphExec {
+  const SimtGraph *graph;  // its nodes name this one's
+  std::vector<SimtWork> works;
+  std::vector<std::vector<size_t>> after;
+  uint64_t launches = 0;
+};
 
 namespace {
 
@@ -48,6 +78,52 @@ cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) 
   return cudaSuccess;
 }
 
+cudaError_t run(const simt::Call &call, dim3 grid, dim3 block, size_t sharedBytes) {
+  std::string report;
+  return simt::execute(call, grid, block, sharedBytes, &report) ? cudaSuccess : fail(report);
+}
+
+cudaError_t run(const SimtWork &work) {
+  return work.call ? run(*work.call, work.grid, work.block, work.sharedBytes)
+                   : copy(work.to, work.from, work.bytes, work.kind);
+}
+
+std::unique_ptr<const simt::Call> makeCall(const void *function, void *const *arguments) {
+  const auto known = knownKernels().find(function);
+  if (known == knownKernels().end()) return nullptr;
+  return std::unique_ptr<const simt::Call>(known->second(function, arguments));
+}
+
+// False: the node cannot be one.
+bool read(const cudaKernelNodeParams &params, SimtWork *work) {
+  work->call = makeCall(params.func, params.kernelParams);
+  work->grid = params.grid;
+  work->block = params.block;
+  work->sharedBytes = params.sharedMemBytes;
+  return work->call != nullptr;
+}
+
+cudaError_t addNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies, size_t count,
+                    const SimtWork &work) {
+  auto made = std::make_unique<SimtNode>();
+  made->work = work;
+  made->number = graph->nodes.size();
+  for (size_t i = 0; i < count; ++i) {
+    if (!graph->has(dependencies[i])) return cudaErrorInvalidValue;
+    made->after.push_back(dependencies[i]->number);
+  }
+  *node = made.get();
+  graph->nodes.push_back(std::move(made));
+  return now();
+}
+
+cudaError_t setNode(cudaGraphExec_t executable, cudaGraphNode_t node, const SimtWork &work) {
+  if (!executable->graph->has(node) || !node->work.call != !work.call) return cudaErrorInvalidValue;
+  if (!simt::machine().updatesGraphs) return cudaErrorGraphExecUpdateFailure;
+  if (!simt::machine().forgetsUpdates) executable->works[node->number] = work;
+  return now();
+}
+
 }  // namespace
 
 namespace simt {
@@ -73,12 +149,16 @@ cudaError_t cudaRuntimeGetVersion(int *version) {
 }
 cudaError_t cudaGetDeviceCount(int *count) {
   *count = 0;
+  if (simt::machine().counting != cudaSuccess) return simt::machine().counting;
   if (simt::machine().driverVersion < 13000) return cudaErrorInsufficientDriver;
   if (simt::machine().devices == 0) return cudaErrorNoDevice;
   *count = simt::machine().devices;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device < simt::machine().devices ? now() : cudaErrorInvalidDevice; }
+cudaError_t cudaSetDevice(int device) {
+  if (simt::machine().taking != cudaSuccess) return simt::machine().taking;
+  return device < simt::machine().devices ? now() : cudaErrorInvalidDevice;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   if (device >= simt::machine().devices) return cudaErrorInvalidDevice;
   *properties = {};
@@ -113,12 +193,23 @@ const char *cudaGetErrorString(cudaError_t error) {
       return "no such device";
     case cudaErrorLaunchFailure:
       return fault.c_str();
+    case cudaErrorGraphExecUpdateFailure:
+      return "the graph cannot be changed so";
     default:
       return "a value that the call does not take";
   }
 }
 const char *cudaGetErrorName(cudaError_t error) {
-  return error == cudaErrorLaunchFailure ? "cudaErrorLaunchFailure" : "another error";
+  switch (error) {
+    case cudaErrorLaunchFailure:
+      return "cudaErrorLaunchFailure";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorGraphExecUpdateFailure:
+      return "cudaErrorGraphExecUpdateFailure";
+    default:
+      return "another error";
+  }
 }
 cudaError_t cudaGetLastError() { return now(); }
 
@@ -183,15 +274,90 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return now(); }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return now(); }
 
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, const void *) {
+  return simt::machine().hasKernels ? now() : cudaErrorNoKernelImageForDevice;
+}
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int) {
   return knownKernels().count(function) > 0 ? now() : cudaErrorInvalidValue;
 }
 cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t sharedBytes,
                              cudaStream_t) {
   if (now() != cudaSuccess) return now();
-  const auto known = knownKernels().find(function);
-  if (known == knownKernels().end()) return cudaErrorInvalidValue;
-  const std::unique_ptr<const simt::Call> call(known->second(function, arguments));
-  std::string report;
-  return simt::execute(*call, grid, block, sharedBytes, &report) ? cudaSuccess : fail(report);
+  const std::unique_ptr<const simt::Call> call = makeCall(function, arguments);
+  return call ? run(*call, grid, block, sharedBytes) : cudaErrorInvalidValue;
+}
+
+cudaError_t cudaGraphCreate(cudaGraph_t *graph, unsigned) {
+  *graph = new SimtGraph;
+  return now();
+}
+cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies,
+                                   size_t count, const cudaKernelNodeParams *params) {
+  SimtWork work;
+  return read(*params, &work) ? addNode(node, graph, dependencies, count, work) : cudaErrorInvalidValue;
+}
+cudaError_t cudaGraphAddMemcpyNode1D(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies,
+                                     size_t count, void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+  if (bytes == 0) return cudaErrorInvalidValue;
+  SimtWork work;
+  work.to = to;
+  work.from = from;
+  work.bytes = bytes;
+  work.kind = kind;
+  return addNode(node, graph, dependencies, count, work);
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long) {
+  if (!simt::machine().makesGraphs) return cudaErrorMemoryAllocation;
+  auto made = std::make_unique<SimtGraphExec>();
+  made->graph = graph;
+  for (const auto &node : graph->nodes) {
+    made->works.push_back(node->work);
+    made->after.push_back(node->after);
+  }
+  *executable = made.release();
+  return now();
+}
+cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t executable, cudaGraphNode_t node,
+                                             const cudaKernelNodeParams *params) {
+  SimtWork work;
+  return read(*params, &work) ? setNode(executable, node, work) : cudaErrorInvalidValue;
+}
+cudaError_t cudaGraphExecMemcpyNodeSetParams1D(cudaGraphExec_t executable, cudaGraphNode_t node, void *to,
+                                               const void *from, size_t bytes, cudaMemcpyKind kind) {
+  SimtWork work;
+  work.to = to;
+  work.from = from;
+  work.bytes = bytes;
+  work.kind = kind;
+  return bytes > 0 ? setNode(executable, node, work) : cudaErrorInvalidValue;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+  if (now() != cudaSuccess) return now();
+  const size_t count = executable->works.size();
+  std::vector<size_t> waits(count), ready;
+  std::vector<std::vector<size_t>> followers(count);
+  for (size_t i = 0; i < count; ++i) {
+    waits[i] = executable->after[i].size();
+    for (const size_t before : executable->after[i]) followers[before].push_back(i);
+    if (waits[i] == 0) ready.push_back(i);
+  }
+  std::minstd_rand random(static_cast<uint32_t>(simt::settings().seed + ++executable->launches));
+  while (!ready.empty()) {
+    std::swap(ready[random() % ready.size()], ready.back());
+    const size_t next = ready.back();
+    ready.pop_back();
+    if (cudaError_t error = run(executable->works[next])) return error;
+    for (const size_t follower : followers[next]) {
+      if (--waits[follower] == 0) ready.push_back(follower);
+    }
+  }
+  return now();
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete executable;
+  return cudaSuccess;
 }

@@ -99,6 +99,19 @@ void testMachines() {
   simt::machine().minor = 5;
   expectError("a GPU that is too old", "ERR_DEVICE_UNSUPPORTED", {"7.5", "8.0"}, create("cuda:0"));
   simt::machine() = usual;
+  simt::machine().hasKernels = false;
+  expectError("a GPU that the build has no kernels for", "ERR_DEVICE_UNSUPPORTED", {"8.0", "for 80", "Build"},
+              create("cuda:0"));
+  simt::machine() = usual;
+  simt::machine().taking = cudaErrorDevicesUnavailable;
+  expectError("a GPU that another process holds", "ERR_DEVICE", {"gives itself to nobody"}, create("cuda:0"));
+  simt::machine() = usual;
+  simt::machine().counting = cudaErrorInitializationError;
+  expectError("a driver that does not work", "ERR_DEVICE_DRIVER", {"does not work", "nvidia-smi"}, create("cuda:0"));
+  report("a machine's reason for having no device",
+         emoframe::describeCuda().reason.find("does not work") != std::string::npos ? "" : "is not told");
+  simt::machine() = usual;
+  report("the driver's version", emoframe::describeCuda().driver == "13.0" ? "" : "is not told");
   expectError("the usual machine", "none", {}, create("cuda:0"));
 }
 
@@ -154,6 +167,51 @@ void testFault() {
   simt::clearFault();
 }
 
+// Graphs of two uploads to one place: the one that is done last is found there.
+void testGraphs() {
+  const auto backend = emoframe::createBackend("cuda:0", {});
+  int32_t *place = static_cast<int32_t *>(backend->allocate(sizeof(int32_t)));
+  const int32_t values[3] = {1, 2, 3};
+  cudaStream_t stream = nullptr;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  const auto found = [&] {
+    int32_t value = 0;
+    backend->download(&value, place, sizeof(value));
+    return value;
+  };
+  for (const bool ordered : {true, false}) {
+    cudaGraph_t graph = nullptr;
+    cudaGraphNode_t nodes[2] = {};
+    cudaGraphExec_t executable = nullptr;
+    bool good = cudaGraphCreate(&graph, 0) == cudaSuccess;
+    for (int i = 0; i < 2; ++i) {
+      good = good && cudaGraphAddMemcpyNode1D(&nodes[i], graph, nodes, ordered ? i : 0, place, &values[i],
+                                              sizeof(int32_t), cudaMemcpyHostToDevice) == cudaSuccess;
+    }
+    good = good && cudaGraphInstantiate(&executable, graph, 0) == cudaSuccess;
+    bool seen[4] = {};
+    for (int run = 0; run < 20; ++run) {
+      good = good && cudaGraphLaunch(executable, stream) == cudaSuccess;
+      seen[found()] = true;
+    }
+    report(ordered ? "nodes of a graph in their order" : "nodes of a graph without an order come in any",
+           good && seen[2] && seen[1] == !ordered ? "" : "not so");
+    if (ordered) {
+      const auto change = [&](cudaGraphNode_t node) {
+        return cudaGraphExecMemcpyNodeSetParams1D(executable, node, place, &values[2], sizeof(int32_t),
+                                                  cudaMemcpyHostToDevice);
+      };
+      good = change(nodes[1]) == cudaSuccess && cudaGraphLaunch(executable, stream) == cudaSuccess && found() == 3;
+      report("a node that is changed", good ? "" : "did not do what it was changed to");
+      report("a node of no graph", change(nullptr) == cudaErrorInvalidValue ? "" : "was taken");
+    }
+    cudaGraphExecDestroy(executable);
+    cudaGraphDestroy(graph);
+  }
+  cudaStreamDestroy(stream);
+  backend->release(place);
+}
+
 }  // namespace
 
 int main() {
@@ -162,6 +220,7 @@ int main() {
   testMachines();
   testMemory();
   testFault();
+  testGraphs();
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? 0 : 1;
 }

@@ -59,19 +59,44 @@ enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
+  cudaErrorInitializationError = 3,
   cudaErrorInsufficientDriver = 35,
+  cudaErrorDevicesUnavailable = 46,
+  cudaErrorInvalidDeviceFunction = 98,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
+  cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorUnsupportedPtxVersion = 222,
+  cudaErrorSystemNotReady = 802,
   cudaErrorSystemDriverMismatch = 803,
+  cudaErrorCompatNotSupportedOnDevice = 804,
   cudaErrorLaunchFailure = 719,
+  cudaErrorGraphExecUpdateFailure = 910,
 };
 struct SimtStream;
 struct SimtEvent;
 struct SimtPool;
+struct SimtNode;
+struct SimtGraph;
+struct SimtGraphExec;
 using cudaStream_t = SimtStream *;
 using cudaEvent_t = SimtEvent *;
 using cudaMemPool_t = SimtPool *;
+using cudaGraphNode_t = SimtNode *;
+using cudaGraph_t = SimtGraph *;
+using cudaGraphExec_t = SimtGraphExec *;
 
+struct cudaKernelNodeParams {
+  void *func;
+  dim3 grid, block;  // gridDim and blockDim, which are macros here: the members are known by their order
+  unsigned sharedMemBytes;
+  void **kernelParams;
+  void **extra;
+};
+
+struct cudaFuncAttributes {
+  int numRegs;
+};
 struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem;
@@ -130,9 +155,25 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, const void *function);
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value);
 cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t sharedBytes,
                              cudaStream_t stream);
+
+// A graph's nodes run in some order that their dependencies allow, not always the one in which they were added.
+cudaError_t cudaGraphCreate(cudaGraph_t *graph, unsigned flags);
+cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies,
+                                   size_t count, const cudaKernelNodeParams *params);
+cudaError_t cudaGraphAddMemcpyNode1D(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies,
+                                     size_t count, void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t executable, cudaGraphNode_t node,
+                                             const cudaKernelNodeParams *params);
+cudaError_t cudaGraphExecMemcpyNodeSetParams1D(cudaGraphExec_t executable, cudaGraphNode_t node, void *to,
+                                               const void *from, size_t bytes, cudaMemcpyKind kind);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 
 // --- kernels by address --------------------------------------------------------------------------
 namespace simt {
@@ -175,6 +216,12 @@ void clearFault();
 // What the next calls are to find: a device that there is not, or a driver that is none or too old.
 struct Machine {
   int driverVersion = 13000, devices = 1, major = 8, minor = 0;
+  cudaError_t counting = cudaSuccess;  // what asking for the number of devices gives
+  cudaError_t taking = cudaSuccess;    // what making a device current gives
+  bool hasKernels = true;              // else the build has none for the device
+  bool makesGraphs = true;        // else instantiation finds no memory
+  bool updatesGraphs = true;      // else changing a node is refused
+  bool forgetsUpdates = false;    // changing a node says that all is well and does nothing
 };
 Machine &machine();
 // What a sub-allocating pool says of its memory (native/cuda/launch.cuh): only the first `bytes` from `begin`, where an
