@@ -167,8 +167,9 @@ struct AdamWTensor {
 struct AdamW {
   float learningRate = 1e-4f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weightDecay = 0;
   int64_t step = 1;
-  float clipNorm = 0;    // > 0: gradients are multiplied by min(1, clipNorm / (norm + 1e-6))
-  // f32 [1]: Σ g², as written by sumSquares: where it is not finite nothing is updated. May be absent when clipNorm is 0.
+  float clipNorm = 0;  // > 0: gradients are multiplied by min(1, clipNorm / (norm + 1e-6))
+  // f32 [1]: Σ g², as written by sumSquares: where it is not finite nothing is updated. May be absent when clipNorm is
+  // 0.
   View gradientSquares;
 };
 
@@ -181,7 +182,8 @@ struct MemoryUse {
   size_t available = SIZE_MAX;  // what can still be taken, as far as the backend knows
 };
 
-// How a backend that can has done steps: as graphs that were kept from earlier ones, as graphs that it made, or op by op.
+// How a backend that can has done steps: as graphs that were kept from earlier ones, as graphs that it made, or op by
+// op.
 struct GraphUse {
   int64_t replayed = 0, made = 0, plain = 0;
   std::string reason;  // why graphs are no longer used, when they are not
@@ -219,8 +221,8 @@ class Backend {
   // Takes at once what temporaries of ops will need.
   virtual void reserveScratch(size_t bytes) = 0;
   // Ops and uploads between the two are a step, of a kind that comes again; results are there for download as ever. A
-  // backend may keep what a step does, and do it in one go at its end or when the host asks for a result: what makes one
-  // fast is that nothing is downloaded in its midst.
+  // backend may keep what a step does, and do it in one go at its end or when the host asks for a result: what makes
+  // one fast is that nothing is downloaded in its midst.
   virtual void beginStep() {}
   virtual void endStep() {}
   virtual GraphUse graphs() const { return {}; }

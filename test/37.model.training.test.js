@@ -142,4 +142,22 @@ for (const form of FORMS) {
   });
 }
 
+test('a CPU does steps one operation after another, whatever is said of graphs', async () => {
+  const gradients = [];
+  for (const graphs of [true, false]) {
+    const one = Engine.create({ threads: 1, graphs });
+    const model = await loadModel(one, 'base', { objective: 'masked-prediction' });
+    for (let i = 0; i < 3; i++)
+      await model.trainStep(pack(model, utterances), stepOptions('masked-prediction', clusters, mask));
+    gradients.push(await model.exportGradients());
+    assert.equal(await one.graphs(), { replayed: 0, made: 0, plain: 0 });
+    one.dispose();
+  }
+  assert.equal(gradients[0], gradients[1]);
+  assert.throws(
+    () => Engine.create({ graphs: 'no' }),
+    (error) => error.code === 'ERR_ARGUMENT' && /graphs/.test(error.message),
+  );
+});
+
 test.run();

@@ -76,7 +76,12 @@ export class Engine {
         `Expected a non-negative integer of bytes for memoryLimit but received ${memoryLimit}.`,
       );
     const device = settings.device ?? 'cpu';
-    const options = { device, threads: threads === 0 ? defaultThreads() : threads, memoryLimit, graphs: settings.graphs ?? true };
+    const options = {
+      device,
+      threads: threads === 0 ? defaultThreads() : threads,
+      memoryLimit,
+      graphs: settings.graphs ?? true,
+    };
     return new Engine(
       nativeSync(() => binding().createEngine(options)),
       memoryLimit,

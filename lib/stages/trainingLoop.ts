@@ -95,12 +95,13 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
 
 /** How steps were done on a GPU. A driver that refuses graphs is no reason to stop, but one to say so. */
 async function tellGraphs({ engine, report }: StageContext): Promise<void> {
-  const { reason, ...steps } = await engine.graphs();
+  const { replayed, made, plain, reason } = await engine.graphs();
   if (reason !== undefined)
-    report.warn(`The driver refused a CUDA graph, so steps are launched operation by operation from then on: ${reason}`);
-  const { replayed, made, plain } = steps;
+    report.warn(
+      `The driver refused a CUDA graph, so steps are launched operation by operation from then on: ${reason}`,
+    );
   const all = replayed + made + plain;
-  if (all > 0) report.note(`${replayed} of ${all} steps were replayed as CUDA graphs`, { graphs: { replayed, made, plain } });
+  if (all > 0) report.progress(0, 0, `${replayed} of ${all} steps were replayed as CUDA graphs`);
 }
 
 /** A loss or gradient that is no number would come again after a resume, as updates are exact: says where, and what then. */

@@ -53,8 +53,8 @@ Napi::Function EngineObject::define(Napi::Env env) {
       env, "NativeEngine",
       {InstanceAccessor<&EngineObject::device>("device"), InstanceAccessor<&EngineObject::path>("path"),
        InstanceMethod<&EngineObject::createModel>("createModel"), InstanceMethod<&EngineObject::kmeans>("kmeans"),
-       InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::memory>("memory"), InstanceMethod<&EngineObject::graphs>("graphs"),
-       InstanceMethod<&EngineObject::dispose>("dispose")});
+       InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::memory>("memory"),
+       InstanceMethod<&EngineObject::graphs>("graphs"), InstanceMethod<&EngineObject::dispose>("dispose")});
 }
 
 Napi::Value EngineObject::create(const Napi::CallbackInfo &info) {

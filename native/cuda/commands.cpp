@@ -41,8 +41,8 @@ cudaKernelNodeParams Commands::kernel(size_t i) {
   addresses_.clear();
   for (size_t k = 0; k < its.count; ++k) addresses_.push_back(bytes_.data() + offsets_[its.first + k]);
   addresses_.push_back(nullptr);
-  return {const_cast<void *>(its.function),         its.grid, its.block, static_cast<unsigned>(its.sharedBytes),
-          addresses_.data(), nullptr};
+  return {const_cast<void *>(its.function),       its.grid,          its.block,
+          static_cast<unsigned>(its.sharedBytes), addresses_.data(), nullptr};
 }
 
 // Arguments are compared with the gaps inside of structs: what lies there may differ for nothing, but never the other

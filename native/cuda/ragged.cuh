@@ -1,5 +1,5 @@
 // Items of different lengths (utterances), each cut into parts of its own, and one block a part. How many parts an item
-// has is known on the device; a launch has blocks for the most that its shapes allow, so that a captured one serves
+// has is known on the device; a launch has blocks for the most that its shapes allow, so that one of a graph serves
 // other lengths too. Parts do not depend on what else is packed beside an item, and so neither do its sums.
 #pragma once
 

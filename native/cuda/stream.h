@@ -13,8 +13,8 @@ namespace emoframe {
 class Stream {
  public:
   struct Nowhere {};
-  explicit Stream(Nowhere) {}       // of a backend that only counts: nothing is done
-  explicit Stream(bool asGraphs);   // on the current device; steps are done as graphs
+  explicit Stream(Nowhere) {}      // of a backend that only counts: nothing is done
+  explicit Stream(bool asGraphs);  // on the current device; steps are done as graphs
   ~Stream();
   Stream(const Stream &) = delete;
   Stream &operator=(const Stream &) = delete;
@@ -39,7 +39,8 @@ class Stream {
   bool asGraphs_ = false, inStep_ = false;
   Commands commands_;
   Graphs graphs_;
-  std::unique_ptr<Staging> staging_;  // of uploads outside of steps
+  std::unique_ptr<Staging>
+      staging_;  // of uploads outside of steps; none: a step was cut off, and nothing goes any more
   StepStaging stepStaging_;
 };
 

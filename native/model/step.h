@@ -1,5 +1,5 @@
-// A stretch of ops that a backend may do as one (Backend::beginStep). Where it is left by an error, what was asked for until
-// then is still done, as it would have been op by op.
+// A stretch of ops that a backend may do as one (Backend::beginStep). Where it is left by an error, what was asked for
+// until then is still done, as it would have been op by op.
 #pragma once
 
 #include "../error.h"

@@ -1,5 +1,5 @@
-// Steps as graphs give the bits that the same steps give op by op, whatever changes from one to the next; and a graph that
-// kept a value of an earlier step would be seen. A CPU has no graphs.
+// Steps as graphs give the bits that the same steps give op by op, whatever changes from one to the next; and a graph
+// that kept a value of an earlier step would be seen. A CPU has no graphs.
 #include "../ops/device.h"
 #include "harness.h"
 
@@ -30,7 +30,8 @@ Found runOfTraining(bool graphs, Precision precision, Objective objective, const
   int64_t update = 0;
   for (const int which : order) {
     ++update;
-    const Batch batch = makeBatch(shape, lengths[static_cast<size_t>(which)], sameData ? 50 : static_cast<uint32_t>(50 + update));
+    const Batch batch =
+        makeBatch(shape, lengths[static_cast<size_t>(which)], sameData ? 50 : static_cast<uint32_t>(50 + update));
     TrainStep step = batch.step(objective);
     step.dropout = true;
     step.step = static_cast<uint32_t>(update);
@@ -137,8 +138,9 @@ TEST(manyKindsOfStepsKeepFewGraphs) {
   }
   // More kinds take turns than there is room for: each is made anew when it comes.
   const GraphUse use = on->graphs();
-  require(use.plain == 22 && use.made > 22,  // the very first also prepares a weight
-          "graphs are given up for others: " + std::to_string(use.made) + " made, " + std::to_string(use.plain) + " plain");
+  require(
+      use.plain == 22 && use.made > 22,  // the very first also prepares a weight
+      "graphs are given up for others: " + std::to_string(use.made) + " made, " + std::to_string(use.plain) + " plain");
   for (int i = 0; i < 3; ++i) model->encode(batch.host, 20);
   require(on->graphs().replayed >= 2, "and the latest is kept");
 }

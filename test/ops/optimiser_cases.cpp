@@ -151,8 +151,10 @@ void manyTensors(Backend &backend, Report &report) {
 void notFinite(Backend &backend, Report &report) {
   for (const double squares : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     for (const float clipNorm : {0.f, 1.f}) {
-      const Tensor p = Tensor(backend, DType::f32, 1, 3000).normal(1), g = Tensor(backend, DType::f32, 1, 3000).normal(2);
-      const Tensor m = Tensor(backend, DType::f32, 1, 3000).normal(3), v = Tensor(backend, DType::f32, 1, 3000).normal(4);
+      const Tensor p = Tensor(backend, DType::f32, 1, 3000).normal(1),
+                   g = Tensor(backend, DType::f32, 1, 3000).normal(2);
+      const Tensor m = Tensor(backend, DType::f32, 1, 3000).normal(3),
+                   v = Tensor(backend, DType::f32, 1, 3000).normal(4);
       const Tensor norm = Tensor(backend, DType::f32, 1, 1).constant(squares);
       AdamW settings;
       settings.weightDecay = 0.1f;

@@ -165,6 +165,23 @@ void testFault() {
   }
   backend->release(memory);
   simt::clearFault();
+
+  const auto another = emoframe::createBackend("cuda:0", {});
+  memory = static_cast<float *>(another->allocate(64 * sizeof(float)));
+  expectError("a faulty op in a step", "ERR_DEVICE_FAULT", {"out of bounds"}, [&] {
+    another->beginStep();
+    another->fill(emoframe::vector(memory, emoframe::DType::f32, 64), 1);
+    another->fill(emoframe::vector(memory, emoframe::DType::f32, 65), 1);
+    another->endStep();
+  });
+  simt::clearFault();  // as where a launch is refused although the device is well
+  expectError("an op after a step that was cut off", "ERR_DEVICE_FAULT", {"cut off"},
+              [&] { another->fill(emoframe::vector(memory, emoframe::DType::f32, 64), 1); });
+  expectError("an upload after a step that was cut off", "ERR_DEVICE_FAULT", {"another"}, [&] {
+    const float one = 1;
+    another->upload(memory, &one, sizeof(one));
+  });
+  another->release(memory);
 }
 
 // Graphs of two uploads to one place: the one that is done last is found there.

@@ -219,9 +219,9 @@ struct Machine {
   cudaError_t counting = cudaSuccess;  // what asking for the number of devices gives
   cudaError_t taking = cudaSuccess;    // what making a device current gives
   bool hasKernels = true;              // else the build has none for the device
-  bool makesGraphs = true;        // else instantiation finds no memory
-  bool updatesGraphs = true;      // else changing a node is refused
-  bool forgetsUpdates = false;    // changing a node says that all is well and does nothing
+  bool makesGraphs = true;             // else instantiation finds no memory
+  bool updatesGraphs = true;           // else changing a node is refused
+  bool forgetsUpdates = false;         // changing a node says that all is well and does nothing
 };
 Machine &machine();
 // What a sub-allocating pool says of its memory (native/cuda/launch.cuh): only the first `bytes` from `begin`, where an
