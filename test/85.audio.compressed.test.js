@@ -12,6 +12,7 @@ import { AudioPool } from '../dist/audio/pool.js';
 import { measureSeconds } from '../dist/audio/store.js';
 import { emoframe } from './support/cli.js';
 import { decodeAudio } from './support/decode.js';
+import { sealed, splitPages } from './support/oggPages.js';
 import { refused } from './support/refused.js';
 import { sameSamples } from './support/samples.js';
 import { fixtures, writeTinyPredictor } from './support/tinyPredictor.js';
@@ -176,29 +177,5 @@ test('folders are searched for them', async () => {
 });
 
 test('decoders print nothing', () => assert.equal(printed, []));
-
-/** The pages of an Ogg file. */
-function splitPages(bytes) {
-  const pages = [];
-  for (let at = 0; at < bytes.length; ) {
-    const count = bytes[at + 26];
-    const body = bytes.subarray(at + 27, at + 27 + count).reduce((sum, length) => sum + length, 0);
-    pages.push(bytes.subarray(at, at + 27 + count + body));
-    at += 27 + count + body;
-  }
-  return pages;
-}
-
-/** A page with the checksum that belongs to it. */
-function sealed(page) {
-  page.writeUInt32LE(0, 22);
-  let crc = 0;
-  for (const byte of page) {
-    crc ^= byte << 24;
-    for (let i = 0; i < 8; i++) crc = crc < 0 ? (crc << 1) ^ 0x04c11db7 : crc << 1;
-  }
-  page.writeUInt32LE(crc >>> 0, 22);
-  return page;
-}
 
 test.run();

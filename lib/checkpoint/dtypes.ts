@@ -1,7 +1,7 @@
 // Stored number formats to float32. Little-endian hosts only, as are all that this package runs on.
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { newFloats } from '../model/floats.js';
+import { newFloats, roomFor } from '../model/floats.js';
 import { readExactly } from './files.js';
 
 export type StoredType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL';
@@ -118,7 +118,7 @@ export async function readElements(
   count: number,
   into?: Float32Array,
 ): Promise<Float32Array> {
-  const values = into && into.length >= count ? into.subarray(0, count) : allocate(count, path, tensor);
+  const values = roomFor(count, into, () => allocate(count, path, tensor));
   if (type === 'F32') {
     await readExactly(handle, path, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), position);
     return values;

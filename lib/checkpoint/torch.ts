@@ -3,6 +3,7 @@
 // keys, then each storage as a count and its bytes. Several tensors may be views of one storage.
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
+import { roomFor } from '../model/floats.js';
 import type { StoredTensor } from '../model/tensor.js';
 import { allocate, bytesPerElement, readElements } from './dtypes.js';
 import { openForReading, readExactly } from './files.js';
@@ -199,7 +200,7 @@ function storedTensor(
         return readElements(handle, path, name, type, start, count, into);
       }
       const values = await readElements(handle, path, name, type, place.start, stored);
-      const data = into && into.length >= count ? into.subarray(0, count) : allocate(count, path, name);
+      const data = roomFor(count, into, () => allocate(count, path, name));
       gather(values, tensor, data);
       return data;
     },

@@ -1,11 +1,9 @@
 // A split in a file: what a run writes as folds.json, and takes back.
-import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
-import { readError } from '../checkpoint/files.js';
 import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
-import { parseJson } from '../json.js';
 import { type Fold, foldError, isLabelled, refuseSharedSpeakers } from './folds.js';
+import { readLimitedJson } from './limitedJson.js';
 import type { Corpus } from './types.js';
 
 const MAX_BYTES = 2 ** 30;
@@ -43,14 +41,7 @@ export async function readFolds(file: string): Promise<Fold[]> {
         cause,
       },
     );
-  let value: unknown;
-  try {
-    if ((await stat(file)).size > MAX_BYTES) throw refuse(`it has more than ${MAX_BYTES} bytes`);
-    value = parseJson(await readFile(file, 'utf8'));
-  } catch (error) {
-    if (error instanceof SyntaxError) throw refuse(`it is not JSON: ${error.message}`, error);
-    throw readError(file, error);
-  }
+  const value = await readLimitedJson(file, MAX_BYTES, refuse);
   const result = foldsSchema.safeParse(value);
   if (!result.success) throw refuse(describeIssues(result.error));
   return result.data;

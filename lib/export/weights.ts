@@ -4,7 +4,7 @@ import type { Head } from '../checkpoint/head.js';
 import { encoderShapes } from '../checkpoint/shapes.js';
 import { EmoframeError } from '../errors.js';
 import type { HubertShape } from '../model/binding.js';
-import { newFloats } from '../model/floats.js';
+import { newFloats, roomFor } from '../model/floats.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 
@@ -63,7 +63,7 @@ export class Weights {
       shape: [count, rows],
       read: async (into) => {
         const from = await this.#read(source);
-        const out = room(into, count * rows);
+        const out = roomFor(count * rows, into);
         for (let row = 0; row < rows; row += block) {
           await yieldWhenDue();
           for (let column = 0; column < count; column += block) {
@@ -88,7 +88,7 @@ export class Weights {
       read: async (into) => {
         const scales = Float64Array.from(await magnitudes.read());
         const from = await this.#read(directions);
-        const out = room(into, from.length);
+        const out = roomFor(from.length, into);
         const squares = new Float64Array(kernel);
         const each = async (work: (i: number) => void) => {
           for (let first = 0; first < from.length; first += stretch) {
@@ -115,10 +115,6 @@ export class Weights {
     if (this.#memory.length < count) this.#memory = newFloats(count);
     return source.read(this.#memory);
   }
-}
-
-function room(into: Float32Array | undefined, count: number): Float32Array {
-  return into !== undefined && into.length >= count ? into.subarray(0, count) : newFloats(count);
 }
 
 /** Names and shapes of a classifier's tensors. */

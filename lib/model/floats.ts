@@ -14,6 +14,6 @@ export function newFloats(count: number): Float32Array<ArrayBuffer> {
 }
 
 /** The front of `into` when it has room for so many values, else an array of their own. */
-export function roomFor(count: number, into: Float32Array | undefined): Float32Array {
-  return into && into.length >= count ? into.subarray(0, count) : newFloats(count);
+export function roomFor(count: number, into: Float32Array | undefined, allocate = newFloats): Float32Array {
+  return into && into.length >= count ? into.subarray(0, count) : allocate(count);
 }

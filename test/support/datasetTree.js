@@ -2,26 +2,10 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { encodeWav } from './wav.js';
 
 /** A fifth of a second of silence, 16 kHz mono. */
-export const silence = wav(3200);
-
-function wav(samples) {
-  const bytes = Buffer.alloc(44 + 2 * samples);
-  bytes.write('RIFF', 0);
-  bytes.writeUInt32LE(36 + 2 * samples, 4);
-  bytes.write('WAVEfmt ', 8);
-  bytes.writeUInt32LE(16, 16);
-  bytes.writeUInt16LE(1, 20);
-  bytes.writeUInt16LE(1, 22);
-  bytes.writeUInt32LE(16000, 24);
-  bytes.writeUInt32LE(32000, 28);
-  bytes.writeUInt16LE(2, 32);
-  bytes.writeUInt16LE(16, 34);
-  bytes.write('data', 36);
-  bytes.writeUInt32LE(2 * samples, 40);
-  return bytes;
-}
+export const silence = encodeWav(new Int16Array(3200));
 
 /** Files below a folder: text or bytes by path; a list of paths is audio. */
 export function plant(root, files) {

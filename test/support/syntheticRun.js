@@ -1,6 +1,7 @@
 // A run directory as the pipeline leaves it, with made-up sounds, predictions and logs: for the report's tests.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { encodeWav } from './wav.js';
 
 export const labels = ['angry', 'happy', 'neutral', 'sad'];
 
@@ -15,23 +16,8 @@ export function generator(seed) {
 
 /** 16-bit mono WAV at 16 kHz. */
 export function writeWav(path, samples) {
-  const wav = Buffer.alloc(44 + 2 * samples.length);
-  wav.write('RIFF', 0, 'latin1');
-  wav.writeUInt32LE(36 + 2 * samples.length, 4);
-  wav.write('WAVEfmt ', 8, 'latin1');
-  wav.writeUInt32LE(16, 16);
-  wav.writeUInt16LE(1, 20);
-  wav.writeUInt16LE(1, 22);
-  wav.writeUInt32LE(16000, 24);
-  wav.writeUInt32LE(32000, 28);
-  wav.writeUInt16LE(2, 32);
-  wav.writeUInt16LE(16, 34);
-  wav.write('data', 36, 'latin1');
-  wav.writeUInt32LE(2 * samples.length, 40);
-  samples.forEach((sample, i) => {
-    wav.writeInt16LE(Math.round(32767 * Math.max(-1, Math.min(1, sample))), 44 + 2 * i);
-  });
-  writeFileSync(path, wav);
+  const values = Int16Array.from(samples, (sample) => Math.round(32767 * Math.max(-1, Math.min(1, sample))));
+  writeFileSync(path, encodeWav(values));
 }
 
 /** A voice-like sound: syllables of a harmonic tone. */

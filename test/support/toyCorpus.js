@@ -2,6 +2,7 @@
 // middle, so that frame-level truth is known.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { encodeWav } from './wav.js';
 
 const rate = 16000;
 
@@ -15,21 +16,13 @@ function lehmer(seed) {
 }
 
 function writeWav(path, samples) {
-  const bytes = Buffer.alloc(44 + 2 * samples.length);
-  bytes.write('RIFF', 0);
-  bytes.writeUInt32LE(36 + 2 * samples.length, 4);
-  bytes.write('WAVEfmt ', 8);
-  bytes.writeUInt32LE(16, 16);
-  bytes.writeUInt16LE(1, 20);
-  bytes.writeUInt16LE(1, 22);
-  bytes.writeUInt32LE(rate, 24);
-  bytes.writeUInt32LE(2 * rate, 28);
-  bytes.writeUInt16LE(2, 32);
-  bytes.writeUInt16LE(16, 34);
-  bytes.write('data', 36);
-  bytes.writeUInt32LE(2 * samples.length, 40);
-  for (const [i, sample] of samples.entries()) bytes.writeInt16LE(Math.round(sample * 20000), 44 + 2 * i);
-  writeFileSync(path, bytes);
+  writeFileSync(
+    path,
+    encodeWav(
+      Int16Array.from(samples, (sample) => Math.round(sample * 20000)),
+      rate,
+    ),
+  );
 }
 
 /** `perClass` utterances of each of two classes in each of two sessions. */

@@ -1,7 +1,5 @@
-import { readFile, stat } from 'node:fs/promises';
-import { readError } from '../../checkpoint/files.js';
 import { EmoframeError } from '../../errors.js';
-import { parseJson } from '../../json.js';
+import { readLimitedJson } from '../limitedJson.js';
 
 /** A table of MSP-Podcast in JSON, the largest that there is, has some 60 MB. */
 const MAX_JSON_BYTES = 2 ** 28;
@@ -10,14 +8,7 @@ const MAX_JSON_BYTES = 2 ** 28;
 export async function readJsonObject(file: string): Promise<Record<string, unknown>> {
   const refuse = (reason: string, cause?: unknown) =>
     new EmoframeError('ERR_CORPUS', `${file} cannot be used: ${reason}.`, { file, cause });
-  let value: unknown;
-  try {
-    if ((await stat(file)).size > MAX_JSON_BYTES) throw refuse(`it has more than ${MAX_JSON_BYTES} bytes`);
-    value = parseJson(await readFile(file, 'utf8'));
-  } catch (error) {
-    if (error instanceof SyntaxError) throw refuse(`it is not JSON: ${error.message}`, error);
-    throw readError(file, error);
-  }
+  const value = await readLimitedJson(file, MAX_JSON_BYTES, refuse);
   if (!isObject(value)) throw refuse('it is not a JSON object');
   return value;
 }
