@@ -22,9 +22,13 @@ namespace emoframe {
 
 namespace {
 
-constexpr int64_t blockRows = 1024, taskRows = 128;  // of a block in cache, and of what a thread takes of it
+constexpr int64_t taskRows = 128;     // what a thread screens at a time
 constexpr int64_t packedCols = 384;                  // centroids in one product
 constexpr int64_t slice = 384;                       // columns that are added up together
+
+// Rows of a block: they are added up while they lie in cache (L2 and L3), and the more of them a cluster has the less
+// often its sums come and go.
+int64_t blockRows(int64_t clusters) { return std::clamp<int64_t>(16 * clusters, 1024, 8192); }
 
 // Rounding error of an fp32 product form relative to ‖x‖² + ‖c‖², with room to spare: sums of up to some thousand
 // terms.
@@ -336,7 +340,7 @@ int64_t nearestOf(const std::vector<Span> &spans, const SpanProducts &productsOf
 
 // Sums of members in double, over blocks of rows. Each task keeps a slice of columns and adds rows in their order, so
 // no partials are needed. Within a block rows go cluster by cluster, whose sums then stay in registers or at least in
-// L1.
+// L1, and a block is long enough for every cluster to have some.
 class MemberSums {
  public:
   MemberSums(int64_t restarts, int64_t clusters, int64_t C, int threads)
@@ -347,13 +351,13 @@ class MemberSums {
         totals_(static_cast<size_t>(restarts * clusters * C), 0.0),
         members_(static_cast<size_t>(restarts * clusters), 0),
         starts_(static_cast<size_t>(restarts * (clusters + 1))),
-        order_(static_cast<size_t>(restarts * blockRows)) {}
+        order_(static_cast<size_t>(restarts * blockRows(clusters))) {}
 
   // Rows [0, n) of x [n, C]; label of restart r and row i is labels[r · stride + i].
   void add(const View &x, const int32_t *labels, int64_t stride) {
     const int64_t n = x.rows;
     for (int64_t r = 0; r < R_; ++r) {
-      int32_t *starts = starts_.data() + r * (K_ + 1), *order = order_.data() + r * blockRows;
+      int32_t *starts = starts_.data() + r * (K_ + 1), *order = order_.data() + r * n;
       std::fill(starts, starts + K_ + 1, 0);
       for (int64_t i = 0; i < n; ++i) ++starts[labels[r * stride + i] + 1];
       for (int64_t k = 0; k < K_; ++k) {
@@ -371,7 +375,7 @@ class MemberSums {
         int32_t begin = 0;
         for (int64_t k = 0; k < K_; ++k) {
           const int32_t end = starts_[r * (K_ + 1) + k];
-          addRows(columns, x.rowStride, order_.data() + r * blockRows + begin, end - begin,
+          addRows(columns, x.rowStride, order_.data() + r * n + begin, end - begin,
                   totals_.data() + (r * K_ + k) * C_ + c, width);
           begin = end;
         }
@@ -395,7 +399,7 @@ class MemberSums {
   std::vector<double> totals_;    // [R, K, C]
   std::vector<int64_t> members_;  // [R, K]
   std::vector<int32_t> starts_;   // [R, K + 1]
-  std::vector<int32_t> order_;    // [R, blockRows]
+  std::vector<int32_t> order_;    // [R, rows of a block]
 };
 
 }  // namespace
@@ -459,8 +463,9 @@ void CpuBackend::assignClusters(const ClusterAssignment &assignment) {
       }
     }
   };
-  for (int64_t at = 0; at < N; at += blockRows) {
-    const int64_t n = std::min(blockRows, N - at);
+  const int64_t block = blockRows(K);
+  for (int64_t at = 0; at < N; at += block) {
+    const int64_t n = std::min(block, N - at);
     parallelFor(threads_, n, taskRows, [&](int64_t begin, int64_t end) {
       if (screen) {
         search(at + begin, at + end);
