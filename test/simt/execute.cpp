@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -17,6 +18,11 @@ Settings &settings() {
     made.workers = static_cast<int>(std::min(4u, std::max(1u, std::thread::hardware_concurrency())));
     if (const char *seed = std::getenv("SIMT_SEED")) made.seed = std::strtoull(seed, nullptr, 10);
     if (const char *workers = std::getenv("SIMT_WORKERS")) made.workers = std::atoi(workers);
+    const char *late = std::getenv("SIMT_LATE");
+    const auto named = [&](const char *name) { return late && std::strcmp(late, name) == 0; };
+    if (named("copies")) made.late = Late::copies;
+    if (named("kernels")) made.late = Late::kernels;
+    if (named("all")) made.late = Late::all;
     return made;
   }();
   return one;

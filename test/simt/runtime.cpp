@@ -1,17 +1,28 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "cuda_runtime.h"
 #include "memory.h"
 
-struct SimtStream {};
-struct SimtEvent {};
+// What is put off, first to last, and how many came before the first.
+struct SimtStream {
+  std::deque<std::function<cudaError_t()>> queue;
+  uint64_t done = 0;
+};
+// A place in a stream: behind so many of what it was asked for.
+struct SimtEvent {
+  SimtStream *stream = nullptr;
+  uint64_t place = 0;
+};
 struct SimtPool {};
 
 // What a node does: runs a call, or copies.
@@ -88,6 +99,55 @@ cudaError_t run(const SimtWork &work) {
                    : copy(work.to, work.from, work.bytes, work.kind);
 }
 
+std::set<SimtStream *> &streams() {
+  static std::set<SimtStream *> live;
+  return live;
+}
+SimtStream *known(cudaStream_t stream) {
+  static SimtStream usual;
+  return stream ? stream : &usual;
+}
+
+// Does what the stream was asked for up to a place.
+cudaError_t catchUp(SimtStream *stream, uint64_t place) {
+  while (stream->done < place && !stream->queue.empty()) {
+    const std::function<cudaError_t()> next = std::move(stream->queue.front());
+    stream->queue.pop_front();
+    ++stream->done;
+    if (now() == cudaSuccess) next();
+  }
+  return now();
+}
+cudaError_t catchUp(SimtStream *stream) { return catchUp(stream, stream->done + stream->queue.size()); }
+
+// Where in which stream's order allocations were made: until then the memory may be another's.
+std::map<const void *, SimtEvent> &births() {
+  static std::map<const void *, SimtEvent> all;
+  return all;
+}
+bool isBorn(const void *address, const SimtStream *seenBy) {
+  const simt::Allocation *found = simt::allocationAt(address);
+  if (!found) return true;
+  const auto birth = births().find(reinterpret_cast<const void *>(found->begin));
+  if (birth == births().end()) return true;
+  const SimtEvent &at = birth->second;
+  return at.stream == seenBy || !streams().count(at.stream) || at.stream->done >= at.place;
+}
+
+// At once, or behind what was put off. What fails then is told by whatever comes after, as on a GPU.
+cudaError_t ask(cudaStream_t asked, bool late, std::function<cudaError_t()> work) {
+  SimtStream *stream = known(asked);
+  if (now() != cudaSuccess) return now();
+  if (!late && stream->queue.empty()) {
+    ++stream->done;
+    return work();
+  }
+  stream->queue.push_back(std::move(work));
+  return now();
+}
+bool lateCopies() { return simt::settings().late == simt::Late::copies || simt::settings().late == simt::Late::all; }
+bool lateKernels() { return simt::settings().late == simt::Late::kernels || simt::settings().late == simt::Late::all; }
+
 std::unique_ptr<const simt::Call> makeCall(const void *function, void *const *arguments) {
   const auto known = knownKernels().find(function);
   if (known == knownKernels().end()) return nullptr;
@@ -121,6 +181,29 @@ cudaError_t setNode(cudaGraphExec_t executable, cudaGraphNode_t node, const Simt
   if (!executable->graph->has(node) || !node->work.call != !work.call) return cudaErrorInvalidValue;
   if (!simt::machine().updatesGraphs) return cudaErrorGraphExecUpdateFailure;
   if (!simt::machine().forgetsUpdates) executable->works[node->number] = work;
+  return now();
+}
+
+cudaError_t runInSomeOrder(const std::vector<SimtWork> &works, const std::vector<std::vector<size_t>> &after,
+                           uint64_t seed) {
+  const size_t count = works.size();
+  std::vector<size_t> waits(count), ready;
+  std::vector<std::vector<size_t>> followers(count);
+  for (size_t i = 0; i < count; ++i) {
+    waits[i] = after[i].size();
+    for (const size_t before : after[i]) followers[before].push_back(i);
+    if (waits[i] == 0) ready.push_back(i);
+  }
+  std::minstd_rand random(static_cast<uint32_t>(seed));
+  while (!ready.empty()) {
+    std::swap(ready[random() % ready.size()], ready.back());
+    const size_t next = ready.back();
+    ready.pop_back();
+    if (cudaError_t error = run(works[next])) return error;
+    for (const size_t follower : followers[next]) {
+      if (--waits[follower] == 0) ready.push_back(follower);
+    }
+  }
   return now();
 }
 
@@ -219,6 +302,7 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes) {
   return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void *pointer) {
+  births().erase(pointer);
   if (!pointer || simt::freeGlobal(pointer)) return now();
   return fail("A release of " + simt::describe(pointer) + ", where no live allocation starts");
 }
@@ -245,24 +329,46 @@ cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *value)
   return now();
 }
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return now(); }
-cudaError_t cudaMallocFromPoolAsync(void **pointer, size_t bytes, cudaMemPool_t, cudaStream_t) {
-  return cudaMalloc(pointer, bytes);
+cudaError_t cudaMallocFromPoolAsync(void **pointer, size_t bytes, cudaMemPool_t, cudaStream_t asked) {
+  const cudaError_t error = cudaMalloc(pointer, bytes);
+  SimtStream *stream = known(asked);
+  if (error == cudaSuccess) births()[*pointer] = {stream, stream->done + stream->queue.size()};
+  return error;
 }
-cudaError_t cudaFreeAsync(void *pointer, cudaStream_t) { return cudaFree(pointer); }
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-  return now() == cudaSuccess ? copy(to, from, bytes, kind) : now();
+cudaError_t cudaFreeAsync(void *pointer, cudaStream_t stream) {
+  const auto work = [=] { return cudaFree(pointer); };
+  return now() == cudaSuccess ? ask(stream, false, work) : work();
+}
+// From and to memory that is not pinned, as all downloads here are, the host waits.
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  const bool down = kind == cudaMemcpyDeviceToHost;
+  const cudaError_t error = ask(stream, !down && lateCopies(), [=] {
+    if (!down && !isBorn(to, known(stream))) {
+      return fail("A copy to " + simt::describe(to) + " by a stream that has not waited for the allocation");
+    }
+    return copy(to, from, bytes, kind);
+  });
+  return down ? catchUp(known(stream)) : error;
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
   *stream = new SimtStream;
+  streams().insert(*stream);
   return now();
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  catchUp(stream);
+  streams().erase(stream);
   delete stream;
   return now();
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return now(); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return now(); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return catchUp(known(stream)); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (simt::machine().forgetsStreamWaits || !event->stream) return now();
+  // The event as it is now: it may be recorded anew.
+  return ask(stream, false,
+             [its = *event] { return streams().count(its.stream) ? catchUp(its.stream, its.place) : now(); });
+}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
   *event = new SimtEvent;
   return now();
@@ -271,8 +377,14 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return now();
 }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return now(); }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return now(); }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  *event = {stream, stream->done + stream->queue.size()};
+  return now();
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (simt::machine().forgetsHostWaits || !streams().count(event->stream)) return now();
+  return catchUp(event->stream, event->place);
+}
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, const void *) {
   return simt::machine().hasKernels ? now() : cudaErrorNoKernelImageForDevice;
@@ -281,10 +393,11 @@ cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int) {
   return knownKernels().count(function) > 0 ? now() : cudaErrorInvalidValue;
 }
 cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t sharedBytes,
-                             cudaStream_t) {
+                             cudaStream_t stream) {
   if (now() != cudaSuccess) return now();
-  const std::unique_ptr<const simt::Call> call = makeCall(function, arguments);
-  return call ? run(*call, grid, block, sharedBytes) : cudaErrorInvalidValue;
+  const std::shared_ptr<const simt::Call> call = makeCall(function, arguments);
+  if (!call) return cudaErrorInvalidValue;
+  return ask(stream, lateKernels(), [=] { return run(*call, grid, block, sharedBytes); });
 }
 
 cudaError_t cudaGraphCreate(cudaGraph_t *graph, unsigned) {
@@ -331,27 +444,12 @@ cudaError_t cudaGraphExecMemcpyNodeSetParams1D(cudaGraphExec_t executable, cudaG
   work.kind = kind;
   return bytes > 0 ? setNode(executable, node, work) : cudaErrorInvalidValue;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
-  if (now() != cudaSuccess) return now();
-  const size_t count = executable->works.size();
-  std::vector<size_t> waits(count), ready;
-  std::vector<std::vector<size_t>> followers(count);
-  for (size_t i = 0; i < count; ++i) {
-    waits[i] = executable->after[i].size();
-    for (const size_t before : executable->after[i]) followers[before].push_back(i);
-    if (waits[i] == 0) ready.push_back(i);
-  }
-  std::minstd_rand random(static_cast<uint32_t>(simt::settings().seed + ++executable->launches));
-  while (!ready.empty()) {
-    std::swap(ready[random() % ready.size()], ready.back());
-    const size_t next = ready.back();
-    ready.pop_back();
-    if (cudaError_t error = run(executable->works[next])) return error;
-    for (const size_t follower : followers[next]) {
-      if (--waits[follower] == 0) ready.push_back(follower);
-    }
-  }
-  return now();
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  const uint64_t seed = simt::settings().seed + ++executable->launches;
+  // What is changed of it later is not of this launch.
+  return ask(stream, lateKernels(), [seed, works = executable->works, after = executable->after] {
+    return runInSomeOrder(works, after, seed);
+  });
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;

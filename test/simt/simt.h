@@ -78,10 +78,16 @@ struct Call {
 // Runs a launch to its end. False: it faulted, and `report` says how.
 bool execute(const Call &call, Triple grid, Triple block, size_t sharedBytes, std::string *report);
 
-// How the emulation runs. The environment's SIMT_SEED and SIMT_WORKERS say otherwise; the rest is for its own tests.
+// What a stream puts off until somebody waits for it, by an event or for the whole stream, and all that comes after it
+// in that stream. The rest is done when it is asked for.
+enum class Late { nothing, copies, kernels, all };
+
+// How the emulation runs. The environment's SIMT_SEED, SIMT_WORKERS and SIMT_LATE (copies, kernels, all) say otherwise;
+// the rest is for its own tests.
 struct Settings {
   uint64_t seed = 1;                     // of the order of fibres and blocks
   int workers = 2;                       // system threads
+  Late late = Late::nothing;             // copies to the device, or kernels
   size_t memoryBytes = size_t(4) << 30;  // the device's
 };
 Settings &settings();

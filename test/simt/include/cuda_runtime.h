@@ -1,8 +1,9 @@
 // The part of the CUDA runtime that native/cuda uses, on the emulation (../simt.h): found in place of NVIDIA's header
 // when the kernels' own sources are compiled as host C++.
 //
-// Everything runs at once and in order of the calls, whatever its stream. After a fault every call gives its error, as
-// on a GPU; cudaGetErrorString then gives the emulation's report.
+// A stream does in order what it is asked for: at once, or as late as events and waits allow where the settings say so
+// (simt::Late). So what two streams leave to chance comes out one way or the other. After a fault every call gives its
+// error, as on a GPU; cudaGetErrorString then gives the emulation's report.
 #pragma once
 
 #include <cmath>
@@ -222,6 +223,8 @@ struct Machine {
   bool makesGraphs = true;             // else instantiation finds no memory
   bool updatesGraphs = true;           // else changing a node is refused
   bool forgetsUpdates = false;         // changing a node says that all is well and does nothing
+  bool forgetsStreamWaits = false;     // a stream that is to wait for an event does not
+  bool forgetsHostWaits = false;       // nor does the host
 };
 Machine &machine();
 // What a sub-allocating pool says of its memory (native/cuda/launch.cuh): only the first `bytes` from `begin`, where an
