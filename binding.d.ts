@@ -267,7 +267,7 @@ export interface MemoryPlan {
   moments: number;
   /** Stored features. */
   features: number;
-  /** Activations, and all else that lives within a pass: one arena. */
+  /** Activations, and all else that lives within a pass: one arena; on a GPU inputs too, twice, as the next ones travel meanwhile. */
   activations: number;
   /** Temporaries of single operations. On the CPU each thread has its own, of some megabytes, which are not counted. */
   scratch: number;
@@ -330,8 +330,18 @@ export interface NativeModel {
   classify(batch: PackedBatch, kept?: FrameRanges): Promise<ClassifyResult>;
   /** Moments of conv 0's windows over each utterance: what its GroupNorm follows from. */
   windowMoments(batch: PackedBatch): Promise<WindowMoments>;
-  /** Forward and backward; gradients add up until `optimizerStep` or `clearGradients`. NaN or Inf loss: `ERR_NOT_FINITE`. */
-  trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult>;
+  /** Whether there is anything to gain by `sendAhead`: on a GPU, whose inputs travel while it computes. */
+  sendsAhead(): boolean;
+  /**
+   * Sends a later `trainStep`'s inputs while work that was asked for before is still under way, and gives the ticket under which
+   * that step finds them. What is wrong with the batch, that step says.
+   */
+  sendAhead(batch: PackedBatch, options: TrainStepOptions): number;
+  /**
+   * Forward and backward; gradients add up until `optimizerStep` or `clearGradients`. NaN or Inf loss: `ERR_NOT_FINITE`.
+   * `ticket`: of the same batch with the same objective, labels and mask.
+   */
+  trainStep(batch: PackedBatch, options: TrainStepOptions & { ticket?: number }): Promise<TrainStepResult>;
   /** Clips, updates, clears gradients. Gives the gradient norm before clipping. NaN or Inf norm: `ERR_NOT_FINITE`, nothing is updated. */
   optimizerStep(options: OptimizerOptions): Promise<{ gradientNorm: number }>;
   clearGradients(): Promise<void>;

@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -189,6 +190,25 @@ struct GraphUse {
   std::string reason;  // why graphs are no longer used, when they are not
 };
 
+// A way for inputs to the device beside its ops: what is sent by it travels while ops that were asked for earlier still
+// run. One at a time lies in the memory that it fills: begin, upload ..., send; then await, the ops that read it, and
+// release.
+class Inlet {
+ public:
+  virtual ~Inlet() = default;
+
+  virtual void reserve(size_t bytes) = 0;  // memory of the host for so much at once
+  virtual void begin() = 0;
+  // As Backend::upload; the source may change as soon as it returns.
+  virtual void upload(void *target, const void *hostSource, size_t bytes) = 0;
+  // Sends it all, as soon as the ops before the last release have read what lay there. The memory may have been
+  // allocated since.
+  virtual void send() = 0;
+  virtual void await() = 0;             // ops that are asked for from now on find it there
+  virtual void release() noexcept = 0;  // all that read it have been asked for
+  virtual void wait() noexcept = 0;     // until what was sent has arrived: its memory may then be given back
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -214,15 +234,20 @@ class Backend {
   virtual void upload(void *target, const void *hostSource, size_t bytes) = 0;
   virtual void download(void *hostTarget, const void *source, size_t bytes) = 0;  // after all ops so far
   virtual void synchronize() = 0;
+  // Null: there is nothing to gain, as uploads are copies in one memory.
+  virtual std::unique_ptr<Inlet> inlet() { return nullptr; }
+  // Called whenever the host is about to wait for ops that a device has been given: it may send what comes next by an
+  // inlet, but neither ask for ops nor throw.
+  virtual void whileWaiting(std::function<void()>) {}
   virtual MemoryUse memory() const = 0;
   // A backend that computes nothing and takes nothing, and counts what this one would take for the same calls. Its
   // addresses lead nowhere, and what it downloads is zeros.
   virtual std::unique_ptr<Backend> counting() const = 0;
   // Takes at once what temporaries of ops will need.
   virtual void reserveScratch(size_t bytes) = 0;
-  // Ops and uploads between the two are a step, of a kind that comes again; results are there for download as ever. A
-  // backend may keep what a step does, and do it in one go at its end or when the host asks for a result: what makes
-  // one fast is that nothing is downloaded in its midst.
+  // Ops between the two are a step, of a kind that comes again; results are there for download as ever. A backend may
+  // keep what a step does, and do it in one go at its end or when the host asks for a result: what makes one fast is
+  // that nothing is up- or downloaded in its midst.
   virtual void beginStep() {}
   virtual void endStep() {}
   virtual GraphUse graphs() const { return {}; }

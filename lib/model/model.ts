@@ -45,6 +45,8 @@ const partElements = 1 << 22;
 /** HuBERT with its heads on an engine's device. Made by {@link Engine.createModel}. */
 export class Model {
   readonly geometry: Geometry;
+  /** What was sent ahead of its step. */
+  readonly #sent = new WeakMap<PackedBatch, { options: TrainStepOptions; ticket: number }>();
 
   constructor(
     readonly spec: ModelSpec,
@@ -263,7 +265,39 @@ export class Model {
 
   /** Forward and backward of one micro-batch; gradients add up until {@link optimizerStep}. */
   async trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult> {
-    return nativeOn(batch, () => this.nativeModel.trainStep(batch, options));
+    const sent = this.#sent.get(batch);
+    this.#sent.delete(batch);
+    const isIts =
+      sent !== undefined &&
+      sent.options.objective === options.objective &&
+      sent.options.labels === options.labels &&
+      sent.options.mask === options.mask;
+    return nativeOn(batch, () =>
+      this.nativeModel.trainStep(batch, isIts ? { ...options, ticket: sent.ticket } : options),
+    );
+  }
+
+  /** Whether {@link sendAhead} gains anything: on a GPU, not on the CPU. */
+  get sendsAhead(): boolean {
+    return this.nativeModel.sendsAhead();
+  }
+
+  /**
+   * Sends what a later {@link trainStep} will read to the device while the step before it still computes. Call it once that
+   * step has been asked for, and before it is awaited, with the very batch, labels and mask, which must not change any more.
+   * It can be left out: the same comes of it, a little later. What is wrong with the batch, `trainStep` says.
+   *
+   * @example
+   * const running = model.trainStep(batches[0], options[0]);
+   * model.sendAhead(batches[1], options[1]);
+   * const { lossSum } = await running;
+   */
+  sendAhead(batch: PackedBatch, options: TrainStepOptions): void {
+    try {
+      this.#sent.set(batch, { options, ticket: this.nativeModel.sendAhead(batch, options) });
+    } catch {
+      this.#sent.delete(batch);
+    }
   }
 
   /** Clips, updates with AdamW and clears the gradients. */

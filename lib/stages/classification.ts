@@ -4,7 +4,7 @@ import { maskSpans } from '../batch/masks.js';
 import { BalancedSampler, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
 import type { FineTuningSettings } from '../config/schema.js';
 import { utteranceMetrics } from '../evaluate/metrics.js';
-import type { PackedBatch } from '../model/binding.js';
+import type { PackedBatch, TrainStepOptions } from '../model/binding.js';
 import { newFloats } from '../model/floats.js';
 import type { Geometry } from '../model/geometry.js';
 import { elementsOf, readInto, type Tensor } from '../model/tensor.js';
@@ -15,7 +15,7 @@ import { prepareMemory } from './memory.js';
 import { featureEncoderPrefixes, loadWithNewHeads, type StageModel, saveModel } from './models.js';
 import { learningRateShare } from './schedule.js';
 import { finishStage } from './stageResult.js';
-import { passStep, runTrainingLoop } from './trainingLoop.js';
+import { passStep, runTrainingLoop, stepBefore } from './trainingLoop.js';
 
 export interface ClassificationTask {
   settings: FineTuningSettings;
@@ -101,7 +101,7 @@ export async function trainClassifier(context: StageContext, task: Classificatio
       updates,
       state,
       prepare: (step) => preparePasses(context, model.geometry, settings, inputs, sampler.at(step), step),
-      update: (step, passes) => update(context, stage, settings, updates, step, passes),
+      update: (step, passes, following) => update(context, stage, settings, updates, step, passes, following?.[0]),
       afterUpdate: async (step) => {
         if (step % sampler.updatesPerEpoch !== 0) return;
         const epoch = step / sampler.updatesPerEpoch;
@@ -196,21 +196,23 @@ async function update(
   updates: number,
   step: number,
   passes: readonly Pass[],
+  following: Pass | undefined,
 ): Promise<Metrics> {
   let lossSum = 0;
   let correct = 0;
-  for (const [index, { batch, labels, mask }] of passes.entries()) {
-    const result = await model.trainStep(batch, {
-      objective: 'classification',
-      labels,
-      mask,
-      denominator: settings.batchSize,
-      featurePenalty: 0,
-      featureGradientScale: 1,
-      seed: context.seed,
-      step: passStep(step, index),
-      dropout: true,
-    });
+  const optionsOf = ({ labels, mask }: Pass, index: number): TrainStepOptions => ({
+    objective: 'classification',
+    labels,
+    mask,
+    denominator: settings.batchSize,
+    featurePenalty: 0,
+    featureGradientScale: 1,
+    seed: context.seed,
+    step: passStep(step, index),
+    dropout: true,
+  });
+  for (const [index, pass] of passes.entries()) {
+    const result = await stepBefore(model, pass, passes[index + 1] ?? following, (its) => optionsOf(its, index));
     lossSum += result.lossSum;
     correct += result.correct;
   }

@@ -4,7 +4,7 @@ import { maskSpans } from '../batch/masks.js';
 import { type Draw, PretrainingSampler } from '../batch/samplers.js';
 import type { MaskedPredictionSettings } from '../config/schema.js';
 import { EmoframeError } from '../errors.js';
-import type { PackedBatch } from '../model/binding.js';
+import type { PackedBatch, TrainStepOptions } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { framesOf, type Metrics, type StageContext } from './context.js';
@@ -13,7 +13,7 @@ import { prepareMemory } from './memory.js';
 import { featureEncoderPrefixes, type HeadSpec, type StageModel, saveModel } from './models.js';
 import { learningRateShare } from './schedule.js';
 import { finishStage } from './stageResult.js';
-import { passStep, runTrainingLoop } from './trainingLoop.js';
+import { passStep, runTrainingLoop, stepBefore } from './trainingLoop.js';
 
 export interface MaskedPredictionTask {
   settings: MaskedPredictionSettings;
@@ -75,8 +75,8 @@ export async function trainMaskedPrediction(context: StageContext, task: MaskedP
       updates: settings.updates,
       state: {},
       prepare: (step) => preparePasses(context, model.geometry, task, inputs, sampler.at(step), step),
-      update: async (step, passes) => {
-        last = await update(context, stage, settings, step, passes);
+      update: async (step, passes, following) => {
+        last = await update(context, stage, settings, step, passes, following?.[0]);
         return last;
       },
     });
@@ -137,26 +137,28 @@ async function update(
   settings: MaskedPredictionSettings,
   step: number,
   passes: readonly Pass[],
+  following: Pass | undefined,
 ): Promise<Metrics> {
   const masked = passes.reduce((sum, pass) => sum + pass.masked, 0);
   const frames = passes.reduce((sum, { mask }) => sum + mask.length, 0);
   let lossSum = 0;
   let correct = 0;
   let featurePenalty = 0;
-  for (const [index, { batch, labels, mask }] of passes.entries()) {
-    const part = mask.length / frames;
-    const result = await model.trainStep(batch, {
-      objective: 'masked-prediction',
-      labels,
-      mask,
-      denominator: Math.max(masked, 1),
-      // The features of a frozen encoder do not change, so a penalty on them would have no gradient.
-      featurePenalty: settings.trainFeatureEncoder ? settings.featurePenalty : 0,
-      featureGradientScale: settings.featureGradientScale,
-      seed: context.seed,
-      step: passStep(step, index),
-      dropout: true,
-    });
+  const optionsOf = ({ labels, mask }: Pass, index: number): TrainStepOptions => ({
+    objective: 'masked-prediction',
+    labels,
+    mask,
+    denominator: Math.max(masked, 1),
+    // The features of a frozen encoder do not change, so a penalty on them would have no gradient.
+    featurePenalty: settings.trainFeatureEncoder ? settings.featurePenalty : 0,
+    featureGradientScale: settings.featureGradientScale,
+    seed: context.seed,
+    step: passStep(step, index),
+    dropout: true,
+  });
+  for (const [index, pass] of passes.entries()) {
+    const part = pass.mask.length / frames;
+    const result = await stepBefore(model, pass, passes[index + 1] ?? following, (its) => optionsOf(its, index));
     lossSum += result.lossSum;
     correct += result.correct;
     featurePenalty += result.featurePenalty * part;

@@ -2,6 +2,7 @@
 // (weights, moments, seed, step), so a checkpoint of those continues a run bit for bit.
 import { openLatestStep, saveStep } from '../checkpoint/checkpoints.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import type { PackedBatch, TrainStepOptions, TrainStepResult } from '../model/binding.js';
 import type { Model } from '../model/model.js';
 import type { Metrics, StageContext } from './context.js';
 import { withMemoryAdvice } from './memory.js';
@@ -12,10 +13,10 @@ export interface TrainingLoop<Prepared, State> {
   updates: number;
   /** What the stage remembers from update to update beside weights and moments; kept in the checkpoint. */
   state: State;
-  /** Reads an update's data; runs ahead of the update before it. */
+  /** Reads an update's data; runs ahead of the updates before it. */
   prepare(step: number): Promise<Prepared>;
-  /** Trains on it, optimiser step included. */
-  update(step: number, prepared: Prepared): Promise<Metrics>;
+  /** Trains on it, optimiser step included. `following`: the next update's data, where it is there to be sent ahead. */
+  update(step: number, prepared: Prepared, following: Prepared | undefined): Promise<Metrics>;
   /** After update `step` (from 1); may change the state. */
   afterUpdate?(step: number): Promise<void>;
   /** Before a checkpoint: puts on disk what the state speaks of. */
@@ -55,23 +56,24 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
   let savedTime = Date.now();
   const everyMilliseconds = context.config.checkpoint.everySeconds * 1000;
 
-  const prepareAhead = (next: number) => {
-    if (next >= updates) return undefined;
-    const prepared = loop.prepare(next);
-    // A failure is met when its turn comes; until then it must not count as unhandled.
-    prepared.catch(() => undefined);
-    return prepared;
+  // What is to be sent to the device while an update runs must be there when it begins.
+  const depth = model.sendsAhead ? 2 : 1;
+  const ahead: Ahead<Prepared>[] = [];
+  const prepareUpTo = (end: number) => {
+    for (let next = step + ahead.length; next < Math.min(end, updates); next++)
+      ahead.push(new Ahead(loop.prepare(next)));
   };
-  let ahead = prepareAhead(step);
   try {
-    while (ahead !== undefined) {
+    prepareUpTo(step + 1);
+    for (let next = ahead[0]; next !== undefined; next = ahead[0]) {
       throwIfAborted(context.signal);
-      const prepared = await ahead;
-      ahead = prepareAhead(step + 1);
-      const metrics = await loop.update(step, prepared).catch((error: unknown) => {
+      const prepared = await next.promise;
+      prepareUpTo(step + 1 + depth);
+      const metrics = await loop.update(step, prepared, ahead[1]?.value).catch((error: unknown) => {
         throw withMemoryAdvice(stoppedBy(error, context.stage, step, savedStep), context);
       });
       step++;
+      ahead.shift();
       if (step % context.config.logEvery === 0 || step === updates) {
         context.report.log(step, updates, metrics);
       }
@@ -86,11 +88,27 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
       }
     }
   } catch (error) {
-    await ahead?.catch(() => undefined);
+    await Promise.allSettled(ahead.map(({ promise }) => promise));
     if (error instanceof EmoframeError && error.code === 'ERR_ABORTED' && step > savedStep) await save();
     throw error;
   }
   await tellGraphs(context);
+}
+
+/** Data that is being prepared. */
+class Ahead<Prepared> {
+  /** Once it is there. */
+  value: Prepared | undefined;
+
+  constructor(readonly promise: Promise<Prepared>) {
+    // A failure is met when its turn comes; until then it must not count as unhandled.
+    promise.then(
+      (value) => {
+        this.value = value;
+      },
+      () => undefined,
+    );
+  }
 }
 
 /** How steps were done on a GPU. A driver that refuses graphs is no reason to stop, but one to say so. */
@@ -113,6 +131,21 @@ function stoppedBy(error: unknown, stage: string, step: number, savedStep: numbe
     `Update ${step + 1} of ${stage}: ${error.message} ${saved}A resumed run would meet this again: begin a new one with a lower ${stage}.optimizer.learningRate, or with precision fp32.`,
     { cause: error },
   );
+}
+
+/**
+ * Trains on one pass, and meanwhile sends the one that comes after it to the device: of that one's options, its own labels and
+ * mask alone matter.
+ */
+export async function stepBefore<Pass extends { batch: PackedBatch }>(
+  model: Model,
+  pass: Pass,
+  following: Pass | undefined,
+  optionsOf: (pass: Pass) => TrainStepOptions,
+): Promise<TrainStepResult> {
+  const running = model.trainStep(pass.batch, optionsOf(pass));
+  if (following !== undefined && model.sendsAhead) model.sendAhead(following.batch, optionsOf(following));
+  return running;
 }
 
 const passesPerUpdate = 1024;

@@ -1,7 +1,6 @@
 #include "model.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "environment.h"
@@ -52,11 +51,15 @@ Objective objectiveOf(const Napi::Object &options) {
 struct Batch {
   HostBatch host;
   std::vector<Napi::Value> keep;
+
+  // For work and what is done of it early.
+  std::shared_ptr<const HostBatch> shared() { return std::make_shared<const HostBatch>(std::move(host)); }
 };
 
-Batch readBatch(const Napi::Value &value) {
+Batch readBatch(const Napi::Value &value, uint64_t ticket) {
   const Napi::Object object = asObject(value, "the batch");
   Batch batch;
+  batch.host.ticket = ticket;
   if (has(object, "features")) {
     batch.host.features = strings(need(object, "features"), "features");
   } else {
@@ -82,6 +85,30 @@ Batch readBatch(const Napi::Value &value) {
   return batch;
 }
 
+// A step's options; what they point at joins the batch's.
+TrainStep readStep(const Napi::Value &value, Batch &batch) {
+  const Napi::Object options = asObject(value, "the step's options");
+  TrainStep step;
+  step.objective = objectiveOf(options);
+  const Napi::Int32Array labels = ints(need(options, "labels"), "labels");
+  step.labels = labels.Data();
+  step.labelCount = static_cast<int64_t>(labels.ElementLength());
+  batch.keep.push_back(labels);
+  if (has(options, "mask")) {
+    const Napi::Uint8Array mask = bytes(need(options, "mask"), "mask");
+    step.mask = mask.Data();
+    step.maskCount = static_cast<int64_t>(mask.ElementLength());
+    batch.keep.push_back(mask);
+  }
+  step.denominator = number(options, "denominator");
+  step.featurePenalty = static_cast<float>(number(options, "featurePenalty"));
+  step.featureGradientScale = static_cast<float>(number(options, "featureGradientScale"));
+  step.seed = static_cast<uint64_t>(integer(options, "seed"));
+  step.step = static_cast<uint32_t>(integer(options, "step"));
+  step.dropout = boolean(options, "dropout");
+  return step;
+}
+
 }  // namespace
 
 Napi::Function ModelObject::define(Napi::Env env) {
@@ -103,6 +130,8 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::encode>("encode"),
                       InstanceMethod<&ModelObject::classify>("classify"),
                       InstanceMethod<&ModelObject::windowMoments>("windowMoments"),
+                      InstanceMethod<&ModelObject::sendsAhead>("sendsAhead"),
+                      InstanceMethod<&ModelObject::sendAhead>("sendAhead"),
                       InstanceMethod<&ModelObject::trainStep>("trainStep"),
                       InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
                       InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
@@ -129,17 +158,19 @@ ModelObject::~ModelObject() {
   if (slot_ && !slot_->disposed.exchange(true)) worker_->removeModel(slot_);
 }
 
-Napi::Value ModelObject::run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish) {
+Napi::Value ModelObject::run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish,
+                             Method early) {
   if (slot_->disposed) throw Error("ERR_DISPOSED", "The model was disposed of: load it again to go on.");
   std::vector<Napi::Value> values = keep;
   values.push_back(Value());
-  return worker_->run(
-      env, values,
-      [slot = slot_, work = std::move(work)](Backend &) {
-        if (!slot->model) throw Error("ERR_DISPOSED", "The model was disposed of before this work began.");
-        work(*slot->model);
-      },
-      std::move(finish));
+  const auto onModel = [slot = slot_](Method method) -> Worker::Work {
+    if (!method) return nullptr;
+    return [slot, method = std::move(method)](Backend &) {
+      if (!slot->model) throw Error("ERR_DISPOSED", "The model was disposed of before this work began.");
+      method(*slot->model);
+    };
+  };
+  return worker_->run(env, values, onModel(std::move(work)), std::move(finish), onModel(std::move(early)));
 }
 
 Napi::Value ModelObject::tensors(const Napi::CallbackInfo &info) {
@@ -329,16 +360,17 @@ Napi::Value ModelObject::storeFeatures(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
     const std::vector<std::string> keys = strings(info[0], "keys");
-    Batch batch = readBatch(info[1]);
+    Batch batch = readBatch(info[1], ++tickets_);
+    const auto host = batch.shared();
     return run(
         env, batch.keep,
-        [keys, host = std::move(batch.host), slot = slot_](Model &model) {
-          model.storeFeatures(keys, host);
+        [keys, host, slot = slot_](Model &model) {
+          model.storeFeatures(keys, *host);
           std::lock_guard<std::mutex> lock(slot->mutex);
           for (const std::string &key : keys) slot->storedFrames[key] = model.storedFrames(key);
           slot->featureBytes = model.featureBytes();
         },
-        [](Napi::Env env) { return env.Undefined(); });
+        [](Napi::Env env) { return env.Undefined(); }, [host](Model &model) { model.sendAhead(*host); });
   });
 }
 
@@ -370,40 +402,39 @@ Napi::Value ModelObject::clearFeatures(const Napi::CallbackInfo &info) {
 Napi::Value ModelObject::encode(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    Batch batch = readBatch(info[0]);
+    Batch batch = readBatch(info[0], ++tickets_);
     int64_t layer = modelOutput;
     if (info[1].IsNumber())
       layer = info[1].As<Napi::Number>().Int64Value();
     else if (!info[1].IsString() || text(info[1], "layer") != "output")
       throw Error("ERR_ARGUMENT", "Expected a number or output for layer.");
     auto result = std::make_shared<Encoded>();
+    const auto host = batch.shared();
     return run(
-        env, batch.keep,
-        [host = std::move(batch.host), layer, result](Model &model) { *result = model.encode(host, layer); },
+        env, batch.keep, [host, layer, result](Model &model) { *result = model.encode(*host, layer); },
         [result](Napi::Env env) -> Napi::Value {
           Napi::Object out = Napi::Object::New(env);
           out.Set("hidden", floatArray(env, std::move(result->hidden)));
           out.Set("offsets", intArray(env, std::move(result->offsets)));
           return out;
-        });
+        },
+        [host](Model &model) { model.sendAhead(*host); });
   });
 }
 
 Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    Batch batch = readBatch(info[0]);
-    std::optional<FrameRanges> kept;
+    Batch batch = readBatch(info[0], ++tickets_);
+    std::shared_ptr<const FrameRanges> kept;
     if (info[1].IsObject()) {
       const Napi::Object ranges = info[1].As<Napi::Object>();
-      kept = FrameRanges{intList(ranges, "starts"), intList(ranges, "counts")};
+      kept = std::make_shared<FrameRanges>(FrameRanges{intList(ranges, "starts"), intList(ranges, "counts")});
     }
     auto result = std::make_shared<Classified>();
+    const auto host = batch.shared();
     return run(
-        env, batch.keep,
-        [host = std::move(batch.host), kept = std::move(kept), result](Model &model) {
-          *result = model.classify(host, kept ? &*kept : nullptr);
-        },
+        env, batch.keep, [host, kept, result](Model &model) { *result = model.classify(*host, kept.get()); },
         [result](Napi::Env env) -> Napi::Value {
           Napi::Object out = Napi::Object::New(env);
           out.Set("logits", floatArray(env, std::move(result->logits)));
@@ -413,14 +444,15 @@ Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
           out.Set("scoreLogSums", floatArray(env, std::move(result->scoreLogSums)));
           out.Set("offsets", intArray(env, std::move(result->offsets)));
           return out;
-        });
+        },
+        [host, kept](Model &model) { model.sendAhead(*host, kept.get()); });
   });
 }
 
 Napi::Value ModelObject::windowMoments(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    Batch batch = readBatch(info[0]);
+    Batch batch = readBatch(info[0], ++tickets_);
     auto result = std::make_shared<WindowMoments>();
     return run(
         env, batch.keep, [host = std::move(batch.host), result](Model &model) { *result = model.windowMoments(host); },
@@ -434,33 +466,46 @@ Napi::Value ModelObject::windowMoments(const Napi::CallbackInfo &info) {
   });
 }
 
+Napi::Value ModelObject::sendsAhead(const Napi::CallbackInfo &info) {
+  return Napi::Boolean::New(info.Env(), worker_->sendsAhead());
+}
+
+// Nobody waits for it, and what is wrong with the batch its step says.
+Napi::Value ModelObject::sendAhead(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&]() -> Napi::Value {
+    const uint64_t ticket = ++tickets_;
+    if (worker_->sendsAhead()) {
+      Batch batch = readBatch(info[0], ticket);
+      const TrainStep step = readStep(info[1], batch);
+      const auto host = batch.shared();
+      const auto sent = std::make_shared<bool>(false);
+      const Method send = [host, step, sent](Model &model) {
+        if (std::exchange(*sent, true)) return;
+        try {
+          model.sendAhead(*host, step);
+        } catch (const Error &) {
+          // The step finds nothing that was sent, and does it all itself.
+        }
+      };
+      run(
+          env, batch.keep, send, [](Napi::Env env) { return env.Undefined(); }, send);
+    }
+    return Napi::Number::New(env, static_cast<double>(ticket));
+  });
+}
+
 Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    Batch batch = readBatch(info[0]);
     const Napi::Object options = asObject(info[1], "the step's options");
-    TrainStep step;
-    step.objective = objectiveOf(options);
-    const Napi::Int32Array labels = ints(need(options, "labels"), "labels");
-    step.labels = labels.Data();
-    step.labelCount = static_cast<int64_t>(labels.ElementLength());
-    batch.keep.push_back(labels);
-    if (has(options, "mask")) {
-      const Napi::Uint8Array mask = bytes(need(options, "mask"), "mask");
-      step.mask = mask.Data();
-      step.maskCount = static_cast<int64_t>(mask.ElementLength());
-      batch.keep.push_back(mask);
-    }
-    step.denominator = number(options, "denominator");
-    step.featurePenalty = static_cast<float>(number(options, "featurePenalty"));
-    step.featureGradientScale = static_cast<float>(number(options, "featureGradientScale"));
-    step.seed = static_cast<uint64_t>(integer(options, "seed"));
-    step.step = static_cast<uint32_t>(integer(options, "step"));
-    step.dropout = boolean(options, "dropout");
+    const uint64_t ticket = has(options, "ticket") ? static_cast<uint64_t>(integer(options, "ticket")) : ++tickets_;
+    Batch batch = readBatch(info[0], ticket);
+    const TrainStep step = readStep(options, batch);
     auto result = std::make_shared<TrainResult>();
+    const auto host = batch.shared();
     return run(
-        env, batch.keep,
-        [host = std::move(batch.host), step, result](Model &model) { *result = model.trainStep(host, step); },
+        env, batch.keep, [host, step, result](Model &model) { *result = model.trainStep(*host, step); },
         [result](Napi::Env env) -> Napi::Value {
           Napi::Object out = Napi::Object::New(env);
           out.Set("lossSum", result->lossSum);
@@ -468,7 +513,8 @@ Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
           out.Set("correct", static_cast<double>(result->correct));
           out.Set("featurePenalty", result->featurePenalty);
           return out;
-        });
+        },
+        has(options, "ticket") ? Method() : [host, step](Model &model) { model.sendAhead(*host, step); });
   });
 }
 

@@ -21,10 +21,9 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
 
  private:
   using Method = std::function<void(Model &)>;
-  // Queues work on this model, refusing it after dispose().
-  Napi::Value run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish);
-
-  // Refuses a name that is not the model's.
+  // Queues work on this model, refusing it after dispose(). `early`: as Worker's.
+  Napi::Value run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish,
+                  Method early = nullptr);
 
   Napi::Value tensors(const Napi::CallbackInfo &info);
   Napi::Value importTensors(const Napi::CallbackInfo &info);
@@ -45,6 +44,8 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value encode(const Napi::CallbackInfo &info);
   Napi::Value classify(const Napi::CallbackInfo &info);
   Napi::Value windowMoments(const Napi::CallbackInfo &info);
+  Napi::Value sendsAhead(const Napi::CallbackInfo &info);
+  Napi::Value sendAhead(const Napi::CallbackInfo &info);
   Napi::Value trainStep(const Napi::CallbackInfo &info);
   Napi::Value optimizerStep(const Napi::CallbackInfo &info);
   Napi::Value clearGradients(const Napi::CallbackInfo &info);
@@ -53,6 +54,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   std::shared_ptr<Worker> worker_;
   std::shared_ptr<ModelSlot> slot_;
   std::vector<TensorInfo> tensors_;
+  uint64_t tickets_ = 0;  // given to passes
 };
 
 }  // namespace emoframe::addon

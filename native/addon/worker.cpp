@@ -16,7 +16,7 @@ struct Worker::Job {
   }
 
   bool settled = false;
-  Work work;
+  Work work, early;
   Finish finish;
   std::unique_ptr<Napi::Promise::Deferred> deferred;
   std::vector<Napi::Reference<Napi::Value>> keep;
@@ -68,6 +68,8 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
   const auto main = [raw, device, options, &ready] {
     try {
       raw->backend_ = createBackend(device, options);
+      raw->backend_->whileWaiting([raw] { raw->doEarly(); });
+      raw->sendsAhead_ = raw->backend_->inlet() != nullptr;
       raw->device_ = raw->backend_->name();
       raw->path_ = raw->backend_->path();
     } catch (...) {
@@ -95,10 +97,11 @@ void Worker::close() {
   channel_.Release();
 }
 
-Napi::Promise Worker::run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish) {
+Napi::Promise Worker::run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish, Work early) {
   if (stopped_) throw toJavaScript(env, "ERR_DISPOSED", "The engine was disposed of: create another to go on.");
   auto job = std::make_unique<Job>();
   job->work = std::move(work);
+  job->early = std::move(early);
   job->finish = std::move(finish);
   job->deferred = std::make_unique<Napi::Promise::Deferred>(env);
   for (const Napi::Value &value : keep) job->keep.push_back(Napi::Reference<Napi::Value>::New(value, 1));
@@ -149,6 +152,21 @@ void Worker::end() {
   if (thread_.joinable()) thread_.join();
 }
 
+void Worker::doEarly() {
+  Work early;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (stopped_ || queue_.empty()) return;
+    std::swap(early, queue_.front()->early);
+  }
+  if (!early) return;
+  try {
+    early(*backend_);
+  } catch (...) {
+    // Said when its turn comes.
+  }
+}
+
 void Worker::loop() {
   for (;;) {
     std::unique_ptr<Job> job;
@@ -171,7 +189,7 @@ void Worker::loop() {
         job->message = std::move(failure.message);
       }
     }
-    job->work = nullptr;  // its captures end here, on the engine's thread
+    job->work = job->early = nullptr;  // their captures end here, on the engine's thread
     if (!job->deferred) continue;
     send(new Message{this, std::move(job), nullptr});
   }

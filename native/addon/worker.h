@@ -42,8 +42,11 @@ class Worker : public std::enable_shared_from_this<Worker> {
   using Work = std::function<void(Backend &)>;
   using Finish = std::function<Napi::Value(Napi::Env)>;
 
-  // Queues work; the promise settles with what `finish` makes on the event loop. `keep` stays alive until then.
-  Napi::Promise run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish);
+  // Queues work; the promise settles with what `finish` makes on the event loop. `keep` stays alive until then. `early`
+  // is what may be done of it before its turn, while the work in hand waits for a device: it sends inputs, and what
+  // fails in it the work does again.
+  Napi::Promise run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish,
+                    Work early = nullptr);
   // Queues work that nobody waits for.
   void post(Work work);
 
@@ -58,6 +61,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   const std::shared_ptr<Backend> &backend() const { return backend_; }  // engine's thread
   const std::string &device() const { return device_; }
   const std::string &path() const { return path_; }
+  bool sendsAhead() const { return sendsAhead_; }  // inputs of work that waits for its turn
 
  private:
   struct Job;
@@ -65,6 +69,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
 
   Worker() = default;
   void loop();
+  void doEarly();               // of what comes next
   void close();                 // the event loop's thread, after the engine's has ended
   void send(Message *message);  // to the event loop; dropped when that is closing
   void settle(Napi::Env env, std::unique_ptr<Job> job);
@@ -80,6 +85,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   std::shared_ptr<Backend> backend_;
   std::set<std::shared_ptr<ModelSlot>> models_;
   std::string device_, path_;
+  bool sendsAhead_ = false;
 
   Napi::TypedThreadSafeFunction<std::nullptr_t, Message, onMessage> channel_;
   std::atomic<bool> closed_{false};  // the event loop takes no more messages

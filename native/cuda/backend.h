@@ -21,6 +21,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -54,6 +55,8 @@ class CudaBackend final : public Backend {
   void upload(void *target, const void *hostSource, size_t bytes) override;
   void download(void *hostTarget, const void *source, size_t bytes) override;
   void synchronize() override;
+  std::unique_ptr<Inlet> inlet() override;
+  void whileWaiting(std::function<void()> idle) override { idle_ = std::move(idle); }
   MemoryUse memory() const override;
   std::unique_ptr<Backend> counting() const override;
   void reserveScratch(size_t bytes) override;
@@ -138,6 +141,7 @@ class CudaBackend final : public Backend {
   std::map<void *, size_t> allocations_;
   void *scratch_ = nullptr;
   size_t scratchBytes_ = 0;
+  std::function<void()> idle_;  // whileWaiting's
 };
 
 }  // namespace emoframe

@@ -20,12 +20,8 @@ void Commands::add(const Launch &launch) {
     bytes_.resize(at + (launch.sizes[i] + alignment - 1) / alignment * alignment);
     std::memcpy(bytes_.data() + at, launch.arguments[i], launch.sizes[i]);
   }
-  commands_.push_back({launch.function, launch.grid, launch.block, launch.sharedBytes, first, launch.count, begin,
-                       bytes_.size(), Upload{}});
-}
-
-void Commands::add(const Upload &upload) {
-  commands_.push_back({nullptr, dim3(), dim3(), 0, offsets_.size(), 0, bytes_.size(), bytes_.size(), upload});
+  commands_.push_back(
+      {launch.function, launch.grid, launch.block, launch.sharedBytes, first, launch.count, begin, bytes_.size()});
 }
 
 void Commands::clear() {
@@ -33,8 +29,6 @@ void Commands::clear() {
   offsets_.clear();
   bytes_.clear();
 }
-
-Upload Commands::upload(size_t i) const { return commands_[i].upload; }
 
 cudaKernelNodeParams Commands::kernel(size_t i) {
   const Command &its = commands_[i];
@@ -49,12 +43,8 @@ cudaKernelNodeParams Commands::kernel(size_t i) {
 // way round.
 bool Commands::same(size_t i, const Commands &other) const {
   const Command &a = commands_[i], &b = other.commands_[i];
-  if (a.function != b.function) return false;
-  if (!a.function) {
-    return a.upload.target == b.upload.target && a.upload.offset == b.upload.offset && a.upload.bytes == b.upload.bytes;
-  }
-  return equal(a.grid, b.grid) && equal(a.block, b.block) && a.sharedBytes == b.sharedBytes &&
-         a.end - a.begin == b.end - b.begin &&
+  return a.function == b.function && equal(a.grid, b.grid) && equal(a.block, b.block) &&
+         a.sharedBytes == b.sharedBytes && a.end - a.begin == b.end - b.begin &&
          std::memcmp(bytes_.data() + a.begin, other.bytes_.data() + b.begin, a.end - a.begin) == 0;
 }
 

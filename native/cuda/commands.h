@@ -1,4 +1,4 @@
-// Kernels and uploads in order, with copies of their arguments: what a step asks for, before it is done.
+// Kernels in order, with copies of their arguments: what a step asks for, before it is done.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -19,36 +19,25 @@ struct Launch {
   size_t count;
 };
 
-// Bytes that lie at an offset of pinned memory, on their way to the device.
-struct Upload {
-  void *target;
-  size_t offset, bytes;
-};
-
 class Commands {
  public:
   void add(const Launch &launch);
-  void add(const Upload &upload);
   void clear();
   size_t size() const { return commands_.size(); }
 
-  bool isUpload(size_t i) const { return commands_[i].function == nullptr; }
-  Upload upload(size_t i) const;
-  cudaKernelNodeParams kernel(size_t i);  // good until the next call
-  // Command i is the same in all that it would do, but for what lies in pinned memory.
-  bool same(size_t i, const Commands &other) const;
-  // The same kernels and uploads in the same order, whatever their arguments.
+  cudaKernelNodeParams kernel(size_t i);             // good until the next call
+  bool same(size_t i, const Commands &other) const;  // in all that it would do
+  // The same kernels in the same order, whatever their arguments.
   bool alike(const Commands &other) const;
   uint64_t likeness() const;  // equal where they are alike
 
  private:
   struct Command {
-    const void *function;  // null: an upload
+    const void *function;
     dim3 grid, block;
     size_t sharedBytes;
     size_t first, count;  // arguments in offsets_
     size_t begin, end;    // their bytes
-    Upload upload;
   };
   std::vector<Command> commands_;
   std::vector<size_t> offsets_;

@@ -145,6 +145,7 @@ CudaBackend::CudaBackend(const CudaBackend &counted, Counting)
 void CudaBackend::close() noexcept {
   if (!stream_ || stream_->goesNowhere()) return;
   cudaSetDevice(index_);
+  cudaStreamSynchronize(stream_->uploads());
   cudaStreamSynchronize(stream_->handle());
   for (const auto &allocation : allocations_) cudaFreeAsync(allocation.first, stream_->handle());
   if (scratch_) cudaFreeAsync(scratch_, stream_->handle());

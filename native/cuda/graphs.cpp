@@ -19,7 +19,7 @@ void require(cudaError_t status) {
 }  // namespace
 
 struct Graphs::Graph {
-  Graph(const Commands &given, const unsigned char *itsPinned) : commands(given), pinned(itsPinned) {}
+  explicit Graph(const Commands &given) : commands(given) {}
   ~Graph() {
     if (executable) cudaGraphExecDestroy(executable);
     if (graph) cudaGraphDestroy(graph);
@@ -33,39 +33,24 @@ struct Graphs::Graph {
     for (size_t i = 0; i < commands.size(); ++i) {
       const cudaGraphNode_t *before = nodes.empty() ? nullptr : &nodes.back();
       cudaGraphNode_t node = nullptr;
-      if (commands.isUpload(i)) {
-        const Upload upload = commands.upload(i);
-        require(cudaGraphAddMemcpyNode1D(&node, graph, before, before ? 1 : 0, upload.target, pinned + upload.offset,
-                                         upload.bytes, cudaMemcpyHostToDevice));
-      } else {
-        const cudaKernelNodeParams params = commands.kernel(i);
-        require(cudaGraphAddKernelNode(&node, graph, before, before ? 1 : 0, &params));
-      }
+      const cudaKernelNodeParams params = commands.kernel(i);
+      require(cudaGraphAddKernelNode(&node, graph, before, before ? 1 : 0, &params));
       nodes.push_back(node);
     }
     require(cudaGraphInstantiate(&executable, graph, 0));
   }
 
   // Launches that are under way keep what they were given.
-  void update(Commands &given, const unsigned char *itsPinned) {
+  void update(Commands &given) {
     for (size_t i = 0; i < nodes.size(); ++i) {
-      const bool upload = given.isUpload(i);
-      if (given.same(i, commands) && !(upload && itsPinned != pinned)) continue;
-      if (upload) {
-        const Upload its = given.upload(i);
-        require(cudaGraphExecMemcpyNodeSetParams1D(executable, nodes[i], its.target, itsPinned + its.offset, its.bytes,
-                                                   cudaMemcpyHostToDevice));
-      } else {
-        const cudaKernelNodeParams params = given.kernel(i);
-        require(cudaGraphExecKernelNodeSetParams(executable, nodes[i], &params));
-      }
+      if (given.same(i, commands)) continue;
+      const cudaKernelNodeParams params = given.kernel(i);
+      require(cudaGraphExecKernelNodeSetParams(executable, nodes[i], &params));
     }
     commands = given;
-    pinned = itsPinned;
   }
 
-  Commands commands;  // what the nodes hold
-  const unsigned char *pinned;
+  Commands commands;            // what the nodes hold
   cudaGraph_t graph = nullptr;  // nodes are named by it
   cudaGraphExec_t executable = nullptr;
   std::vector<cudaGraphNode_t> nodes;
@@ -83,17 +68,17 @@ bool Graphs::cameBefore(uint64_t likeness) {
   return known;
 }
 
-Graphs::Graph &Graphs::find(Commands &commands, const unsigned char *pinned) {
+Graphs::Graph &Graphs::find(Commands &commands) {
   const auto found = std::find_if(graphs_.begin(), graphs_.end(),
                                   [&](const std::unique_ptr<Graph> &graph) { return graph->commands.alike(commands); });
   if (found != graphs_.end()) {
     std::unique_ptr<Graph> graph = std::move(*found);
     graphs_.erase(found);
-    graph->update(commands, pinned);  // one that cannot be updated is gone
+    graph->update(commands);  // one that cannot be updated is gone
     graphs_.push_front(std::move(graph));
     ++use_.replayed;
   } else {
-    auto graph = std::make_unique<Graph>(commands, pinned);
+    auto graph = std::make_unique<Graph>(commands);
     graph->make();
     graphs_.push_front(std::move(graph));
     if (graphs_.size() > most) graphs_.pop_back();
@@ -109,14 +94,14 @@ void Graphs::giveUp(cudaError_t status) {
   graphs_.clear();
 }
 
-bool Graphs::run(Commands &commands, const unsigned char *pinned, cudaStream_t stream) {
+bool Graphs::run(Commands &commands, cudaStream_t stream) {
   if (commands.size() < worthwhile) return false;
   if (!use_.reason.empty() || !cameBefore(commands.likeness())) {
     ++use_.plain;
     return false;
   }
   try {
-    require(cudaGraphLaunch(find(commands, pinned).executable, stream));
+    require(cudaGraphLaunch(find(commands).executable, stream));
     return true;
   } catch (const Refusal &refusal) {
     giveUp(refusal.status);

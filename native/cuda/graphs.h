@@ -1,6 +1,6 @@
-// Steps as CUDA graphs: one launch for all of their kernels and uploads.
+// Steps as CUDA graphs: one launch for all of their kernels.
 //
-// A graph is kept by the kernels and uploads that it has and their order, which the model's form, the kind of step and
+// A graph is kept by the kernels that it has and their order, which the model's form, the kind of step and
 // the tiles that products are cut into decide, not by sizes: batches here are packed, so the numbers of frames,
 // utterances and masked frames differ from step to step. The host goes through every step as if it launched each
 // kernel; the commands that come of it are compared with the graph's, and those that differ are written into it before
@@ -29,8 +29,8 @@ class Graphs {
   Graphs &operator=(const Graphs &) = delete;
 
   // Does the commands as one graph, when there is one of their kind or they come for the second time. False: nothing
-  // was done, and they are to be launched one by one. `pinned`: where uploads' offsets count from.
-  bool run(Commands &commands, const unsigned char *pinned, cudaStream_t stream);
+  // was done, and they are to be launched one by one.
+  bool run(Commands &commands, cudaStream_t stream);
   const GraphUse &use() const { return use_; }
 
  private:
@@ -39,7 +39,7 @@ class Graphs {
   struct Graph;
 
   bool cameBefore(uint64_t likeness);
-  Graph &find(Commands &commands, const unsigned char *pinned);
+  Graph &find(Commands &commands);
   void giveUp(cudaError_t status);
 
   std::list<std::unique_ptr<Graph>> graphs_;  // the latest used first

@@ -2,9 +2,11 @@
 // next ones; all go in the order of one stream. A backend that only counts has imaginary memory instead.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "../error.h"
 #include "backend.h"
+#include "inlet.h"
 #include "launch.cuh"
 #include "status.h"
 
@@ -56,6 +58,7 @@ void *CudaBackend::take(size_t bytes) {
   }
   check(status);
   ledger_.take(bytes);
+  stream_->allocated();
   return pointer;
 }
 
@@ -110,12 +113,20 @@ void CudaBackend::upload(void *target, const void *hostSource, size_t bytes) {
   stream().upload(target, hostSource, bytes);
 }
 
+std::unique_ptr<Inlet> CudaBackend::inlet() { return std::make_unique<CudaInlet>(*stream_, index_); }
+
 void CudaBackend::download(void *hostTarget, const void *source, size_t bytes) {
   if (imaginary_) {
     std::memset(hostTarget, 0, bytes);
     return;
   }
   stream().flush();
+  if (idle_) {
+    const std::function<void()> idle = std::exchange(idle_, nullptr);  // what it does is not to call it again
+    idle();
+    idle_ = idle;
+    check(cudaSetDevice(index_));
+  }
   if (bytes > 0) check(cudaMemcpyAsync(hostTarget, source, bytes, cudaMemcpyDeviceToHost, stream_->handle()));
   synchronize();
 }

@@ -1,4 +1,4 @@
-// What uploads pass through, so that they need not wait for the device.
+// What uploads in the order of ops pass through, so that they need not wait for the device.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -46,72 +46,6 @@ class Staging {
   };
   Block blocks_[2];
   int next_ = 0;
-};
-
-// One block for all that a step uploads, since its graph reads it when it is launched: it is filled anew when the
-// device has read what was in it.
-class StepStaging {
- public:
-  StepStaging() = default;
-  ~StepStaging() {
-    if (sent_) cudaEventDestroy(sent_);
-    if (memory_) cudaFreeHost(memory_);
-  }
-  StepStaging(const StepStaging &) = delete;
-  StepStaging &operator=(const StepStaging &) = delete;
-
-  const unsigned char *memory() const { return memory_; }
-  size_t bytes() const { return capacity_; }
-  void begin() {
-    waitUntilRead();
-    used_ = 0;
-  }
-  // Where in memory() the bytes lie from now on.
-  size_t add(const void *source, size_t bytes) {
-    const size_t at = used_;
-    if (at + bytes > capacity_) grow(at + bytes);
-    std::memcpy(memory_ + at, source, bytes);
-    used_ = at + rounded(bytes);
-    return at;
-  }
-  // The same for a backend that only counts.
-  size_t count(size_t bytes) {
-    const size_t at = used_;
-    used_ = at + rounded(bytes);
-    capacity_ = std::max(capacity_, used_);
-    return at;
-  }
-  // The device is to read what was added, by what was put on the stream so far.
-  void sent(cudaStream_t stream) {
-    if (used_ == 0) return;
-    if (!sent_) check(cudaEventCreateWithFlags(&sent_, cudaEventDisableTiming));
-    check(cudaEventRecord(sent_, stream));
-    reading_ = true;
-  }
-
- private:
-  static size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
-  void waitUntilRead() {
-    if (reading_) check(cudaEventSynchronize(sent_));
-    reading_ = false;
-  }
-  void grow(size_t bytes) {
-    waitUntilRead();
-    unsigned char *larger = nullptr;
-    const size_t size = std::max(rounded(bytes), 2 * capacity_);
-    check(cudaMallocHost(reinterpret_cast<void **>(&larger), size));
-    if (memory_) {
-      std::memcpy(larger, memory_, used_);
-      cudaFreeHost(memory_);
-    }
-    memory_ = larger;
-    capacity_ = size;
-  }
-
-  unsigned char *memory_ = nullptr;
-  size_t capacity_ = 0, used_ = 0;
-  cudaEvent_t sent_ = nullptr;
-  bool reading_ = false;
 };
 
 }  // namespace emoframe

@@ -1,9 +1,10 @@
-// Where a backend's kernels and copies go, in order.
+// Where a backend's kernels and copies go, in order; and beside it the way of inputs (inlet.h).
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #include "graphs.h"
 #include "staging.h"
@@ -22,26 +23,33 @@ class Stream {
   bool goesNowhere() const { return stream_ == nullptr; }
   void launch(const Launch &launch);
   void upload(void *target, const void *source, size_t bytes);
-  // Within a step, launches and uploads are kept, and done at its end, or when `flush` says so because the host or
-  // memory has to wait for them.
+  // Within a step, launches are kept, and done at its end, or when `flush` says so because the host or memory has to
+  // wait for them.
   void beginStep();
   void flush();
   void endStep();
-  void wait();  // until all is done
+  void wait();                // until all is done
+  void requireWhole() const;  // ERR_DEVICE_FAULT: a step was cut off, and nothing goes any more
   cudaStream_t handle() const { return stream_; }
-  size_t stagingBytes() const;
+  cudaStream_t uploads() const { return uploads_; }
+  // How many allocations were made in this stream's order.
+  uint64_t allocations() const { return allocations_; }
+  void allocated() { ++allocations_; }
+  void pin(int64_t bytes) { pinned_ += bytes; }  // more, or less, memory of the host is taken for inputs
+  size_t stagingBytes() const { return Staging::totalBytes + static_cast<size_t>(pinned_); }
   const GraphUse &graphs() const { return graphs_.use(); }
 
  private:
   void launchOneByOne();
+  void close() noexcept;
 
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, uploads_ = nullptr;
+  uint64_t allocations_ = 0;
+  int64_t pinned_ = 0;
   bool asGraphs_ = false, inStep_ = false;
   Commands commands_;
   Graphs graphs_;
-  std::unique_ptr<Staging>
-      staging_;  // of uploads outside of steps; none: a step was cut off, and nothing goes any more
-  StepStaging stepStaging_;
+  std::unique_ptr<Staging> staging_;  // of uploads in the order of ops; none: a step was cut off
 };
 
 }  // namespace emoframe

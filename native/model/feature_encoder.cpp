@@ -8,41 +8,22 @@ namespace {
 
 constexpr float kEpsilon = 1e-5f;  // of the encoder's own norms, whatever layer_norm_eps says
 
-// Conv 0 over some of its rows, [first, first + rows): the utterances that have frames there, clipped.
-struct Conv0Block {
-  Conv0Block(const Conv0 &whole, int64_t first, int64_t rows, Workspace &workspace) : conv(whole) {
-    conv.samples = whole.samples.colRange(first * whole.stride, rows * whole.stride);
-    int32_t skipped = 0;
-    for (int32_t b = 0; b < whole.count; ++b) {
-      const int64_t begin = whole.start[b] / whole.stride, end = begin + whole.frames(b);
-      // The last row's window would end past the samples; no row that is asked for reads it.
-      const int64_t from = std::max(begin, first), to = std::min(end, first + rows - (whole.kernel - 1) / whole.stride);
-      if (from < to) {
-        starts.host.push_back(static_cast<int32_t>((from - first) * whole.stride));
-        lengths.host.push_back(static_cast<int32_t>((to - from - 1) * whole.stride + whole.kernel));
-      } else if (starts.host.empty()) {
-        ++skipped;
-      }
-    }
-    starts.upload(workspace);
-    lengths.upload(workspace);
-    conv.count = static_cast<int32_t>(starts.host.size());
-    conv.start = starts.host.data();
-    conv.length = lengths.host.data();
-    conv.deviceStart = starts.device;
-    conv.deviceLength = lengths.device;
-    for (View *filters : {&conv.weight, &conv.bias}) {
-      if (!*filters || filters->batch == 1) continue;
-      filters->data = filters->at(skipped, 0, 0);
-      filters->batch = conv.count;
-    }
+// Conv 0 over a block's rows.
+Conv0 partOf(const Conv0 &whole, const FrameBlock &block) {
+  Conv0 conv = whole;
+  conv.samples = whole.samples.colRange(block.first * whole.stride, block.rows[0] * whole.stride);
+  conv.count = static_cast<int32_t>(block.starts.host.size());
+  conv.start = block.starts.host.data();
+  conv.length = block.lengths.host.data();
+  conv.deviceStart = block.starts.device;
+  conv.deviceLength = block.lengths.device;
+  for (View *filters : {&conv.weight, &conv.bias}) {
+    if (!*filters || filters->batch == 1) continue;
+    filters->data = filters->at(block.skipped, 0, 0);
+    filters->batch = conv.count;
   }
-  Conv0Block(const Conv0Block &) = delete;
-  Conv0Block &operator=(const Conv0Block &) = delete;
-
-  Conv0 conv;
-  IndexArray starts, lengths;
-};
+  return conv;
+}
 
 }  // namespace
 
@@ -81,12 +62,9 @@ View FeatureEncoder::overlappingRows(const Layer &layer, const View &input, int6
   return matrix(input.data, input.dtype, rows, layer.kernel * layer.in, layer.stride * layer.in);
 }
 
-Conv0 FeatureEncoder::conv0Input(const Context &context, const HostBatch &batch, const Packing &packing) const {
+Conv0 FeatureEncoder::conv0Input(const Packing &packing) const {
   Conv0 conv;
-  // What the last block reads past the axis is zeros.
-  conv.samples = context.workspace.zeros(DType::f32, 1, packing.sampleCount + reach_);
-  conv.samples.cols = packing.sampleCount;
-  context.backend.upload(conv.samples.data, batch.samples, static_cast<size_t>(batch.sampleCount) * sizeof(float));
+  conv.samples = packing.samples;
   conv.count = packing.count;
   conv.start = packing.starts.host.data();
   conv.length = packing.lengths.host.data();
@@ -97,10 +75,9 @@ Conv0 FeatureEncoder::conv0Input(const Context &context, const HostBatch &batch,
   return conv;
 }
 
-WindowMoments FeatureEncoder::windowMoments(const Context &context, const HostBatch &batch,
-                                            const Packing &packing) const {
+WindowMoments FeatureEncoder::windowMoments(const Context &context, const Packing &packing) const {
   Backend &backend = context.backend;
-  const Conv0 conv = conv0Input(context, batch, packing);
+  const Conv0 conv = conv0Input(packing);
   const View mean = context.workspace.tensor(DType::f32, conv.count, conv.kernel);
   const View covariance = context.workspace.tensor(DType::f32, conv.count, conv.kernel, conv.kernel);
   backend.windowCovariance(conv, mean, covariance);
@@ -115,13 +92,12 @@ WindowMoments FeatureEncoder::windowMoments(const Context &context, const HostBa
   return moments;
 }
 
-void FeatureEncoder::conv0Setup(const Context &context, const HostBatch &batch, const Packing &packing,
-                                Saved &saved) const {
+void FeatureEncoder::conv0Setup(const Context &context, const Packing &packing, Saved &saved) const {
   Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
   const Layer &layer = layers_[0];
-  Conv0 &conv = saved.conv0 = conv0Input(context, batch, packing);
+  Conv0 &conv = saved.conv0 = conv0Input(packing);
   const View weight = matrix(parameters.master(layer.weight).data, DType::f32, layer.out, layer.kernel);
   if (!groupNorm_) {
     conv.weight = weight;
@@ -132,33 +108,29 @@ void FeatureEncoder::conv0Setup(const Context &context, const HostBatch &batch, 
   conv.gelu = true;
   conv.weight = workspace.tensor(DType::f32, packing.count, layer.out, layer.kernel);
   conv.bias = workspace.tensor(DType::f32, packing.count, 1, layer.out);
-  saved.windowMean = workspace.tensor(DType::f32, packing.count, layer.kernel);
-  saved.windowCovariance = workspace.tensor(DType::f32, packing.count, layer.kernel, layer.kernel);
-  if (batch.windowMean) {
-    const auto give = [&](const View &v, const float *host) {
-      backend.upload(v.data, host, static_cast<size_t>(v.size()) * sizeof(float));
-    };
-    give(saved.windowMean, batch.windowMean);
-    give(saved.windowCovariance, batch.windowCovariance);
+  if (packing.windowMean) {
+    saved.windowMean = packing.windowMean;
+    saved.windowCovariance = packing.windowCovariance;
   } else {
+    saved.windowMean = workspace.tensor(DType::f32, packing.count, layer.kernel);
+    saved.windowCovariance = workspace.tensor(DType::f32, packing.count, layer.kernel, layer.kernel);
     backend.windowCovariance(conv, saved.windowMean, saved.windowCovariance);
   }
   backend.foldGroupNorm(weight, parameters.master(layer.norm.gamma), parameters.master(layer.norm.beta), kEpsilon,
                         saved.windowMean, saved.windowCovariance, conv.weight, conv.bias);
 }
 
-void FeatureEncoder::forward(const Context &context, const HostBatch &batch, const Packing &packing, Saved *saved,
-                             const View &out) const {
+void FeatureEncoder::forward(const Context &context, const Packing &packing, Saved *saved, const View &out) const {
   Context local = context;
   local.training = saved != nullptr;
   if (saved) {
-    conv0Setup(local, batch, packing, *saved);
+    conv0Setup(local, packing, *saved);
     forwardAll(local, packing, *saved, out);
     return;
   }
   Scratch scratch(context.workspace);
   Saved setup;
-  conv0Setup(local, batch, packing, setup);
+  conv0Setup(local, packing, setup);
   forwardBlocks(local, packing, setup.conv0, out);
 }
 
@@ -212,33 +184,87 @@ void FeatureEncoder::forwardAll(const Context &context, const Packing &packing, 
 }
 
 // Blocks need utterances in the order of their starts; those that are not go through as one.
-int64_t FeatureEncoder::framesOfBlock(const Context &context, const Packing &packing) const {
+int64_t FeatureEncoder::framesOfBlock(DType dtype, size_t blockBytes, const Packing &packing) const {
   const int64_t frames = packing.sampleCount / layers_.back().product;
   if (!std::is_sorted(packing.starts.host.begin(), packing.starts.host.end())) return frames;
   int64_t largest = 1;  // bytes of a frame's rows of any layer
   for (const Layer &layer : layers_) {
     const int64_t rows = layers_.back().product / layer.product;
-    largest = std::max(largest, rows * layer.out * static_cast<int64_t>(sizeOf(context.dtype)));
+    largest = std::max(largest, rows * layer.out * static_cast<int64_t>(sizeOf(dtype)));
   }
-  const int64_t fit = static_cast<int64_t>(context.backend.blockBytes()) / largest / 32 * 32;
+  const int64_t fit = static_cast<int64_t>(blockBytes) / largest / 32 * 32;
   return std::min(frames, std::max<int64_t>(fit, 32));
+}
+
+std::vector<FrameBlock> FeatureEncoder::blocksOf(const Packing &packing, int64_t most) const {
+  const Conv0 whole = conv0Input(packing);
+  const int64_t frames = packing.sampleCount / layers_.back().product;
+  const IndexArray &source = packing.compaction.source, &target = packing.compaction.target;
+  std::vector<FrameBlock> blocks;
+  for (int64_t begin = 0; begin < frames; begin += most) {
+    FrameBlock block;
+    block.rows.resize(layers_.size());
+    block.rows.back() = std::min(most, frames - begin);
+    for (size_t i = layers_.size() - 1; i > 0; --i) {
+      block.rows[i - 1] = (block.rows[i] - 1) * layers_[i].stride + std::max(layers_[i].kernel, layers_[i].stride);
+    }
+    // The last of conv 0's windows reach a little further than its rows.
+    const int64_t further = (whole.kernel - 1) / whole.stride;
+    block.rows[0] += further;
+    block.first = begin * layers_.back().product / whole.stride;
+    for (int32_t b = 0; b < whole.count; ++b) {
+      const int64_t itsFirst = whole.start[b] / whole.stride, itsEnd = itsFirst + whole.frames(b);
+      // The last row's window would end past the samples; no row that is asked for reads it.
+      const int64_t from = std::max(itsFirst, block.first);
+      const int64_t to = std::min(itsEnd, block.first + block.rows[0] - further);
+      if (from < to) {
+        block.starts.host.push_back(static_cast<int32_t>((from - block.first) * whole.stride));
+        block.lengths.host.push_back(static_cast<int32_t>((to - from - 1) * whole.stride + whole.kernel));
+      } else if (block.starts.host.empty()) {
+        ++block.skipped;
+      }
+    }
+    for (size_t run = 0; run < source.host.size(); ++run) {
+      const int64_t from = std::max<int64_t>(source.host[run], begin);
+      const int64_t to =
+          std::min<int64_t>(source.host[run] + packing.compaction.length.host[run], begin + block.rows.back());
+      if (from < to) block.valid.add(from - begin, target.host[run] + from - source.host[run], to - from);
+    }
+    blocks.push_back(std::move(block));
+  }
+  return blocks;
+}
+
+void FeatureEncoder::layOut(const HostBatch &batch, bool kept, DType dtype, size_t blockBytes, Packing &packing,
+                            Workspace &workspace) const {
+  // What the last block reads past the axis is zeros.
+  packing.samples =
+      workspace.upload(batch.samples, batch.sampleCount, packing.sampleCount - batch.sampleCount + reach_);
+  packing.samples.cols = packing.sampleCount;
+  if (batch.windowMean) {
+    const int64_t kernel = layers_[0].kernel;
+    const View mean = workspace.upload(batch.windowMean, batch.windowMeanSize);
+    const View covariance = workspace.upload(batch.windowCovariance, batch.windowCovarianceSize);
+    packing.windowMean = matrix(mean.data, DType::f32, packing.count, kernel);
+    packing.windowCovariance =
+        batched(covariance.data, DType::f32, packing.count, kernel, kernel, kernel * kernel, kernel);
+  }
+  if (kept) return;
+  packing.blocks = blocksOf(packing, framesOfBlock(dtype, blockBytes, packing));
+  for (FrameBlock &block : packing.blocks) {
+    block.starts.upload(workspace);
+    block.lengths.upload(workspace);
+    block.valid.upload(workspace);
+  }
 }
 
 void FeatureEncoder::forwardBlocks(const Context &context, const Packing &packing, const Conv0 &conv0,
                                    const View &out) const {
   Workspace &workspace = context.workspace;
-  const int64_t frames = packing.sampleCount / layers_.back().product, most = framesOfBlock(context, packing);
-  for (int64_t first = 0; first < frames; first += most) {
+  for (const FrameBlock &block : packing.blocks) {
     Scratch scratch(workspace);
-    // Rows of every layer that the block's frames read.
-    std::vector<int64_t> rows(layers_.size());
-    rows.back() = std::min(most, frames - first);
-    for (size_t i = layers_.size() - 1; i > 0; --i) {
-      rows[i - 1] = (rows[i] - 1) * layers_[i].stride + std::max(layers_[i].kernel, layers_[i].stride);
-    }
-    // The last of conv 0's windows reach a little further than its rows.
-    rows[0] += (conv0.kernel - 1) / conv0.stride;
-    Conv0Block block(conv0, first * layers_.back().product / conv0.stride, rows[0], workspace);
+    const std::vector<int64_t> &rows = block.rows;
+    const Conv0 conv = partOf(conv0, block);
 
     // Outputs alternate between two places, and what lies between norm and GELU shares a third.
     View place[3];
@@ -253,20 +279,10 @@ void FeatureEncoder::forwardBlocks(const Context &context, const Packing &packin
       const auto at = [&](const View &v) { return matrix(v.data, context.dtype, rows[i], layers_[i].out); };
       const View y = at(place[i & 1]);
       AddNorm norm;
-      layerForward(context, i, block.conv, input, groupNorm_ ? View{} : y, groupNorm_ ? View{} : at(place[2]), y, norm);
+      layerForward(context, i, conv, input, groupNorm_ ? View{} : y, groupNorm_ ? View{} : at(place[2]), y, norm);
       input = y;
     }
-
-    RunTable valid;
-    const IndexArray &source = packing.compaction.source, &target = packing.compaction.target;
-    for (size_t run = 0; run < source.host.size(); ++run) {
-      const int64_t begin = std::max<int64_t>(source.host[run], first);
-      const int64_t end =
-          std::min<int64_t>(source.host[run] + packing.compaction.length.host[run], first + rows.back());
-      if (begin < end) valid.add(begin - first, target.host[run] + begin - source.host[run], end - begin);
-    }
-    valid.upload(workspace);
-    context.backend.copyRows(input, valid.runs(), out);
+    context.backend.copyRows(input, block.valid.runs(), out);
   }
 }
 

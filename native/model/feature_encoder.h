@@ -30,11 +30,14 @@ class FeatureEncoder {
     View windowMean, windowCovariance;
     std::vector<SavedLayer> layers;
   };
+  // Adds to the packing of a batch of samples what forward reads: samples, moments that are given, and, where nothing
+  // is kept for a backward pass, its blocks. `blockBytes`: Backend's.
+  void layOut(const HostBatch &batch, bool kept, DType dtype, size_t blockBytes, Packing &packing,
+              Workspace &workspace) const;
   // out [T, F]: the valid frames. `saved` absent: nothing is kept.
-  void forward(const Context &context, const HostBatch &batch, const Packing &packing, Saved *saved,
-               const View &out) const;
+  void forward(const Context &context, const Packing &packing, Saved *saved, const View &out) const;
   // Moments of conv 0's windows over each utterance, from which its GroupNorm follows.
-  WindowMoments windowMoments(const Context &context, const HostBatch &batch, const Packing &packing) const;
+  WindowMoments windowMoments(const Context &context, const Packing &packing) const;
   // dOut [T, F]
   void backward(const Context &context, const Packing &packing, const Saved &saved, const View &dOut) const;
 
@@ -51,9 +54,10 @@ class FeatureEncoder {
                     const View &activation, const View &y, AddNorm &norm) const;
   void forwardAll(const Context &context, const Packing &packing, Saved &saved, const View &out) const;
   void forwardBlocks(const Context &context, const Packing &packing, const Conv0 &conv0, const View &out) const;
-  int64_t framesOfBlock(const Context &context, const Packing &packing) const;
-  Conv0 conv0Input(const Context &context, const HostBatch &batch, const Packing &packing) const;
-  void conv0Setup(const Context &context, const HostBatch &batch, const Packing &packing, Saved &saved) const;
+  int64_t framesOfBlock(DType dtype, size_t blockBytes, const Packing &packing) const;
+  std::vector<FrameBlock> blocksOf(const Packing &packing, int64_t frames) const;
+  Conv0 conv0Input(const Packing &packing) const;
+  void conv0Setup(const Context &context, const Packing &packing, Saved &saved) const;
   void convBackward(const Context &context, const Layer &layer, const View &input, const View &dPre,
                     const View &dInput) const;
   void conv0Backward(const Context &context, const Packing &packing, const Saved &saved, const View &dOut) const;

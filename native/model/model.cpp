@@ -37,6 +37,7 @@ Model::Parts::Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Prec
       dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
       parameters(*backend, precision),
       workspace(*backend),
+      intake(*backend, workspace),
       cache(*backend, dtype),
       projection(shape, parameters),
       encoder(shape, parameters),
@@ -60,16 +61,40 @@ Context Model::Parts::context(const TrainStep *step) {
   return context;
 }
 
-Packing Model::Parts::pack(const HostBatch &batch) {
-  return emoframe::pack(
-      shape, batch, [&](const std::string &key) { return cache.frames(key); }, workspace);
+Intake::Fill Model::Parts::packed(const HostBatch &batch, const TrainStep *step, const FrameRanges *kept) {
+  return [this, &batch, step, kept](Workspace &memory) {
+    PassInputs inputs;
+    Packing &packing = inputs.packing = pack(
+        shape, batch, [&](const std::string &key) { return cache.frames(key); }, memory);
+    const bool encoderTrained = step && encoder.trainable(parameters);
+    if (step) {
+      checkTargets(*step, packing);
+      if (encoderTrained && !batch.features.empty()) {
+        throw Error("ERR_BATCH", "Stored features cannot train the feature encoder: give samples, or freeze " +
+                                     kFeatureEncoder.substr(0, kFeatureEncoder.size() - 1) + ".");
+      }
+      if (step->objective == Objective::maskedPrediction) {
+        inputs.frames = maskedPrediction->targets(*step, packing.total(), memory);
+      } else {
+        inputs.classes = classifier->targets(*step, packing.count, memory);
+      }
+      if (step->mask) inputs.mask = memory.upload(step->mask, step->maskCount);
+    } else {
+      inputs.selection = select(packing, kept, memory);
+    }
+    transformer.layOut(packing, memory);
+    if (batch.features.empty()) {
+      encoder.layOut(batch, encoderTrained, dtype, backend->blockBytes(), packing, memory);
+    }
+    return inputs;
+  };
 }
 
 View Model::Parts::features(const Context &context, const HostBatch &batch, const Packing &packing,
                             FeatureEncoder::Saved *saved) {
   const View out = workspace.tensor(dtype, packing.total(), encoder.features());
   if (batch.features.empty()) {
-    encoder.forward(context, batch, packing, saved, out);
+    encoder.forward(context, packing, saved, out);
   } else {
     for (int32_t b = 0; b < packing.count; ++b) {
       backend->convert(cache.get(batch.features[b]).rowRange(packing.firstFrame[b], packing.frames[b]),
@@ -109,7 +134,7 @@ std::vector<TensorInfo> Model::tensors() const {
 
 void Model::importTensor(const std::string &name, const float *data, int64_t size) {
   parts_->parameters.importValue(name, data, size);
-  if (name.compare(0, kFeatureEncoder.size(), kFeatureEncoder) == 0) parts_->cache.clear();
+  if (name.compare(0, kFeatureEncoder.size(), kFeatureEncoder) == 0) clearFeatures();
 }
 void Model::exportTensor(const std::string &name, float *data) const { parts_->parameters.exportValue(name, data); }
 void Model::exportGradient(const std::string &name, float *data) const {
@@ -127,13 +152,16 @@ void Model::seal() {
   parts_->transformer.seal(parts_->parameters);
   parts_->parameters.seal();
 }
-void Model::freeze(const std::vector<std::string> &prefixes) { parts_->parameters.freeze(prefixes); }
+void Model::freeze(const std::vector<std::string> &prefixes) {
+  parts_->parameters.freeze(prefixes);
+  parts_->intake.forget();
+}
 
 void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch &batch) {
   Parts &parts = *parts_;
   if (!batch.features.empty()) throw Error("ERR_BATCH", "Features to store are computed from samples, not from keys.");
-  parts.inArena([&] {
-    const Packing packing = parts.pack(batch);
+  parts.pass(batch.ticket, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
+    const Packing &packing = inputs.packing;
     if (keys.size() != static_cast<size_t>(packing.count)) {
       throw Error("ERR_BATCH", "The batch has " + std::to_string(packing.count) + " utterances but " +
                                    std::to_string(keys.size()) + " keys were given.");
@@ -144,10 +172,21 @@ void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch 
       parts.cache.store(keys[b], features.rowRange(packing.offsets.host[b], packing.frames[b]));
     }
   });
+  parts.intake.forgetStored();
 }
 int64_t Model::featureBytes() const { return parts_->cache.bytes(); }
 int64_t Model::storedFrames(const std::string &key) const { return parts_->cache.frames(key); }
-void Model::clearFeatures() { parts_->cache.clear(); }
+void Model::clearFeatures() {
+  parts_->cache.clear();
+  parts_->intake.forgetStored();
+}
+
+void Model::sendAhead(const HostBatch &batch, const TrainStep &step) {
+  parts_->intake.send(batch.ticket, parts_->packed(batch, &step));
+}
+void Model::sendAhead(const HostBatch &batch, const FrameRanges *kept) {
+  parts_->intake.send(batch.ticket, parts_->packed(batch, nullptr, kept));
+}
 
 Encoded Model::encode(const HostBatch &batch, int64_t layer) {
   Parts &parts = *parts_;
@@ -155,8 +194,8 @@ Encoded Model::encode(const HostBatch &batch, int64_t layer) {
     throw Error("ERR_ARGUMENT", "The layer must be from 0 to " + std::to_string(parts.transformer.layers()) +
                                     " but is " + std::to_string(layer) + ".");
   }
-  return parts.inArena([&] {
-    const Packing packing = parts.pack(batch);
+  return parts.pass(batch.ticket, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
+    const Packing &packing = inputs.packing;
     const View hidden = parts.hidden(batch, packing, layer);
     Encoded encoded;
     encoded.hidden.resize(static_cast<size_t>(hidden.size()));
@@ -170,9 +209,9 @@ Encoded Model::encode(const HostBatch &batch, int64_t layer) {
 Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
   Parts &parts = *parts_;
   if (!parts.classifier) throw Error("ERR_HEAD", "This model was made without a classifier.");
-  return parts.inArena([&] {
-    const Packing packing = parts.pack(batch);
-    const Selection selection = select(packing, kept, parts.workspace);
+  return parts.pass(batch.ticket, parts.packed(batch, nullptr, kept), [&](const PassInputs &inputs) {
+    const Packing &packing = inputs.packing;
+    const Selection &selection = inputs.selection;
     View hidden = parts.hidden(batch, packing, modelOutput);
     if (kept) {
       const View all = hidden;
@@ -194,9 +233,8 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
 WindowMoments Model::windowMoments(const HostBatch &batch) {
   Parts &parts = *parts_;
   if (!batch.features.empty()) throw Error("ERR_BATCH", "Moments of windows are computed from samples, not from keys.");
-  return parts.inArena([&] {
-    const Packing packing = parts.pack(batch);
-    return parts.encoder.windowMoments(parts.context(nullptr), batch, packing);
+  return parts.pass(batch.ticket, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
+    return parts.encoder.windowMoments(parts.context(nullptr), inputs.packing);
   });
 }
 
@@ -253,24 +291,13 @@ void Model::Parts::requireFinite(const View &values, const Packing &packing, con
                                     "weights are not.");
 }
 
-TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step) {
+TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, const PassInputs &inputs) {
   const Context context = this->context(&step);
-  const Packing packing = pack(batch);
-  checkTargets(step, packing);
+  const Packing &packing = inputs.packing;
+  const MaskedPrediction::Targets &frames = inputs.frames;
+  const uint8_t *mask = inputs.mask;
   const bool encoderTrained = encoder.trainable(parameters);
   const bool masked = step.objective == Objective::maskedPrediction;
-  if (encoderTrained && !batch.features.empty()) {
-    throw Error("ERR_BATCH", "Stored features cannot train the feature encoder: give samples, or freeze " +
-                                 kFeatureEncoder.substr(0, kFeatureEncoder.size() - 1) + ".");
-  }
-  MaskedPrediction::Targets frames;
-  const int32_t *classes = nullptr;
-  if (masked) {
-    frames = maskedPrediction->targets(step, packing.total(), workspace);
-  } else {
-    classes = classifier->targets(step, packing.count, workspace);
-  }
-  const uint8_t *mask = step.mask ? workspace.upload(step.mask, step.maskCount) : nullptr;
   parameters.ensureGradients();
   accumulating = true;
 
@@ -311,7 +338,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step) {
     encoder.backward(context, packing, encoded, dFeatures);
   };
   if (!masked) {
-    classifier->step(context, packing.segments(), classes, step.denominator, hidden, dHidden, sums);
+    classifier->step(context, packing.segments(), inputs.classes, step.denominator, hidden, dHidden, sums);
     result.count = packing.count;
     backward();
   } else if (frames.count > 0) {
@@ -345,7 +372,8 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step) {
 TrainResult Model::trainStep(const HostBatch &batch, const TrainStep &step) {
   parts_->accumulating = false;
   try {
-    return parts_->inArena([&] { return parts_->train(batch, step); });
+    return parts_->pass(batch.ticket, parts_->packed(batch, &step),
+                        [&](const PassInputs &inputs) { return parts_->train(batch, step, inputs); });
   } catch (...) {
     // A batch that was refused has changed nothing; a step that failed midway has added part of its gradient.
     if (parts_->accumulating) parts_->parameters.clearGradients();
@@ -357,7 +385,7 @@ double Model::optimizerStep(const OptimizerStep &step) {
   Step asOne(*parts_->backend);
   const double norm = parts_->parameters.optimizerStep(step.adamW);
   asOne.end();
-  if (parts_->parameters.anyTrainable(kFeatureEncoder)) parts_->cache.clear();
+  if (parts_->parameters.anyTrainable(kFeatureEncoder) && parts_->cache.bytes() > 0) clearFeatures();
   return norm;
 }
 

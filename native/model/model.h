@@ -60,6 +60,7 @@ struct HostBatch {
   // Moments of conv 0's windows that GroupNorm uses in place of each utterance's own: [B, kernel], [B, kernel, kernel].
   const float *windowMean = nullptr, *windowCovariance = nullptr;
   int64_t windowMeanSize = 0, windowCovarianceSize = 0;
+  uint64_t ticket = 0;  // under which its inputs were sent ahead, if they were
 };
 
 // A range of each utterance's frames.
@@ -121,9 +122,10 @@ struct MemoryPlan {
   size_t gradients = 0;
   size_t moments = 0;      // of the optimiser
   size_t features = 0;     // that are stored
-  size_t activations = 0;  // and all else that lives within a pass: one arena
+  size_t activations = 0;  // and all else that lives within a pass: one arena, and inputs
   size_t scratch = 0;      // temporaries of single ops
   size_t staging = 0;      // not of the device: memory of the host through which uploads pass
+  size_t inputs = 0;       // of the activations, what lies in one set of inputs (intake.h)
   size_t held = 0;         // what this model has of all that already
   size_t available = 0;    // what the device can still give; SIZE_MAX: not known
 
@@ -161,6 +163,12 @@ class Model {
   MemoryPlan plan(const PlannedWork &work) const;
   // Plans, and takes the memory that passes need at once. ERR_OUT_OF_MEMORY where the device has less than is needed.
   MemoryPlan prepare(const PlannedWork &work);
+
+  // Sends what a pass over the batch will be given ahead of it, so that it travels while ops still run; the pass finds
+  // it by the batch's ticket, which no other batch may have had. Does nothing where there is nothing to gain. May be
+  // called while a pass, this model's too, waits for the device (Backend::whileWaiting). Throws what the pass would.
+  void sendAhead(const HostBatch &batch, const TrainStep &step);
+  void sendAhead(const HostBatch &batch, const FrameRanges *kept = nullptr);
 
   Encoded encode(const HostBatch &batch, int64_t layer);
   // Of `kept` only, when given: the other frames are context that the transformer hears.

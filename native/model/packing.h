@@ -30,6 +30,23 @@ struct RunTable {
   RowRuns inverse() const;  // target to source
 };
 
+// A block of the feature encoder's frames, which goes through all of its layers at once (feature_encoder.h).
+struct FrameBlock {
+  int64_t first = 0;           // row of conv 0
+  std::vector<int64_t> rows;   // of each layer, that the block's frames read
+  int32_t skipped = 0;         // utterances that end before it
+  IndexArray starts, lengths;  // of the utterances that have rows of conv 0 in it, clipped: samples
+  RunTable valid;              // the block's frames → packed frames
+};
+
+// The packed axis with gaps of zeros around utterances, for the positional convolution (positional_conv.h).
+struct PaddedAxis {
+  int64_t paddedRows = 0, rows = 0;  // rows of the overlapping view
+  RunTable pad;                      // packed frame → padded row
+  RunTable take;                     // row of the view → packed frame
+  RunTable takeGradient;             // the same for the data gradient's product
+};
+
 struct Packing {
   int32_t count = 0;        // utterances
   int64_t sampleCount = 0;  // length of the sample axis: a multiple of the total stride; 0 with stored features
@@ -37,6 +54,11 @@ struct Packing {
   std::vector<int64_t> firstFrame, frames;  // per utterance: the range asked for, from its own first frame
   IndexArray offsets;                       // [count + 1]
   RunTable compaction;                      // feature-encoder frames → packed frames
+  PaddedAxis padded;
+  // Where the feature encoder runs:
+  View samples;                       // f32 [1, sampleCount], and zeros behind it
+  View windowMean, windowCovariance;  // moments that the batch gives, or absent
+  std::vector<FrameBlock> blocks;     // where it runs by blocks
 
   int64_t total() const { return offsets.host.back(); }
   Segments segments() const { return {count, offsets.host.data(), offsets.device}; }
@@ -55,8 +77,8 @@ struct Selection {
 // All frames, or the ranges given (ERR_BATCH where one is empty or leaves its utterance).
 Selection select(const Packing &packing, const FrameRanges *kept, Workspace &workspace);
 
-// Checks the batch (ERR_BATCH, ERR_NOT_FINITE) and uploads its index arrays. `storedFrames` gives the frames of a
-// feature key, or -1.
+// Checks the batch (ERR_BATCH, ERR_NOT_FINITE) and uploads its index arrays; what single parts of the model read is
+// left to those. `storedFrames` gives the frames of a feature key, or -1.
 Packing pack(const HubertShape &shape, const HostBatch &batch,
              const std::function<int64_t(const std::string &)> &storedFrames, Workspace &workspace);
 

@@ -8,6 +8,7 @@
 #include "feature_cache.h"
 #include "feature_encoder.h"
 #include "feature_projection.h"
+#include "intake.h"
 #include "masked_prediction.h"
 #include "model.h"
 #include "step.h"
@@ -20,7 +21,8 @@ struct Model::Parts {
         const ClassifierHead &classified);
 
   Context context(const TrainStep *step);
-  Packing pack(const HostBatch &batch);
+  // What a pass is given, checked and uploaded. `step`: of training.
+  Intake::Fill packed(const HostBatch &batch, const TrainStep *step, const FrameRanges *kept = nullptr);
   // Feature-encoder output of the frames asked for, [T, F].
   View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved);
   // Hidden state at a layer, f32 [T, C], without training.
@@ -30,25 +32,30 @@ struct Model::Parts {
   // The first utterance with values that are not finite, in a view over the packed frames; -1: none.
   int32_t firstNotFinite(const View &values, const Packing &packing);
   void requireFinite(const View &values, const Packing &packing, const std::string &what);
-  TrainResult train(const HostBatch &batch, const TrainStep &step);
+  TrainResult train(const HostBatch &batch, const TrainStep &step, const PassInputs &inputs);
   void checkTargets(const TrainStep &step, const Packing &packing) const;
-  // Runs work whose memory is the arena. Where there is not enough, all of it is given back, so that smaller work,
-  // other models' too, finds room.
+  // Runs a pass: work on inputs, whose memory is the arena. Where there is not enough, all of it is given back, so that
+  // smaller work, other models' too, finds room.
   template <typename Work>
-  auto inArena(Work work) {
-    workspace.reset();
+  auto pass(uint64_t ticket, const Intake::Fill &fill, Work work) {
     try {
+      workspace.reset();
+      Given given(intake);
       Step step(*backend);
-      if constexpr (std::is_void_v<decltype(work())>) {
-        work();
+      const PassInputs &inputs = intake.take(ticket, fill);
+      if constexpr (std::is_void_v<decltype(work(inputs))>) {
+        work(inputs);
         step.end();
       } else {
-        auto result = work();
+        auto result = work(inputs);
         step.end();
         return result;
       }
     } catch (const Error &error) {
-      if (error.code == "ERR_OUT_OF_MEMORY") workspace.release();
+      if (error.code == "ERR_OUT_OF_MEMORY") {
+        workspace.release();
+        intake.release();
+      }
       throw;
     }
   }
@@ -61,12 +68,22 @@ struct Model::Parts {
   DType dtype;
   Parameters parameters;
   Workspace workspace;
+  Intake intake;
   FeatureCache cache;
   FeatureProjection projection;  // before the encoder: transformers names the mask embedding first
   FeatureEncoder encoder;
   Transformer transformer;
   std::unique_ptr<MaskedPrediction> maskedPrediction;
   std::unique_ptr<Classifier> classifier;
+  // Ends the use of a pass's inputs, after the step that reads them.
+  struct Given {
+    explicit Given(Intake &from) : intake(from) {}
+    ~Given() { intake.done(); }
+    Given(const Given &) = delete;
+    Given &operator=(const Given &) = delete;
+    Intake &intake;
+  };
+
   bool accumulating = false;  // a training step is past its checks and may have added to gradients
 };
 

@@ -76,6 +76,7 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
   Parts &parts = *model.parts_;
   parts.parameters.freezeLike(parts_->parameters);
   parts.workspace.reserve(kBoundless);
+  parts.intake.reserve(kBoundless);
 
   const std::vector<int64_t> shares = sharesOf(work);
   const SilentBatch batch(shape, shares);
@@ -106,15 +107,17 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
 
   const MemoryUse use = parts.backend->memory();
   const auto passFeatures = static_cast<size_t>(parts.cache.bytes());
-  plan.activations = parts.workspace.peak();
+  const auto sets = static_cast<size_t>(parts.intake.sets());
+  plan.inputs = parts.intake.peak();
+  plan.activations = parts.workspace.peak() + sets * plan.inputs;
   plan.scratch = use.scratch;
-  plan.staging = use.staging;
+  plan.staging = use.staging + sets * plan.inputs;
   plan.features = static_cast<size_t>(work.storedFrames * parts.encoder.features()) * sizeOf(parts.dtype);
-  plan.weights = use.held - kBoundless - use.scratch - passFeatures - plan.gradients - plan.moments;
+  plan.weights = use.held - (1 + sets) * kBoundless - use.scratch - passFeatures - plan.gradients - plan.moments;
 
   const MemoryUse now = parts_->backend->memory();
-  plan.held = parts_->parameters.heldBytes() + parts_->workspace.size() + static_cast<size_t>(parts_->cache.bytes()) +
-              now.scratch;
+  plan.held = parts_->parameters.heldBytes() + parts_->workspace.size() + parts_->intake.size() +
+              static_cast<size_t>(parts_->cache.bytes()) + now.scratch;
   plan.available = now.available;
   return plan;
 }
@@ -129,10 +132,12 @@ MemoryPlan Model::prepare(const PlannedWork &work) {
                                          " more than it has, where " + megabytes(plan.available) + " can be had.");
   }
   try {
-    parts_->workspace.reserve(plan.activations);
+    parts_->workspace.reserve(plan.activations - static_cast<size_t>(parts_->intake.sets()) * plan.inputs);
+    parts_->intake.reserve(plan.inputs);
     parts_->backend->reserveScratch(plan.scratch);
   } catch (...) {
     parts_->workspace.release();
+    parts_->intake.release();
     throw;
   }
   return plan;

@@ -38,24 +38,23 @@ void PositionalConv::normalizeWeight(const Context &context) {
   weightVersion_ = parameters.version();
 }
 
-PositionalConv::Layout PositionalConv::layout(const Context &context, const Packing &packing) const {
+void PositionalConv::layOut(Packing &packing, Workspace &workspace) const {
   const int64_t gap = kernel_ / 2;
-  Layout layout;
+  PaddedAxis &axis = packing.padded;
   int64_t at = gap;
   for (int32_t b = 0; b < packing.count; ++b) {
     const int64_t first = packing.offsets.host[b], length = packing.frames[b];
-    layout.pad.add(first, at, length);
-    layout.take.add(at - gap, first, length);
+    axis.pad.add(first, at, length);
+    axis.take.add(at - gap, first, length);
     // The flipped kernel reaches kernel - 1 - gap rows back, one fewer than gap when the kernel is even.
-    layout.takeGradient.add(at + gap - (kernel_ - 1), first, length);
+    axis.takeGradient.add(at + gap - (kernel_ - 1), first, length);
     at += length + gap;
   }
-  layout.paddedRows = at;
-  layout.rows = at - kernel_ + 1;
-  layout.pad.upload(context.workspace);
-  layout.take.upload(context.workspace);
-  layout.takeGradient.upload(context.workspace);
-  return layout;
+  axis.paddedRows = at;
+  axis.rows = at - kernel_ + 1;
+  axis.pad.upload(workspace);
+  axis.take.upload(workspace);
+  axis.takeGradient.upload(workspace);
 }
 
 View PositionalConv::byGroup(const View &x) const {
@@ -66,10 +65,10 @@ View PositionalConv::overlappingRows(const View &padded, int64_t rows) const {
   return batched(padded.data, padded.dtype, groups_, rows, kernel_ * groupSize_, padded.batchStride, groupSize_);
 }
 
-View PositionalConv::pad(const Context &context, const Layout &layout, const View &x) const {
-  const View padded = context.workspace.tensor(context.dtype, groups_, layout.paddedRows, groupSize_);
+View PositionalConv::pad(const Context &context, const PaddedAxis &axis, const View &x) const {
+  const View padded = context.workspace.tensor(context.dtype, groups_, axis.paddedRows, groupSize_);
   context.backend.fill(padded, 0);
-  context.backend.copyRows(byGroup(x), layout.pad.runs(), padded);
+  context.backend.copyRows(byGroup(x), axis.pad.runs(), padded);
   return padded;
 }
 
@@ -78,22 +77,22 @@ void PositionalConv::forward(const Context &context, const Packing &packing, con
   Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   normalizeWeight(context);
-  const Layout layout = this->layout(context, packing);
+  const PaddedAxis &axis = packing.padded;
   if (context.training) saved.activation = workspace.tensor(context.dtype, x.rows, x.cols);
-  saved.padded = pad(context, layout, x);
+  saved.padded = pad(context, axis, x);
   {
     Scratch scratch(workspace);
-    const View out = workspace.tensor(context.dtype, groups_, layout.rows, groupSize_);
+    const View out = workspace.tensor(context.dtype, groups_, axis.rows, groupSize_);
     const int64_t row = kernel_ * groupSize_;
     Gemm gemm;
-    gemm.a = overlappingRows(saved.padded, layout.rows);
+    gemm.a = overlappingRows(saved.padded, axis.rows);
     gemm.b = batched(weight_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
     (context.training ? gemm.out : gemm.gelu) = out;
     gemm.bias =
         batched(context.parameters.master(bias_).data, DType::f32, groups_, 1, groupSize_, groupSize_, groupSize_);
     gemm.weightKey = context.key(v_);
     backend.gemm(gemm);
-    backend.copyRows(out, layout.take.runs(), byGroup(context.training ? saved.activation : y));
+    backend.copyRows(out, axis.take.runs(), byGroup(context.training ? saved.activation : y));
   }
   if (context.training) backend.geluForward(saved.activation, Dropout{}, y);
 }
@@ -105,18 +104,18 @@ void PositionalConv::backward(const Context &context, const Packing &packing, co
   Parameters &parameters = context.parameters;
   Scratch scratch(workspace);
   const int64_t row = kernel_ * groupSize_;
-  const Layout layout = this->layout(context, packing);
+  const PaddedAxis &axis = packing.padded;
   backend.geluBackward(saved.activation, Dropout{}, dY, dY);
   if (parameters.trainable(bias_)) backend.columnSum(dY, parameters.gradient(bias_));
-  const View padded = pad(context, layout, dY);
+  const View padded = pad(context, axis, dY);
   if (parameters.trainable(g_) || parameters.trainable(v_)) {
     // Frame t of an utterance is padded row P + t here and row P + t - gap of the overlapping view.
-    const View dOut = batched(padded.at(0, kernel_ / 2, 0), padded.dtype, groups_, layout.rows, groupSize_,
+    const View dOut = batched(padded.at(0, kernel_ / 2, 0), padded.dtype, groups_, axis.rows, groupSize_,
                               padded.batchStride, groupSize_);
     const View dWeight = workspace.tensor(DType::f32, groups_, groupSize_, row);
     Gemm gemm;
     gemm.a = dOut.transposed();
-    gemm.b = overlappingRows(saved.padded, layout.rows);
+    gemm.b = overlappingRows(saved.padded, axis.rows);
     gemm.out = dWeight;
     backend.gemm(gemm);
     backend.weightNormBackward(parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_), kernel_,
@@ -124,14 +123,14 @@ void PositionalConv::backward(const Context &context, const Packing &packing, co
                                vector(parameters.gradient(g_).data, DType::f32, kernel_));
   }
   if (!dX) return;
-  const View out = workspace.tensor(context.dtype, groups_, layout.rows, groupSize_);
+  const View out = workspace.tensor(context.dtype, groups_, axis.rows, groupSize_);
   Gemm gemm;
-  gemm.a = overlappingRows(padded, layout.rows);
+  gemm.a = overlappingRows(padded, axis.rows);
   gemm.b = batched(flipped_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
   gemm.out = out;
   backend.gemm(gemm);
   const View taken = workspace.tensor(context.dtype, dX.rows, dX.cols);
-  backend.copyRows(out, layout.takeGradient.runs(), byGroup(taken));
+  backend.copyRows(out, axis.takeGradient.runs(), byGroup(taken));
   backend.add(dX, taken, dX);
 }
 

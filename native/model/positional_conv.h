@@ -21,21 +21,16 @@ class PositionalConv {
     View padded;      // [G, Tp, C/G]
     View activation;  // what GELU reads [T, C]
   };
+  // Fills packing.padded.
+  void layOut(Packing &packing, Workspace &workspace) const;
   void forward(const Context &context, const Packing &packing, const View &x, Saved &saved, const View &y);
   // dY [T, C] is overwritten; dX [T, C] is added to, absent when nothing below is trained.
   void backward(const Context &context, const Packing &packing, const Saved &saved, const View &dY, const View &dX);
 
  private:
-  struct Layout {
-    int64_t paddedRows = 0, rows = 0;  // rows of the overlapping view
-    RunTable pad;                      // packed frame → padded row
-    RunTable take;                     // row of the view → packed frame
-    RunTable takeGradient;             // the same for the data gradient's product
-  };
-  Layout layout(const Context &context, const Packing &packing) const;
   View byGroup(const View &x) const;  // [T, C] seen as [G, T, C/G]
   View overlappingRows(const View &padded, int64_t rows) const;
-  View pad(const Context &context, const Layout &layout, const View &x) const;
+  View pad(const Context &context, const PaddedAxis &axis, const View &x) const;
   void normalizeWeight(const Context &context);
 
   int64_t hidden_, kernel_, groups_, groupSize_;

@@ -24,6 +24,8 @@ class Transformer {
     std::vector<TransformerLayer::Saved> layers;  // one for each kept
     AddNorm inputNorm;  // pre-LN: what the first kept layer's attention reads, or the final norm
   };
+  // Adds the tables of its own to a packing.
+  void layOut(Packing &packing, Workspace &workspace) const { positional_->layOut(packing, workspace); }
   // x [T, C] → hidden state at `depth` (0 = what enters layer 0), in `hidden` [T, C]; or, at modelOutput, the last one
   // after the final norm of the pre-LN form.
   void forward(const Context &context, const Packing &packing, const View &x, int64_t depth, Saved &saved,

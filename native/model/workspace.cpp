@@ -6,7 +6,6 @@ namespace emoframe {
 
 namespace {
 constexpr size_t kAlignment = 64;
-constexpr size_t kSmallestChunk = 4 << 20;
 }  // namespace
 
 Workspace::~Workspace() { release(); }
@@ -42,7 +41,7 @@ void *Workspace::bytes(size_t count) {
     ++chunk_;
     used_ = 0;
   }
-  const size_t size = std::max({count, kSmallestChunk, this->size() / 2});
+  const size_t size = std::max({count, smallestChunk_, this->size() / 2});
   chunks_.push_back({static_cast<char *>(backend_.allocate(size)), size});
   used_ = count;
   return chunks_.back().data;
@@ -63,16 +62,33 @@ View Workspace::zeros(DType dtype, int64_t rows, int64_t cols) {
   return v;
 }
 
+void Workspace::send(void *target, const void *host, size_t bytes) {
+  if (bytes == 0) return;
+  if (inlet_) {
+    inlet_->upload(target, host, bytes);
+  } else {
+    backend_.upload(target, host, bytes);
+  }
+}
+
 const int32_t *Workspace::upload(const std::vector<int32_t> &host) {
   auto *target = static_cast<int32_t *>(bytes(host.size() * sizeof(int32_t)));
-  if (!host.empty()) backend_.upload(target, host.data(), host.size() * sizeof(int32_t));
+  send(target, host.data(), host.size() * sizeof(int32_t));
   return target;
 }
 
 const uint8_t *Workspace::upload(const uint8_t *host, int64_t count) {
   auto *target = static_cast<uint8_t *>(bytes(static_cast<size_t>(count)));
-  if (count > 0) backend_.upload(target, host, static_cast<size_t>(count));
+  send(target, host, static_cast<size_t>(count));
   return target;
+}
+
+View Workspace::upload(const float *host, int64_t count, int64_t zeros) {
+  const View all = tensor(DType::f32, 1, count + zeros), view = all.colRange(0, count);
+  send(view.data, host, static_cast<size_t>(count) * sizeof(float));
+  const std::vector<float> none(static_cast<size_t>(zeros), 0.f);
+  send(all.at(0, 0, count), none.data(), none.size() * sizeof(float));
+  return view;
 }
 
 void Workspace::reset() {

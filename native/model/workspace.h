@@ -14,7 +14,9 @@ namespace emoframe {
 
 class Workspace {
  public:
-  explicit Workspace(Backend &backend) : backend_(backend) {}
+  // What is uploaded goes by the inlet, where there is one.
+  explicit Workspace(Backend &backend, Inlet *inlet = nullptr, size_t smallestChunk = size_t{4} << 20)
+      : backend_(backend), inlet_(inlet), smallestChunk_(smallestChunk) {}
   ~Workspace();
   Workspace(const Workspace &) = delete;
   Workspace &operator=(const Workspace &) = delete;
@@ -30,6 +32,7 @@ class Workspace {
   // A copy of `host` in backend memory.
   const int32_t *upload(const std::vector<int32_t> &host);
   const uint8_t *upload(const uint8_t *host, int64_t count);
+  View upload(const float *host, int64_t count, int64_t zeros = 0);  // f32 [1, count], and zeros behind it
 
   Mark mark() const { return {chunk_, used_}; }
   void rewind(const Mark &mark) {
@@ -47,7 +50,11 @@ class Workspace {
     char *data;
     size_t size;
   };
+  void send(void *target, const void *host, size_t bytes);
+
   Backend &backend_;
+  Inlet *inlet_;
+  size_t smallestChunk_;
   std::vector<Chunk> chunks_;
   size_t chunk_ = 0, used_ = 0, peak_ = 0;
 };

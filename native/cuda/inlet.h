@@ -1,0 +1,51 @@
+// Inputs on their way beside the ops: two streams and two events.
+//
+//   upload stream    waits for `read`   copies   records `sent`
+//   stream of ops                                               waits for `sent`   ops   records `read`
+//
+// The device's copy engine brings the next step's inputs while this one computes. What was uploaded is put together in
+// pinned memory as it will lie on the device, so that it goes as one copy.
+#pragma once
+
+#include <vector>
+
+#include "../ops.h"
+#include "stream.h"
+
+namespace emoframe {
+
+class CudaInlet final : public Inlet {
+ public:
+  CudaInlet(Stream &stream, int32_t device) : stream_(stream), device_(device) {}
+  ~CudaInlet() override;
+  CudaInlet(const CudaInlet &) = delete;
+  CudaInlet &operator=(const CudaInlet &) = delete;
+
+  void reserve(size_t bytes) override;
+  void begin() override;
+  void upload(void *target, const void *hostSource, size_t bytes) override;
+  void send() override;
+  void await() override;
+  void release() noexcept override;
+  void wait() noexcept override;
+
+ private:
+  // Bytes that lie side by side in pinned memory and on the device.
+  struct Run {
+    uintptr_t target;
+    size_t offset, bytes;
+  };
+  void open();
+  void grow(size_t bytes);
+
+  Stream &stream_;
+  int32_t device_;
+  unsigned char *pinned_ = nullptr;
+  size_t capacity_ = 0, used_ = 0;
+  std::vector<Run> runs_;
+  cudaEvent_t sent_ = nullptr, read_ = nullptr;
+  uint64_t allocations_ = 0;  // of the stream, that `read_` comes after
+  bool underWay_ = false;     // pinned memory may still be read
+};
+
+}  // namespace emoframe

@@ -1,0 +1,305 @@
+// Inputs that are sent ahead of their pass: the bits that they give are those of inputs sent with it, however late or
+// early the two streams of a device do what they were asked for; and an event that nobody waits for would be seen.
+#include "../ops/device.h"
+#include "harness.h"
+
+#ifdef EMOFRAME_SIMT
+
+namespace emoframe {
+namespace testing {
+namespace {
+
+using simt::Late;
+
+// What the emulation puts off, and which waits it forgets, for as long as it lives.
+struct Emulated {
+  explicit Emulated(Late late, bool forgetsStreamWaits = false, bool forgetsHostWaits = false)
+      : before(simt::settings().late) {
+    simt::settings().late = late;
+    simt::machine().forgetsStreamWaits = forgetsStreamWaits;
+    simt::machine().forgetsHostWaits = forgetsHostWaits;
+  }
+  ~Emulated() {
+    simt::settings().late = before;
+    simt::machine().forgetsStreamWaits = simt::machine().forgetsHostWaits = false;
+  }
+  Emulated(const Emulated &) = delete;
+  Emulated &operator=(const Emulated &) = delete;
+  Late before;
+};
+
+// Six numbers go through two places by two inlets, and an op takes each from there.
+std::vector<float> throughInlets() {
+  const std::shared_ptr<Backend> on = backend();
+  constexpr int count = 6;
+  constexpr size_t width = 100;
+  auto *places = static_cast<float *>(on->allocate(2 * width * sizeof(float)));
+  auto *taken = static_cast<float *>(on->allocate(count * width * sizeof(float)));
+  std::vector<float> found(count * width);
+  {
+    const std::unique_ptr<Inlet> inlets[2] = {on->inlet(), on->inlet()};
+    for (int i = 0; i < count; ++i) {
+      Inlet &inlet = *inlets[i % 2];
+      float *place = places + i % 2 * width;
+      const std::vector<float> numbers(width, static_cast<float>(i));
+      inlet.begin();
+      inlet.upload(place, numbers.data(), width / 2 * sizeof(float));
+      inlet.upload(place + width / 2, numbers.data(), width / 2 * sizeof(float));
+      inlet.send();
+      inlet.await();
+      on->convert(vector(place, DType::f32, width), vector(taken + i * width, DType::f32, width));
+      inlet.release();
+    }
+    on->download(found.data(), taken, found.size() * sizeof(float));
+  }
+  on->release(places);
+  on->release(taken);
+  return found;
+}
+
+// Whether numbers came out otherwise than they went in, or the emulation saw what was wrong.
+bool goesWrong() {
+  try {
+    const std::vector<float> found = throughInlets();
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (found[i] != static_cast<float>(i / 100)) return true;
+    }
+    return false;
+  } catch (const Error &) {
+    simt::clearFault();
+    return true;
+  }
+}
+
+TEST(inletsKeepTheirOrderWhateverComesLate) {
+  for (const Late late : {Late::nothing, Late::copies, Late::kernels, Late::all}) {
+    const Emulated emulated(late);
+    require(!goesWrong(), "numbers came out otherwise with " + std::to_string(static_cast<int>(late)));
+  }
+}
+
+// Each wait that there is has its order of things in which it is missed.
+TEST(aWaitThatIsMissingWouldBeSeen) {
+  {
+    const Emulated emulated(Late::copies, true);
+    require(goesWrong(), "ops that do not wait for their inputs");
+  }
+  {
+    const Emulated emulated(Late::kernels, true);
+    require(goesWrong(), "inputs that do not wait for the ops that read the last ones");
+  }
+  {
+    const Emulated emulated(Late::all, false, true);
+    require(goesWrong(), "a host that does not wait until pinned memory has been read");
+  }
+}
+
+enum class Ahead { never, always };
+
+struct Given {
+  Batch batch;
+  TrainStep step;
+  bool trains;
+};
+
+// Passes of training, updates, and classification in between, each sent ahead while the one before is waited for.
+std::vector<std::vector<float>> runOf(Ahead ahead, bool graphs, Objective objective, bool storedFeatures) {
+  const HubertShape shape = withDropout(baseShape());
+  BackendOptions options;
+  options.graphs = graphs;
+  const std::shared_ptr<Backend> on = backend(options);
+  auto model = makeModel(shape, PoolingKind::stats, Precision::fp32, on);
+  const int64_t stride = shape.stride();
+  const std::vector<std::vector<int64_t>> lengths = {
+      {20 * stride, 9 * stride + 5}, {14 * stride, 22 * stride}, {30 * stride},
+      {8 * stride, 9 * stride},      {31 * stride, 12 * stride}, {20 * stride, 9 * stride + 5}};
+  std::vector<Given> all;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    all.push_back({makeBatch(shape, lengths[i], static_cast<uint32_t>(70 + i)), {}, i != 3});
+    if (storedFeatures) {
+      std::vector<std::string> keys;
+      for (size_t b = 0; b < lengths[i].size(); ++b) keys.push_back(std::to_string(i) + "." + std::to_string(b));
+      model->storeFeatures(keys, all[i].batch.host);
+      all[i].batch.host = HostBatch();
+      all[i].batch.host.features = keys;
+    }
+    all[i].batch.host.ticket = ahead == Ahead::always ? i + 1 : 0;
+  }
+  if (storedFeatures) model->freeze({"feature_extractor."});
+  for (size_t i = 0; i < all.size(); ++i) {
+    all[i].step = all[i].batch.step(objective);
+    all[i].step.dropout = true;
+    all[i].step.step = static_cast<uint32_t>(i);
+    all[i].step.denominator = 20;
+  }
+  size_t next = 0;
+  on->whileWaiting([&] {
+    if (ahead == Ahead::never || next >= all.size()) return;
+    const Given &given = all[next++];
+    if (given.trains) {
+      model->sendAhead(given.batch.host, given.step);
+    } else {
+      model->sendAhead(given.batch.host);
+    }
+  });
+  std::vector<std::vector<float>> found;
+  int64_t update = 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    next = i + 1;
+    if (!all[i].trains) {
+      found.push_back(model->classify(all[i].batch.host).framePosteriors);
+      continue;
+    }
+    const TrainResult result = model->trainStep(all[i].batch.host, all[i].step);
+    found.push_back({static_cast<float>(result.lossSum), static_cast<float>(result.featurePenalty)});
+    if (i % 2 == 1) continue;
+    OptimizerStep optimizer;
+    optimizer.adamW.clipNorm = 1;
+    optimizer.adamW.step = ++update;
+    found.push_back({static_cast<float>(model->optimizerStep(optimizer))});
+  }
+  on->whileWaiting(nullptr);
+  for (const TensorInfo &tensor : model->tensors()) found.push_back(get(*model, tensor));
+  return found;
+}
+
+TEST(passesSentAheadGiveTheSameBits) {
+  for (const Objective objective : {Objective::maskedPrediction, Objective::classification}) {
+    const bool stored = objective == Objective::maskedPrediction;
+    const auto plain = runOf(Ahead::never, false, objective, stored);
+    for (const Late late : {Late::copies, Late::kernels, Late::all}) {
+      const Emulated emulated(late);
+      const bool graphs = late != Late::all;
+      require(runOf(Ahead::always, graphs, objective, stored) == plain,
+              "other bits with " + std::to_string(static_cast<int>(late)) + " late");
+    }
+  }
+}
+
+// In a whole pass too, and it is really the way that inputs go.
+TEST(aPassThatDoesNotWaitForItsInputsWouldBeSeen) {
+  const auto plain = runOf(Ahead::always, true, Objective::classification, false);
+  const Emulated emulated(Late::copies, true);
+  bool seen = false;
+  try {
+    seen = runOf(Ahead::always, true, Objective::classification, false) != plain;
+  } catch (const Error &) {
+    simt::clearFault();
+    seen = true;
+  }
+  require(seen, "a pass computes with inputs that are not there");
+}
+
+TEST(whatWasSentAheadIsUsedByItsPassAlone) {
+  const HubertShape shape = baseShape();
+  auto model = makeModel(shape);
+  Batch batch = makeBatch(shape, {12 * shape.stride(), 9 * shape.stride()});
+  Batch other = makeBatch(shape, {15 * shape.stride()}, 9);
+  const auto posteriors = [&](const Batch &of) { return model->classify(of.host).framePosteriors; };
+  const std::vector<float> expected = posteriors(batch), expectedOther = posteriors(other);
+  batch.host.ticket = 5;
+  model->sendAhead(batch.host);
+  const std::vector<float> samples = batch.samples;
+  std::fill(batch.samples.begin(), batch.samples.end(), 0.5f);
+  require(posteriors(other) == expectedOther, "a pass in between");
+  require(posteriors(batch) == expected, "the pass has what was sent");
+  require(posteriors(batch) != expected, "and another one has what it is given");
+  batch.samples = samples;
+  batch.host.samples = batch.samples.data();
+
+  // A second one takes the place of the first where both sets wait.
+  Batch third = batch;
+  third.host.samples = third.samples.data();
+  for (uint64_t ticket = 6; ticket < 9; ++ticket) {
+    third.host.ticket = ticket;
+    model->sendAhead(third.host);
+  }
+  for (uint64_t ticket = 6; ticket < 9; ++ticket) {
+    third.host.ticket = ticket;
+    require(posteriors(third) == expected, "ticket " + std::to_string(ticket));
+  }
+}
+
+TEST(whatWasSentAheadDoesNotOutliveWhatItFollowsFrom) {
+  const HubertShape shape = baseShape();
+  auto model = makeModel(shape);
+  const Batch longer = makeBatch(shape, {20 * shape.stride()}, 3), shorter = makeBatch(shape, {11 * shape.stride()}, 4);
+  model->storeFeatures({"a"}, longer.host);
+  HostBatch stored;
+  stored.features = {"a"};
+  stored.ticket = 1;
+  model->sendAhead(stored);
+  model->storeFeatures({"a"}, shorter.host);
+  require(model->classify(stored).framePosteriors == model->classify(shorter.host).framePosteriors,
+          "features that were stored since");
+  stored.ticket = 2;
+  model->sendAhead(stored);
+  model->clearFeatures();
+  requireError("ERR_BATCH", "key a", [&] { model->classify(stored); });
+  requireError("ERR_BATCH", "key a", [&] { model->sendAhead(stored); });
+
+  Batch batch = makeBatch(shape, {20 * shape.stride()}, 3);
+  batch.host.ticket = 3;
+  const TrainStep step = batch.step(Objective::classification);
+  model->sendAhead(batch.host, step);
+  model->freeze({"feature_extractor."});
+  const double frozen = model->trainStep(batch.host, step).lossSum;
+  model->freeze({});
+  model->sendAhead(batch.host, step);
+  PlannedWork work;
+  work.frames = 30;
+  work.utterances = 1;
+  work.training = true;
+  model->prepare(work);
+  require(model->trainStep(batch.host, step).lossSum == frozen, "memory that was taken anew");
+}
+
+TEST(whatIsWrongIsSaidByThePassToo) {
+  const HubertShape shape = baseShape();
+  const std::shared_ptr<Backend> on = backend();
+  auto model = makeModel(shape, PoolingKind::attention, Precision::fp32, on);
+  Batch batch = makeBatch(shape, {12 * shape.stride(), 9 * shape.stride()});
+  const double loss = model->trainStep(batch.host, batch.step(Objective::classification)).lossSum;
+  batch.host.ticket = 1;
+  std::vector<int32_t> labels = batch.classLabels;
+  batch.classLabels[1] = kClasses;
+  requireError("ERR_LABEL", "Utterance 1 ",
+               [&] { model->sendAhead(batch.host, batch.step(Objective::classification)); });
+  requireError("ERR_LABEL", "Utterance 1 ",
+               [&] { model->trainStep(batch.host, batch.step(Objective::classification)); });
+  batch.classLabels = labels;
+  require(model->trainStep(batch.host, batch.step(Objective::classification)).lossSum == loss, "it goes on");
+}
+
+TEST(memoryThatWasPlannedSufficesToSendAhead) {
+  const HubertShape shape = baseShape();
+  const std::shared_ptr<Backend> on = backend();
+  auto model = makeModel(shape, PoolingKind::mean, Precision::fp32, on);
+  Batch batches[2];
+  for (uint32_t i = 0; i < 2; ++i) {
+    batches[i] = makeBatch(shape, {shape.samples(25), shape.samples(25)}, 20 + i);
+    const int32_t before = batches[i].host.starts[0];  // makeBatch leaves room before the first
+    for (int32_t &start : batches[i].host.starts) start -= before;
+    batches[i].host.samples += before;
+    batches[i].host.sampleCount -= before;
+  }
+  PlannedWork work;
+  work.frames = 50;
+  work.utterances = 2;
+  const size_t planned = model->prepare(work).total(), staging = on->memory().staging;
+  size_t next = 1;
+  on->whileWaiting([&] {
+    batches[next % 2].host.ticket = next;
+    model->sendAhead(batches[next % 2].host);
+  });
+  for (; next < 6; ++next) model->classify(batches[(next + 1) % 2].host);
+  on->whileWaiting(nullptr);
+  require(on->memory().peak <= planned + 4096, "no more of the device's than was planned");
+  require(on->memory().staging == staging, "nor of the host's");
+}
+
+}  // namespace
+}  // namespace testing
+}  // namespace emoframe
+
+#endif
