@@ -1,71 +1,33 @@
 // k-means' inner op: the nearest centroid of every row, and the sums of the members. Rows are taken a block at a time:
 // while a block lies in cache, it is screened, the few centroids that are left are measured, and its rows are added up.
 //
-// The screen is a matrix product, ‖c‖² - 2 x · c + ‖x‖², in bf16 where the CPU multiplies that itself, else in fp32. It
-// gives for every centroid a range that its distance surely lies in, and leaves those that can be the nearest; when
-// that is more than one, they are measured as Σ (x - c)², in fp32 and those still too close to tell in double. The
-// label is therefore the true nearest centroid (lowest index on an exact tie), whatever the product is rounded to. The
-// range is small because
-// - the mean of all centroids is first taken off points and centroids, which changes no distance, so that points far
-//   from the origin cancel little;
-// - what rounding to bf16 took off a point and a centroid is known: |x · c - x' · c'| <= ‖x - x'‖ ‖c‖ + ‖x'‖ ‖c - c'‖.
+// The screen (cluster_screen.h) gives for every centroid a range that its distance surely lies in, and leaves those
+// that can be the nearest. When that is more than one, they are measured as Σ (x - c)², in fp32 and those still too
+// close to tell in double. The label is therefore the true nearest centroid (lowest index on an exact tie), whatever
+// the screen multiplies. It begins with integers; where their ranges leave so many centroids that measuring costs more
+// than the quicker product gained, the rest of the points is screened in bf16 or fp32.
+#include <atomic>
 #include <cmath>
 #include <limits>
 
 #include "backend.h"
 #include "blocks.h"
-#include "onednn.h"
-#include "packed.h"
+#include "cluster_screen.h"
 #include "thread_buffer.h"
 
 namespace emoframe {
 
 namespace {
 
-constexpr int64_t taskRows = 128;    // what a thread screens at a time
-constexpr int64_t packedCols = 384;  // centroids in one product
-constexpr int64_t slice = 384;       // columns that are added up together
+constexpr int64_t taskRows = ClusterScreen::maxRows;  // what a thread screens at a time
+constexpr int64_t slice = 384;                        // columns that are added up together
+// Centroids of which one may be measured beside the nearest before a wider product costs less: half of a bf16 product
+// and three quarters of one in fp32 is what integers gain.
+constexpr int64_t measuredPerBf16 = 8, measuredPerFloat = 4;
 
 // Rows of a block: they are added up while they lie in cache (L2 and L3), and the more of them a cluster has the less
 // often its sums come and go.
 int64_t blockRows(int64_t clusters) { return std::clamp<int64_t>(16 * clusters, 1024, 8192); }
-
-// Rounding error of an fp32 product form relative to ‖x‖² + ‖c‖², with room to spare: sums of up to some thousand
-// terms.
-constexpr float roundingError = 2e-6f;
-// Norms are sums in fp32 themselves.
-constexpr float normSlack = 1.0001f;
-
-struct Norms {
-  float square = 0;    // ‖x‖²
-  float residual = 0;  // ‖x - x'‖²
-};
-
-EMOFRAME_SIMD Norms subtract(const float *x, const float *shift, float *out, int64_t n) {
-  float square = 0;
-#pragma omp simd reduction(+ : square)
-  for (int64_t i = 0; i < n; ++i) {
-    const float d = x[i] - shift[i];
-    out[i] = d;
-    square += d * d;
-  }
-  return {square, 0};
-}
-EMOFRAME_SIMD Norms subtract(const float *x, const float *shift, Bf16 *out, int64_t n) {
-  float square = 0, residual = 0;
-#pragma omp simd reduction(+ : square, residual)
-  for (int64_t i = 0; i < n; ++i) {
-    const float d = x[i] - shift[i];
-    // Finite values only need the rounding itself; a NaN or an infinity ends in a norm that says so.
-    const uint32_t bits = floatToBits(d);
-    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    out[i].bits = static_cast<uint16_t>(rounded);
-    const float lost = d - bitsToFloat(rounded << 16);
-    square += d * d;
-    residual += lost * lost;
-  }
-  return {square, residual};
-}
 
 // Several sums at once, so that one addition need not wait for the one before it. The compiler cuts these vectors to
 // what a CPU has.
@@ -121,25 +83,6 @@ EMOFRAME_SIMD float roundedSquaredDistance(const float *a, const float *b, int64
 // Its error relative to the distance: all terms are positive, and a lane adds n / 64 of them.
 float roundedDistanceError(int64_t n) { return static_cast<float>(n / 64 + 16) * 1.2e-7f; }
 
-// What the screen knows of a centroid beside its product with a point.
-struct Centroids {
-  std::vector<float> square, norm, residual;  // ‖c‖², 2 ‖c‖, 2 ‖c - c'‖
-};
-
-// products → the least that ‖x - c‖² - ‖x‖² can be, in place; returns the least that it is at most.
-EMOFRAME_SIMD float bounds(float *products, const float *square, const float *norm, const float *residual,
-                           float xSquare, float xNorm, float xResidual, int64_t n) {
-  float least = std::numeric_limits<float>::infinity();
-#pragma omp simd reduction(min : least)
-  for (int64_t i = 0; i < n; ++i) {
-    const float error = xResidual * norm[i] + xNorm * residual[i] + roundingError * (xSquare + square[i]);
-    const float middle = square[i] - 2 * products[i];
-    products[i] = middle - error;
-    least = middle + error < least ? middle + error : least;
-  }
-  return least;
-}
-
 EMOFRAME_SIMD bool anyAtMost(const float *values, float bound, int64_t n) {
   int32_t any = 0;
 #pragma omp simd reduction(| : any)
@@ -173,169 +116,67 @@ EMOFRAME_SIMD void addRows(const float *x, int64_t stride, const int32_t *rows, 
   }
 }
 
-// Neighbouring columns of a product that are centroids of one restart.
-struct Span {
-  int64_t part, column, first, count;  // of which part and where in it; which centroids k
+// Of one restart, given the products of a point with its centroids: the label, and how many distances that took.
+struct Nearest {
+  int64_t k, measured;
 };
-// Restarts whose products are formed together, in parts of at most packedCols centroids.
-struct Group {
-  struct Part {
-    int64_t first, count;  // centroids of all restarts
-  };
-  int64_t firstRestart = 0, restarts = 0;
-  std::vector<Part> parts;
-  std::vector<std::vector<Span>> spans;  // of each of its restarts
-};
-
-std::vector<Group> groupsOf(int64_t restarts, int64_t clusters) {
-  std::vector<Group> groups;
-  if (clusters > packedCols) {
-    const int64_t parts = chunkCount(clusters, packedCols), width = chunkCount(chunkCount(clusters, parts), 16) * 16;
-    for (int64_t r = 0; r < restarts; ++r) {
-      Group group{r, 1, {}, {{}}};
-      for (int64_t k = 0; k < clusters; k += width) {
-        const int64_t count = std::min(width, clusters - k);
-        group.spans[0].push_back({static_cast<int64_t>(group.parts.size()), 0, k, count});
-        group.parts.push_back({r * clusters + k, count});
-      }
-      groups.push_back(std::move(group));
-    }
-    return groups;
-  }
-  const int64_t together = packedCols / clusters;
-  for (int64_t r = 0; r < restarts; r += together) {
-    Group group{r, std::min(together, restarts - r), {}, {}};
-    group.parts.push_back({r * clusters, group.restarts * clusters});
-    for (int64_t i = 0; i < group.restarts; ++i) group.spans.push_back({{0, i * clusters, 0, clusters}});
-    groups.push_back(std::move(group));
-  }
-  return groups;
-}
-
-// The centroids as the screen multiplies them.
-class Screen {
- public:
-  Screen(const View &centroids, int threads)
-      : C_(centroids.cols),
-        dtype_(onednn::packs(DType::bf16) ? DType::bf16 : DType::f32),
-        groups_(groupsOf(centroids.batch, centroids.rows)),
-        shift_(static_cast<size_t>(C_)) {
-    const int64_t all = centroids.batch * centroids.rows;
-    const auto centroid = [&](int64_t i) {
-      return static_cast<const float *>(centroids.at(i / centroids.rows, i % centroids.rows, 0));
-    };
-    std::vector<double> sums(static_cast<size_t>(C_), 0.0);
-    for (int64_t i = 0; i < all; ++i) addTo(sums.data(), centroid(i), C_);
-    for (int64_t c = 0; c < C_; ++c) shift_[c] = static_cast<float>(sums[c] / static_cast<double>(all));
-
-    for (std::vector<float> *of : {&known_.square, &known_.norm, &known_.residual})
-      of->resize(static_cast<size_t>(all));
-    shifted_.resize(static_cast<size_t>(all * C_) * sizeOf(dtype_) / sizeof(uint16_t));
-    parallelFor(threads, all, 16, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const Norms norms = shift(centroid(i), row(i));
-        known_.square[i] = norms.square;
-        known_.norm[i] = 2 * normSlack * std::sqrt(norms.square);
-        known_.residual[i] = 2 * normSlack * std::sqrt(norms.residual);
-      }
-    });
-    if (!onednn::packs(dtype_)) return;
-    for (const Group &group : groups_) {
-      for (const Group::Part &part : group.parts) {
-        packed_.push_back(std::make_unique<PackedOperand>(plain(part).transposed(), C_, part.count, dtype_, threads));
-      }
-    }
-  }
-
-  const std::vector<Group> &groups() const { return groups_; }
-  const Centroids &known() const { return known_; }
-  DType dtype() const { return dtype_; }
-
-  // x - the common shift, rounded to what is multiplied.
-  Norms shift(const float *x, void *out) const {
-    return dtype_ == DType::bf16 ? subtract(x, shift_.data(), static_cast<Bf16 *>(out), C_)
-                                 : subtract(x, shift_.data(), static_cast<float *>(out), C_);
-  }
-
-  // points [rows, C] · a part's centroids → out [rows, part.count], on the calling thread.
-  void multiply(size_t packedIndex, const Group::Part &part, const void *points, int64_t rows, float *out) const {
-    const auto pointsFrom = [&](int64_t r) {
-      return static_cast<const char *>(points) + static_cast<size_t>(r * C_) * sizeOf(dtype_);
-    };
-    int64_t done = 0;
-    if (!packed_.empty()) {
-      const auto rowsFrom = [&](int64_t first, int64_t) { return pointsFrom(first); };
-      done = multiplyPacked(*packed_[packedIndex], 0, 0, 0, rows, rowsFrom, false, out);
-    }
-    if (done == rows) return;
-    onednn::product(dtype_, rows - done, part.count, C_, {pointsFrom(done), C_, false}, {plain(part).data, C_, true},
-                    false, out + done * part.count, part.count);
-  }
-
- private:
-  void *row(int64_t i) const {
-    return const_cast<uint16_t *>(shifted_.data()) + static_cast<size_t>(i * C_) * sizeOf(dtype_) / sizeof(uint16_t);
-  }
-  View plain(const Group::Part &part) const { return matrix(row(part.first), dtype_, part.count, C_); }
-
-  int64_t C_;
-  DType dtype_;
-  std::vector<Group> groups_;
-  std::vector<float> shift_;
-  std::vector<uint16_t> shifted_;  // [R · K, C]
-  Centroids known_;
-  std::vector<std::unique_ptr<PackedOperand>> packed_;  // of the groups' parts, in order
-};
-
-// Of one restart, given the products of a point with its centroids.
 template <typename SpanProducts, typename CentroidAt>
-int64_t nearestOf(const std::vector<Span> &spans, const SpanProducts &productsOf, const Centroids &known, int64_t first,
-                  const Norms &norms, const float *point, const CentroidAt &centroid, int64_t C) {
-  const float xNorm = normSlack * std::sqrt(norms.square), xResidual = normSlack * std::sqrt(norms.residual);
+Nearest nearestOf(const std::vector<ClusterScreen::Span> &spans, const SpanProducts &productsOf,
+                  const ClusterScreen &screen, int64_t first, const PointNorms &norms, const float *point,
+                  const CentroidAt &centroid, int64_t C) {
   float bound = std::numeric_limits<float>::infinity();
-  for (const Span &span : spans) {
-    const int64_t at = first + span.first;
-    bound = std::min(bound, bounds(productsOf(span), known.square.data() + at, known.norm.data() + at,
-                                   known.residual.data() + at, norms.square, xNorm, xResidual, span.count));
-  }
+  for (const ClusterScreen::Span &span : spans)
+    bound = std::min(bound, screen.bounds(productsOf(span), first + span.first, span.count, norms));
   struct Candidate {
     int64_t k;
-    float distance;
+    float least, distance;
   };
   static thread_local std::vector<Candidate> candidates;
   candidates.clear();
-  for (const Span &span : spans) {
+  for (const ClusterScreen::Span &span : spans) {
     const float *values = productsOf(span);
     for (int64_t at = 0; at < span.count; at += 64) {
       const int64_t n = std::min<int64_t>(64, span.count - at);
       if (!anyAtMost(values + at, bound, n)) continue;
       for (int64_t i = at; i < at + n; ++i) {
-        if (values[i] <= bound) candidates.push_back({span.first + i, 0});
+        if (values[i] <= bound) candidates.push_back({span.first + i, values[i], 0});
       }
     }
   }
   // No candidate at all means NaN somewhere; cluster 0 is as good as any.
-  if (candidates.empty()) return 0;
-  if (candidates.size() == 1) return candidates[0].k;
-  float least = std::numeric_limits<float>::infinity();
+  if (candidates.empty()) return {0, 0};
+  if (candidates.size() == 1) return {candidates[0].k, 0};
+
+  // The likeliest is measured first: that rules most of the others out.
+  const float error = roundedDistanceError(C), xSquare = norms.square;
+  Candidate &likeliest = *std::min_element(candidates.begin(), candidates.end(),
+                                           [](const Candidate &a, const Candidate &b) { return a.least < b.least; });
+  likeliest.distance = roundedSquaredDistance(point, centroid(likeliest.k), C);
+  const float reached = likeliest.distance * (1 + error) - xSquare * (1 - ClusterScreen::squareError);
+  float least = likeliest.distance;
+  int64_t measured = 1;
   for (Candidate &candidate : candidates) {
+    if (&candidate == &likeliest) continue;
+    candidate.distance = std::numeric_limits<float>::infinity();
+    if (candidate.least > reached) continue;
     candidate.distance = roundedSquaredDistance(point, centroid(candidate.k), C);
     least = std::min(least, candidate.distance);
+    ++measured;
   }
-  least *= 1 + 2 * roundedDistanceError(C);
+  least *= 1 + 2 * error;
   int64_t best = 0, close = 0;
   for (const Candidate &candidate : candidates) {
     if (candidate.distance > least) continue;
     if (close++ == 0) best = candidate.k;
   }
-  if (close < 2) return best;
+  if (close < 2) return {best, measured};
   double nearest = std::numeric_limits<double>::infinity();
   for (const Candidate &candidate : candidates) {
     if (candidate.distance > least) continue;
     const double d = squaredDistance(point, centroid(candidate.k), C);
     if (d < nearest) nearest = d, best = candidate.k;
   }
-  return best;
+  return {best, measured};
 }
 
 // Sums of members in double, over blocks of rows. Each task keeps a slice of columns and adds rows in their order, so
@@ -415,8 +256,9 @@ void CpuBackend::assignClusters(const ClusterAssignment &assignment) {
   std::unique_ptr<MemberSums> sums;
   if (assignment.sums) sums = std::make_unique<MemberSums>(R, K, C, threads_);
   // With nothing to choose from there is only a distance to measure: seeding asks for one new centre a restart.
-  std::unique_ptr<const Screen> screen;
-  if (K > 1 && N > 0) screen = std::make_unique<const Screen>(centroids, threads_);
+  std::unique_ptr<const ClusterScreen> screen;
+  if (K > 1 && N > 0) screen = std::make_unique<const ClusterScreen>(centroids, true, threads_);
+  std::atomic<int64_t> measured{0};
 
   const auto measure = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -428,42 +270,44 @@ void CpuBackend::assignClusters(const ClusterAssignment &assignment) {
   };
   const auto search = [&](int64_t begin, int64_t end) {
     static thread_local ThreadBuffer pointBuffer, productBuffer;
-    const int64_t rows = end - begin;
-    float *points = pointBuffer.floats(rows * C);
-    Norms norms[taskRows];
-    for (int64_t i = 0; i < rows; ++i) {
-      norms[i] = screen->shift(point(begin + i),
-                               reinterpret_cast<char *>(points) + static_cast<size_t>(i * C) * sizeOf(screen->dtype()));
-    }
-    size_t packedIndex = 0;
-    for (const Group &group : screen->groups()) {
+    const int64_t rows = end - begin, paddedRows = ClusterScreen::paddedRows(rows);
+    auto *points = reinterpret_cast<char *>(
+        pointBuffer.floats(chunkCount(paddedRows * screen->rowBytes(), static_cast<int64_t>(sizeof(float)))));
+    PointNorms norms[taskRows];
+    for (int64_t i = 0; i < rows; ++i) norms[i] = screen->round(point(begin + i), points + i * screen->rowBytes());
+    size_t index = 0;
+    int64_t measuredHere = 0;
+    for (const ClusterScreen::Group &group : screen->groups()) {
       int64_t cols = 0;
-      for (const Group::Part &part : group.parts) cols += part.count;
-      float *products = productBuffer.floats(rows * cols);
+      for (const ClusterScreen::Group::Part &part : group.parts) cols += part.count;
+      float *products = productBuffer.floats(paddedRows * cols);
       std::vector<float *> of;
-      for (const Group::Part &part : group.parts) {
+      for (const ClusterScreen::Group::Part &part : group.parts) {
         of.push_back(products);
-        screen->multiply(packedIndex++, part, points, rows, products);
-        products += rows * part.count;
+        screen->multiply(index++, part, points, rows, products);
+        products += paddedRows * part.count;
       }
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t g = 0; g < group.restarts; ++g) {
           const int64_t r = group.firstRestart + g;
-          const auto productsOf = [&](const Span &span) {
+          const auto productsOf = [&](const ClusterScreen::Span &span) {
             return of[span.part] + i * group.parts[span.part].count + span.column;
           };
           const auto centroidOf = [&](int64_t k) { return centroid(r, k); };
-          const int64_t k =
-              nearestOf(group.spans[g], productsOf, screen->known(), r * K, norms[i], point(begin + i), centroidOf, C);
-          labels[r * N + begin + i] = static_cast<int32_t>(k);
+          const Nearest nearest =
+              nearestOf(group.spans[g], productsOf, *screen, r * K, norms[i], point(begin + i), centroidOf, C);
+          measuredHere += nearest.measured;
+          labels[r * N + begin + i] = static_cast<int32_t>(nearest.k);
           if (!distance) continue;
-          const double d = squaredDistance(point(begin + i), centroidOf(k), C);
+          const double d = squaredDistance(point(begin + i), centroidOf(nearest.k), C);
           *static_cast<float *>(distance.at(0, r, begin + i)) = static_cast<float>(d);
         }
       }
     }
+    measured += measuredHere;
   };
   const int64_t block = blockRows(K);
+  const int64_t measuredPer = onednn::nativeBf16() ? measuredPerBf16 : measuredPerFloat;
   for (int64_t at = 0; at < N; at += block) {
     const int64_t n = std::min(block, N - at);
     parallelFor(threads_, n, taskRows, [&](int64_t begin, int64_t end) {
@@ -474,6 +318,9 @@ void CpuBackend::assignClusters(const ClusterAssignment &assignment) {
       }
     });
     if (sums) sums->add(x.rowRange(at, n), labels + at, N);
+    if (screen && screen->integers() && measured > n * R * K / measuredPer)
+      screen = std::make_unique<const ClusterScreen>(centroids, false, threads_);
+    measured = 0;
   }
   if (sums) sums->store(assignment.sums, assignment.counts);
 }

@@ -38,8 +38,17 @@ const dnnl::engine &engine() {
 
 memory::data_type typeOf(DType dtype) { return dtype == DType::f32 ? memory::data_type::f32 : memory::data_type::bf16; }
 
-memory::desc rowMajor(int64_t rows, int64_t cols, DType dtype) {
-  return memory::desc({rows, cols}, typeOf(dtype), memory::format_tag::ab);
+memory::desc rowMajor(int64_t rows, int64_t cols, memory::data_type type) {
+  return memory::desc({rows, cols}, type, memory::format_tag::ab);
+}
+
+// What a packed product has on its three sides.
+struct Types {
+  memory::data_type a, b, c;
+};
+Types typesOf(const PackedLayout &layout) {
+  if (layout.integers) return {memory::data_type::u8, memory::data_type::s8, memory::data_type::s32};
+  return {typeOf(layout.dtype), typeOf(layout.dtype), memory::data_type::f32};
 }
 
 Error failed(const dnnl::error &error, const std::string &what) {
@@ -69,15 +78,16 @@ constexpr int64_t layoutRows = 256;
 
 const memory::desc &packedDesc(const PackedLayout &layout) {
   static std::mutex mutex;
-  static std::map<std::tuple<int64_t, int64_t, DType>, memory::desc> known;
+  static std::map<std::tuple<int64_t, int64_t, memory::data_type>, memory::desc> known;
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto key = std::make_tuple(layout.depth, layout.cols, layout.dtype);
+  const Types types = typesOf(layout);
+  const auto key = std::make_tuple(layout.depth, layout.cols, types.b);
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
   const OneThread scope;
-  const memory::desc any({layout.depth, layout.cols}, typeOf(layout.dtype), memory::format_tag::any);
-  const auto chosen = describe(rowMajor(layoutRows, layout.depth, layout.dtype), any,
-                               rowMajor(layoutRows, layout.cols, DType::f32), false, dnnl::scratchpad_mode::user);
+  const memory::desc any({layout.depth, layout.cols}, types.b, memory::format_tag::any);
+  const auto chosen = describe(rowMajor(layoutRows, layout.depth, types.a), any,
+                               rowMajor(layoutRows, layout.cols, types.c), false, dnnl::scratchpad_mode::user);
   return known.emplace(key, chosen.weights_desc()).first->second;
 }
 
@@ -89,13 +99,14 @@ struct Kernel {
 
 const Kernel &kernelFor(const PackedLayout &layout, int64_t rows, bool accumulate) {
   static std::mutex mutex;
-  static std::map<std::tuple<int64_t, int64_t, DType, int64_t, bool>, Kernel> known;
+  static std::map<std::tuple<int64_t, int64_t, memory::data_type, int64_t, bool>, Kernel> known;
   const memory::desc &b = packedDesc(layout);
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto key = std::make_tuple(layout.depth, layout.cols, layout.dtype, rows, accumulate);
+  const Types types = typesOf(layout);
+  const auto key = std::make_tuple(layout.depth, layout.cols, types.b, rows, accumulate);
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
-  const memory::desc a = rowMajor(rows, layout.depth, layout.dtype), c = rowMajor(rows, layout.cols, DType::f32);
+  const memory::desc a = rowMajor(rows, layout.depth, types.a), c = rowMajor(rows, layout.cols, types.c);
   // Kernels are shared between threads, which the library's own scratchpad does not allow.
   const auto description = describe(a, b, c, accumulate, dnnl::scratchpad_mode::user);
   // What oneDNN falls back to for a layout it does not expect is a plain loop, a hundred times slower.
@@ -214,26 +225,62 @@ void pack(const PackedLayout &layout, const View &b, void *packed) {
 
 void unpack(const PackedLayout &layout, const void *packed, void *b) {
   reorder(memory(packedDesc(layout), engine(), const_cast<void *>(packed)),
-          memory(rowMajor(layout.depth, layout.cols, layout.dtype), engine(), b), "unpack weights");
+          memory(rowMajor(layout.depth, layout.cols, typeOf(layout.dtype)), engine(), b), "unpack weights");
 }
+
+namespace {
+
+void execute(const Kernel &kernel, const void *a, const void *packed, void *c) {
+  static thread_local ThreadBuffer buffer;
+  static thread_local dnnl::stream stream(engine());
+  void *scratchpad = buffer.floats(static_cast<int64_t>(kernel.scratchpad.get_size() / sizeof(float) + 1));
+  kernel.matmul.execute(stream, {{DNNL_ARG_SRC, memory(kernel.a, engine(), const_cast<void *>(a))},
+                                 {DNNL_ARG_WEIGHTS, memory(kernel.b, engine(), const_cast<void *>(packed))},
+                                 {DNNL_ARG_DST, memory(kernel.c, engine(), c)},
+                                 {DNNL_ARG_SCRATCHPAD, memory(kernel.scratchpad, engine(), scratchpad)}});
+  stream.wait();
+}
+
+}  // namespace
 
 bool packedProduct(const PackedLayout &layout, int64_t rows, const void *a, const void *packed, bool accumulate,
                    float *c) {
-  static thread_local ThreadBuffer buffer;
-  static thread_local dnnl::stream stream(engine());
   try {
     const OneThread scope;
     const Kernel &kernel = kernelFor(layout, rows, accumulate);
-    if (!kernel.fast) return false;
-    void *scratchpad = buffer.floats(static_cast<int64_t>(kernel.scratchpad.get_size() / sizeof(float) + 1));
-    kernel.matmul.execute(stream, {{DNNL_ARG_SRC, memory(kernel.a, engine(), const_cast<void *>(a))},
-                                   {DNNL_ARG_WEIGHTS, memory(kernel.b, engine(), const_cast<void *>(packed))},
-                                   {DNNL_ARG_DST, memory(kernel.c, engine(), c)},
-                                   {DNNL_ARG_SCRATCHPAD, memory(kernel.scratchpad, engine(), scratchpad)}});
-    stream.wait();
-    return true;
+    if (kernel.fast) execute(kernel, a, packed, c);
+    return kernel.fast;
   } catch (const dnnl::error &error) {
     throw failed(error, "multiply by packed weights");
+  }
+}
+
+bool multipliesIntegers() {
+  const auto vnni = static_cast<int>(dnnl::cpu_isa::avx512_core_vnni);
+  return (static_cast<int>(dnnl::get_effective_cpu_isa()) & vnni) == vnni;
+}
+
+bool hasIntegerKernel(const PackedLayout &layout, int64_t rows) {
+  try {
+    const OneThread scope;
+    return kernelFor(layout, rows, false).fast;
+  } catch (const dnnl::error &) {
+    return false;  // an older oneDNN that has none
+  }
+}
+
+void packIntegers(const PackedLayout &layout, const int8_t *transposed, void *packed) {
+  const memory::desc plain({layout.depth, layout.cols}, memory::data_type::s8, memory::dims{1, layout.depth});
+  reorder(memory(plain, engine(), const_cast<int8_t *>(transposed)), memory(packedDesc(layout), engine(), packed),
+          "pack integers");
+}
+
+void integerProduct(const PackedLayout &layout, int64_t rows, const uint8_t *a, const void *packed, int32_t *c) {
+  try {
+    const OneThread scope;
+    execute(kernelFor(layout, rows, false), a, packed, c);
+  } catch (const dnnl::error &error) {
+    throw failed(error, "multiply integers");
   }
 }
 

@@ -80,6 +80,61 @@ void nearTies(Backend &backend, Report &report) {
   report.same(labels, expected, "the truly nearest");
 }
 
+// What a product in a narrow type tells least of: columns a thousand times larger than the rest, in points, in
+// centroids or in both, values near the least that a float can be, and points that all lie on the centroids' mean.
+void ranges(Backend &backend, Report &report) {
+  const Shape s{2600, 300, 2, 70};
+  const auto check = [&](const std::string &what, const Doubles &points, const Doubles &centres) {
+    const Tensor x = Tensor(backend, DType::f32, s.N, s.C).set(points);
+    const Tensor centroids = Tensor(backend, DType::f32, s.R, s.K, s.C).set(centres);
+    const Array<int32_t> labels(backend, std::vector<int32_t>(s.R * s.N, -1));
+    std::vector<int32_t> expected;
+    Doubles distances;
+    nearest(x, centroids, s, expected, distances);
+    assign(backend, x, centroids, labels, {});
+    report.same(labels, expected, what);
+  };
+  Doubles points(s.N * s.C), centres(s.R * s.K * s.C);
+  const auto fill = [&](double pointScale, double centreScale, int64_t every) {
+    for (int64_t i = 0; i < s.N * s.C; ++i) points[i] = normalAt(1, i) * (i % s.C % every == 7 ? pointScale : 1);
+    for (int64_t i = 0; i < s.R * s.K * s.C; ++i)
+      centres[i] = normalAt(2, i) * (i % s.C % every == 7 ? centreScale : 1);
+  };
+  fill(1000, 1, 100);
+  check("large columns of points", points, centres);
+  fill(1, 1000, 100);
+  check("large columns of centroids", points, centres);
+  fill(1000, 1000, 100);
+  check("large columns of both", points, centres);
+  fill(1, 1, 100);
+  for (Doubles *values : {&points, &centres}) {
+    for (double &value : *values) value *= 1e-33;
+  }
+  check("tiny values", points, centres);
+  fill(1, 1, 100);
+  for (int64_t i = 0; i < s.R * s.K * s.C / 2; ++i) centres[s.R * s.K * s.C / 2 + i] = -centres[i];
+  for (double &value : points) value = 0;
+  check("points on the mean", points, centres);
+}
+
+// All that rounding to integers takes off a point points to its nearest centroid: the range of that must be as wide as
+// it is, for by the product alone another one is nearer.
+void worstRounding(Backend &backend, Report &report) {
+  const Shape s{40, 300, 1, 4};
+  Doubles points(s.N * s.C), centres(s.K * s.C);
+  for (int64_t i = 0; i < s.N * s.C; ++i) points[i] = i % s.C == 0 ? 127 : 0.49;
+  for (int64_t c = 0; c < s.C; ++c) {
+    centres[c] = c == 0 ? 0.197 : 0;
+    centres[s.C + c] = c == 0 ? 0 : 0.49;
+    for (int64_t k = 2; k < s.K; ++k) centres[k * s.C + c] = -centres[(k - 2) * s.C + c];
+  }
+  const Tensor x = Tensor(backend, DType::f32, s.N, s.C).set(points);
+  const Tensor centroids = Tensor(backend, DType::f32, 1, s.K, s.C).set(centres);
+  const Array<int32_t> labels(backend, std::vector<int32_t>(s.N, -1));
+  assign(backend, x, centroids, labels, {});
+  report.same(labels, std::vector<int32_t>(s.N, 1), "the nearest, not what the product takes for it");
+}
+
 void ties(Backend &backend, Report &report) {
   // Centroids 1, 4 and 6 are the same point, on which half of the points lie; 2 and 5 are equally far from the others.
   const Shape s{64, 24, 1, 7};
@@ -158,6 +213,8 @@ const Cases table("clusters",
                    {"assignClusters far from the origin", [](Backend &b, Report &r) { assignment(b, r, 1000); }},
                    {"ties", ties},
                    {"near ties", nearTies},
+                   {"narrow products", ranges},
+                   {"worst rounding", worstRounding},
                    {"sums of members", summation},
                    {"same bits with any thread count", sameBits}});
 
