@@ -82,6 +82,8 @@ export interface NativeEngine {
   readonly device: string;
   /** Instruction path in use, e.g. `"avx512"`. */
   readonly path: string;
+  /** That its models can be made in. */
+  readonly precisions: Precision[];
   createModel(options: ModelOptions): Promise<NativeModel>;
   kmeans(options: KMeansOptions): Promise<KMeansResult>;
   /** Nearest centroid of every row: labels `[N]` and, summed over rows, the squared distances. */
@@ -117,9 +119,15 @@ export interface HubertShape {
   layerdrop: number;
 }
 
+/**
+ * Of activations and products. `tf32`: activations are fp32, and products of them, but for those of heads and losses, round their
+ * operands to 10 bits of fraction; on GPUs alone.
+ */
+export type Precision = 'fp32' | 'tf32' | 'bf16';
+
 export interface ModelOptions {
   shape: HubertShape;
-  precision: 'fp32' | 'bf16';
+  precision: Precision;
   /** `final_proj` (hidden → dimension) and label embeddings `[clusters, dimension]`. */
   maskedPrediction?: { clusters: number; dimension: number; temperature: number };
   classifier?: { classes: number; pooling: PoolingName };

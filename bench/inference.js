@@ -28,7 +28,8 @@ const lengths = Array.from({ length: utterances }, () =>
 );
 const total = lengths.reduce((sum, length) => sum + length, 0);
 // ‖difference‖ / ‖logits‖ from the first contender, of all utterances together.
-const tolerance = { fp32: 1e-4, bf16: 5e-2 };
+const tolerance = { fp32: 1e-4, tf32: 6e-3, bf16: 5e-2 };
+const precisions = settings.device === 'cpu' ? ['fp32', 'bf16'] : ['fp32', 'tf32', 'bf16'];
 
 /** Logits say the same, and probabilities know them, up to a constant an utterance. */
 function centred(logits) {
@@ -51,7 +52,7 @@ await inFolder(settings.folder, async (folder) => {
   const torch = { library: 'PyTorch', script: 'torch_inference.py' };
   const contenders = choose(
     [
-      ...['fp32', 'bf16'].map((precision) => ({ ...emoframe, name: `emoframe ${precision}`, precision })),
+      ...precisions.map((precision) => ({ ...emoframe, name: `emoframe ${precision}`, precision })),
       ...['eager', 'sdpa'].map((form) => ({
         ...onnx,
         name: `ONNX Runtime fp32 ${form}`,
@@ -60,6 +61,7 @@ await inFolder(settings.folder, async (folder) => {
       })),
       ...[
         { precision: 'fp32', how: 'plain' },
+        ...(settings.device === 'cpu' ? [] : [{ precision: 'tf32', how: 'plain' }]),
         { precision: 'bf16', how: 'autocast' },
         { precision: 'bf16', how: 'plain', variant: true },
         { precision: 'fp32', how: 'compiled', variant: true },
@@ -113,7 +115,7 @@ await inFolder(settings.folder, async (folder) => {
         ['emoframe fp32', 'ONNX Runtime', 'fp32'],
         ['emoframe bf16', 'ONNX Runtime', 'fp32'],
         ['emoframe fp32', 'PyTorch', 'fp32'],
-        ['emoframe bf16', 'PyTorch', 'bf16'],
+        ...precisions.slice(1).map((precision) => [`emoframe ${precision}`, 'PyTorch', precision]),
       ],
       rate: { work: seconds, unit: 'audio s / s' },
       agreement: `Logits, less their mean over classes, differ from those of ${contenders[0].name} by at most ${[

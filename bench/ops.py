@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 HEADS, HEAD_SIZE = 12, 64
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 1e-2}
+TOLERANCE = {"fp32": 1e-4, "tf32": 1e-3, "bf16": 1e-2}
 
 
 class View(ctypes.Structure):
@@ -165,11 +165,12 @@ class Bench:
             ("feed-forward 1, weight's gradient", inner, hidden, frames, "aT b"),
             ("query, key, value, weight's gradient", 3 * hidden, hidden, frames, "aT b"),
         ]
-        for dtype in (torch.bfloat16, torch.float32):
+        for precision in ("bf16", "tf32", "fp32") if self.cuda else ("bf16", "fp32"):
             for name, m, n, k, form in shapes:
-                self.product(name, m, n, k, form, dtype)
+                self.product(name, m, n, k, form, precision)
 
-    def product(self, name, m, n, k, form, dtype):
+    def product(self, name, m, n, k, form, precision):
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         gradient = form == "aT b"
         sets = []
         for _ in range(self.sets):
@@ -178,12 +179,15 @@ class Bench:
             # Gradients of weights are f32, whatever the precision.
             out = self.empty(m, n, dtype=torch.float32 if gradient else dtype)
             sets.append((a, b, out, torch.empty(m, n, device=self.device, dtype=dtype)))
-        ours = [self.ops.bind("opsGemm", a, b, out, None) for a, b, out, _ in sets]
+        tf32 = ctypes.c_int32(precision == "tf32")
+        ours = [self.ops.bind("opsGemm", a, b, out, None, tf32) for a, b, out, _ in sets]
         theirs = [lambda a=a, b=b, out=out: torch.mm(a, b, out=out) for a, b, _, out in sets]
         self.once(ours, self.sets)
         errors = {"out": max(relative_error(out, a.float() @ b.float()) for a, b, out, _ in sets)}
-        label = f"{name}, {m} x {n} x {k} {short(dtype)}"
-        self.compare("gemm", label, ours, {"torch.mm": theirs}, errors, TOLERANCE[dtype], 2 * m * n * k)
+        label = f"{name}, {m} x {n} x {k} {precision}"
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        self.compare("gemm", label, ours, {"torch.mm": theirs}, errors, TOLERANCE[precision], 2 * m * n * k)
+        torch.backends.cuda.matmul.allow_tf32 = False
 
     def attention(self):
         seconds = 20 if self.options.tiny else 350
@@ -324,10 +328,6 @@ def relative_error(found, expected):
     found, expected = found.double(), expected.double()
     error = (found - expected).norm() / expected.norm()
     return error.item() if error.isfinite() else float("inf")
-
-
-def short(dtype):
-    return {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
 
 
 def main():

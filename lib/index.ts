@@ -53,6 +53,7 @@ export type {
   PackedBatch,
   PlannedWork,
   PoolingName,
+  Precision,
   TensorInfo,
   TrainStepOptions,
   TrainStepResult,
@@ -75,7 +76,7 @@ export {
   type StreamOptions,
 } from './predict/emotionModel.js';
 export { type EncodeOptions, Encoder, type HiddenStates } from './predict/encoder.js';
-export type { AudioCallOptions, AudioProgress, DeviceOptions, ListeningOptions, Precision } from './predict/options.js';
+export type { AudioCallOptions, AudioProgress, DeviceOptions, ListeningOptions } from './predict/options.js';
 export type {
   Decision,
   PredictedFrame,

@@ -59,6 +59,7 @@ struct Gemm {
   View gelu;                // optional, as out: gelu(a · b (+ bias)); not with accumulate
   View bias;                // optional [batch or 1, 1, N] f32
   uint64_t weightKey = 0;   // nonzero: names the contents of b, which a backend may then keep in a packed form
+  bool tf32 = false;        // f32 elements of a and b are rounded to tf32 first; where Backend::multipliesTf32 alone
 };
 
 // Conv 0: one input channel, so no matrix product pays. Utterance b occupies samples [start[b], start[b] + length[b])
@@ -88,6 +89,7 @@ struct Attention {
   int64_t heads = 1;
   float scale = 1;
   Dropout dropout;
+  bool tf32 = false;  // as in Gemm, for each of the products, of the gradients too
 };
 struct AttentionGradient {
   View dOut;
@@ -229,6 +231,8 @@ class Backend {
   // Takes a product's b under its weightKey into a form of the backend's own, so that products with that key no longer
   // read b and its memory may be discarded. False: they go on reading it.
   virtual bool takeWeight(const View &b, uint64_t key) = 0;
+  // Whether products of f32 can be asked for in tf32.
+  virtual bool multipliesTf32() const { return false; }
   // Gives back memory inside an allocation, whose contents are not needed any more. It must not be read again.
   virtual void discard(void *pointer, size_t bytes) = 0;
   virtual void upload(void *target, const void *hostSource, size_t bytes) = 0;

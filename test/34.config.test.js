@@ -59,7 +59,7 @@ const refusals = [
   [{ cluster: { kmeans: { clusters: -3 } } }, 'cluster.kmeans.clusters but received -3 of type number.'],
   [{ tapt: { updates: 1.5 } }, 'Expected an integer for tapt.updates but received 1.5 of type number.'],
   [{ tapt: { updates: '5' } }, 'Expected a number for tapt.updates but received "5" of type string.'],
-  [{ precision: 'fp8' }, `Expected one of 'fp32', 'bf16' for precision but received "fp8" of type string.`],
+  [{ precision: 'fp8' }, `Expected one of 'fp32', 'tf32', 'bf16' for precision but received "fp8" of type string.`],
   [{ labels: ['ang'] }, 'Expected at least 2 items for labels but received ["ang"].'],
   [{ pretrain: { maxSeconds: 400 } }, 'Expected minSeconds <= maxSeconds <= batchSeconds for pretrain.maxSeconds.'],
   [{ memory: { passSeconds: 10 } }, 'for memory.passSeconds.'],

@@ -293,7 +293,9 @@ test('wrong options say what was expected and received', async () => {
   await refused(collect(model.predictMany(new Float32Array(800))), 'ERR_ARGUMENT', /one audio/);
   await refused(collect(model.predictMany([voice], { onError: 'skip' })), 'ERR_ARGUMENT', /'throw', 'yield'/);
   await refused(collect(model.stream(voice, { normalizeBy: 'file' })), 'ERR_ARGUMENT', /'whole', 'window'/);
-  await refused(EmotionModel.load(join(dir, 'base'), { precision: 'fp64' }), 'ERR_ARGUMENT', /'fp32', 'bf16'/);
+  await refused(EmotionModel.load(join(dir, 'base'), { precision: 'fp64' }), 'ERR_ARGUMENT', /'fp32', 'tf32', 'bf16'/);
+  const advice = /cpu computes in fp32 or bf16, but not in tf32.*precision fp32.*cuda:N/;
+  await refused(EmotionModel.load(join(dir, 'base'), { precision: 'tf32' }), 'ERR_DEVICE_UNSUPPORTED', advice);
   await refused(EmotionModel.load(join(dir, 'base'), { device: 'cuda:x' }), 'ERR_DEVICE', /cpu/);
 });
 

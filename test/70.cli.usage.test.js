@@ -46,7 +46,7 @@ const mistakes = [
   [['encode', 'x/a.wav', 'y/a.flac', '--model', 'm'], 'x/a.wav and y/a.flac would both be written to a.npy.'],
   [['predict', 'a.wav', '--model', 'm', '--format', 'xml'], 'Expected one of text, json, jsonl for --format'],
   [['predict', 'a.wav', '--model', 'm', '--json=yes'], 'Expected no value for --json.'],
-  [['predict', 'a.wav', '--model', 'm', '--precision', 'fp16'], 'Expected one of fp32, bf16 for --precision'],
+  [['predict', 'a.wav', '--model', 'm', '--precision', 'fp16'], 'Expected one of fp32, tf32, bf16 for --precision'],
   [['demo', '--minutes', 'many'], 'Expected positive number for --minutes but received many'],
   [['corpus'], 'Expected one corpus but received 0.'],
   [['run', 'a.jsonl', 'b.jsonl', '--out', 'o'], 'Expected one corpus but received 2.'],
@@ -87,7 +87,7 @@ test('doctor tells what the build and the machine can do', async () => {
   assert.match(told.cpu.library, 'oneDNN');
   assert.ok(told.cuda.devices.length > 0 || told.cuda.reason.length > 0);
   const text = (await emoframe(['doctor'])).stdout;
-  for (const part of [told.version, told.cpu.library, 'bf16', 'threads', 'cuda']) assert.match(text, part);
+  for (const part of [told.version, told.cpu.library, 'bf16', 'tf32', 'threads', 'cuda']) assert.match(text, part);
 });
 
 test.run();

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -122,10 +123,13 @@ test('wrong options say what was expected and received', async () => {
     [{ config: {} }, /what parseConfig gives/],
     [{ fold: ['s1'] }, /no option 'fold'/],
     [{ folds: ['s1'] }, /Expected an object for folds\.0/],
-    [{ precision: 'half' }, /'fp32', 'bf16'/],
+    [{ precision: 'half' }, /'fp32', 'tf32', 'bf16'/],
   ])
     await refused(open('wrong', more), 'ERR_ARGUMENT', pattern);
   await refused(open('wrong', { device: 'cuda:x' }), 'ERR_DEVICE', /cpu/);
+  const advice = /cpu computes in fp32 or bf16, but not in tf32.*precision fp32.*cuda:N/;
+  await refused(open('wrong', { precision: 'tf32' }), 'ERR_DEVICE_UNSUPPORTED', advice);
+  assert.not(existsSync(join(dir, 'wrong')));
   const trainer = await open('options');
   await refused(trainer.run({ folds: 's1' }), 'ERR_ARGUMENT', /an array for folds/);
   await refused(trainer.run({ folds: ['s9'] }), 'ERR_FOLDS', /no fold s9.*s1, s2, s3/);

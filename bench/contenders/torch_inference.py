@@ -73,6 +73,9 @@ class Classifier(torch.nn.Module):
 
 def load(parameters):
     torch.set_num_threads(parameters["threads"])
+    # Of itself PyTorch has convolutions of fp32 in tf32, and other products not.
+    tf32 = parameters["precision"] == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     model = Classifier(parameters["model"]).eval().to(parameters["device"])
     if parameters["precision"] == "bf16" and parameters["how"] != "autocast":
         model = model.to(torch.bfloat16)

@@ -49,6 +49,9 @@ class MaskedPrediction(torch.nn.Module):
 
 def load(parameters):
     torch.set_num_threads(parameters["threads"])
+    # Of itself PyTorch has convolutions of fp32 in tf32, and other products not.
+    tf32 = parameters["precision"] == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     device = torch.device(parameters["device"])
     model = MaskedPrediction(parameters["model"]).to(device)
     samples = torch.from_numpy(np.fromfile(parameters["samples"], np.float32))

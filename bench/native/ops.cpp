@@ -58,14 +58,15 @@ EXPORT int opsSynchronize(Backend *backend) {
   return attempt([&] { backend->synchronize(); });
 }
 
-// `bias` has no data if there is none.
-EXPORT int opsGemm(Backend *backend, const View *a, const View *b, const View *out, const View *bias) {
+// `bias` has no data if there is none; `tf32` is 0 or 1.
+EXPORT int opsGemm(Backend *backend, const View *a, const View *b, const View *out, const View *bias, int32_t tf32) {
   return attempt([&] {
     Gemm op;
     op.a = *a;
     op.b = *b;
     op.out = *out;
     op.bias = *bias;
+    op.tf32 = tf32 != 0;
     backend->gemm(op);
   });
 }

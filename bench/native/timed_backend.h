@@ -29,6 +29,7 @@ class TimedBackend final : public Backend {
   size_t blockBytes() const override { return inner_->blockBytes(); }
   const void *readable(const void *host) override { return inner_->readable(host); }
   bool takeWeight(const View &b, uint64_t key) override { return inner_->takeWeight(b, key); }
+  bool multipliesTf32() const override { return inner_->multipliesTf32(); }
   void discard(void *pointer, size_t bytes) override { inner_->discard(pointer, bytes); }
   void upload(void *target, const void *source, size_t bytes) override { inner_->upload(target, source, bytes); }
   void download(void *target, const void *source, size_t bytes) override { inner_->download(target, source, bytes); }

@@ -53,6 +53,7 @@ function table(
     ['threads', String(cpu.threads)],
     ['maths', cpu.library],
     ['bf16', cpu.bf16 ? 'native instructions' : 'emulated: correct, but not faster than fp32'],
+    ['tf32', cuda.devices.length > 0 ? 'on the GPUs' : 'on GPUs alone'],
     ['cuda', cuda.builtFor.length > 0 ? `built for ${cuda.builtFor.join(', ')}` : 'not built in'],
   ];
   if (cuda.driver !== undefined) lines.push(['driver', `serves CUDA ${cuda.driver}`]);

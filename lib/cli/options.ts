@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { AudioCacheOptions } from '../audio/cacheFolder.js';
 import { EmoframeError } from '../errors.js';
+import { precisions } from '../model/precision.js';
 
 /** How one option is written, explained and read. */
 export interface Option<Value> {
@@ -127,7 +128,7 @@ function numberOption(
 /** Options of everything that runs a model. */
 export const deviceOptions = {
   device: text('cpu|cuda:N', 'where to compute (default: cpu)'),
-  precision: choice(['fp32', 'bf16'], 'number format of the computation (default: fp32)'),
+  precision: choice(precisions, 'number format of the computation (default: fp32); tf32 on a GPU'),
   threads: nonNegativeInteger('threads to compute with (default: 0, all that this process may use)'),
   'memory-limit': gibibytes("GiB of the device's memory that may be taken (default: all)"),
 };

@@ -2,6 +2,7 @@
 // own section and nothing else.
 import { z } from 'zod';
 import { OTHERS } from '../corpus/labelScheme.js';
+import { precisions } from '../model/precision.js';
 
 const positiveInteger = z.int().positive();
 const share = z.number().min(0).max(1);
@@ -108,7 +109,8 @@ const fineTuning = (pooling: 'mean' | 'attention') =>
 
 const runSchema = z.strictObject({
   seed: z.int().min(0).default(1),
-  precision: z.enum(['fp32', 'bf16']).default('fp32'),
+  /** `tf32` on GPUs alone. */
+  precision: z.enum(precisions).default('fp32'),
   /** `inductive`: nothing of the test session is used before evaluation; `transductive`: its audio joins mfcc, tapt and pretrain. */
   protocol: z.enum(['inductive', 'transductive']).default('inductive'),
   /** Classes in the order of the classifier's outputs; null: all labels of the corpus, sorted. */

@@ -1,6 +1,6 @@
 import type { NativeEngine } from '../../binding.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import type { AssignResult, GraphUse, KMeansResult, MemoryUse } from './binding.js';
+import type { AssignResult, GraphUse, KMeansResult, MemoryUse, Precision } from './binding.js';
 import { binding, native, nativeSync } from './binding.js';
 import { availableBytes } from './memory.js';
 import { Model, type ModelSpec } from './model.js';
@@ -97,8 +97,23 @@ export class Engine {
     return this.nativeEngine.path;
   }
 
-  /** A model with all weights zero: import tensors or {@link Model.initialize} it. */
+  /** @throws EmoframeError `ERR_DEVICE_UNSUPPORTED` when the device does not compute in a precision, naming those that it has. */
+  requirePrecision(precision: Precision): void {
+    const { precisions } = this.nativeEngine;
+    if (precisions.includes(precision)) return;
+    throw new EmoframeError(
+      'ERR_DEVICE_UNSUPPORTED',
+      `Device ${this.device} computes in ${precisions.join(' or ')}, but not in ${precision}, which is of GPUs: use precision fp32, which is more exact, or device cuda:N.`,
+    );
+  }
+
+  /**
+   * A model with all weights zero: import tensors or {@link Model.initialize} it.
+   *
+   * @throws EmoframeError `ERR_MODEL_CONFIG`; `ERR_DEVICE_UNSUPPORTED` when the device has not the precision; `ERR_OUT_OF_MEMORY`
+   */
   async createModel(spec: ModelSpec): Promise<Model> {
+    this.requirePrecision(spec.precision);
     const head = spec.maskedPrediction;
     const nativeModel = await native(() =>
       this.nativeEngine.createModel({

@@ -10,6 +10,7 @@ import type {
   PackedBatch,
   PlannedWork,
   PoolingName,
+  Precision,
   TensorInfo,
   TrainStepOptions,
   TrainStepResult,
@@ -25,7 +26,7 @@ import { elementsOf, readInto, type StoredMoments, type StoredTensor, type Tenso
 /** What a model is made of. */
 export interface ModelSpec {
   config: HubertConfig;
-  precision: 'fp32' | 'bf16';
+  precision: Precision;
   /** Pretraining head: projection to `dimension` (256) and label embeddings; logits are cosines over `temperature` (0.1). */
   maskedPrediction?: { clusters: number; dimension?: number; temperature?: number };
   /** Utterance classifier over pooled frames. */

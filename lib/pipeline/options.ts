@@ -5,6 +5,7 @@ import { foldsSchema } from '../corpus/foldFile.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import { abortSignal, callback, type Shape } from '../issues.js';
+import { precisions } from '../model/precision.js';
 import type { StageName } from '../stages/foldPaths.js';
 
 export type { StageName };
@@ -78,7 +79,7 @@ export const trainerSchema = z.strictObject({
   ),
   folds: foldsSchema.optional(),
   device: z.string().optional(),
-  precision: z.enum(['fp32', 'bf16']).optional(),
+  precision: z.enum(precisions).optional(),
   threads: z.number().int().nonnegative().optional(),
   memoryLimit: z.number().int().nonnegative().optional(),
   audioCache: audioCacheSchema.optional() as z.ZodType<AudioCacheOptions | undefined>,

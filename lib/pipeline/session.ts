@@ -146,6 +146,7 @@ export class Session {
     });
     const pool = new AudioPool(options.audioCache === undefined ? {} : { cache: options.audioCache });
     try {
+      engine.requirePrecision(config.precision);
       let material: RunMaterial | undefined;
       const model = options.modelDir === undefined ? null : resolve(options.modelDir);
       const prepare = async (skipped: readonly UnreadableUtterance[] | undefined) => {

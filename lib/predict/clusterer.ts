@@ -3,10 +3,9 @@ import { join } from 'node:path';
 import { checkFinite } from '../checkpoint/finite.js';
 import { readSafetensors } from '../checkpoint/safetensors.js';
 import { EmoframeError } from '../errors.js';
-import type { PackedBatch } from '../model/binding.js';
+import type { PackedBatch, Precision } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
 import { type LoadedModel, loadEncoder } from './loadModel.js';
-import type { Precision } from './options.js';
 
 /** Gives every frame the cluster of stage 2: the nearest centroid at the layer that was clustered. */
 export class Clusterer {

@@ -2,9 +2,9 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Head, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
+import type { Precision } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
 import type { Model } from '../model/model.js';
-import type { Precision } from './options.js';
 
 /** A model for inference, with what its checkpoint says about its input. */
 export interface LoadedModel {

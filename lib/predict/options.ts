@@ -5,15 +5,15 @@ import { type AudioCacheOptions, audioCacheSchema } from '../audio/cacheFolder.j
 import type { AudioInputOptions } from '../audio/input.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from '../audio/limits.js';
 import { abortSignal, type Shape } from '../issues.js';
+import type { Precision } from '../model/binding.js';
+import { precisions } from '../model/precision.js';
 import type { WindowOptions } from './windows.js';
-
-export type Precision = 'fp32' | 'bf16';
 
 /** Where and how a model runs. */
 export interface DeviceOptions {
   /** `"cpu"` (default) or `"cuda:N"`. */
   device?: string;
-  /** `"fp32"` (default) or `"bf16"`. */
+  /** `"fp32"` (default), `"bf16"`, or on a GPU `"tf32"`. */
   precision?: Precision;
   /** 0 (default) = all threads this process may use. */
   threads?: number;
@@ -46,7 +46,7 @@ export const nonNegative = z.number().nonnegative();
 
 export const deviceShape = {
   device: z.string().optional(),
-  precision: z.enum(['fp32', 'bf16']).optional(),
+  precision: z.enum(precisions).optional(),
   threads: z.number().int().nonnegative().optional(),
   memoryLimit: z.number().int().nonnegative().optional(),
 } satisfies Shape<DeviceOptions>;

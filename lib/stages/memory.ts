@@ -95,7 +95,7 @@ function advice({ config, engine }: StageContext): string {
   const ways = [
     `lower memory.passSeconds (${passSeconds}) for smaller passes`,
     ...(featureBytes > 0 ? [`set memory.featureBytes (${featureBytes}) to 0 to store no features`] : []),
-    ...(config.precision === 'fp32' ? ['use precision bf16'] : []),
+    ...(config.precision !== 'bf16' ? ['use precision bf16'] : []),
     ...(engine.memoryLimit > 0 ? [`raise memoryLimit (${engine.memoryLimit})`] : []),
   ];
   return `To make it fit, ${ways.join(', or ')}.`;

@@ -46,12 +46,20 @@ PoolingKind readPooling(const std::string &name) {
               "Expected mean, attention, attention-linear or stats for pooling but received " + name + ".");
 }
 
+Precision readPrecision(const std::string &name) {
+  if (name == "fp32") return Precision::fp32;
+  if (name == "tf32") return Precision::tf32;
+  if (name == "bf16") return Precision::bf16;
+  throw Error("ERR_ARGUMENT", "Expected fp32, tf32 or bf16 for precision but received " + name + ".");
+}
+
 }  // namespace
 
 Napi::Function EngineObject::define(Napi::Env env) {
   return DefineClass(
       env, "NativeEngine",
       {InstanceAccessor<&EngineObject::device>("device"), InstanceAccessor<&EngineObject::path>("path"),
+       InstanceAccessor<&EngineObject::precisions>("precisions"),
        InstanceMethod<&EngineObject::createModel>("createModel"), InstanceMethod<&EngineObject::kmeans>("kmeans"),
        InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::memory>("memory"),
        InstanceMethod<&EngineObject::graphs>("graphs"), InstanceMethod<&EngineObject::dispose>("dispose")});
@@ -82,15 +90,21 @@ Napi::Value EngineObject::path(const Napi::CallbackInfo &info) {
   return Napi::String::New(info.Env(), worker_->path());
 }
 
+Napi::Value EngineObject::precisions(const Napi::CallbackInfo &info) {
+  Napi::Array names = Napi::Array::New(info.Env());
+  const auto add = [&](const char *name) { names.Set(names.Length(), name); };
+  add("fp32");
+  if (worker_->multipliesTf32()) add("tf32");
+  add("bf16");
+  return names;
+}
+
 Napi::Value EngineObject::createModel(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&]() -> Napi::Value {
     const Napi::Object options = asObject(info[0], "the model's options");
     const HubertShape shape = readShape(asObject(need(options, "shape"), "shape"));
-    const std::string precisionName = text(options, "precision");
-    if (precisionName != "fp32" && precisionName != "bf16")
-      throw Error("ERR_ARGUMENT", "Expected fp32 or bf16 for precision but received " + precisionName + ".");
-    const Precision precision = precisionName == "bf16" ? Precision::bf16 : Precision::fp32;
+    const Precision precision = readPrecision(text(options, "precision"));
     MaskedPredictionHead masked;
     if (has(options, "maskedPrediction")) {
       const Napi::Object head = asObject(need(options, "maskedPrediction"), "maskedPrediction");

@@ -19,6 +19,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
  private:
   Napi::Value device(const Napi::CallbackInfo &info);
   Napi::Value path(const Napi::CallbackInfo &info);
+  Napi::Value precisions(const Napi::CallbackInfo &info);
   Napi::Value createModel(const Napi::CallbackInfo &info);
   Napi::Value kmeans(const Napi::CallbackInfo &info);
   Napi::Value assign(const Napi::CallbackInfo &info);

@@ -72,6 +72,7 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
       raw->sendsAhead_ = raw->backend_->inlet() != nullptr;
       raw->device_ = raw->backend_->name();
       raw->path_ = raw->backend_->path();
+      raw->multipliesTf32_ = raw->backend_->multipliesTf32();
     } catch (...) {
       ready.set_exception(std::current_exception());
       return;

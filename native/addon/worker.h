@@ -62,6 +62,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   const std::string &device() const { return device_; }
   const std::string &path() const { return path_; }
   bool sendsAhead() const { return sendsAhead_; }  // inputs of work that waits for its turn
+  bool multipliesTf32() const { return multipliesTf32_; }
 
  private:
   struct Job;
@@ -86,6 +87,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   std::set<std::shared_ptr<ModelSlot>> models_;
   std::string device_, path_;
   bool sendsAhead_ = false;
+  bool multipliesTf32_ = false;
 
   Napi::TypedThreadSafeFunction<std::nullptr_t, Message, onMessage> channel_;
   std::atomic<bool> closed_{false};  // the event loop takes no more messages

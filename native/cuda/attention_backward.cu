@@ -7,8 +7,9 @@
 // - dq: a block has 64 queries, and keys and values pass by. It is the same kernel with the sides changed: both form
 //   s = fixed₁ · streamed₁ᵀ and dp = fixed₂ · streamed₂ᵀ and sum ds · streamed₁; keys also sum p · streamed₂.
 // 8 + 6 T² D flops a head (10 in one pass; forming s and dp twice is what going without atomics or a second pass over
-// partial sums costs): bound by tensor cores for bf16. fp32 takes three tf32 products each.
+// partial sums costs): bound by tensor cores for bf16. fp32 takes three tf32 products each, or one.
 #include <cmath>
+#include <type_traits>
 
 #include "attention_dropout.cuh"
 #include "attention_tiles.cuh"
@@ -216,11 +217,13 @@ void CudaBackend::attentionBackward(const Attention &attention, const AttentionG
     using T = typename decltype(of)::Type;
     constexpr int size = decltype(padded)::value;
     const View &logSumExp = attention.logSumExp;
-    const auto out = rowsOf<const T>(attention.out), dOut = rowsOf<const T>(gradient.dOut);
-    launch(termKernel<T, size>, blocksFor(rows * heads, 256 / (size / 8)), 256, 0, stream(), out, dOut,
-           logSumExp.as<const float>(), logSumExp.rowStride, logSumExp.colStride, rows, heads, its, terms);
+    using Stored = std::conditional_t<sizeof(T) == 2, bf16, float>;
+    launch(termKernel<Stored, size>, blocksFor(rows * heads, 256 / (size / 8)), 256, 0, stream(),
+           rowsOf<const Stored>(attention.out), rowsOf<const Stored>(gradient.dOut), logSumExp.as<const float>(),
+           logSumExp.rowStride, logSumExp.colStride, rows, heads, its, terms);
 
     const auto q = rowsOf<const T>(attention.q), k = rowsOf<const T>(attention.k), v = rowsOf<const T>(attention.v);
+    const auto dOut = rowsOf<const T>(gradient.dOut);
     const int32_t *offsets = attention.segments.deviceOffsets;
     const int32_t count = attention.segments.count;
     const Keep keep = keepOf(attention.dropout);

@@ -5,7 +5,7 @@
 // Nothing of size T² is in memory: read 2 T D a tile of queries (from L2 but for the first), written T D. 4 T² D flops
 // a head and T² exponentials: bound by tensor cores for bf16, with the exponentials (16 a clock and multiprocessor)
 // close behind. For bf16 heads of up to 64 a warp has 32 queries, so that each key fragment read from shared memory is
-// used twice: with 16, ldmatrix would take as long as the products. fp32 takes three tf32 products each.
+// used twice: with 16, ldmatrix would take as long as the products. fp32 takes three tf32 products each, or one.
 #include <cmath>
 
 #include "attention_dropout.cuh"

@@ -7,7 +7,8 @@
 // row r is at place c ^ (r mod 8), so that ldmatrix, both ways round, finds each of its 8 rows in other banks.
 //
 // A step of a product is 32 bytes of a row: 16 bf16 or 8 tf32, which ldmatrix moves in the same way. fp32 is multiplied
-// as high + low parts of tf32 (3 products, the low · low one is left out): as good as fp32 itself. Scores leave a
+// as high + low parts of tf32 (3 products, the low · low one is left out): as good as fp32 itself; or, where the call
+// says so, rounded to tf32 and multiplied once, which kernels take as an element type of its own. Scores leave a
 // product in the layout of accumulators, and enter the next as its left operand without leaving their registers. For
 // tf32 that puts rows 2t and 2t + 1 of the streamed tile where the instruction has rows t and t + 4: the sum is the
 // same.
@@ -57,20 +58,27 @@ inline int64_t headSizeOf(const Attention &attention) {
   return size;
 }
 
-// body(Of<T>(), Size<64 or 128>()) for the type of the activations and the padded head size.
+// fp32 in memory that is multiplied as tf32.
+struct AsTf32 {
+  float value;
+};
+
+// body(Of<bf16, float or AsTf32>(), Size<64 or 128>()) for the activations and the padded head size.
 template <int count>
 struct Size {
   static constexpr int value = count;
 };
 template <typename Body>
 void withShape(const Attention &attention, int64_t headSize, Body &&body) {
-  withType(attention.q.dtype, [&](auto of) {
+  const auto withSize = [&](auto of) {
     if (headSize <= 64) {
       body(of, Size<64>());
     } else {
       body(of, Size<128>());
     }
-  });
+  };
+  if (attention.q.dtype == DType::f32 && attention.tf32) return withSize(Of<AsTf32>());
+  withType(attention.q.dtype, withSize);
 }
 
 // --- tiles in shared memory ----------------------------------------------------------------------
@@ -132,7 +140,7 @@ struct Source {
       for (int row = static_cast<int>(threadIdx.x) / Its::chunks; row < rows; row += rowsAtOnce) {
         T *to = reinterpret_cast<T *>(tile + Its::placeOf(row, chunk));
         for (int j = 0; j < Its::chunkElements; ++j) {
-          to[j] = begin + row < end ? from[(begin + row) * stride + j] : fromFloat<T>(0.0f);
+          to[j] = begin + row < end ? from[(begin + row) * stride + j] : T{};
         }
       }
     }
@@ -141,9 +149,7 @@ struct Source {
 
 // --- products ------------------------------------------------------------------------------------
 template <typename T, int count>
-struct Operand;
-template <int count>
-struct Operand<bf16, count> {
+struct Operand {
   uint32_t high[count];
 };
 template <int count>
@@ -155,12 +161,19 @@ __device__ inline void setRegister(Operand<bf16, count> &operand, int i, uint32_
   operand.high[i] = bits;
 }
 template <int count>
+__device__ inline void setRegister(Operand<AsTf32, count> &operand, int i, uint32_t bits) {
+  operand.high[i] = toTf32(floatOf(bits));
+}
+template <int count>
 __device__ inline void setRegister(Operand<float, count> &operand, int i, uint32_t bits) {
   operand.high[i] = toTf32(floatOf(bits));
   operand.low[i] = toTf32(floatOf(bits) - floatOf(operand.high[i]));
 }
 __device__ inline void multiply(float (&d)[4], const Operand<bf16, 4> &a, const Operand<bf16, 2> &b) {
   mmaBf16(d, a.high, b.high);
+}
+__device__ inline void multiply(float (&d)[4], const Operand<AsTf32, 4> &a, const Operand<AsTf32, 2> &b) {
+  mmaTf32(d, a.high, b.high);
 }
 __device__ inline void multiply(float (&d)[4], const Operand<float, 4> &a, const Operand<float, 2> &b) {
   mmaTf32(d, a.low, b.high);

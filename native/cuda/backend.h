@@ -51,6 +51,7 @@ class CudaBackend final : public Backend {
   const void *readable(const void *) override { return nullptr; }
   // Kernels read weights as they are, and parts of an allocation cannot be given back.
   bool takeWeight(const View &, uint64_t) override { return false; }
+  bool multipliesTf32() const override { return true; }
   void discard(void *, size_t) override {}
   void upload(void *target, const void *hostSource, size_t bytes) override;
   void download(void *hostTarget, const void *source, size_t bytes) override;

@@ -41,8 +41,8 @@ GemmPlan planFor(const Gemm &gemm) {
   const auto tiles = [&] { return gemm.a.batch * int64_t{blocksFor(M, plan.rows)} * int64_t{blocksFor(N, plan.cols)}; };
   const auto splits = [&] { return std::max<int64_t>(1, std::min(enoughBlocks / tiles(), K / leastDepth)); };
   if (plan.layout != GemmLayout::gathered) {
-    if (gemm.a.dtype == DType::bf16 && M > 64) plan.rows = 128;
-    if (N > 64) plan.cols = 128;
+    if ((gemm.a.dtype == DType::bf16 || gemm.tf32) && M > 64) plan.rows = 128;
+    if (N > 64 && (plan.rows == 128 || !gemm.tf32)) plan.cols = 128;
     // Half of the blocks are enough for large tiles: they do more than twice the work of small ones for a byte.
     if (tiles() * splits() < enoughBlocks / 2) plan.rows = plan.cols = 64;
   }
@@ -92,7 +92,7 @@ void CudaBackend::gemm(const Gemm &gemm) {
                               gemm.bias.colStride,
                               rowsAligned(gemm.bias),
                               gemm.accumulate};
-  const auto multiply = gemm.a.dtype == DType::bf16 ? multiplyBf16 : multiplyFp32;
+  const auto multiply = gemm.a.dtype == DType::bf16 ? multiplyBf16 : gemm.tf32 ? multiplyTf32 : multiplyFp32;
   if (plan.splits == 1) return multiply(gemm, plan, epilogue, stream());
 
   const int64_t groups = blocksFor(N, sumColumns), width = groups * sumColumns;

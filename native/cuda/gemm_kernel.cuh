@@ -60,19 +60,20 @@ void launchGemm(const Gemm &gemm, const GemmPlan &plan, const Epilogue &epilogue
 
 // By the operands' layouts: a bT, a b and aT b are kernels of their own; what is left (aT bT, and runs that do not
 // start at multiples of 16 bytes, in small products) is gathered.
-template <typename T, int rows, int cols, int residentBlocks, bool gathers, typename Epilogue>
+template <typename T, int rows, int cols, int residentBlocks, bool gathers, Tf32 precision = Tf32::thrice,
+          typename Epilogue>
 void launchGemmByLayout(const Gemm &gemm, const GemmPlan &plan, const Epilogue &epilogue, Stream &stream) {
   const auto go = [&](auto loop) { launchGemm<decltype(loop), residentBlocks>(gemm, plan, epilogue, stream); };
   constexpr Along k = Along::k, other = Along::other, gathered = Along::gathered;
   switch (plan.layout) {
     case GemmLayout::normalTransposed:
-      return go(GemmMainloop<T, rows, cols, k, k>());
+      return go(GemmMainloop<T, rows, cols, k, k, precision>());
     case GemmLayout::normalNormal:
-      return go(GemmMainloop<T, rows, cols, k, other>());
+      return go(GemmMainloop<T, rows, cols, k, other, precision>());
     case GemmLayout::transposedNormal:
-      return go(GemmMainloop<T, rows, cols, other, other>());
+      return go(GemmMainloop<T, rows, cols, other, other, precision>());
     case GemmLayout::gathered:
-      if constexpr (gathers) return go(GemmMainloop<T, rows, cols, gathered, gathered>());
+      if constexpr (gathers) return go(GemmMainloop<T, rows, cols, gathered, gathered, precision>());
   }
 }
 

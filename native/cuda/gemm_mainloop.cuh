@@ -5,13 +5,13 @@
 // cp.async three tiles ahead, one barrier a tile. A tile is 64 bytes of K, which is 2 steps of the tensor cores for
 // either type.
 //
-// bf16: fp32 sums in the tensor cores. Fragments of the next step are loaded while this one's are multiplied. A warp's
-// 64 x 64 takes 4 KB from shared memory for 65536 products: 32 of its cycles of 128 bytes for 64 of an A100's tensor
-// cores.
+// bf16, and fp32 rounded to tf32 ("once"): fp32 sums in the tensor cores. Fragments of the next step are loaded while
+// this one's are multiplied. A warp's 64 x 64 takes 4 KB from shared memory for a step's products: 32 of its cycles of
+// 128 bytes for 64 (bf16, 65536 products) or 64 (tf32, 32768 of them at half the rate) of an A100's tensor cores.
 //
 // fp32 ("thrice"): x = hi + lo, both tf32; lo·hi + hi·lo + hi·hi leaves out a term of about 2⁻²². Tensor cores cut
 // their sums off instead of rounding them, which over a long K costs more than that; so a sum there is of 16 products a
-// term only, and is then added to the accumulators by an fp32 addition. "once" is plain tf32, about 1e-3.
+// term only, and is then added to the accumulators by an fp32 addition.
 //
 // K is summed in the same order whatever the tile, block or device.
 #pragma once
@@ -32,6 +32,7 @@ struct GemmMainloop {
   using Element = T;
   using TileA = OperandTile<T, tileRows, aAlong>;
   using TileB = OperandTile<T, tileCols, bAlong>;
+  static constexpr bool once = sizeof(T) == 2 || precision == Tf32::once;
   static constexpr int rows = tileRows, cols = tileCols, depth = TileA::depth;
   static constexpr int threads = TileA::threads, stages = 4;
   static constexpr int warpRows = rows / 2, warpCols = cols / 2;
@@ -61,10 +62,10 @@ struct GemmMainloop {
     Pipeline pipeline(a, b, item, row, M, column, N, k, end);
     const FragmentsA fragmentsA(firstRow());
     const FragmentsB fragmentsB(firstColumn());
-    if constexpr (sizeof(T) == 2) {
-      runBf16(pipeline, fragmentsA, fragmentsB, accumulators);
+    if constexpr (once) {
+      runOnce(pipeline, fragmentsA, fragmentsB, accumulators);
     } else {
-      runFp32(pipeline, fragmentsA, fragmentsB, accumulators);
+      runThrice(pipeline, fragmentsA, fragmentsB, accumulators);
     }
     waitForCopies<0>();
     __syncthreads();
@@ -107,39 +108,57 @@ struct GemmMainloop {
     int source = 0, target = 0;  // offsets of stages
   };
 
-  __device__ static void loadBf16(const unsigned char *stage, int step, const FragmentsA &fragmentsA,
-                                  const FragmentsB &fragmentsB, uint32_t (&a)[rowBlocks][4],
-                                  uint32_t (&b)[colBlocks / 2][4]) {
+  __device__ static void load(const unsigned char *stage, int step, const FragmentsA &fragmentsA,
+                              const FragmentsB &fragmentsB, uint32_t (&a)[rowBlocks][4],
+                              uint32_t (&b)[colBlocks / 2][4]) {
 #pragma unroll
     for (int i = 0; i < rowBlocks; ++i) fragmentsA.load(stage, i, step, a[i]);
 #pragma unroll
     for (int j = 0; j < colBlocks / 2; ++j) fragmentsB.load(stage + TileA::bytes, j, step, b[j]);
   }
 
-  __device__ static void runBf16(Pipeline &pipeline, const FragmentsA &fragmentsA, const FragmentsB &fragmentsB,
+  // When they are needed, not when they are loaded: nothing waits for the loads of the next step.
+  template <int count>
+  __device__ static void roundToTf32(uint32_t (&fragments)[count][4]) {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) fragments[i][e] = toTf32(floatOf(fragments[i][e]));
+    }
+  }
+
+  __device__ static void runOnce(Pipeline &pipeline, const FragmentsA &fragmentsA, const FragmentsB &fragmentsB,
                                  Accumulators &accumulators) {
     uint32_t a[2][rowBlocks][4], b[2][colBlocks / 2][4];  // of this step and the next
     if (pipeline.tiles == 0) return;
     pipeline.wait();
-    loadBf16(pipeline.current(), 0, fragmentsA, fragmentsB, a[0], b[0]);
+    load(pipeline.current(), 0, fragmentsA, fragmentsB, a[0], b[0]);
 #pragma unroll 1
     for (int tile = 0; tile < pipeline.tiles; ++tile) {
 #pragma unroll
       for (int step = 0; step < 2; ++step) {
         if (step == 0) {
-          loadBf16(pipeline.current(), 1, fragmentsA, fragmentsB, a[1], b[1]);
+          load(pipeline.current(), 1, fragmentsA, fragmentsB, a[1], b[1]);
           pipeline.prefetch();
         } else if (tile + 1 < pipeline.tiles) {
           pipeline.advance();
           pipeline.wait();
-          loadBf16(pipeline.current(), 0, fragmentsA, fragmentsB, a[0], b[0]);
+          load(pipeline.current(), 0, fragmentsA, fragmentsB, a[0], b[0]);
+        }
+        if constexpr (sizeof(T) == 4) {
+          roundToTf32(a[step]);
+          roundToTf32(b[step]);
         }
 #pragma unroll
         for (int i = 0; i < rowBlocks; ++i) {
 #pragma unroll
           for (int j = 0; j < colBlocks; ++j) {
             const uint32_t pair[2] = {b[step][j / 2][j % 2 * 2], b[step][j / 2][j % 2 * 2 + 1]};
-            mmaBf16(accumulators[i][j], a[step][i], pair);
+            if constexpr (sizeof(T) == 2) {
+              mmaBf16(accumulators[i][j], a[step][i], pair);
+            } else {
+              mmaTf32(accumulators[i][j], a[step][i], pair);
+            }
           }
         }
       }
@@ -152,17 +171,13 @@ struct GemmMainloop {
   __device__ static void split(const uint32_t (&x)[4], uint32_t (&high)[4], uint32_t (&low)[4]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if constexpr (precision == Tf32::once) {
-        high[i] = toTf32(floatOf(x[i]));
-      } else {
-        high[i] = (x[i] + 0x1000u) & 0xFFFFE000u;
-        low[i] = bitsOf(floatOf(x[i]) - floatOf(high[i]));
-      }
+      high[i] = (x[i] + 0x1000u) & 0xFFFFE000u;
+      low[i] = bitsOf(floatOf(x[i]) - floatOf(high[i]));
     }
   }
 
-  __device__ static void runFp32(Pipeline &pipeline, const FragmentsA &fragmentsA, const FragmentsB &fragmentsB,
-                                 Accumulators &accumulators) {
+  __device__ static void runThrice(Pipeline &pipeline, const FragmentsA &fragmentsA, const FragmentsB &fragmentsB,
+                                   Accumulators &accumulators) {
 #pragma unroll 1
     for (int tile = 0; tile < pipeline.tiles; ++tile) {
       pipeline.wait();
@@ -194,27 +209,20 @@ struct GemmMainloop {
 #pragma unroll
           for (int j = 0; j < 2; ++j) {
             float(&total)[4] = accumulators[i][pair * 2 + j];
-            if constexpr (precision == Tf32::once) {
+            float sum[4] = {};
 #pragma unroll
-              for (int step = 0; step < 2; ++step) {
-                mmaTf32(total, aHigh[step][i], {bHigh[step][j * 2], bHigh[step][j * 2 + 1]});
-              }
-            } else {
-              float sum[4] = {};
-#pragma unroll
-              for (int step = 0; step < 2; ++step) {
-                const uint32_t high[2] = {bHigh[step][j * 2], bHigh[step][j * 2 + 1]};
-                const uint32_t low[2] = {bLow[step][j * 2], bLow[step][j * 2 + 1]};
-                mmaTf32(sum, aLow[step][i], high);
-                mmaTf32(sum, aHigh[step][i], low);
-              }
-#pragma unroll
-              for (int step = 0; step < 2; ++step) {
-                mmaTf32(sum, aHigh[step][i], {bHigh[step][j * 2], bHigh[step][j * 2 + 1]});
-              }
-#pragma unroll
-              for (int e = 0; e < 4; ++e) total[e] += sum[e];
+            for (int step = 0; step < 2; ++step) {
+              const uint32_t high[2] = {bHigh[step][j * 2], bHigh[step][j * 2 + 1]};
+              const uint32_t low[2] = {bLow[step][j * 2], bLow[step][j * 2 + 1]};
+              mmaTf32(sum, aLow[step][i], high);
+              mmaTf32(sum, aHigh[step][i], low);
             }
+#pragma unroll
+            for (int step = 0; step < 2; ++step) {
+              mmaTf32(sum, aHigh[step][i], {bHigh[step][j * 2], bHigh[step][j * 2 + 1]});
+            }
+#pragma unroll
+            for (int e = 0; e < 4; ++e) total[e] += sum[e];
           }
         }
       }

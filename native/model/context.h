@@ -11,12 +11,18 @@ struct Context {
   Workspace &workspace;
   Parameters &parameters;
   DType dtype = DType::f32;  // of activations
+  bool tf32 = false;         // products of activations that are f32 are of tf32
   bool training = false;     // backward follows: keep what it needs; weights change, so do not keep packed copies
   bool dropping = false;
   uint64_t seed = 0;
   uint32_t step = 0;
 
   Dropout dropout(float p, uint32_t site) const { return {dropping ? p : 0.f, seed, step, site}; }
+  Gemm product() const {
+    Gemm gemm;
+    gemm.tf32 = tf32;
+    return gemm;
+  }
   uint64_t key(int32_t weight) const { return training ? 0 : parameters.key(weight); }
 };
 

@@ -144,7 +144,7 @@ void FeatureEncoder::layerForward(const Context &context, size_t i, const Conv0 
   if (i == 0) {
     backend.conv0Forward(conv0, normed ? product : y);
   } else {
-    Gemm gemm;
+    Gemm gemm = context.product();
     gemm.a = overlappingRows(layer, input, y.rows);
     gemm.b = context.parameters.compute(layer.weight).transposed();
     gemm.out = product;
@@ -296,7 +296,7 @@ void FeatureEncoder::convBackward(const Context &context, const Layer &layer, co
     backend.columnSum(dPre, parameters.gradient(layer.bias));
   }
   if (parameters.trainable(layer.weight)) {
-    Gemm gemm;
+    Gemm gemm = context.product();
     gemm.a = dPre.transposed();
     gemm.b = overlappingRows(layer, input, dPre.rows);
     gemm.out = parameters.gradient(layer.weight);
@@ -311,7 +311,7 @@ void FeatureEncoder::convBackward(const Context &context, const Layer &layer, co
   backend.fill(dInput.rowRange(written, dInput.rows - written), 0);
   for (int64_t tap = 0; tap < layer.kernel; tap += layer.stride) {
     const int64_t taps = std::min(layer.stride, layer.kernel - tap);
-    Gemm gemm;
+    Gemm gemm = context.product();
     gemm.a = dPre;
     gemm.b = context.parameters.compute(layer.weight).colRange(tap * layer.in, taps * layer.in);
     gemm.out = matrix(dInput.at(0, tap, 0), dInput.dtype, dPre.rows, taps * layer.in, width);

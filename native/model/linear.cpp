@@ -10,7 +10,7 @@ Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, in
 }
 
 void linearForward(const Context &context, const Linear &linear, const View &x, const View &y, const View &gelu) {
-  Gemm gemm;
+  Gemm gemm = context.product();
   gemm.a = x;
   gemm.b = context.parameters.compute(linear.weight, linear.parts).transposed();
   gemm.out = y;
@@ -24,7 +24,7 @@ void linearBackward(const Context &context, const Linear &linear, const View &x,
                     bool accumulate) {
   const Parameters &parameters = context.parameters;
   if (parameters.trainable(linear.weight, linear.parts)) {
-    Gemm gemm;
+    Gemm gemm = context.product();
     gemm.a = dy.transposed();
     gemm.b = x;
     gemm.out = parameters.gradient(linear.weight, linear.parts);
@@ -35,7 +35,7 @@ void linearBackward(const Context &context, const Linear &linear, const View &x,
     context.backend.columnSum(dy, parameters.gradient(linear.bias, linear.parts));
   }
   if (dx) {
-    Gemm gemm;
+    Gemm gemm = context.product();
     gemm.a = dy;
     gemm.b = parameters.compute(linear.weight, linear.parts);
     gemm.out = dx;

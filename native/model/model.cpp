@@ -52,6 +52,7 @@ Model::Parts::Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Prec
 Context Model::Parts::context(const TrainStep *step) {
   Context context{*backend, workspace, parameters};
   context.dtype = dtype;
+  context.tf32 = precision == Precision::tf32;
   if (step) {
     context.training = true;
     context.dropping = step->dropout;
@@ -119,6 +120,11 @@ View Model::Parts::hidden(const HostBatch &batch, const Packing &packing, int64_
 Model::Model(std::shared_ptr<Backend> backend, const HubertShape &shape, Precision precision,
              const MaskedPredictionHead &maskedPrediction, const ClassifierHead &classifier) {
   checkHeads(shape, maskedPrediction, classifier);
+  if (precision == Precision::tf32 && !backend->multipliesTf32()) {
+    throw Error("ERR_DEVICE_UNSUPPORTED", "Device " + backend->name() +
+                                              " has no products of tf32: use precision fp32, which is more exact, or "
+                                              "bf16, or a device cuda:N.");
+  }
   parts_ = std::make_unique<Parts>(std::move(backend), shape, precision, maskedPrediction, classifier);
 }
 

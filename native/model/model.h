@@ -29,7 +29,8 @@ struct HubertShape {
   void validate() const;                  // ERR_MODEL_CONFIG names the field that cannot be done
 };
 
-enum class Precision : uint8_t { fp32, bf16 };
+// fp32 and tf32 keep f32: with tf32, the products that bf16 would make in bf16 round their operands to tf32.
+enum class Precision : uint8_t { fp32, tf32, bf16 };
 enum class PoolingKind : uint8_t { mean, attention, attentionLinear, stats };
 
 struct MaskedPredictionHead {

@@ -84,7 +84,7 @@ void PositionalConv::forward(const Context &context, const Packing &packing, con
     Scratch scratch(workspace);
     const View out = workspace.tensor(context.dtype, groups_, axis.rows, groupSize_);
     const int64_t row = kernel_ * groupSize_;
-    Gemm gemm;
+    Gemm gemm = context.product();
     gemm.a = overlappingRows(saved.padded, axis.rows);
     gemm.b = batched(weight_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
     (context.training ? gemm.out : gemm.gelu) = out;
@@ -113,7 +113,7 @@ void PositionalConv::backward(const Context &context, const Packing &packing, co
     const View dOut = batched(padded.at(0, kernel_ / 2, 0), padded.dtype, groups_, axis.rows, groupSize_,
                               padded.batchStride, groupSize_);
     const View dWeight = workspace.tensor(DType::f32, groups_, groupSize_, row);
-    Gemm gemm;
+    Gemm gemm = context.product();
     gemm.a = dOut.transposed();
     gemm.b = overlappingRows(saved.padded, axis.rows);
     gemm.out = dWeight;
@@ -124,7 +124,7 @@ void PositionalConv::backward(const Context &context, const Packing &packing, co
   }
   if (!dX) return;
   const View out = workspace.tensor(context.dtype, groups_, axis.rows, groupSize_);
-  Gemm gemm;
+  Gemm gemm = context.product();
   gemm.a = overlappingRows(padded, axis.rows);
   gemm.b = batched(flipped_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
   gemm.out = out;

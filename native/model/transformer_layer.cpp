@@ -47,6 +47,7 @@ Attention TransformerLayer::attention(const Context &context, const Segments &se
   attention.segments = segments;
   attention.heads = heads_;
   attention.scale = 1 / std::sqrt(static_cast<float>(hidden_ / heads_));
+  attention.tf32 = context.tf32;
   attention.dropout = context.dropout(attentionDropout_, site::layer(index_, site::attention));
   return attention;
 }

@@ -58,7 +58,7 @@ Found runOfTraining(bool graphs, Precision precision, Objective objective, const
 const std::vector<int> kOrder = {0, 0, 0, 1, 2, 3, 1, 0};
 
 TEST(graphsGiveTheBitsOfSingleOps) {
-  for (Precision precision : {Precision::fp32, Precision::bf16}) {
+  for (Precision precision : precisions()) {
     for (Objective objective : {Objective::maskedPrediction, Objective::classification}) {
       const float layerdrop = objective == Objective::classification ? 0.3f : 0.f;
       const Found plain = runOfTraining(false, precision, objective, kOrder, layerdrop);

@@ -54,6 +54,12 @@ std::string &device() {
 
 std::shared_ptr<Backend> backend(const BackendOptions &options) { return test::makeBackend(device(), options); }
 
+std::vector<Precision> precisions() {
+  std::vector<Precision> all = {Precision::fp32, Precision::bf16};
+  if (backend()->multipliesTf32()) all.push_back(Precision::tf32);
+  return all;
+}
+
 HubertShape baseShape() {
   HubertShape shape;
   shape.convDim = {12, 8, 16};

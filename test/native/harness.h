@@ -40,6 +40,7 @@ std::vector<float> normals(uint32_t site, size_t count, float scale = 1);
 // Where models run: "cpu", or the emulation of a GPU in the program that is built on it.
 std::string &device();
 std::shared_ptr<Backend> backend(const BackendOptions &options = {});
+std::vector<Precision> precisions();  // of that device
 
 // Small shapes that reach the corners: windows that do not tile, odd and even positional kernels, groups.
 HubertShape baseShape();   // GroupNorm, post-LN

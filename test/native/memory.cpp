@@ -45,7 +45,7 @@ TEST(thePlanIsWhatTrainingTakes) {
   for (const HubertShape &plain : {baseShape(), largeShape()}) {
     const HubertShape shape = withDropout(plain);
     for (Objective objective : {Objective::maskedPrediction, Objective::classification}) {
-      for (Precision precision : {Precision::fp32, Precision::bf16}) {
+      for (Precision precision : precisions()) {
         const std::shared_ptr<Backend> on = backend();
         auto model = makeModel(shape, PoolingKind::stats, precision, on);
         const Pass pass(shape, {40, 40, 40}, objective);

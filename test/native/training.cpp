@@ -23,7 +23,7 @@ OptimizerStep adamW(int64_t step, float learningRate = 2e-3f) {
 TEST(trainingLowersTheLoss) {
   for (const HubertShape &shape : {baseShape(), largeShape()}) {
     for (Objective objective : {Objective::maskedPrediction, Objective::classification}) {
-      for (Precision precision : {Precision::fp32, Precision::bf16}) {
+      for (Precision precision : precisions()) {
         auto model = makeModel(shape, PoolingKind::attention, precision);
         const Batch batch = makeBatch(shape, {9 * shape.stride() + 3, 6 * shape.stride(), 12 * shape.stride()});
         TrainStep step = batch.step(objective);
@@ -59,6 +59,32 @@ TEST(bf16FollowsFp32) {
       if (aa < 1e-6) continue;
       require(dot > 0.9 * std::sqrt(aa * bb), "the direction of the gradient of " + tensor.name);
     }
+  }
+}
+
+TEST(tf32FollowsFp32OrIsRefused) {
+  if (!backend()->multipliesTf32()) {
+    return requireError("ERR_DEVICE_UNSUPPORTED", "precision fp32",
+                        [] { makeModel(baseShape(), PoolingKind::attention, Precision::tf32); });
+  }
+  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+    auto exact = makeModel(shape);
+    auto rounded = makeModel(shape, PoolingKind::attention, Precision::tf32);
+    const Batch batch = makeBatch(shape, {9 * shape.stride() + 3, 6 * shape.stride(), 12 * shape.stride()});
+    const TrainStep step = batch.step(Objective::maskedPrediction);
+    const double expected = exact->trainStep(batch.host, step).lossSum;
+    requireNear(rounded->trainStep(batch.host, step).lossSum, expected, 1e-3 * expected, "the loss");
+    double difference = 0, norm = 0;
+    for (const TensorInfo &tensor : exact->tensors()) {
+      const std::vector<float> a = gradient(*exact, tensor), b = gradient(*rounded, tensor);
+      for (size_t i = 0; i < a.size(); ++i) {
+        difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
+        norm += std::pow(static_cast<double>(a[i]), 2);
+      }
+    }
+    const double error = std::sqrt(difference / norm);
+    require(error < 3e-3, "gradients are off by " + std::to_string(error));
+    require(error > 1e-4, "gradients are too near for products of tf32: " + std::to_string(error));
   }
 }
 
@@ -153,7 +179,7 @@ std::vector<std::vector<float>> runOfTraining(int32_t threads, Precision precisi
 }
 
 TEST(trainingGivesTheSameBitsTwiceAndWithAnyThreads) {
-  for (Precision precision : {Precision::fp32, Precision::bf16}) {
+  for (Precision precision : precisions()) {
     const auto once = runOfTraining(2, precision);
     require(once == runOfTraining(2, precision), "two runs differ");
     require(once == runOfTraining(1, precision), "one thread and two differ");

@@ -13,13 +13,14 @@ struct Setting {
   float p = 0;
   double spread = 1;  // of q and k: large makes a sharp softmax
   int64_t gap = 16;   // after each row of q | k | v; half of it after each of the gradients
+  bool tf32 = false;
 };
 
 std::string describe(const Setting &s) {
   std::string text = "lengths";
   for (int32_t length : s.lengths) text += " " + std::to_string(length);
   return text + ", " + std::to_string(s.heads) + " heads of " + std::to_string(s.headSize) + " " + nameOf(s.dtype) +
-         (s.p > 0 ? " dropout" : "") + ", gap " + std::to_string(s.gap);
+         (s.p > 0 ? " dropout" : "") + (s.tf32 ? " tf32" : "") + ", gap " + std::to_string(s.gap);
 }
 
 struct Reference {
@@ -97,6 +98,7 @@ struct Run {
     attention.heads = s.heads;
     attention.scale = 1 / std::sqrt(static_cast<float>(s.headSize));
     attention.dropout = {s.p, 0x9E3779B97F4A7C15ull, 3, 17};
+    attention.tf32 = s.tf32;
     gradient.dOut = dOut;
     gradient.dq = dQkv.view().colRange(0, width);
     gradient.dk = dQkv.view().colRange(width, width);
@@ -125,9 +127,10 @@ void check(Backend &backend, Report &report, const Setting &s) {
   const Reference r =
       reference(s.lengths, s.heads, s.headSize, run.attention.scale, run.attention.dropout, run.part(run.qkv.values, 0),
                 run.part(run.qkv.values, 1), run.part(run.qkv.values, 2), run.dOut.values);
-  const double tolerance = toleranceOf(s.dtype);
-  report.close(run.out, r.out, describe(s) + ": out");
-  report.close(run.logSumExp, r.logSumExp, 1e-5, describe(s) + ": log sum exp");
+  // A gradient of q or k comes of four products in a row.
+  const double tolerance = s.tf32 ? 1.4 * tf32Tolerance : toleranceOf(s.dtype);
+  report.close(run.out, r.out, s.tf32 ? tf32Tolerance : tolerance, describe(s) + ": out");
+  report.close(run.logSumExp, r.logSumExp, s.tf32 ? tf32Tolerance : 1e-5, describe(s) + ": log sum exp");
   bool intact = false;
   const Doubles gradients = run.dQkv.read(&intact);
   report.check(intact, describe(s), "memory around the gradients was written");
@@ -160,6 +163,20 @@ const Cases attentionCases(
              for (float p : {0.0f, 0.5f}) {
                check(backend, report, {{129, 1, 64, 16, 0, 33, 65}, 2, 64, dtype, p});
                check(backend, report, {{128, 31, 97}, 1, 128, dtype, p});
+             }
+           }
+         }},
+        {"tf32",
+         [](Backend &backend, Report &report) {
+           if (!backend.multipliesTf32()) return report.check(report.device == "cpu", "tf32", "the device has none");
+           for (float p : {0.0f, 0.25f}) {
+             for (int64_t gap : {16, 3}) {
+               for (int64_t headSize : {64, 128, 24}) {
+                 Setting s{{129, 1, 64, 0, 33}, 2, headSize, DType::f32, p};
+                 s.gap = gap;
+                 s.tf32 = true;
+                 check(backend, report, s);
+               }
              }
            }
          }},

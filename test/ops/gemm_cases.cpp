@@ -16,13 +16,15 @@ struct Form {
   bool accumulate = false, bias = false, sharedBias = false, gelu = false;
   uint64_t weightKey = 0;
   int64_t gap = 0;
+  bool tf32 = false;
 };
 
 std::string describe(const Shape &s, const Form &f) {
   return std::to_string(s.batch) + "x[" + std::to_string(s.M) + "," + std::to_string(s.K) + "]·[" +
          std::to_string(s.K) + "," + std::to_string(s.N) + "] " + (f.aTransposed ? "T" : "N") +
          (f.bTransposed ? "T " : "N ") + nameOf(f.in) + "->" + nameOf(f.out) + (f.accumulate ? " accumulate" : "") +
-         (f.bias ? " bias" : "") + (f.gelu ? " gelu" : "") + (f.weightKey ? " key" : "") + (f.gap ? " gaps" : "");
+         (f.bias ? " bias" : "") + (f.gelu ? " gelu" : "") + (f.weightKey ? " key" : "") + (f.gap ? " gaps" : "") +
+         (f.tf32 ? " tf32" : "");
 }
 
 // Any view over a tensor's buffer, and what it reads: element (b, r, c) is values[b * batchStride + r * rowStride +
@@ -58,6 +60,15 @@ Doubles multiply(const Shape &s, const std::function<double(int64_t, int64_t, in
   return result;
 }
 
+// Against float64. tf32 also against float64 on operands that were rounded as they should be, which leaves the sums of
+// fp32, or of tensor cores that cut theirs off.
+void closeTo(Report &report, const Tensor &out, const Doubles &exact, const Doubles &ofRounded, bool tf32,
+             const std::string &what) {
+  if (!tf32) return report.close(out, exact, what);
+  report.close(out, exact, std::max(tf32Tolerance, toleranceOf(out.dtype())), what);
+  report.close(out, ofRounded, std::max(5e-5, toleranceOf(out.dtype())), what + ", of rounded operands");
+}
+
 void product(Backend &backend, Report &report, const Shape &s, const Form &f) {
   const Layout a{f.gap, f.gap ? 24 : 0, f.aTransposed}, b{f.gap, f.gap ? 40 : 0, f.bTransposed};
   const Tensor left = Tensor(backend, f.in, s.batch, s.M, s.K, a).normal(1);
@@ -65,14 +76,18 @@ void product(Backend &backend, Report &report, const Shape &s, const Form &f) {
   const Tensor bias = Tensor(backend, DType::f32, f.sharedBias ? 1 : s.batch, 1, s.N).normal(3, 4.0);
   Tensor out(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
   if (f.accumulate) out.normal(4, 5.0);
-  Doubles expected = multiply(
-      s, [&](int64_t i, int64_t r, int64_t c) { return left(i, r, c); },
-      [&](int64_t i, int64_t r, int64_t c) { return right(i, r, c); });
-  for (size_t i = 0; i < expected.size(); ++i) {
-    const int64_t item = static_cast<int64_t>(i) / (s.M * s.N), column = static_cast<int64_t>(i) % s.N;
-    if (f.bias) expected[i] += bias(f.sharedBias ? 0 : item, 0, column);
-    if (f.accumulate) expected[i] += out.values[i];
-  }
+  const auto expectedOf = [&](double (*kept)(double)) {
+    Doubles expected = multiply(
+        s, [&](int64_t i, int64_t r, int64_t c) { return kept(left(i, r, c)); },
+        [&](int64_t i, int64_t r, int64_t c) { return kept(right(i, r, c)); });
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const int64_t item = static_cast<int64_t>(i) / (s.M * s.N), column = static_cast<int64_t>(i) % s.N;
+      if (f.bias) expected[i] += bias(f.sharedBias ? 0 : item, 0, column);
+      if (f.accumulate) expected[i] += out.values[i];
+    }
+    return expected;
+  };
+  Doubles expected = expectedOf([](double x) { return x; }), ofRounded = f.tf32 ? expectedOf(toTf32) : expected;
   Gemm gemm;
   gemm.a = left;
   gemm.b = right;
@@ -80,40 +95,51 @@ void product(Backend &backend, Report &report, const Shape &s, const Form &f) {
   gemm.accumulate = f.accumulate;
   if (f.bias) gemm.bias = bias;
   gemm.weightKey = f.weightKey;
+  gemm.tf32 = f.tf32;
   Tensor activated(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
   if (f.gelu) gemm.gelu = activated;
   backend.gemm(gemm);
-  report.close(out, expected, describe(s, f));
+  closeTo(report, out, expected, ofRounded, f.tf32, describe(s, f));
   report.untouched(left, describe(s, f));
   if (!f.gelu) return;
-  for (double &x : expected) x = geluOf(x);
-  report.close(activated, expected, describe(s, f) + " beside the product");
+  for (Doubles *values : {&expected, &ofRounded}) {
+    for (double &x : *values) x = geluOf(x);
+  }
+  closeTo(report, activated, expected, ofRounded, f.tf32, describe(s, f) + " beside the product");
   gemm.out = View{};
   Tensor alone(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
   gemm.gelu = alone;
   backend.gemm(gemm);
-  report.close(alone, expected, describe(s, f) + " alone");
+  closeTo(report, alone, expected, ofRounded, f.tf32, describe(s, f) + " alone");
 }
 
 // out = windows(x) · b, as a convolution over time; `stride` may be anything from 1 element to more than a window.
-void convolution(Backend &backend, Report &report, DType dtype, const Shape &s, int64_t stride, bool accumulate) {
+void convolution(Backend &backend, Report &report, DType dtype, const Shape &s, int64_t stride, bool accumulate,
+                 bool tf32 = false) {
   const int64_t length = (s.M - 1) * stride + s.K;
   const Tensor line = Tensor(backend, dtype, 1, s.batch * length).normal(5);
   const Tensor weight = Tensor(backend, dtype, s.batch, s.K, s.N, Layout{0, 0, true}).normal(6);
   Tensor out(backend, dtype, s.batch, s.M, s.N);
   if (accumulate) out.normal(7, 3.0);
   const Strided x = windows(line, s.batch, s.M, s.K, length, stride);
-  Doubles expected = multiply(s, x, [&](int64_t i, int64_t r, int64_t c) { return weight(i, r, c); });
-  for (size_t i = 0; accumulate && i < expected.size(); ++i) expected[i] += out.values[i];
+  const auto expectedOf = [&](double (*kept)(double)) {
+    Doubles expected = multiply(
+        s, [&](int64_t i, int64_t r, int64_t c) { return kept(x(i, r, c)); },
+        [&](int64_t i, int64_t r, int64_t c) { return kept(weight(i, r, c)); });
+    for (size_t i = 0; accumulate && i < expected.size(); ++i) expected[i] += out.values[i];
+    return expected;
+  };
+  const Doubles expected = expectedOf([](double v) { return v; });
   Gemm gemm;
   gemm.a = x.view;
   gemm.b = weight;
   gemm.out = out;
   gemm.accumulate = accumulate;
+  gemm.tf32 = tf32;
   backend.gemm(gemm);
-  report.close(
-      out, expected,
-      std::string("windows ") + nameOf(dtype) + " K " + std::to_string(s.K) + " stride " + std::to_string(stride));
+  closeTo(report, out, expected, tf32 ? expectedOf(toTf32) : expected, tf32,
+          std::string("windows ") + nameOf(dtype) + (tf32 ? " tf32" : "") + " K " + std::to_string(s.K) + " stride " +
+              std::to_string(stride));
 }
 
 // Weight gradient of a convolution: dW [N_out, window] += dYᵀ · windows(x).
@@ -315,6 +341,30 @@ const Cases gemmCases(
              weightGradient(backend, report, dtype, {2, 8, 16 * 8, 65}, 8);
              weightGradient(backend, report, dtype, {1, 40, 10, 99}, 5);
            }
+         }},
+        {"tf32",
+         [](Backend &backend, Report &report) {
+           if (!backend.multipliesTf32()) return report.check(report.device == "cpu", "tf32", "the device has none");
+           for (int form = 0; form < 4; ++form) {
+             Form f;
+             f.tf32 = true;
+             f.aTransposed = form & 1;
+             f.bTransposed = form & 2;
+             product(backend, report, {3, 17, 48, 33}, f);
+             f.gap = 8;  // rows stay aligned where M, N or K are multiples of 8: large tiles, small ones, splits of K
+             f.bias = true;
+             product(backend, report, {2, 1032, 1048, 72}, f);
+             f.gelu = true;
+             f.out = DType::bf16;
+             product(backend, report, {1, 72, 104, 2504}, f);
+             f.bias = f.gelu = false;
+             f.accumulate = true;
+             f.out = DType::f32;
+             product(backend, report, {16, 1096, 48, 104}, f);
+             product(backend, report, {2, 48, 1096, 40}, f);
+           }
+           convolution(backend, report, DType::f32, {1, 333, 96, 3 * 64}, 2 * 64, false, true);
+           convolution(backend, report, DType::f32, {4, 201, 48, 128 * 48}, 48, true, true);
          }},
         {"packed weights follow their key",
          [](Backend &backend, Report &report) {

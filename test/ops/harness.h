@@ -27,6 +27,9 @@ using Doubles = std::vector<double>;
 
 // ‖out - ref‖ / ‖ref‖ allowed when a result is stored in a dtype. bf16 keeps 8 bits: rounding alone is about 2e-3.
 inline double toleranceOf(DType dtype) { return dtype == DType::f32 ? 1e-5 : 1e-2; }
+// Of products of f32 in tf32, whose operands keep 11 bits: two roundings of at most 2⁻¹¹ and, for normal numbers, half
+// of that by root mean square; cutting bits off instead is three times as far.
+constexpr double tf32Tolerance = 5e-4;
 inline const char *nameOf(DType dtype) { return dtype == DType::f32 ? "f32" : "bf16"; }
 
 // gelu(x) = x Φ(x) and its derivative Φ(x) + x φ(x).
@@ -51,6 +54,17 @@ inline uint16_t toBits16(float value) {  // round to nearest, ties to even; NaN 
 inline double rounded(double x, DType dtype) {
   const float f = static_cast<float>(x);
   return dtype == DType::f32 ? f : fromBits16(toBits16(f));
+}
+
+// The nearest tf32, ties away from zero.
+inline double toTf32(double x) {
+  const float f = static_cast<float>(x);
+  uint32_t bits;
+  std::memcpy(&bits, &f, 4);
+  bits = (bits + 0x1000u) & 0xFFFFE000u;
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
 }
 
 // Numbers that are a function of (seed, i) alone.

@@ -38,6 +38,7 @@ export async function predict(files: string[], signal: AbortSignal): Promise<str
   frames.label;
   // @ts-expect-error a prediction is not to be changed
   frames[0]!.attention = 0;
+  await EmotionModel.load('predictor', { device: 'cuda:0', precision: 'tf32' });
   // @ts-expect-error no such precision
   await EmotionModel.load('predictor', { precision: 'fp16' });
   // @ts-expect-error no such option
