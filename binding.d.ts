@@ -265,6 +265,8 @@ export interface PlannedWork {
   storedFrames: number;
   /** Frames of the longest utterance among them, as they are stored one by one. */
   longestStoredFrames: number;
+  /** Of a classifier that is only run: whether only ranges of frames will be classified, as of windows. Default: no. */
+  ranges?: boolean;
 }
 
 /** Bytes of the device's memory that work takes at its most, by kind. */

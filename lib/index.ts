@@ -71,11 +71,13 @@ export {
   EmotionModel,
   type EmotionModelOptions,
   type NamedAudio,
+  type PredictionSizes,
   type PredictManyOptions,
   type PredictOptions,
   type StreamOptions,
 } from './predict/emotionModel.js';
 export { type EncodeOptions, Encoder, type HiddenStates } from './predict/encoder.js';
+export type { PredictionMemory } from './predict/memory.js';
 export type { AudioCallOptions, AudioProgress, DeviceOptions, ListeningOptions } from './predict/options.js';
 export type {
   Decision,

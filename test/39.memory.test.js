@@ -3,11 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { packSamples } from '../dist/batch/pack.js';
 import { parseConfig } from '../dist/config/read.js';
 import { readCorpus } from '../dist/corpus/read.js';
 import { Engine } from '../dist/model/engine.js';
 import { Trainer } from '../dist/pipeline/trainer.js';
 import { EmotionModel } from '../dist/predict/emotionModel.js';
+import { loadClassifier } from '../dist/predict/loadModel.js';
+import { planPasses } from '../dist/predict/memory.js';
 import { largestPass } from '../dist/stages/memory.js';
 import { emoframe } from './support/cli.js';
 import { loadModel, pack, readData, stepOptions } from './support/parity.js';
@@ -145,6 +148,84 @@ test('a stage tells what it needs before its first step, and is refused where th
   );
 });
 
+test('memory of prediction is taken before a pass, grows rarely, and what does not fit is not begun', async () => {
+  const predictor = await writeTinyPredictor(join(dir, 'planned'));
+  const of = ({ model }, ...seconds) =>
+    packSamples(
+      seconds.map((count) => new Float32Array(16000 * count).fill(0.1)),
+      model.geometry.stride,
+    );
+  const withPredictor = (memoryLimit, use) =>
+    withEngine({ memoryLimit }, async (engine) => {
+      const loaded = await loadClassifier(engine, predictor, 'fp32');
+      const held = async () => (await engine.memory()).held;
+      const hear = (...seconds) => {
+        const batch = of(loaded, ...seconds);
+        return loaded.memory.run(batch, false, () => loaded.model.classify(batch));
+      };
+      await use({ engine, loaded, held, hear });
+    });
+
+  let weights = 0;
+  await withPredictor(2 ** 30, async ({ engine, loaded, held, hear }) => {
+    weights = await held();
+    await hear(1);
+    const small = await held();
+    const pass = { frames: 499, utterances: 1, ranges: false };
+    const { total, available } = await planPasses(engine, [loaded.memory], [pass]);
+    assert.is(available, 2 ** 30);
+    await hear(10);
+    const large = await held();
+    assert.ok(large > small && small > weights, 'short audio takes less than long audio');
+    assert.ok(large <= total + 4096 && large > 0.98 * total, `${large} held of ${total} planned`);
+    for (const seconds of [[9], [10.2], [1], [10]]) await hear(...seconds);
+    assert.is(await held(), large, 'nothing more is asked for');
+    await hear(4, 3, 1);
+    await hear(3, 3, 2);
+    const { peak } = await engine.memory();
+    assert.is(peak, await held(), 'an arena is taken as one');
+  });
+
+  // As much as just fits, with no room to round up.
+  const exact = { frames: 129, utterances: 1, storedFrames: 0, longestStoredFrames: 0 };
+  let needed = 0;
+  await withPredictor(0, async ({ loaded }) => {
+    needed = (await loaded.model.plan(exact)).total;
+  });
+  await withPredictor(needed + 4096, async ({ loaded, hear }) => {
+    const samples = loaded.model.geometry.samplesFor(exact.frames);
+    await hear(samples / 16000);
+    let begun = false;
+    await refused(
+      loaded.memory.run(of(loaded, 20), true, async () => {
+        begun = true;
+      }),
+      'ERR_OUT_OF_MEMORY',
+      /can be had.*lower windowSeconds/,
+    );
+    assert.not(begun);
+    await hear(samples / 16000);
+  });
+});
+
+test('what prediction needs at its most can be asked for', async () => {
+  const predictor = await writeTinyPredictor(join(dir, 'asked'));
+  const model = await EmotionModel.load(predictor, { threads: 1, memoryLimit: 2 ** 30 });
+  try {
+    const usual = await model.plan();
+    assert.is(usual.total, usual.weights + usual.passes);
+    assert.is(usual.available, 2 ** 30);
+    assert.ok((await model.plan({ windowSeconds: 90 })).passes > 1.5 * usual.passes);
+    assert.ok((await model.plan({ batchSeconds: 90 })).passes > 1.5 * usual.passes);
+    assert.equal((await model.plan({ windowSeconds: 30, batchSeconds: 1 })).weights, usual.weights);
+    await refused(model.plan({ windowSeconds: 0 }), 'ERR_ARGUMENT', /windowSeconds/);
+    await refused(model.plan({ seconds: 1 }), 'ERR_ARGUMENT', /no option 'seconds'/);
+  } finally {
+    await model.dispose();
+  }
+  await refused(model.plan(), 'ERR_DISPOSED', /load it again/);
+});
+
 test('prediction that does not fit says what makes it fit, and shorter audio still does', async () => {
   const predictor = await writeTinyPredictor(join(dir, 'predictor'));
   const [long, short] = [60, 1].map((seconds) => ({
@@ -156,7 +237,7 @@ test('prediction that does not fit says what makes it fit, and shorter audio sti
     await refused(
       model.predict(long.samples, { sampleRate: 16000, windowSeconds: 60 }),
       'ERR_OUT_OF_MEMORY',
-      /of 12 MB left.*lower windowSeconds/,
+      /needs \d+ MB of cpu, \d+ MB of it for a pass: .*can be had.*lower windowSeconds.*precision bf16.*raise memoryLimit/,
     );
     const { label } = await model.predict(short.samples, { sampleRate: 16000 });
     assert.type(label, 'string');
@@ -176,7 +257,20 @@ test('prediction that does not fit says what makes it fit, and shorter audio sti
     '0.01171875',
   ]);
   assert.is(code, 1);
-  assert.match(stderr, /of 12 MB left.*ERR_OUT_OF_MEMORY/s);
+  assert.match(
+    stderr,
+    /needs at most \d+ MiB on cpu .*where 12 MiB can be had: audio that does not fit will be refused/,
+  );
+  assert.match(stderr, /needs \d+ MB of cpu.*12 MB can be had.*ERR_OUT_OF_MEMORY/s);
+  const wav1 = join(dir, 'short.wav');
+  writeWav(wav1, short.samples);
+  for (const command of ['predict', 'encode']) {
+    const words = [command, wav1, '--model', predictor, ...(command === 'encode' ? ['--out', dir] : [])];
+    const limited = await emoframe([...words, '--memory-limit', '1']);
+    assert.is(limited.code, 0, limited.stderr);
+    assert.match(limited.stderr, /^needs at most \d+ MiB on cpu \(.*weights.*passes\), where \d+ MiB can be had$/m);
+    assert.not.match((await emoframe(words)).stderr, /needs/);
+  }
   const wrong = await emoframe(['predict', wav, '--model', predictor, '--memory-limit', '0']);
   assert.is(wrong.code, 2);
   assert.match(wrong.stderr, /Expected positive number for --memory-limit/);

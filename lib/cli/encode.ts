@@ -6,6 +6,7 @@ import { throwIfAborted } from '../errors.js';
 import { Encoder } from '../predict/encoder.js';
 import type { WindowsUsed } from '../predict/windows.js';
 import { defineCommand } from './command.js';
+import { describeMemory } from './memory.js';
 import { findModel, revisionOption } from './model.js';
 import {
   audioCacheOf,
@@ -47,7 +48,7 @@ export const encodeCommand = defineCommand({
   run: async (files, values, context) => {
     const { print, note, signal } = context;
     const { layer, out = '.', json, device, precision, threads } = values;
-    const { 'window-seconds': windowSeconds, 'overlap-seconds': overlapSeconds } = values;
+    const windows = given({ windowSeconds: values['window-seconds'], overlapSeconds: values['overlap-seconds'] });
     if (files.length === 0) throw new UsageError('Expected at least one audio file.');
     const outputs = outputPaths(files, out);
     const progress = new Progress();
@@ -59,6 +60,8 @@ export const encodeCommand = defineCommand({
     if (layer !== undefined && layer > encoder.layers) {
       throw new UsageError(`Expected 0 to ${encoder.layers} for --layer with this model but received ${layer}`);
     }
+    if (encoder.device !== 'cpu' || values['memory-limit'] !== undefined)
+      note(describeMemory(await encoder.plan(windows), encoder.device));
     await mkdir(out, { recursive: true });
     const written: Written[] = [];
     const skipped = new SkippedAudio();
@@ -71,7 +74,8 @@ export const encodeCommand = defineCommand({
       const states = await encoder
         .encode(file, {
           signal,
-          ...given({ layer, windowSeconds, overlapSeconds }),
+          ...windows,
+          ...given({ layer }),
           onProgress: (event) => showAudio(progress, 'encode', event),
         })
         .catch(skip(file));

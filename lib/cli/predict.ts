@@ -3,6 +3,7 @@ import { EmotionModel, type PredictManyOptions } from '../predict/emotionModel.j
 import type { Prediction } from '../predict/prediction.js';
 import { audioFiles, listOption, nameAudio, splitChannels } from './audioFiles.js';
 import { defineCommand } from './command.js';
+import { describeMemory } from './memory.js';
 import { findModel, revisionOption } from './model.js';
 import {
   audioCacheOf,
@@ -63,16 +64,16 @@ export const predictCommand = defineCommand({
     });
     // On a terminal the results themselves show how far it is.
     const quiet = format !== 'json' && process.stdout.isTTY;
+    const windows = given({ windowSeconds: values['window-seconds'], overlapSeconds: values['overlap-seconds'] });
+    if (emotions.device !== 'cpu' || values['memory-limit'] !== undefined)
+      note(describeMemory(await emotions.plan({ ...windows, batchSeconds }), emotions.device));
     const named = nameAudio(files);
     const predictions = emotions.predictMany(values.channels === 'split' ? splitChannels(named) : named, {
       signal,
       batchSeconds,
       onError: values['on-corrupt'] === 'skip' ? 'yield' : 'throw',
-      ...given({
-        switchingCost: values['switching-cost'],
-        windowSeconds: values['window-seconds'],
-        overlapSeconds: values['overlap-seconds'],
-      }),
+      ...windows,
+      ...given({ switchingCost: values['switching-cost'] }),
       onProgress: (event) => showAudio(progress, 'predict', event),
     } satisfies PredictManyOptions);
     let done = 0;

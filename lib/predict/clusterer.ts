@@ -48,9 +48,11 @@ export class Clusterer {
 
   /** i32 `[T]`, of a batch made for the clusterer's model. */
   async clustersOf(batch: PackedBatch): Promise<Int32Array> {
-    const { model } = this.#loaded;
-    const { hidden } = await model.encode(batch, this.#layer);
-    const { labels } = await this.#engine.assign(hidden, this.#centroids, model.config.shape.hiddenSize);
-    return labels;
+    const { model, memory } = this.#loaded;
+    return memory.run(batch, false, async () => {
+      const { hidden } = await model.encode(batch, this.#layer);
+      const { labels } = await this.#engine.assign(hidden, this.#centroids, model.config.shape.hiddenSize);
+      return labels;
+    });
   }
 }

@@ -14,6 +14,7 @@ import { liveWindows, wholeWindows } from './heardWindows.js';
 import { type Heard, Listener } from './listener.js';
 import { loadClassifier } from './loadModel.js';
 import { hearWindows, streamWindows } from './longAudio.js';
+import { type PredictionMemory, planPasses } from './memory.js';
 import { onNewEngine } from './onEngine.js';
 import {
   type AudioCallOptions,
@@ -23,6 +24,7 @@ import {
   listeningShape,
   nonNegative,
   predictionShape,
+  windowShape,
 } from './options.js';
 import { decide, type Prediction, type PredictionFailure, type TimelineChunk } from './prediction.js';
 import { ReadAhead } from './readAhead.js';
@@ -54,6 +56,9 @@ export interface PredictManyOptions extends Omit<PredictOptions, 'id'> {
   onError?: 'throw' | 'yield';
 }
 
+/** Of {@link EmotionModel.plan}: sizes as the calls take them. */
+export type PredictionSizes = Pick<PredictManyOptions, 'windowSeconds' | 'overlapSeconds' | 'batchSeconds'>;
+
 /** Of {@link EmotionModel.stream}. */
 export interface StreamOptions extends AudioCallOptions {
   /** As in {@link PredictOptions}. */
@@ -81,6 +86,7 @@ const predictManySchema = predictSchema.omit({ id: true }).extend({
   batchSeconds: nonNegative.optional(),
   onError: z.enum(['throw', 'yield']).optional(),
 });
+const planSchema = z.strictObject({ ...windowShape, batchSeconds: nonNegative.optional() });
 const streamSchema = z.strictObject({
   ...audioCallShape,
   ...predictionShape,
@@ -161,8 +167,8 @@ export class EmotionModel {
    *
    * @param input a file or a part of one, samples, bytes or a stream; a stream is read to its end first. Samples and bytes must not be
    * written until the promise settles.
-   * @throws `ERR_AUDIO_SHORT` under one frame (25 ms), `ERR_ABORTED`, `ERR_DISPOSED`, `ERR_ARGUMENT`, and what reading audio
-   * throws.
+   * @throws `ERR_AUDIO_SHORT` under one frame (25 ms), `ERR_OUT_OF_MEMORY` (before what does not fit is begun), `ERR_ABORTED`,
+   * `ERR_DISPOSED`, `ERR_ARGUMENT`, and what reading audio throws.
    * @example
    * const { frames } = await model.predict(samples, { id: 'microphone', sampleRate: 48_000, switchingCost: 3 });
    * const { label } = await model.predict(request, { signal: AbortSignal.timeout(10_000) }); // an upload of a WAV file
@@ -282,6 +288,30 @@ export class EmotionModel {
             name,
           );
     yield* streamWindows(this.#listener, windows, cost);
+  }
+
+  /**
+   * What prediction takes of the device's memory at its most: a window, or a batch of audio of a second each. Shorter audio takes
+   * less. Calls need not be planned: where memory is limited, each pass is, before it is begun.
+   *
+   * @param sizes as `predictMany` has them by default, or as they will be given to calls.
+   * @throws `ERR_ARGUMENT`, `ERR_DISPOSED`
+   * @example
+   * const { total, available } = await model.plan({ windowSeconds: 60, batchSeconds: 120 });
+   */
+  async plan(sizes: PredictionSizes = {}): Promise<PredictionMemory> {
+    const { batchSeconds = defaultBatchSeconds, ...windows } = parseOptions(planSchema, sizes) as PredictionSizes;
+    this.#checkAlive();
+    const { geometry, models } = this.#listener;
+    const window = { frames: new WindowPlan(geometry, windows).windowFrames, utterances: 1, ranges: true };
+    const utterances = Math.ceil(batchSeconds);
+    const batch = { frames: geometry.frames(batchSeconds * Geometry.sampleRate), utterances, ranges: false };
+    const passes = batch.frames < utterances || utterances === 0 ? [window] : [window, batch];
+    return planPasses(
+      this.#engine,
+      models.map(({ memory }) => memory),
+      passes,
+    );
   }
 
   /** Frees the models and ends the decoding threads; work that goes on is refused with `ERR_DISPOSED`. May be called again. */

@@ -7,7 +7,7 @@ import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
 import { wholeWindows } from './heardWindows.js';
 import { type LoadedModel, loadEncoder } from './loadModel.js';
-import { withinMemory } from './memory.js';
+import { type PredictionMemory, planPasses } from './memory.js';
 import { onNewEngine } from './onEngine.js';
 import {
   type AudioCallOptions,
@@ -15,9 +15,10 @@ import {
   audioCallShape,
   type ListeningOptions,
   listeningShape,
+  windowShape,
 } from './options.js';
 import { batchOf } from './wholeAudio.js';
-import { WindowPlan, type WindowsUsed } from './windows.js';
+import { type WindowOptions, WindowPlan, type WindowsUsed } from './windows.js';
 
 /** Hidden states of one utterance. */
 export interface HiddenStates {
@@ -37,6 +38,7 @@ export interface EncodeOptions extends AudioCallOptions {
 }
 
 const loadSchema = z.strictObject(listeningShape);
+const windowSchema = z.strictObject(windowShape);
 const encodeSchema = z.strictObject({
   ...audioCallShape,
   layer: z.number().int().nonnegative().optional(),
@@ -76,6 +78,11 @@ export class Encoder {
     return this.#loaded.model.config.shape.layers;
   }
 
+  /** Where it runs, e.g. `cpu`. */
+  get device(): string {
+    return this.#engine.device;
+  }
+
   /** Channels of a hidden state. */
   get dimension(): number {
     return this.#loaded.model.config.shape.hiddenSize;
@@ -87,7 +94,8 @@ export class Encoder {
    * Audio longer than `windowSeconds` is heard through overlapping windows.
    *
    * @param input a file, samples, bytes or a stream; see {@link AudioInput}.
-   * @throws `ERR_AUDIO_SHORT`, `ERR_ARGUMENT` (no such layer), `ERR_ABORTED`, `ERR_DISPOSED`, and what reading audio throws.
+   * @throws `ERR_AUDIO_SHORT`, `ERR_ARGUMENT` (no such layer), `ERR_OUT_OF_MEMORY` (before what does not fit is begun),
+   * `ERR_ABORTED`, `ERR_DISPOSED`, and what reading audio throws.
    * @example
    * const { hidden } = await encoder.encode(samples, { layer: 0 });
    */
@@ -95,7 +103,7 @@ export class Encoder {
     const settings = parseOptions(encodeSchema, options) as EncodeOptions;
     if (this.#disposed) throw new EmoframeError('ERR_DISPOSED', 'The encoder was disposed of: load it again to go on.');
     throwIfAborted(settings.signal);
-    const { model } = this.#loaded;
+    const { model, memory } = this.#loaded;
     const plan = new WindowPlan(model.geometry, settings);
     const layer = settings.layer ?? 'output';
     const id = settings.id ?? idOf(input);
@@ -106,19 +114,34 @@ export class Encoder {
     const { dimension } = this;
     const totalSeconds = samples.length / Geometry.sampleRate;
     if (plan.fits(frames)) {
-      const { hidden } = await withinMemory(model.encode(batchOf([{ samples, name }], this.#loaded), layer));
+      const batch = batchOf([{ samples, name }], this.#loaded);
+      const { hidden } = await memory.run(batch, false, () => model.encode(batch, layer));
       settings.onProgress?.({ id, doneSeconds: totalSeconds, totalSeconds });
       return { hidden, frames, dimension, windows: null };
     }
     const hidden = new Float32Array(frames * dimension);
     for await (const window of wholeWindows(samples, [this.#loaded], plan, name, settings.signal)) {
-      const heard = await withinMemory(model.encode(window.batch(this.#loaded), layer));
+      const batch = window.batch(this.#loaded);
+      const heard = await memory.run(batch, false, () => model.encode(batch, layer));
       const [first, end] = [window.keepStart - window.start, window.keepEnd - window.start];
       hidden.set(heard.hidden.subarray(first * dimension, end * dimension), window.keepStart * dimension);
       const doneSeconds = window.last ? totalSeconds : window.keepEnd * model.geometry.frameSeconds;
       settings.onProgress?.({ id, doneSeconds, totalSeconds });
     }
     return { hidden, frames, dimension, windows: plan.used };
+  }
+
+  /**
+   * What encoding takes of the device's memory at its most, with such windows.
+   *
+   * @throws `ERR_ARGUMENT`, `ERR_DISPOSED`
+   * @example
+   * const { total, available } = await encoder.plan({ windowSeconds: 60 });
+   */
+  async plan(options: WindowOptions = {}): Promise<PredictionMemory> {
+    const windows = new WindowPlan(this.#loaded.model.geometry, parseOptions(windowSchema, options) as WindowOptions);
+    const window = { frames: windows.windowFrames, utterances: 1, ranges: false };
+    return planPasses(this.#engine, [this.#loaded.memory], [window]);
   }
 
   /** Frees the model at once. May be called again. */

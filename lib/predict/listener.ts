@@ -5,7 +5,6 @@ import type { Geometry } from '../model/geometry.js';
 import type { Clusterer } from './clusterer.js';
 import type { HeardWindow } from './heardWindows.js';
 import type { LoadedModel } from './loadModel.js';
-import { withinMemory } from './memory.js';
 import { batchOf } from './wholeAudio.js';
 
 /** What was heard in some frames of one utterance. */
@@ -42,12 +41,12 @@ export class Listener {
 
   /** Whole utterances, 16 kHz mono, in one pass. */
   async hear(utterances: readonly { samples: Float32Array; name: string }[]): Promise<Heard[]> {
-    const [result, clusters] = await withinMemory(
-      Promise.all([
-        this.classifier.model.classify(batchOf(utterances, this.classifier)),
-        this.clusterer?.clustersOf(batchOf(utterances, this.clusterer.loaded)),
-      ]),
-    );
+    const { model, memory } = this.classifier;
+    const batch = batchOf(utterances, this.classifier);
+    const [result, clusters] = await Promise.all([
+      memory.run(batch, false, () => model.classify(batch)),
+      this.clusterer?.clustersOf(batchOf(utterances, this.clusterer.loaded)),
+    ]);
     const classes = this.head.labels.length;
     return utterances.map((_, b) => {
       const [from, to] = [result.offsets[b]!, result.offsets[b + 1]!];
@@ -64,12 +63,12 @@ export class Listener {
   async hearWindow(window: HeardWindow): Promise<{ result: ClassifyResult; clusters: Int32Array | undefined }> {
     const [first, count] = [window.keepStart - window.start, window.keepEnd - window.keepStart];
     const kept = { starts: Int32Array.of(first), counts: Int32Array.of(count) };
-    const [result, clusters] = await withinMemory(
-      Promise.all([
-        this.classifier.model.classify(window.batch(this.classifier), kept),
-        this.clusterer?.clustersOf(window.batch(this.clusterer.loaded)),
-      ]),
-    );
+    const { model, memory } = this.classifier;
+    const batch = window.batch(this.classifier);
+    const [result, clusters] = await Promise.all([
+      memory.run(batch, true, () => model.classify(batch, kept)),
+      this.clusterer?.clustersOf(window.batch(this.clusterer.loaded)),
+    ]);
     return { result, clusters: clusters?.subarray(first, first + count) };
   }
 }

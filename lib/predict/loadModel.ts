@@ -5,12 +5,14 @@ import { EmoframeError } from '../errors.js';
 import type { Precision } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
 import type { Model } from '../model/model.js';
+import { PassMemory } from './memory.js';
 
 /** A model for inference, with what its checkpoint says about its input. */
 export interface LoadedModel {
   model: Model;
   /** Whether the model expects zero mean and unit variance per utterance. */
   normalize: boolean;
+  memory: PassMemory;
   head?: Head;
 }
 
@@ -23,7 +25,7 @@ export async function loadEncoder(engine: Engine, dir: string, precision: Precis
     const model = await engine.createModel({ config, precision });
     await model.importTensors(tensors.values(), { allowMissing: onlyTraining, file: dir });
     await model.seal();
-    return { model, normalize };
+    return { model, normalize, memory: new PassMemory(engine, model) };
   });
 }
 
@@ -42,7 +44,7 @@ export async function loadClassifier(
     });
     await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining, file: dir });
     await model.seal();
-    return { model, normalize, head };
+    return { model, normalize, memory: new PassMemory(engine, model), head };
   });
 }
 

@@ -64,12 +64,16 @@ const rawFormat = z.strictObject({
   channels: z.number().int().min(1).max(64),
 } satisfies Shape<RawFormat>);
 
+export const windowShape = {
+  windowSeconds: positive.optional(),
+  overlapSeconds: nonNegative.optional(),
+} satisfies Shape<WindowOptions>;
+
 export const audioCallShape = {
+  ...windowShape,
   id: z.string().optional(),
   sampleRate: sampleRate.optional(),
   format: rawFormat.optional(),
-  windowSeconds: positive.optional(),
-  overlapSeconds: nonNegative.optional(),
   signal: abortSignal.optional(),
 } satisfies Shape<AudioCallOptions>;
 

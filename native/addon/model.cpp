@@ -335,6 +335,7 @@ Napi::Value ModelObject::planned(Napi::Env env, const Napi::Value &value, bool p
     if (work.training) work.objective = objectiveOf(options);
     work.storedFrames = integer(options, "storedFrames");
     work.longestStoredFrames = integer(options, "longestStoredFrames");
+    work.ranges = has(options, "ranges") && boolean(options, "ranges");
     auto plan = std::make_shared<MemoryPlan>();
     return run(
         env, {}, [work, prepares, plan](Model &model) { *plan = prepares ? model.prepare(work) : model.plan(work); },

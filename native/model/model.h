@@ -115,6 +115,7 @@ struct PlannedWork {
   Objective objective = Objective::classification;
   int64_t storedFrames = 0;         // frames whose features will be kept; 0: every pass is given samples
   int64_t longestStoredFrames = 0;  // of the longest utterance among them: they are stored one by one
+  bool ranges = false;              // without training: classified are ranges of frames, as of windows
 };
 
 // Bytes of the device's memory that work takes, by kind.

@@ -100,7 +100,12 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
     plan.moments = 2 * parts.parameters.arenaBytes();
   }
   if (parts.classifier && (!work.training || work.objective == Objective::classification)) {
-    model.classify(given);
+    FrameRanges all;
+    for (const int64_t its : shares) {
+      all.starts.push_back(0);
+      all.counts.push_back(static_cast<int32_t>(its));
+    }
+    model.classify(given, work.ranges ? &all : nullptr);
   } else if (!work.training) {
     model.encode(given, modelOutput);
   }
@@ -116,8 +121,8 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
   plan.weights = use.held - (1 + sets) * kBoundless - use.scratch - passFeatures - plan.gradients - plan.moments;
 
   const MemoryUse now = parts_->backend->memory();
-  plan.held = parts_->parameters.heldBytes() + parts_->workspace.size() + parts_->intake.size() +
-              static_cast<size_t>(parts_->cache.bytes()) + now.scratch;
+  plan.held = parts_->parameters.heldBytes() + parts_->transformer.heldBytes() + parts_->workspace.size() +
+              parts_->intake.size() + static_cast<size_t>(parts_->cache.bytes()) + now.scratch;
   plan.available = now.available;
   return plan;
 }
@@ -126,10 +131,12 @@ MemoryPlan Model::prepare(const PlannedWork &work) {
   const MemoryPlan plan = this->plan(work);
   const size_t more = plan.total() - std::min(plan.total(), plan.held);
   if (more > plan.available) {
+    const std::string features =
+        plan.features > 0 ? " and " + megabytes(plan.features) + " for stored features" : std::string();
     throw Error("ERR_OUT_OF_MEMORY", "This work needs " + megabytes(plan.total()) + " of " + parts_->backend->name() +
-                                         ", " + megabytes(plan.activations) + " of it for a pass and " +
-                                         megabytes(plan.features) + " for stored features: " + megabytes(more) +
-                                         " more than it has, where " + megabytes(plan.available) + " can be had.");
+                                         ", " + megabytes(plan.activations) + " of it for a pass" + features + ": " +
+                                         megabytes(more) + " more than it has, where " + megabytes(plan.available) +
+                                         " can be had.");
   }
   try {
     parts_->workspace.reserve(plan.activations - static_cast<size_t>(parts_->intake.sets()) * plan.inputs);

@@ -22,15 +22,17 @@ PositionalConv::~PositionalConv() {
   if (flipped_) backend_->release(flipped_);
 }
 
+size_t PositionalConv::heldBytes() const { return (weight_ ? weightBytes_ : 0) + (flipped_ ? weightBytes_ : 0); }
+
 // Once for each version of the parameters.
 void PositionalConv::normalizeWeight(const Context &context) {
   const Parameters &parameters = context.parameters;
   const int64_t row = kernel_ * groupSize_;
-  const size_t bytes = static_cast<size_t>(hidden_ * row) * sizeOf(context.dtype);
+  weightBytes_ = static_cast<size_t>(hidden_ * row) * sizeOf(context.dtype);
   backend_ = &context.backend;
   const bool flips = context.training && !flipped_;  // backward alone reads it
-  if (!weight_) weight_ = backend_->allocate(bytes);
-  if (flips) flipped_ = backend_->allocate(bytes);
+  if (!weight_) weight_ = backend_->allocate(weightBytes_);
+  if (flips) flipped_ = backend_->allocate(weightBytes_);
   if (weightVersion_ == parameters.version() && !flips) return;
   backend_->weightNormForward(parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_), kernel_,
                               groups_, matrix(weight_, context.dtype, hidden_, row),

@@ -17,6 +17,8 @@ class PositionalConv {
   PositionalConv(const PositionalConv &) = delete;
   PositionalConv &operator=(const PositionalConv &) = delete;
 
+  size_t heldBytes() const;  // normed weights
+
   struct Saved {
     View padded;      // [G, Tp, C/G]
     View activation;  // what GELU reads [T, C]
@@ -37,6 +39,7 @@ class PositionalConv {
   int32_t g_, v_, bias_;
   Backend *backend_ = nullptr;
   void *weight_ = nullptr, *flipped_ = nullptr;  // [C, k, C/G] each, as activations
+  size_t weightBytes_ = 0;                       // of each
   uint64_t weightVersion_ = 0;
 };
 

@@ -13,6 +13,7 @@ class Transformer {
   void seal(Parameters &parameters) const {
     for (const TransformerLayer &layer : layers_) layer.seal(parameters);
   }
+  size_t heldBytes() const { return positional_->heldBytes(); }  // made of parameters
   int64_t layers() const { return static_cast<int64_t>(layers_.size()); }
   // Whether anything in the transformer is trained.
   bool trainable(const Parameters &parameters) const { return parameters.anyTrainable("encoder."); }

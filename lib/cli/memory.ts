@@ -1,0 +1,10 @@
+import { mebibytes } from '../model/memory.js';
+import type { PredictionMemory } from '../predict/memory.js';
+
+/** What prediction or encoding needs at its most, for a note before the first audio is heard. */
+export function describeMemory({ weights, passes, total, available }: PredictionMemory, device: string): string {
+  const needs = `needs at most ${mebibytes(total)} on ${device} (${mebibytes(weights)} of weights, ${mebibytes(passes)} for passes), where ${mebibytes(available)} can be had`;
+  return total <= available
+    ? needs
+    : `${needs}: audio that does not fit will be refused, and a lower --window-seconds makes it fit`;
+}
