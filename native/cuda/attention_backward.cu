@@ -74,7 +74,12 @@ struct Shape {
   static constexpr int stageBytes = 2 * streamed * rowBytes;
   static constexpr int termBytes = streamed * static_cast<int>(sizeof(RowTerm));
   // Blocks that a multiprocessor has at least, in the two directions: what registers allow without spills.
-  static constexpr int blocksOfKeys = half ? 2 : 1, blocksOfQueries = !half ? 1 : size == 64 ? 3 : 2;
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
+  static constexpr int mostBlocks = 2;  // 100 KB of shared memory hold no third
+#else
+  static constexpr int mostBlocks = 3;
+#endif
+  static constexpr int blocksOfKeys = half ? 2 : 1, blocksOfQueries = !half ? 1 : size == 64 ? mostBlocks : 2;
   static constexpr int sharedBytes = 2 * fixedBytes + 2 * stageBytes + 2 * termBytes;
 };
 

@@ -48,10 +48,18 @@ __device__ inline void findOwners(const Windows &windows, int64_t firstRow, int3
   __syncthreads();
 }
 
+// What registers allow without spills.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+constexpr int residentBlocks = 1;
+#else
+constexpr int residentBlocks = 2;
+#endif
+
 // Block (channels / 8, frames at once).
 template <typename T, int fixed>
-__global__ void __launch_bounds__(threads, 2) forwardKernel(Windows windows, Filters filters, bool gelu, Strided<T> out,
-                                                            int64_t rows, int64_t channels, bool aligned) {
+__global__ void __launch_bounds__(threads, residentBlocks)
+    forwardKernel(Windows windows, Filters filters, bool gelu, Strided<T> out, int64_t rows, int64_t channels,
+                  bool aligned) {
   const int taps = fixed > 0 ? fixed : windows.taps, count = samplesOf(windows.taps, windows.stride);
   auto *samples = reinterpret_cast<float *>(sharedMemory());
   auto *owners = reinterpret_cast<int32_t *>(samples + count);
