@@ -240,7 +240,7 @@ __global__ void __launch_bounds__(256) parameterGradientKernel(Backward<T> norm,
 
 // A block a row. Shared memory as in forward.
 template <typename T>
-__global__ void __launch_bounds__(generalThreads) backwardGeneralKernel(Backward<T> norm) {
+__global__ void __launch_bounds__(generalThreads, 1) backwardGeneralKernel(Backward<T> norm) {
   auto *shared = reinterpret_cast<float *>(sharedMemory());
   const int64_t row = blockIdx.x;
   float mean = 0, rstd = 0, sum = 0, product = 0;
