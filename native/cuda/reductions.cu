@@ -16,7 +16,7 @@ namespace {
 // --- columns -------------------------------------------------------------------------------------
 template <typename T>
 __global__ void __launch_bounds__(256, 1) columnSumKernel(Strided<const T> x, int64_t rowsPerItem, int64_t rows,
-                                                       int64_t cols, int64_t grain, bool aligned, double *partials) {
+                                                          int64_t cols, int64_t grain, bool aligned, double *partials) {
   sumColumns(rows, cols, grain, partials,
              [&](int64_t row, int64_t column, int64_t n, float(&values)[ColumnSums::width]) {
                const int64_t item = row / rowsPerItem;
