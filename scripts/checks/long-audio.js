@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { wavHeader } from '../../test/support/wav.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const { values } = parseArgs({
@@ -51,21 +52,8 @@ function writeRecording(path) {
     const envelope = Math.max(0, Math.sin(Math.PI * 3.7 * t + Math.sin(1.7 * t))) ** 1.5;
     return 0.4 * envelope * Math.sin(2 * Math.PI * 140 * t + 3 * Math.sin(2 * Math.PI * 2.3 * t)) * Math.sin(0.3 * t);
   });
-  const header = Buffer.alloc(44);
-  header.write('RIFF', 0, 'latin1');
-  header.writeUInt32LE(36 + 4 * frames, 4);
-  header.write('WAVEfmt ', 8, 'latin1');
-  header.writeUInt32LE(16, 16);
-  header.writeUInt16LE(1, 20);
-  header.writeUInt16LE(2, 22);
-  header.writeUInt32LE(rate, 24);
-  header.writeUInt32LE(4 * rate, 28);
-  header.writeUInt16LE(4, 32);
-  header.writeUInt16LE(16, 34);
-  header.write('data', 36, 'latin1');
-  header.writeUInt32LE(4 * frames, 40);
   const file = openSync(path, 'w');
-  writeSync(file, header);
+  writeSync(file, wavHeader(frames, 2, rate));
   for (let first = 0; first < frames; first += minute.length) {
     const block = new Int16Array(2 * Math.min(minute.length, frames - first));
     const gain = 0.3 + (0.7 * first) / frames;
