@@ -35,8 +35,10 @@ export interface NativeDescription {
     library: string;
   };
   cuda: {
-    /** Architectures the kernels were compiled for; empty when CUDA is not built in. */
+    /** What the kernels were compiled for, e.g. `sm_80`, or `compute_80` for PTX; empty when CUDA is not built in. */
     builtFor: string[];
+    /** The CUDA version that they were built with, e.g. `"12.4"`: any driver of the same major version or newer runs them. */
+    toolkit?: string;
     /** The CUDA version that the driver serves, e.g. `"13.0"`; absent where there is no driver. */
     driver?: string;
     devices: { index: number; name: string; memoryBytes: number; capability: string }[];

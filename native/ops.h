@@ -347,7 +347,8 @@ struct CudaReport {
     size_t memoryBytes;
     std::string capability;  // "9.0"
   };
-  std::vector<std::string> builtFor;  // "sm_80", ...; empty: the backend is not in this build
+  std::vector<std::string> builtFor;  // "sm_80", "compute_80" (PTX), ...; empty: the backend is not in this build
+  std::string toolkit;                // the CUDA version that it was built with, "12.4"; empty likewise
   std::string driver;                 // the CUDA version that the driver serves, "13.0"; empty: there is no driver
   std::vector<Gpu> devices;
   std::string reason;  // why there are none

@@ -1,5 +1,9 @@
 // Makes prebuilds/<platform>-<arch>: the addon, the shared libraries that it needs apart from glibc's own, and their licences.
 // It runs on Debian or Ubuntu, whose packages know which licence belongs to which library.
+//
+// By itself it takes what CMake finds, which does to try a package. What is published is built with the CUDA 12 toolkit that
+// EMOFRAME_CUDA_TOOLKIT names (scripts/cuda-toolkit.js brings one): such kernels run on drivers from 525 on, those of CUDA 13
+// from 580 on; and for every GPU that is supported, with PTX for later ones.
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
@@ -15,7 +19,9 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const built = join(root, 'build', 'prebuild', 'emoframe.glibc.node');
+const toolkit = process.env.EMOFRAME_CUDA_TOOLKIT;
+const build = toolkit === undefined ? 'build' : join('build', 'release');
+const built = join(root, build, 'prebuild', 'emoframe.glibc.node');
 const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`);
 const licences = join(folder, 'LICENSES');
 // glibc is the user's: its parts must be of one version with the system's loader.
@@ -82,6 +88,15 @@ function writeLicences(libraries) {
   writeFileSync(join(licences, 'README.txt'), `${about.join('\n')}\n\n${rows.join('\n')}\n`);
 }
 
+/** The compiler of a CUDA 12 toolkit. */
+function compilerOf(folder) {
+  const nvcc = join(folder, 'bin', 'nvcc');
+  if (!existsSync(nvcc)) fail(`EMOFRAME_CUDA_TOOLKIT is ${folder}, where there is no bin/nvcc.`);
+  const version = /release (\d+\.\d+)/.exec(output(nvcc, ['--version']))?.[1];
+  if (!version?.startsWith('12.')) fail(`${nvcc} is of CUDA ${version}: expected one of CUDA 12.`);
+  return nvcc;
+}
+
 /** The newest version of a family of symbols, such as GLIBC, that a file asks for. */
 function newest(family, file) {
   const versions = [...output('objdump', ['-T', file]).matchAll(/\*UND\*.*\(([A-Z]+)_([\d.]+)\)/g)]
@@ -92,8 +107,20 @@ function newest(family, file) {
 
 if (process.report.getReport().header.glibcVersionRuntime === undefined)
   fail('prebuilds are made on Linux with glibc; elsewhere the addon is built from source.');
-const build = ['run', '--silent', 'build:addon', '--', '--target', 'emoframe_prebuild'];
-if (spawnSync('npm', build, { cwd: root, stdio: ['ignore', 2, 2] }).status !== 0) fail('the addon did not build.');
+if (toolkit === undefined && process.env.npm_command === 'publish')
+  fail('what is published is built with CUDA 12: set EMOFRAME_CUDA_TOOLKIT to such a toolkit (docs/install.md).');
+const nvcc = toolkit === undefined ? undefined : compilerOf(toolkit);
+const command = ['run', '--silent', 'build:addon', '--', '--target', 'emoframe_prebuild', '--out', build];
+if (nvcc !== undefined) {
+  const options = {
+    EMOFRAME_CUDA: 'ON',
+    EMOFRAME_CUDA_RELEASE: 'ON',
+    EMOFRAME_TESTS: 'OFF',
+    CMAKE_CUDA_COMPILER: nvcc,
+  };
+  command.push(...Object.entries(options).map(([name, value]) => `--CD${name}=${value}`));
+}
+if (spawnSync('npm', command, { cwd: root, stdio: ['ignore', 2, 2] }).status !== 0) fail('the addon did not build.');
 
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });

@@ -38,6 +38,7 @@ Napi::Value describe(const Napi::CallbackInfo &info) {
     devices.Set(i, device);
   }
   cuda.Set("builtFor", builtFor);
+  if (!gpus.toolkit.empty()) cuda.Set("toolkit", gpus.toolkit);
   cuda.Set("devices", devices);
   if (!gpus.driver.empty()) cuda.Set("driver", gpus.driver);
   if (!gpus.reason.empty()) cuda.Set("reason", gpus.reason);

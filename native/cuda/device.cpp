@@ -15,6 +15,12 @@ constexpr int oldestMajor = 8;  // sm_80: bf16 tensor cores and cp.async
 // "12.4" for 12040.
 std::string versionOf(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }
 
+// The oldest driver that runs what was built with a CUDA of this version: any of the same major version does.
+std::string driverFor(int runtime) {
+  const int major = runtime / 1000;
+  return major == 12 ? " (driver 525 or newer)" : major == 13 ? " (driver 580 or newer)" : "";
+}
+
 // How many devices there are; errors for a machine that has none that could be used.
 int countDevices() {
   int driver = 0, runtime = 0, count = 0;
@@ -29,7 +35,7 @@ int countDevices() {
   if (status == cudaErrorInsufficientDriver || status == cudaErrorSystemDriverMismatch) {
     throw Error("ERR_DEVICE_DRIVER", "The NVIDIA driver is too old: it serves CUDA " + versionOf(driver) +
                                          ", and this build needs CUDA " + versionOf(runtime) +
-                                         ". Update the driver, or use device 'cpu'.");
+                                         driverFor(runtime) + ". Update the driver, or use device 'cpu'.");
   }
   if (status == cudaErrorNoDevice) return 0;
   check(status);
@@ -62,11 +68,13 @@ void throwStatus(cudaError_t status) {
 
 CudaReport describeCuda() {
   CudaReport report;
-  int driver = 0;
+  int driver = 0, runtime = 0;
   cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  report.toolkit = versionOf(runtime);
   if (driver > 0) report.driver = versionOf(driver);
   std::istringstream architectures(EMOFRAME_CUDA_ARCHITECTURES);
-  for (std::string one; std::getline(architectures, one, ' ');) report.builtFor.push_back("sm_" + one);
+  for (std::string one; std::getline(architectures, one, ' ');) report.builtFor.push_back(one);
   try {
     const int count = countDevices();
     if (count == 0) report.reason = "The driver sees no GPU.";

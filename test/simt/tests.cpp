@@ -83,7 +83,7 @@ void testMachines() {
   simt::machine().driverVersion = 0;
   expectError("no driver", "ERR_DEVICE_DRIVER", {"no NVIDIA driver", "'cpu'"}, create("cuda:0"));
   simt::machine().driverVersion = 12040;
-  expectError("an old driver", "ERR_DEVICE_DRIVER", {"too old", "12.4", "13.0"}, create("cuda:0"));
+  expectError("an old driver", "ERR_DEVICE_DRIVER", {"too old", "12.4", "13.0", "580"}, create("cuda:0"));
   simt::machine() = usual;
   simt::machine().devices = 0;
   expectError("no GPU", "ERR_DEVICE", {"'cuda:0'", "sees no GPU"}, create("cuda:0"));
@@ -100,7 +100,7 @@ void testMachines() {
   expectError("a GPU that is too old", "ERR_DEVICE_UNSUPPORTED", {"7.5", "8.0"}, create("cuda:0"));
   simt::machine() = usual;
   simt::machine().hasKernels = false;
-  expectError("a GPU that the build has no kernels for", "ERR_DEVICE_UNSUPPORTED", {"8.0", "for 80", "Build"},
+  expectError("a GPU that the build has no kernels for", "ERR_DEVICE_UNSUPPORTED", {"8.0", "for sm_80", "Build"},
               create("cuda:0"));
   simt::machine() = usual;
   simt::machine().taking = cudaErrorDevicesUnavailable;
