@@ -53,6 +53,7 @@ class CountingBackend final : public Backend {
   void gatherRows(const View &, const int32_t *, const View &) override {}
   void scatterRows(const View &, const int32_t *, const View &) override {}
   void gemm(const Gemm &) override {}
+  void normalizeWaveforms(const Waveforms &) override {}
   void windowCovariance(const Conv0 &, const View &, const View &) override {}
   void foldGroupNorm(const View &, const View &, const View &, float, const View &, const View &, const View &,
                      const View &) override {}

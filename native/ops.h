@@ -62,6 +62,18 @@ struct Gemm {
   bool tf32 = false;        // f32 elements of a and b are rounded to tf32 first; where Backend::multipliesTf32 alone
 };
 
+// Waveforms brought to zero mean and unit variance, in place: utterance b's samples [start[b], start[b] + length[b])
+// become (x - mean) · scale, with its own mean and scale = 1 / sqrt(variance + ε), or with those given. Statistics and
+// arithmetic are in double, rounded once. Samples between utterances stay as they are.
+struct Waveforms {
+  View samples;  // [1, S] f32
+  int32_t count = 0;
+  const int32_t *start = nullptr, *length = nullptr;              // host, [count], samples
+  const int32_t *deviceStart = nullptr, *deviceLength = nullptr;  // the same for the backend
+  const double *statistics = nullptr;  // optional, backend memory, [count, 2]: mean and scale
+  double epsilon = 1e-7;
+};
+
 // Conv 0: one input channel, so no matrix product pays. Utterance b occupies samples [start[b], start[b] + length[b])
 // and writes frames start[b] / stride + [0, (length[b] - kernel) / stride + 1). All other frames of `out` are set to
 // zero.
@@ -284,6 +296,9 @@ class Backend {
 
   // --- gemm --------------------------------------------------------------------------------------
   virtual void gemm(const Gemm &gemm) = 0;
+
+  // --- waveforms -----------------------------------------------------------------------------------
+  virtual void normalizeWaveforms(const Waveforms &waveforms) = 0;
 
   // --- conv 0 and the folded GroupNorm (groups = channels) ---------------------------------------
   // Per utterance: mean [count, kernel] f32 and covariance [count, kernel, kernel] f32 of its windows (over its own

@@ -89,6 +89,9 @@ class TimedBackend final : public Backend {
     const char *form = gemm.a.colStride != 1 ? " (aT b)" : gemm.b.colStride != 1 ? " (a bT)" : " (a b)";
     time("gemm " + shapeOf(out) + " x " + std::to_string(gemm.a.cols) + form, work, [&] { inner_->gemm(gemm); });
   }
+  void normalizeWaveforms(const Waveforms &waveforms) override {
+    time("normalize waveforms", 0, [&] { inner_->normalizeWaveforms(waveforms); });
+  }
   void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override {
     time("window covariance", 0, [&] { inner_->windowCovariance(conv, mean, covariance); });
   }

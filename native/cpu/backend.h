@@ -46,6 +46,7 @@ class CpuBackend : public Backend {
   void gatherRows(const View &x, const int32_t *index, const View &out) override;
   void scatterRows(const View &dOut, const int32_t *index, const View &dx) override;
   void gemm(const Gemm &gemm) override;
+  void normalizeWaveforms(const Waveforms &waveforms) override;
   void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override;
   void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
                      const View &covariance, const View &foldedWeight, const View &foldedBias) override;

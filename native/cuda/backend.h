@@ -84,6 +84,8 @@ class CudaBackend final : public Backend {
   void scatterRows(const View &dOut, const int32_t *index, const View &dx) override;
   // gemm.cu
   void gemm(const Gemm &gemm) override;
+  // waveform.cu
+  void normalizeWaveforms(const Waveforms &waveforms) override;
   // conv0_forward.cu, conv0_backward.cu, conv0_norm.cu
   void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override;
   void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
