@@ -126,10 +126,14 @@ EMOFRAME_INLINE float hyperbolicTangent(float x) {
   return c * p / q;
 }
 
-// gelu(x) = x Φ(x) in its exact erf form, and its derivative Φ(x) + x φ(x).
-EMOFRAME_INLINE float gelu(float x) { return 0.5f * x * (1.0f + errorFunction(x * 0.707106781f)); }
+// gelu(x) = x Φ(x) in its exact erf form, and its derivative Φ(x) + x φ(x). Beyond 16, where Φ(-|x|) and φ are 0, what
+// they are multiplied by stands still, so that infinities are no different from large numbers; NaN stays NaN.
+EMOFRAME_INLINE float gelu(float x) {
+  return 0.5f * (x < -16.0f ? -16.0f : x) * (1.0f + errorFunction(x * 0.707106781f));
+}
 EMOFRAME_INLINE float geluDerivative(float x) {
-  return 0.5f * (1.0f + errorFunction(x * 0.707106781f)) + x * 0.398942280f * exponential(-0.5f * x * x);
+  const float near = x < -16.0f ? -16.0f : (x > 16.0f ? 16.0f : x);
+  return 0.5f * (1.0f + errorFunction(near * 0.707106781f)) + near * 0.398942280f * exponential(-0.5f * near * near);
 }
 
 }  // namespace emoframe

@@ -99,26 +99,6 @@ struct FilterBank {
   }
 };
 
-// GELU for a kernel that is bound by it: Φ(-|x|) by Abramowitz and Stegun 7.1.26, with an absolute error below 1e-7, in
-// a third of erff's instructions. `density` is e^(-x² / 2).
-struct NormalTail {
-  float tail, density;
-};
-__device__ inline NormalTail normalTail(float x) {
-  const float t = reciprocalFast(fmaf(0.3275911f * 0.70710678f, fabsf(x), 1.0f));
-  const float density = exp2Fast(x * x * -0.72134752f);
-  float sum = fmaf(0.5f * 1.061405429f, t, 0.5f * -1.453152027f);
-  sum = fmaf(sum, t, 0.5f * 1.421413741f);
-  sum = fmaf(sum, t, 0.5f * -0.284496736f);
-  sum = fmaf(sum, t, 0.5f * 0.254829592f);
-  return {sum * t * density, density};
-}
-__device__ inline float geluFast(float x) { return fmaf(-fabsf(x), normalTail(x).tail, fmaxf(x, 0.0f)); }
-__device__ inline float geluSlopeFast(float x) {
-  const NormalTail its = normalTail(x);
-  return fmaf(x * 0.39894228f, its.density, x > 0 ? 1.0f - its.tail : its.tail);
-}
-
 // The distance of items in a [count, n] view or a [count, 1, n] one.
 inline int64_t itemStride(const View &view) { return view.batch > 1 ? view.batchStride : view.rowStride; }
 

@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(32 * strips, 2)
         float values[width];
         bank.apply(window, taps, filters.weightColumn, values);
 #pragma unroll
-        for (int i = 0; i < width; ++i) g[i] *= geluSlopeFast(values[i]);
+        for (int i = 0; i < width; ++i) g[i] *= geluSlope(values[i]);
       }
 #pragma unroll
       for (int i = 0; i < width; ++i) moments[i][0] += g[i];

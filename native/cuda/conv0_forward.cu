@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(threads, residentBlocks)
       bank.apply(samples + i * windows.stride, taps, filters.weightColumn, values);
       if (gelu) {
 #pragma unroll
-        for (int j = 0; j < width; ++j) values[j] = geluFast(values[j]);
+        for (int j = 0; j < width; ++j) values[j] = geluOf(values[j]);
       }
     }
     storeSome(out.row(firstRow + i) + channel * out.colStride, out.colStride, n, aligned, values);

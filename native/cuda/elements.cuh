@@ -119,11 +119,30 @@ __device__ inline void storeSome(T *to, int64_t stride, int64_t n, bool aligned,
   }
 }
 
-// gelu(x) = x Φ(x) and its derivative Φ(x) + x φ(x).
-__device__ inline float geluOf(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
-__device__ inline float geluSlope(float x) {
-  return 0.5f * (1.0f + erff(x * 0.70710678118654752f)) + x * expf(-0.5f * x * x) * 0.39894228040143268f;
-}
+// gelu(x) = x Φ(x) and its slope Φ(x) + x φ(x), of one evaluation of Φ(-|x|): Abramowitz and Stegun 7.1.26, whose error
+// in erf is below 1.5e-7, in a third of erff's instructions. Against the exact form gelu is off by at most 3.4e-7 and
+// 2.5e-7 |x|, its slope by 6e-7, with the GPU's fast functions. Beyond 16, where e^(-x² / 2) is 0, |x| stands still: so
+// infinities are no different from large numbers. NaN stays NaN, which a minimum would not see to.
+struct GeluOf {
+  float size, ratio, density;  // |x|; Φ(-|x|) / e^(-x² / 2); e^(-x² / 2)
+
+  __device__ explicit GeluOf(float x) : size(fabsf(x) > 16.0f ? 16.0f : fabsf(x)) {
+    const float t = reciprocalFast(fmaf(0.3275911f * 0.70710678f, size, 1.0f));
+    density = exp2Fast(size * size * -0.72134752f);
+    float sum = fmaf(0.5f * 1.061405429f, t, 0.5f * -1.453152027f);
+    sum = fmaf(sum, t, 0.5f * 1.421413741f);
+    sum = fmaf(sum, t, 0.5f * -0.284496736f);
+    sum = fmaf(sum, t, 0.5f * 0.254829592f);
+    ratio = sum * t;
+  }
+  __device__ float value(float x) const { return fmaf(-size, ratio * density, fmaxf(x, 0.0f)); }
+  __device__ float slope(float x) const {
+    const float ofNegative = density * fmaf(-0.39894228f, size, ratio);
+    return x > 0.0f ? 1.0f - ofNegative : ofNegative;
+  }
+};
+__device__ inline float geluOf(float x) { return GeluOf(x).value(x); }
+__device__ inline float geluSlope(float x) { return GeluOf(x).slope(x); }
 
 // Multiplies elements first .. first + count - 1 of a dropout's input by their factors, 0 or 1 / (1 - p); one Philox
 // block serves four of them when `first` is a multiple of 4. Not for p = 0, which is the identity.

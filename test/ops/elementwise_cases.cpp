@@ -149,11 +149,15 @@ void geluIsExact(Backend &backend, Report &report) {
   }
 }
 
-// Element by element over the whole range, since a norm would hide the small ones: absolute error in fp32.
+// Element by element over the whole range, since a norm would hide the small ones: absolute error in fp32. Infinities
+// give what gelu and its slope tend to, and NaN stays NaN.
 void geluEverywhere(Backend &backend, Report &report) {
   Doubles points;
   for (int i = -12000; i <= 12000; ++i) points.push_back(i / 1000.0);
-  for (double far : {-1e30, -200.0, -40.0, 40.0, 200.0, 1e30}) points.push_back(far);
+  for (double far : {15.9, 16.1, 40.0, 200.0, 1e10, 1e30, 3.4e38}) points.insert(points.end(), {far, -far});
+  for (double near : {0.0, 1e-45, 1e-40, 1e-38, 1e-30, 1e-8}) points.insert(points.end(), {near, -near});
+  const size_t finite = points.size();
+  points.insert(points.end(), {INFINITY, -INFINITY, NAN});
   const int64_t n = static_cast<int64_t>(points.size());
   const Tensor x = Tensor(backend, DType::f32, 1, n).set(points);
   const Tensor y = Tensor(backend, DType::f32, 1, n).constant(0), one = Tensor(backend, DType::f32, 1, n).constant(1);
@@ -161,14 +165,23 @@ void geluEverywhere(Backend &backend, Report &report) {
   backend.geluForward(x, {}, y);
   backend.geluBackward(x, {}, one, dx);
   const Doubles out = y.read(), gradient = dx.read();
-  double worst = 0, worstGradient = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    worst = std::max(worst, std::abs(out[i] - geluOf(x.values[i])) / std::max(1.0, std::abs(x.values[i])));
-    worstGradient = std::max(worstGradient, std::abs(gradient[i] - geluSlope(x.values[i])));
+  double worst = 0, worstSmall = 0, worstGradient = 0;
+  for (size_t i = 0; i < finite; ++i) {
+    const double at = x.values[i], error = std::abs(out[i] - geluOf(at)), size = std::abs(at);
+    worst = std::max(worst, at > 1 ? error / at : error);
+    if (size <= 0.1) worstSmall = std::max(worstSmall, (error - 2e-45) / (size + 1e-300));
+    worstGradient = std::max(worstGradient, std::abs(gradient[i] - geluSlope(at)));
     if (std::isnan(out[i]) || std::isnan(gradient[i])) worst = INFINITY;
   }
   report.check(worst <= 1e-6, "gelu", "worst error " + std::to_string(worst * 1e6) + "e-6");
+  report.check(worstSmall <= 1e-6, "gelu near 0", "worst of x " + std::to_string(worstSmall * 1e6) + "e-6");
   report.check(worstGradient <= 1e-6, "gelu'", "worst error " + std::to_string(worstGradient * 1e6) + "e-6");
+  report.check(out[finite] == INFINITY && gradient[finite] == 1, "infinity",
+               std::to_string(out[finite]) + ", slope " + std::to_string(gradient[finite]));
+  report.check(out[finite + 1] == 0 && gradient[finite + 1] == 0, "-infinity",
+               std::to_string(out[finite + 1]) + ", slope " + std::to_string(gradient[finite + 1]));
+  report.check(std::isnan(out[finite + 2]) && std::isnan(gradient[finite + 2]), "NaN",
+               std::to_string(out[finite + 2]) + ", slope " + std::to_string(gradient[finite + 2]));
 }
 
 void columnSumAccumulates(Backend &backend, Report &report) {

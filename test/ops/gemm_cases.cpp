@@ -203,6 +203,30 @@ void shifted(Backend &backend, Report &report, const Shape &s, const Form &f, in
                describe(s, f) + " from element " + std::to_string(shift));
 }
 
+// What a bias alone brings to GELU: each of its values, in every row.
+void geluOfAnything(Backend &backend, Report &report, DType dtype) {
+  const Doubles points = {INFINITY, -INFINITY, NAN, 0, -0.0, 3e38,  -3e38,  1e10,
+                          -1e10,    20,        -20, 3, -3,   1e-40, -1e-40, 1};
+  const auto N = static_cast<int64_t>(points.size());
+  const Tensor left = Tensor(backend, dtype, 70, 24).constant(0), right = Tensor(backend, dtype, 24, N).normal(1);
+  const Tensor bias = Tensor(backend, DType::f32, 1, N).set(points), out(backend, DType::f32, 70, N);
+  Gemm gemm;
+  gemm.a = left;
+  gemm.b = right;
+  gemm.gelu = out;
+  gemm.bias = bias;
+  backend.gemm(gemm);
+  const Doubles values = out.read();
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double x = bias.values[i % points.size()], size = std::abs(x);
+    const double expected = std::isinf(x) ? std::max(x, 0.0) : geluOf(x);
+    const bool good = std::isnan(x) || std::isinf(expected)
+                          ? std::isnan(values[i]) == std::isnan(x) && (std::isnan(x) || values[i] == expected)
+                          : std::abs(values[i] - expected) <= 1e-6 * (x > 1 ? size : 1);
+    report.check(good, "gelu of " + std::to_string(x) + " from " + nameOf(dtype), std::to_string(values[i]));
+  }
+}
+
 const Cases gemmCases(
     "gemm",
     {
@@ -365,6 +389,10 @@ const Cases gemmCases(
            }
            convolution(backend, report, DType::f32, {1, 333, 96, 3 * 64}, 2 * 64, false, true);
            convolution(backend, report, DType::f32, {4, 201, 48, 128 * 48}, 48, true, true);
+         }},
+        {"gelu of anything",
+         [](Backend &backend, Report &report) {
+           for (DType dtype : {DType::f32, DType::bf16}) geluOfAnything(backend, report, dtype);
          }},
         {"packed weights follow their key",
          [](Backend &backend, Report &report) {
