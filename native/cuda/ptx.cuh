@@ -100,7 +100,7 @@ __device__ inline uint32_t toTf32(float value) {
 // --- fast functions: about 2 units in the last place of fp32; denormals are zero on a GPU --------
 __device__ inline float exp2Fast(float x) {
 #ifdef EMOFRAME_SIMT
-  return exp2f(x);
+  return simt::exp2Fast(x);
 #else
   float result;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
@@ -109,7 +109,7 @@ __device__ inline float exp2Fast(float x) {
 }
 __device__ inline float log2Fast(float x) {
 #ifdef EMOFRAME_SIMT
-  return log2f(x);
+  return simt::log2Fast(x);
 #else
   float result;
   asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
@@ -118,7 +118,7 @@ __device__ inline float log2Fast(float x) {
 }
 __device__ inline float reciprocalFast(float x) {
 #ifdef EMOFRAME_SIMT
-  return 1.0f / x;
+  return simt::reciprocalFast(x);
 #else
   float result;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
@@ -127,7 +127,7 @@ __device__ inline float reciprocalFast(float x) {
 }
 __device__ inline float reciprocalRoot(float x) {
 #ifdef EMOFRAME_SIMT
-  return 1.0f / sqrtf(x);
+  return simt::reciprocalRoot(x);
 #else
   return rsqrtf(x);
 #endif

@@ -18,11 +18,15 @@ Settings &settings() {
     made.workers = static_cast<int>(std::min(4u, std::max(1u, std::thread::hardware_concurrency())));
     if (const char *seed = std::getenv("SIMT_SEED")) made.seed = std::strtoull(seed, nullptr, 10);
     if (const char *workers = std::getenv("SIMT_WORKERS")) made.workers = std::atoi(workers);
-    const char *late = std::getenv("SIMT_LATE");
-    const auto named = [&](const char *name) { return late && std::strcmp(late, name) == 0; };
-    if (named("copies")) made.late = Late::copies;
-    if (named("kernels")) made.late = Late::kernels;
-    if (named("all")) made.late = Late::all;
+    const auto named = [](const char *variable, const char *name) {
+      const char *value = std::getenv(variable);
+      return value && std::strcmp(value, name) == 0;
+    };
+    if (named("SIMT_LATE", "copies")) made.late = Late::copies;
+    if (named("SIMT_LATE", "kernels")) made.late = Late::kernels;
+    if (named("SIMT_LATE", "all")) made.late = Late::all;
+    if (named("SIMT_NUMERICS", "hopper")) made.numerics = Numerics::hopper;
+    if (named("SIMT_NUMERICS", "exact")) made.numerics = Numerics::exact;
     return made;
   }();
   return one;

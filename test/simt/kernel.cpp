@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "block.h"
+#include "numerics.h"
 
 namespace simt {
 
@@ -129,11 +130,7 @@ void multiply(void *const *lanes, const float (&a)[16][K], const float (&b)[K][8
     const float *from = static_cast<const Product *>(lanes[lane])->d;
     for (int i = 0; i < 4; ++i) d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = from[i];
   }
-  for (int m = 0; m < 16; ++m) {
-    for (int k = 0; k < K; ++k) {
-      for (int n = 0; n < 8; ++n) d[m][n] += a[m][k] * b[k][n];
-    }
-  }
+  sumInTensorCore(a, b, d);
   for (int lane = 0; lane < 32; ++lane) {
     float *to = static_cast<const Product *>(lanes[lane])->d;
     for (int i = 0; i < 4; ++i) to[i] = d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];

@@ -48,6 +48,10 @@ uint32_t ballot(uint32_t mask, bool predicate);
 void loadMatrices(uint32_t *registers, const void *row, int matrices, bool transposed);
 void multiplyBf16(float *d, const uint32_t *a, const uint32_t *b);  // m16n8k16, d += a b
 void multiplyTf32(float *d, const uint32_t *a, const uint32_t *b);  // m16n8k8, d += a b
+float exp2Fast(float x);
+float log2Fast(float x);
+float reciprocalFast(float x);
+float reciprocalRoot(float x);
 
 // The value before. T: int32_t, uint32_t, uint64_t (kernel.cpp instantiates them).
 template <typename T>
@@ -82,12 +86,17 @@ bool execute(const Call &call, Triple grid, Triple block, size_t sharedBytes, st
 // in that stream. The rest is done when it is asked for.
 enum class Late { nothing, copies, kernels, all };
 
-// How the emulation runs. The environment's SIMT_SEED, SIMT_WORKERS and SIMT_LATE (copies, kernels, all) say otherwise;
-// the rest is for its own tests.
+// How mma.sync sums, and whether ex2, lg2, rcp and rsqrt are off: as tensor cores of a generation, by published models
+// (numerics.cpp), or as good as fp32 can be. Ampere's cut off most.
+enum class Numerics { ampere, hopper, exact };
+
+// How the emulation runs. The environment's SIMT_SEED, SIMT_WORKERS, SIMT_LATE (copies, kernels, all) and SIMT_NUMERICS
+// (ampere, hopper, exact) say otherwise; the rest is for its own tests.
 struct Settings {
   uint64_t seed = 1;                     // of the order of fibres and blocks
   int workers = 2;                       // system threads
   Late late = Late::nothing;             // copies to the device, or kernels
+  Numerics numerics = Numerics::ampere;  // may change between launches
   size_t memoryBytes = size_t(4) << 30;  // the device's
 };
 Settings &settings();
