@@ -48,6 +48,7 @@ const suites = [
   { name: 'op table', command: ['build/op_table'] },
   { name: 'emulation of a GPU', command: ['build/simt_tests'] },
   { name: 'native model', command: ['build/native_tests'] },
+  { name: 'recovery', command: [node, 'scripts/checks/recovery.js'] },
   {
     name: 'TypeScript',
     command: [node, 'node_modules/uvu/bin.js', '--no-color', 'test', '\\.test\\.js$'],

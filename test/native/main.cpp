@@ -1,16 +1,17 @@
-// native_tests [--device cpu] [NAME] [-NAME ...]: runs every test, or those whose name contains NAME, but none whose
-// name contains one of the -NAMEs. native_tests_simt is the same program on the emulation of a GPU, its usual device.
+// native_tests [--device cpu] [--limit SECONDS] [NAME] [-NAME ...]: runs every test, or those whose name contains NAME,
+// but none whose name contains one of the -NAMEs; one may take so many seconds (600). native_tests_simt is the same
+// program on the emulation of a GPU, its usual device.
 #include <cstring>
 
-#include "../ops/device.h"
+#include "../ops/runner.h"
 #include "harness.h"
 
 namespace {
 
-bool wanted(const char *name, int words, char **word) {
-  for (int i = 0; i < words; ++i) {
-    const bool leftOut = word[i][0] == '-';
-    if ((std::strstr(name, word[i] + leftOut) != nullptr) == leftOut) return false;
+bool wanted(const char *name, const std::vector<std::string> &words) {
+  for (const std::string &word : words) {
+    const bool leftOut = word[0] == '-';
+    if ((std::strstr(name, word.c_str() + leftOut) != nullptr) == leftOut) return false;
   }
   return true;
 }
@@ -19,18 +20,24 @@ bool wanted(const char *name, int words, char **word) {
 
 int main(int argc, char **argv) {
   using namespace emoframe::testing;
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // what was found before a crash is seen
-  if (argc > 2 && std::strcmp(argv[1], "--device") == 0) {
-    device() = argv[2];
-    argc -= 2;
-    argv += 2;
+  using emoframe::test::Verdict;
+  emoframe::test::Runner runner(argc, argv);
+  if (runner.words.size() > 1 && runner.words[0] == "--device") {
+    device() = runner.words[1];
+    runner.words.erase(runner.words.begin(), runner.words.begin() + 2);
   }
-  int passed = 0, failed = 0;
+  std::vector<const Test *> tests;
+  std::vector<std::string> names;
   for (const Test &test : registry()) {
-    if (!wanted(test.name, argc - 1, argv + 1)) continue;
+    if (!wanted(test.name, runner.words)) continue;
+    tests.push_back(&test);
+    names.push_back(test.name);
+  }
+  const auto prepare = [](bool) { backend(); };  // a device that is not there is told once
+  return runner.run(names, prepare, [&](size_t i) {
     std::string message;
     try {
-      test.run();
+      tests[i]->run();
     } catch (const Failure &failure) {
       message = failure.message;
     } catch (const emoframe::Error &error) {
@@ -38,14 +45,8 @@ int main(int argc, char **argv) {
     } catch (const std::exception &error) {
       message = error.what();
     }
-    emoframe::test::recoverDevice();
-    if (message.empty()) {
-      ++passed;
-    } else {
-      ++failed;
-      std::printf("FAILED %s: %s\n", test.name, message.c_str());
-    }
-  }
-  std::printf("%d passed, %d failed\n", passed, failed);
-  return failed > 0 || passed == 0 ? 1 : 0;
+    if (message.empty()) return Verdict::passed;
+    std::printf("FAIL %s: %s\n", names[i].c_str(), message.c_str());
+    return Verdict::broken;
+  });
 }

@@ -14,11 +14,8 @@ namespace test {
 
 #ifdef EMOFRAME_SIMT
 constexpr const char *usualDevice = "simt";
-// A fault on the emulation, unlike one on a GPU, can be left behind: the next case starts on a sound device.
-inline void recoverDevice() { simt::clearFault(); }
 #else
 constexpr const char *usualDevice = "cpu";
-inline void recoverDevice() {}
 #endif
 
 inline std::unique_ptr<Backend> makeBackend(const std::string &device, const BackendOptions &options) {
