@@ -1,6 +1,7 @@
 // What a step of HuBERT-base costs the host (its real size; batches of other utterances each time), on a CUDA runtime
 // that computes nothing (bench/null-cuda):
-//   build/host_cost [masked|finetune|predict ...] [--steps 300] [--warmup 40] [--seconds 350] [--layerdrop 0.05]
+//   build/host_cost [masked|finetune|predict ...] [--steps 300] [--warmup 40] [--seconds 350] [--least 350]
+//                    [--layerdrop 0.05]
 // `masked` and `finetune` are training steps on stored features, each with its optimiser step, the next batch's inputs
 // sent while the host waits, as training does; `predict` classifies utterances given as samples. A line each says what
 // a step came to: kernels, graphs, nodes updated, copies, waits; the host's time in the engine; and, what lies between
@@ -18,10 +19,18 @@
 namespace emoframe {
 namespace {
 
+// In [0, 1): the `i`th of a stream of its own.
+double uniform(uint32_t stream, uint64_t i) { return philoxUniformAt(7, 0, stream, i); }
+
 struct Options {
   std::vector<std::string> works;
   int64_t steps = 300, warmup = 40;
-  double seconds = 350, layerdrop = 0.05;
+  double seconds = 350, least = 350, layerdrop = 0.05;
+
+  // Of audio in a batch: at most.
+  double secondsOf(int64_t number) const {
+    return least + (seconds - least) * uniform(4, static_cast<uint64_t>(number));
+  }
 };
 
 Options parse(int argc, char **argv) {
@@ -42,6 +51,8 @@ Options parse(int argc, char **argv) {
       options.warmup = std::stoll(value);
     } else if (name == "--seconds") {
       options.seconds = std::stod(value);
+    } else if (name == "--least") {
+      options.least = std::stod(value);
     } else if (name == "--layerdrop") {
       options.layerdrop = std::stod(value);
     } else {
@@ -63,9 +74,6 @@ HubertShape hubertBase(const Options &options) {
   shape.layerdrop = static_cast<float>(options.layerdrop);
   return shape;
 }
-
-// In [0, 1): the `i`th of a stream of its own.
-double uniform(uint32_t stream, uint64_t i) { return philoxUniformAt(7, 0, stream, i); }
 
 // Utterances of 2 to 14 s, and batches of some of them.
 class Utterances {
@@ -186,7 +194,7 @@ void measure(const std::string &work, const Options &options) {
   update.adamW.clipNorm = 10;
   std::vector<std::unique_ptr<Batch>> batches;  // made before: what lies between two calls is counted
   for (int64_t number = 0; number <= options.warmup + options.steps; ++number)
-    batches.push_back(std::make_unique<Batch>(utterances, options.seconds, !predicts, number, noise));
+    batches.push_back(std::make_unique<Batch>(utterances, options.secondsOf(number), !predicts, number, noise));
   double seconds = 0;
   for (int64_t i = -options.warmup; i < options.steps; ++i) {
     if (i == 0) {

@@ -1,42 +1,56 @@
 #include "feature_cache.h"
 
+#include <algorithm>
+
 namespace emoframe {
 
-namespace {
-int64_t bytesOf(const View &v) { return v.size() * static_cast<int64_t>(sizeOf(v.dtype)); }
-}  // namespace
+void FeatureCache::reserve(int64_t rows) {
+  if (rows > rows_.rows) moveTo(rows);
+}
 
+// Behind the last entry; where there is no room left, all move to memory that has more, without the gaps that replaced
+// ones have left.
 void FeatureCache::store(const std::string &key, const View &features) {
-  remove(key);
-  View &entry = entries_[key];
-  try {
-    void *memory = backend_.allocate(static_cast<size_t>(features.size()) * sizeOf(dtype_));
-    entry = matrix(memory, dtype_, features.rows, features.cols);
-  } catch (...) {
-    entries_.erase(key);
-    throw;
+  const auto old = entries_.find(key);
+  if (old != entries_.end()) {
+    stored_ -= old->second.frames;
+    entries_.erase(old);
   }
-  bytes_ += bytesOf(entry);
-  backend_.convert(features, entry);
+  const int64_t frames = features.rows;
+  if (used_ + frames > rows_.rows) moveTo(std::max(stored_ + frames, stored_ * 3 / 2));
+  backend_.convert(features, rows_.rowRange(used_, frames));
+  entries_[key] = {used_, frames};
+  used_ += frames;
+  stored_ += frames;
 }
 
-int64_t FeatureCache::frames(const std::string &key) const {
-  const auto at = entries_.find(key);
-  return at == entries_.end() ? -1 : at->second.rows;
+StoredFeatures FeatureCache::at(const std::string &key) const {
+  const auto found = entries_.find(key);
+  return found == entries_.end() ? StoredFeatures{} : found->second;
 }
 
-void FeatureCache::remove(const std::string &key) noexcept {
-  const auto at = entries_.find(key);
-  if (at == entries_.end()) return;
-  bytes_ -= bytesOf(at->second);
-  backend_.release(at->second.data);
-  entries_.erase(at);
+int64_t FeatureCache::bytes() const { return bytesOf(stored_); }
+int64_t FeatureCache::heldBytes() const { return bytesOf(rows_.rows); }
+
+void FeatureCache::moveTo(int64_t capacity) {
+  void *memory = backend_.allocate(static_cast<size_t>(bytesOf(capacity)));
+  const View larger = matrix(memory, dtype_, capacity, cols_);
+  used_ = 0;
+  for (auto &entry : entries_) {
+    StoredFeatures &its = entry.second;
+    backend_.convert(rows_.rowRange(its.first, its.frames), larger.rowRange(used_, its.frames));
+    its.first = used_;
+    used_ += its.frames;
+  }
+  if (rows_) backend_.release(rows_.data);
+  rows_ = larger;
 }
 
 void FeatureCache::clear() noexcept {
-  for (const auto &entry : entries_) backend_.release(entry.second.data);
+  if (rows_) backend_.release(rows_.data);
+  rows_ = {};
   entries_.clear();
-  bytes_ = 0;
+  used_ = stored_ = 0;
 }
 
 }  // namespace emoframe

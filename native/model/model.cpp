@@ -38,7 +38,7 @@ Model::Parts::Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Prec
       parameters(*backend, precision),
       workspace(*backend),
       intake(*backend, workspace),
-      cache(*backend, dtype),
+      cache(*backend, dtype, hubert.convDim.back()),
       projection(shape, parameters),
       encoder(shape, parameters),
       transformer(shape, parameters) {
@@ -66,7 +66,7 @@ Intake::Fill Model::Parts::packed(const HostBatch &batch, const TrainStep *step,
   return [this, &batch, step, kept](Workspace &memory) {
     PassInputs inputs;
     Packing &packing = inputs.packing = pack(
-        shape, batch, [&](const std::string &key) { return cache.frames(key); }, memory);
+        shape, batch, [&](const std::string &key) { return cache.at(key); }, memory);
     const bool encoderTrained = step && encoder.trainable(parameters);
     if (step) {
       checkTargets(*step, packing);
@@ -97,10 +97,7 @@ View Model::Parts::features(const Context &context, const HostBatch &batch, cons
   if (batch.features.empty()) {
     encoder.forward(context, packing, saved, out);
   } else {
-    for (int32_t b = 0; b < packing.count; ++b) {
-      backend->convert(cache.get(batch.features[b]).rowRange(packing.firstFrame[b], packing.frames[b]),
-                       out.rowRange(packing.offsets.host[b], packing.frames[b]));
-    }
+    backend->copyRows(cache.rows(), packing.compaction.runs(), out);
   }
   return out;
 }
@@ -181,7 +178,7 @@ void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch 
   parts.intake.forgetStored();
 }
 int64_t Model::featureBytes() const { return parts_->cache.bytes(); }
-int64_t Model::storedFrames(const std::string &key) const { return parts_->cache.frames(key); }
+int64_t Model::storedFrames(const std::string &key) const { return parts_->cache.at(key).frames; }
 void Model::clearFeatures() {
   parts_->cache.clear();
   parts_->intake.forgetStored();

@@ -126,13 +126,13 @@ Selection select(const Packing &packing, const FrameRanges *kept, Workspace &wor
 }
 
 Packing pack(const HubertShape &shape, const HostBatch &batch,
-             const std::function<int64_t(const std::string &)> &storedFrames, Workspace &workspace) {
+             const std::function<StoredFeatures(const std::string &)> &stored, Workspace &workspace) {
   Packing packing;
-  const bool stored = !batch.features.empty();
-  if (stored && batch.samples) refuse("A batch holds samples or feature keys, not both.");
-  const size_t count = stored ? batch.features.size() : batch.starts.size();
+  const bool byKey = !batch.features.empty();
+  if (byKey && batch.samples) refuse("A batch holds samples or feature keys, not both.");
+  const size_t count = byKey ? batch.features.size() : batch.starts.size();
   if (count == 0) refuse("The batch holds no utterance.");
-  if (!stored) checkSamples(shape, batch);
+  if (!byKey) checkSamples(shape, batch);
   for (const std::vector<int32_t> *range : {&batch.frameStarts, &batch.frameCounts}) {
     if (!range->empty() && range->size() != count) {
       refuse("The batch has " + std::to_string(count) + " utterances but " + std::to_string(range->size()) +
@@ -146,7 +146,7 @@ Packing pack(const HubertShape &shape, const HostBatch &batch,
 
   packing.count = static_cast<int32_t>(count);
   const int64_t stride = shape.stride();
-  if (!stored) {
+  if (!byKey) {
     packing.sampleCount = (batch.sampleCount + stride - 1) / stride * stride;
     packing.starts.host = batch.starts;
     packing.lengths.host = batch.lengths;
@@ -154,7 +154,9 @@ Packing pack(const HubertShape &shape, const HostBatch &batch,
   packing.offsets.host.push_back(0);
   int64_t total = 0;
   for (size_t b = 0; b < count; ++b) {
-    const int64_t available = stored ? storedFrames(batch.features[b]) : shape.frames(batch.lengths[b]);
+    const StoredFeatures all =
+        byKey ? stored(batch.features[b]) : StoredFeatures{batch.starts[b] / stride, shape.frames(batch.lengths[b])};
+    const int64_t available = all.frames;
     if (available < 0) refuse("No features are stored under the key " + batch.features[b] + ".");
     const int64_t first = batch.frameStarts.empty() ? 0 : batch.frameStarts[b];
     const int64_t frames = batch.frameCounts.empty() ? available : batch.frameCounts[b];
@@ -162,8 +164,7 @@ Packing pack(const HubertShape &shape, const HostBatch &batch,
       refuse(utterance(b) + "has " + std::to_string(available) + " frames, but " + std::to_string(frames) +
              " from frame " + std::to_string(first) + " were asked for.");
     }
-    if (!stored) packing.compaction.add(batch.starts[b] / stride + first, total, frames);
-    packing.firstFrame.push_back(first);
+    packing.compaction.add(all.first + first, total, frames);
     packing.frames.push_back(frames);
     total += frames;
     if (total > std::numeric_limits<int32_t>::max()) refuse("The batch holds more frames than an index can count.");

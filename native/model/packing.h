@@ -51,9 +51,9 @@ struct Packing {
   int32_t count = 0;        // utterances
   int64_t sampleCount = 0;  // length of the sample axis: a multiple of the total stride; 0 with stored features
   IndexArray starts, lengths;
-  std::vector<int64_t> firstFrame, frames;  // per utterance: the range asked for, from its own first frame
-  IndexArray offsets;                       // [count + 1]
-  RunTable compaction;                      // feature-encoder frames → packed frames
+  std::vector<int64_t> frames;  // per utterance, of the range asked for
+  IndexArray offsets;           // [count + 1]
+  RunTable compaction;          // feature-encoder frames, or rows of stored features → packed frames
   PaddedAxis padded;
   // Where the feature encoder runs:
   View samples;                       // f32 [1, sampleCount], and zeros behind it
@@ -77,9 +77,14 @@ struct Selection {
 // All frames, or the ranges given (ERR_BATCH where one is empty or leaves its utterance).
 Selection select(const Packing &packing, const FrameRanges *kept, Workspace &workspace);
 
+// Where the features of a key lie among all that are stored.
+struct StoredFeatures {
+  int64_t first = 0, frames = -1;  // -1: there are none
+};
+
 // Checks the batch (ERR_BATCH, ERR_NOT_FINITE) and uploads its index arrays; what single parts of the model read is
-// left to those. `storedFrames` gives the frames of a feature key, or -1.
+// left to those. `stored` finds a feature key.
 Packing pack(const HubertShape &shape, const HostBatch &batch,
-             const std::function<int64_t(const std::string &)> &storedFrames, Workspace &workspace);
+             const std::function<StoredFeatures(const std::string &)> &stored, Workspace &workspace);
 
 }  // namespace emoframe

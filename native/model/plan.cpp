@@ -111,7 +111,7 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
   }
 
   const MemoryUse use = parts.backend->memory();
-  const auto passFeatures = static_cast<size_t>(parts.cache.bytes());
+  const auto passFeatures = static_cast<size_t>(parts.cache.heldBytes());
   const auto sets = static_cast<size_t>(parts.intake.sets());
   plan.inputs = parts.intake.peak();
   plan.activations = parts.workspace.peak() + sets * plan.inputs;
@@ -122,7 +122,7 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
 
   const MemoryUse now = parts_->backend->memory();
   plan.held = parts_->parameters.heldBytes() + parts_->transformer.heldBytes() + parts_->workspace.size() +
-              parts_->intake.size() + static_cast<size_t>(parts_->cache.bytes()) + now.scratch;
+              parts_->intake.size() + static_cast<size_t>(parts_->cache.heldBytes()) + now.scratch;
   plan.available = now.available;
   return plan;
 }
@@ -141,6 +141,7 @@ MemoryPlan Model::prepare(const PlannedWork &work) {
   try {
     parts_->workspace.reserve(plan.activations - static_cast<size_t>(parts_->intake.sets()) * plan.inputs);
     parts_->intake.reserve(plan.inputs);
+    parts_->cache.reserve(work.storedFrames);
     parts_->backend->reserveScratch(plan.scratch);
   } catch (...) {
     parts_->workspace.release();

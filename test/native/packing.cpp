@@ -120,6 +120,33 @@ TEST(aFrameRangeCropsTheFeatures) {
   require(model->storedFrames("c") == -1 && model->featureBytes() == 0, "new encoder weights forget the features");
 }
 
+TEST(storedFeaturesStayWhatTheyAreWhenOthersComeAndGo) {
+  const HubertShape shape = baseShape();
+  auto model = makeModel(shape);
+  const int64_t stride = shape.stride();
+  std::vector<Batch> utterances;
+  const auto stored = [&](size_t i) {
+    HostBatch batch;
+    batch.features = {std::to_string(i % 4)};
+    return model->encode(batch, 1).hidden;
+  };
+  std::vector<std::vector<float>> expected;
+  for (size_t i = 0; i < 12; ++i) {  // each key three times, with another length
+    utterances.push_back(
+        makeBatch(shape, {static_cast<int64_t>(8 + 5 * i % 17) * stride}, static_cast<uint32_t>(30 + i)));
+    model->storeFeatures({std::to_string(i % 4)}, utterances[i].host);
+    expected.push_back(stored(i));
+    for (size_t earlier = i > 3 ? i - 3 : 0; earlier < i; ++earlier) {
+      require(stored(earlier) == expected[earlier],
+              "what was stored " + std::to_string(i - earlier) + " before changed");
+    }
+    requireClose(expected[i], model->encode(utterances[i].host, 1).hidden, 1e-5, "stored features");
+  }
+  int64_t frames = 0;
+  for (size_t i = 8; i < 12; ++i) frames += utterances[i].totalFrames;
+  require(model->featureBytes() == frames * shape.convDim.back() * 4, "bytes of the last of each key");
+}
+
 TEST(aCropHasTheSameGradientsInABatchAsAlone) {
   const HubertShape shape = largeShape();
   auto model = makeModel(shape);
