@@ -4,7 +4,11 @@
 // what memory takes.
 //
 // Views whose elements lie without gaps become one long row first; element indices row · cols + col stay the same.
+#include <string>
+
+#include "../error.h"
 #include "backend.h"
+#include "divisor.cuh"
 #include "elements.cuh"
 #include "launch.cuh"
 
@@ -14,33 +18,42 @@ namespace {
 
 constexpr int threads = 256;
 
-// The common shape of an op's views; rows of all batch items count on.
+// The common shape of an op's views, rows of all batch items counting on, cut into vectors of `width` columns: one for
+// each thread.
 struct Extent {
-  int64_t batch, rows, cols;
+  Extent(const View &view, int width)
+      : cols(view.cols),
+        vectors(view.batch * view.rows * ((cols + width - 1) / width)),
+        rowsPerItem(view.rows),
+        vectorsPerRow((cols + width - 1) / width) {
+    if (vectors > INT32_MAX) {
+      throw Error("ERR_DEVICE", "A tensor of " + std::to_string(view.size()) +
+                                    " elements is more than one operation of the GPU backend takes");
+    }
+  }
+  uint32_t blocks() const { return blocksFor(vectors, threads); }
+
+  int64_t cols, vectors;
+  Divisor rowsPerItem, vectorsPerRow;
 };
 
-// Thread i takes `width` columns of one row of all views.
-template <int width>
+// A thread's vector.
 struct Place {
-  int64_t batch, row, column, count, first;  // count <= width: columns that there are; first: the element's index
+  int64_t batch, row, column, count, first;  // count: of columns that there are; first: the element's index
 
   // False: past the end.
-  __device__ static bool find(const Extent &extent, Place &place) {
-    const int64_t index = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
-    const int64_t perRow = (extent.cols + width - 1) / width;
-    const int64_t row = index / perRow;
-    if (row >= extent.batch * extent.rows) return false;
-    place.batch = row / extent.rows;
-    place.row = row - place.batch * extent.rows;
-    place.column = (index - row * perRow) * width;
+  __device__ static bool find(const Extent &extent, int width, Place &place) {
+    const uint32_t index = blockIdx.x * threads + threadIdx.x;
+    if (index >= extent.vectors) return false;
+    const uint32_t row = extent.vectorsPerRow.quotient(index), item = extent.rowsPerItem.quotient(row);
+    place.batch = item;
+    place.row = row - item * extent.rowsPerItem.value();
+    place.column = static_cast<int64_t>(index - row * extent.vectorsPerRow.value()) * width;
     place.count = extent.cols - place.column < width ? extent.cols - place.column : width;
     place.first = row * extent.cols + place.column;
     return true;
   }
 };
-uint32_t blocksOf(const Extent &extent, int width) {
-  return blocksFor(extent.batch * extent.rows * ((extent.cols + width - 1) / width), threads);
-}
 
 // --- one to one ----------------------------------------------------------------------------------
 // Op: `void operator()(float (&values)[n], const float (&others)[n], uint64_t first)` makes the outputs of the inputs
@@ -49,8 +62,8 @@ template <typename T, int inputs, typename Op>
 __global__ void __launch_bounds__(threads)
     mapKernel(Extent extent, Strided<const T> one, Strided<const T> two, Strided<T> out, bool aligned, Op op) {
   constexpr int width = 16 / sizeof(T);
-  Place<width> place;
-  if (!Place<width>::find(extent, place)) return;
+  Place place;
+  if (!Place::find(extent, width, place)) return;
   float values[width] = {}, others[width] = {};
   if (inputs >= 1) {
     loadSome(one.at(place.batch, place.row, place.column), one.colStride, place.count, aligned, values);
@@ -123,11 +136,11 @@ template <int inputs, typename Op>
 void map(Stream &stream, View a, View b, View out, const Op &op) {
   if (out.size() == 0) return;
   flatten(a, b, out);
-  const Extent extent{out.batch, out.rows, out.cols};
   const bool aligned = rowsAligned(a) && rowsAligned(b) && rowsAligned(out);
   withType(out.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
-    launch(mapKernel<T, inputs, Op>, blocksOf(extent, 16 / sizeof(T)), threads, 0, stream, extent, strided<const T>(a),
+    const Extent extent(out, 16 / sizeof(T));
+    launch(mapKernel<T, inputs, Op>, extent.blocks(), threads, 0, stream, extent, strided<const T>(a),
            strided<const T>(b), strided<T>(out), aligned, op);
   });
 }
@@ -138,8 +151,8 @@ constexpr int convertWidth = 8;
 template <typename From, typename To>
 __global__ void __launch_bounds__(threads)
     convertKernel(Extent extent, Strided<const From> in, Strided<To> out, bool aligned) {
-  Place<convertWidth> place;
-  if (!Place<convertWidth>::find(extent, place)) return;
+  Place place;
+  if (!Place::find(extent, convertWidth, place)) return;
   float values[convertWidth];
   loadSome(in.at(place.batch, place.row, place.column), in.colStride, place.count, aligned, values);
   storeSome(out.at(place.batch, place.row, place.column), out.colStride, place.count, aligned, values);
@@ -150,20 +163,21 @@ __global__ void __launch_bounds__(threads)
 // a column of it lies in all banks.
 constexpr int tile = 32;
 template <typename From, typename To>
-__global__ void __launch_bounds__(tile * 8) transposeKernel(Extent extent, Strided<const From> in, Strided<To> out) {
+__global__ void __launch_bounds__(tile * 8)
+    transposeKernel(int64_t rows, int64_t cols, Divisor rowTiles, Strided<const From> in, Strided<To> out) {
   auto *values = reinterpret_cast<float *>(sharedMemory());
-  const int64_t rowTiles = (extent.rows + tile - 1) / tile;
-  const int64_t batch = blockIdx.x / rowTiles, row = (blockIdx.x - batch * rowTiles) * tile;
+  const uint32_t batch = rowTiles.quotient(blockIdx.x);
+  const int64_t row = static_cast<int64_t>(blockIdx.x - batch * rowTiles.value()) * tile;
   const int64_t column = static_cast<int64_t>(blockIdx.y) * tile;
   const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
   for (int i = y; i < tile; i += 8) {  // along the rows of the view, which `in` has side by side
-    if (row + x < extent.rows && column + i < extent.cols) {
+    if (row + x < rows && column + i < cols) {
       values[i * (tile + 1) + x] = toFloat(*in.at(batch, row + x, column + i));
     }
   }
   __syncthreads();
   for (int i = y; i < tile; i += 8) {
-    if (row + i < extent.rows && column + x < extent.cols) {
+    if (row + i < rows && column + x < cols) {
       *out.at(batch, row + i, column + x) = fromFloat<To>(values[x * (tile + 1) + i]);
     }
   }
@@ -183,19 +197,19 @@ void CudaBackend::convert(const View &in, const View &out) {
     x = vector(x.data, x.dtype, x.size());
     y = vector(y.data, y.dtype, y.size());
   }
-  const Extent extent{y.batch, y.rows, y.cols};
   withType(x.dtype, [&](auto from) {
     withType(y.dtype, [&](auto to) {
       using From = typename decltype(from)::Type;
       using To = typename decltype(to)::Type;
       if (turned) {
-        const dim3 grid(blocksFor(extent.rows, tile) * static_cast<uint32_t>(extent.batch),
-                        blocksFor(extent.cols, tile));
-        launch(transposeKernel<From, To>, grid, dim3(tile, 8), tile * (tile + 1) * sizeof(float), stream(), extent,
-               strided<const From>(x), strided<To>(y));
+        const uint32_t rowTiles = blocksFor(y.rows, tile);
+        const dim3 grid(rowTiles * static_cast<uint32_t>(y.batch), blocksFor(y.cols, tile));
+        launch(transposeKernel<From, To>, grid, dim3(tile, 8), tile * (tile + 1) * sizeof(float), stream(), y.rows,
+               y.cols, Divisor(rowTiles), strided<const From>(x), strided<To>(y));
       } else {
-        launch(convertKernel<From, To>, blocksOf(extent, convertWidth), threads, 0, stream(), extent,
-               strided<const From>(x), strided<To>(y), rowsAligned(x) && rowsAligned(y));
+        const Extent extent(y, convertWidth);
+        launch(convertKernel<From, To>, extent.blocks(), threads, 0, stream(), extent, strided<const From>(x),
+               strided<To>(y), rowsAligned(x) && rowsAligned(y));
       }
     });
   });

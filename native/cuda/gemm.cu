@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "backend.h"
+#include "divisor.cuh"
 #include "gemm_epilogue.cuh"
 #include "gemm_plan.h"
 #include "launch.cuh"
@@ -56,14 +57,14 @@ GemmTarget targetOf(const View &view) {
   return {view.data, view.batchStride, view.rowStride, view.dtype == DType::f32, rowsAligned(view)};
 }
 
-// A thread adds 8 columns of a row: partials [splits, batch, M, columns rounded up to 8] in fp32.
-__global__ void __launch_bounds__(sumThreads)
-    sumSplitsKernel(const float *partials, int splits, int64_t batch, int M, int N, GemmEpilogue epilogue) {
-  const int64_t groups = (N + sumColumns - 1) / sumColumns, stride = batch * M * groups * sumColumns;
+// A thread adds 8 columns of a row: partials [splits, batch, M, columns rounded up to 8] in fp32. `rows`: batch · M.
+__global__ void __launch_bounds__(sumThreads) sumSplitsKernel(const float *partials, int splits, int rows, Divisor M,
+                                                              int N, Divisor groups, GemmEpilogue epilogue) {
+  const int64_t stride = static_cast<int64_t>(rows) * groups.value() * sumColumns;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * sumThreads + threadIdx.x;
-  if (index >= batch * M * groups) return;
-  const int64_t row = index / groups;
-  const int column = static_cast<int>(index % groups) * sumColumns, n = N - column;
+  const uint32_t row = groups.quotient(static_cast<uint32_t>(index));
+  if (row >= static_cast<uint32_t>(rows)) return;
+  const int column = static_cast<int>(static_cast<uint32_t>(index) - row * groups.value()) * sumColumns, n = N - column;
   const float *from = partials + index * sumColumns;
   float sums[sumColumns], biases[sumColumns];
   loadSome(from, 1, n, true, sums);
@@ -74,9 +75,9 @@ __global__ void __launch_bounds__(sumThreads)
 #pragma unroll
     for (int i = 0; i < sumColumns; ++i) sums[i] += values[i];
   }
-  const int64_t item = row / M;
+  const uint32_t item = M.quotient(row);
   epilogue.loadBias(item, column, n, biases);
-  epilogue.finish(item, static_cast<int>(row - item * M), column, n, biases, sums);
+  epilogue.finish(item, static_cast<int>(row - item * M.value()), column, n, biases, sums);
 }
 
 }  // namespace
@@ -101,7 +102,7 @@ void CudaBackend::gemm(const Gemm &gemm) {
   toPartials.out = {partials, M * width, width, true, true};
   multiply(gemm, plan, toPartials, stream());
   launch(sumSplitsKernel, blocksFor(batch * M * groups, sumThreads), sumThreads, 0, stream(), partials, plan.splits,
-         batch, static_cast<int>(M), static_cast<int>(N), epilogue);
+         static_cast<int>(batch * M), Divisor(M), static_cast<int>(N), Divisor(groups), epilogue);
 }
 
 }  // namespace emoframe

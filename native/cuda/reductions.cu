@@ -5,6 +5,7 @@
 
 #include "backend.h"
 #include "column_sums.cuh"
+#include "divisor.cuh"
 #include "elements.cuh"
 #include "launch.cuh"
 #include "reduce.cuh"
@@ -15,12 +16,12 @@ namespace {
 
 // --- columns -------------------------------------------------------------------------------------
 template <typename T>
-__global__ void __launch_bounds__(256, 1) columnSumKernel(Strided<const T> x, int64_t rowsPerItem, int64_t rows,
+__global__ void __launch_bounds__(256, 1) columnSumKernel(Strided<const T> x, Divisor rowsPerItem, int64_t rows,
                                                           int64_t cols, int64_t grain, bool aligned, double *partials) {
   sumColumns(rows, cols, grain, partials,
              [&](int64_t row, int64_t column, int64_t n, float(&values)[ColumnSums::width]) {
-               const int64_t item = row / rowsPerItem;
-               loadSome(x.at(item, row - item * rowsPerItem, column), x.colStride, n, aligned, values);
+               const uint32_t item = rowsPerItem.quotient(static_cast<uint32_t>(row));
+               loadSome(x.at(item, row - item * rowsPerItem.value(), column), x.colStride, n, aligned, values);
              });
 }
 
@@ -49,8 +50,10 @@ struct SquaredTensors {
   static constexpr int most = 48;
   struct Tensor {
     const void *data;
-    int64_t rows, cols, rowStride;  // one row when it lies without gaps
-    int32_t half, aligned;          // bf16; rows start at multiples of 16 bytes
+    int64_t cols, rowStride;  // one row when it lies without gaps
+    Divisor groupsPerRow;
+    uint32_t groups;
+    bool half, aligned;  // bf16; rows start at multiples of 16 bytes
   };
   Tensor tensors[most];
   int32_t firstBlock[most + 1];
@@ -59,16 +62,16 @@ struct SquaredTensors {
 constexpr int squareThreads = 256, squareWidth = 8, squareGroups = 8;  // of squareWidth elements, a thread
 
 template <typename T>
-__device__ double sumOfSquares(const SquaredTensors::Tensor &tensor, int64_t block) {
+__device__ double sumOfSquares(const SquaredTensors::Tensor &tensor, uint32_t block) {
   const auto *data = static_cast<const T *>(tensor.data);
-  const int64_t perRow = (tensor.cols + squareWidth - 1) / squareWidth, groups = tensor.rows * perRow;
   double total = 0;
   for (int i = 0; i < squareGroups; ++i) {
-    const int64_t group = (block * squareGroups + i) * squareThreads + threadIdx.x;
-    if (group >= groups) break;
-    const int64_t row = group / perRow, column = (group - row * perRow) * squareWidth;
+    const uint32_t group = (block * squareGroups + i) * squareThreads + threadIdx.x;
+    if (group >= tensor.groups) break;
+    const uint32_t row = tensor.groupsPerRow.quotient(group);
+    const int64_t column = static_cast<int64_t>(group - row * tensor.groupsPerRow.value()) * squareWidth;
     float values[squareWidth];
-    loadSome(data + row * tensor.rowStride + column, 1, tensor.cols - column, tensor.aligned != 0, values);
+    loadSome(data + row * tensor.rowStride + column, 1, tensor.cols - column, tensor.aligned, values);
     float sum = 0;
     for (int j = 0; j < squareWidth; ++j) sum += values[j] * values[j];
     total += static_cast<double>(sum);
@@ -80,7 +83,7 @@ __global__ void __launch_bounds__(squareThreads) squaresKernel(SquaredTensors ta
   int tensor = 0;
   while (static_cast<int32_t>(blockIdx.x) >= table.firstBlock[tensor + 1]) ++tensor;
   const SquaredTensors::Tensor its = table.tensors[tensor];
-  const int64_t block = static_cast<int32_t>(blockIdx.x) - table.firstBlock[tensor];
+  const uint32_t block = blockIdx.x - static_cast<uint32_t>(table.firstBlock[tensor]);
   double total = its.half ? sumOfSquares<bf16>(its, block) : sumOfSquares<float>(its, block);
   total = blockSum(total, reinterpret_cast<double *>(sharedMemory()));
   if (threadIdx.x == 0) partials[blockIdx.x] = total;
@@ -129,7 +132,7 @@ void CudaBackend::columnSum(const View &x, const View &out) {
   withType(x.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
     launch(columnSumKernel<T>, sums.grid(), ColumnSums::block(), ColumnSums::sharedBytes(), stream(),
-           strided<const T>(x), x.rows, sums.rows, sums.cols, sums.grain, rowsAligned(x), partials);
+           strided<const T>(x), Divisor(x.rows), sums.rows, sums.cols, sums.grain, rowsAligned(x), partials);
   });
   sums.addInto(out, partials, stream());
 }
@@ -145,10 +148,11 @@ void CudaBackend::sumSquares(const std::vector<View> &xs, const View &out) {
       if (tables.empty() || tables.back().count == SquaredTensors::most) tables.emplace_back();
       SquaredTensors &table = tables.back();
       if (table.count == 0) table.firstBlock[0] = 0;
-      const int64_t groups = x.rows * ((x.cols + squareWidth - 1) / squareWidth);
+      const int64_t perRow = (x.cols + squareWidth - 1) / squareWidth, groups = x.rows * perRow;
       const auto its = static_cast<int32_t>(blocksFor(groups, squareThreads * squareGroups));
       table.tensors[table.count] = {
-          x.data, x.rows, x.cols, x.rowStride, x.dtype == DType::bf16 ? 1 : 0, rowsAligned(x) ? 1 : 0};
+          x.data,        x.cols, x.rowStride, Divisor(perRow), static_cast<uint32_t>(groups), x.dtype == DType::bf16,
+          rowsAligned(x)};
       ++table.count;
       table.firstBlock[table.count] = table.firstBlock[table.count - 1] + its;
       blocks += its;

@@ -195,6 +195,13 @@ void columnSumAccumulates(Backend &backend, Report &report) {
     backend.columnSum(x, out);
     report.close(out, expected, what);
   });
+  // Rows of all items, with gaps.
+  const Tensor items = Tensor(backend, DType::f32, 3, 7, 9, {4, 3, false}).normal(1);
+  const Tensor nine = Tensor(backend, DType::f32, 1, 9).constant(0);
+  Doubles all(9, 0.0);
+  for (size_t i = 0; i < items.values.size(); ++i) all[i % 9] += items.values[i];
+  backend.columnSum(items, nine);
+  report.close(nine, all, "3 items");
   // Many rows of one sign: sequential fp32 would lose digits.
   const Tensor x = Tensor(backend, DType::f32, 200000, 3).normal(1, 0.1, 1);
   const Tensor out = Tensor(backend, DType::f32, 1, 3).constant(0);
