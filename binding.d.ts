@@ -153,12 +153,16 @@ export interface TensorInfo {
  * A frame range (`frameStarts`, `frameCounts`) crops after the feature encoder; absent: all frames.
  */
 export interface PackedBatch {
-  /** f32 [S]; utterance b is `samples[starts[b] .. starts[b] + lengths[b])`; starts are multiples of the model's stride (320). */
-  samples?: Float32Array;
-  /** [B] in samples. */
+  /** [B]: each utterance's, f32 at 16 kHz. They are read where they lie, until the call that was given them settles. */
+  samples?: readonly Float32Array[];
+  /** [B] where each starts on the batch's axis of samples: multiples of the model's stride (320). */
   starts?: Int32Array;
   /** [B] in samples; each gives at least one frame. */
   lengths?: Int32Array;
+  /** Whether samples are brought to zero mean and unit variance on the device, as the feature extractor of transformers does. */
+  normalize?: boolean;
+  /** f64 [B, 2], with `normalize`: means and scales that are used in place of each utterance's own, where it is a stretch of a longer one. */
+  waveform?: Float64Array;
   /** [B] keys given to `storeFeatures`. */
   features?: string[];
   /** [B] */

@@ -106,7 +106,9 @@ test('hidden states and class probabilities that are not finite name the utteran
   const model = await loadModel(engine, 'base', { objective: 'mean' });
   // Finite in itself; what it makes is not.
   await model.importTensors(spoiled('encoder.layer_norm.weight', { 0: 3e38, 1: 3e38 }), { allowMissing: true });
-  const batch = packSamples(utterances, model.geometry.stride, ['first.wav', 'second.wav', 'third.wav']);
+  const batch = packSamples(utterances, model.geometry.stride, {
+    names: ['first.wav', 'second.wav', 'third.wav'],
+  });
   await refused(
     model.encode(batch, 'output'),
     'ERR_NOT_FINITE',

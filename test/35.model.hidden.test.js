@@ -1,7 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { normalizeWaveform, waveformStatistics } from '../dist/audio/normalize.js';
+import { packSamples } from '../dist/batch/pack.js';
 import { Engine } from '../dist/model/engine.js';
 import { assertAllBelow, FORMS, loadModel, pack, readData, readTensors, relativeError } from './support/parity.js';
+import { refused } from './support/refused.js';
 
 const test = suite('hidden states');
 const engine = Engine.create({ device: 'cpu', threads: 2 });
@@ -83,17 +86,37 @@ for (const form of FORMS) {
     model.dispose();
   });
 
-  test(`${form}: what lies beside and between the utterances of a batch does not matter`, async () => {
+  test(`${form}: waveforms normalised on the device are heard like those that transformers' extractor gives`, async () => {
     const model = await loadModel(engine, form);
     const { layers } = model.config.shape;
-    const batch = pack(model, utterances);
-    const clean = await model.encode(batch, layers);
-    const dirty = batch.samples.slice();
-    batch.starts.forEach((start, index) => {
-      dirty.fill(1000, start + batch.lengths[index], batch.starts[index + 1] ?? dirty.length);
-    });
-    const found = await model.encode({ ...batch, samples: dirty }, layers);
-    assert.ok(relativeError(found.hidden, clean.hidden) < 1e-6);
+    const { stride } = model.geometry;
+    const raw = [
+      utterances[0],
+      utterances[1].map((sample) => 0.8 + 1e-3 * sample), // far off centre, and quiet
+      new Float32Array(utterances[2].length).fill(0.25), // silence
+    ];
+    const expected = await model.encode(
+      pack(
+        model,
+        raw.map((samples) => normalizeWaveform(samples)),
+      ),
+      layers,
+    );
+    const found = await model.encode(packSamples(raw, stride, { normalize: true }), layers);
+    assert.ok(relativeError(found.hidden, expected.hidden) < 1e-6);
+    const statistics = raw.map((samples) => waveformStatistics(samples));
+    const given = await model.encode(packSamples(raw, stride, { normalize: statistics }), layers);
+    assert.equal(given.hidden, expected.hidden);
+    // A stretch is heard as in the whole.
+    const stretch = raw[1].subarray(0, 4 * stride + 80);
+    const part = await model.encode(packSamples([stretch], stride, { normalize: [statistics[1]] }), 0);
+    const whole = normalizeWaveform(stretch, statistics[1]);
+    assert.equal(part.hidden, (await model.encode(pack(model, [whole]), 0)).hidden);
+    assert.ok(relativeError((await model.encode(pack(model, [stretch]), 0)).hidden, part.hidden) > 1e-6);
+    for (const waveform of [Float64Array.of(0, 1), new Float64Array(8)]) {
+      const batch = { ...packSamples(raw, stride, { normalize: true }), waveform };
+      await refused(model.encode(batch, 0), 'ERR_BATCH', /a mean and a scale for each of 3 utterances/);
+    }
     model.dispose();
   });
 

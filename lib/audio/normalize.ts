@@ -24,10 +24,14 @@ export function normalizeWaveform(
 
 /** Mean and scale of an utterance. */
 export function waveformStatistics(samples: Float32Array): WaveformStatistics {
+  const count = samples.length;
   let sum = 0;
-  for (const value of samples) sum += value;
-  const mean = sum / samples.length;
+  for (let i = 0; i < count; i++) sum += samples[i]!;
+  const mean = sum / count;
   let squares = 0;
-  for (const value of samples) squares += (value - mean) ** 2;
-  return { mean, scale: 1 / Math.sqrt(squares / samples.length + 1e-7) };
+  for (let i = 0; i < count; i++) {
+    const off = samples[i]! - mean;
+    squares += off * off;
+  }
+  return { mean, scale: 1 / Math.sqrt(squares / count + 1e-7) };
 }

@@ -1,5 +1,6 @@
 // Utterances laid end to end on one time axis, never padded: each starts at a multiple of the model's stride, so that the
 // frames of every convolution stay aligned, and nothing of one utterance reaches another.
+import type { WaveformStatistics } from '../audio/normalize.js';
 import type { PackedBatch } from '../model/binding.js';
 
 /** A stretch of an utterance in frames of the model. */
@@ -10,19 +11,26 @@ export interface FrameRange {
   count: number;
 }
 
+/** Of raw audio that is packed. */
+export interface PackOptions {
+  /** What messages call the utterances. */
+  names?: readonly string[];
+  /** Whether each is brought to zero mean and unit variance: by its own statistics, or by these, of what it is a stretch of. */
+  normalize?: boolean | readonly WaveformStatistics[];
+}
+
 /**
- * Packs raw audio.
+ * Packs raw audio. Samples are not copied: they must not be changed until the call that is given the batch settles.
  *
  * @param utterances f32 at 16 kHz, each long enough for one frame.
  * @param stride samples a frame (`geometry.stride`).
- * @param names what messages call the utterances.
  * @example
- * await model.encode(packSamples([first, second], model.geometry.stride), 9);
+ * await model.encode(packSamples([first, second], model.geometry.stride, { normalize: true }), 9);
  */
 export function packSamples(
   utterances: readonly Float32Array[],
   stride: number,
-  names?: readonly string[],
+  { names, normalize = false }: PackOptions = {},
 ): PackedBatch {
   const starts = new Int32Array(utterances.length);
   const lengths = new Int32Array(utterances.length);
@@ -32,11 +40,16 @@ export function packSamples(
     lengths[index] = samples.length;
     total += Math.ceil(samples.length / stride) * stride;
   });
-  const samples = new Float32Array(total);
-  utterances.forEach((utterance, index) => {
-    samples.set(utterance, starts[index]!);
-  });
-  return { samples, starts, lengths, ...(names && { names }) };
+  return {
+    samples: utterances,
+    starts,
+    lengths,
+    ...(normalize !== false && { normalize: true }),
+    ...(typeof normalize !== 'boolean' && {
+      waveform: Float64Array.from(normalize.flatMap(({ mean, scale }) => [mean, scale])),
+    }),
+    ...(names && { names }),
+  };
 }
 
 /**

@@ -1,7 +1,7 @@
 // What of a long audio must be known before its first window is heard. Normalisation of the waveform, and GroupNorm in the
 // first convolution of the base form, are over the whole utterance; given these, everything up to the transformer is the
 // same in a window as in one pass over all.
-import { normalizeWaveform, type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
+import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
 import { packSamples } from '../batch/pack.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { PackedBatch } from '../model/binding.js';
@@ -44,7 +44,7 @@ export class WholeAudio {
       let end = first + blockFrames * stride;
       if (end + stride + model.geometry.receptiveField > samples.length) end = samples.length;
       const block = whole.#heard(first, end === samples.length ? end : end + kernel - hop);
-      const { mean, covariance, counts } = await model.windowMoments(alone(block));
+      const { mean, covariance, counts } = await model.windowMoments(block);
       sum.add(mean, covariance, counts[0]!);
       first = end;
     }
@@ -54,12 +54,13 @@ export class WholeAudio {
   /** A window of it as a batch of its own. */
   batch({ start, end }: FrameWindow): PackedBatch {
     const first = start * this.geometry.stride;
-    return { ...alone(this.#heard(first, first + this.geometry.samplesFor(end - start))), ...this.moments };
+    return { ...this.#heard(first, first + this.geometry.samplesFor(end - start)), ...this.moments };
   }
 
-  #heard(first: number, end: number): Float32Array {
-    const stretch = this.samples.subarray(first, end);
-    return this.waveform === undefined ? stretch : normalizeWaveform(stretch, this.waveform);
+  #heard(first: number, end: number): PackedBatch {
+    return packSamples([this.samples.subarray(first, end)], this.geometry.stride, {
+      ...(this.waveform !== undefined && { normalize: [this.waveform] }),
+    });
   }
 }
 
@@ -74,9 +75,9 @@ export function batchOf(
 ): PackedBatch {
   for (const { samples, name } of utterances) checkLength(samples.length, model.geometry, name);
   return packSamples(
-    utterances.map(({ samples }) => (normalize ? normalizeWaveform(samples) : samples)),
+    utterances.map(({ samples }) => samples),
     model.geometry.stride,
-    utterances.map(({ name }) => name),
+    { names: utterances.map(({ name }) => name), normalize },
   );
 }
 
@@ -88,10 +89,6 @@ export function checkLength(samples: number, geometry: Geometry, name: string): 
     `${name} has ${samples} samples at 16 kHz; at least ${geometry.receptiveField} are needed for one frame.`,
     { file: name },
   );
-}
-
-function alone(samples: Float32Array): PackedBatch {
-  return { samples, starts: Int32Array.of(0), lengths: Int32Array.of(samples.length) };
 }
 
 /** Means and covariances of parts, put together in double precision. */

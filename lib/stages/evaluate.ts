@@ -1,6 +1,5 @@
 // Stage 5: the held-out session is heard for the first time. Stage 4's model and, beside it, stage 1b's give every utterance
 // an emotion and every frame a posterior and a weight; where frame-level truth is known, the timelines are scored too.
-import { normalizeWaveform } from '../audio/normalize.js';
 import { rangeOf } from '../audio/range.js';
 import { groupBy, packSamples } from '../batch/pack.js';
 import { streamFileAtomic } from '../checkpoint/atomic.js';
@@ -78,16 +77,9 @@ async function predictTest(
     const capacity = framesIn(context.config.memory.passSeconds, model.geometry);
     for (const group of groupBy(items, ({ frames }) => frames, capacity)) {
       throwIfAborted(context.signal);
-      const inputs = await mapLimited(group, async ({ id }) => {
-        const samples = await samplesOf(context, id);
-        return normalize ? normalizeWaveform(samples) : samples;
-      });
+      const inputs = await mapLimited(group, ({ id }) => samplesOf(context, id));
       const found = await model.classify(
-        packSamples(
-          inputs,
-          model.geometry.stride,
-          group.map(({ id }) => id),
-        ),
+        packSamples(inputs, model.geometry.stride, { names: group.map(({ id }) => id), normalize }),
       );
       for (const [index, { id }] of group.entries()) {
         await yieldWhenDue();

@@ -1,5 +1,4 @@
 // Hidden states of whole utterances, without masking: the reference code masks frames while it extracts what it clusters.
-import { normalizeWaveform } from '../audio/normalize.js';
 import { groupBy, packSamples } from '../batch/pack.js';
 import { mapLimited, type StageContext, samplesOf } from './context.js';
 import { framesIn } from './inputs.js';
@@ -27,16 +26,9 @@ export async function* hiddenStates(
   const capacity = framesIn(context.config.memory.passSeconds, geometry);
   const width = model.config.shape.hiddenSize;
   for (const group of groupBy(items, (item) => item.frames, capacity)) {
-    const audio = await mapLimited(group, async ({ id }) => {
-      const samples = await samplesOf(context, id);
-      return normalize ? normalizeWaveform(samples) : samples;
-    });
+    const audio = await mapLimited(group, ({ id }) => samplesOf(context, id));
     const { hidden, offsets } = await model.encode(
-      packSamples(
-        audio,
-        geometry.stride,
-        group.map(({ id }) => id),
-      ),
+      packSamples(audio, geometry.stride, { names: group.map(({ id }) => id), normalize }),
       layer,
     );
     for (const [index, { id }] of group.entries()) {

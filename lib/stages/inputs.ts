@@ -1,6 +1,6 @@
 // Batches of one stage. When the feature encoder is frozen its output is computed once an utterance and kept by the engine;
 // when it is trained, or its output would not fit the memory allowed, batches hold the samples themselves.
-import { normalizeWaveform } from '../audio/normalize.js';
+import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
 import { groupBy, packFeatures, packSamples } from '../batch/pack.js';
 import type { Draw, SamplerItem } from '../batch/samplers.js';
 import type { PackedBatch } from '../model/binding.js';
@@ -29,6 +29,12 @@ export interface InputOptions {
   firstFrames?: number;
 }
 
+/** A stretch of an utterance, with what the whole is normalised by where the model wants that. */
+interface Cut {
+  readonly samples: Float32Array;
+  readonly waveform?: WaveformStatistics;
+}
+
 export class Inputs {
   readonly #context: StageContext;
   readonly #stage: StageModel;
@@ -55,15 +61,10 @@ export class Inputs {
 
   /** The batch of these draws, in their order. */
   async pack(draws: readonly Draw[]): Promise<PackedBatch> {
-    const { geometry } = this.#stage.model;
     if (!this.#cached) {
-      const cut = await mapLimited(draws, async ({ id, start, count }) => {
-        const first = start * geometry.stride;
-        return (await this.#samples(id)).subarray(first, first + geometry.samplesFor(count));
-      });
-      return packSamples(
+      const cut = await mapLimited(draws, ({ id, start, count }) => this.#cut(id, start, count));
+      return this.#packed(
         cut,
-        geometry.stride,
         draws.map(({ id }) => id),
       );
     }
@@ -74,14 +75,21 @@ export class Inputs {
     );
   }
 
-  /** Normalised over the whole utterance, so that a crop hears the same signal as the whole. */
-  async #samples(id: string): Promise<Float32Array> {
-    const raw = await samplesOf(this.#context, id);
-    const samples = this.#stage.normalize ? normalizeWaveform(raw) : raw;
-    const { firstFrames } = this.#options;
-    return firstFrames === undefined
-      ? samples
-      : samples.subarray(0, this.#stage.model.geometry.samplesFor(firstFrames));
+  async #cut(id: string, start: number, count?: number): Promise<Cut> {
+    const { geometry } = this.#stage.model;
+    const whole = await samplesOf(this.#context, id);
+    const first = start * geometry.stride;
+    const samples = count === undefined ? whole : whole.subarray(first, first + geometry.samplesFor(count));
+    return { samples, ...(this.#stage.normalize && { waveform: waveformStatistics(whole) }) };
+  }
+
+  /** Normalised over whole utterances, so that a crop hears the same signal as the whole. */
+  #packed(cuts: readonly Cut[], names: readonly string[]): PackedBatch {
+    return packSamples(
+      cuts.map(({ samples }) => samples),
+      this.#stage.model.geometry.stride,
+      { names, normalize: this.#stage.normalize && cuts.map(({ waveform }) => waveform!) },
+    );
   }
 
   async #store(ids: readonly string[]): Promise<void> {
@@ -91,8 +99,8 @@ export class Inputs {
       if (model.storedFrames(id) >= 0) return;
       let storing = this.#storing.get(id);
       if (storing === undefined) {
-        storing = this.#samples(id).then((samples) =>
-          model.storeFeatures([id], packSamples([samples], model.geometry.stride)),
+        storing = this.#cut(id, 0, this.#options.firstFrames).then((cut) =>
+          model.storeFeatures([id], this.#packed([cut], [id])),
         );
         this.#storing.set(id, storing);
       }

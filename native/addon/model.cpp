@@ -63,12 +63,27 @@ Batch readBatch(const Napi::Value &value, uint64_t ticket) {
   if (has(object, "features")) {
     batch.host.features = strings(need(object, "features"), "features");
   } else {
-    const Napi::Float32Array samples = floats(need(object, "samples"), "samples");
-    batch.host.samples = samples.Data();
-    batch.host.sampleCount = static_cast<int64_t>(samples.ElementLength());
-    batch.keep.push_back(samples);
+    const Napi::Value samples = need(object, "samples");
+    if (!samples.IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of typed arrays for samples.");
+    const Napi::Array list = samples.As<Napi::Array>();
     batch.host.starts = intList(object, "starts");
     batch.host.lengths = intList(object, "lengths");
+    if (list.Length() != batch.host.starts.size())
+      throw Error("ERR_BATCH", "Expected as many arrays of samples as starts.");
+    for (uint32_t b = 0; b < list.Length(); ++b) {
+      const Napi::Float32Array its = floats(list.Get(b), "samples");
+      if (b < batch.host.lengths.size() && static_cast<int64_t>(its.ElementLength()) != batch.host.lengths[b])
+        throw Error("ERR_BATCH", "Expected lengths to be those of the arrays of samples.");
+      batch.host.utterances.push_back(its.Data());
+      batch.keep.push_back(its);
+      batch.host.sampleCount =
+          std::max(batch.host.sampleCount, batch.host.starts[b] + static_cast<int64_t>(its.ElementLength()));
+    }
+    batch.host.normalize = has(object, "normalize") && boolean(object, "normalize");
+    if (has(object, "waveform")) {
+      const auto waveform = typedArray<Napi::Float64Array>(need(object, "waveform"), napi_float64_array, "waveform");
+      batch.host.waveform.assign(waveform.Data(), waveform.Data() + waveform.ElementLength());
+    }
   }
   if (has(object, "windowMean")) {
     const Napi::Float32Array mean = floats(need(object, "windowMean"), "windowMean");

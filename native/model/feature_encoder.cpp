@@ -75,8 +75,22 @@ Conv0 FeatureEncoder::conv0Input(const Packing &packing) const {
   return conv;
 }
 
+void FeatureEncoder::normalize(const Context &context, const Packing &packing) const {
+  if (!packing.normalize) return;
+  Waveforms waveforms;
+  waveforms.samples = packing.samples;
+  waveforms.count = packing.count;
+  waveforms.start = packing.starts.host.data();
+  waveforms.length = packing.lengths.host.data();
+  waveforms.deviceStart = packing.starts.device;
+  waveforms.deviceLength = packing.lengths.device;
+  waveforms.statistics = packing.waveform;
+  context.backend.normalizeWaveforms(waveforms);
+}
+
 WindowMoments FeatureEncoder::windowMoments(const Context &context, const Packing &packing) const {
   Backend &backend = context.backend;
+  normalize(context, packing);
   const Conv0 conv = conv0Input(packing);
   const View mean = context.workspace.tensor(DType::f32, conv.count, conv.kernel);
   const View covariance = context.workspace.tensor(DType::f32, conv.count, conv.kernel, conv.kernel);
@@ -123,6 +137,7 @@ void FeatureEncoder::conv0Setup(const Context &context, const Packing &packing, 
 void FeatureEncoder::forward(const Context &context, const Packing &packing, Saved *saved, const View &out) const {
   Context local = context;
   local.training = saved != nullptr;
+  normalize(local, packing);
   if (saved) {
     conv0Setup(local, packing, *saved);
     forwardAll(local, packing, *saved, out);
@@ -237,10 +252,20 @@ std::vector<FrameBlock> FeatureEncoder::blocksOf(const Packing &packing, int64_t
 
 void FeatureEncoder::layOut(const HostBatch &batch, bool kept, DType dtype, size_t blockBytes, Packing &packing,
                             Workspace &workspace) const {
+  std::vector<Workspace::Stretch> utterances;
+  for (size_t b = 0; b < batch.starts.size(); ++b) {
+    utterances.push_back({batch.starts[b], batch.samplesOf(b), batch.lengths[b]});
+  }
+  std::sort(utterances.begin(), utterances.end(), [](const auto &a, const auto &b) { return a.at < b.at; });
   // What the last block reads past the axis is zeros.
-  packing.samples =
-      workspace.upload(batch.samples, batch.sampleCount, packing.sampleCount - batch.sampleCount + reach_);
+  packing.samples = workspace.upload(utterances, packing.sampleCount + reach_);
   packing.samples.cols = packing.sampleCount;
+  packing.normalize = batch.normalize;
+  if (!batch.waveform.empty()) {
+    packing.waveform = reinterpret_cast<const double *>(
+        workspace.upload(reinterpret_cast<const uint8_t *>(batch.waveform.data()),
+                         static_cast<int64_t>(batch.waveform.size() * sizeof(double))));
+  }
   if (batch.windowMean) {
     const int64_t kernel = layers_[0].kernel;
     const View mean = workspace.upload(batch.windowMean, batch.windowMeanSize);

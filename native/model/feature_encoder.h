@@ -57,6 +57,7 @@ class FeatureEncoder {
   int64_t framesOfBlock(DType dtype, size_t blockBytes, const Packing &packing) const;
   std::vector<FrameBlock> blocksOf(const Packing &packing, int64_t frames) const;
   Conv0 conv0Input(const Packing &packing) const;
+  void normalize(const Context &context, const Packing &packing) const;
   void conv0Setup(const Context &context, const Packing &packing, Saved &saved) const;
   void convBackward(const Context &context, const Layer &layer, const View &input, const View &dPre,
                     const View &dInput) const;

@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../cpu/simd.h"
 #include "../error.h"
 
 namespace emoframe {
 
-bool allFinite(const float *values, int64_t count) {
+EMOFRAME_SIMD bool allFinite(const float *values, int64_t count) {
   // On the bits, all exponent bits set being Inf or NaN: an integer maximum vectorises, a float comparison with an exit
   // does not.
   uint32_t largest = 0;

@@ -53,15 +53,24 @@ constexpr int64_t modelOutput = -1;
 
 // Host-side batch; see PackedBatch in binding.d.ts.
 struct HostBatch {
+  // Of one axis of sampleCount samples, or each utterance's where it lies, in which case starts are those on the axis.
   const float *samples = nullptr;
+  std::vector<const float *> utterances;
   int64_t sampleCount = 0;
   std::vector<int32_t> starts, lengths;
+  // Whether utterances are brought to zero mean and unit variance: by their own, or by means and scales that are given,
+  // [B, 2].
+  bool normalize = false;
+  std::vector<double> waveform;
   std::vector<std::string> features;              // instead of samples
   std::vector<int32_t> frameStarts, frameCounts;  // empty: all frames
   // Moments of conv 0's windows that GroupNorm uses in place of each utterance's own: [B, kernel], [B, kernel, kernel].
   const float *windowMean = nullptr, *windowCovariance = nullptr;
   int64_t windowMeanSize = 0, windowCovarianceSize = 0;
   uint64_t ticket = 0;  // under which its inputs were sent ahead, if they were
+
+  bool hasSamples() const { return samples || !utterances.empty(); }
+  const float *samplesOf(size_t b) const { return utterances.empty() ? samples + starts[b] : utterances[b]; }
 };
 
 // A range of each utterance's frames.

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "../error.h"
+#include "finite.h"
 
 namespace emoframe {
 
@@ -45,7 +46,7 @@ std::string utterance(size_t b) { return "Utterance " + std::to_string(b) + " of
 
 void checkSamples(const HubertShape &shape, const HostBatch &batch) {
   const int64_t stride = shape.stride();
-  if (!batch.samples) refuse("The batch has neither samples nor feature keys.");
+  if (!batch.hasSamples()) refuse("The batch has neither samples nor feature keys.");
   if (batch.lengths.size() != batch.starts.size()) {
     refuse("The batch has " + std::to_string(batch.starts.size()) + " starts but " +
            std::to_string(batch.lengths.size()) + " lengths.");
@@ -67,13 +68,11 @@ void checkSamples(const HubertShape &shape, const HostBatch &batch) {
     if (shape.frames(length) < 1) {
       refuse(utterance(b) + "has " + std::to_string(length) + " samples, too short for one frame.");
     }
-    const float *samples = batch.samples + start;
-    for (int64_t i = 0; i < length; ++i) {
-      if (!std::isfinite(samples[i])) {
-        throw Error("ERR_NOT_FINITE",
-                    utterance(b) + "has a sample that is not a finite number, at position " + std::to_string(i) + ".");
-      }
-    }
+    const float *samples = batch.samplesOf(b);
+    if (allFinite(samples, length)) continue;
+    const auto bad = std::find_if(samples, samples + length, [](float x) { return !std::isfinite(x); });
+    throw Error("ERR_NOT_FINITE", utterance(b) + "has a sample that is not a finite number, at position " +
+                                      std::to_string(bad - samples) + ".");
   }
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return batch.starts[a] < batch.starts[b]; });
   for (size_t i = 1; i < order.size(); ++i) {
@@ -129,7 +128,7 @@ Packing pack(const HubertShape &shape, const HostBatch &batch,
              const std::function<StoredFeatures(const std::string &)> &stored, Workspace &workspace) {
   Packing packing;
   const bool byKey = !batch.features.empty();
-  if (byKey && batch.samples) refuse("A batch holds samples or feature keys, not both.");
+  if (byKey && batch.hasSamples()) refuse("A batch holds samples or feature keys, not both.");
   const size_t count = byKey ? batch.features.size() : batch.starts.size();
   if (count == 0) refuse("The batch holds no utterance.");
   if (!byKey) checkSamples(shape, batch);
@@ -143,6 +142,10 @@ Packing pack(const HubertShape &shape, const HostBatch &batch,
     refuse("Frame ranges need both frameStarts and frameCounts.");
   }
   checkMoments(shape, batch, count);
+  if (!batch.waveform.empty() && (!batch.normalize || batch.waveform.size() != 2 * count)) {
+    refuse("Expected a mean and a scale for each of " + std::to_string(count) +
+           " utterances that are normalised but received " + std::to_string(batch.waveform.size()) + " numbers.");
+  }
 
   packing.count = static_cast<int32_t>(count);
   const int64_t stride = shape.stride();

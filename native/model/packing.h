@@ -57,6 +57,8 @@ struct Packing {
   PaddedAxis padded;
   // Where the feature encoder runs:
   View samples;                       // f32 [1, sampleCount], and zeros behind it
+  bool normalize = false;             // before anything else, in place
+  const double *waveform = nullptr;   // means and scales that the batch gives for it: backend memory
   View windowMean, windowCovariance;  // moments that the batch gives, or absent
   std::vector<FrameBlock> blocks;     // where it runs by blocks
 

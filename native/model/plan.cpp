@@ -36,6 +36,7 @@ struct SilentBatch {
     samples.resize(static_cast<size_t>(at));
     host.samples = samples.data();
     host.sampleCount = at;
+    host.normalize = true;
   }
   SilentBatch(const SilentBatch &) = delete;
   SilentBatch &operator=(const SilentBatch &) = delete;

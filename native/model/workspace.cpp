@@ -83,12 +83,27 @@ const uint8_t *Workspace::upload(const uint8_t *host, int64_t count) {
   return target;
 }
 
-View Workspace::upload(const float *host, int64_t count, int64_t zeros) {
-  const View all = tensor(DType::f32, 1, count + zeros), view = all.colRange(0, count);
-  send(view.data, host, static_cast<size_t>(count) * sizeof(float));
-  const std::vector<float> none(static_cast<size_t>(zeros), 0.f);
-  send(all.at(0, 0, count), none.data(), none.size() * sizeof(float));
-  return view;
+View Workspace::upload(const float *host, int64_t count) { return upload({{0, host, count}}, count); }
+
+View Workspace::upload(const std::vector<Stretch> &stretches, int64_t count) {
+  const View all = tensor(DType::f32, 1, count);
+  const auto floats = [&](int64_t at, const float *host, int64_t n) {
+    send(all.at(0, 0, at), host, static_cast<size_t>(n) * sizeof(float));
+  };
+  std::vector<float> zeros;
+  int64_t end = 0;
+  const auto zerosUpTo = [&](int64_t next) {
+    if (next <= end) return;
+    zeros.resize(std::max(zeros.size(), static_cast<size_t>(next - end)), 0.0f);
+    floats(end, zeros.data(), next - end);
+  };
+  for (const Stretch &stretch : stretches) {
+    zerosUpTo(stretch.at);
+    floats(stretch.at, stretch.host, stretch.count);
+    end = stretch.at + stretch.count;
+  }
+  zerosUpTo(count);
+  return all;
 }
 
 void Workspace::reset() {

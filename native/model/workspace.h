@@ -32,7 +32,14 @@ class Workspace {
   // A copy of `host` in backend memory.
   const int32_t *upload(const std::vector<int32_t> &host);
   const uint8_t *upload(const uint8_t *host, int64_t count);
-  View upload(const float *host, int64_t count, int64_t zeros = 0);  // f32 [1, count], and zeros behind it
+  View upload(const float *host, int64_t count);  // f32 [1, count]
+  // f32 [1, count]: stretches of the host's in the order of their places, and zeros between and behind them.
+  struct Stretch {
+    int64_t at;
+    const float *host;
+    int64_t count;
+  };
+  View upload(const std::vector<Stretch> &stretches, int64_t count);
 
   Mark mark() const { return {chunk_, used_}; }
   void rewind(const Mark &mark) {

@@ -245,6 +245,46 @@ TEST(windowMomentsThatAreGivenTakeThePlaceOfTheUtterancesOwn) {
   requireError("ERR_BATCH", "GroupNorm", [&] { large->encode(plain.host, 0); });
 }
 
+TEST(utterancesThatLieApartAreNormalisedWhereTheyAreHeard) {
+  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+    auto model = makeModel(shape);
+    Batch byHand = makeBatch(shape, someLengths(shape));
+    HostBatch apart = byHand.host;
+    std::vector<std::vector<float>> own;
+    for (size_t b = 0; b < apart.starts.size(); ++b) {
+      const auto begin = byHand.samples.begin() + apart.starts[b];
+      own.emplace_back(begin, begin + apart.lengths[b]);
+      for (float &x : own.back()) x = 0.05f * x - 0.6f;
+      double mean = 0, variance = 0;
+      for (const float x : own.back()) mean += x / static_cast<double>(apart.lengths[b]);
+      for (const float x : own.back()) variance += (x - mean) * (x - mean) / static_cast<double>(apart.lengths[b]);
+      const double scale = 1 / std::sqrt(variance + 1e-7);
+      std::transform(own.back().begin(), own.back().end(), begin,
+                     [&](float x) { return static_cast<float>((x - mean) * scale); });
+      apart.waveform.push_back(mean), apart.waveform.push_back(scale);
+    }
+    apart.samples = nullptr;
+    for (const std::vector<float> &samples : own) apart.utterances.push_back(samples.data());
+    apart.normalize = true;
+    HostBatch alone = apart;
+    alone.waveform.clear();
+    const std::vector<float> expected = model->encode(byHand.host, modelOutput).hidden;
+    for (const HostBatch *batch : {&apart, &alone}) {
+      requireClose(model->encode(*batch, modelOutput).hidden, expected, 1e-5, "hidden states");
+    }
+    const TrainStep step = byHand.step(Objective::classification);
+    requireNear(model->trainStep(alone, step).lossSum, model->trainStep(byHand.host, step).lossSum, 1e-4, "the loss");
+    if (shape.groupNorm) {
+      requireClose(model->windowMoments(alone).covariance, model->windowMoments(byHand.host).covariance, 1e-5,
+                   "moments of windows");
+    }
+    alone.normalize = false;
+    require(model->encode(alone, modelOutput).hidden != expected, "without it they are heard otherwise");
+    alone.waveform = {0, 1};
+    requireError("ERR_BATCH", "a mean and a scale", [&] { model->encode(alone, 0); });
+  }
+}
+
 }  // namespace
 }  // namespace testing
 }  // namespace emoframe
