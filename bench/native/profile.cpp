@@ -1,9 +1,12 @@
 // Where the time of HuBERT-base goes, op by op (its real size, random weights):
-//   build/profile [forward|train|kmeans] [--precision fp32|bf16] [--threads 2] [--seconds 10] [--runs 5]
+//   build/profile [forward|train|kmeans] [--device cpu|cuda:0] [--precision fp32|tf32|bf16] [--threads 2]
+//                 [--seconds 10] [--shortest S --longest S] [--layers 12] [--warmups 2] [--runs 5] [--json FILE]
 // `train` is one masked-prediction step on stored features and its optimiser step. `kmeans` takes 20 000 points of 768
-// dimensions, 5 passes, with K 50 and then 500. Figures are of one run, the mean over runs after one that is not
-// counted.
+// dimensions, 5 passes, with K 50 and then 500. Figures are of one run, the mean over runs after those that are not
+// counted. On a GPU ops are timed there, by events, one after another; then whole runs by the clock, as graphs.
+// Utterances last from --shortest to --longest seconds, in turn; without: 5 s in training, and all as one in `forward`.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -19,9 +22,9 @@ namespace emoframe {
 namespace {
 
 struct Options {
-  std::string work = "forward", precision = "fp32";
-  int32_t threads = 2, runs = 5;
-  double seconds = 10;
+  std::string work = "forward", device = "cpu", precision = "fp32", json;
+  int32_t threads = 2, layers = 12, warmups = 2, runs = 5;
+  double seconds = 10, shortest = 0, longest = 0;
 };
 
 Options parse(int argc, char **argv) {
@@ -34,7 +37,19 @@ Options parse(int argc, char **argv) {
     }
     if (i + 1 >= argc) throw std::invalid_argument("Expected a value after " + name + ".");
     const std::string value = argv[++i];
-    if (name == "--precision") {
+    if (name == "--device") {
+      options.device = value;
+    } else if (name == "--json") {
+      options.json = value;
+    } else if (name == "--layers") {
+      options.layers = std::stoi(value);
+    } else if (name == "--warmups") {
+      options.warmups = std::stoi(value);
+    } else if (name == "--shortest") {
+      options.shortest = std::stod(value);
+    } else if (name == "--longest") {
+      options.longest = std::stod(value);
+    } else if (name == "--precision") {
       options.precision = value;
     } else if (name == "--threads") {
       options.threads = std::stoi(value);
@@ -45,6 +60,9 @@ Options parse(int argc, char **argv) {
     } else {
       throw std::invalid_argument("There is no option " + name + ".");
     }
+  }
+  if (options.longest < options.shortest || (options.longest > 0 && options.shortest < 0.1)) {
+    throw std::invalid_argument("Expected 0.1 <= --shortest <= --longest.");
   }
   return options;
 }
@@ -57,8 +75,9 @@ std::vector<float> noise(uint32_t site, int64_t count, float scale) {
   return values;
 }
 
-HubertShape hubertBase(bool training) {
+HubertShape hubertBase(bool training, int32_t layers) {
   HubertShape shape;
+  shape.layers = layers;
   shape.convDim.assign(7, 512);
   shape.convKernel = {10, 3, 3, 3, 3, 2, 2};
   shape.convStride = {5, 2, 2, 2, 2, 2, 2};
@@ -83,7 +102,27 @@ void randomize(Model &model) {
   }
 }
 
-void print(const TimedBackend &backend, const Options &options) {
+// One line of JSON for each work that was profiled.
+void write(const TimedBackend &backend, const Options &options, double milliseconds, double clock) {
+  std::FILE *file = std::fopen(options.json.c_str(), "a");
+  if (!file) throw std::runtime_error("Cannot write " + options.json + ".");
+  const GraphUse use = backend.graphs();
+  std::fprintf(file,
+               "{\"work\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"seconds\": %g, \"layers\": %d, "
+               "\"milliseconds\": %.4f, \"clock\": %.4f, \"replayed\": %lld, \"ops\": {",
+               options.work.c_str(), backend.name().c_str(), options.precision.c_str(), options.seconds, options.layers,
+               milliseconds, clock, static_cast<long long>(use.replayed));
+  const char *comma = "";
+  for (const auto &[name, time] : backend.times) {
+    std::fprintf(file, "%s\"%s\": [%.4f, %g, %.4g]", comma, name.c_str(), 1e3 * time.seconds / options.runs,
+                 static_cast<double>(time.calls) / options.runs, time.flops / options.runs);
+    comma = ", ";
+  }
+  std::fprintf(file, "}}\n");
+  std::fclose(file);
+}
+
+void print(const TimedBackend &backend, const Options &options, double clock) {
   std::vector<std::pair<std::string, OpTime>> rows(backend.times.begin(), backend.times.end());
   std::sort(rows.begin(), rows.end(), [](const auto &a, const auto &b) { return a.second.seconds > b.second.seconds; });
   double total = 0, flops = 0;
@@ -92,12 +131,12 @@ void print(const TimedBackend &backend, const Options &options) {
     flops += row.second.flops;
   }
   const double runs = options.runs;
-  std::printf("%s, %s, %d threads, %s: %.1f ms, %.1f GFLOP, %.0f GFLOP/s\n", options.work.c_str(),
-              options.precision.c_str(), options.threads, backend.path().c_str(), 1e3 * total / runs, 1e-9 * flops / runs,
-              1e-9 * flops / total);
+  std::printf("%s, %s, %s, %d threads, %s: %.2f ms, %.1f GFLOP, %.0f GFLOP/s; whole runs: %.2f ms by the clock\n",
+              options.work.c_str(), options.precision.c_str(), backend.name().c_str(), options.threads,
+              backend.path().c_str(), 1e3 * total / runs, 1e-9 * flops / runs, 1e-9 * flops / total, clock);
   for (const auto &[name, time] : rows) {
     if (time.seconds < 0.002 * total) continue;
-    std::printf("%8.2f ms %5.1f %% %5lld calls", 1e3 * time.seconds / runs, 100 * time.seconds / total,
+    std::printf("%8.3f ms %5.1f %% %5lld calls", 1e3 * time.seconds / runs, 100 * time.seconds / total,
                 static_cast<long long>(time.calls / options.runs));
     if (time.flops > 0) {
       std::printf("  %6.0f GFLOP/s", 1e-9 * time.flops / time.seconds);
@@ -106,34 +145,66 @@ void print(const TimedBackend &backend, const Options &options) {
     }
     std::printf("  %s\n", name.c_str());
   }
+  if (!options.json.empty()) write(backend, options, 1e3 * total / runs, clock);
 }
 
 template <typename Once>
 void measure(TimedBackend &backend, const Options &options, const Once &once) {
-  once();
-  once();  // weights are packed at the second use
+  // Two at least where figures count: weights are packed at the second use, and graphs made.
+  for (int32_t run = 0; run < options.warmups; ++run) once();
+  backend.settle();
   backend.times.clear();
   for (int32_t run = 0; run < options.runs; ++run) once();
-  print(backend, options);
+  backend.settle();
+  backend.timing = false;
+  for (int32_t run = 0; run < options.warmups; ++run) once();
+  backend.synchronize();
+  const auto started = std::chrono::steady_clock::now();
+  for (int32_t run = 0; run < options.runs; ++run) once();
+  backend.synchronize();
+  const std::chrono::duration<double, std::milli> clock = std::chrono::steady_clock::now() - started;
+  backend.timing = true;
+  print(backend, options, clock.count() / options.runs);
+}
+
+// Lengths in samples, of --seconds in all.
+std::vector<int64_t> lengthsOf(const Options &options) {
+  const auto count = static_cast<int64_t>(options.seconds * 16000);
+  const double usual = options.work == "train" ? std::min(5.0, options.seconds) : options.seconds;
+  const double shortest = options.longest > 0 ? options.shortest : usual;
+  const double longest = options.longest > 0 ? options.longest : usual;
+  const auto utterances = std::max<int64_t>(1, std::llround(2 * options.seconds / (shortest + longest)));
+  std::vector<int64_t> lengths;
+  int64_t at = 0;
+  for (int64_t i = 0; at + 400 <= count; ++i) {
+    const double place = utterances > 1 ? static_cast<double>(i % utterances) / static_cast<double>(utterances - 1) : 1;
+    const auto length = static_cast<int64_t>(16000 * (shortest + place * (longest - shortest)));
+    lengths.push_back(std::min(length, count - at));
+    at += (lengths.back() + 319) / 320 * 320;
+  }
+  return lengths;
+}
+
+Precision precisionOf(const std::string &name) {
+  if (name == "fp32") return Precision::fp32;
+  if (name == "tf32") return Precision::tf32;
+  if (name == "bf16") return Precision::bf16;
+  throw std::invalid_argument("Expected fp32, tf32 or bf16 but received " + name + ".");
 }
 
 void profileModel(std::shared_ptr<TimedBackend> backend, const Options &options) {
   const bool training = options.work == "train";
   MaskedPredictionHead head;
   if (training) head.clusters = 500;
-  const Precision precision = options.precision == "bf16" ? Precision::bf16 : Precision::fp32;
-  Model model(backend, hubertBase(training), precision, head, ClassifierHead{});
+  Model model(backend, hubertBase(training, options.layers), precisionOf(options.precision), head, ClassifierHead{});
   randomize(model);
 
-  // Training packs utterances of 5 s; inference takes one.
-  const auto count = static_cast<int64_t>(options.seconds * 16000);
-  const int64_t length = training ? std::min<int64_t>(count, 80000) : count;
   HostBatch batch;
-  for (int64_t at = 0; at + 400 <= count; at += length) {
-    batch.starts.push_back(static_cast<int32_t>(at));
-    batch.lengths.push_back(static_cast<int32_t>(std::min(length, count - at)));
+  for (const int64_t length : lengthsOf(options)) {
+    batch.starts.push_back(static_cast<int32_t>(batch.sampleCount));
+    batch.lengths.push_back(static_cast<int32_t>(length));
+    batch.sampleCount += (length + 319) / 320 * 320;
   }
-  batch.sampleCount = (count + 319) / 320 * 320;
   const std::vector<float> samples = noise(1, batch.sampleCount, 1);
   batch.samples = samples.data();
   if (!training) {
@@ -196,7 +267,7 @@ void profileKMeans(TimedBackend &backend, Options options) {
 int main(int argc, char **argv) {
   try {
     const emoframe::Options options = emoframe::parse(argc, argv);
-    auto backend = std::make_shared<emoframe::TimedBackend>(emoframe::createBackend("cpu", {options.threads}));
+    auto backend = std::make_shared<emoframe::TimedBackend>(emoframe::createBackend(options.device, {options.threads}));
     if (options.work == "kmeans") {
       emoframe::profileKMeans(*backend, options);
     } else if (options.work == "forward" || options.work == "train") {

@@ -1,12 +1,14 @@
 // A backend that passes every op on to another and keeps, for each op and shape, how often it was called, how long it
-// took and how many floating-point operations it did.
+// took and how many floating-point operations it did. Steps are not passed on as such meanwhile: each op is done as it
+// is asked for.
 #pragma once
 
-#include <chrono>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 
+#include "op_clock.h"
 #include "ops.h"
 
 namespace emoframe {
@@ -18,8 +20,11 @@ struct OpTime {
 
 class TimedBackend final : public Backend {
  public:
-  explicit TimedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
+  explicit TimedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)), clock_(clockOf(*inner_)) {}
 
+  // Without, everything is passed on as it is, steps too.
+  bool timing = true;
+  void settle() { clock_->settle(); }  // `times` has all ops so far
   std::map<std::string, OpTime> times;
 
   std::string name() const override { return inner_->name(); }
@@ -37,6 +42,13 @@ class TimedBackend final : public Backend {
   MemoryUse memory() const override { return inner_->memory(); }
   std::unique_ptr<Backend> counting() const override { return inner_->counting(); }
   void reserveScratch(size_t bytes) override { inner_->reserveScratch(bytes); }
+  void beginStep() override {
+    if (!timing) inner_->beginStep();
+  }
+  void endStep() override {
+    if (!timing) inner_->endStep();
+  }
+  GraphUse graphs() const override { return inner_->graphs(); }
 
   void fill(const View &out, float value) override {
     time("fill " + shapeOf(out), 0, [&] { inner_->fill(out, value); });
@@ -176,15 +188,17 @@ class TimedBackend final : public Backend {
   }
   template <typename Call>
   void time(const std::string &name, double flops, const Call &call) {
-    const auto started = std::chrono::steady_clock::now();
-    call();
+    if (!timing) return call();
     OpTime &entry = times[name];
-    entry.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    clock_->begin();
+    call();
+    clock_->end(entry.seconds);
     entry.flops += flops;
     ++entry.calls;
   }
 
   std::unique_ptr<Backend> inner_;
+  std::unique_ptr<OpClock> clock_;
 };
 
 }  // namespace emoframe

@@ -64,6 +64,8 @@ class CudaBackend final : public Backend {
   void beginStep() override;
   void endStep() override;
   GraphUse graphs() const override;
+  // For events that time ops (bench/native).
+  cudaStream_t streamHandle() const { return stream_->handle(); }
   // elementwise.cu
   void fill(const View &out, float value) override;
   void convert(const View &in, const View &out) override;
