@@ -41,8 +41,9 @@ struct RowRuns {
   const int32_t *deviceSource = nullptr, *deviceTarget = nullptr, *deviceLength = nullptr;
 };
 
-// Dropout with Philox: element i of the op's [rows, cols] input is kept iff philoxUniformAt(seed, step, site, i) >= p
-// and then scaled by 1 / (1 - p). i = row * cols + col. p = 0 is the identity.
+// Dropout with Philox: element i of the op's [rows, cols] input, i = row * cols + col, has the 16 bits i mod 8 (lower
+// half of word 0, upper half of word 0, lower half of word 1 ...) of block i / 8 of the stream (seed, step, site). It
+// is kept iff they are at least t = round(p 2^16), and then scaled by 1 / (1 - t 2^-16). p = 0 is the identity.
 struct Dropout {
   float p = 0;
   uint64_t seed = 0;
@@ -92,7 +93,10 @@ struct Conv0 {
 
 // Varlen bidirectional attention: softmax(scale · q kᵀ) v within each utterance, dropout on the probabilities.
 // q, k, v, out and their gradients are [T, H · D] activations (any row stride); head h is columns [h D, (h + 1) D).
-// Dropout element: ((row · H + h) << 22) + key, where row is q's packed row and key counts from its utterance's start.
+// Dropout: query t and key s, counted from their utterance's start, have element
+//   ((row · H + h) << 23) + (s >> 4 << 5) + ((s >> 1 & 3) << 3) + ((t >> 3 & 1) << 2) + ((s >> 3 & 1) << 1) + (s & 1),
+// where row is the packed row of query t & ~8. So a block serves queries t and t + 8 with keys s, s + 1, s + 8 and s +
+// 9, which one lane of a warp has among its results where tensor cores multiply q by kᵀ, and two lanes where k by qᵀ.
 struct Attention {
   View q, k, v;
   View out;

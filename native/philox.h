@@ -44,4 +44,15 @@ EMOFRAME_HOST_DEVICE inline float philoxUniformAt(uint64_t seed, uint32_t step, 
   return philoxUniform(philox(seed, step, site, i >> 2).x[i & 3]);
 }
 
+// Dropout draws 16 bits an element, so that a block serves eight. It drops where they are less than the nearest
+// multiple of 2^-16 to p, times 2^16, and what it keeps it scales by the inverse of the share that is really kept: the
+// expectation is right for any p.
+EMOFRAME_HOST_DEVICE inline uint32_t dropoutThreshold(float p) {
+  const auto threshold = static_cast<uint32_t>(p * 65536.0f + 0.5f);
+  return threshold < 65535 ? threshold : 65535;
+}
+EMOFRAME_HOST_DEVICE inline float dropoutScale(uint32_t threshold) {
+  return 1.0f / (1.0f - static_cast<float>(threshold) * 0x1p-16f);
+}
+
 }  // namespace emoframe

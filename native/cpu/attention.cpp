@@ -110,8 +110,24 @@ std::vector<Task> tasksOf(const Attention &attention, int64_t queries) {
   return tasks;
 }
 
-uint64_t dropoutElement(const Attention &attention, int64_t row, int64_t head) {
-  return static_cast<uint64_t>(row * attention.heads + head) << 22;
+// body(r, keep) for every row of a block that begins at packed row `row`, whose place in its utterance is a multiple of
+// 16. `keep`: the dropout factors of its keys, which rows 8 apart have from the same random numbers; null without
+// dropout.
+template <typename Body>
+void forEachRow(const Attention &attention, int64_t row, int64_t rows, int64_t head, int64_t T, ThreadBuffer &factors,
+                const Body &body) {
+  if (attention.dropout.p <= 0) {
+    for (int64_t r = 0; r < rows; ++r) body(r, nullptr);
+    return;
+  }
+  float *keep = factors.floats(2 * T);
+  for (int64_t r = 0; r < rows; ++r) {
+    if ((r & 8) != 0) continue;
+    attentionDropoutFactors(attention.dropout, static_cast<uint64_t>((row + r) * attention.heads + head), T, keep,
+                            keep + T);
+    body(r, keep);
+    if (r + 8 < rows) body(r + 8, keep + T);
+  }
 }
 
 float *logSumExpAt(const Attention &attention, int64_t row, int64_t head) {
@@ -136,16 +152,12 @@ void CpuBackend::attentionForward(const Attention &attention) {
       const Head q = readHead(attention.q, dtype, row, rows, task.head, D, queries);
       float *p = scores.floats(rows * T), *sum = sums.floats(rows);
       onednn::product(dtype, rows, T, D, q.plain(), k.transposed(), false, p, T);
-      for (int64_t r = 0; r < rows; ++r) {
+      forEachRow(attention, row, rows, task.head, T, factors, [&](int64_t r, const float *keep) {
         const float largest = largestOf(p + r * T, T) * attention.scale;
         sum[r] = exponentialRow(p + r * T, attention.scale, largest, T);
         if (attention.logSumExp) *logSumExpAt(attention, row + r, task.head) = largest + std::log(sum[r]);
-        if (attention.dropout.p > 0) {
-          float *keep = factors.floats(T);
-          dropoutFactors(attention.dropout, dropoutElement(attention, row + r, task.head), T, keep);
-          multiply(p + r * T, keep, p + r * T, T);
-        }
-      }
+        if (keep) multiply(p + r * T, keep, p + r * T, T);
+      });
       float *o = outputs.floats(rows * D);
       onednn::product(dtype, rows, D, T, asOperand(p, dtype, rows, T, rounded).plain(), v.plain(), false, o, D);
       // Dividing D outputs by the sum costs less than dividing T probabilities.
@@ -176,18 +188,15 @@ void CpuBackend::attentionBackward(const Attention &attention, const AttentionGr
       float *p = probabilities.floats(rows * T), *dp = gradients.floats(rows * T);
       onednn::product(dtype, rows, T, D, q.plain(), k.transposed(), false, p, T);
       onednn::product(dtype, rows, T, D, dOut.plain(), v.transposed(), false, dp, T);
-      const bool drops = attention.dropout.p > 0;
-      float *pKept = drops ? kept.floats(rows * T) : p;
-      for (int64_t r = 0; r < rows; ++r) {
+      float *pKept = attention.dropout.p > 0 ? kept.floats(rows * T) : p;
+      forEachRow(attention, row, rows, task.head, T, factors, [&](int64_t r, const float *keep) {
         probabilityRow(p + r * T, attention.scale, *logSumExpAt(attention, row + r, task.head), T);
-        if (drops) {
-          float *keep = factors.floats(T);
-          dropoutFactors(attention.dropout, dropoutElement(attention, row + r, task.head), T, keep);
+        if (keep) {
           multiply(p + r * T, keep, pKept + r * T, T);
           multiply(dp + r * T, keep, dp + r * T, T);
         }
         softmaxBackwardRow(p + r * T, dp + r * T, attention.scale, T);
-      }
+      });
       onednn::product(dtype, T, D, rows, asOperand(pKept, dtype, rows, T, rounded).transposed(), dOut.plain(),
                       accumulate, dv, D);
       const Rows ds = asOperand(dp, dtype, rows, T, rounded);

@@ -13,13 +13,12 @@ EMOFRAME_SIMD void narrow(const float *in, Bf16 *out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) store(out + i, in[i]);
 }
 
-constexpr int64_t lanes = 64;
+constexpr int64_t lanes = 32;
 
-// 64 Philox blocks side by side, compared with p: 256 factors. philox.h says the function; with its rounds unrolled the
-// loop over lanes is one straight line that vectorises (called from here, philox() would not).
-EMOFRAME_SIMD void factorLanes(uint32_t key0, uint32_t key1, uint32_t step, uint32_t site, uint64_t block, float p,
-                               float scale, float *factors) {
-  uint32_t x0[lanes], x1[lanes], x2[lanes], x3[lanes];
+// The words of 32 Philox blocks side by side. philox.h says the function; with its rounds unrolled the loop over lanes
+// is one straight line that vectorises (called from here, philox() would not).
+EMOFRAME_INLINE void philoxLanes(uint32_t key0, uint32_t key1, uint32_t step, uint32_t site, uint64_t block,
+                                 uint32_t (&x)[4][lanes]) {
   const uint32_t low = static_cast<uint32_t>(block), high = static_cast<uint32_t>(block >> 32);
   for (uint32_t j = 0; j < lanes; ++j) {
     uint32_t c0 = low + j, c1 = high + (low + j < low ? 1u : 0u), c2 = site, c3 = step;
@@ -32,17 +31,48 @@ EMOFRAME_SIMD void factorLanes(uint32_t key0, uint32_t key1, uint32_t step, uint
       c1 = static_cast<uint32_t>(p1);
       c3 = static_cast<uint32_t>(p0);
     }
-    x0[j] = c0;
-    x1[j] = c1;
-    x2[j] = c2;
-    x3[j] = c3;
+    x[0][j] = c0;
+    x[1][j] = c1;
+    x[2][j] = c2;
+    x[3][j] = c3;
   }
+}
+
+// Factors of the 2 · count elements whose 16 bits are the halves of these words, the lower first, as they lie in memory
+// on the little-endian machines that this runs on.
+EMOFRAME_INLINE void factorsOf(const uint32_t *words, int64_t count, uint32_t threshold, float scale, float *factors) {
+  for (int64_t i = 0; i < count; ++i) {
+    factors[2 * i] = (words[i] & 0xFFFF) >= threshold ? scale : 0.0f;
+    factors[2 * i + 1] = words[i] >> 16 >= threshold ? scale : 0.0f;
+  }
+}
+
+EMOFRAME_SIMD void factorLanes(uint32_t key0, uint32_t key1, uint32_t step, uint32_t site, uint64_t block,
+                               uint32_t threshold, float scale, float *factors) {
+  uint32_t x[4][lanes], words[4 * lanes];
+  philoxLanes(key0, key1, step, site, block, x);
   for (int64_t j = 0; j < lanes; ++j) {
-    factors[4 * j] = static_cast<float>(static_cast<int32_t>(x0[j] >> 8)) * 0x1p-24f >= p ? scale : 0.0f;
-    factors[4 * j + 1] = static_cast<float>(static_cast<int32_t>(x1[j] >> 8)) * 0x1p-24f >= p ? scale : 0.0f;
-    factors[4 * j + 2] = static_cast<float>(static_cast<int32_t>(x2[j] >> 8)) * 0x1p-24f >= p ? scale : 0.0f;
-    factors[4 * j + 3] = static_cast<float>(static_cast<int32_t>(x3[j] >> 8)) * 0x1p-24f >= p ? scale : 0.0f;
+    for (int64_t w = 0; w < 4; ++w) words[4 * j + w] = x[w][j];
   }
+  factorsOf(words, 4 * lanes, threshold, scale, factors);
+}
+
+// Of 128 keys, 16 of every four blocks: word 0 of each has two of the first eight, word 1 of the second; words 2 and 3
+// are those of the query eight later.
+EMOFRAME_SIMD void attentionFactorLanes(uint32_t key0, uint32_t key1, uint32_t step, uint32_t site, uint64_t block,
+                                        uint32_t threshold, float scale, float *factors, float *factorsOfEighth) {
+  uint32_t x[4][lanes], words[2][2 * lanes];
+  philoxLanes(key0, key1, step, site, block, x);
+  for (int64_t j = 0; j < lanes; j += 4) {
+    for (int64_t i = 0; i < 4; ++i) {
+      words[0][2 * j + i] = x[0][j + i];
+      words[0][2 * j + 4 + i] = x[1][j + i];
+      words[1][2 * j + i] = x[2][j + i];
+      words[1][2 * j + 4 + i] = x[3][j + i];
+    }
+  }
+  factorsOf(words[0], 2 * lanes, threshold, scale, factors);
+  factorsOf(words[1], 2 * lanes, threshold, scale, factorsOfEighth);
 }
 
 }  // namespace
@@ -79,17 +109,37 @@ void storeBlock(const View &view, int64_t b, int64_t r, int64_t c, int64_t n, co
 }
 
 void dropoutFactors(const Dropout &dropout, uint64_t first, int64_t n, float *factors) {
+  constexpr uint64_t once = 8 * lanes;
   const uint32_t key0 = static_cast<uint32_t>(dropout.seed), key1 = static_cast<uint32_t>(dropout.seed >> 32);
-  const float scale = 1.0f / (1.0f - dropout.p);
+  const uint32_t threshold = dropoutThreshold(dropout.p);
+  const float scale = dropoutScale(threshold);
   const uint64_t end = first + static_cast<uint64_t>(n);
-  float some[4 * lanes];
+  float some[once];
   for (uint64_t at = first; at < end;) {
-    const uint64_t skipped = at & 3, whole = at - skipped, count = std::min<uint64_t>(4 * lanes - skipped, end - at);
+    const uint64_t skipped = at % 8, count = std::min<uint64_t>(once - skipped, end - at);
     float *target = factors + (at - first);
-    const bool direct = skipped == 0 && count == 4 * lanes;
-    factorLanes(key0, key1, dropout.step, dropout.site, whole >> 2, dropout.p, scale, direct ? target : some);
+    const bool direct = skipped == 0 && count == once;
+    factorLanes(key0, key1, dropout.step, dropout.site, at / 8, threshold, scale, direct ? target : some);
     if (!direct) std::copy(some + skipped, some + skipped + count, target);
     at += count;
+  }
+}
+
+void attentionDropoutFactors(const Dropout &dropout, uint64_t row, int64_t keys, float *factors,
+                             float *factorsOfEighth) {
+  constexpr int64_t once = 4 * lanes;
+  const uint32_t key0 = static_cast<uint32_t>(dropout.seed), key1 = static_cast<uint32_t>(dropout.seed >> 32);
+  const uint32_t threshold = dropoutThreshold(dropout.p);
+  const float scale = dropoutScale(threshold);
+  float some[2][once];
+  for (int64_t at = 0; at < keys; at += once) {
+    const int64_t count = std::min(once, keys - at);
+    const bool direct = count == once;
+    attentionFactorLanes(key0, key1, dropout.step, dropout.site, (row << 20) + static_cast<uint64_t>(at / 4), threshold,
+                         scale, direct ? factors + at : some[0], direct ? factorsOfEighth + at : some[1]);
+    if (direct) continue;
+    std::copy(some[0], some[0] + count, factors + at);
+    std::copy(some[1], some[1] + count, factorsOfEighth + at);
   }
 }
 

@@ -21,8 +21,13 @@ const float *readBlock(const View &view, int64_t b, int64_t r, int64_t c, int64_
 float *writeBlock(const View &view, int64_t b, int64_t r, int64_t c, float *buffer);
 void storeBlock(const View &view, int64_t b, int64_t r, int64_t c, int64_t n, const float *values);
 
-// Dropout factors (0 or 1 / (1 - p)) of elements [first, first + n), n <= blockSize or any when rows are longer.
+// Dropout factors (0 or what kept elements are scaled by) of elements [first, first + n), n <= blockSize or any when
+// rows are longer.
 void dropoutFactors(const Dropout &dropout, uint64_t first, int64_t n, float *factors);
+// Of an attention's probabilities: keys [0, keys) of the query in `row` (packed row · heads + head) and of the eighth
+// after it, which have the same Philox blocks. Bit 3 of the query's place in its utterance is 0.
+void attentionDropoutFactors(const Dropout &dropout, uint64_t row, int64_t keys, float *factors,
+                             float *factorsOfEighth);
 
 void addTo(float *sums, const float *x, int64_t n);                    // sums += x
 void addTo(double *sums, const float *x, int64_t n);                   // sums += x

@@ -1,5 +1,5 @@
 // Elementwise ops and the small reductions beside them. All are bound by memory except GELU (an erf an element) and
-// dropout (a quarter of a Philox block an element), which vectorise.
+// dropout (an eighth of a Philox block an element), which vectorise.
 #include "backend.h"
 #include "blocks.h"
 

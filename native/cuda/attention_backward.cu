@@ -153,14 +153,14 @@ __global__ void __launch_bounds__(threads, ofKeys ? Shape<T, size>::blocksOfKeys
       return ofKeys ? columnTerms[(tile & 1) * streamed + 8 * j + 2 * t + e % 2] : rowTerms[e / 2];
     };
 
-    uint32_t bits[4] = {allLanes, allLanes, allLanes, allLanes};
+    uint32_t bits = allLanes;
     if (!a.keep.all) {  // before there are scores, which take the registers that this needs
       if (ofKeys) {
         const int64_t row = static_cast<int64_t>(span.first + tile * streamed) * a.heads + head;
-        keepByKey<accumulators>(a.keep, row, a.heads, begin, bits);
+        bits = keepByKey<accumulators>(a.keep, row, a.heads, begin);
       } else {
         const int64_t row = static_cast<int64_t>(span.first + begin + group) * a.heads + head;
-        keepByQuery<accumulators>(a.keep, row, a.heads, tile * streamed, bits);
+        bits = keepByQuery<accumulators>(a.keep, row, tile * streamed);
       }
     }
     float p[1][accumulators][4] = {};
@@ -186,7 +186,7 @@ __global__ void __launch_bounds__(threads, ofKeys ? Shape<T, size>::blocksOfKeys
 #pragma unroll
       for (int j = 0; j < accumulators; ++j) {
 #pragma unroll
-        for (int e = 0; e < 4; ++e) kept[0][j][e] = (bits[e] >> 4 * j & 1) != 0 ? p[0][j][e] : 0.0f;
+        for (int e = 0; e < 4; ++e) kept[0][j][e] = keptByKey(bits, j, e) ? p[0][j][e] : 0.0f;
       }
       addWeighted<T, size, streamed, 1>(stage2, kept, sums2);
     }
@@ -197,7 +197,8 @@ __global__ void __launch_bounds__(threads, ofKeys ? Shape<T, size>::blocksOfKeys
     for (int j = 0; j < accumulators; ++j) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const float dp = (bits[e] >> 4 * j & 1) != 0 ? ds[0][j][e] * a.keep.factor : 0.0f;
+        const bool kept = ofKeys ? keptByKey(bits, j, e) : keptByQuery(bits, j, e);
+        const float dp = kept ? ds[0][j][e] * a.keep.factor : 0.0f;
         ds[0][j][e] = p[0][j][e] * (dp - termOf(j, e).y);
       }
     }

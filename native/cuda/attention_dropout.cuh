@@ -1,14 +1,14 @@
-// Dropout of attention's probabilities, in the two layouts that they have in registers. A Philox block serves the 4
-// keys from a multiple of 4 on in one query's row; four lanes hold elements of it, so each lane draws another block and
-// they exchange their bits.
+// Dropout of attention's probabilities, in the two layouts that they have in registers. A Philox block serves eight of
+// them (ops.h says which): where rows are queries, all eight lie in one lane, where rows are keys, in two, each of
+// which draws half of the blocks and gives the other its bits.
 #pragma once
 
 #include <cuda_runtime.h>
 
-#include <cmath>
 #include <cstdint>
 
 #include "../ops.h"
+#include "../philox.h"
 #include "ptx.cuh"
 
 namespace emoframe {
@@ -22,13 +22,15 @@ struct Keep {
   uint32_t keys[20];           // of round r: 2 r for the upper words, 2 r + 1 for the lower
   uint32_t siteHigh, siteLow;  // the product of the site in round 0, the former with its key
   uint32_t step;               // with its key of round 0
-  uint32_t least;              // of a word that keeps its element
-  float factor;                // 1 / (1 - p)
+  uint32_t carry;              // in each half: what takes the 15 lower bits of the least number kept to bit 15
+  uint32_t either;             // all ones where that number's bit 15 is 0, so that a number's own suffices, else 0
+  float factor;                // of what is kept
   bool all;                    // p = 0
 
-  // Of key 4 block + i of a query's row: bit i.
-  __device__ inline uint32_t four(int64_t row, int32_t block) const {
-    // Element ((row << 22) + key) / 4, as counter.
+  // Of a block: bits 15 - i and 31 - i say whether the numbers in the lower and the upper half of word i are kept.
+  // `row` (packed row · heads + head) is of the query that has bit 3 of its place clear.
+  __device__ inline uint32_t eight(int64_t row, int32_t block) const {
+    // Block (row << 20) + block, as counter.
     const uint32_t low = static_cast<uint32_t>(row) << 20 | static_cast<uint32_t>(block);
     const auto high = static_cast<uint32_t>(row >> 12);
     uint64_t p = static_cast<uint64_t>(0xD2511F53u) * low;
@@ -43,15 +45,24 @@ struct Keep {
       c1 = static_cast<uint32_t>(q);
       c3 = static_cast<uint32_t>(p);
     }
-    return (c0 >= least ? 1u : 0u) | (c1 >= least ? 2u : 0u) | (c2 >= least ? 4u : 0u) | (c3 >= least ? 8u : 0u);
+    const uint32_t words[4] = {c0, c1, c2, c3};
+    uint32_t bits = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {  // both halves in one addition, which leaves its answer in their highest bits
+      const uint32_t reached = (words[i] & 0x7FFF7FFFu) + carry;
+      const uint32_t kept = (words[i] & reached) | (either & (words[i] | reached));
+      bits |= kept >> i & 0x80008000u >> i;
+    }
+    return bits;
   }
 };
 inline Keep keepOf(const Dropout &dropout) {
   Keep keep = {};
   keep.all = dropout.p <= 0;
-  keep.factor = 1.0f / (1.0f - dropout.p);
-  // u = (word >> 8) 2^-24 >= p, in whole numbers: word >= ceil(p 2^24) 2^8.
-  keep.least = static_cast<uint32_t>(std::ceil(dropout.p * 0x1p24f)) << 8;
+  const uint32_t threshold = dropoutThreshold(dropout.p);
+  keep.factor = dropoutScale(threshold);
+  keep.carry = (0x8000u - (threshold & 0x7FFFu)) * 0x10001u;
+  keep.either = threshold < 0x8000u ? allLanes : 0;
   for (uint32_t round = 0; round < 10; ++round) {
     keep.keys[2 * round] = static_cast<uint32_t>(dropout.seed) + round * 0x9E3779B9u;
     keep.keys[2 * round + 1] = static_cast<uint32_t>(dropout.seed >> 32) + round * 0xBB67AE85u;
@@ -63,35 +74,37 @@ inline Keep keepOf(const Dropout &dropout) {
   return keep;
 }
 
-// Element e of accumulator j of a warp's scores is kept iff bit 4j of bits[e] is set. Rows are queries: `row` counts
-// (packed row · heads + head) for the lane's row g; `key` is that of the scores' first column.
+// Which elements of a warp's scores a lane keeps. Rows are queries: `row` counts (packed row · heads + head) for the
+// lane's row g, whose place is below 8 in a multiple of 16; `key` is that of the scores' first column.
 template <int accumulators>
-__device__ inline void keepByQuery(const Keep &keep, int64_t row, int heads, int32_t key, uint32_t (&bits)[4]) {
-  static_assert(accumulators <= 8, "4 bits each");
-  const int t = laneOf() & 3;
-  const int64_t its = row + (t & 1) * 8 * heads;  // no choice of two rows: it would become a branch around all of this
-  uint32_t mine = 0;
+__device__ inline uint32_t keepByQuery(const Keep &keep, int64_t row, int32_t key) {
+  static_assert(accumulators % 2 == 0 && accumulators <= 8, "a block serves two, and four blocks fill 32 bits");
+  uint32_t bits = 0;
 #pragma unroll 2  // more at once would take too many registers
-  for (int j = 0; j < accumulators; ++j) mine |= keep.four(its, (key >> 2) + 2 * j + (t >> 1)) << 4 * j;
-  const uint32_t other = shuffleXor(mine, 1);
-  bits[0] = ((t & 1) == 0 ? mine : other) >> 2 * (t & 1);
-  bits[2] = ((t & 1) == 0 ? other : mine) >> 2 * (t & 1);
-  bits[1] = bits[0] >> 1;
-  bits[3] = bits[2] >> 1;
+  for (int j = 0; j < accumulators; j += 2) bits |= keep.eight(row, (key >> 2) + 2 * j + (laneOf() & 3)) >> 2 * j;
+  return bits;
 }
+// Of element e of accumulator j.
+__device__ inline bool keptByQuery(uint32_t bits, int j, int e) {
+  return (bits >> (16 * (e & 1) + 15 - 4 * (j >> 1) - (j & 1) - 2 * (e >> 1)) & 1) != 0;
+}
+
 // Rows are keys, from `key` on; `row` is that of the first column's query, and the next query's is `heads` further.
 template <int accumulators>
-__device__ inline void keepByKey(const Keep &keep, int64_t row, int heads, int32_t key, uint32_t (&bits)[4]) {
-  static_assert(accumulators <= 8, "4 bits each");
-  const int lane = laneOf(), group = lane >> 2, t = lane & 3, part = group & 3;
-  uint32_t mine = 0;
-#pragma unroll 2  // more at once would take too many registers
-  for (int j = 0; j < accumulators; ++j) {
-    const int64_t query = row + static_cast<int64_t>(8 * j + 2 * t + (part & 1)) * heads;
-    mine |= keep.four(query, (key >> 2) + (group >> 2) + (part & 2)) << 4 * j;
+__device__ inline uint32_t keepByKey(const Keep &keep, int64_t row, int heads, int32_t key) {
+  static_assert(accumulators % 2 == 0 && accumulators <= 8, "a block serves two, and four blocks fill 32 bits");
+  const int lane = laneOf(), group = lane >> 2, odd = group & 1;
+  uint32_t mine = 0;  // of one of two columns, for this lane in one half and for the other in the other
+#pragma unroll 2      // more at once would take too many registers
+  for (int j = 0; j < accumulators; j += 2) {
+    const int64_t query = row + static_cast<int64_t>(8 * j + 2 * (lane & 3) + odd) * heads;
+    mine |= keep.eight(query, (key >> 2) + (group >> 1)) >> 2 * j;
   }
-#pragma unroll
-  for (int e = 0; e < 4; ++e) bits[e] = shuffleIndex(mine, (lane & 19) | e << 2) >> part;
+  const uint32_t other = shuffleXor(mine, 4);
+  return odd == 0 ? (mine & 0xFFFFu) | other << 16 : other >> 16 | (mine & 0xFFFF0000u);
+}
+__device__ inline bool keptByKey(uint32_t bits, int j, int e) {
+  return (bits >> (16 * (e & 1) + 15 - 4 * (j >> 1) - 2 * (j & 1) - (e >> 1)) & 1) != 0;
 }
 
 }  // namespace attention

@@ -120,12 +120,12 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::half ? 2 : 1) forward
         }
       }
     }
-    uint32_t bits[tiles][4] = {};
+    uint32_t bits[tiles] = {};
     if (!a.keep.all) {  // before there are scores, which take the registers that this needs
 #pragma unroll
       for (int m = 0; m < tiles; ++m) {
         const int64_t row = static_cast<int64_t>(span.first + begin + m * 16 + group) * a.heads + head;
-        keepByQuery<accumulators>(a.keep, row, a.heads, tile * keys, bits[m]);
+        bits[m] = keepByQuery<accumulators>(a.keep, row, tile * keys);
       }
     }
     float scores[tiles][accumulators][4] = {};
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::half ? 2 : 1) forward
 #pragma unroll
         for (int j = 0; j < accumulators; ++j) {
 #pragma unroll
-          for (int e = 0; e < 4; ++e) scores[m][j][e] = (bits[m][e] >> 4 * j & 1) != 0 ? scores[m][j][e] : 0.0f;
+          for (int e = 0; e < 4; ++e) scores[m][j][e] = keptByQuery(bits[m], j, e) ? scores[m][j][e] : 0.0f;
         }
       }
     }

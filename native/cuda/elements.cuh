@@ -144,19 +144,32 @@ struct GeluOf {
 __device__ inline float geluOf(float x) { return GeluOf(x).value(x); }
 __device__ inline float geluSlope(float x) { return GeluOf(x).slope(x); }
 
-// Multiplies elements first .. first + count - 1 of a dropout's input by their factors, 0 or 1 / (1 - p); one Philox
-// block serves four of them when `first` is a multiple of 4. Not for p = 0, which is the identity.
+// Multiplies elements first .. first + count - 1 of a dropout's input by their factors, 0 or what is kept is scaled by;
+// one Philox block serves eight of them. Not for p = 0, which is the identity.
 template <int count>
 __device__ inline void applyDropout(const Dropout &dropout, uint64_t first, float (&values)[count]) {
-  const float factor = 1.0f / (1.0f - dropout.p);
-  Philox4 block = philox(dropout.seed, dropout.step, dropout.site, first >> 2);
+  const uint32_t threshold = dropoutThreshold(dropout.p);
+  const float scale = dropoutScale(threshold);
+  Philox4 block = philox(dropout.seed, dropout.step, dropout.site, first >> 3);
+  if (8 % count == 0 && first % count == 0) {
+    // All lie in one block. Those that are wanted come first, so that each has its place when this is compiled.
+    if (count <= 4 && (first & 4) != 0) block.x[0] = block.x[2], block.x[1] = block.x[3];
+    if (count <= 2 && (first & 2) != 0) block.x[0] = block.x[1];
+    if (count == 1 && (first & 1) != 0) block.x[0] >>= 16;
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      const uint32_t bits = i % 2 == 0 ? block.x[i / 2] & 0xFFFF : block.x[i / 2] >> 16;
+      values[i] = bits >= threshold ? values[i] * scale : 0.0f;
+    }
+    return;
+  }
 #pragma unroll
   for (int i = 0; i < count; ++i) {
     const uint64_t element = first + i;
-    if (i > 0 && (element & 3) == 0) block = philox(dropout.seed, dropout.step, dropout.site, element >> 2);
-    const uint32_t lane = static_cast<uint32_t>(element & 3);
-    const uint32_t bits = lane == 0 ? block.x[0] : lane == 1 ? block.x[1] : lane == 2 ? block.x[2] : block.x[3];
-    values[i] = philoxUniform(bits) >= dropout.p ? values[i] * factor : 0.0f;
+    if (i > 0 && (element & 7) == 0) block = philox(dropout.seed, dropout.step, dropout.site, element >> 3);
+    const uint32_t word = static_cast<uint32_t>(element >> 1) & 3;
+    const uint32_t both = word == 0 ? block.x[0] : word == 1 ? block.x[1] : word == 2 ? block.x[2] : block.x[3];
+    values[i] = (both >> 16 * (element & 1) & 0xFFFF) >= threshold ? values[i] * scale : 0.0f;
   }
 }
 

@@ -1,6 +1,6 @@
 // LayerNorm with the residual sum and dropout before it. Bound by bytes: forward reads x and residual and writes sum
 // and y once; backward reads dy, the sum and the gradient that reaches it, and writes one or two of that size: 8 to 10
-// bytes an element in bf16, against some 20 flops, and so many more for a Philox block every four elements with
+// bytes an element in bf16, against some 20 flops, and so many more for a Philox block every eight elements with
 // dropout.
 //
 // Rows as models have them (a multiple of 8 elements, at most 1024, aligned): a warp takes a row, whose elements stay
@@ -65,8 +65,8 @@ __global__ void __launch_bounds__(rowWarps * 32) forwardKernel(Forward<T> norm) 
     const int64_t column = first + i * 32 * width;
     if (column >= norm.cols) continue;
     loadVector(norm.x.row(row) + column, values[i]);
-    // Rounded down to a multiple of 4, which it is: so that the compiler sees it too.
-    const uint64_t element = static_cast<uint64_t>(row * norm.cols + column) / 4 * 4;
+    // Rounded down to a multiple of 8, which it is: so that the compiler sees it too.
+    const uint64_t element = static_cast<uint64_t>(row * norm.cols + column) / width * width;
     if (norm.dropout.p > 0) applyDropout(norm.dropout, element, values[i]);
     if (norm.residual.data) {
       float residual[width];
@@ -113,13 +113,14 @@ __device__ inline float blockTotal(float value, float *shared) {
 
 __device__ inline float dropped(const Dropout &dropout, int64_t element, float value) {
   if (dropout.p <= 0) return value;
-  const float uniform = philoxUniformAt(dropout.seed, dropout.step, dropout.site, static_cast<uint64_t>(element));
-  return uniform >= dropout.p ? value * (1.0f / (1.0f - dropout.p)) : 0.0f;
+  float values[1] = {value};
+  applyDropout(dropout, static_cast<uint64_t>(element), values);
+  return values[0];
 }
 
 // A block a row. Shared memory: two sets of generalThreads / 32 + 1 floats.
 template <typename T>
-__global__ void __launch_bounds__(generalThreads) forwardGeneralKernel(Forward<T> norm) {
+__global__ void __launch_bounds__(generalThreads, 1) forwardGeneralKernel(Forward<T> norm) {
   auto *shared = reinterpret_cast<float *>(sharedMemory());
   const int64_t row = blockIdx.x;
   // Each thread reads again what it wrote itself.
@@ -197,7 +198,7 @@ __global__ void __launch_bounds__(chunkWarps * 32) backwardKernel(Backward<T> no
       }
       storeVector(norm.dSumOut.row(row) + column, gradient);
       if (!norm.dx.data) continue;
-      const uint64_t element = static_cast<uint64_t>(row * norm.cols + column) / 4 * 4;
+      const uint64_t element = static_cast<uint64_t>(row * norm.cols + column) / width * width;
       if (norm.dropout.p > 0) applyDropout(norm.dropout, element, gradient);
       storeVector(norm.dx.row(row) + column, gradient);
     }

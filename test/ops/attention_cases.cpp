@@ -27,6 +27,12 @@ struct Reference {
   Doubles out, logSumExp, dq, dk, dv;
 };
 
+// Of query t and key s of the utterance that begins at packed row `first`.
+uint64_t dropoutElement(int64_t first, int64_t t, int64_t s, int64_t heads, int64_t head) {
+  const auto row = static_cast<uint64_t>((first + t - t / 8 % 2 * 8) * heads + head);
+  return (row << 23) + static_cast<uint64_t>(s / 16 * 32 + s / 2 % 4 * 8 + t / 8 % 2 * 4 + s / 8 % 2 * 2 + s % 2);
+}
+
 // The whole thing in float64, from values laid [T, H · D].
 Reference reference(const std::vector<int32_t> &lengths, int64_t H, int64_t D, double scale, const Dropout &dropout,
                     const Doubles &q, const Doubles &k, const Doubles &v, const Doubles &dOut) {
@@ -53,7 +59,7 @@ Reference reference(const std::vector<int32_t> &lengths, int64_t H, int64_t D, d
         r.logSumExp[row * H + h] = largest + std::log(sum);
         for (int64_t j = 0; j < T; ++j) {
           p[j] /= sum;
-          keep[j] = dropoutFactor(dropout, (static_cast<uint64_t>(row * H + h) << 22) + static_cast<uint64_t>(j));
+          keep[j] = dropoutFactor(dropout, dropoutElement(first, i, j, H, h));
           const double *vj = &v[(first + j) * width + h * D];
           double *dvj = &r.dv[(first + j) * width + h * D];
           for (int64_t d = 0; d < D; ++d) {
