@@ -144,6 +144,7 @@ struct Pooling {
   View w;                          // f32 [C], absent when score = none
   View attention;                  // f32 [T] out (forward), in (backward): softmax weights; 1 / T for mean
   View pooled;                     // f32 [B, C or 2 C] out (forward), in (backward)
+  View logSums;                    // optional f32 [B] out (forward): log Σ exp(score) over the utterance's frames
 };
 
 // Cosine logits cos(z, e) / temperature over label embeddings, cross-entropy, forward and backward in one call.
@@ -294,7 +295,7 @@ class Backend {
   virtual void maskRows(const View &x, const uint8_t *mask, const View &embedding) = 0;
   // dEmbedding f32 [C] += Σ masked dx[t]; then those rows of dx become zero.
   virtual void maskRowsBackward(const View &dx, const uint8_t *mask, const View &dEmbedding) = 0;
-  // out[i] = x[index[i]] (backend memory); dx[index[i]] = dOut[i], other rows zero. Indices are distinct.
+  // out[i] = x[index[i]] (backend memory); dx[index[i]] = dOut[i], other rows zero, where indices are distinct.
   virtual void gatherRows(const View &x, const int32_t *index, const View &out) = 0;
   virtual void scatterRows(const View &dOut, const int32_t *index, const View &dx) = 0;
 

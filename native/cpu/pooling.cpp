@@ -73,8 +73,10 @@ void CpuBackend::poolForward(const Pooling &pooling) {
     for (int64_t b = first; b < last; ++b) {
       const int64_t begin = pooling.segments.offsets[b], end = pooling.segments.offsets[b + 1];
       float *attention = pooling.attention.as<float>();
+      double logSum;
       if (pooling.score == Score::none) {
         for (int64_t t = begin; t < end; ++t) attention[t] = 1.0f / static_cast<float>(end - begin);
+        logSum = std::log(static_cast<double>(end - begin));
       } else {
         float largest = -INFINITY;
         for (int64_t t = begin; t < end; ++t) {
@@ -85,7 +87,9 @@ void CpuBackend::poolForward(const Pooling &pooling) {
         double sum = 0;
         for (int64_t t = begin; t < end; ++t) sum += attention[t] = std::exp(attention[t] - largest);
         for (int64_t t = begin; t < end; ++t) attention[t] = static_cast<float>(attention[t] / sum);
+        logSum = largest + std::log(sum);
       }
+      if (pooling.logSums) pooling.logSums.as<float>()[b] = static_cast<float>(logSum);
       float *mean = static_cast<float *>(pooling.pooled.at(0, b, 0));
       fillFloats(mean, 0, C);
       for (int64_t t = begin; t < end; ++t) {

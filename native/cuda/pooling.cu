@@ -109,8 +109,10 @@ __global__ void __launch_bounds__(frameWarps * 32) scoreKernel(Frames<T> frames)
   if (threadIdx.x % 32 == 0) frames.attention[frame] = scoreOf(frames.score, sum);
 }
 
-// A block an utterance: scores → weights. Shared memory: a double and a float a warp, and one of each.
-__global__ void __launch_bounds__(softmaxThreads) weightKernel(float *attention, const int32_t *offsets, Score score) {
+// A block an utterance: scores → weights, and the logarithm of what they were divided by, where it is wanted. Shared
+// memory: a double and a float a warp, and one of each.
+__global__ void __launch_bounds__(softmaxThreads)
+    weightKernel(float *attention, const int32_t *offsets, Score score, float *logSums) {
   constexpr int warps = softmaxThreads / 32;
   auto *doubles = reinterpret_cast<double *>(sharedMemory());
   auto *floats = reinterpret_cast<float *>(doubles + warps + 1);
@@ -119,6 +121,7 @@ __global__ void __launch_bounds__(softmaxThreads) weightKernel(float *attention,
   if (score == Score::none) {
     for (int64_t t = begin + thread; t < end; t += softmaxThreads)
       attention[t] = 1.0f / static_cast<float>(end - begin);
+    if (logSums && thread == 0) logSums[blockIdx.x] = static_cast<float>(log(static_cast<double>(end - begin)));
     return;
   }
   float largest = -INFINITY;
@@ -133,7 +136,10 @@ __global__ void __launch_bounds__(softmaxThreads) weightKernel(float *attention,
     sum += static_cast<double>(attention[t]);
   }
   sum = blockSum(sum, doubles);
-  if (thread == 0) doubles[warps] = sum;
+  if (thread == 0) {
+    doubles[warps] = sum;
+    if (logSums) logSums[blockIdx.x] = static_cast<float>(static_cast<double>(largest) + log(sum));
+  }
   __syncthreads();
   sum = doubles[warps];
   for (int64_t t = begin + thread; t < end; t += softmaxThreads) {
@@ -313,7 +319,7 @@ void CudaBackend::poolForward(const Pooling &pooling) {
       launch(scoreKernel<T>, blocksFor(frames.count, frameWarps), frameWarps * 32, 0, stream(), frames);
     }
     launch(weightKernel, utterances, softmaxThreads, (softmaxThreads / 32 + 1) * (sizeof(double) + sizeof(float)),
-           stream(), frames.attention, frames.offsets, pooling.score);
+           stream(), frames.attention, frames.offsets, pooling.score, pooling.logSums.as<float>());
     launch(pooling.standardDeviation ? poolKernel<T, true> : poolKernel<T, false>,
            dim3(blocksFor(cols, 32 * width), utterances), dim3(32, strips), sizeof(float) * strips * 32 * width,
            stream(), frames);

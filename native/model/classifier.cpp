@@ -1,9 +1,5 @@
 #include "classifier.h"
 
-#include <algorithm>
-#include <cmath>
-#include <numeric>
-
 #include "../error.h"
 
 namespace emoframe {
@@ -28,7 +24,7 @@ const int32_t *Classifier::targets(const TrainStep &step, int64_t utterances, Wo
   return workspace.upload(std::vector<int32_t>(step.labels, step.labels + utterances));
 }
 
-Pooling Classifier::pool(const Context &context, const Segments &segments, const View &hidden) const {
+Pooling Classifier::pooling(const Context &context, const Segments &segments, const View &hidden) const {
   Pooling pooling;
   pooling.h = hidden;
   pooling.segments = segments;
@@ -48,21 +44,16 @@ Pooling Classifier::pool(const Context &context, const Segments &segments, const
       break;
   }
   if (score_ >= 0) pooling.w = context.parameters.master(score_);
-  pooling.attention = context.workspace.tensor(DType::f32, 1, hidden.rows);
-  pooling.pooled = context.workspace.tensor(DType::f32, segments.count, pooled_);
-  context.backend.poolForward(pooling);
   return pooling;
 }
 
-View Classifier::logits(const Context &context, const View &pooled) const {
-  const View out = context.workspace.tensor(DType::f32, pooled.rows, head_.classes);
+void Classifier::logits(const Context &context, const View &pooled, const View &out) const {
   Gemm gemm;
   gemm.a = pooled;
   gemm.b = context.parameters.master(linear_.weight).transposed();
   gemm.out = out;
   gemm.bias = context.parameters.master(linear_.bias);
   context.backend.gemm(gemm);
-  return out;
 }
 
 void Classifier::step(const Context &context, const Segments &segments, const int32_t *labels, double denominator,
@@ -77,10 +68,14 @@ void Classifier::step(const Context &context, const Segments &segments, const in
     h = workspace.tensor(context.dtype, hidden.rows, hidden.cols);
     backend.dropout(hidden, dropout, h);
   }
-  const Pooling pooling = pool(context, segments, h);
+  Pooling pooling = this->pooling(context, segments, h);
+  pooling.attention = workspace.tensor(DType::f32, 1, h.rows);
+  pooling.pooled = workspace.tensor(DType::f32, segments.count, pooled_);
+  backend.poolForward(pooling);
 
   SoftmaxCrossEntropy loss;
-  loss.logits = logits(context, pooling.pooled);
+  loss.logits = workspace.tensor(DType::f32, segments.count, head_.classes);
+  logits(context, pooling.pooled, loss.logits);
   loss.labels = labels;
   loss.gradientScale = static_cast<float>(1 / denominator);
   loss.result = sums;
@@ -105,72 +100,88 @@ void Classifier::step(const Context &context, const Segments &segments, const in
   if (dropout.p > 0) backend.dropout(dHidden, dropout, dHidden);
 }
 
-// A frame's weight is exp(score) over the sum that is wanted, so any frame gives it; the heaviest gives it best.
-std::vector<float> Classifier::scoreLogSums(const Context &context, const Segments &segments, const View &hidden,
-                                            const std::vector<float> &attention) const {
-  std::vector<float> row(static_cast<size_t>(hidden_)), w(row.size()), sums;
-  const auto download = [&](const void *source, std::vector<float> &host) {
-    context.backend.download(host.data(), source, host.size() * sizeof(float));
-  };
-  if (score_ >= 0) download(context.parameters.master(score_).data, w);
-  for (int32_t b = 0; b < segments.count; ++b) {
-    const auto first = attention.begin() + segments.offsets[b], last = attention.begin() + segments.offsets[b + 1];
-    const auto heaviest = std::max_element(first, last);
-    double score = 0;
-    if (score_ >= 0) {
-      download(hidden.at(0, heaviest - attention.begin(), 0), row);
-      score = std::inner_product(row.begin(), row.end(), w.begin(), 0.0);
-    }
-    if (head_.pooling == PoolingKind::attention) score = std::tanh(score);
-    if (head_.pooling == PoolingKind::stats) score = std::max(score, 0.0);
-    sums.push_back(static_cast<float>(score - std::log(static_cast<double>(*heaviest))));
-  }
-  return sums;
+void Classifier::layOut(Selection &selection, Workspace &workspace) const {
+  if (head_.pooling != PoolingKind::stats) return;
+  std::vector<int32_t> &owners = selection.owners.host;
+  for (int32_t b = 0; b < selection.count; ++b) owners.resize(static_cast<size_t>(selection.offsets.host[b + 1]), b);
+  selection.owners.upload(workspace);
 }
 
-void Classifier::classify(const Context &context, const Segments &segments, const View &hidden,
+namespace {
+
+// Results in one piece of backend memory, each at a multiple of 64 bytes, so that one download brings them all.
+class Results {
+ public:
+  int64_t add(int64_t count) {
+    const int64_t at = size_;
+    size_ += (count + 15) / 16 * 16;
+    return at;
+  }
+  void take(const Context &context) { data_ = context.workspace.tensor(DType::f32, 1, size_); }
+  View at(int64_t first, int64_t rows, int64_t cols) const {
+    return matrix(data_.at(0, 0, first), DType::f32, rows, cols);
+  }
+  void download(const Context &context) {
+    host_.resize(static_cast<size_t>(size_));
+    context.backend.download(host_.data(), data_.data, host_.size() * sizeof(float));
+  }
+  std::vector<float> of(int64_t first, int64_t count) const {
+    return std::vector<float>(host_.begin() + first, host_.begin() + first + count);
+  }
+
+ private:
+  int64_t size_ = 0;
+  View data_;
+  std::vector<float> host_;
+};
+
+}  // namespace
+
+void Classifier::classify(const Context &context, const Selection &selection, const View &hidden,
                           Classified &result) const {
   Backend &backend = context.backend;
-  Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
-  const auto take = [&](const View &v, std::vector<float> &host) {
-    host.resize(static_cast<size_t>(v.size()));
-    backend.download(host.data(), v.data, host.size() * sizeof(float));
-  };
-  const Pooling pooling = pool(context, segments, hidden);
-  const View logits = this->logits(context, pooling.pooled);
-  const View posteriors = workspace.tensor(DType::f32, hidden.rows, head_.classes);
+  const Segments segments = selection.segments();
+  const int64_t B = segments.count, T = hidden.rows, classes = head_.classes;
+  Results results;
+  const int64_t logits = results.add(B * classes), posteriors = results.add(T * classes), attention = results.add(T),
+                pooled = results.add(B * pooled_), logSums = results.add(B);
+  results.take(context);
+
+  Pooling pooling = this->pooling(context, segments, hidden);
+  pooling.attention = results.at(attention, 1, T);
+  pooling.pooled = results.at(pooled, B, pooled_);
+  pooling.logSums = results.at(logSums, 1, B);
+  backend.poolForward(pooling);
+  this->logits(context, pooling.pooled, results.at(logits, B, classes));
+
   const View weight = parameters.master(linear_.weight);
   Gemm gemm;
+  gemm.a = hidden;
   gemm.b = weight.colRange(0, hidden_).transposed();
+  gemm.out = results.at(posteriors, T, classes);
   if (head_.pooling != PoolingKind::stats) {
-    gemm.a = hidden;
     gemm.bias = parameters.master(linear_.bias);
-    gemm.out = posteriors;
-    backend.gemm(gemm);
   } else {
     // The classifier reads [h_t ; σ] with σ of the whole utterance: a bias of its own for each utterance.
-    const View biases = workspace.tensor(DType::f32, segments.count, head_.classes);
     Gemm deviation;
     deviation.a = pooling.pooled.colRange(hidden_, hidden_);
     deviation.b = weight.colRange(hidden_, hidden_).transposed();
     deviation.bias = parameters.master(linear_.bias);
-    deviation.out = biases;
+    deviation.out = context.workspace.tensor(DType::f32, B, classes);
     backend.gemm(deviation);
-    for (int32_t b = 0; b < segments.count; ++b) {
-      gemm.a = hidden.rowRange(segments.offsets[b], segments.length(b));
-      gemm.bias = biases.rowRange(b, 1);
-      gemm.out = posteriors.rowRange(segments.offsets[b], segments.length(b));
-      backend.gemm(gemm);
-    }
+    backend.gatherRows(deviation.out, selection.owners.device, gemm.out);
+    gemm.accumulate = true;
   }
-  backend.softmaxRows(posteriors, posteriors);
+  backend.gemm(gemm);
+  backend.softmaxRows(gemm.out, gemm.out);
 
-  take(logits, result.logits);
-  take(pooling.attention, result.attention);
-  take(pooling.pooled, result.pooled);
-  take(posteriors, result.framePosteriors);
-  result.scoreLogSums = scoreLogSums(context, segments, hidden, result.attention);
+  results.download(context);
+  result.logits = results.of(logits, B * classes);
+  result.framePosteriors = results.of(posteriors, T * classes);
+  result.attention = results.of(attention, T);
+  result.pooled = results.of(pooled, B * pooled_);
+  result.scoreLogSums = results.of(logSums, B);
 }
 
 }  // namespace emoframe

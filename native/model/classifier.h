@@ -17,14 +17,14 @@ class Classifier {
   void step(const Context &context, const Segments &segments, const int32_t *labels, double denominator,
             const View &hidden, const View &dHidden, const View &sums) const;
 
-  // hidden [T, C] f32. Fills all but the offsets.
-  void classify(const Context &context, const Segments &segments, const View &hidden, Classified &result) const;
+  // What `classify` reads beside its input, in backend memory.
+  void layOut(Selection &selection, Workspace &workspace) const;
+  // hidden [T, C] f32: the frames selected. Fills all but the offsets, with one download.
+  void classify(const Context &context, const Selection &selection, const View &hidden, Classified &result) const;
 
  private:
-  Pooling pool(const Context &context, const Segments &segments, const View &hidden) const;
-  View logits(const Context &context, const View &pooled) const;
-  std::vector<float> scoreLogSums(const Context &context, const Segments &segments, const View &hidden,
-                                  const std::vector<float> &attention) const;
+  Pooling pooling(const Context &context, const Segments &segments, const View &hidden) const;
+  void logits(const Context &context, const View &pooled, const View &out) const;
 
   ClassifierHead head_;
   int64_t hidden_, pooled_;

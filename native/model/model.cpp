@@ -82,6 +82,7 @@ Intake::Fill Model::Parts::packed(const HostBatch &batch, const TrainStep *step,
       if (step->mask) inputs.mask = memory.upload(step->mask, step->maskCount);
     } else {
       inputs.selection = select(packing, kept, memory);
+      if (classifier) classifier->layOut(inputs.selection, memory);
     }
     transformer.layOut(packing, memory);
     if (batch.features.empty()) {
@@ -222,7 +223,7 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
       parts.backend->copyRows(all, selection.rows.runs(), hidden);
     }
     Classified result;
-    parts.classifier->classify(parts.context(nullptr), selection.segments(), hidden, result);
+    parts.classifier->classify(parts.context(nullptr), selection, hidden, result);
     result.offsets = selection.offsets.host;
     const int64_t classes = static_cast<int64_t>(result.logits.size()) / selection.count;
     requireFinite(result.framePosteriors, classes, result.offsets, "class probabilities at frame");

@@ -24,7 +24,8 @@ struct Problem {
   int64_t utterances() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t width() const { return deviation ? 2 * C : C; }
 
-  void forward(const Doubles &h, const Doubles &w, Doubles &attention, Doubles &pooled) const {
+  void forward(const Doubles &h, const Doubles &w, Doubles &attention, Doubles &pooled,
+               Doubles *logSums = nullptr) const {
     attention.assign(offsets.back(), 0.0);
     pooled.assign(utterances() * width(), 0.0);
     for (int64_t b = 0; b < utterances(); ++b) {
@@ -35,6 +36,7 @@ struct Problem {
         sum += attention[t] = std::exp(scoreOf(score, u));
       }
       for (int64_t t = offsets[b]; t < offsets[b + 1]; ++t) attention[t] /= sum;
+      if (logSums) logSums->push_back(std::log(sum));
       for (int64_t c = 0; c < C; ++c) {
         double mean = 0, variance = 1e-5f;
         for (int64_t t = offsets[b]; t < offsets[b + 1]; ++t) mean += attention[t] * h[t * C + c];
@@ -108,11 +110,20 @@ void bothWays(Backend &backend, Report &report, DType dtype) {
           if (score != Score::none) pooling.w = w;
           pooling.attention = attention;
           pooling.pooled = pooled;
+          const Tensor logSums = Tensor(backend, DType::f32, 1, B).normal(8);
+          if (gap == 8 || deviation) pooling.logSums = logSums;
           backend.poolForward(pooling);
-          Doubles weights, means;
-          problem.forward(h.values, w.values, weights, means);
+          Doubles weights, means, logs;
+          problem.forward(h.values, w.values, weights, means, &logs);
           report.close(attention, weights, 1e-5, what + " attention");
           report.close(pooled, means, 1e-5, what + " pooled");
+          if (pooling.logSums) {
+            Doubles found = logSums.read();
+            for (int64_t b = 0; b < B; ++b) {  // of no frame: minus infinity
+              if (lengths[b] == 0 && found[b] == logs[b]) found[b] = logs[b] = 0;
+            }
+            report.close(found, logs, 1e-5, what + " logarithms of sums");
+          }
 
           const Tensor dPooled = Tensor(backend, DType::f32, B, problem.width()).normal(5);
           const Tensor dh = Tensor(backend, dtype, T, C, {gap == 8 ? gap : 2}).normal(6),
