@@ -88,6 +88,7 @@ std::vector<Part> partsFor(const Options &options) {
   add(warpgroupParts());
   add(pipelineParts());
   add(rateParts());
+  add(warpgroupRateParts());
 #endif
   return all;
 }

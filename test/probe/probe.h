@@ -68,6 +68,7 @@ std::vector<Part> tensorMapParts();
 std::vector<Part> warpgroupParts();
 std::vector<Part> pipelineParts();
 std::vector<Part> rateParts();
+std::vector<Part> warpgroupRateParts();
 std::vector<Part> plantedParts();
 
 }  // namespace probe

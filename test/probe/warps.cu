@@ -62,15 +62,15 @@ __global__ void partialKernel(const uint32_t *in, uint32_t *out) {
   if (lane < 16) {
     out[lane] = shuffleXor(mine, 5, 16, 0xFFFFu);
     out[32 + lane] = shuffleDown(mine, 3, 16, 0xFFFFu);
-    out[64 + lane] = ballot(mine & 1, 0xFFFFu);
+    out[64 + lane] = emoframe::ballot(mine & 1, 0xFFFFu);
   }
   __syncwarp();
   if (lane % 2 == 0) {
     out[96 + lane] = shuffleXor(mine, 2, 32, 0x55555555u);
-    out[128 + lane] = ballot(mine & 2, 0x55555555u);
+    out[128 + lane] = emoframe::ballot(mine & 2, 0x55555555u);
   } else {
     out[96 + lane] = shuffleXor(mine, 4, 32, 0xAAAAAAAAu);
-    out[128 + lane] = ballot(mine & 2, 0xAAAAAAAAu);
+    out[128 + lane] = emoframe::ballot(mine & 2, 0xAAAAAAAAu);
   }
 }
 Words partial() {
@@ -89,7 +89,7 @@ __global__ void voteKernel(const uint32_t *in, uint32_t *out) {
     const uint32_t word = in[i * 64 + thread];
     const bool yes = i == 0 ? false : i == 1 ? true : word % static_cast<uint32_t>(i) == 0;
     uint32_t *to = out + (i * 64 + thread) * 4;
-    to[0] = ballot(yes);
+    to[0] = emoframe::ballot(yes);
     to[1] = anyLane(yes) ? 1 : 0;
     to[2] = everyLane(yes) ? 1 : 0;
     to[3] = static_cast<uint32_t>(countBits(word) + 100 * bitCount(word) + 10000 * lowestBit(word | 1u << 31));
