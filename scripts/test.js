@@ -49,6 +49,7 @@ const suites = [
   { name: 'emulation of a GPU', command: ['build/simt_tests'] },
   { name: 'native model', command: ['build/native_tests'] },
   { name: 'recovery', command: [node, 'scripts/checks/recovery.js'] },
+  { name: 'graphs of real steps', command: ['build/null_tests'] },
   {
     name: 'TypeScript',
     command: [node, 'node_modules/uvu/bin.js', '--no-color', 'test', '\\.test\\.js$'],

@@ -14,6 +14,7 @@ Napi::Value counts(const Napi::CallbackInfo &info) {
   set("graphs", static_cast<double>(now.graphs));
   set("graphKernels", static_cast<double>(now.graphKernels));
   set("nodeUpdates", static_cast<double>(now.nodeUpdates));
+  set("nodeSwitches", static_cast<double>(now.nodeSwitches));
   set("graphsMade", static_cast<double>(now.graphsMade));
   set("nodesMade", static_cast<double>(now.nodesMade));
   set("uploads", static_cast<double>(now.uploads));

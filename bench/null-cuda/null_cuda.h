@@ -10,6 +10,7 @@ struct Counts {
   uint64_t graphs = 0;        // launched
   uint64_t graphKernels = 0;  // done by those
   uint64_t nodeUpdates = 0;   // kernel nodes that were given other parameters
+  uint64_t nodeSwitches = 0;  // nodes that were switched on or off
   uint64_t graphsMade = 0;    // instantiated
   uint64_t nodesMade = 0;     // in those
   uint64_t uploads = 0;       // copies to the device

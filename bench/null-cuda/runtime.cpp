@@ -33,7 +33,8 @@ struct SimtGraph {
   std::vector<std::unique_ptr<SimtNode>> nodes;
 };
 struct SimtGraphExec {
-  size_t kernels;
+  std::vector<bool> enabled;
+  size_t kernels;  // that are enabled
 };
 
 namespace {
@@ -269,7 +270,10 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
 
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, const void *) { return cudaSuccess; }
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, const void *) {
+  *attributes = {};
+  return cudaSuccess;
+}
 cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int) {
   return count([](nullcuda::Counts &counts) { ++counts.attributes; });
 }
@@ -291,7 +295,7 @@ cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t *node, cudaGraph_t graph, con
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long) {
-  *executable = new SimtGraphExec{graph->nodes.size()};
+  *executable = new SimtGraphExec{std::vector<bool>(graph->nodes.size(), true), graph->nodes.size()};
   return count([&](nullcuda::Counts &counts) {
     ++counts.graphsMade;
     counts.nodesMade += graph->nodes.size();
@@ -299,6 +303,11 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
 }
 cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t, cudaGraphNode_t, const cudaKernelNodeParams *) {
   return count([](nullcuda::Counts &counts) { ++counts.nodeUpdates; });
+}
+cudaError_t cudaGraphNodeSetEnabled(cudaGraphExec_t executable, cudaGraphNode_t node, unsigned enabled) {
+  if (executable->enabled[node->number] != (enabled != 0)) executable->kernels += enabled ? 1 : -1;
+  executable->enabled[node->number] = enabled != 0;
+  return count([](nullcuda::Counts &counts) { ++counts.nodeSwitches; });
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   return count([&](nullcuda::Counts &counts) {

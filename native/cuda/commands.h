@@ -9,14 +9,23 @@
 
 namespace emoframe {
 
+// How the values of a kernel's parameters are kept: each aligned as its type asks, up to 64 bytes (a tensor map of
+// TMA).
+struct ParameterLayout {
+  static constexpr size_t alignment = 64;  // of them all
+
+  const uint16_t *offsets, *sizes;  // [count], bytes
+  size_t count;
+  size_t bytes;  // of all, a multiple of the alignment
+};
+
 // A kernel, how it is launched, and the values of its parameters.
 struct Launch {
   const void *function;
   dim3 grid, block;
   size_t sharedBytes;
-  void **arguments;       // [count], addresses
-  const uint16_t *sizes;  // [count], bytes
-  size_t count;
+  void **arguments;  // addresses, as many as the layout has
+  const ParameterLayout *layout;
 };
 
 class Commands {
@@ -25,23 +34,23 @@ class Commands {
   void clear();
   size_t size() const { return commands_.size(); }
 
-  cudaKernelNodeParams kernel(size_t i);             // good until the next call
-  bool same(size_t i, const Commands &other) const;  // in all that it would do
-  // The same kernels in the same order, whatever their arguments.
-  bool alike(const Commands &other) const;
-  uint64_t likeness() const;  // equal where they are alike
+  cudaKernelNodeParams kernel(size_t i);                       // good until the next call
+  bool same(size_t i, const Commands &other, size_t j) const;  // as that one's `j`, in all that it would do
+  const std::vector<const void *> &functions() const { return functions_; }
 
  private:
   struct Command {
-    const void *function;
     dim3 grid, block;
     size_t sharedBytes;
-    size_t first, count;  // arguments in offsets_
-    size_t begin, end;    // their bytes
+    const ParameterLayout *layout;
+    size_t begin;  // of its values, in blocks
+  };
+  struct alignas(ParameterLayout::alignment) Block {
+    unsigned char bytes[ParameterLayout::alignment];
   };
   std::vector<Command> commands_;
-  std::vector<size_t> offsets_;
-  std::vector<unsigned char> bytes_;
+  std::vector<const void *> functions_;
+  std::vector<Block> blocks_;
   std::vector<void *> addresses_;
 };
 

@@ -117,7 +117,7 @@ CudaBackend::CudaBackend(int32_t index, const BackendOptions &options) : index_(
   check(cudaSetDevice(index));
   requireKernels(properties);
   try {
-    stream_ = std::make_unique<Stream>(options.graphs);
+    stream_ = std::make_unique<Stream>(options.graphs, properties.sharedMemPerBlockOptin);
     openMemory();
   } catch (...) {
     close();

@@ -1,6 +1,7 @@
 #include "graphs.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace emoframe {
 
@@ -16,10 +17,21 @@ void require(cudaError_t status) {
   if (status != cudaSuccess) throw Refusal{status};
 }
 
+// Equal where the same kernels come in the same order.
+uint64_t likeness(const Commands &commands) {
+  uint64_t hash = 0xCBF29CE484222325u;  // FNV-1a, a word at a time
+  for (const void *function : commands.functions())
+    hash = (hash ^ reinterpret_cast<uintptr_t>(function)) * 0x100000001B3u;
+  return hash;
+}
+
+// Nodes that are left out cost the device a little each time: so many, and functions to change, are too many.
+size_t mostDifferences(size_t nodes, size_t commands) { return (nodes + commands) / 4; }
+
 }  // namespace
 
 struct Graphs::Graph {
-  explicit Graph(const Commands &given) : commands(given) {}
+  Graph() = default;
   ~Graph() {
     if (executable) cudaGraphExecDestroy(executable);
     if (graph) cudaGraphDestroy(graph);
@@ -28,63 +40,76 @@ struct Graphs::Graph {
   Graph &operator=(const Graph &) = delete;
 
   // Each node after the one before: that is the order of a stream.
-  void make() {
+  void make(Commands &given) {
     require(cudaGraphCreate(&graph, 0));
-    for (size_t i = 0; i < commands.size(); ++i) {
+    for (size_t i = 0; i < given.size(); ++i) {
       const cudaGraphNode_t *before = nodes.empty() ? nullptr : &nodes.back();
       cudaGraphNode_t node = nullptr;
-      const cudaKernelNodeParams params = commands.kernel(i);
+      const cudaKernelNodeParams params = given.kernel(i);
       require(cudaGraphAddKernelNode(&node, graph, before, before ? 1 : 0, &params));
       nodes.push_back(node);
     }
     require(cudaGraphInstantiate(&executable, graph, 0));
+    functions = given.functions();
+    command.resize(nodes.size());
+    std::iota(command.begin(), command.end(), 0);
   }
 
   // Launches that are under way keep what they were given.
-  void update(Commands &given) {
-    for (size_t i = 0; i < nodes.size(); ++i) {
-      if (given.same(i, commands)) continue;
+  void update(Commands &given, const Matching &matching) {
+    std::vector<int32_t> next(nodes.size(), -1);
+    for (size_t i = 0; i < given.size(); ++i) next[static_cast<size_t>(matching.node[i])] = static_cast<int32_t>(i);
+    for (size_t n = 0; n < nodes.size(); ++n) {
+      const bool was = command[n] >= 0, is = next[n] >= 0;
+      if (was != is) require(cudaGraphNodeSetEnabled(executable, nodes[n], is));
+      if (!is) continue;
+      const auto i = static_cast<size_t>(next[n]);
+      if (was && given.same(i, last, static_cast<size_t>(command[n]))) continue;
       const cudaKernelNodeParams params = given.kernel(i);
-      require(cudaGraphExecKernelNodeSetParams(executable, nodes[i], &params));
+      require(cudaGraphExecKernelNodeSetParams(executable, nodes[n], &params));
+      functions[n] = given.functions()[i];
     }
-    commands = given;
+    command = std::move(next);
   }
 
-  Commands commands;            // what the nodes hold
   cudaGraph_t graph = nullptr;  // nodes are named by it
   cudaGraphExec_t executable = nullptr;
   std::vector<cudaGraphNode_t> nodes;
+  // Of each node: what it runs when it is on, and which of the last commands that was; -1: it is off.
+  std::vector<const void *> functions;
+  std::vector<int32_t> command;
+  Commands last;
 };
 
 Graphs::Graphs() = default;
 Graphs::~Graphs() = default;
 
-bool Graphs::cameBefore(uint64_t likeness) {
-  const auto found = std::find(remembered_.begin(), remembered_.end(), likeness);
+bool Graphs::cameBefore(const Commands &commands) {
+  const uint64_t its = likeness(commands);
+  const auto found = std::find(remembered_.begin(), remembered_.end(), its);
   const bool known = found != remembered_.end();
   if (known) remembered_.erase(found);
-  remembered_.push_front(likeness);
+  remembered_.push_front(its);
   if (remembered_.size() > mostRemembered) remembered_.pop_back();
   return known;
 }
 
-Graphs::Graph &Graphs::find(Commands &commands) {
-  const auto found = std::find_if(graphs_.begin(), graphs_.end(),
-                                  [&](const std::unique_ptr<Graph> &graph) { return graph->commands.alike(commands); });
-  if (found != graphs_.end()) {
-    std::unique_ptr<Graph> graph = std::move(*found);
-    graphs_.erase(found);
-    graph->update(commands);  // one that cannot be updated is gone
-    graphs_.push_front(std::move(graph));
-    ++use_.replayed;
-  } else {
-    auto graph = std::make_unique<Graph>(commands);
-    graph->make();
-    graphs_.push_front(std::move(graph));
-    if (graphs_.size() > most) graphs_.pop_back();
-    ++use_.made;
+Graphs::List::iterator Graphs::find(const Commands &commands, Matching &matching, bool &near) {
+  const auto equal = std::find_if(graphs_.begin(), graphs_.end(), [&](const std::unique_ptr<Graph> &graph) {
+    return graph->functions == commands.functions();
+  });
+  if (equal != graphs_.end()) {
+    matching.node.resize(commands.size());
+    std::iota(matching.node.begin(), matching.node.end(), 0);
+    return equal;
   }
-  return *graphs_.front();
+  for (auto graph = graphs_.begin(); graph != graphs_.end(); ++graph) {
+    const std::vector<const void *> &functions = (*graph)->functions;
+    if (!match(functions, commands.functions(), mostDifferences(functions.size(), commands.size()), matching)) continue;
+    if (matching.missing == 0) return graph;
+    near = true;
+  }
+  return graphs_.end();
 }
 
 // What is wrong with the device itself the next launch says again.
@@ -96,12 +121,28 @@ void Graphs::giveUp(cudaError_t status) {
 
 bool Graphs::run(Commands &commands, cudaStream_t stream) {
   if (commands.size() < worthwhile) return false;
-  if (!use_.reason.empty() || !cameBefore(commands.likeness())) {
+  Matching matching;
+  bool near = false;
+  const auto found = use_.reason.empty() ? find(commands, matching, near) : graphs_.end();
+  const bool replays = found != graphs_.end();
+  if (!replays && (!use_.reason.empty() || (!cameBefore(commands) && !near))) {
     ++use_.plain;
     return false;
   }
   try {
-    require(cudaGraphLaunch(find(commands).executable, stream));
+    if (replays) {
+      (*found)->update(commands, matching);
+      graphs_.splice(graphs_.begin(), graphs_, found);
+    } else {
+      auto made = std::make_unique<Graph>();
+      made->make(commands);
+      graphs_.push_front(std::move(made));
+      if (graphs_.size() > most) graphs_.pop_back();
+    }
+    Graph &graph = *graphs_.front();
+    require(cudaGraphLaunch(graph.executable, stream));
+    std::swap(graph.last, commands);
+    ++(replays ? use_.replayed : use_.made);
     return true;
   } catch (const Refusal &refusal) {
     giveUp(refusal.status);

@@ -1,13 +1,15 @@
-// Steps as CUDA graphs: one launch for all of their kernels.
+// Steps as CUDA graphs: one launch for many kernels.
 //
-// A graph is kept by the kernels that it has and their order, which the model's form, the kind of step and
-// the tiles that products are cut into decide, not by sizes: batches here are packed, so the numbers of frames,
-// utterances and masked frames differ from step to step. The host goes through every step as if it launched each
-// kernel; the commands that come of it are compared with the graph's, and those that differ are written into it before
-// it is launched (cudaGraphExecKernelNodeSetParams). So no value of an earlier step can stay behind: dropout's
-// counters, learning rates, addresses and grids are arguments like any other, read from the constant bank as ever, and
-// there is no list of what may change. The graph is built node by node and not by capturing a stream: nothing has to be
-// legal during a capture, and no failure leaves a broken one.
+// What a graph is kept by is the functions of its kernels in their order, not sizes: batches here are packed, so the
+// numbers of frames, utterances and masked frames differ from step to step. The host goes through every step as if it
+// launched each kernel; the commands that come of it are compared with what the graph's nodes hold, and those that
+// differ are written into it before it is launched (cudaGraphExecKernelNodeSetParams). So no value of an earlier step
+// can stay behind: dropout's counters, learning rates, addresses and grids are arguments like any other, read from the
+// constant bank as ever, and there is no list of what may change. The graph is built node by node and not by capturing
+// a stream: nothing has to be legal during a capture, and no failure leaves a broken one.
+//
+// A graph also serves steps that are a little different: where a layer is left out its nodes are switched off
+// (cudaGraphNodeSetEnabled), and where a product is cut into other tiles its node is given the other function.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -18,6 +20,7 @@
 
 #include "../ops.h"
 #include "commands.h"
+#include "matching.h"
 
 namespace emoframe {
 
@@ -28,8 +31,9 @@ class Graphs {
   Graphs(const Graphs &) = delete;
   Graphs &operator=(const Graphs &) = delete;
 
-  // Does the commands as one graph, when there is one of their kind or they come for the second time. False: nothing
-  // was done, and they are to be launched one by one.
+  // Does the commands as one graph, when there is one that they fit into or nearly do, or they come for the second
+  // time. False: nothing was done, and they are to be launched one by one. What is in `commands` afterwards is of no
+  // use.
   bool run(Commands &commands, cudaStream_t stream);
   const GraphUse &use() const { return use_; }
 
@@ -37,13 +41,16 @@ class Graphs {
   static constexpr size_t most = 16;            // graphs; the device holds some kilobytes for each node of them
   static constexpr size_t mostRemembered = 64;  // kinds that came once
   struct Graph;
+  using List = std::list<std::unique_ptr<Graph>>;
 
-  bool cameBefore(uint64_t likeness);
-  Graph &find(Commands &commands);
+  bool cameBefore(const Commands &commands);
+  // The graph that the commands fit into, and how. None: `near` says whether they would into one that had a few nodes
+  // more.
+  List::iterator find(const Commands &commands, Matching &matching, bool &near);
   void giveUp(cudaError_t status);
 
-  std::list<std::unique_ptr<Graph>> graphs_;  // the latest used first
-  std::list<uint64_t> remembered_;
+  List graphs_;                     // the latest used first
+  std::list<uint64_t> remembered_;  // by their likeness
   GraphUse use_;
 };
 

@@ -12,6 +12,30 @@
 
 namespace emoframe {
 
+template <typename... Parameters>
+struct ParameterOffsets {
+  static_assert(((alignof(Parameters) <= ParameterLayout::alignment) && ...), "copies of arguments are aligned so far");
+  static_assert(((sizeof(Parameters) <= 4096) && ...), "more would have to lie in the device's memory");
+
+  uint16_t offsets[sizeof...(Parameters) + 1] = {}, sizes[sizeof...(Parameters) + 1] = {sizeof(Parameters)..., 0};
+  size_t bytes = 0;
+
+  constexpr ParameterOffsets() {
+    constexpr size_t alignments[] = {alignof(Parameters)..., ParameterLayout::alignment};
+    for (size_t i = 0; i <= sizeof...(Parameters); ++i) {
+      bytes = (bytes + alignments[i] - 1) / alignments[i] * alignments[i];
+      offsets[i] = static_cast<uint16_t>(bytes);
+      bytes += sizes[i];
+    }
+  }
+};
+template <typename... Parameters>
+const ParameterLayout &layoutOf() {
+  static constexpr ParameterOffsets<Parameters...> its;
+  static constexpr ParameterLayout layout = {its.offsets, its.sizes, sizeof...(Parameters), its.bytes};
+  return layout;
+}
+
 template <typename T>
 struct Given {  // keeps a parameter's type from being deduced from the argument
   using type = T;
@@ -24,11 +48,9 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedB
 #ifdef EMOFRAME_SIMT
   simt::know(kernel);
 #endif
-  static_assert(((alignof(Parameters) <= 16) && ...), "copies of arguments are aligned to 16 bytes");
-  static constexpr uint16_t sizes[] = {sizeof(Parameters)..., 0};
   void *addresses[] = {&arguments..., nullptr};
   stream.launch(
-      {reinterpret_cast<const void *>(kernel), grid, block, sharedBytes, addresses, sizes, sizeof...(Parameters)});
+      {reinterpret_cast<const void *>(kernel), grid, block, sharedBytes, addresses, &layoutOf<Parameters...>()});
 }
 
 // ceil(count / size) as a grid's extent.

@@ -5,7 +5,7 @@
 
 namespace emoframe {
 
-Stream::Stream(bool asGraphs) : asGraphs_(asGraphs) {
+Stream::Stream(bool asGraphs, size_t mostSharedBytes) : asGraphs_(asGraphs), mostSharedBytes_(mostSharedBytes) {
   try {
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
     check(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking));
@@ -39,13 +39,27 @@ void Stream::requireWhole() const {
 
 void Stream::launch(const Launch &launch) {
   requireWhole();
-  constexpr size_t withoutAsking = 48 * 1024;
-  if (launch.sharedBytes > withoutAsking) {
-    check(cudaFuncSetAttribute(launch.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(launch.sharedBytes)));
+  allowShared(launch);
+  if (!inStep_) {
+    check(cudaLaunchKernel(launch.function, launch.grid, launch.block, launch.arguments, launch.sharedBytes, stream_));
+    return;
   }
-  if (inStep_) return commands_.add(launch);
-  check(cudaLaunchKernel(launch.function, launch.grid, launch.block, launch.arguments, launch.sharedBytes, stream_));
+  commands_.add(launch);
+  if (begun_ || commands_.size() < ahead) return;
+  begun_ = true;
+  flush();
+}
+
+// A kernel may have as much as there is, from the first time on: the device keeps one number for each, whichever stream
+// asks and however long a launch that needs more has been waiting in a graph.
+void Stream::allowShared(const Launch &launch) {
+  constexpr size_t withoutAsking = 48 * 1024;
+  if (launch.sharedBytes <= withoutAsking || sharing_.count(launch.function) > 0) return;
+  cudaFuncAttributes attributes;
+  check(cudaFuncGetAttributes(&attributes, launch.function));
+  check(cudaFuncSetAttribute(launch.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(mostSharedBytes_ - attributes.sharedSizeBytes)));
+  sharing_.insert(launch.function);
 }
 
 void Stream::upload(void *target, const void *source, size_t bytes) {
@@ -55,7 +69,10 @@ void Stream::upload(void *target, const void *source, size_t bytes) {
   staging_->send(target, source, bytes, stream_);
 }
 
-void Stream::beginStep() { inStep_ = !goesNowhere() && asGraphs_; }
+void Stream::beginStep() {
+  inStep_ = !goesNowhere() && asGraphs_;
+  begun_ = false;
+}
 
 void Stream::flush() {
   if (commands_.size() == 0) return;

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <unordered_set>
 
 #include "graphs.h"
 #include "staging.h"
@@ -14,8 +15,9 @@ namespace emoframe {
 class Stream {
  public:
   struct Nowhere {};
-  explicit Stream(Nowhere) {}      // of a backend that only counts: nothing is done
-  explicit Stream(bool asGraphs);  // on the current device; steps are done as graphs
+  explicit Stream(Nowhere) {}  // of a backend that only counts: nothing is done
+  // On the current device, whose blocks can be given so much shared memory; steps are done as graphs.
+  Stream(bool asGraphs, size_t mostSharedBytes);
   ~Stream();
   Stream(const Stream &) = delete;
   Stream &operator=(const Stream &) = delete;
@@ -23,8 +25,9 @@ class Stream {
   bool goesNowhere() const { return stream_ == nullptr; }
   void launch(const Launch &launch);
   void upload(void *target, const void *source, size_t bytes);
-  // Within a step, launches are kept, and done at its end, or when `flush` says so because the host or memory has to
-  // wait for them.
+  // Within a step, launches are kept: the first so many go as soon as they are there, so that the device has work while
+  // the host goes through the rest, which is done at the step's end, or when `flush` says so because the host or memory
+  // has to wait for it.
   void beginStep();
   void flush();
   void endStep();
@@ -40,13 +43,18 @@ class Stream {
   const GraphUse &graphs() const { return graphs_.use(); }
 
  private:
+  static constexpr size_t ahead = 64;
+
+  void allowShared(const Launch &launch);
   void launchOneByOne();
   void close() noexcept;
 
   cudaStream_t stream_ = nullptr, uploads_ = nullptr;
   uint64_t allocations_ = 0;
   int64_t pinned_ = 0;
-  bool asGraphs_ = false, inStep_ = false;
+  bool asGraphs_ = false, inStep_ = false, begun_ = false;  // begun: the step's first launches went
+  size_t mostSharedBytes_ = 0;
+  std::unordered_set<const void *> sharing_;  // kernels that were allowed as much
   Commands commands_;
   Graphs graphs_;
   std::unique_ptr<Staging> staging_;  // of uploads in the order of ops; none: a step was cut off

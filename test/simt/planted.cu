@@ -276,7 +276,7 @@ bool isProduct(const std::vector<float> &a, const std::vector<float> &b, const s
 }
 
 Stream &stream() {
-  static Stream one(false);
+  static Stream one(false, 227 * 1024);
   return one;
 }
 

@@ -49,6 +49,7 @@ struct SimtGraph {
 struct SimtGraphExec {
   const SimtGraph *graph;  // its nodes name this one's
   std::vector<SimtWork> works;
+  std::vector<bool> enabled;
   std::vector<std::vector<size_t>> after;
   uint64_t launches = 0;
 };
@@ -56,6 +57,8 @@ struct SimtGraphExec {
 namespace {
 
 std::string fault;  // the report; empty: none
+
+constexpr size_t mostSharedBytes = 227 * 1024;  // of a block
 
 cudaError_t now() { return fault.empty() ? cudaSuccess : cudaErrorLaunchFailure; }
 
@@ -89,7 +92,20 @@ cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) 
   return cudaSuccess;
 }
 
+// What a kernel may have of dynamic shared memory, where it was asked for.
+std::map<const void *, size_t> &sharedLimits() {
+  static std::map<const void *, size_t> all;
+  return all;
+}
+
+// As it is when the launch is run, not when it was asked for or put into a graph.
 cudaError_t run(const simt::Call &call, dim3 grid, dim3 block, size_t sharedBytes) {
+  constexpr size_t withoutAsking = 48 * 1024;
+  const auto limit = sharedLimits().find(call.kernel);
+  if (sharedBytes > (limit == sharedLimits().end() ? withoutAsking : limit->second)) {
+    return fail("A launch with " + std::to_string(sharedBytes) +
+                " bytes of shared memory, more than its kernel is allowed (cudaFuncSetAttribute)");
+  }
   std::string report;
   return simt::execute(call, grid, block, sharedBytes, &report) ? cudaSuccess : fail(report);
 }
@@ -180,12 +196,16 @@ cudaError_t addNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNod
 cudaError_t setNode(cudaGraphExec_t executable, cudaGraphNode_t node, const SimtWork &work) {
   if (!executable->graph->has(node) || !node->work.call != !work.call) return cudaErrorInvalidValue;
   if (!simt::machine().updatesGraphs) return cudaErrorGraphExecUpdateFailure;
+  const simt::Call *held = executable->works[node->number].call.get();
+  if (!simt::machine().updatesFunctions && held && held->kernel != work.call->kernel) {
+    return cudaErrorGraphExecUpdateFailure;
+  }
   if (!simt::machine().forgetsUpdates) executable->works[node->number] = work;
   return now();
 }
 
-cudaError_t runInSomeOrder(const std::vector<SimtWork> &works, const std::vector<std::vector<size_t>> &after,
-                           uint64_t seed) {
+cudaError_t runInSomeOrder(const std::vector<SimtWork> &works, const std::vector<bool> &enabled,
+                           const std::vector<std::vector<size_t>> &after, uint64_t seed) {
   const size_t count = works.size();
   std::vector<size_t> waits(count), ready;
   std::vector<std::vector<size_t>> followers(count);
@@ -199,7 +219,9 @@ cudaError_t runInSomeOrder(const std::vector<SimtWork> &works, const std::vector
     std::swap(ready[random() % ready.size()], ready.back());
     const size_t next = ready.back();
     ready.pop_back();
-    if (cudaError_t error = run(works[next])) return error;
+    if (enabled[next]) {
+      if (cudaError_t error = run(works[next])) return error;
+    }
     for (const size_t follower : followers[next]) {
       if (--waits[follower] == 0) ready.push_back(follower);
     }
@@ -247,7 +269,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   *properties = {};
   std::strcpy(properties->name, "emulation");
   properties->totalGlobalMem = simt::settings().memoryBytes;
-  properties->sharedMemPerBlockOptin = 227 * 1024;
+  properties->sharedMemPerBlockOptin = mostSharedBytes;
   properties->major = simt::machine().major;
   properties->minor = simt::machine().minor;
   properties->multiProcessorCount = 4;
@@ -386,11 +408,16 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return catchUp(event->stream, event->place);
 }
 
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, const void *) {
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, const void *) {
+  *attributes = {};
   return simt::machine().hasKernels ? now() : cudaErrorNoKernelImageForDevice;
 }
-cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int) {
-  return knownKernels().count(function) > 0 ? now() : cudaErrorInvalidValue;
+cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int value) {
+  if (knownKernels().count(function) == 0 || value < 0 || static_cast<size_t>(value) > mostSharedBytes) {
+    return cudaErrorInvalidValue;
+  }
+  sharedLimits()[function] = static_cast<size_t>(value);
+  return now();
 }
 cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t sharedBytes,
                              cudaStream_t stream) {
@@ -425,6 +452,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
   made->graph = graph;
   for (const auto &node : graph->nodes) {
     made->works.push_back(node->work);
+    made->enabled.push_back(true);
     made->after.push_back(node->after);
   }
   *executable = made.release();
@@ -444,12 +472,18 @@ cudaError_t cudaGraphExecMemcpyNodeSetParams1D(cudaGraphExec_t executable, cudaG
   work.kind = kind;
   return bytes > 0 ? setNode(executable, node, work) : cudaErrorInvalidValue;
 }
+cudaError_t cudaGraphNodeSetEnabled(cudaGraphExec_t executable, cudaGraphNode_t node, unsigned enabled) {
+  if (!executable->graph->has(node)) return cudaErrorInvalidValue;
+  if (!simt::machine().forgetsSwitching) executable->enabled[node->number] = enabled != 0;
+  return now();
+}
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   const uint64_t seed = simt::settings().seed + ++executable->launches;
   // What is changed of it later is not of this launch.
-  return ask(stream, lateKernels(), [seed, works = executable->works, after = executable->after] {
-    return runInSomeOrder(works, after, seed);
-  });
+  return ask(stream, lateKernels(),
+             [seed, works = executable->works, enabled = executable->enabled, after = executable->after] {
+               return runInSomeOrder(works, enabled, after, seed);
+             });
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;

@@ -96,6 +96,7 @@ struct cudaKernelNodeParams {
 };
 
 struct cudaFuncAttributes {
+  size_t sharedSizeBytes;  // that is not dynamic
   int numRegs;
 };
 struct cudaDeviceProp {
@@ -172,6 +173,8 @@ cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t executable, cudaGra
                                              const cudaKernelNodeParams *params);
 cudaError_t cudaGraphExecMemcpyNodeSetParams1D(cudaGraphExec_t executable, cudaGraphNode_t node, void *to,
                                                const void *from, size_t bytes, cudaMemcpyKind kind);
+// A node that is off does nothing, and what comes after it waits for what comes before.
+cudaError_t cudaGraphNodeSetEnabled(cudaGraphExec_t executable, cudaGraphNode_t node, unsigned enabled);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
@@ -222,7 +225,9 @@ struct Machine {
   bool hasKernels = true;              // else the build has none for the device
   bool makesGraphs = true;             // else instantiation finds no memory
   bool updatesGraphs = true;           // else changing a node is refused
+  bool updatesFunctions = true;        // else changing it to run another kernel is refused
   bool forgetsUpdates = false;         // changing a node says that all is well and does nothing
+  bool forgetsSwitching = false;       // so does switching it on or off
   bool forgetsStreamWaits = false;     // a stream that is to wait for an event does not
   bool forgetsHostWaits = false;       // nor does the host
 };
