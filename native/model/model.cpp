@@ -1,6 +1,7 @@
 // The whole model: the parts in order, forward, and the step that trains them.
 #include "model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -261,8 +262,7 @@ void Model::Parts::checkTargets(const TrainStep &step, const Packing &packing) c
   }
 }
 
-View Model::Parts::sumOfSquares(const View &x) {
-  const View sum = workspace.zeros(DType::f32, 1, 1);
+void Model::Parts::sumOfSquares(const View &x, const View &sum) {
   Scratch scratch(workspace);
   View exact = x;
   if (x.dtype != DType::f32) {
@@ -270,13 +270,14 @@ View Model::Parts::sumOfSquares(const View &x) {
     backend->convert(x, exact);
   }
   backend->sumSquares({exact}, sum);
-  return sum;
 }
 
 double Model::Parts::meanSquare(const View &x) {
   Scratch scratch(workspace);
+  const View sum = workspace.tensor(DType::f32, 1, 1);
+  sumOfSquares(x, sum);
   float squares;
-  backend->download(&squares, sumOfSquares(x).data, sizeof(squares));
+  backend->download(&squares, sum.data, sizeof(squares));
   return squares / static_cast<double>(x.size());
 }
 
@@ -303,6 +304,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
   const bool encoderTrained = encoder.trainable(parameters);
   const bool masked = step.objective == Objective::maskedPrediction;
   parameters.ensureGradients();
+  parameters.gradientsChange();
   accumulating = true;
 
   TrainResult result;
@@ -310,10 +312,11 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
   FeatureProjection::Saved projected;
   Transformer::Saved transformed;
   const auto activations = [&](int64_t cols) { return workspace.tensor(dtype, packing.total(), cols); };
-  const View sums = workspace.zeros(DType::f32, 1, 2);
+  const View told = parameters.sums(), sums = told.colRange(Parameters::losses, 2);
+  backend->fill(told, 0);
   const View features = this->features(context, batch, packing, encoderTrained ? &encoded : nullptr);
-  View squares;
-  if (step.featurePenalty > 0 || batch.features.empty()) squares = sumOfSquares(features);
+  if (step.featurePenalty > 0 || batch.features.empty())
+    sumOfSquares(features, told.colRange(Parameters::featureSquares, 1));
   const View embedded = activations(shape.hiddenSize);
   projection.forward(context, features, mask, projected, embedded);
   const View hidden = activations(shape.hiddenSize);
@@ -351,16 +354,16 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
     backward();
   }
 
-  // Only now does the host wait: a device has had all of the step by then.
-  float found[2] = {0, 0};
-  if (result.count > 0) backend->download(found, sums.data, sizeof(found));
-  result.lossSum = found[0];
-  result.correct = static_cast<int64_t>(std::isfinite(found[1]) ? found[1] : 0);
-  if (squares) {
-    float square;
-    backend->download(&square, squares.data, sizeof(square));
-    result.featurePenalty = square / static_cast<double>(features.size());
-  }
+  const bool likelyLast = ++passes == passesOfUpdate;
+  if (likelyLast) parameters.sumGradientSquares();
+
+  // Only now does the host wait, once: a device has had all of the step by then.
+  float found[4];
+  backend->download(found, told.data, sizeof(found));
+  if (likelyLast) parameters.takeGradientSquares(found[Parameters::gradientSquares]);
+  result.lossSum = found[Parameters::losses];
+  result.correct = static_cast<int64_t>(std::isfinite(found[Parameters::correct]) ? found[Parameters::correct] : 0);
+  result.featurePenalty = found[Parameters::featureSquares] / static_cast<double>(features.size());
   if (!std::isfinite(result.lossSum) || !std::isfinite(result.featurePenalty)) {
     const int32_t b = firstNotFinite(hidden, packing);
     throw Error("ERR_NOT_FINITE",
@@ -380,7 +383,7 @@ TrainResult Model::trainStep(const HostBatch &batch, const TrainStep &step) {
                         [&](const PassInputs &inputs) { return parts_->train(batch, step, inputs); });
   } catch (...) {
     // A batch that was refused has changed nothing; a step that failed midway has added part of its gradient.
-    if (parts_->accumulating) parts_->parameters.clearGradients();
+    if (parts_->accumulating) clearGradients();
     throw;
   }
 }
@@ -389,10 +392,15 @@ double Model::optimizerStep(const OptimizerStep &step) {
   Step asOne(*parts_->backend);
   const double norm = parts_->parameters.optimizerStep(step.adamW);
   asOne.end();
+  parts_->passesOfUpdate = std::max<int64_t>(parts_->passes, 1);
+  parts_->passes = 0;
   if (parts_->parameters.anyTrainable(kFeatureEncoder) && parts_->cache.bytes() > 0) clearFeatures();
   return norm;
 }
 
-void Model::clearGradients() { parts_->parameters.clearGradients(); }
+void Model::clearGradients() {
+  parts_->parameters.clearGradients();
+  parts_->passes = 0;
+}
 
 }  // namespace emoframe

@@ -38,7 +38,7 @@ uint64_t takeKeys(size_t count) {
 
 Parameters::~Parameters() {
   for (void *arena : {static_cast<void *>(master_), static_cast<void *>(gradient_), static_cast<void *>(m_),
-                      static_cast<void *>(v_), static_cast<void *>(squares_), shadow_}) {
+                      static_cast<void *>(v_), static_cast<void *>(sums_), shadow_}) {
     if (arena) backend_.release(arena);
   }
 }
@@ -77,7 +77,7 @@ float *Parameters::allocateZeros() const {
 
 void Parameters::allocate() {
   master_ = allocateZeros();
-  squares_ = static_cast<float *>(backend_.allocate(sizeof(float)));
+  sums_ = static_cast<float *>(backend_.allocate(4 * sizeof(float)));
   if (precision_ == Precision::bf16) {
     shadow_ = backend_.allocate(static_cast<size_t>(total_) * sizeOf(DType::bf16));
     backend_.fill(vector(shadow_, DType::bf16, total_), 0);
@@ -132,6 +132,7 @@ void Parameters::requireOpen() const {
 }
 
 void Parameters::freeze(const std::vector<std::string> &prefixes) {
+  gradientsChange();
   for (Parameter &p : table_) {
     p.frozen = false;
     for (const std::string &prefix : prefixes) p.frozen |= p.name.compare(0, prefix.size(), prefix) == 0;
@@ -239,6 +240,7 @@ size_t Parameters::heldBytes() const {
 }
 
 void Parameters::clearGradients() {
+  gradientsChange();
   if (gradient_) backend_.fill(vector(gradient_, DType::f32, total_), 0);
 }
 
@@ -261,18 +263,27 @@ std::string Parameters::notFiniteGradient() {
   for (const Parameter &p : table_) {
     if (p.frozen) continue;
     float squares = 0;
-    backend_.sumSquares({vector(gradient_ + p.offset, DType::f32, p.size())}, vector(squares_, DType::f32, 1));
-    backend_.download(&squares, squares_, sizeof(float));
+    const View sum = sums().colRange(gradientSquares, 1);
+    backend_.sumSquares({vector(gradient_ + p.offset, DType::f32, p.size())}, sum);
+    backend_.download(&squares, sum.data, sizeof(float));
     if (!std::isfinite(squares)) return ", first that of " + p.name;
   }
   return "";
+}
+
+void Parameters::sumGradientSquares() {
+  std::vector<View> gradients;
+  for (const Range &range : trainableRanges())
+    gradients.push_back(vector(gradient_ + range.begin, DType::f32, range.size));
+  const View sum = sums().colRange(gradientSquares, 1);
+  if (gradients.empty()) return backend_.fill(sum, 0);
+  backend_.sumSquares(gradients, sum);
 }
 
 double Parameters::optimizerStep(AdamW settings) {
   ensureGradients();
   ensureMoments();
   const std::vector<Range> ranges = trainableRanges();
-  std::vector<View> gradients;
   std::vector<AdamWTensor> tensors;
   for (const Range &range : ranges) {
     const auto at = [&](float *arena) { return vector(arena + range.begin, DType::f32, range.size); };
@@ -281,16 +292,18 @@ double Parameters::optimizerStep(AdamW settings) {
       void *shadow = static_cast<char *>(shadow_) + static_cast<size_t>(range.begin) * sizeOf(DType::bf16);
       tensor.shadow = vector(shadow, DType::bf16, range.size);
     }
-    gradients.push_back(tensor.gradient);
     tensors.push_back(tensor);
   }
-  settings.gradientSquares = vector(squares_, DType::f32, 1);
+  settings.gradientSquares = sums().colRange(gradientSquares, 1);
+  if (!knownSquares_) sumGradientSquares();
+  if (!tensors.empty()) backend_.adamW(settings, tensors);  // of its own does nothing where the norm is not finite
   float squares = 0;
-  if (!gradients.empty()) {
-    backend_.sumSquares(gradients, settings.gradientSquares);
-    backend_.adamW(settings, tensors);  // of its own does nothing where the norm is not finite
-    backend_.download(&squares, squares_, sizeof(float));
+  if (knownSquares_) {
+    squares = *knownSquares_;
+  } else {
+    backend_.download(&squares, settings.gradientSquares.data, sizeof(float));
   }
+  gradientsChange();
   if (!std::isfinite(squares)) {
     throw Error("ERR_NOT_FINITE",
                 "The gradient norm is not finite" + notFiniteGradient() +

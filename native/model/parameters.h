@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -70,6 +71,15 @@ class Parameters {
   void clearGradients();
   double optimizerStep(AdamW settings);  // the gradient norm before clipping
 
+  // What the host is told of a pass, side by side, so that it is read at once: f32 [1, 4].
+  enum Sum { losses, correct, featureSquares, gradientSquares };
+  View sums() const { return vector(sums_, DType::f32, 4); }
+  // Has the squares of the gradients, as they are now, summed into their place; and takes what the host has read there,
+  // so that the optimiser's step, when nothing has changed them since, need not wait for it.
+  void sumGradientSquares();
+  void takeGradientSquares(float squares) { knownSquares_ = squares; }
+  void gradientsChange() { knownSquares_.reset(); }
+
  private:
   const Parameter &find(const std::string &name) const;
   const Parameter &findSized(const std::string &name, int64_t size) const;
@@ -91,7 +101,8 @@ class Parameters {
   std::vector<Parameter> table_;
   std::unordered_map<std::string, int32_t> byName_;
   int64_t total_ = 0;
-  float *master_ = nullptr, *gradient_ = nullptr, *m_ = nullptr, *v_ = nullptr, *squares_ = nullptr;
+  float *master_ = nullptr, *gradient_ = nullptr, *m_ = nullptr, *v_ = nullptr, *sums_ = nullptr;
+  std::optional<float> knownSquares_;
   void *shadow_ = nullptr;  // bf16
   bool sealed_ = false;
   uint64_t keyBase_ = 0;

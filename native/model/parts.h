@@ -27,7 +27,7 @@ struct Model::Parts {
   View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved);
   // Hidden state at a layer, f32 [T, C], without training.
   View hidden(const HostBatch &batch, const Packing &packing, int64_t layer);
-  View sumOfSquares(const View &x);  // f32 [1]
+  void sumOfSquares(const View &x, const View &sum);  // f32 [1]
   double meanSquare(const View &x);
   // The first utterance with values that are not finite, in a view over the packed frames; -1: none.
   int32_t firstNotFinite(const View &values, const Packing &packing);
@@ -85,6 +85,8 @@ struct Model::Parts {
   };
 
   bool accumulating = false;  // a training step is past its checks and may have added to gradients
+  // Passes since the last update, and in it: the one that is likely the last sums the squares of the gradients as well.
+  int64_t passes = 0, passesOfUpdate = 1;
 };
 
 }  // namespace emoframe

@@ -120,6 +120,42 @@ TEST(microBatchesAddUp) {
   for (size_t i = 0; i < once.size(); ++i) requireNear(twice[i], 2 * once[i], 1e-5, "the sum of two gradients");
 }
 
+// The norm is summed by the pass that is likely the last of its update, or else by the update itself: the same comes of
+// both, whatever was between.
+TEST(updatesOfAnyNumberOfPassesHaveTheNormOfTheirGradients) {
+  const HubertShape shape = baseShape();
+  auto model = makeModel(shape), other = makeModel(shape);
+  const Batch batches[] = {makeBatch(shape, {9 * shape.stride()}, 5), makeBatch(shape, {7 * shape.stride()}, 6)};
+  int64_t update = 0;
+  for (const int passes : {1, 1, 2, 2, 3, 1, 1, 1}) {
+    ++update;
+    for (int pass = 0; pass < passes; ++pass) {
+      for (Model *its : {model.get(), other.get()})
+        its->trainStep(batches[pass % 2].host, batches[pass % 2].step(Objective::classification));
+    }
+    if (update == 7) {  // and what changes which gradients count, or that there are any
+      model->freeze({"encoder.layers.0."});
+      other->freeze({"encoder.layers.0."});
+    }
+    if (update == 8) {
+      for (Model *its : {model.get(), other.get()}) {
+        its->clearGradients();
+        its->trainStep(batches[1].host, batches[1].step(Objective::classification));
+      }
+    }
+    double squares = 0;
+    for (const TensorInfo &tensor : model->tensors())
+      for (const float g : gradient(*model, tensor)) squares += static_cast<double>(g) * g;
+    other->freeze(update >= 7 ? std::vector<std::string>{"encoder.layers.0."} : std::vector<std::string>{});
+    OptimizerStep optimizer = adamW(update);
+    optimizer.adamW.clipNorm = 0.5f;
+    const double norm = model->optimizerStep(optimizer);
+    requireNear(norm, std::sqrt(squares), 1e-5 * norm, "the norm of update " + std::to_string(update));
+    require(other->optimizerStep(optimizer) == norm, "the same norm, summed by the update");
+    require(values(*model) == values(*other), "the same weights");
+  }
+}
+
 TEST(momentsTravelBetweenModels) {
   const HubertShape shape = baseShape();
   auto a = makeModel(shape), b = makeModel(shape);
