@@ -81,6 +81,7 @@ export type { PredictionMemory } from './predict/memory.js';
 export type { AudioCallOptions, AudioProgress, DeviceOptions, ListeningOptions } from './predict/options.js';
 export type {
   Decision,
+  FrameColumns,
   PredictedFrame,
   Prediction,
   PredictionFailure,

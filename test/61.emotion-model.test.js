@@ -63,6 +63,33 @@ test('segments follow the smoothed posteriors, cover the utterance, and a high c
   assert.is((await model.predict(voice, { switchingCost: 1000 })).segments.length, 1);
 });
 
+test('frames and segments are made once, when they are read, and follow from the columns', async () => {
+  const model = keep(await EmotionModel.load(join(dir, 'base')));
+  const [prediction, other] = await collect(model.predictMany([voice, voice]));
+  const { posteriors, attention, clusters } = prediction.columns;
+  assert.is(prediction.frames, prediction.frames);
+  assert.is(prediction.segments, prediction.segments);
+  assert.equal(
+    prediction.frames.flatMap(({ posterior }) => posterior),
+    [...posteriors],
+  );
+  assert.equal(
+    prediction.frames.map((frame) => frame.attention),
+    [...attention],
+  );
+  assert.equal(
+    prediction.frames.map(({ cluster }) => cluster),
+    [...clusters],
+  );
+  // Plain data to whoever lists, copies, compares or writes it; an utterance does not hold its batch's memory.
+  const keys = ['id', 'label', 'probabilities', 'seconds', 'frameSeconds', 'frames', 'segments', 'windows'];
+  assert.equal(Object.keys(prediction), keys);
+  assert.equal(JSON.parse(JSON.stringify(prediction)), { ...prediction });
+  assert.equal(structuredClone(prediction), { ...prediction });
+  assert.is.not(posteriors.buffer, other.columns.posteriors.buffer);
+  assert.is(posteriors.buffer.byteLength, posteriors.byteLength);
+});
+
 test('a frame has the cluster of the nearest centroid at the clustered layer', async () => {
   const model = keep(await EmotionModel.load(join(dir, 'base')));
   const encoder = keep(await Encoder.load(join(dir, 'base', 'clusters')));
@@ -201,6 +228,27 @@ test('an iteration that is left takes no more from its source, and what the sour
   }
   const error = await collect(model.predictMany(broken())).catch((reason) => reason);
   assert.instance(error, RangeError);
+});
+
+test('of two batches in flight each fails by itself', async () => {
+  const model = keep(await EmotionModel.load(join(dir, 'base')));
+  const loud = { id: 'loud', audio: new Float32Array(16000).fill(1e30).map((level, i) => (i % 2 ? level : -level)) };
+  const inputs = [voice, loud, voice, voice, loud, loud, voice];
+  const alone = await model.predict(voice);
+  for (const batchSeconds of [0, 2.3, 100]) {
+    const found = await collect(model.predictMany(inputs, { batchSeconds, onError: 'yield' }));
+    for (const [i, result] of found.entries()) {
+      if (inputs[i] === loud) assert.equal([result.id, result.error?.code], ['loud', 'ERR_NOT_FINITE']);
+      else alike(result, alone);
+    }
+    assert.is(found.length, inputs.length);
+    const seen = [];
+    const running = (async () => {
+      for await (const { id } of model.predictMany(inputs.slice(2), { batchSeconds })) seen.push(id);
+    })();
+    await refused(running, 'ERR_NOT_FINITE', /loud/);
+    assert.equal(seen, ['voice', 'voice']);
+  }
 });
 
 test('an abort and disposal end the iteration even where failures are yielded', async () => {

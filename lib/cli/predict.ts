@@ -65,6 +65,8 @@ export const predictCommand = defineCommand({
     // On a terminal the results themselves show how far it is.
     const quiet = format !== 'json' && process.stdout.isTTY;
     const windows = given({ windowSeconds: values['window-seconds'], overlapSeconds: values['overlap-seconds'] });
+    // As for a list: results do not depend on how the files were found.
+    const { batchSeconds } = emotions;
     if (emotions.device !== 'cpu' || values['memory-limit'] !== undefined)
       note(describeMemory(await emotions.plan({ ...windows, batchSeconds }), emotions.device));
     const named = nameAudio(files);
@@ -95,8 +97,6 @@ export const predictCommand = defineCommand({
   },
 });
 
-/** As `predictMany` does by itself for a list: results do not depend on how the files were found. */
-const batchSeconds = 30;
 const barColumns = 60;
 
 /** A few lines: the emotion, a bar with a letter for each stretch of time, and the segments. */

@@ -37,7 +37,7 @@ export function toSegments(
   const builder = new SegmentBuilder(labels, times);
   const segments: TimelineSegment[] = [];
   path.forEach((state, frame) => {
-    segments.push(...builder.push(state, posteriors[frame * labels.length + state]!));
+    for (const ended of builder.push(state, posteriors[frame * labels.length + state]!)) segments.push(ended);
   });
   return [...segments, ...builder.finish(seconds)];
 }

@@ -13,7 +13,11 @@ const smallestPosterior = 1e-8;
  */
 export function smooth(posteriors: Float32Array, classes: number, switchingCost: number): Int32Array {
   const smoother = new Smoother(classes, switchingCost);
-  return Int32Array.from([...smoother.push(posteriors), ...smoother.finish()]);
+  const path = new Int32Array(Math.floor(posteriors.length / classes));
+  const decided = smoother.push(posteriors);
+  path.set(decided);
+  path.set(smoother.finish(), decided.length);
+  return path;
 }
 
 /**

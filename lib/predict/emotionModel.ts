@@ -3,14 +3,13 @@ import { z } from 'zod';
 import { type AudioInput, fileOf, idOf, isFile, loadInput, nameOf, streamInput } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { toSegments } from '../evaluate/segments.js';
-import { smooth } from '../evaluate/viterbi.js';
 import { callback, describe, parseOptions } from '../issues.js';
 import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
-import { batchesOf } from './batches.js';
+import { type Batch, batchesOf } from './batches.js';
 import { Clusterer } from './clusterer.js';
 import { liveWindows, wholeWindows } from './heardWindows.js';
+import { inFlight } from './inFlight.js';
 import { type Heard, Listener } from './listener.js';
 import { loadClassifier } from './loadModel.js';
 import { hearWindows, streamWindows } from './longAudio.js';
@@ -26,7 +25,7 @@ import {
   predictionShape,
   windowShape,
 } from './options.js';
-import { decide, type Prediction, type PredictionFailure, type TimelineChunk } from './prediction.js';
+import { decide, type Prediction, type PredictionFailure, type TimelineChunk, withTimeline } from './prediction.js';
 import { ReadAhead } from './readAhead.js';
 import { checkLength } from './wholeAudio.js';
 import { WindowPlan, type WindowsUsed } from './windows.js';
@@ -48,8 +47,8 @@ export interface PredictOptions extends AudioCallOptions {
 export interface PredictManyOptions extends Omit<PredictOptions, 'id'> {
   /**
    * Seconds of audio that go through the model together; 0: each alone, as soon as it is decoded. More is faster for short
-   * audio and takes more memory; a result waits until its batch is full or the inputs end. Default: 30 for an array or
-   * another synchronous iterable, 0 for an asynchronous one, which may be slow.
+   * audio and takes more memory; a result waits until its batch is full or the inputs end. Default: {@link EmotionModel.batchSeconds}
+   * for an array or another synchronous iterable, 0 for an asynchronous one, which may be slow.
    */
   batchSeconds?: number;
   /** `throw` (default): the first failure ends the iteration; `yield`: it is given in its place, and the others go on. */
@@ -95,7 +94,11 @@ const streamSchema = z.strictObject({
 
 // The default of `evaluate.switchingCost` in lib/config.
 const defaultSwitchingCost = 4;
-const defaultBatchSeconds = 30;
+const cpuBatchSeconds = 30;
+/** Tried in turn: a GPU is full with the first, and less of it is lost with the others than by one after another. */
+const gpuBatchSeconds = [350, 240, 120, 60];
+/** Batches that are in the model's hands: one computes while the next is packed and travels to the device. */
+const batchesInFlight = 2;
 /** Inputs that are taken from their source before their turn. */
 const mostAhead = 64;
 
@@ -107,6 +110,9 @@ interface Utterance {
   samples: Float32Array;
   channel?: number;
 }
+
+/** What came of an utterance of a batch. */
+type Outcome = Prediction | { id: string; failure: unknown };
 
 /**
  * Utterance emotion and frame-level timeline of audio, from the `predictor` folder of a run.
@@ -123,12 +129,18 @@ export class EmotionModel {
   readonly #engine: Engine;
   readonly #listener: Listener;
   readonly #pool: AudioPool;
+  /**
+   * Seconds of audio that {@link predictMany} puts through the model together by default: 30 on a CPU; on a GPU 350, or less where
+   * such a batch would take more than half of the memory that there was when the model was loaded.
+   */
+  readonly batchSeconds: number;
   #disposed = false;
 
-  private constructor(engine: Engine, listener: Listener, pool: AudioPool) {
+  private constructor(engine: Engine, listener: Listener, pool: AudioPool, batchSeconds: number) {
     this.#engine = engine;
     this.#listener = listener;
     this.#pool = pool;
+    this.batchSeconds = batchSeconds;
   }
 
   /**
@@ -148,7 +160,8 @@ export class EmotionModel {
       const loaded = await loadClassifier(engine, dir, precision);
       const clusterer = clusters ? await Clusterer.find(engine, dir, precision) : undefined;
       const pool = new AudioPool({ threads: settings.threads === 1 ? 1 : 2, ...(cache !== undefined && { cache }) });
-      return new EmotionModel(engine, new Listener(loaded, clusterer), pool);
+      const listener = new Listener(loaded, clusterer);
+      return new EmotionModel(engine, listener, pool, await batchSecondsOn(engine, listener));
     });
   }
 
@@ -214,7 +227,7 @@ export class EmotionModel {
     this.#checkAlive();
     throwIfAborted(settings.signal);
     const plan = new WindowPlan(this.#listener.geometry, settings);
-    const batchSeconds = settings.batchSeconds ?? (Symbol.asyncIterator in inputs ? 0 : defaultBatchSeconds);
+    const batchSeconds = settings.batchSeconds ?? (Symbol.asyncIterator in inputs ? 0 : this.batchSeconds);
     const budget = batchSeconds * Geometry.sampleRate;
     // An iteration that is left, or fails, stops what was begun ahead.
     const stop = new AbortController();
@@ -227,18 +240,20 @@ export class EmotionModel {
       {
         items: mostAhead,
         working: this.#pool.threads,
-        held: Math.max(batchSeconds, defaultBatchSeconds) * Geometry.sampleRate,
+        held: Math.max(batchSeconds, cpuBatchSeconds) * Geometry.sampleRate,
         size: ({ samples }) => samples.length,
       },
     );
-    const fail = (id: string, error: unknown): PredictionFailure => {
-      if (settings.onError === 'yield' && isOfOneAudio(error)) return { id, error };
-      throw error;
-    };
+    const batches = batchesOf(ahead, ({ samples }) => samples.length, budget, settings.signal);
+    const answer = async (batch: Batch<NamedAudio, Utterance>): Promise<Outcome[]> =>
+      'error' in batch ? [{ id: batch.item.id, failure: batch.error }] : this.#answer(batch.results, plan, settings);
     try {
-      for await (const batch of batchesOf(ahead, ({ samples }) => samples.length, budget, settings.signal)) {
-        if ('error' in batch) yield fail(batch.item.id, batch.error);
-        else yield* this.#answer(batch.results, plan, settings, fail);
+      for await (const outcomes of inFlight(batches, answer, batchesInFlight)) {
+        for (const outcome of outcomes) {
+          if (!('failure' in outcome)) yield outcome;
+          else if (goesOn(outcome.failure, settings)) yield { id: outcome.id, error: outcome.failure };
+          else throw outcome.failure;
+        }
       }
     } finally {
       settings.signal?.removeEventListener('abort', abort);
@@ -300,18 +315,9 @@ export class EmotionModel {
    * const { total, available } = await model.plan({ windowSeconds: 60, batchSeconds: 120 });
    */
   async plan(sizes: PredictionSizes = {}): Promise<PredictionMemory> {
-    const { batchSeconds = defaultBatchSeconds, ...windows } = parseOptions(planSchema, sizes) as PredictionSizes;
+    const { batchSeconds = this.batchSeconds, ...windows } = parseOptions(planSchema, sizes) as PredictionSizes;
     this.#checkAlive();
-    const { geometry, models } = this.#listener;
-    const window = { frames: new WindowPlan(geometry, windows).windowFrames, utterances: 1, ranges: true };
-    const utterances = Math.ceil(batchSeconds);
-    const batch = { frames: geometry.frames(batchSeconds * Geometry.sampleRate), utterances, ranges: false };
-    const passes = batch.frames < utterances || utterances === 0 ? [window] : [window, batch];
-    return planPasses(
-      this.#engine,
-      models.map(({ memory }) => memory),
-      passes,
-    );
+    return planPrediction(this.#engine, this.#listener, { ...windows, batchSeconds });
   }
 
   /** Frees the models and ends the decoding threads; work that goes on is refused with `ERR_DISPOSED`. May be called again. */
@@ -333,22 +339,23 @@ export class EmotionModel {
     return { id, name, samples, ...(channel !== undefined && { channel }) };
   }
 
-  /** Predictions of utterances, or of each alone where together they fail: a failure belongs to one of them. */
-  async *#answer(
-    group: readonly Utterance[],
-    plan: WindowPlan,
-    settings: PredictManyOptions,
-    fail: (id: string, error: unknown) => PredictionFailure,
-  ): AsyncGenerator<Prediction | PredictionFailure> {
-    let predictions: Prediction[];
+  /**
+   * Predictions of utterances, or of each alone where together they fail: a failure belongs to one of them. The last may be one
+   * that ends the iteration.
+   */
+  async #answer(group: readonly Utterance[], plan: WindowPlan, settings: PredictManyOptions): Promise<Outcome[]> {
     try {
-      predictions = await this.#predictTogether(group, plan, settings);
-    } catch (error) {
-      if (group.length === 1) yield fail(group[0]!.id, error);
-      else for (const utterance of group) yield* this.#answer([utterance], plan, settings, fail);
-      return;
+      return await this.#predictTogether(group, plan, settings);
+    } catch (failure) {
+      if (group.length === 1) return [{ id: group[0]!.id, failure }];
     }
-    yield* predictions;
+    const outcomes: Outcome[] = [];
+    for (const utterance of group) {
+      const [outcome] = await this.#answer([utterance], plan, settings);
+      outcomes.push(outcome!);
+      if ('failure' in outcome! && !goesOn(outcome.failure, settings)) break;
+    }
+    return outcomes;
   }
 
   /** Utterances of one window go through the model together; longer ones stand alone. */
@@ -386,26 +393,26 @@ export class EmotionModel {
     windows: WindowsUsed | null,
     options: { switchingCost?: number },
   ): Prediction {
-    const { geometry } = this.#listener;
+    const { geometry: times } = this.#listener;
     const { labels } = this;
-    const classes = labels.length;
     const seconds = samples.length / Geometry.sampleRate;
-    const path = smooth(posteriors, classes, this.#switchingCost(options));
-    return {
-      id,
-      ...(channel !== undefined && { channel }),
-      ...decide(logits, labels),
-      seconds,
-      frameSeconds: geometry.frameSeconds,
-      frames: Array.from(attention, (weight, frame) => ({
-        time: geometry.frameCenterSeconds(frame),
-        posterior: Array.from(posteriors.subarray(frame * classes, (frame + 1) * classes)),
-        attention: weight,
-        ...(clusters !== undefined && { cluster: clusters[frame]! }),
-      })),
-      segments: toSegments(path, posteriors, labels, geometry, seconds),
-      windows,
-    };
+    return withTimeline(
+      {
+        id,
+        ...(channel !== undefined && { channel }),
+        ...decide(logits, labels),
+        seconds,
+        frameSeconds: times.frameSeconds,
+        windows,
+      },
+      {
+        columns: { posteriors, attention, ...(clusters !== undefined && { clusters }) },
+        labels,
+        times,
+        seconds,
+        switchingCost: this.#switchingCost(options),
+      },
+    );
   }
 
   #switchingCost({ switchingCost }: { switchingCost?: number }): number {
@@ -449,7 +456,33 @@ function isNamed(input: AudioInput | NamedAudio): input is NamedAudio {
   return typeof input === 'object' && 'audio' in input && 'id' in input;
 }
 
-/** Whether a failure is that of one audio, and the others can go on. */
-function isOfOneAudio(error: unknown): error is EmoframeError {
-  return error instanceof EmoframeError && !['ERR_ABORTED', 'ERR_DISPOSED'].includes(error.code);
+/** Whether a failure is that of one audio, and the others are to go on. */
+function goesOn(error: unknown, { onError }: PredictManyOptions): error is EmoframeError {
+  return onError === 'yield' && error instanceof EmoframeError && !['ERR_ABORTED', 'ERR_DISPOSED'].includes(error.code);
+}
+
+/** A window, or a batch of audio of a second each. */
+function planPrediction(
+  engine: Engine,
+  { geometry, models }: Listener,
+  { batchSeconds, ...windows }: PredictionSizes & { batchSeconds: number },
+): Promise<PredictionMemory> {
+  const window = { frames: new WindowPlan(geometry, windows).windowFrames, utterances: 1, ranges: true };
+  const utterances = Math.ceil(batchSeconds);
+  const batch = { frames: geometry.frames(batchSeconds * Geometry.sampleRate), utterances, ranges: false };
+  const passes = batch.frames < utterances || utterances === 0 ? [window] : [window, batch];
+  return planPasses(
+    engine,
+    models.map(({ memory }) => memory),
+    passes,
+  );
+}
+
+async function batchSecondsOn(engine: Engine, listener: Listener): Promise<number> {
+  if (engine.device === 'cpu') return cpuBatchSeconds;
+  for (const batchSeconds of gpuBatchSeconds) {
+    const { total, available } = await planPrediction(engine, listener, { batchSeconds });
+    if (total <= available / 2) return batchSeconds;
+  }
+  return cpuBatchSeconds;
 }

@@ -52,9 +52,10 @@ export class Listener {
       const [from, to] = [result.offsets[b]!, result.offsets[b + 1]!];
       return {
         logits: result.logits.subarray(b * classes, (b + 1) * classes),
-        posteriors: result.framePosteriors.subarray(from * classes, to * classes),
-        attention: result.attention.subarray(from, to),
-        clusters: clusters?.subarray(from, to),
+        // Memory of its own: one utterance's results do not keep those of its whole batch.
+        posteriors: result.framePosteriors.slice(from * classes, to * classes),
+        attention: result.attention.slice(from, to),
+        clusters: clusters?.slice(from, to),
       };
     });
   }

@@ -1,5 +1,6 @@
 import type { EmoframeError } from '../errors.js';
-import type { TimelineSegment } from '../evaluate/segments.js';
+import { type FrameTimes, type TimelineSegment, toSegments } from '../evaluate/segments.js';
+import { smooth } from '../evaluate/viterbi.js';
 import type { WindowsUsed } from './windows.js';
 
 /** One frame of a timeline. */
@@ -12,6 +13,16 @@ export interface PredictedFrame {
   readonly attention: number;
   /** Pseudo-label of stage 2, when the model has clusters. */
   readonly cluster?: number;
+}
+
+/** A timeline's frames column by column, as the model gives them. */
+export interface FrameColumns {
+  /** f32 `[frames, labels]`: {@link PredictedFrame.posterior} of each. */
+  readonly posteriors: Float32Array;
+  /** f32 `[frames]` */
+  readonly attention: Float32Array;
+  /** i32 `[frames]`; absent when the model has no clusters. */
+  readonly clusters?: Int32Array;
 }
 
 /** The decision on an utterance. */
@@ -31,9 +42,12 @@ export interface Prediction extends Decision {
   readonly seconds: number;
   /** Seconds from one frame to the next. */
   readonly frameSeconds: number;
+  /** Made from the columns when it is first read. */
   readonly frames: readonly PredictedFrame[];
-  /** The smoothed timeline: it covers the utterance without gaps. */
+  /** The smoothed timeline: it covers the utterance without gaps. Made when it is first read. */
   readonly segments: readonly TimelineSegment[];
+  /** What frames and segments are made of, without an object a frame. Not among the properties that are listed, copied or written as JSON. */
+  readonly columns: FrameColumns;
   /** The windows through which the audio was heard; null when it was heard in one pass. */
   readonly windows: WindowsUsed | null;
 }
@@ -62,6 +76,55 @@ export interface TimelineChunk {
   readonly soFar: Decision;
   /** Whether the audio ends with this chunk. */
   readonly last: boolean;
+}
+
+/** What a {@link Prediction}'s frames and segments follow from. */
+export interface Timeline {
+  columns: FrameColumns;
+  labels: readonly string[];
+  times: FrameTimes;
+  seconds: number;
+  switchingCost: number;
+}
+
+/** A prediction whose frames and segments are made when they are asked for: most callers want one of them, or neither. */
+export function withTimeline(
+  prediction: Omit<Prediction, 'frames' | 'segments' | 'columns'>,
+  timeline: Timeline,
+): Prediction {
+  let frames: PredictedFrame[] | undefined;
+  let segments: TimelineSegment[] | undefined;
+  const { windows, ...decision } = prediction;
+  const seen: Omit<Prediction, 'columns' | 'windows'> = {
+    ...decision,
+    get frames() {
+      frames ??= framesOf(timeline);
+      return frames;
+    },
+    get segments() {
+      segments ??= segmentsOf(timeline);
+      return segments;
+    },
+  };
+  return Object.defineProperties(seen, {
+    windows: { value: windows, enumerable: true },
+    columns: { value: timeline.columns },
+  }) as Prediction;
+}
+
+function framesOf({ columns, labels, times }: Timeline): PredictedFrame[] {
+  const { posteriors, attention, clusters } = columns;
+  const classes = labels.length;
+  return Array.from(attention, (weight, frame) => ({
+    time: times.frameCenterSeconds(frame),
+    posterior: Array.from(posteriors.subarray(frame * classes, (frame + 1) * classes)),
+    attention: weight,
+    ...(clusters !== undefined && { cluster: clusters[frame]! }),
+  }));
+}
+
+function segmentsOf({ columns: { posteriors }, labels, times, seconds, switchingCost }: Timeline): TimelineSegment[] {
+  return toSegments(smooth(posteriors, labels.length, switchingCost), posteriors, labels, times, seconds);
 }
 
 /** The decision that a classifier's outputs `[classes]` make. */
