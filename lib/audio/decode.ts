@@ -61,8 +61,23 @@ export async function probeAudio(path: string): Promise<AudioInfo> {
   }
 }
 
+/** A number times 0 is 0, and NaN if it is not finite: four sums side by side are several times faster than a test a sample. */
+function allFinite(samples: Float32Array): boolean {
+  const whole = samples.length - (samples.length % 4);
+  let [a, b, c, d] = [0, 0, 0, 0];
+  for (let i = 0; i < whole; i += 4) {
+    a += samples[i]! * 0;
+    b += samples[i + 1]! * 0;
+    c += samples[i + 2]! * 0;
+    d += samples[i + 3]! * 0;
+  }
+  for (let i = whole; i < samples.length; i++) a += samples[i]! * 0;
+  return a + b + c + d === 0;
+}
+
 /** Throws `ERR_NOT_FINITE` at the first NaN or infinity; `before`: samples that came earlier. */
 export function checkFinite(samples: Float32Array, path: string, before: number): void {
+  if (allFinite(samples)) return;
   for (let i = 0; i < samples.length; i++) {
     if (!Number.isFinite(samples[i])) {
       throw new EmoframeError(

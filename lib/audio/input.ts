@@ -72,11 +72,17 @@ export async function loadInput(
     const { path, ...range } = fileOf(input);
     return pool.load(path, range, options.signal);
   }
-  const parts = streamInput(input, options, name);
   if (!(input instanceof Float32Array) || (options.sampleRate ?? SAMPLE_RATE) !== SAMPLE_RATE)
-    return collect(parts, name);
+    return collect(streamInput(input, options, name), name);
   // Checked, but not copied.
-  for await (const _ of parts);
+  throwIfAborted(options.signal);
+  for (let position = 0; position < input.length; position += CHECKED_SAMPLES) {
+    if (position > 0) {
+      await new Promise(setImmediate);
+      throwIfAborted(options.signal);
+    }
+    checkFinite(input.subarray(position, position + CHECKED_SAMPLES), name, position);
+  }
   return input;
 }
 
@@ -170,6 +176,8 @@ async function* decodeSamples(
 }
 
 const SLICE_SAMPLES = 2 ** 16;
+/** Under a millisecond. */
+const CHECKED_SAMPLES = 2 ** 20;
 
 /** Long audio in parts, between which others get their turn on this thread. */
 async function* slices(samples: Float32Array): AsyncGenerator<Float32Array> {
