@@ -4,6 +4,7 @@
 // layers and kernels as the published one, but narrow: widths change nothing for the host. Told is, a batch: time on a
 // processor of the thread that runs JavaScript and of the engine's, as the system counts it, so that a busy machine
 // disturbs little; the time that passes; and what the runtime was asked for.
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -67,19 +68,18 @@ try {
     `one after the other ${Math.round((1000 * seconds) / (javaScript + engine))} audio-seconds a second, side by side ${Math.round((1000 * seconds) / slower)}; ${passed.toFixed(2)} ms passed`,
   );
   console.log(asked.join(', '));
-  // What is made only when it is read: of a batch, once the code is warm.
-  let read;
-  for (let time = 0; time < 5; time++) {
-    const predictions = [];
-    for await (const prediction of model.predictMany(samples)) predictions.push(prediction);
-    const start = performance.now();
-    const frames = predictions.reduce((sum, prediction) => sum + prediction.frames.length, 0);
-    const between = performance.now();
-    const segments = predictions.reduce((sum, prediction) => sum + prediction.segments.length, 0);
-    const [framesTook, segmentsTook] = [between - start, performance.now() - between];
-    read = `${frames} frames ${framesTook.toFixed(2)} ms, ${segments} segments ${segmentsTook.toFixed(2)} ms`;
+  // What is made only when it is read: of thirty batches, the first of which warm the code.
+  const predictions = [];
+  for await (const prediction of model.predictMany(Array.from({ length: 30 }, () => samples).flat()))
+    predictions.push(prediction);
+  const read = (of) => predictions.reduce((sum, prediction) => sum + prediction[of].length, 0) / 30;
+  const took = [];
+  for (const of of ['frames', 'segments']) {
+    const start = mainThread();
+    const count = read(of);
+    took.push(`${count} ${of} ${((mainThread() - start) / 1e6 / 30).toFixed(2)} ms`);
   }
-  console.log(`when they are read: ${read}`);
+  console.log(`when they are read, a batch: ${took.join(', ')}`);
   await model.dispose();
 } finally {
   await rm(dir, { recursive: true, force: true });
@@ -121,7 +121,12 @@ function utterances() {
   ];
 }
 
-/** Nanoseconds on a processor, of every thread of this process. */
+/** Nanoseconds on a processor, of this thread. */
+function mainThread() {
+  return Number.parseInt(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8'), 10);
+}
+
+/** The same, of every thread of this process. */
 async function threadTimes() {
   const ids = await readdir('/proc/self/task');
   const times = await Promise.all(

@@ -32,8 +32,9 @@ export function smooth(posteriors: Float32Array, classes: number, switchingCost:
 export class Smoother {
   #score: Float64Array;
   #next: Float64Array;
-  /** For each frame that is not decided, and each class: the class of the frame before on the best path to it. */
-  #from: number[][] = [];
+  /** i32 `[undecided, classes]`, and room for more: the class of the frame before on the best path to each. */
+  #from = new Int32Array(0);
+  #undecided = 0;
   #frames = 0;
 
   constructor(
@@ -46,13 +47,14 @@ export class Smoother {
 
   /** The next posteriors `[T, classes]`; gives the classes of the frames that are now decided, in order. */
   push(posteriors: Float32Array): number[] {
+    this.#makeRoom(Math.floor(posteriors.length / this.classes));
     for (let row = 0; row + this.classes <= posteriors.length; row += this.classes) this.#step(posteriors, row);
     // All best paths agree up to the last frame at which they meet.
     let states = new Set(Array.from({ length: this.classes }, (_, c) => c));
-    let frame = this.#from.length - 1;
+    let frame = this.#undecided - 1;
     for (; frame >= 0 && states.size > 1; frame--) {
-      const from = this.#from[frame]!;
-      states = new Set([...states].map((c) => from[c]!));
+      const row = frame * this.classes;
+      states = new Set([...states].map((c) => this.#from[row + c]!));
     }
     // Here `states` is the class at `frame`.
     const [state] = states;
@@ -61,34 +63,43 @@ export class Smoother {
 
   /** The classes of the frames that are left. */
   finish(): number[] {
-    return this.#from.length === 0 ? [] : this.#decide(this.#from.length - 1, argmax(this.#score));
+    return this.#undecided === 0 ? [] : this.#decide(this.#undecided - 1, argmax(this.#score));
+  }
+
+  #makeRoom(frames: number): void {
+    const needed = (this.#undecided + frames) * this.classes;
+    if (needed <= this.#from.length) return;
+    const larger = new Int32Array(Math.max(needed, 2 * this.#from.length));
+    larger.set(this.#from);
+    this.#from = larger;
   }
 
   #step(posteriors: Float32Array, row: number): void {
     const score = this.#score;
     // All switches cost the same, so the best class to come from by a switch is the best class of all.
     const best = argmax(score);
-    const from = new Array<number>(this.classes);
+    const from = this.#undecided * this.classes;
     for (let c = 0; c < this.classes; c++) {
       const stays = this.#frames === 0 || score[c]! >= score[best]! - this.switchingCost;
-      from[c] = stays ? c : best;
+      this.#from[from + c] = stays ? c : best;
       const before = stays ? score[c]! : score[best]! - this.switchingCost;
       this.#next[c] = before + Math.log(Math.max(posteriors[row + c]!, smallestPosterior));
     }
-    this.#from.push(from);
+    this.#undecided++;
     this.#frames++;
     [this.#score, this.#next] = [this.#next, score];
   }
 
   /** The best path that ends in `state` at the undecided frame `last`. */
   #decide(last: number, state: number): number[] {
-    const decided = this.#from.splice(0, last + 1);
-    const path = new Array<number>(decided.length);
+    const path = new Array<number>(last + 1);
     let current = state;
     for (let frame = last; frame >= 0; frame--) {
       path[frame] = current;
-      current = decided[frame]![current]!;
+      current = this.#from[frame * this.classes + current]!;
     }
+    this.#from.copyWithin(0, (last + 1) * this.classes, this.#undecided * this.classes);
+    this.#undecided -= last + 1;
     return path;
   }
 }

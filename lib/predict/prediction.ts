@@ -115,12 +115,14 @@ export function withTimeline(
 function framesOf({ columns, labels, times }: Timeline): PredictedFrame[] {
   const { posteriors, attention, clusters } = columns;
   const classes = labels.length;
-  return Array.from(attention, (weight, frame) => ({
-    time: times.frameCenterSeconds(frame),
-    posterior: Array.from(posteriors.subarray(frame * classes, (frame + 1) * classes)),
-    attention: weight,
-    ...(clusters !== undefined && { cluster: clusters[frame]! }),
-  }));
+  const frames: PredictedFrame[] = [];
+  for (let frame = 0; frame < attention.length; frame++) {
+    const posterior: number[] = [];
+    for (let c = 0; c < classes; c++) posterior.push(posteriors[frame * classes + c]!);
+    const seen = { time: times.frameCenterSeconds(frame), posterior, attention: attention[frame]! };
+    frames.push(clusters === undefined ? seen : { ...seen, cluster: clusters[frame]! });
+  }
+  return frames;
 }
 
 function segmentsOf({ columns: { posteriors }, labels, times, seconds, switchingCost }: Timeline): TimelineSegment[] {
