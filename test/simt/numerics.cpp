@@ -121,10 +121,11 @@ int noiseOf(float x, int most) {
   return static_cast<int>((hash >> 16) % static_cast<uint32_t>(2 * most + 1)) - most;
 }
 
-// `units` units in the last place further from zero.
+// `units` units in the last place further from zero; of what is not subnormal.
 float moved(float x, int units) {
   if (x == 0 || !std::isfinite(x)) return x;
-  return bitCast<float>(bitCast<uint32_t>(x) + static_cast<uint32_t>(units));
+  const uint32_t bits = bitCast<uint32_t>(x), sign = bits & 0x80000000u;
+  return bitCast<float>(sign | std::min((bits ^ sign) + static_cast<uint32_t>(units), 0x7F800000u));
 }
 
 bool exact() { return settings().numerics == Numerics::exact; }
@@ -134,7 +135,7 @@ bool exact() { return settings().numerics == Numerics::exact; }
 float exp2Fast(float x) {
   if (exact()) return std::exp2(x);
   if (flushed(x) == 0) return 1;
-  return flushed(moved(std::exp2(x), noiseOf(x, 2)));
+  return flushed(moved(flushed(std::exp2(x)), noiseOf(x, 2)));
 }
 
 float log2Fast(float x) {
@@ -146,7 +147,7 @@ float log2Fast(float x) {
 
 float reciprocalFast(float x) {
   if (exact()) return 1 / x;
-  return flushed(moved(1 / flushed(x), noiseOf(x, 1)));
+  return flushed(moved(flushed(1 / flushed(x)), noiseOf(x, 1)));
 }
 
 float reciprocalRoot(float x) {
