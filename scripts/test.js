@@ -47,6 +47,7 @@ const node = process.execPath;
 const suites = [
   { name: 'op table', command: ['build/op_table'] },
   { name: 'emulation of a GPU', command: ['build/simt_tests'] },
+  { name: 'probe', command: [node, 'scripts/checks/probe.js'] },
   { name: 'native model', command: ['build/native_tests'] },
   { name: 'recovery', command: [node, 'scripts/checks/recovery.js'] },
   { name: 'graphs of real steps', command: ['build/null_tests'] },

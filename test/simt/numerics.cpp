@@ -151,7 +151,7 @@ float reciprocalFast(float x) {
 }
 
 float reciprocalRoot(float x) {
-  const float result = 1 / std::sqrt(x);
+  const auto result = static_cast<float>(1 / std::sqrt(static_cast<double>(x)));  // the nearest
   return exact() ? result : moved(result, noiseOf(x, 2));
 }
 
