@@ -169,10 +169,11 @@ __global__ void __launch_bounds__(3 * threads, 1) registerKernel(const uint32_t 
     uint32_t values[held];
 #pragma unroll
     for (int i = 0; i < held; ++i) values[i] = in[i * threads + thread] + static_cast<uint32_t>(group);
-    namedBarrier(group, threads);  // all are loaded before one is used
-    uint32_t sum = 0;
+    uint32_t all = 1, sum = 0;  // the second needs the first, which needs every number: none can be let go
 #pragma unroll
-    for (int i = held - 1; i >= 0; --i) sum = sum * 5 + values[i];
+    for (int i = 0; i < held; ++i) all = all * 3 ^ values[i];
+#pragma unroll
+    for (int i = 0; i < held; ++i) sum = sum * all + values[i];
     out[group * threads + thread] = sum;
   }
 }
@@ -182,8 +183,9 @@ Outcome registers() {
   for (int i = 0; i < threads; ++i) expected.push_back(values[i] * 3);
   for (uint32_t group = 1; group < 3; ++group) {
     for (int thread = 0; thread < threads; ++thread) {
-      uint32_t sum = 0;
-      for (int i = held - 1; i >= 0; --i) sum = sum * 5 + values[i * threads + thread] + group;
+      uint32_t all = 1, sum = 0;
+      for (int i = 0; i < held; ++i) all = all * 3 ^ (values[i * threads + thread] + group);
+      for (int i = 0; i < held; ++i) sum = sum * all + values[i * threads + thread] + group;
       expected.push_back(sum);
     }
   }
