@@ -42,7 +42,9 @@ def serve(handlers):
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = {"result": handlers[request["method"]](request["parameters"])}
+            result = handlers[request["method"]](request["parameters"])
+            # This process may not be the one that was started (scripts/gpu-check/python).
+            answer = {"result": {**result, "pid": os.getpid()}}
         except Exception:
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), file=answers, flush=True)

@@ -21,6 +21,7 @@ export class Child {
   #complaints = '';
   #peak = 0;
   #ended = false;
+  #pid;
 
   /** @param {Contender} contender @param {{ python?: string, threads: number }} settings */
   constructor(contender, { python, threads }) {
@@ -40,8 +41,9 @@ export class Child {
     this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
   }
 
+  /** Of the process that computes: what was started, unless that has another one do it and says so. */
   get pid() {
-    return this.#process.pid;
+    return this.#pid ?? this.#process.pid;
   }
 
   /** Has the contender do something and gives its answer. */
@@ -50,13 +52,15 @@ export class Child {
     const { value, done } = await this.#lines.next();
     const answer = done ? { error: 'it ended early' } : JSON.parse(value);
     if (answer.error) throw new Error(`${this.contender.name}: ${answer.error}\n${this.#complaints}`);
-    return answer.result;
+    const { pid, ...result } = answer.result;
+    this.#pid = pid ?? this.#pid;
+    return result;
   }
 
   /** Forgets the peak so far, which `peakMemory` still counts, so that the next one is of what comes now. */
   async resetPeak() {
     this.#peak = Math.max(this.#peak, await this.#highWater());
-    await writeFile(`/proc/${this.#process.pid}/clear_refs`, '5');
+    await writeFile(`/proc/${this.pid}/clear_refs`, '5');
   }
 
   /** Bytes held at most: since the start of the process, and since `resetPeak`. */
@@ -66,7 +70,7 @@ export class Child {
   }
 
   async #highWater() {
-    const status = await readFile(`/proc/${this.#process.pid}/status`, 'utf8');
+    const status = await readFile(`/proc/${this.pid}/status`, 'utf8');
     return Number(/VmHWM:\s+(\d+) kB/.exec(status)[1]) * 1024;
   }
 

@@ -9,6 +9,7 @@ const shared = {
   only: { type: 'string' },
   variants: { type: 'boolean', default: false },
   folder: { type: 'string' },
+  gate: { type: 'string' },
   json: { type: 'string' },
   help: { type: 'boolean', default: false },
 };
@@ -20,9 +21,11 @@ const sharedHelp = (
   --runs N         timed runs of every contender (${runs})
   --warmups N      runs before them, not timed (2)
   --seed N         of weights and inputs (1)
-  --only WORDS     only contenders whose name contains one of these, separated by commas
+  --only WORDS     only contenders whose name contains one of these, separated by commas;
+                   a+!b: that has a and not b
   --variants       also further ways of running a peer, which take long or promise less
   --folder DIR     keep models and graphs here for the next time; otherwise a temporary folder is used
+  --gate FILE      after loading and warming up write FILE.ready, and time nothing before FILE is there
   --json FILE      write everything that was measured here`;
 
 /**

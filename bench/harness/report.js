@@ -9,13 +9,14 @@ import { describeCommit, describeMachine } from './machine.js';
  * @param {string} outcome.title what was measured
  * @param {Record<string, unknown>} outcome.workload
  * @param {import('./turns.js').Measured[]} outcome.measured
+ * @param {string[]} outcome.problems what failed or differs; any makes the process exit with 1
  * @param {[ours: string, theirs: string, precision: string][]} outcome.comparisons name of ours, and library and precision
  *   of theirs, of which the fastest is taken
  * @param {{ work: number, unit: string }} [outcome.rate] how much of what a run does, to say how fast that is
  * @param {string} [outcome.agreement] what was compared, and how well it agreed
  * @param {ReturnType<import('./options.js').readOptions>} settings
  */
-export async function report({ bench, title, workload, measured, comparisons, rate, agreement }, settings) {
+export async function report({ bench, title, workload, measured, problems, comparisons, rate, agreement }, settings) {
   const machine = describeMachine(settings.device);
   for (const { about } of measured) Object.assign(machine.versions, about.versions);
   const rows = measured.map(({ contender, about, milliseconds, cpuMilliseconds, memory }) => ({
@@ -82,6 +83,8 @@ export async function report({ bench, title, workload, measured, comparisons, ra
       `${ours}: ${speed.toFixed(2)} times the speed of ${theirs} (${least.toFixed(2)} – ${most.toFixed(2)} by turn), ${cpu.toFixed(2)} in processor time, ${memory.toFixed(2)} of its peak memory${gpuMemory ? `, ${gpuMemory.toFixed(2)} of its GPU memory` : ''}`,
     );
   if (agreement) console.log(`\n${agreement}`);
+  for (const problem of problems) console.log(`PROBLEM: ${problem}`);
+  if (problems.length > 0) process.exitCode = 1;
 
   if (!settings.json) return;
   const { device, threads, runs, warmups, seed } = settings;
@@ -96,6 +99,7 @@ export async function report({ bench, title, workload, measured, comparisons, ra
     contenders: rows,
     ratios,
     agreement,
+    problems,
   };
   await mkdir(dirname(settings.json), { recursive: true });
   await writeFile(settings.json, `${JSON.stringify(content, null, 2)}\n`);

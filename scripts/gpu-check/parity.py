@@ -1,5 +1,6 @@
 """One inference batch and one training step of HuBERT-base, real size, random weights: a device of emoframe against its CPU backend
-and against transformers on the same weights, in fp32 and bf16, and on a GPU in tf32.
+and against transformers on the same weights, in fp32 and bf16, and on a GPU in tf32; there with graphs and without, which are to give
+the same bits.
 
     python parity.py NODE --device cuda:0 --seconds 4 --json parity.json
 
@@ -8,6 +9,7 @@ computes in fp32 on the CPU, utterances one at a time without padding.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -97,30 +99,55 @@ def main():
         folder = pathlib.Path(temporary)
 
         def node(*words):
-            subprocess.run([options.node, HERE / "parity.js", *words], check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+            command = [options.node, HERE / "parity.js", *map(str, words)]
+            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+            if done.returncode != 0:
+                raise RuntimeError(done.stderr.strip()[-600:] or f"exit code {done.returncode}")
+            return done.stdout
+
+        def compute(device, precision, how):
+            file = folder / f"{device}-{precision}-{how}.safetensors"
+            said = node("compute", folder, device, precision, how, file)
+            found = load_file(file)
+            file.unlink()
+            return found, json.loads(said)
 
         node("prepare", folder, options.seconds)
-        sides = {"transformers fp32": reference(folder)}
         precisions = ("fp32", "bf16") if options.device == "cpu" else ("fp32", "tf32", "bf16")
-        for device, precision in {("cpu", "fp32"), *((options.device, precision) for precision in precisions)}:
-            file = folder / "result.safetensors"
-            try:
-                node("compute", folder, device, precision, file)
-                sides[f"{device} {precision}"] = load_file(file)
-                file.unlink()
-            except subprocess.CalledProcessError:
-                problems.append(f"{device} {precision} failed")
+        ways = ("single",) if options.device == "cpu" else ("single", "graphs")
+        wanted = {("cpu", "fp32", "single"), *((options.device, precision, how) for precision in precisions for how in ways)}
+        sides, replayed = {}, {}
+        # All at once: each is a process, and this one's own part is the reference.
+        with concurrent.futures.ThreadPoolExecutor(len(wanted)) as pool:
+            running = {what: pool.submit(compute, *what) for what in sorted(wanted)}
+            expected = reference(folder)
+            for (device, precision, how), future in running.items():
+                name = f"{device} {precision}{' graphs' if how == 'graphs' else ''}"
+                try:
+                    sides[name], replayed[name] = future.result()
+                except RuntimeError as error:
+                    problems.append(f"{name} failed: {error}")
         for precision in precisions:
             ours = f"{options.device} {precision}"
-            for theirs in ("transformers fp32", "cpu fp32"):
-                if ours == theirs or ours not in sides or theirs not in sides:
+            for theirs, other in (("transformers fp32", expected), ("cpu fp32", sides.get("cpu fp32"))):
+                if ours == theirs or ours not in sides or other is None:
                     continue
-                errors = compare(sides[ours], sides[theirs])
+                errors = compare(sides[ours], other)
                 over = [name for name, limit in TOLERANCE[precision].items() if not errors[name] <= limit]
                 rows.append({"name": f"{ours} against {theirs}", **errors, "agrees": not over})
                 problems += [f"{ours} against {theirs}: {name} {errors[name]:.1e}" for name in over]
                 figures = ", ".join(f"{name} {errors[name]:.1e}" for name in TOLERANCE[precision])
                 print(f"{ours} against {theirs}: {figures} ({errors['worst']}){' TOO LARGE' if over else ''}", flush=True)
+            graphs = f"{ours} graphs"
+            if ours in sides and graphs in sides:
+                apart = [name for name, tensor in sides[ours].items() if not torch.equal(tensor, sides[graphs][name])]
+                use = replayed[graphs]
+                rows.append({"name": graphs, "differ": len(apart), "graphs": use, "agrees": not apart and use["replayed"] > 0})
+                print(f"{graphs}: {len(apart)} tensors differ from those without, {json.dumps(use)}", flush=True)
+                if apart:
+                    problems.append(f"{graphs}: {len(apart)} tensors differ, {apart[0]} among them")
+                if use["replayed"] == 0:
+                    problems.append(f"{graphs}: none was replayed")
     for problem in problems:
         print(problem, file=sys.stderr)
     if options.json:
