@@ -41,10 +41,11 @@ def describe(device, root):
 
 
 def counts(text):
-    """`N passed, N failed` of a table, and its failures."""
+    """`N passed, N failed` of a table, its failures, and what a sanitizer counted."""
     found = re.findall(r"^(\d+) passed, (\d+) failed$", text, re.M)
-    failures = [line[:240] for line in text.splitlines() if line.startswith(("FAIL", "PROBLEM"))][:40]
-    return {**({"counts": [int(number) for number in found[-1]]} if found else {}), **({"failures": failures} if failures else {})}
+    failures = [line[:240] for line in text.splitlines() if re.match(r"FAIL|PROBLEM|========= (Invalid|Error: Race|Program hit)", line)][:40]
+    errors = re.findall(r"^=+ (?:ERROR|RACECHECK) SUMMARY: (\d+)", text, re.M)
+    return {**({"sanitizer": sum(map(int, errors))} if errors else {}), **({"counts": [int(number) for number in found[-1]]} if found else {}), **({"failures": failures} if failures else {})}
 
 
 def kernels(file):
