@@ -17,18 +17,23 @@ CUtensorMap encode(const Tensor &tensor) {
                               CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
   void *function = nullptr;
   cudaDriverEntryPointQueryResult found;
-  require(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found),
-          "asking for cuTensorMapEncodeTiled");
+#if CUDART_VERSION >= 12050
+  const cudaError_t status =
+      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
+#else
+  const cudaError_t status = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found);
+#endif
+  require(status, "asking for cuTensorMapEncodeTiled");
   if (!function) throw std::runtime_error("the driver has no cuTensorMapEncodeTiled");
   CUtensorMap map;
   const std::vector<cuuint32_t> steps(tensor.sizes.size(), 1);
-  const CUresult status = reinterpret_cast<Encode>(function)(
+  const CUresult refusal = reinterpret_cast<Encode>(function)(
       &map, tensor.type, static_cast<cuuint32_t>(tensor.sizes.size()), tensor.memory, tensor.sizes.data(),
       tensor.strides.data(), tensor.box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
       tensor.swizzle ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_NONE,
       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (status != CUDA_SUCCESS) {
-    throw std::runtime_error("cuTensorMapEncodeTiled refuses the map with error " + std::to_string(status));
+  if (refusal != CUDA_SUCCESS) {
+    throw std::runtime_error("cuTensorMapEncodeTiled refuses the map with error " + std::to_string(refusal));
   }
   return map;
 }

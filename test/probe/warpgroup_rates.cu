@@ -29,6 +29,7 @@ __global__ void __launch_bounds__(groups *threads, 1) rateKernel(float *out) {
   float sums[N / 2];
 #pragma unroll
   for (int i = 0; i < N / 2; ++i) sums[i] = 0;
+#pragma unroll 2
   for (int round = 0; round < rounds; ++round) {
     fenceProducts();
 #pragma unroll
