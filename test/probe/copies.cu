@@ -14,7 +14,7 @@ __global__ void copyKernel(const unsigned char *in, uint32_t *out) {
   unsigned char *shared = sharedMemory();
   const int thread = static_cast<int>(threadIdx.x);
   const int bytes = thread % (size + 1);
-  copyAsync<size>(shared + thread * size, bytes == 0 ? nullptr : in + thread * size, bytes);
+  copyAsync<size>(shared + thread * size, in + thread * size, bytes);
   commitCopies();
   waitForCopies<0>();
   __syncthreads();
@@ -34,6 +34,21 @@ Words copied() {
   const Buffer<unsigned char> in(bytesOf(threads * size));
   const Buffer<uint32_t> out(threads * size / 4);
   launch(copyKernel<size>, dim3(1), dim3(threads), threads * size, in.get(), out.get());
+  return out.words();
+}
+
+// With no bytes the source is not touched: it may be nowhere.
+__global__ void nothingKernel(uint32_t *out) {
+  auto *shared = reinterpret_cast<uint32_t *>(sharedMemory());
+  const int thread = static_cast<int>(threadIdx.x);
+  copyAsync<16>(shared + thread * 4, nullptr, 0);
+  commitCopies();
+  waitForCopies<0>();
+  for (int i = 0; i < 4; ++i) out[thread * 4 + i] = shared[thread * 4 + i];
+}
+Words nothing() {
+  const Buffer<uint32_t> out(128);
+  launch(nothingKernel, dim3(1), dim3(32), 512, out.get());
   return out.words();
 }
 
@@ -99,6 +114,7 @@ std::vector<Part> copyParts() {
       {"copyAsync of 4 bytes", copied<4>},
       {"copyAsync of 8 bytes", copied<8>},
       {"copyAsync of 16 bytes", copied<16>},
+      {"copyAsync of nothing", nothing},
       {"copyAsync in groups", groups},
       {"loadMatrices of 1", matrices<1, false>},
       {"loadMatrices of 2", matrices<2, false>},
