@@ -1,6 +1,7 @@
 #include "workers.h"
 
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ void send(int pipe, const std::vector<std::string> &fields) {
 // In the child: the parts from `first` on, until one faults.
 [[noreturn]] void work(int pipe, const std::vector<Part> &parts, size_t first,
                        const std::function<Outcome(const Part &)> &run) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // whoever kills the probe kills what hangs as well
   const Device device = takeDevice();
   send(pipe, {"device", device.name, device.problem, std::to_string(device.major), std::to_string(device.minor),
               std::to_string(device.multiprocessors), std::to_string(device.driver), std::to_string(device.runtime)});
