@@ -57,7 +57,7 @@ void print(const VariedWork &work, const VariedResult &result) {
   std::printf("  launches   %.1f kernels alone, %.2f graphs of %.1f kernels in all\n", each(all.kernels),
               each(all.graphs), each(all.graphKernels));
   std::printf("  nodes      %.1f updated, %.1f switched on or off\n", each(all.nodeUpdates), each(all.nodeSwitches));
-  std::printf("  pieces     %lld replayed, %lld made, %lld launched plainly\n", static_cast<long long>(use.replayed),
+  std::printf("  steps      %lld replayed, %lld made, %lld launched plainly\n", static_cast<long long>(use.replayed),
               static_cast<long long>(use.made), static_cast<long long>(use.plain));
   std::printf("  copies     %.1f up (%.3f MB), %.1f down (%.0f bytes)\n", each(all.uploads),
               1e-6 * each(all.uploadedBytes), each(all.downloads), each(all.downloadedBytes));

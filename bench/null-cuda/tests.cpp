@@ -13,9 +13,9 @@ namespace {
 std::string wrongWith(const VariedWork &work) {
   const VariedResult result = measureVaried(work);
   const GraphUse &use = result.graphs;
-  const auto pieces = use.replayed + use.made + use.plain;
-  if (static_cast<double>(use.replayed) < 0.95 * static_cast<double>(pieces)) {
-    return "of " + std::to_string(pieces) + " pieces " + std::to_string(use.replayed) + " were replayed, " +
+  const auto steps = use.replayed + use.made + use.plain;
+  if (static_cast<double>(use.replayed) < 0.95 * static_cast<double>(steps)) {
+    return "of " + std::to_string(steps) + " steps " + std::to_string(use.replayed) + " were replayed, " +
            std::to_string(use.made) + " made, " + std::to_string(use.plain) + " launched plainly";
   }
   const auto most = [&](const char *what, uint64_t count, double limit) {

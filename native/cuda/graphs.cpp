@@ -114,21 +114,19 @@ Graphs::List::iterator Graphs::find(const Commands &commands, Matching &matching
 
 // What is wrong with the device itself the next launch says again.
 void Graphs::giveUp(cudaError_t status) {
-  use_.reason = std::string(cudaGetErrorName(status)) + ": " + cudaGetErrorString(status);
+  reason_ = std::string(cudaGetErrorName(status)) + ": " + cudaGetErrorString(status);
   cudaGetLastError();
   graphs_.clear();
 }
 
-bool Graphs::run(Commands &commands, cudaStream_t stream) {
-  if (commands.size() < worthwhile) return false;
+Graphs::Way Graphs::run(Commands &commands, cudaStream_t stream) {
+  if (commands.size() < worthwhile) return Way::tooFew;
+  if (!reason_.empty()) return Way::plain;
   Matching matching;
   bool near = false;
-  const auto found = use_.reason.empty() ? find(commands, matching, near) : graphs_.end();
+  const auto found = find(commands, matching, near);
   const bool replays = found != graphs_.end();
-  if (!replays && (!use_.reason.empty() || (!cameBefore(commands) && !near))) {
-    ++use_.plain;
-    return false;
-  }
+  if (!replays && !cameBefore(commands) && !near) return Way::plain;
   try {
     if (replays) {
       (*found)->update(commands, matching);
@@ -142,12 +140,10 @@ bool Graphs::run(Commands &commands, cudaStream_t stream) {
     Graph &graph = *graphs_.front();
     require(cudaGraphLaunch(graph.executable, stream));
     std::swap(graph.last, commands);
-    ++(replays ? use_.replayed : use_.made);
-    return true;
+    return replays ? Way::replayed : Way::made;
   } catch (const Refusal &refusal) {
     giveUp(refusal.status);
-    ++use_.plain;
-    return false;
+    return Way::plain;
   }
 }
 

@@ -16,9 +16,9 @@
 
 #include <list>
 #include <memory>
+#include <string>
 #include <vector>
 
-#include "../ops.h"
 #include "commands.h"
 #include "matching.h"
 
@@ -31,11 +31,12 @@ class Graphs {
   Graphs(const Graphs &) = delete;
   Graphs &operator=(const Graphs &) = delete;
 
+  enum class Way { tooFew, replayed, made, plain };
   // Does the commands as one graph, when there is one that they fit into or nearly do, or they come for the second
-  // time. False: nothing was done, and they are to be launched one by one. What is in `commands` afterwards is of no
-  // use.
-  bool run(Commands &commands, cudaStream_t stream);
-  const GraphUse &use() const { return use_; }
+  // time: one that was kept, or was made; what is in `commands` afterwards is of no use. Else nothing was done, and
+  // they are to be launched one by one.
+  Way run(Commands &commands, cudaStream_t stream);
+  const std::string &reason() const { return reason_; }  // why there are no more graphs; empty: there are
 
  private:
   static constexpr size_t most = 16;            // graphs; the device holds some kilobytes for each node of them
@@ -51,7 +52,7 @@ class Graphs {
 
   List graphs_;                     // the latest used first
   std::list<uint64_t> remembered_;  // by their likeness
-  GraphUse use_;
+  std::string reason_;
 };
 
 }  // namespace emoframe

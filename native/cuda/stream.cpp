@@ -1,5 +1,7 @@
 #include "stream.h"
 
+#include <algorithm>
+
 #include "../error.h"
 #include "status.h"
 
@@ -72,12 +74,15 @@ void Stream::upload(void *target, const void *source, size_t bytes) {
 void Stream::beginStep() {
   inStep_ = !goesNowhere() && asGraphs_;
   begun_ = false;
+  way_ = Graphs::Way::tooFew;
 }
 
 void Stream::flush() {
   if (commands_.size() == 0) return;
   try {
-    if (!graphs_.run(commands_, stream_)) launchOneByOne();
+    const Graphs::Way way = graphs_.run(commands_, stream_);
+    if (way == Graphs::Way::tooFew || way == Graphs::Way::plain) launchOneByOne();
+    way_ = std::max(way_, way);
   } catch (...) {
     // The host believes all of the step to be under way: weights made ready, gradients added up.
     commands_.clear();
@@ -97,6 +102,16 @@ void Stream::launchOneByOne() {
 void Stream::endStep() {
   inStep_ = false;
   flush();
+  if (way_ == Graphs::Way::replayed) ++use_.replayed;
+  if (way_ == Graphs::Way::made) ++use_.made;
+  if (way_ == Graphs::Way::plain) ++use_.plain;
+  way_ = Graphs::Way::tooFew;
+}
+
+GraphUse Stream::graphs() const {
+  GraphUse use = use_;
+  use.reason = graphs_.reason();
+  return use;
 }
 
 void Stream::wait() {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <unordered_set>
 
+#include "../ops.h"
 #include "graphs.h"
 #include "staging.h"
 
@@ -40,7 +41,7 @@ class Stream {
   void allocated() { ++allocations_; }
   void pin(int64_t bytes) { pinned_ += bytes; }  // more, or less, memory of the host is taken for inputs
   size_t stagingBytes() const { return Staging::totalBytes + static_cast<size_t>(pinned_); }
-  const GraphUse &graphs() const { return graphs_.use(); }
+  GraphUse graphs() const;
 
  private:
   static constexpr size_t ahead = 64;
@@ -54,6 +55,8 @@ class Stream {
   int64_t pinned_ = 0;
   bool asGraphs_ = false, inStep_ = false, begun_ = false;  // begun: the step's first launches went
   size_t mostSharedBytes_ = 0;
+  Graphs::Way way_ = Graphs::Way::tooFew;  // in which the step was done so far: the worst of its pieces'
+  GraphUse use_;
   std::unordered_set<const void *> sharing_;  // kernels that were allowed as much
   Commands commands_;
   Graphs graphs_;
