@@ -298,6 +298,22 @@ TEST(memoryThatWasPlannedSufficesToSendAhead) {
   require(on->memory().staging == staging, "nor of the host's");
 }
 
+TEST(theHostWaitsForABatchOnceHoweverManyUtterancesItHas) {
+  const HubertShape shape = baseShape();
+  for (PoolingKind pooling : {PoolingKind::mean, PoolingKind::attention, PoolingKind::stats}) {
+    const std::shared_ptr<Backend> on = backend();
+    auto model = makeModel(shape, pooling, Precision::fp32, on);
+    for (const size_t utterances : {1, 5}) {
+      const Batch batch = makeBatch(shape, std::vector<int64_t>(utterances, shape.samples(6)));
+      int waits = 0;
+      on->whileWaiting([&] { ++waits; });
+      model->classify(batch.host);
+      on->whileWaiting(nullptr);
+      require(waits == 1, std::to_string(waits) + " waits for " + std::to_string(utterances) + " utterances");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace testing
 }  // namespace emoframe
