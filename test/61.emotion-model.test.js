@@ -31,6 +31,7 @@ for (const form of ['base', 'large']) {
   test(`${form}: probabilities and posteriors sum to 1, attention too, and frames are 20 ms apart`, async () => {
     const model = keep(await EmotionModel.load(join(dir, form)));
     assert.equal(model.labels, labels);
+    assert.is(model.batchSeconds, 30);
     const result = await model.predict(voice);
     assert.is(result.id, 'voice');
     assert.equal(Object.keys(result.probabilities), labels);

@@ -1,5 +1,5 @@
 import { Tensor } from 'onnxruntime-node';
-import { normalizeWaveform } from '../../dist/audio/normalize.js';
+import { waveformStatistics } from '../../dist/audio/normalize.js';
 import { readHead } from '../../dist/checkpoint/head.js';
 import { readUtterances } from '../harness/utterances.js';
 import { openGraph, versions } from './onnxruntime_session.js';
@@ -34,7 +34,9 @@ serve({
     const { result, times } = await timed(async () => {
       const logits = [];
       for (const utterance of utterances) {
-        const samples = new Tensor('float32', normalizeWaveform(utterance), [1, utterance.length]);
+        const { mean, scale } = waveformStatistics(utterance);
+        const normalized = utterance.map((value) => (value - mean) * scale);
+        const samples = new Tensor('float32', normalized, [1, utterance.length]);
         const { hidden } = await session.run({ samples });
         logits.push(...classify(hidden.data));
       }

@@ -1,28 +1,18 @@
-/** What normalising a waveform needs to know of it. */
+/** By what a waveform is brought to zero mean and unit variance: (x - mean) · scale. */
 export interface WaveformStatistics {
   mean: number;
-  /** 1 / sqrt(variance + 1e-7) */
+  /** 1 / sqrt(variance + 1e-7), as in the feature extractor of transformers. */
   scale: number;
 }
 
 /**
- * Zero mean and unit variance over the utterance, (x - mean) / sqrt(variance + 1e-7), as the feature extractor of
- * transformers does it where `preprocessor_config.json` says `do_normalize`.
+ * Of an utterance that is heard by stretches; one that is heard whole the device normalises by itself.
  *
- * @param samples [samples] at 16 kHz; not changed
- * @param statistics of the utterance that the samples are a stretch of; absent: they are all of it
- * @returns a new array of the same length
+ * @param samples f32 at 16 kHz, all of the utterance's
  * @example
- * const input = normalizeWaveform(await loadAudio('speech.wav'));
+ * const statistics = waveformStatistics(samples);
+ * const batch = packSamples([samples.subarray(0, 16_000)], stride, { normalize: [statistics] });
  */
-export function normalizeWaveform(
-  samples: Float32Array,
-  { mean, scale }: WaveformStatistics = waveformStatistics(samples),
-): Float32Array {
-  return samples.map((value) => (value - mean) * scale);
-}
-
-/** Mean and scale of an utterance. */
 export function waveformStatistics(samples: Float32Array): WaveformStatistics {
   const count = samples.length;
   let sum = 0;
