@@ -47,7 +47,7 @@ class CountingBackend final : public Backend {
   void columnSum(const View &, const View &) override {}
   void sumSquares(const std::vector<View> &, const View &) override {}
   void softmaxRows(const View &, const View &) override {}
-  void copyRows(const View &, const RowRuns &, const View &) override {}
+  void copyRows(const View &, const RowRuns &, const View &, bool, const View &) override {}
   void maskRows(const View &, const uint8_t *, const View &) override {}
   void maskRowsBackward(const View &, const uint8_t *, const View &) override {}
   void gatherRows(const View &, const int32_t *, const View &) override {}

@@ -34,7 +34,8 @@ struct Segments {
   int64_t length(int32_t b) const { return offsets[b + 1] - offsets[b]; }
 };
 
-// A table of row runs for copyRows: run i takes rows [source[i], source[i] + length[i]) to rows starting at target[i].
+// A table of row runs for copyRows: run i takes rows [source[i], source[i] + length[i]) to rows starting at target[i];
+// a negative source stands for rows of zeros.
 struct RowRuns {
   int32_t count = 0;
   const int32_t *source = nullptr, *target = nullptr, *length = nullptr;  // host, [count]
@@ -120,7 +121,7 @@ struct AddNorm {
   View sum;          // [T, C]: residual + dropout(x), required whenever residual or dropout is used; else may be absent
   View gamma, beta;  // f32 [C]
   float epsilon = 1e-5f;
-  View y;           // [T, C]; absent: only the sum is formed
+  View y;           // [T, C], activations or f32; absent: only the sum is formed
   View mean, rstd;  // f32 [T], optional in inference
 };
 // Backward of AddNorm. dSum is both an input and the output: on entry the gradient that reaches the sum by other ways
@@ -289,8 +290,10 @@ class Backend {
 
   // --- rows --------------------------------------------------------------------------------------
   // Copies row runs; in and out may differ in dtype and have a batch dimension (the same for both). Rows of `out` that
-  // no run names are left alone.
-  virtual void copyRows(const View &in, const RowRuns &runs, const View &out) = 0;
+  // no run names are left alone. `accumulate`: out += instead. `gelu`: optional, as out: gelu of what is copied; not
+  // with accumulate. In and out have one dtype with either.
+  virtual void copyRows(const View &in, const RowRuns &runs, const View &out, bool accumulate = false,
+                        const View &gelu = {}) = 0;
   // x[t] = embedding for rows with mask[t] != 0 (backend memory, [T]).
   virtual void maskRows(const View &x, const uint8_t *mask, const View &embedding) = 0;
   // dEmbedding f32 [C] += Σ masked dx[t]; then those rows of dx become zero.

@@ -80,8 +80,9 @@ class TimedBackend final : public Backend {
   void softmaxRows(const View &x, const View &y) override {
     time("softmax rows", 0, [&] { inner_->softmaxRows(x, y); });
   }
-  void copyRows(const View &in, const RowRuns &runs, const View &out) override {
-    time("copy rows to " + shapeOf(out), 0, [&] { inner_->copyRows(in, runs, out); });
+  void copyRows(const View &in, const RowRuns &runs, const View &out, bool accumulate, const View &gelu) override {
+    const char *what = accumulate ? "add rows to " : gelu ? "copy rows and their gelu to " : "copy rows to ";
+    time(what + shapeOf(out), 0, [&] { inner_->copyRows(in, runs, out, accumulate, gelu); });
   }
   void maskRows(const View &x, const uint8_t *mask, const View &embedding) override {
     time("mask rows", 0, [&] { inner_->maskRows(x, mask, embedding); });
@@ -109,9 +110,8 @@ class TimedBackend final : public Backend {
   }
   void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
                      const View &covariance, const View &foldedWeight, const View &foldedBias) override {
-    time("fold GroupNorm", 0, [&] {
-      inner_->foldGroupNorm(weight, gamma, beta, epsilon, mean, covariance, foldedWeight, foldedBias);
-    });
+    time("fold GroupNorm", 0,
+         [&] { inner_->foldGroupNorm(weight, gamma, beta, epsilon, mean, covariance, foldedWeight, foldedBias); });
   }
   void conv0Forward(const Conv0 &conv, const View &out) override {
     const double work = 2.0 * static_cast<double>(out.size()) * static_cast<double>(conv.kernel);
@@ -122,8 +122,7 @@ class TimedBackend final : public Backend {
   }
   void foldGroupNormBackward(const View &weight, const View &gamma, float epsilon, const View &mean,
                              const View &covariance, const std::vector<int64_t> &frames, const View &moment0,
-                             const View &moment1, const View &dWeight, const View &dGamma,
-                             const View &dBeta) override {
+                             const View &moment1, const View &dWeight, const View &dGamma, const View &dBeta) override {
     time("fold GroupNorm backward", 0, [&] {
       inner_->foldGroupNormBackward(weight, gamma, epsilon, mean, covariance, frames, moment0, moment1, dWeight, dGamma,
                                     dBeta);

@@ -40,7 +40,7 @@ class CpuBackend : public Backend {
   void columnSum(const View &x, const View &out) override;
   void sumSquares(const std::vector<View> &xs, const View &out) override;
   void softmaxRows(const View &x, const View &y) override;
-  void copyRows(const View &in, const RowRuns &runs, const View &out) override;
+  void copyRows(const View &in, const RowRuns &runs, const View &out, bool accumulate, const View &gelu) override;
   void maskRows(const View &x, const uint8_t *mask, const View &embedding) override;
   void maskRowsBackward(const View &dx, const uint8_t *mask, const View &dEmbedding) override;
   void gatherRows(const View &x, const int32_t *index, const View &out) override;

@@ -14,13 +14,41 @@ void copyRow(const View &in, int64_t from, const View &out, int64_t to, int64_t 
   }
 }
 
-void fillRow(const View &out, int64_t row, float value) {
+EMOFRAME_SIMD void addLeaf(const float *a, const float *b, float *out, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
+}
+EMOFRAME_SIMD void geluLeaf(const float *x, float *y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = gelu(x[i]);
+}
+
+void addRow(const View &in, int64_t from, const View &out, int64_t to, int64_t b) {
+  float buffer[blockSize], old[blockSize], sum[blockSize];
+  for (int64_t c = 0; c < in.cols; c += blockSize) {
+    const int64_t n = std::min(blockSize, in.cols - c);
+    float *target = writeBlock(out, b, to, c, sum);
+    addLeaf(readBlock(out, b, to, c, n, old), readBlock(in, b, from, c, n, buffer), target, n);
+    storeBlock(out, b, to, c, n, target);
+  }
+}
+
+void geluRow(const View &in, int64_t from, const View &out, int64_t to, int64_t b) {
+  float buffer[blockSize], result[blockSize];
+  for (int64_t c = 0; c < in.cols; c += blockSize) {
+    const int64_t n = std::min(blockSize, in.cols - c);
+    float *target = writeBlock(out, b, to, c, result);
+    geluLeaf(readBlock(in, b, from, c, n, buffer), target, n);
+    storeBlock(out, b, to, c, n, target);
+  }
+}
+
+void clearRow(const View &out, int64_t row, int64_t b) {
   float buffer[blockSize];
   for (int64_t c = 0; c < out.cols; c += blockSize) {
     const int64_t n = std::min(blockSize, out.cols - c);
-    float *target = writeBlock(out, 0, row, c, buffer);
-    fillFloats(target, value, n);
-    storeBlock(out, 0, row, c, n, target);
+    float *target = writeBlock(out, b, row, c, buffer);
+    fillFloats(target, 0, n);
+    storeBlock(out, b, row, c, n, target);
   }
 }
 
@@ -28,7 +56,7 @@ int64_t rowGrain(int64_t cols) { return std::max<int64_t>(1, 32768 / std::max<in
 
 }  // namespace
 
-void CpuBackend::copyRows(const View &in, const RowRuns &runs, const View &out) {
+void CpuBackend::copyRows(const View &in, const RowRuns &runs, const View &out, bool accumulate, const View &gelu) {
   // Rows of all runs on one axis: run i has rows [first[i], first[i + 1]).
   std::vector<int64_t> first(1, 0);
   for (int32_t i = 0; i < runs.count; ++i) first.push_back(first.back() + runs.length[i]);
@@ -39,8 +67,16 @@ void CpuBackend::copyRows(const View &in, const RowRuns &runs, const View &out) 
       const int64_t row = i % rows;
       if (row == 0) run = 0;
       while (row >= first[run + 1]) ++run;
-      const int64_t within = row - first[run];
-      copyRow(in, runs.source[run] + within, out, runs.target[run] + within, i / rows);
+      const int64_t from = runs.source[run] + row - first[run], to = runs.target[run] + row - first[run], b = i / rows;
+      if (accumulate) {
+        if (runs.source[run] >= 0) addRow(in, from, out, to, b);
+      } else if (runs.source[run] < 0) {
+        clearRow(out, to, b);
+        if (gelu) clearRow(gelu, to, b);
+      } else {
+        copyRow(in, from, out, to, b);
+        if (gelu) geluRow(in, from, gelu, to, b);
+      }
     }
   });
 }
@@ -62,7 +98,7 @@ void CpuBackend::maskRowsBackward(const View &dx, const uint8_t *mask, const Vie
       if (!mask[r]) continue;
       addTo(partial.floats.data(), readBlock(dx, 0, r, 0, dx.cols, buffer.data()), dx.cols);
       partial.rowDone();
-      fillRow(dx, r, 0);
+      clearRow(dx, r, 0);
     }
     partial.finish();
   });

@@ -31,10 +31,11 @@ constexpr int64_t mostChunks = 256;  // of the rows in backward
 constexpr int generalThreads = 256;  // for a row of any kind
 constexpr int64_t widestRow = 32 * width * 4;
 
-template <typename T>
+template <typename T, typename Y>
 struct Forward {
   Strided<const T> x, residual;
-  Strided<T> sum, y;
+  Strided<T> sum;
+  Strided<Y> y;
   const float *gamma, *beta;
   float *mean, *rstd;
   Dropout dropout;
@@ -53,8 +54,8 @@ struct Backward {
 
 // --- forward -------------------------------------------------------------------------------------
 // A warp a row of at most groups · 256 elements.
-template <typename T, int groups>
-__global__ void __launch_bounds__(rowWarps * 32) forwardKernel(Forward<T> norm) {
+template <typename T, typename Y, int groups>
+__global__ void __launch_bounds__(rowWarps * 32) forwardKernel(Forward<T, Y> norm) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * rowWarps + threadIdx.x / 32;
   if (row >= norm.rows) return;
   const int64_t first = threadIdx.x % 32 * width;
@@ -119,8 +120,8 @@ __device__ inline float dropped(const Dropout &dropout, int64_t element, float v
 }
 
 // A block a row. Shared memory: two sets of generalThreads / 32 + 1 floats.
-template <typename T>
-__global__ void __launch_bounds__(generalThreads, 1) forwardGeneralKernel(Forward<T> norm) {
+template <typename T, typename Y>
+__global__ void __launch_bounds__(generalThreads, 1) forwardGeneralKernel(Forward<T, Y> norm) {
   auto *shared = reinterpret_cast<float *>(sharedMemory());
   const int64_t row = blockIdx.x;
   // Each thread reads again what it wrote itself.
@@ -144,7 +145,7 @@ __global__ void __launch_bounds__(generalThreads, 1) forwardGeneralKernel(Forwar
   const float rstd = 1.0f / sqrtf(blockTotal(squares, shared + generalThreads / 32 + 1) / count + norm.epsilon);
   for (int64_t c = threadIdx.x; c < norm.cols; c += generalThreads) {
     const float normal = (toFloat(source[c * stride]) - mean) * rstd;
-    *norm.y.at(0, row, c) = fromFloat<T>(normal * norm.gamma[c] + norm.beta[c]);
+    *norm.y.at(0, row, c) = fromFloat<Y>(normal * norm.gamma[c] + norm.beta[c]);
   }
   if (threadIdx.x != 0) return;
   if (norm.mean) norm.mean[row] = mean;
@@ -295,30 +296,38 @@ void CudaBackend::addNormForward(const AddNorm &norm) {
   const int64_t rows = norm.x.rows, cols = norm.x.cols;
   if (rows * cols == 0) return;
   const bool fast = fitsWarp(cols, {norm.x, norm.residual, norm.sum, norm.y, norm.gamma, norm.beta});
-  withType(norm.x.dtype, [&](auto of) {
+  const auto run = [&](auto of, auto ofOutput) {
     using T = typename decltype(of)::Type;
-    const Forward<T> arguments{strided<const T>(norm.x),
-                               strided<const T>(norm.residual),
-                               strided<T>(norm.sum),
-                               strided<T>(norm.y),
-                               norm.gamma.as<const float>(),
-                               norm.beta.as<const float>(),
-                               norm.mean.as<float>(),
-                               norm.rstd.as<float>(),
-                               norm.dropout,
-                               norm.epsilon,
-                               rows,
-                               cols};
+    using Y = typename decltype(ofOutput)::Type;
+    const Forward<T, Y> arguments{strided<const T>(norm.x),
+                                  strided<const T>(norm.residual),
+                                  strided<T>(norm.sum),
+                                  strided<Y>(norm.y),
+                                  norm.gamma.as<const float>(),
+                                  norm.beta.as<const float>(),
+                                  norm.mean.as<float>(),
+                                  norm.rstd.as<float>(),
+                                  norm.dropout,
+                                  norm.epsilon,
+                                  rows,
+                                  cols};
     if (!fast) {
-      launch(forwardGeneralKernel<T>, static_cast<uint32_t>(rows), generalThreads, generalSharedBytes, stream(),
+      launch(forwardGeneralKernel<T, Y>, static_cast<uint32_t>(rows), generalThreads, generalSharedBytes, stream(),
              arguments);
       return;
     }
     withGroups(cols, [&](auto groups) {
-      launch(forwardKernel<T, decltype(groups)::value>, blocksFor(rows, rowWarps), rowWarps * 32, 0, stream(),
+      launch(forwardKernel<T, Y, decltype(groups)::value>, blocksFor(rows, rowWarps), rowWarps * 32, 0, stream(),
              arguments);
     });
-  });
+  };
+  if (norm.x.dtype == DType::f32) {
+    run(Of<float>(), Of<float>());
+  } else if (norm.y && norm.y.dtype == DType::f32) {
+    run(Of<bf16>(), Of<float>());
+  } else {
+    run(Of<bf16>(), Of<bf16>());
+  }
 }
 
 void CudaBackend::addNormBackward(const AddNorm &norm, const AddNormGradient &gradient) {

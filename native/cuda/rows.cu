@@ -1,5 +1,7 @@
 // Moving whole rows: packing and unpacking utterances, the mask embedding, and frames picked by index. Bound by the
-// bytes moved; a warp moves a row, 8 elements a lane where the rows allow it.
+// bytes moved; a warp moves a row, 8 elements a lane where the rows allow it. Runs of rows may be narrow (a group of
+// the positional convolution has 48 columns of each), so there threads go on from row to row: none is idle but at the
+// end.
 #include <algorithm>
 
 #include "backend.h"
@@ -23,16 +25,30 @@ __device__ void copyRow(const From *from, int64_t fromStride, To *to, int64_t to
   }
 }
 
-// Block (32, warps); the grid goes over the rows of the longest run, the runs and the batch.
-template <typename From, typename To>
-__global__ void __launch_bounds__(32 * warps)
-    copyRunsKernel(Strided<const From> in, Strided<To> out, int32_t count, const int32_t *source, const int32_t *target,
-                   const int32_t *length, int64_t cols, bool aligned) {
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.y;
+// The grid goes over the elements of the longest run, the runs and the batch. `gelu` may be absent.
+constexpr int runThreads = 256;
+template <typename From, typename To, bool accumulate>
+__global__ void __launch_bounds__(runThreads)
+    copyRunsKernel(Strided<const From> in, Strided<To> out, Strided<To> gelu, int32_t count, const int32_t *source,
+                   const int32_t *target, const int32_t *length, int64_t cols, uint32_t perRow, bool aligned) {
+  const uint32_t index = blockIdx.x * runThreads + threadIdx.x, row = index / perRow;
+  const int64_t column = static_cast<int64_t>(index - row * perRow) * width, n = cols - column;
   for (int32_t run = static_cast<int32_t>(blockIdx.y); run < count; run += static_cast<int32_t>(gridDim.y)) {
-    if (row >= length[run]) continue;
-    copyRow(in.at(blockIdx.z, source[run] + row, 0), in.colStride, out.at(blockIdx.z, target[run] + row, 0),
-            out.colStride, cols, aligned);
+    if (row >= static_cast<uint32_t>(length[run])) continue;
+    To *place = out.at(blockIdx.z, target[run] + static_cast<int64_t>(row), column);
+    float values[width] = {};
+    if (source[run] >= 0) {
+      loadSome(in.at(blockIdx.z, source[run] + static_cast<int64_t>(row), column), in.colStride, n, aligned, values);
+    }
+    if (accumulate) {
+      float sums[width];
+      loadSome(place, out.colStride, n, aligned, sums);
+      for (int i = 0; i < width; ++i) values[i] += sums[i];
+    }
+    storeSome(place, out.colStride, n, aligned, values);
+    if (!gelu.data) continue;
+    for (int i = 0; i < width; ++i) values[i] = geluOf(values[i]);
+    storeSome(gelu.at(blockIdx.z, target[run] + static_cast<int64_t>(row), column), gelu.colStride, n, aligned, values);
   }
 }
 
@@ -81,19 +97,27 @@ void moveByIndex(Stream &stream, const View &in, const View &out, const int32_t 
 
 }  // namespace
 
-void CudaBackend::copyRows(const View &in, const RowRuns &runs, const View &out) {
+void CudaBackend::copyRows(const View &in, const RowRuns &runs, const View &out, bool accumulate, const View &gelu) {
   int32_t longest = 0;
   for (int32_t i = 0; i < runs.count; ++i) longest = std::max(longest, runs.length[i]);
   if (longest == 0 || in.cols == 0) return;
-  const dim3 grid(blocksFor(longest, warps), static_cast<uint32_t>(std::min(runs.count, 65535)),
+  const int64_t perRow = (in.cols + width - 1) / width;
+  const dim3 grid(blocksFor(longest * perRow, runThreads), static_cast<uint32_t>(std::min(runs.count, 65535)),
                   static_cast<uint32_t>(in.batch));
+  const bool aligned = rowsAligned(in) && rowsAligned(out) && rowsAligned(gelu);
+  const auto copy = [&](auto kernel, auto from, auto to) {
+    using From = typename decltype(from)::Type;
+    using To = typename decltype(to)::Type;
+    launch(kernel, grid, runThreads, 0, stream(), strided<const From>(in), strided<To>(out), strided<To>(gelu),
+           runs.count, runs.deviceSource, runs.deviceTarget, runs.deviceLength, in.cols, static_cast<uint32_t>(perRow),
+           aligned);
+  };
   withType(in.dtype, [&](auto from) {
+    using From = typename decltype(from)::Type;
+    if (accumulate) return copy(copyRunsKernel<From, From, true>, from, from);
     withType(out.dtype, [&](auto to) {
-      using From = typename decltype(from)::Type;
       using To = typename decltype(to)::Type;
-      launch(copyRunsKernel<From, To>, grid, dim3(32, warps), 0, stream(), strided<const From>(in), strided<To>(out),
-             runs.count, runs.deviceSource, runs.deviceTarget, runs.deviceLength, in.cols,
-             rowsAligned(in) && rowsAligned(out));
+      copy(copyRunsKernel<From, To, false>, from, to);
     });
   });
 }

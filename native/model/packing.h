@@ -42,7 +42,7 @@ struct FrameBlock {
 // The packed axis with gaps of zeros around utterances, for the positional convolution (positional_conv.h).
 struct PaddedAxis {
   int64_t paddedRows = 0, rows = 0;  // rows of the overlapping view
-  RunTable pad;                      // packed frame → padded row
+  RunTable pad;                      // packed frame → padded row, and the rows of zeros between
   RunTable take;                     // row of the view → packed frame
   RunTable takeGradient;             // the same for the data gradient's product
 };

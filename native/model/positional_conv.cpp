@@ -44,9 +44,11 @@ void PositionalConv::layOut(Packing &packing, Workspace &workspace) const {
   const int64_t gap = kernel_ / 2;
   PaddedAxis &axis = packing.padded;
   int64_t at = gap;
+  axis.pad.add(-1, 0, gap);
   for (int32_t b = 0; b < packing.count; ++b) {
     const int64_t first = packing.offsets.host[b], length = packing.frames[b];
     axis.pad.add(first, at, length);
+    axis.pad.add(-1, at + length, gap);
     axis.take.add(at - gap, first, length);
     // The flipped kernel reaches kernel - 1 - gap rows back, one fewer than gap when the kernel is even.
     axis.takeGradient.add(at + gap - (kernel_ - 1), first, length);
@@ -69,7 +71,6 @@ View PositionalConv::overlappingRows(const View &padded, int64_t rows) const {
 
 View PositionalConv::pad(const Context &context, const PaddedAxis &axis, const View &x) const {
   const View padded = context.workspace.tensor(context.dtype, groups_, axis.paddedRows, groupSize_);
-  context.backend.fill(padded, 0);
   context.backend.copyRows(byGroup(x), axis.pad.runs(), padded);
   return padded;
 }
@@ -94,9 +95,12 @@ void PositionalConv::forward(const Context &context, const Packing &packing, con
         batched(context.parameters.master(bias_).data, DType::f32, groups_, 1, groupSize_, groupSize_, groupSize_);
     gemm.weightKey = context.key(v_);
     backend.gemm(gemm);
-    backend.copyRows(out, axis.take.runs(), byGroup(context.training ? saved.activation : y));
+    if (context.training) {
+      backend.copyRows(out, axis.take.runs(), byGroup(saved.activation), false, byGroup(y));
+    } else {
+      backend.copyRows(out, axis.take.runs(), byGroup(y));
+    }
   }
-  if (context.training) backend.geluForward(saved.activation, Dropout{}, y);
 }
 
 void PositionalConv::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dY,
@@ -107,9 +111,10 @@ void PositionalConv::backward(const Context &context, const Packing &packing, co
   Scratch scratch(workspace);
   const int64_t row = kernel_ * groupSize_;
   const PaddedAxis &axis = packing.padded;
-  backend.geluBackward(saved.activation, Dropout{}, dY, dY);
-  if (parameters.trainable(bias_)) backend.columnSum(dY, parameters.gradient(bias_));
-  const View padded = pad(context, axis, dY);
+  const View dActivation = workspace.tensor(context.dtype, dY.rows, dY.cols);
+  backend.geluBackward(saved.activation, Dropout{}, dY, dActivation);
+  if (parameters.trainable(bias_)) backend.columnSum(dActivation, parameters.gradient(bias_));
+  const View padded = pad(context, axis, dActivation);
   if (parameters.trainable(g_) || parameters.trainable(v_)) {
     // Frame t of an utterance is padded row P + t here and row P + t - gap of the overlapping view.
     const View dOut = batched(padded.at(0, kernel_ / 2, 0), padded.dtype, groups_, axis.rows, groupSize_,
@@ -131,9 +136,7 @@ void PositionalConv::backward(const Context &context, const Packing &packing, co
   gemm.b = batched(flipped_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
   gemm.out = out;
   backend.gemm(gemm);
-  const View taken = workspace.tensor(context.dtype, dX.rows, dX.cols);
-  backend.copyRows(out, axis.takeGradient.runs(), byGroup(taken));
-  backend.add(dX, taken, dX);
+  backend.copyRows(out, axis.takeGradient.runs(), byGroup(dX), true);
 }
 
 }  // namespace emoframe

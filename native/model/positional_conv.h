@@ -26,7 +26,7 @@ class PositionalConv {
   // Fills packing.padded.
   void layOut(Packing &packing, Workspace &workspace) const;
   void forward(const Context &context, const Packing &packing, const View &x, Saved &saved, const View &y);
-  // dY [T, C] is overwritten; dX [T, C] is added to, absent when nothing below is trained.
+  // dX [T, C] is added to, absent when nothing below is trained; it may be dY's memory.
   void backward(const Context &context, const Packing &packing, const Saved &saved, const View &dY, const View &dX);
 
  private:

@@ -34,16 +34,20 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
   }
   saved.layers.resize(saved.kept.size());
 
+  // What is last writes `hidden` itself. A sum has the activations' dtype: it is converted where `hidden` has another.
+  const bool empty = saved.kept.empty();
+  const bool takesSum = hidden.dtype == context.dtype;
+
   // Post-LN: h0 = dropout(LN(x + positional)); pre-LN: h0 = dropout(x + positional), and LN reads it.
   const View positional = activations();
   positional_->forward(context, packing, x, saved.positional, positional);
   AddNorm &embedding = saved.embedding;
   embedding.x = positional;
   embedding.residual = x;
-  embedding.sum = activations();
+  embedding.sum = preNorm_ && empty && !final && takesSum ? hidden : activations();
   View h = embedding.sum;
   if (!preNorm_) {
-    h = embedding.y = activations();
+    h = embedding.y = empty ? hidden : activations();
     useLayerNorm(context, norm_, embedding);
   }
   backend.addNormForward(embedding);
@@ -51,28 +55,32 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
   if (dropout.p > 0) backend.dropout(h, dropout, h);
 
   TransformerLayer::Stream stream{h, h};
-  if (preNorm_ && (final || !saved.kept.empty())) {
+  if (preNorm_ && (final || !empty)) {
     AddNorm &inputNorm = saved.inputNorm;
     inputNorm.x = h;
-    stream.input = inputNorm.y = activations();
-    useLayerNorm(context, saved.kept.empty() ? norm_ : layers_[saved.kept[0]].inputNorm(), inputNorm);
+    stream.input = inputNorm.y = empty ? hidden : activations();
+    useLayerNorm(context, empty ? norm_ : layers_[saved.kept[0]].inputNorm(), inputNorm);
     backend.addNormForward(inputNorm);
   }
   // Without a backward pass to follow, two streams take turns.
   TransformerLayer::Stream turns[2];
   for (size_t i = 0; i < saved.kept.size(); ++i) {
     TransformerLayer::Stream &out = turns[i & 1];
-    if (context.training || i < 2) {
-      out.input = activations();
-      out.residual = preNorm_ ? activations() : out.input;
-    }
     const TransformerLayer &layer = layers_[saved.kept[i]];
     const LayerNorm *next = preNorm_ ? normAfter(saved, i, final) : nullptr;
+    const bool last = i + 1 == saved.kept.size();
+    if (context.training || i < 2) {
+      if (!last) out.input = activations();
+      if (preNorm_) out.residual = activations();
+    }
+    if (last && (!preNorm_ || next)) out.input = hidden;
+    if (last && preNorm_ && !next && takesSum) out.residual = hidden;
+    if (!preNorm_) out.residual = out.input;
     layer.forward(context, packing.segments(), stream, next, saved.layers[i], out);
     stream = out;
     if (preNorm_ && !next) stream.input = stream.residual;
   }
-  backend.convert(stream.input, hidden);
+  if (stream.input.data != hidden.data) backend.convert(stream.input, hidden);
 }
 
 void Transformer::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dHidden,
@@ -111,33 +119,29 @@ void Transformer::backward(const Context &context, const Packing &packing, const
   }
   if (!embeddingTrained && lowest > 0) return;
 
+  // The gradient of x + positional, to which the positional branch adds its own.
+  const View dSum = dX ? dX : activations();
   View dEmbedding = gradient.input;
   if (preNorm_) {
     AddNormGradient norm;
     norm.dy = gradient.input;
     norm.dSumIn = gradient.residual;
-    norm.dSumOut = dEmbedding = activations();
+    norm.dSumOut = dEmbedding = dSum;
     layerNormBackward(context, saved.kept.empty() ? norm_ : layers_[saved.kept[0]].inputNorm(), saved.inputNorm, norm);
   }
   if (!embeddingTrained) return;
   const Dropout dropout = context.dropout(hiddenDropout_, site::embedding);
   if (dropout.p > 0) {
-    const View dropped = activations();
-    backend.dropout(dEmbedding, dropout, dropped);
-    dEmbedding = dropped;
+    backend.dropout(dEmbedding, dropout, dSum);
+    dEmbedding = dSum;
   }
-  View dSum = dEmbedding;
   if (!preNorm_) {
     AddNormGradient norm;
     norm.dy = dEmbedding;
-    norm.dSumOut = dSum = activations();
+    norm.dSumOut = dSum;
     layerNormBackward(context, norm_, saved.embedding, norm);
   }
-  if (dX) backend.convert(dSum, dX);
-  // The positional branch's gradient is overwritten on its way back.
-  const View dPositional = activations();
-  backend.convert(dSum, dPositional);
-  positional_->backward(context, packing, saved.positional, dPositional, dX);
+  positional_->backward(context, packing, saved.positional, dSum, dX);
 }
 
 }  // namespace emoframe

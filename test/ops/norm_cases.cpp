@@ -58,7 +58,8 @@ Gradients backward(const Reference &ref, const Doubles &dy, const Doubles *dSumI
   return g;
 }
 
-void addNormBothWays(Backend &backend, Report &report, DType dtype) {
+// yType: of the output, which may be f32 beside bf16.
+void addNormBothWays(Backend &backend, Report &report, DType dtype, DType yType) {
   // Gaps of 8 elements keep rows aligned to 16 bytes, others do not.
   struct Shape {
     int64_t T, C;
@@ -79,7 +80,7 @@ void addNormBothWays(Backend &backend, Report &report, DType dtype) {
       const Tensor r = Tensor(backend, dtype, T, C, gap(1)).normal(2);
       const Tensor gamma = Tensor(backend, DType::f32, 1, C).normal(3, 0.3, 1);
       const Tensor beta = Tensor(backend, DType::f32, 1, C).normal(4);
-      const Tensor sum = Tensor(backend, dtype, T, C, gap(2)).normal(5), y = Tensor(backend, dtype, T, C).normal(6);
+      const Tensor sum = Tensor(backend, dtype, T, C, gap(2)).normal(5), y = Tensor(backend, yType, T, C).normal(6);
       const Tensor mean = Tensor(backend, DType::f32, 1, T).normal(7),
                    rstd = Tensor(backend, DType::f32, 1, T).normal(8);
       AddNorm norm;
@@ -240,12 +241,15 @@ void sameBits(Backend &, Report &report) {
       "addNorm");
 }
 
-const Cases table("norm", {{"addNorm f32", [](Backend &b, Report &r) { addNormBothWays(b, r, DType::f32); }},
-                           {"addNorm bf16", [](Backend &b, Report &r) { addNormBothWays(b, r, DType::bf16); }},
-                           {"sum without norm", sumAlone},
-                           {"in place", inPlace},
-                           {"reference gradient against differences", referenceAgainstDifferences},
-                           {"same bits with any thread count", sameBits}});
+const Cases table("norm",
+                  {{"addNorm f32", [](Backend &b, Report &r) { addNormBothWays(b, r, DType::f32, DType::f32); }},
+                   {"addNorm bf16", [](Backend &b, Report &r) { addNormBothWays(b, r, DType::bf16, DType::bf16); }},
+                   {"addNorm bf16 to f32",
+                    [](Backend &b, Report &r) { addNormBothWays(b, r, DType::bf16, DType::f32); }},
+                   {"sum without norm", sumAlone},
+                   {"in place", inPlace},
+                   {"reference gradient against differences", referenceAgainstDifferences},
+                   {"same bits with any thread count", sameBits}});
 
 }  // namespace
 }  // namespace test

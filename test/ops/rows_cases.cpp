@@ -9,27 +9,44 @@ const std::vector<DType> dtypes = {DType::f32, DType::bf16};
 const std::vector<int64_t> widths = {1, 7, 512, 1031};
 
 void copyRowsCopies(Backend &backend, Report &report) {
-  const std::vector<int32_t> source = {5, 0, 9, 3}, target = {1, 40, 20, 70}, length = {30, 3, 0, 25};
+  const std::vector<int32_t> source = {5, 0, -1, 9, -1, 3}, target = {1, 40, 50, 20, 0, 70},
+                             length = {30, 3, 7, 0, 1, 25};
   const Array<int32_t> deviceSource(backend, source), deviceTarget(backend, target), deviceLength(backend, length);
   const RowRuns runs{
-      4, source.data(), target.data(), length.data(), deviceSource.data(), deviceTarget.data(), deviceLength.data()};
+      6, source.data(), target.data(), length.data(), deviceSource.data(), deviceTarget.data(), deviceLength.data()};
   for (DType from : dtypes) {
     for (DType to : dtypes) {
       for (int64_t width : widths) {
         const Tensor in = Tensor(backend, from, 3, 50, width, {2, 4}).normal(1);
         const Tensor out = Tensor(backend, to, 3, 100, width, {5, 1}).normal(2);
-        Doubles expected = out.values;
+        const Tensor gelu = Tensor(backend, to, 3, 100, width, {3, 2}).normal(3);
+        Doubles expected = out.values, sums = out.values, activated = gelu.values;
         for (int64_t b = 0; b < 3; ++b) {
           for (size_t run = 0; run < source.size(); ++run) {
             for (int32_t i = 0; i < length[run]; ++i) {
               for (int64_t c = 0; c < width; ++c) {
-                expected[(b * 100 + target[run] + i) * width + c] = rounded(in(b, source[run] + i, c), to);
+                const size_t place = (b * 100 + target[run] + i) * width + c;
+                expected[place] = source[run] < 0 ? 0 : rounded(in(b, source[run] + i, c), to);
+                if (from != to) continue;
+                const double taken = source[run] < 0 ? 0 : in(b, source[run] + i, c);
+                sums[place] += taken;
+                activated[place] = geluOf(taken);
               }
             }
           }
         }
+        const std::string what = std::string(nameOf(from)) + " to " + nameOf(to) + " " + std::to_string(width);
+        if (from == to) {
+          backend.copyRows(in, runs, out, true);
+          report.close(out, sums, what + ", added");
+        }
         backend.copyRows(in, runs, out);
-        report.same(out, expected, std::string(nameOf(from)) + " to " + nameOf(to) + " " + std::to_string(width));
+        report.same(out, expected, what);
+        if (from == to) {
+          backend.copyRows(in, runs, out, false, gelu);
+          report.same(out, expected, what + ", beside gelu");
+          report.close(gelu, activated, what + ", gelu");
+        }
         report.untouched(in, "in");
       }
     }
