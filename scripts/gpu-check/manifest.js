@@ -62,7 +62,7 @@ export function describeBuild(root, build, programs, libraries) {
   const places = new Map(objects.map(({ built, object }) => [built, object]));
   const archives = { 'libemoframe_core.a': 'emoframe_core', 'libemoframe_cuda.a': 'emoframe_cuda' };
   const links = programs.map((target) => {
-    const folder = [build, join(build, 'test/probe')].find((one) =>
+    const folder = [join(build, 'test/probe'), build].find((one) =>
       existsSync(join(one, `CMakeFiles/${target}.dir/link.txt`)),
     );
     const words = split(readFileSync(join(folder, `CMakeFiles/${target}.dir/link.txt`), 'utf8').trim());

@@ -100,7 +100,7 @@ for (const path of [
 ])
   cpSync(join(root, path), join(folder, path), {
     recursive: true,
-    filter: (file) => !/\/(node_modules|results|__pycache__)$|\.map$/.test(file),
+    filter: (file) => !/\/(node_modules|results|__pycache__)$|\.[cm]?[jt]s\.map$/.test(file),
   });
 copyDependencies();
 const headers = 'node_modules/node-api-headers/include';
@@ -144,7 +144,7 @@ execute('tar', [
   '--owner=0',
   '--group=0',
   '--numeric-owner',
-  '--use-compress-program=xz -6 --lzma2=preset=6,dict=192MiB',
+  '--use-compress-program=xz --lzma2=preset=4,dict=192MiB',
   '-cf',
   archive,
   '-C',

@@ -43,7 +43,7 @@ def describe(device, root):
 def counts(text):
     """`N passed, N failed` of a table, its failures, and what a sanitizer counted."""
     found = re.findall(r"^(\d+) passed, (\d+) failed$", text, re.M)
-    failures = [line[:240] for line in text.splitlines() if re.match(r"FAIL|PROBLEM|========= (Invalid|Error: Race|Program hit)", line)][:40]
+    failures = [line[:240] for line in text.splitlines() if re.match(r"FAIL|PROBLEM|DIFFERS|FAULTS|DIES|HANGS|========= (Invalid|Error: Race|Program hit)", line)][:40]
     errors = re.findall(r"^=+ (?:ERROR|RACECHECK) SUMMARY: (\d+)", text, re.M)
     return {**({"sanitizer": sum(map(int, errors))} if errors else {}), **({"counts": [int(number) for number in found[-1]]} if found else {}), **({"failures": failures} if failures else {})}
 
@@ -125,6 +125,8 @@ def summary(report):
     for name, part in parts.items():
         if name in ("bench-ops", "bench-kmeans"):
             add(name, op_rows(part), 24)
+    rates = [line for line in parts.get("probe", {}).get("output", "").splitlines() if re.search(r"\d (TFLOP|GFLOP|TB|GB|us|ns)\b|/s\b", line)]
+    add("probe, rates", [f"  {line[:130]}" for line in rates], 20)
     add("ncu, by kernel", kernel_rows(parts.get("ncu", {}), 14))
     for name, part in parts.items():
         if name.startswith(("profile-", "variant-")):
