@@ -58,10 +58,14 @@ struct Gemm {
   View b;                   // [batch, K, N], same dtype as a; usually a transposed weight; rows may overlap
   View out;                 // [batch, M, N], f32 or bf16, colStride 1, rows do not overlap; may be absent beside gelu
   bool accumulate = false;  // out += a · b (+ bias)
-  View gelu;                // optional, as out: gelu(a · b (+ bias)); not with accumulate
   View bias;                // optional [batch or 1, 1, N] f32
-  uint64_t weightKey = 0;   // nonzero: names the contents of b, which a backend may then keep in a packed form
-  bool tf32 = false;        // f32 elements of a and b are rounded to tf32 first; where Backend::multipliesTf32 alone
+  View gelu;                // optional, as out: dropout(gelu(a · b (+ bias))); not with accumulate
+  View slope;  // optional beside gelu, as out: its derivative by a · b, gelu'(a · b (+ bias)) times dropout's factor
+  Dropout dropout;         // of gelu [batch · M, N]
+  View factor;             // optional, as out: out = (a · b (+ bias)) · factor; neither with accumulate nor with gelu
+  View columnSum;          // optional f32 [1, N]: += the sums of out's rows, of all items; not with gelu
+  uint64_t weightKey = 0;  // nonzero: names the contents of b, which a backend may then keep in a packed form
+  bool tf32 = false;       // f32 elements of a and b are rounded to tf32 first; where Backend::multipliesTf32 alone
 };
 
 // Waveforms brought to zero mean and unit variance, in place: utterance b's samples [start[b], start[b] + length[b])

@@ -35,6 +35,11 @@ EMOFRAME_SIMD void geluRow(const float *x, float *y, int64_t count) {
   for (int64_t i = 0; i < count; ++i) y[i] = gelu(x[i]);
 }
 
+EMOFRAME_SIMD void geluSlopeRow(const float *x, float *slope, int64_t count) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) slope[i] = geluDerivative(x[i]);
+}
+
 // What the product is formed in, and so its shape.
 const View &resultOf(const Gemm &gemm) { return gemm.out ? gemm.out : gemm.gelu; }
 
@@ -71,6 +76,26 @@ Panel panelOf(const View &x, bool direct, DType dtype, int64_t r0, int64_t rows,
     }
   }
   return {out, cols};
+}
+
+// gelu and slope of row r of an item, columns from c on, whose sums, `row`, still lie in the cache.
+void activateRow(const Gemm &gemm, int64_t item, int64_t r, int64_t c, int64_t n, float *row, ThreadBuffer &scratch) {
+  float *buffer = scratch.floats(3 * n), *slope = nullptr, *factors = nullptr;
+  if (gemm.slope) {
+    slope = writeBlock(gemm.slope, item, r, c, buffer);
+    geluSlopeRow(row, slope, n);
+  }
+  float *activated = writeBlock(gemm.gelu, item, r, c, buffer + n);
+  geluRow(row, activated, n);
+  if (gemm.dropout.p > 0) {
+    factors = buffer + 2 * n;
+    const int64_t first = (item * gemm.gelu.rows + r) * gemm.gelu.cols + c;
+    dropoutFactors(gemm.dropout, static_cast<uint64_t>(first), n, factors);
+    multiply(activated, factors, activated, n);
+    if (slope) multiply(slope, factors, slope, n);
+  }
+  storeBlock(gemm.gelu, item, r, c, n, activated);
+  if (slope) storeBlock(gemm.slope, item, r, c, n, slope);
 }
 
 // How a product is cut: the size of a tile (M, N) and of a panel (K), and which operands are read where they lie.
@@ -167,8 +192,9 @@ void CpuBackend::gemm(const Gemm &gemm) {
   // A few rows more than whole tiles go with the last: a tile of their own would read packed blocks for little.
   const int64_t merged = plan.packed ? kernelRows - 1 : 0;
   const int64_t tilesM = chunkCount(std::max(M - merged, int64_t{1}), plan.M), tilesN = chunkCount(N, plan.N);
+  std::vector<double> sums(gemm.columnSum ? static_cast<size_t>(out.batch * tilesM * N) : 0, 0.0);  // of rows of tiles
   parallelFor(threads_, out.batch * tilesM * tilesN, 1, [&](int64_t index, int64_t) {
-    static thread_local ThreadBuffer scratchA, scratchB, scratchC, scratchPacked;
+    static thread_local ThreadBuffer scratchA, scratchB, scratchC, scratchPacked, scratchRow;
     // Neighbouring tiles share rows of A.
     const int64_t item = index / (tilesM * tilesN), m0 = index / tilesN % tilesM * plan.M, n0 = index % tilesN * plan.N;
     const int64_t rows = m0 / plan.M == tilesM - 1 ? M - m0 : plan.M, cols = std::min(plan.N, N - n0);
@@ -211,13 +237,20 @@ void CpuBackend::gemm(const Gemm &gemm) {
     for (int64_t r = 0; r < rows; ++r) {
       float *row = c + r * ldc;
       if (bias) addBiasRow(bias, row, cols);
+      if (gemm.factor) {
+        multiply(row, readBlock(gemm.factor, item, m0 + r, n0, cols, scratchRow.floats(cols)), row, cols);
+      }
+      if (gemm.columnSum) addTo(sums.data() + index / tilesN * N + n0, row, cols);
       if (gemm.out && !inPlace) storeBlock(out, item, m0 + r, n0, cols, row);
-      if (!gemm.gelu) continue;
-      float *activated = writeBlock(gemm.gelu, item, m0 + r, n0, inPlace && gemm.out ? scratchC.floats(cols) : row);
-      geluRow(row, activated, cols);
-      storeBlock(gemm.gelu, item, m0 + r, n0, cols, activated);
+      if (gemm.gelu) activateRow(gemm, item, m0 + r, n0, cols, row, scratchRow);
     }
   });
+  for (int64_t n = 0; gemm.columnSum && n < N; ++n) {
+    double total = 0;
+    for (size_t i = static_cast<size_t>(n); i < sums.size(); i += static_cast<size_t>(N)) total += sums[i];
+    float *target = static_cast<float *>(gemm.columnSum.at(0, 0, n));
+    *target = static_cast<float>(*target + total);
+  }
 }
 
 }  // namespace emoframe

@@ -133,7 +133,7 @@ EMOFRAME_INLINE float gelu(float x) {
 }
 EMOFRAME_INLINE float geluDerivative(float x) {
   const float near = x < -16.0f ? -16.0f : (x > 16.0f ? 16.0f : x);
-  return 0.5f * (1.0f + errorFunction(near * 0.707106781f)) + near * 0.398942280f * exponential(-0.5f * near * near);
+  return 0.5f * (1.0f + errorFunction(x * 0.707106781f)) + near * 0.398942280f * exponential(-0.5f * near * near);
 }
 
 }  // namespace emoframe

@@ -31,6 +31,9 @@ struct ColumnSums {
   int64_t rows, cols, grain, chunks;
 };
 
+// The second launch alone: out f32 [cols] += partials [count, stride], in double and in a fixed order.
+void addPartialSums(const float *partials, int64_t count, int64_t stride, const View &out, Stream &stream);
+
 // The first launch's work, for a kernel on ColumnSums' grid and block: take(row, column, n, values) gives the values of
 // columns [column, column + n) of a row. Shared memory: sharedBytes(); partials [chunks, cols].
 template <typename Take>

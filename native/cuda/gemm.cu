@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "backend.h"
+#include "column_sums.cuh"
 #include "divisor.cuh"
 #include "gemm_epilogue.cuh"
 #include "gemm_plan.h"
@@ -23,7 +24,7 @@ namespace {
 constexpr int64_t places = 264;      // for blocks: two on each of an H100's 132 multiprocessors
 constexpr int64_t leastDepth = 512;  // of a split: below it, writing and reading partial sums costs more than they do
 constexpr int64_t tileDepth = 32;    // a multiple of both types'
-constexpr int sumThreads = 256, sumColumns = 8;
+constexpr int sumThreads = 256, sumWidth = 8;
 
 // The layout of a product that needs no gathering, if there is one.
 GemmLayout layoutOf(const Gemm &gemm) {
@@ -70,23 +71,41 @@ GemmTarget targetOf(const View &view) {
   return {view.data, view.batchStride, view.rowStride, view.dtype == DType::f32, rowsAligned(view)};
 }
 
+GemmEpilogue epilogueOf(const Gemm &gemm) {
+  GemmEpilogue epilogue{};
+  epilogue.out = targetOf(gemm.out);
+  epilogue.gelu = targetOf(gemm.gelu);
+  epilogue.slope = targetOf(gemm.slope);
+  epilogue.factor = targetOf(gemm.factor);
+  epilogue.bias = gemm.bias.as<const float>();
+  epilogue.biasBatchStride = gemm.bias.batch > 1 ? gemm.bias.batchStride : 0;
+  epilogue.biasColStride = gemm.bias.colStride;
+  epilogue.biasAligned = rowsAligned(gemm.bias);
+  epilogue.dropout = gemm.dropout;
+  epilogue.M = static_cast<int>(gemm.a.rows);
+  epilogue.N = static_cast<int>(gemm.b.cols);
+  epilogue.accumulate = gemm.accumulate;
+  return epilogue;
+}
+
 // A thread adds 8 columns of a row: partials [splits, batch, M, columns rounded up to 8] in fp32. `rows`: batch · M.
-__global__ void __launch_bounds__(sumThreads) sumSplitsKernel(const float *partials, int splits, int rows, Divisor M,
-                                                              int N, Divisor groups, GemmEpilogue epilogue) {
-  const int64_t stride = static_cast<int64_t>(rows) * groups.value() * sumColumns;
+__global__ void __launch_bounds__(sumThreads)
+    sumSplitsKernel(const float *partials, int splits, int rows, Divisor M, Divisor groups, GemmEpilogue epilogue) {
+  const int64_t stride = static_cast<int64_t>(rows) * groups.value() * sumWidth;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * sumThreads + threadIdx.x;
   const uint32_t row = groups.quotient(static_cast<uint32_t>(index));
   if (row >= static_cast<uint32_t>(rows)) return;
-  const int column = static_cast<int>(static_cast<uint32_t>(index) - row * groups.value()) * sumColumns, n = N - column;
-  const float *from = partials + index * sumColumns;
-  float sums[sumColumns], biases[sumColumns];
+  const int column = static_cast<int>(static_cast<uint32_t>(index) - row * groups.value()) * sumWidth;
+  const int n = epilogue.N - column;
+  const float *from = partials + index * sumWidth;
+  float sums[sumWidth], biases[sumWidth];
   loadSome(from, 1, n, true, sums);
 #pragma unroll 4
   for (int split = 1; split < splits; ++split) {
-    float values[sumColumns];
+    float values[sumWidth];
     loadSome(from + split * stride, 1, n, true, values);
 #pragma unroll
-    for (int i = 0; i < sumColumns; ++i) sums[i] += values[i];
+    for (int i = 0; i < sumWidth; ++i) sums[i] += values[i];
   }
   const uint32_t item = M.quotient(row);
   epilogue.loadBias(item, column, n, biases);
@@ -99,23 +118,30 @@ void CudaBackend::gemm(const Gemm &gemm) {
   const int64_t batch = gemm.a.batch, M = gemm.a.rows, N = gemm.b.cols;
   if (batch == 0 || M == 0 || N == 0) return;
   const GemmPlan plan = planFor(gemm);
-  const GemmEpilogue epilogue{targetOf(gemm.out),
-                              targetOf(gemm.gelu),
-                              gemm.bias.as<const float>(),
-                              gemm.bias.batch > 1 ? gemm.bias.batchStride : 0,
-                              gemm.bias.colStride,
-                              rowsAligned(gemm.bias),
-                              gemm.accumulate};
+  GemmEpilogue epilogue = epilogueOf(gemm);
+  const int64_t groups = blocksFor(N, sumWidth), width = groups * sumWidth;
   const auto multiply = gemm.a.dtype == DType::bf16 ? multiplyBf16 : gemm.tf32 ? multiplyTf32 : multiplyFp32;
-  if (plan.splits == 1) return multiply(gemm, plan, epilogue, stream());
-
-  const int64_t groups = blocksFor(N, sumColumns), width = groups * sumColumns;
-  auto *partials = static_cast<float *>(scratch(sizeof(float) * static_cast<size_t>(plan.splits * batch * M * width)));
-  GemmEpilogue toPartials{};
-  toPartials.out = {partials, M * width, width, true, true};
-  multiply(gemm, plan, toPartials, stream());
-  launch(sumSplitsKernel, blocksFor(batch * M * groups, sumThreads), sumThreads, 0, stream(), partials, plan.splits,
-         static_cast<int>(batch * M), Divisor(M), static_cast<int>(N), Divisor(groups), epilogue);
+  if (plan.splits == 1 && gemm.columnSum) {
+    const int64_t halves = batch * blocksFor(M, plan.rows) * 2;
+    epilogue.columnSums = static_cast<float *>(scratch(sizeof(float) * static_cast<size_t>(halves * width)));
+    epilogue.sumStride = width;
+    multiply(gemm, plan, epilogue, stream());
+    addPartialSums(epilogue.columnSums, halves, width, gemm.columnSum, stream());
+  } else if (plan.splits == 1) {
+    multiply(gemm, plan, epilogue, stream());
+  } else {
+    const auto size = static_cast<size_t>(plan.splits * batch * M * width);
+    auto *partials = static_cast<float *>(scratch(sizeof(float) * size));
+    GemmEpilogue toPartials{};
+    toPartials.out = {partials, M * width, width, true, true};
+    toPartials.M = epilogue.M;
+    toPartials.N = epilogue.N;
+    multiply(gemm, plan, toPartials, stream());
+    launch(sumSplitsKernel, blocksFor(batch * M * groups, sumThreads), sumThreads, 0, stream(), partials, plan.splits,
+           static_cast<int>(batch * M), Divisor(M), Divisor(groups), epilogue);
+    // So few rows, or so long a K, that reading the output again does not matter.
+    if (gemm.columnSum) columnSum(gemm.out, gemm.columnSum);
+  }
 }
 
 }  // namespace emoframe

@@ -1,6 +1,7 @@
-// What becomes of a tile of accumulators: bias, GELU, accumulation, conversion, and stores of 16 bytes. The tile passes
-// through shared memory, each warp's part by itself, so that a lane comes to have 8 neighbouring columns of a row.
-// Words are swizzled (column ^ row % 4 * 8): the fragments' pairs and the rows' vectors are both free of bank
+// What becomes of a tile of accumulators: bias, GELU with dropout and its slope, a factor, sums of columns,
+// accumulation, conversion, and stores of 16 bytes: each of them would otherwise read and write the output again. The
+// tile passes through shared memory, each warp's part by itself, so that a lane comes to have 8 neighbouring columns of
+// a row. Words are swizzled (column ^ row % 4 * 8): the fragments' pairs and the rows' vectors are both free of bank
 // conflicts.
 #pragma once
 
@@ -79,11 +80,17 @@ struct GemmTarget {
   }
 };
 
-// out = a · b (+ out) (+ bias), gelu = GELU of the same, all from the fp32 sums.
+// What Gemm says, all from the fp32 sums.
 struct GemmEpilogue {
-  GemmTarget out, gelu;
+  GemmTarget out, gelu, slope, factor;
   const float *bias;  // null: none
   int64_t biasBatchStride, biasColStride;
+  // Of out's columns, null: none. Each half of a tile's rows, which is a warp's, has a row of its own: [batch, tiles
+  // down, 2, sumStride].
+  float *columnSums;
+  int64_t sumStride;  // N rounded up to 8
+  Dropout dropout;
+  int M, N;
   bool biasAligned, accumulate;
 
   __device__ void loadBias(int64_t item, int column, int n, float (&values)[8]) const {
@@ -100,20 +107,57 @@ struct GemmEpilogue {
     }
 #pragma unroll
     for (int i = 0; i < 8; ++i) values[i] += biases[i];
-    if (out.data) out.store(item, row, column, n, values);
-    if (!gelu.data) return;
+    if (factor.data) {
+      float factors[8];
+      factor.load(item, row, column, n, factors);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) values[i] = geluOf(values[i]);
+      for (int i = 0; i < 8; ++i) values[i] *= factors[i];
+    }
+    if (out.data) out.store(item, row, column, n, values);
+    if (gelu.data) activate(item, row, column, n, values);
+  }
+  __device__ void activate(int64_t item, int row, int column, int n, float (&values)[8]) const {
+    float slopes[8] = {};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const GeluOf its(values[i]);
+      if (slope.data) slopes[i] = its.slope(values[i]);
+      values[i] = its.value(values[i]);
+    }
+    if (dropout.p > 0) {
+      float factors[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+      applyDropout(dropout, static_cast<uint64_t>((item * M + row) * N + column), factors);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        slopes[i] *= factors[i];
+        values[i] *= factors[i];
+      }
+    }
     gelu.store(item, row, column, n, values);
+    if (slope.data) slope.store(item, row, column, n, slopes);
   }
 
   template <typename Loop>
-  __device__ void operator()(Loop, const typename Loop::Accumulators &accumulators, int64_t item, int row, int M,
-                             int column, int N) const {
-    float biases[8];
+  __device__ void operator()(Loop, const typename Loop::Accumulators &accumulators, int64_t item, int row,
+                             int column) const {
+    float biases[8], sums[8] = {};
     takeRows<Loop>(
         accumulators, row, M, column, N, [&](int first, int n) { loadBias(item, first, n, biases); },
-        [&](int r, int c, int n, float(&values)[8]) { finish(item, r, c, n, biases, values); });
+        [&](int r, int c, int n, float(&values)[8]) {
+          finish(item, r, c, n, biases, values);
+#pragma unroll
+          for (int i = 0; i < 8; ++i) sums[i] += values[i];
+        });
+    if (!columnSums) return;
+    constexpr int lanesARow = Loop::warpCols / 8;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      for (int step = lanesARow; step < 32; step *= 2) sums[i] += shuffleXor(sums[i], step);
+    }
+    column += Loop::firstColumn() + laneOf() % lanesARow * 8;
+    if (laneOf() >= lanesARow || column >= N) return;
+    const int64_t tile = item * ((M + Loop::rows - 1) / Loop::rows) + row / Loop::rows;
+    storeVector(columnSums + (tile * 2 + Loop::firstRow() / Loop::warpRows) * sumStride + column, sums);
   }
 };
 

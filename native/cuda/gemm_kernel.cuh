@@ -36,8 +36,7 @@ __global__ void __launch_bounds__(Loop::threads, residentBlocks)
   const int end = problem.K - k < problem.depth ? problem.K : k + problem.depth;
   typename Loop::Accumulators accumulators;
   Loop::run(problem.a, problem.b, blockIdx.z, row, problem.M, column, problem.N, k, end, accumulators);
-  epilogue(Loop(), accumulators, static_cast<int64_t>(blockIdx.y) * gridDim.z + blockIdx.z, row, problem.M, column,
-           problem.N);
+  epilogue(Loop(), accumulators, static_cast<int64_t>(blockIdx.y) * gridDim.z + blockIdx.z, row, column);
 }
 
 // Operands of a product, as launches and plans see them: [batch, other, K].

@@ -26,15 +26,17 @@ __global__ void __launch_bounds__(256, 1) columnSumKernel(Strided<const T> x, Di
 }
 
 // Block (32, 8): 32 columns, the chunks of each in 8 strips, which are added in order.
+constexpr size_t addChunksBytes = sizeof(double) * 8 * 32;
+template <typename T>
 __global__ void __launch_bounds__(256)
-    addChunksKernel(const double *partials, int64_t chunks, int64_t cols, float *out, int64_t outStride) {
+    addChunksKernel(const T *partials, int64_t chunks, int64_t stride, int64_t cols, float *out, int64_t outStride) {
   auto *strips = reinterpret_cast<double *>(sharedMemory());  // [8, 32]
   const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
   const int64_t column = static_cast<int64_t>(blockIdx.x) * 32 + x;
   double total = 0;
   if (column < cols) {
 #pragma unroll 4
-    for (int64_t chunk = y; chunk < chunks; chunk += 8) total += partials[chunk * cols + column];
+    for (int64_t chunk = y; chunk < chunks; chunk += 8) total += partials[chunk * stride + column];
   }
   strips[y * 32 + x] = total;
   __syncthreads();
@@ -121,8 +123,13 @@ __global__ void __launch_bounds__(softmaxWarps * 32)
 }  // namespace
 
 void ColumnSums::addInto(const View &out, const double *partials, Stream &stream) const {
-  launch(addChunksKernel, blocksFor(cols, 32), dim3(32, 8), sizeof(double) * 8 * 32, stream, partials, chunks, cols,
-         out.as<float>(), out.colStride);
+  launch(addChunksKernel<double>, blocksFor(cols, 32), dim3(32, 8), addChunksBytes, stream, partials, chunks, cols,
+         cols, out.as<float>(), out.colStride);
+}
+
+void addPartialSums(const float *partials, int64_t count, int64_t stride, const View &out, Stream &stream) {
+  launch(addChunksKernel<float>, blocksFor(out.cols, 32), dim3(32, 8), addChunksBytes, stream, partials, count, stride,
+         out.cols, out.as<float>(), out.colStride);
 }
 
 void CudaBackend::columnSum(const View &x, const View &out) {

@@ -9,39 +9,54 @@ Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, in
   return linear;
 }
 
-void linearForward(const Context &context, const Linear &linear, const View &x, const View &y, const View &gelu) {
+Gemm linearProduct(const Context &context, const Linear &linear, const View &x) {
   Gemm gemm = context.product();
   gemm.a = x;
   gemm.b = context.parameters.compute(linear.weight, linear.parts).transposed();
-  gemm.out = y;
-  gemm.gelu = gelu;
   gemm.bias = context.parameters.master(linear.bias, linear.parts);
   gemm.weightKey = context.key(linear.weight);
+  return gemm;
+}
+
+void linearForward(const Context &context, const Linear &linear, const View &x, const View &y) {
+  Gemm gemm = linearProduct(context, linear, x);
+  gemm.out = y;
   context.backend.gemm(gemm);
+}
+
+Gemm inputGradientProduct(const Context &context, const Linear &linear, const View &dy) {
+  Gemm gemm = context.product();
+  gemm.a = dy;
+  gemm.b = context.parameters.compute(linear.weight, linear.parts);
+  return gemm;
+}
+
+void weightGradient(const Context &context, const Linear &linear, const View &x, const View &dy) {
+  const Parameters &parameters = context.parameters;
+  if (!parameters.trainable(linear.weight, linear.parts)) return;
+  Gemm gemm = context.product();
+  gemm.a = dy.transposed();
+  gemm.b = x;
+  gemm.out = parameters.gradient(linear.weight, linear.parts);
+  gemm.accumulate = true;
+  context.backend.gemm(gemm);
+}
+
+void biasGradient(const Context &context, const Linear &linear, const View &dy) {
+  const Parameters &parameters = context.parameters;
+  if (!parameters.trainable(linear.bias, linear.parts)) return;
+  context.backend.columnSum(dy, parameters.gradient(linear.bias, linear.parts));
 }
 
 void linearBackward(const Context &context, const Linear &linear, const View &x, const View &dy, const View &dx,
                     bool accumulate) {
-  const Parameters &parameters = context.parameters;
-  if (parameters.trainable(linear.weight, linear.parts)) {
-    Gemm gemm = context.product();
-    gemm.a = dy.transposed();
-    gemm.b = x;
-    gemm.out = parameters.gradient(linear.weight, linear.parts);
-    gemm.accumulate = true;
-    context.backend.gemm(gemm);
-  }
-  if (parameters.trainable(linear.bias, linear.parts)) {
-    context.backend.columnSum(dy, parameters.gradient(linear.bias, linear.parts));
-  }
-  if (dx) {
-    Gemm gemm = context.product();
-    gemm.a = dy;
-    gemm.b = parameters.compute(linear.weight, linear.parts);
-    gemm.out = dx;
-    gemm.accumulate = accumulate;
-    context.backend.gemm(gemm);
-  }
+  weightGradient(context, linear, x, dy);
+  biasGradient(context, linear, dy);
+  if (!dx) return;
+  Gemm gemm = inputGradientProduct(context, linear, dy);
+  gemm.out = dx;
+  gemm.accumulate = accumulate;
+  context.backend.gemm(gemm);
 }
 
 LayerNorm addLayerNorm(Parameters &parameters, const std::string &name, int64_t size, float epsilon) {

@@ -11,8 +11,8 @@ struct Linear {
 };
 Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, int64_t out);
 
-// y = x Wᵀ + b, and gelu(y) where wanted; y may be absent then.
-void linearForward(const Context &context, const Linear &linear, const View &x, const View &y, const View &gelu = {});
+// y = x Wᵀ + b.
+void linearForward(const Context &context, const Linear &linear, const View &x, const View &y);
 // Of a model that will only be run: see Parameters::takeProductWeight.
 inline void seal(Parameters &parameters, const Linear &linear) {
   parameters.takeProductWeight(linear.weight, linear.parts);
@@ -20,6 +20,12 @@ inline void seal(Parameters &parameters, const Linear &linear) {
 // dW += dyᵀ x and db += Σ dy where trainable; dx = dy W, added to dx when `accumulate`. dx may be absent.
 void linearBackward(const Context &context, const Linear &linear, const View &x, const View &dy, const View &dx,
                     bool accumulate = false);
+
+// Their parts, for a layer whose products do more than that. The products x Wᵀ + b and dy W are without outputs yet.
+Gemm linearProduct(const Context &context, const Linear &linear, const View &x);
+Gemm inputGradientProduct(const Context &context, const Linear &linear, const View &dy);
+void weightGradient(const Context &context, const Linear &linear, const View &x, const View &dy);
+void biasGradient(const Context &context, const Linear &linear, const View &dy);
 
 struct LayerNorm {
   int32_t gamma = -1, beta = -1;

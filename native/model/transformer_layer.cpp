@@ -8,7 +8,6 @@ TransformerLayer::TransformerLayer(const HubertShape &shape, int64_t index, Para
     : index_(index),
       hidden_(shape.hiddenSize),
       heads_(shape.heads),
-      intermediate_(shape.intermediateSize),
       preNorm_(shape.stableLayerNorm),
       attentionDropout_(shape.attentionDropout),
       hiddenDropout_(shape.hiddenDropout),
@@ -24,13 +23,13 @@ TransformerLayer::TransformerLayer(const HubertShape &shape, int64_t index, Para
   parameters.add(name + "attention.v_proj.bias", {hidden_}, Layout::plain, true);
   output_ = addLinear(parameters, name + "attention.out_proj", hidden_, hidden_);
   firstNorm_ = addLayerNorm(parameters, name + "layer_norm", hidden_, shape.layerNormEpsilon);
-  up_ = addLinear(parameters, name + "feed_forward.intermediate_dense", hidden_, intermediate_);
-  down_ = addLinear(parameters, name + "feed_forward.output_dense", intermediate_, hidden_);
+  feedForward_ = FeedForward(parameters, name + "feed_forward", hidden_, shape.intermediateSize);
   secondNorm_ = addLayerNorm(parameters, name + "final_layer_norm", hidden_, shape.layerNormEpsilon);
 }
 
 void TransformerLayer::seal(Parameters &parameters) const {
-  for (const Linear *linear : {&qkv_, &output_, &up_, &down_}) emoframe::seal(parameters, *linear);
+  for (const Linear *linear : {&qkv_, &output_}) emoframe::seal(parameters, *linear);
+  feedForward_.seal(parameters);
 }
 
 bool TransformerLayer::trainable(const Parameters &parameters) const {
@@ -78,16 +77,8 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
   useLayerNorm(context, preNorm_ ? secondNorm_ : firstNorm_, first);
   backend.addNormForward(first);
 
-  if (context.training) saved.activation = activations(intermediate_);
-  saved.intermediate = activations(intermediate_);
-  const Dropout dropout = context.dropout(activationDropout_, site::layer(index_, site::activation));
-  if (dropout.p > 0) {
-    linearForward(context, up_, first.y, saved.activation);
-    backend.geluForward(saved.activation, dropout, saved.intermediate);
-  } else {
-    linearForward(context, up_, first.y, saved.activation, saved.intermediate);
-  }
-  linearForward(context, down_, saved.intermediate, branch);
+  feedForward_.forward(context, first.y, context.dropout(activationDropout_, site::layer(index_, site::activation)),
+                       saved.feedForward, branch);
 
   AddNorm &second = saved.afterFeedForward;
   second.x = branch;
@@ -129,21 +120,10 @@ void TransformerLayer::backward(const Context &context, const Segments &segments
   const View dSum = activations(hidden_);
   const View dBranch =
       backThroughNorm(saved.afterFeedForward, preNorm_ ? next : &secondNorm_, dOut.input, dOut.residual, dSum);
-  const View dIntermediate = activations(intermediate_);
-  linearBackward(context, down_, saved.intermediate, dBranch, dIntermediate);
-  const Dropout dropout = context.dropout(activationDropout_, site::layer(index_, site::activation));
-  backend.geluBackward(saved.activation, dropout, dIntermediate, dIntermediate);
-
   // Post-LN: the residual of the second sum is the first norm's output, so dy = dSum + feed-forward's. Pre-LN: it is
   // the first sum itself.
-  const View &y = saved.afterAttention.y;
-  View dy = dSum;
-  if (preNorm_) {
-    dy = activations(hidden_);
-    linearBackward(context, up_, y, dIntermediate, dy);
-  } else {
-    linearBackward(context, up_, y, dIntermediate, dSum, true);
-  }
+  const View dy = preNorm_ ? activations(hidden_) : dSum;
+  feedForward_.backward(context, saved.feedForward, dBranch, dy, !preNorm_);
 
   const View dFirstSum = preNorm_ ? dIn.residual : dIn.input;
   const View dAttended = backThroughNorm(saved.afterAttention, preNorm_ ? &secondNorm_ : &firstNorm_, dy,

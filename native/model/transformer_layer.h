@@ -8,7 +8,7 @@
 // attention reads, and `residual`, and gives the same two for the next; post-LN has one tensor for both.
 #pragma once
 
-#include "linear.h"
+#include "feed_forward.h"
 #include "packing.h"
 
 namespace emoframe {
@@ -32,8 +32,7 @@ class TransformerLayer {
     View context;    // [T, C]
     View logSumExp;  // f32 [T, H]
     AddNorm afterAttention;
-    View activation;    // what GELU reads [T, I]
-    View intermediate;  // [T, I]
+    FeedForward::Saved feedForward;
     AddNorm afterFeedForward;
   };
   // `next`: the norm of the last sum in the pre-LN form; nullptr gives the sum alone (out.input absent).
@@ -51,10 +50,11 @@ class TransformerLayer {
  private:
   Attention attention(const Context &context, const Segments &segments, const Saved &saved) const;
 
-  int64_t index_, hidden_, heads_, intermediate_;
+  int64_t index_, hidden_, heads_;
   bool preNorm_;
   float attentionDropout_, hiddenDropout_, activationDropout_;
-  Linear qkv_, output_, up_, down_;
+  Linear qkv_, output_;
+  FeedForward feedForward_;
   LayerNorm firstNorm_, secondNorm_;
 };
 

@@ -1,4 +1,5 @@
-// Matrix products: every layout the model uses, convolution windows (overlapping rows), batches, bias, accumulation.
+// Matrix products: every layout the model uses, convolution windows (overlapping rows), batches, bias, accumulation,
+// and what is done with a product before it is written.
 #include "harness.h"
 
 namespace emoframe {
@@ -203,6 +204,158 @@ void shifted(Backend &backend, Report &report, const Shape &s, const Form &f, in
                describe(s, f) + " from element " + std::to_string(shift));
 }
 
+// What a product does on the way to memory, all against the product in float64: gelu with dropout and slope, beside the
+// product itself or not, and a factor with sums of columns.
+struct Fused {
+  Shape s;
+  DType in, out;
+  int64_t gap;
+  bool tf32, aTransposed, bTransposed;
+};
+
+std::string describe(const Fused &f) {
+  Form form;
+  form.in = f.in;
+  form.out = f.out;
+  form.gap = f.gap;
+  form.tf32 = f.tf32;
+  form.aTransposed = f.aTransposed;
+  form.bTransposed = f.bTransposed;
+  return describe(f.s, form);
+}
+
+void fused(Backend &backend, Report &report, const Fused &f) {
+  const Shape &s = f.s;
+  const std::string what = describe(f);
+  const Layout gaps{f.gap, f.gap ? 24 : 0, false};
+  const auto scale = 1 / std::sqrt(static_cast<double>(std::max<int64_t>(s.K, 1)));
+  const Tensor left = Tensor(backend, f.in, s.batch, s.M, s.K, {f.gap, 0, f.aTransposed}).normal(1, 2 * scale);
+  const Tensor right = Tensor(backend, f.in, s.batch, s.K, s.N, {f.gap, 0, f.bTransposed}).normal(2);
+  const Tensor bias = Tensor(backend, DType::f32, 1, 1, s.N).normal(3);
+  const Tensor factor = Tensor(backend, f.out, s.batch, s.M, s.N, gaps).normal(4);
+  const auto kept = [&](double x) { return f.tf32 ? toTf32(x) : x; };
+  const Doubles product = multiply(
+      s, [&](int64_t i, int64_t r, int64_t c) { return kept(left(i, r, c)); },
+      [&](int64_t i, int64_t r, int64_t c) { return kept(right(i, r, c)); });
+  const double tolerance = std::max(f.tf32 ? 5e-5 : 0, toleranceOf(f.out));
+  const auto output = [&] { return Tensor(backend, f.out, s.batch, s.M, s.N, gaps); };
+  const auto exactly = [&](const Tensor &out, const Doubles &expected, const std::string &which) {
+    report.close(out, expected, tolerance, which);
+    const Doubles values = out.read();  // not one element more or less is dropped
+    bool same = true;
+    for (size_t i = 0; i < values.size(); ++i) {
+      same = same && (expected[i] == 0 ? values[i] == 0 : values[i] != 0 || std::abs(expected[i]) < 1e-5);
+    }
+    report.check(same, which, "other elements are dropped than Philox says");
+  };
+  Gemm gemm;
+  gemm.a = left;
+  gemm.b = right;
+  gemm.tf32 = f.tf32;
+  for (bool biased : {false, true}) {
+    Doubles sum = product;
+    for (size_t i = 0; biased && i < sum.size(); ++i) sum[i] += bias.values[i % static_cast<size_t>(s.N)];
+    gemm.bias = biased ? bias.view() : View{};
+    const std::string form = what + (biased ? " bias" : "");
+
+    for (const Dropout &dropout : {Dropout{}, Dropout{0.3f, 0x1234567890ull, 77, 12}}) {
+      Doubles activated(sum.size()), slopes(sum.size());
+      for (size_t i = 0; i < sum.size(); ++i) {
+        activated[i] = geluOf(sum[i]) * dropoutFactor(dropout, i);
+        slopes[i] = geluSlope(sum[i]) * dropoutFactor(dropout, i);
+      }
+      for (bool beside : {false, true}) {
+        const Tensor out = output(), gelu = output(), slope = output();
+        const std::string which = form + (dropout.p > 0 ? " dropout" : "") + (beside ? " beside the product" : "");
+        gemm.out = beside ? out.view() : View{};
+        gemm.gelu = gelu;
+        gemm.slope = slope;
+        gemm.dropout = dropout;
+        backend.gemm(gemm);
+        exactly(gelu, activated, which + " gelu");
+        exactly(slope, slopes, which + " slope");
+        if (beside) report.close(out, sum, tolerance, which);
+        const Tensor alone = output();
+        gemm.gelu = alone;
+        gemm.slope = View{};
+        backend.gemm(gemm);
+        exactly(alone, activated, which + " gelu without slope");
+      }
+    }
+
+    gemm.gelu = View{};
+    gemm.dropout = Dropout{};
+    for (bool multiplied : {false, true}) {
+      const Tensor out = output(), columns = Tensor(backend, DType::f32, 1, s.N).normal(5);
+      Doubles expected = sum, sums = columns.values;
+      double size = 0;
+      for (size_t i = 0; i < expected.size(); ++i) {
+        if (multiplied) expected[i] *= factor.values[i];
+        sums[i % static_cast<size_t>(s.N)] += expected[i];
+        size += expected[i] * expected[i];
+      }
+      gemm.out = out;
+      gemm.factor = multiplied ? factor.view() : View{};
+      gemm.columnSum = columns;
+      backend.gemm(gemm);
+      const std::string which = form + (multiplied ? " factor" : "");
+      report.close(out, expected, tolerance, which);
+      // Errors of elements are independent, so that their sums are as far off as all elements together.
+      double error = 0;
+      const Doubles summed = columns.read();
+      for (size_t i = 0; i < summed.size(); ++i) error += (summed[i] - sums[i]) * (summed[i] - sums[i]);
+      report.check(std::sqrt(error) <= 2 * tolerance * std::sqrt(size + 1), which + " sums of columns",
+                   "error " + std::to_string(std::sqrt(error / (size + 1))));
+      report.untouched(factor, which);
+      gemm.columnSum = View{};
+      if (!multiplied) continue;
+      const Tensor again = output();
+      gemm.out = again;
+      backend.gemm(gemm);
+      report.close(again, expected, tolerance, which + " without sums");
+    }
+    gemm.factor = View{};
+  }
+}
+
+void fusedEverywhere(Backend &backend, Report &report) {
+  // One element, ragged, splits of K, several items, large tiles, which have columns of a second warp outside.
+  const std::vector<Shape> shapes = {{1, 1, 1, 1},       {1, 37, 61, 19},   {2, 70, 40, 64},
+                                     {1, 72, 104, 2504}, {3, 24, 16, 1100}, {34, 136, 136, 24}};
+  for (DType in : {DType::f32, DType::bf16}) {
+    for (const Shape &s : shapes) {
+      const bool large = s.M * s.N * s.K > 1000000;
+      for (DType out : {DType::f32, DType::bf16}) {
+        if (large && out != in) continue;
+        fused(backend, report, {s, in, out, 0, false, false, true});
+        if (!large) fused(backend, report, {s, in, out, 5, false, true, false});
+      }
+      if (in == DType::f32 && backend.multipliesTf32()) {
+        fused(backend, report, {s, in, DType::f32, 8, true, false, true});
+      }
+    }
+  }
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    for (const Shape &s : {Shape{1, 0, 8, 8}, Shape{0, 4, 8, 8}, Shape{2, 3, 8, 0}}) {
+      fused(backend, report, {s, dtype, dtype, 0, false, false, false});
+    }
+  }
+  // A column of one sign, rows enough for many tiles: the sums are not those of fp32 one after another.
+  const Tensor ones = Tensor(backend, DType::f32, 40000, 8).constant(0.1),
+               row = Tensor(backend, DType::f32, 8, 3).constant(0.1);
+  const Tensor out = Tensor(backend, DType::f32, 40000, 3), sum = Tensor(backend, DType::f32, 1, 3).constant(0);
+  Gemm gemm;
+  gemm.a = ones;
+  gemm.b = row;
+  gemm.out = out;
+  gemm.columnSum = sum;
+  backend.gemm(gemm);
+  Doubles expected(3, 0.0);
+  const Doubles values = out.read();
+  for (size_t i = 0; i < values.size(); ++i) expected[i % 3] += values[i];
+  report.close(sum, expected, 1e-6, "40000 rows of one sign");
+}
+
 // What a bias alone brings to GELU: each of its values, in every row.
 void geluOfAnything(Backend &backend, Report &report, DType dtype) {
   const Doubles points = {INFINITY, -INFINITY, NAN, 0, -0.0, 3e38,  -3e38,  1e10,
@@ -390,6 +543,7 @@ const Cases gemmCases(
            convolution(backend, report, DType::f32, {1, 333, 96, 3 * 64}, 2 * 64, false, true);
            convolution(backend, report, DType::f32, {4, 201, 48, 128 * 48}, 48, true, true);
          }},
+        {"gelu, dropout, slope, factor and sums of columns on the way", fusedEverywhere},
         {"gelu of anything",
          [](Backend &backend, Report &report) {
            for (DType dtype : {DType::f32, DType::bf16}) geluOfAnything(backend, report, dtype);
