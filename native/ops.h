@@ -117,12 +117,13 @@ struct AttentionGradient {
   View dq, dk, dv;
 };
 
-// y = LayerNorm(residual + dropout(x)) with affine; the sum is kept for backward and for pre-norm residual streams.
+// y = LayerNorm(residual + dropout(x)) with affine; the sum is written for those who read it: backward, and pre-norm
+// residual streams. y is of the sum as it is stored, or, where it is not, of the sum in fp32.
 struct AddNorm {
   View x;         // [T, C]
   View residual;  // optional [T, C]
   Dropout dropout;
-  View sum;          // [T, C]: residual + dropout(x), required whenever residual or dropout is used; else may be absent
+  View sum;          // optional [T, C]: residual + dropout(x), which backward needs where either is used
   View gamma, beta;  // f32 [C]
   float epsilon = 1e-5f;
   View y;           // [T, C], activations or f32; absent: only the sum is formed

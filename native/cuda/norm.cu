@@ -10,8 +10,8 @@
 // order. Chunks are cut by the number of rows alone. Other rows: a block takes a row and reads it again, from the
 // cache, for each pass.
 //
-// For bf16 the sum is rounded before its statistics are taken, so that backward, which reads the stored sum,
-// differentiates what forward computed.
+// For bf16 a sum that is stored is rounded before its statistics are taken, so that backward, which reads it,
+// differentiates what forward computed. In inference nobody reads it, and it stays in registers.
 #include <algorithm>
 
 #include "backend.h"
@@ -124,27 +124,28 @@ template <typename T, typename Y>
 __global__ void __launch_bounds__(generalThreads, 1) forwardGeneralKernel(Forward<T, Y> norm) {
   auto *shared = reinterpret_cast<float *>(sharedMemory());
   const int64_t row = blockIdx.x;
-  // Each thread reads again what it wrote itself.
-  const T *source = norm.sum.data ? norm.sum.row(row) : norm.x.row(row);
-  const int64_t stride = norm.sum.data ? norm.sum.colStride : norm.x.colStride;
-  float total = 0;
-  for (int64_t c = threadIdx.x; c < norm.cols; c += generalThreads) {
+  const auto form = [&](int64_t c) {
     float value = dropped(norm.dropout, row * norm.cols + c, toFloat(*norm.x.at(0, row, c)));
     if (norm.residual.data) value += toFloat(*norm.residual.at(0, row, c));
-    const T stored = fromFloat<T>(value);
-    if (norm.sum.data) *norm.sum.at(0, row, c) = stored;
-    total += toFloat(stored);
+    return value;
+  };
+  // Each thread reads again what it wrote itself, or forms it again.
+  const auto summed = [&](int64_t c) { return norm.sum.data ? toFloat(*norm.sum.at(0, row, c)) : form(c); };
+  float total = 0;
+  for (int64_t c = threadIdx.x; c < norm.cols; c += generalThreads) {
+    if (norm.sum.data) *norm.sum.at(0, row, c) = fromFloat<T>(form(c));
+    total += summed(c);
   }
   if (!norm.y.data) return;
   const float count = static_cast<float>(norm.cols), mean = blockTotal(total, shared) / count;
   float squares = 0;
   for (int64_t c = threadIdx.x; c < norm.cols; c += generalThreads) {
-    const float d = toFloat(source[c * stride]) - mean;
+    const float d = summed(c) - mean;
     squares += d * d;
   }
   const float rstd = 1.0f / sqrtf(blockTotal(squares, shared + generalThreads / 32 + 1) / count + norm.epsilon);
   for (int64_t c = threadIdx.x; c < norm.cols; c += generalThreads) {
-    const float normal = (toFloat(source[c * stride]) - mean) * rstd;
+    const float normal = (summed(c) - mean) * rstd;
     *norm.y.at(0, row, c) = fromFloat<Y>(normal * norm.gamma[c] + norm.beta[c]);
   }
   if (threadIdx.x != 0) return;

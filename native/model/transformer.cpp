@@ -44,7 +44,9 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
   AddNorm &embedding = saved.embedding;
   embedding.x = positional;
   embedding.residual = x;
-  embedding.sum = preNorm_ && empty && !final && takesSum ? hidden : activations();
+  if (preNorm_ || context.training) {
+    embedding.sum = preNorm_ && empty && !final && takesSum ? hidden : activations();
+  }
   View h = embedding.sum;
   if (!preNorm_) {
     h = embedding.y = empty ? hidden : activations();

@@ -72,7 +72,7 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
   first.x = branch;
   first.residual = in.residual;
   first.dropout = context.dropout(hiddenDropout_, site::layer(index_, site::attentionOutput));
-  first.sum = activations(hidden_);
+  if (preNorm_ || context.training) first.sum = activations(hidden_);
   first.y = activations(hidden_);
   useLayerNorm(context, preNorm_ ? secondNorm_ : firstNorm_, first);
   backend.addNormForward(first);
@@ -84,7 +84,11 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
   second.x = branch;
   second.residual = preNorm_ ? first.sum : first.y;
   second.dropout = context.dropout(hiddenDropout_, site::layer(index_, site::feedForwardOutput));
-  second.sum = preNorm_ ? out.residual : activations(hidden_);
+  if (preNorm_) {
+    second.sum = out.residual;
+  } else if (context.training) {
+    second.sum = activations(hidden_);
+  }
   if (!preNorm_ || next) {
     second.y = out.input;
     useLayerNorm(context, preNorm_ ? *next : secondNorm_, second);

@@ -196,6 +196,39 @@ void inPlace(Backend &backend, Report &report) {
   }
 }
 
+// Nobody reads the sum: it is not asked for, and y is that of the sum in full precision.
+void normWithoutSum(Backend &backend, Report &report) {
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    for (const auto &[C, gap] :
+         std::vector<std::pair<int64_t, int64_t>>{{768, 8}, {768, 3}, {1024, 0}, {17, 0}, {1030, 1}}) {
+      for (int variant = 1; variant < 4; ++variant) {
+        const int64_t T = 45;
+        const Dropout dropout = variant >= 2 ? dropped : Dropout{};
+        const Tensor x = Tensor(backend, dtype, T, C, Layout{gap}).normal(1, 2, 1);
+        const Tensor r = Tensor(backend, dtype, T, C).normal(2);
+        const Tensor gamma = Tensor(backend, DType::f32, 1, C).normal(3),
+                     beta = Tensor(backend, DType::f32, 1, C).normal(4);
+        // In f32, so that rounding the sum on the way would be seen beside bf16 too.
+        const Tensor y = Tensor(backend, DType::f32, T, C, Layout{gap}).normal(5);
+        AddNorm norm;
+        norm.x = x;
+        if (variant % 2 == 1) norm.residual = r;
+        norm.dropout = dropout;
+        norm.gamma = gamma;
+        norm.beta = beta;
+        norm.y = y;
+        backend.addNormForward(norm);
+        const Doubles *residual = variant % 2 == 1 ? &r.values : nullptr;
+        const std::string what =
+            std::string(nameOf(dtype)) + " " + std::to_string(C) + " variant " + std::to_string(variant);
+        report.close(y, forward(x.values, residual, dropout, gamma.values, beta.values, T, C).y, what);
+        report.untouched(x, what + " x");
+        report.untouched(r, what + " residual");
+      }
+    }
+  }
+}
+
 void referenceAgainstDifferences(Backend &, Report &report) {
   const int64_t T = 3, C = 7;
   Doubles x(T * C), gamma(C), beta(C), dy(T * C);
@@ -247,6 +280,7 @@ const Cases table("norm",
                    {"addNorm bf16 to f32",
                     [](Backend &b, Report &r) { addNormBothWays(b, r, DType::bf16, DType::f32); }},
                    {"sum without norm", sumAlone},
+                   {"norm without sum", normWithoutSum},
                    {"in place", inPlace},
                    {"reference gradient against differences", referenceAgainstDifferences},
                    {"same bits with any thread count", sameBits}});
