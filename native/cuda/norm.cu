@@ -6,9 +6,10 @@
 // Rows as models have them (a multiple of 8 elements, at most 1024, aligned): a warp takes a row, whose elements stay
 // in its registers, 8 neighbouring ones a lane and group, from the one read to the one write; mean and variance are two
 // passes over registers. In backward a warp goes on to further rows of its block's chunk, so that the sums of dγ and dβ
-// stay in registers too; the warps of a block add them up in shared memory, and a second launch adds the blocks' in
-// order. Chunks are cut by the number of rows alone. Other rows: a block takes a row and reads it again, from the
-// cache, for each pass.
+// stay in registers too; the row itself does not, but is read again, from L1, once its means are known: so two blocks
+// fit on a multiprocessor. The warps of a block add their sums up in shared memory, and a second launch adds the
+// blocks' in order. Chunks are cut by the number of rows alone. Other rows: a block takes a row and reads it again,
+// from the cache, for each pass.
 //
 // For bf16 a sum that is stored is rounded before its statistics are taken, so that backward, which reads it,
 // differentiates what forward computed. In inference nobody reads it, and it stays in registers.
@@ -157,38 +158,36 @@ __global__ void __launch_bounds__(generalThreads, 1) forwardGeneralKernel(Forwar
 // With g = dy γ and x̂ the normalised row: dx = rstd (g - mean(g) - x̂ mean(g x̂)); dγ += dy x̂, dβ += dy.
 // A block a chunk of rows, warp w its rows w, w + 8, ... Shared memory: 2 [chunkWarps, 256] floats.
 template <typename T, int groups>
-__global__ void __launch_bounds__(chunkWarps * 32) backwardKernel(Backward<T> norm) {
+__global__ void __launch_bounds__(chunkWarps * 32, 2) backwardKernel(Backward<T> norm) {
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
   const int64_t first = lane * width, begin = static_cast<int64_t>(blockIdx.x) * norm.grain;
   const int64_t end = begin + norm.grain < norm.rows ? begin + norm.grain : norm.rows;
   float dGamma[groups][width] = {}, dBeta[groups][width] = {};
+  const float count = static_cast<float>(norm.cols);
   for (int64_t row = begin + warp; row < end; row += chunkWarps) {
-    float normal[groups][width], incoming[groups][width];
     float mean = 0, rstd = 0, sum = 0, product = 0;
     if (norm.dy.data) {
       mean = norm.mean[row];
       rstd = norm.rstd[row];
-    }
 #pragma unroll
-    for (int i = 0; i < groups; ++i) {
-      const int64_t column = first + i * 32 * width;
-      if (column >= norm.cols || !norm.dy.data) continue;
-      float gamma[width];
-      loadVector(norm.input.row(row) + column, normal[i]);
-      loadVector(norm.dy.row(row) + column, incoming[i]);
-      loadVector(norm.gamma + column, gamma);
-      for (int j = 0; j < width; ++j) {
-        normal[i][j] = (normal[i][j] - mean) * rstd;
-        dGamma[i][j] += incoming[i][j] * normal[i][j];
-        dBeta[i][j] += incoming[i][j];
-        incoming[i][j] *= gamma[j];
-        sum += incoming[i][j];
-        product += incoming[i][j] * normal[i][j];
+      for (int i = 0; i < groups; ++i) {
+        const int64_t column = first + i * 32 * width;
+        if (column >= norm.cols) continue;
+        float normal[width], incoming[width], gamma[width];
+        loadVector(norm.input.row(row) + column, normal);
+        loadVector(norm.dy.row(row) + column, incoming);
+        loadVector(norm.gamma + column, gamma);
+        for (int j = 0; j < width; ++j) {
+          normal[j] = (normal[j] - mean) * rstd;
+          dGamma[i][j] += incoming[j] * normal[j];
+          dBeta[i][j] += incoming[j];
+          sum += incoming[j] * gamma[j];
+          product += incoming[j] * gamma[j] * normal[j];
+        }
       }
+      sum = warpSum(sum) / count;
+      product = warpSum(product) / count;
     }
-    const float count = static_cast<float>(norm.cols);
-    sum = warpSum(sum) / count;
-    product = warpSum(product) / count;
 #pragma unroll
     for (int i = 0; i < groups; ++i) {
       const int64_t column = first + i * 32 * width;
@@ -196,7 +195,13 @@ __global__ void __launch_bounds__(chunkWarps * 32) backwardKernel(Backward<T> no
       float gradient[width] = {};
       if (norm.dSumIn.data) loadVector(norm.dSumIn.row(row) + column, gradient);
       if (norm.dy.data) {
-        for (int j = 0; j < width; ++j) gradient[j] += rstd * (incoming[i][j] - sum - normal[i][j] * product);
+        float normal[width], incoming[width], gamma[width];
+        loadVector(norm.input.row(row) + column, normal);
+        loadVector(norm.dy.row(row) + column, incoming);
+        loadVector(norm.gamma + column, gamma);
+        for (int j = 0; j < width; ++j) {
+          gradient[j] += rstd * (incoming[j] * gamma[j] - sum - (normal[j] - mean) * rstd * product);
+        }
       }
       storeVector(norm.dSumOut.row(row) + column, gradient);
       if (!norm.dx.data) continue;
