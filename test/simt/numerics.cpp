@@ -98,7 +98,8 @@ void sumInTensorCore(const float (&a)[16][K], const float (&b)[K][8], float (&d)
       double scale[8], sum[8];
       for (int n = 0; n < 8; ++n) {
         scale[n] = powerOfTwo(fraction - top[n]);
-        sum[n] = static_cast<int32_t>(static_cast<double>(d[m][n]) * scale[n]);
+        const double before = static_cast<double>(d[m][n]) * scale[n];
+        sum[n] = std::isinf(before) ? before : static_cast<int32_t>(before);  // infinite since the block before
       }
       for (int k = first; k < first + block; ++k) {
         for (int n = 0; n < 8; ++n) sum[n] += static_cast<int32_t>(wideA[k] * wideB[k][n] * scale[n]);

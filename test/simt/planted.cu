@@ -275,9 +275,51 @@ bool isProduct(const std::vector<float> &a, const std::vector<float> &b, const s
   return true;
 }
 
+__global__ void fastKernel(const float *in, float *out, int count) {
+  const int i = static_cast<int>(threadIdx.x);
+  if (i >= count) return;
+  out[4 * i] = exp2Fast(in[i]);
+  out[4 * i + 1] = log2Fast(in[i]);
+  out[4 * i + 2] = reciprocalFast(in[i]);
+  out[4 * i + 3] = reciprocalRoot(in[i]);
+}
+
 Stream &stream() {
   static Stream one(false, 227 * 1024);
   return one;
+}
+
+// Within its life the emulation has the numbers of a model.
+class NumbersOf {
+ public:
+  explicit NumbersOf(simt::Numerics its) { simt::settings().numerics = its; }
+  ~NumbersOf() { simt::settings().numerics = before_; }
+
+ private:
+  simt::Numerics before_ = simt::settings().numerics;
+};
+
+// What an mma makes of `before` and products x · 1 at every `step`th of its k: bf16 and tf32; NaN if elements differ.
+std::pair<float, float> summed(simt::Numerics numerics, float before, float x, int step) {
+  const NumbersOf model(numerics);
+  const auto of = [&](int depth, void (*kernel)(const float *, const float *, float *)) {
+    std::vector<float> a(16 * depth, 0.0f);
+    for (int i = 0; i < 16 * depth; ++i) a[i] = i % depth % step == 0 ? x : 0.0f;
+    const Buffer<float> da(a), db(std::vector<float>(8 * depth, 1.0f)), d(std::vector<float>(128, before));
+    launch(kernel, 1, 32, 0, stream(), da, db, d);
+    const std::vector<float> sums = d.read();
+    for (float sum : sums) {
+      if (sum != sums[0]) return NAN;
+    }
+    return sums[0];
+  };
+  return {of(16, mmaBf16Kernel), of(8, mmaTf32Kernel)};
+}
+std::vector<float> fastOf(simt::Numerics numerics, const std::vector<float> &in) {
+  const NumbersOf model(numerics);
+  const Buffer<float> values(in), out(4 * in.size());
+  launch(fastKernel, 1, 256, 0, stream(), values, out, static_cast<int>(in.size()));
+  return out.read();
 }
 
 }  // namespace
@@ -599,6 +641,70 @@ std::vector<Kernel> kernels() {
          const Buffer<float> da(a), db(b), d(before);
          launch(mmaTf32Kernel, 1, 32, 0, stream(), da, db, d);
          return isProduct(a, b, before, d.read(), 8);
+       }},
+      {"sums of tensor cores: products are cut off at the place of the largest",
+       {},
+       [] {
+         using simt::Numerics;
+         const float x = 0x1.8p-25f;
+         return summed(Numerics::ampere, 1, x, 1) == std::make_pair(1.0f, 1.0f) &&
+                summed(Numerics::hopper, 1, x, 1) == std::make_pair(1 + 0x1p-21f, 1 + 0x1p-22f) &&
+                summed(Numerics::exact, 1, x, 1) == std::make_pair(1 + 0x1.8p-21f, 1 + 0x1.8p-22f);
+       }},
+      {"sums of tensor cores: Ampere adds an instruction's halves in turn",
+       {},
+       [] {
+         using simt::Numerics;
+         const auto ofHalves = [](Numerics numerics) {  // one product in each half
+           return std::make_pair(summed(numerics, 1, 0x1p-24f, 8).first, summed(numerics, 1, 0x1p-24f, 4).second);
+         };
+         const auto whole = std::make_pair(1 + 0x1p-23f, 1 + 0x1p-23f);
+         return ofHalves(Numerics::ampere) == std::make_pair(1.0f, 1.0f) && ofHalves(Numerics::hopper) == whole &&
+                ofHalves(Numerics::exact) == whole;
+       }},
+      {"sums of tensor cores: results are cut off towards zero",
+       {},
+       [] {
+         using simt::Numerics;
+         const auto ofOne = [](Numerics numerics) { return summed(numerics, -1, -0x1.8p-23f, 16).first; };
+         return ofOne(Numerics::ampere) == -1 - 0x1p-23f && ofOne(Numerics::hopper) == -1 - 0x1p-23f &&
+                ofOne(Numerics::exact) == -1 - 0x1p-22f;
+       }},
+      {"sums of tensor cores: the smallest and the largest",
+       {},
+       [] {
+         for (const auto numerics : {simt::Numerics::ampere, simt::Numerics::hopper, simt::Numerics::exact}) {
+           const auto infinite = std::make_pair(INFINITY, INFINITY);
+           if (summed(numerics, 0x1p-149f, 0x1p-133f, 4) != std::make_pair(0x1.00004p-131f, 0x1.00008p-132f) ||
+               summed(numerics, 0, 0x1p127f, 2) != infinite || summed(numerics, INFINITY, 1, 1) != infinite) {
+             return false;
+           }
+         }
+         return true;
+       }},
+      {"fast functions have no subnormals",
+       {},
+       [] {
+         const std::vector<float> in = {-130.0f, 0x1p127f, 0x1p-130f};
+         const auto real = fastOf(simt::Numerics::ampere, in), exact = fastOf(simt::Numerics::exact, in);
+         return real[0] == 0 && real[4 + 2] == 0 && real[8 + 1] == -INFINITY && real[8 + 2] == INFINITY &&
+                exact[0] == 0x1p-130f && exact[4 + 2] == 0x1p-127f && exact[8 + 1] == -130;
+       }},
+      {"fast functions are off by as much as the manual allows",
+       {},
+       [] {
+         std::vector<float> in;
+         for (int i = 0; i < 256; ++i) in.push_back(static_cast<float>(i + 1) * 0.0625f);
+         const auto real = fastOf(simt::Numerics::hopper, in), exact = fastOf(simt::Numerics::exact, in);
+         const float most[4] = {0x1p-22f, 0x1p-22f, 0x1p-23f, 0x1p-22f};  // lg2: at the least of 1
+         bool off[4] = {};
+         for (size_t i = 0; i < real.size(); ++i) {
+           const float error = std::fabs(real[i] - exact[i]);
+           const float size = i % 4 == 1 && in[i / 4] > 0.5f && in[i / 4] < 2 ? 1 : std::fabs(exact[i]);
+           if (!(error <= most[i % 4] * size)) return false;
+           off[i % 4] = off[i % 4] || error > 0;
+         }
+         return off[0] && off[1] && off[2] && off[3];
        }},
       {"ldmatrix, plain and transposed",
        {},
