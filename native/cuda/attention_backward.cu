@@ -79,7 +79,8 @@ struct Shape {
 #else
   static constexpr int mostBlocks = 3;
 #endif
-  static constexpr int blocksOfKeys = half ? 2 : 1, blocksOfQueries = !half ? 1 : size == 64 ? mostBlocks : 2;
+  static constexpr int blocksOfKeys = half ? 2 : 1;
+  static constexpr int blocksOfQueries = half ? (size == 64 ? mostBlocks : 2) : (size == 64 ? 3 : 1);
   static constexpr int sharedBytes = 2 * fixedBytes + 2 * stageBytes + 2 * termBytes;
 };
 

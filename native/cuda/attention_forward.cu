@@ -35,8 +35,9 @@ template <typename T, int size>
 struct Shape {
   static constexpr bool half = sizeof(T) == 2;
   static constexpr int tiles = half && size == 64 ? 2 : 1;  // of 16 queries a warp
-  static constexpr int queries = warps * 16 * tiles, keys = half ? 64 : 32;
-  static constexpr bool queriesStay = half;  // in registers
+  static constexpr int queries = warps * 16 * tiles, keys = half ? 64 : size == 64 ? 32 : 16;
+  static constexpr bool queriesStay = half;                     // in registers
+  static constexpr int blocks = half ? 2 : size == 64 ? 3 : 1;  // that a multiprocessor has at least
   static constexpr int rowBytes = Tile<T, size>::rowBytes;
   static constexpr int stageBytes = 2 * keys * rowBytes;  // keys, values
   static constexpr int sharedBytes = queries * rowBytes + 2 * stageBytes;
@@ -80,7 +81,7 @@ __device__ inline void takeScores(float scale, float (&scores)[tiles][accumulato
 }
 
 template <typename T, int size>
-__global__ void __launch_bounds__(threads, Shape<T, size>::half ? 2 : 1) forwardKernel(Arguments<T> a) {
+__global__ void __launch_bounds__(threads, Shape<T, size>::blocks) forwardKernel(Arguments<T> a) {
   using Its = Shape<T, size>;
   constexpr int tiles = Its::tiles, keys = Its::keys, accumulators = keys / 8, steps = Tile<T, size>::steps;
   const Span span = findTile(a.offsets, a.count, static_cast<int32_t>(blockIdx.x), Its::queries);

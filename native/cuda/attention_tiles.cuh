@@ -181,6 +181,21 @@ __device__ inline void multiply(float (&d)[4], const Operand<float, 4> &a, const
   mmaTf32(d, a.high, b.high);
 }
 
+// d += a b over two steps. Of fp32 as a sum of its own, which an fp32 addition adds to d: tensor cores cut their sums
+// off instead of rounding them, which over an utterance's length would shrink d by more than fp32's error.
+__device__ inline void multiplyTwice(float (&d)[4], const Operand<AsTf32, 4> (&a)[2],
+                                     const Operand<AsTf32, 2> (&b)[2]) {
+#pragma unroll
+  for (int step = 0; step < 2; ++step) multiply(d, a[step], b[step]);
+}
+__device__ inline void multiplyTwice(float (&d)[4], const Operand<float, 4> (&a)[2], const Operand<float, 2> (&b)[2]) {
+  float sum[4] = {};
+#pragma unroll
+  for (int step = 0; step < 2; ++step) multiply(sum, a[step], b[step]);
+#pragma unroll
+  for (int e = 0; e < 4; ++e) d[e] += sum[e];
+}
+
 // Where this lane's row is for ldmatrix: of 16 rows and one step's two chunks, the rows first (a left operand, and a
 // right one with .trans), or the chunks first (a right operand): of step 0.
 template <typename T, int size>
@@ -271,25 +286,27 @@ __device__ inline void addWeighted(const unsigned char *streamed, const float (&
   } else {
     const int lane = laneOf(), group = lane >> 2, row = lane % 4 * 2;
 #pragma unroll
-    for (int k = 0; k < rows / 8; ++k) {
-      __syncwarp();  // holds the loads of the next steps back, which would take more registers than there are
-      Operand<T, 4> left[tiles];
+    for (int k = 0; k < rows / 8; k += 2) {
+      Operand<T, 4> left[tiles][2];
 #pragma unroll
       for (int m = 0; m < tiles; ++m) {
         constexpr int order[4] = {0, 2, 1, 3};
 #pragma unroll
-        for (int i = 0; i < 4; ++i) setRegister(left[m], i, bitsOf(weights[m][k][order[i]]));
+        for (int i = 0; i < 8; ++i) setRegister(left[m][i / 4], i % 4, bitsOf(weights[m][k + i / 4][order[i % 4]]));
       }
 #pragma unroll
       for (int n = 0; n < size / 8; ++n) {
-        Operand<T, 2> right;
+        // Holds the loads of what follows back, which would take more registers than there are.
+        if (n % 4 == 0) __syncwarp();
+        Operand<T, 2> right[2];
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int place = placeOfStep(Its::placeOf(row + i, group >> 2), n) + (group & 3) * 4;
-          setRegister(right, i, *reinterpret_cast<const uint32_t *>(streamed + k * 8 * Its::rowBytes + place));
+        for (int i = 0; i < 4; ++i) {
+          const int place = placeOfStep(Its::placeOf(row + i % 2, group >> 2), n) + (group & 3) * 4;
+          const unsigned char *from = streamed + (k + i / 2) * 8 * Its::rowBytes + place;
+          setRegister(right[i / 2], i % 2, *reinterpret_cast<const uint32_t *>(from));
         }
 #pragma unroll
-        for (int m = 0; m < tiles; ++m) multiply(sums[m][n], left[m], right);
+        for (int m = 0; m < tiles; ++m) multiplyTwice(sums[m][n], left[m], right);
       }
     }
   }

@@ -298,6 +298,8 @@ void CudaBackend::assignClusters(const ClusterAssignment &assignment) {
   }
   const ClusterSums sums(R, K, C, reinterpret_cast<double *>(memory + totalsAt),
                          reinterpret_cast<int32_t *>(memory + membersAt));
+  // Tensor cores cut 8 products and the sum so far off at 2^-24 of the largest, and the result at 2^-23: in 16 columns
+  // 1.3e-6 of ‖x‖ ‖c‖ at most.
   Search search = {strided<const float>(x),
                    centroidView,
                    aligned,
@@ -308,7 +310,7 @@ void CudaBackend::assignClusters(const ClusterAssignment &assignment) {
                    least,
                    pointNorms,
                    limits,
-                   4e-6f + static_cast<float>(paddedCols / 16) * 5e-7f};
+                   4e-6f + static_cast<float>(paddedCols / 16) * 1.4e-6f};
   for (int64_t at = 0; at < N; at += blockRows) {
     const View rows = x.rowRange(at, std::min(blockRows, N - at));
     if (screens) {

@@ -86,22 +86,34 @@ __device__ inline void split(float x, uint32_t &high, uint32_t &low) {
   high = bitsOf(x) & 0xFFFFE000u;
   low = bitsOf(x - floatOf(high));
 }
-// d += a b in parts, the small ones first.
-__device__ inline void multiply(float (&d)[4], const uint32_t (&aHigh)[4], const uint32_t (&aLow)[4], float b0,
-                                float b1) {
-  uint32_t high[2], low[2];
-  split(b0, high[0], low[0]);
-  split(b1, high[1], low[1]);
-  mmaTf32(d, aLow, high);
-  mmaTf32(d, aHigh, low);
-  mmaTf32(d, aHigh, high);
+// Rows g and g + 8 of a fragment of A, 16 columns from `a` on, in shared memory: two steps of the tensor cores.
+struct Fragment {
+  uint32_t high[2][4], low[2][4];
+};
+__device__ inline Fragment splitRows(const float *a, int rowPitch) {
+  Fragment result;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    split(a[i % 2 * 8 * rowPitch + i / 2 * 4], result.high[i / 4][i % 4], result.low[i / 4][i % 4]);
+  }
+  return result;
 }
-// Rows g and g + 8 of a fragment of A, in shared memory.
-__device__ inline void splitRows(const float *a, int rowPitch, uint32_t (&high)[4], uint32_t (&low)[4]) {
-  split(a[0], high[0], low[0]);
-  split(a[8 * rowPitch], high[1], low[1]);
-  split(a[4], high[2], low[2]);
-  split(a[8 * rowPitch + 4], high[3], low[3]);
+// d += a b over 16 of k, of which b has rows t, t + 4, t + 8 and t + 12: a sum of its parts, the small ones first, that
+// an fp32 addition adds to d. Tensor cores cut their sums off instead of rounding them, which over all of k costs more.
+__device__ inline void multiply(float (&d)[4], const Fragment &a, const float (&b)[4]) {
+  uint32_t high[2][2], low[2][2];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) split(b[i], high[i / 2][i % 2], low[i / 2][i % 2]);
+  float sum[4] = {};
+#pragma unroll
+  for (int step = 0; step < 2; ++step) {
+    mmaTf32(sum, a.low[step], high[step]);
+    mmaTf32(sum, a.high[step], low[step]);
+  }
+#pragma unroll
+  for (int step = 0; step < 2; ++step) mmaTf32(sum, a.high[step], high[step]);
+#pragma unroll
+  for (int e = 0; e < 4; ++e) d[e] += sum[e];
 }
 
 // Cosines of a warp's 16 rows with 64 columns, in mma's layout. Call when all threads are done with `shared`; ends with
@@ -134,13 +146,13 @@ __device__ inline void formCosines(const float *rows, const float *columns, int6
     copy(step + stages - 1);
     const float *a = shared + step % stages * 2 * tile * pitch + (warp * 16 + g) * pitch + t;
     const float *b = shared + (step % stages * 2 + 1) * tile * pitch + g * pitch + t;
-#pragma unroll
-    for (int k = 0; k < slice; k += 8) {
-      uint32_t high[4], low[4];
-      splitRows(a + k, pitch, high, low);
+#pragma unroll 1  // more at once would take more registers than there are
+    for (int k = 0; k < slice; k += 16) {
+      const Fragment left = splitRows(a + k, pitch);
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
-        multiply(cosines[j], high, low, b[j * 8 * pitch + k], b[j * 8 * pitch + k + 4]);
+        const float *right = b + j * 8 * pitch + k;
+        multiply(cosines[j], left, {right[0], right[4], right[8], right[12]});
       }
     }
   }
@@ -148,7 +160,7 @@ __device__ inline void formCosines(const float *rows, const float *columns, int6
 }
 
 // --- forward: a block 64 frames ------------------------------------------------------------------
-__global__ void __launch_bounds__(threads) cosineLossKernel(Problem problem, int64_t labelTiles, RowLoss *losses) {
+__global__ void __launch_bounds__(threads, 3) cosineLossKernel(Problem problem, int64_t labelTiles, RowLoss *losses) {
   auto *shared = reinterpret_cast<float *>(sharedMemory());
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32), t = lane % 4;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * tile;
@@ -248,14 +260,13 @@ __global__ void __launch_bounds__(threads, 2)
       gradients[(half * 8 + g) * gradientPitch + column] = gradient;
     }
     __syncwarp();
-#pragma unroll
-    for (int k = 0; k < tile; k += 8) {
-      uint32_t high[4], low[4];
-      splitRows(gradients + g * gradientPitch + k + t, gradientPitch, high, low);
+#pragma unroll 1
+    for (int k = 0; k < tile; k += 16) {
+      const Fragment left = splitRows(gradients + g * gradientPitch + k + t, gradientPitch);
 #pragma unroll
       for (int j = 0; j < depth / 8; ++j) {
-        const float *b = others + (k + t) * depthPitch + j * 8 + g;
-        multiply(sums[j], high, low, b[0], b[4 * depthPitch]);
+        const float *right = others + (k + t) * depthPitch + j * 8 + g;
+        multiply(sums[j], left, {right[0], right[4 * depthPitch], right[8 * depthPitch], right[12 * depthPitch]});
       }
     }
   }

@@ -14,13 +14,15 @@ struct Setting {
   double spread = 1;  // of q and k: large makes a sharp softmax
   int64_t gap = 16;   // after each row of q | k | v; half of it after each of the gradients
   bool tf32 = false;
+  bool oneSign = false;  // v and dOut: what is summed over frames grows with their number
 };
 
 std::string describe(const Setting &s) {
   std::string text = "lengths";
   for (int32_t length : s.lengths) text += " " + std::to_string(length);
   return text + ", " + std::to_string(s.heads) + " heads of " + std::to_string(s.headSize) + " " + nameOf(s.dtype) +
-         (s.p > 0 ? " dropout" : "") + (s.tf32 ? " tf32" : "") + ", gap " + std::to_string(s.gap);
+         (s.p > 0 ? " dropout" : "") + (s.tf32 ? " tf32" : "") + (s.oneSign ? " of one sign" : "") + ", gap " +
+         std::to_string(s.gap);
 }
 
 struct Reference {
@@ -95,6 +97,16 @@ struct Run {
         out(backend, s.dtype, bounds.total(), width),
         logSumExp(backend, DType::f32, bounds.total(), s.heads),
         dQkv(backend, s.dtype, bounds.total(), 3 * width, Layout{s.gap / 2, 0, false}) {
+    if (s.oneSign) {
+      Doubles values = qkv.values;
+      for (size_t i = 0; i < values.size(); ++i) {
+        if (static_cast<int64_t>(i) % (3 * width) >= 2 * width) values[i] = std::fabs(values[i]);
+      }
+      qkv.set(values);
+      values = dOut.values;
+      for (double &x : values) x = std::fabs(x);
+      dOut.set(values);
+    }
     attention.q = qkv.view().colRange(0, width);
     attention.k = qkv.view().colRange(width, width);
     attention.v = qkv.view().colRange(2 * width, width);
@@ -225,6 +237,13 @@ const Cases attentionCases(
          [](Backend &backend, Report &report) {
            check(backend, report, {{1100, 530}, 2, 32, DType::f32, 0.1f});
            check(backend, report, {{1531}, 1, 64, DType::bf16, 0.1f});
+         }},
+        {"long sums of one sign do not shrink",
+         [](Backend &backend, Report &report) {
+           // Tensor cores cut sums off towards zero.
+           Setting s{{1500}, 1, 32};
+           s.oneSign = true;
+           check(backend, report, s);
          }},
         {"sharp scores do not overflow",
          [](Backend &backend, Report &report) {

@@ -18,6 +18,7 @@ struct Form {
   uint64_t weightKey = 0;
   int64_t gap = 0;
   bool tf32 = false;
+  bool oneSign = false;  // of the operands: tensor cores cut sums off towards zero
 };
 
 std::string describe(const Shape &s, const Form &f) {
@@ -25,7 +26,7 @@ std::string describe(const Shape &s, const Form &f) {
          std::to_string(s.K) + "," + std::to_string(s.N) + "] " + (f.aTransposed ? "T" : "N") +
          (f.bTransposed ? "T " : "N ") + nameOf(f.in) + "->" + nameOf(f.out) + (f.accumulate ? " accumulate" : "") +
          (f.bias ? " bias" : "") + (f.gelu ? " gelu" : "") + (f.weightKey ? " key" : "") + (f.gap ? " gaps" : "") +
-         (f.tf32 ? " tf32" : "");
+         (f.tf32 ? " tf32" : "") + (f.oneSign ? " of one sign" : "");
 }
 
 // Any view over a tensor's buffer, and what it reads: element (b, r, c) is values[b * batchStride + r * rowStride +
@@ -72,8 +73,15 @@ void closeTo(Report &report, const Tensor &out, const Doubles &exact, const Doub
 
 void product(Backend &backend, Report &report, const Shape &s, const Form &f) {
   const Layout a{f.gap, f.gap ? 24 : 0, f.aTransposed}, b{f.gap, f.gap ? 40 : 0, f.bTransposed};
-  const Tensor left = Tensor(backend, f.in, s.batch, s.M, s.K, a).normal(1);
-  const Tensor right = Tensor(backend, f.in, s.batch, s.K, s.N, b).normal(2);
+  Tensor left = Tensor(backend, f.in, s.batch, s.M, s.K, a).normal(1);
+  Tensor right = Tensor(backend, f.in, s.batch, s.K, s.N, b).normal(2);
+  if (f.oneSign) {
+    for (Tensor *its : {&left, &right}) {
+      Doubles values = its->values;
+      for (double &x : values) x = std::fabs(x);
+      its->set(values);
+    }
+  }
   const Tensor bias = Tensor(backend, DType::f32, f.sharedBias ? 1 : s.batch, 1, s.N).normal(3, 4.0);
   Tensor out(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
   if (f.accumulate) out.normal(4, 5.0);
@@ -463,6 +471,12 @@ const Cases gemmCases(
                product(backend, report, s, f);
              }
            }
+         }},
+        {"a long K of one sign",
+         [](Backend &backend, Report &report) {
+           Form f;
+           f.oneSign = true;
+           product(backend, report, {1, 16, 24, 6144}, f);
          }},
         {"unaligned operands",
          [](Backend &backend, Report &report) {

@@ -55,8 +55,9 @@ Loss cosineLoss(const Doubles &z, const Doubles &e, const std::vector<int32_t> &
 void cosine(Backend &backend, Report &report, DType dtype) {
   struct Shape {
     int64_t N, D, K;
+    bool oneSign = false;  // of frames: long sums grow, and tensor cores cut them off
   };
-  // No frame, one of each, odd sizes over a block's end, and sizes as trained.
+  // No frame, one of each, odd sizes over a block's end, sizes as trained, and long sums: over frames, over labels.
   for (const Shape &s : {Shape{0, 8, 4},
                          {1, 1, 1},
                          {1, 3, 2},
@@ -64,10 +65,17 @@ void cosine(Backend &backend, Report &report, DType dtype) {
                          {530, 256, 500},
                          {13, 64, 1},
                          {1100, 40, 3},
-                         {70, 300, 130}}) {
-    const std::string what =
-        std::to_string(s.N) + " frames, D = " + std::to_string(s.D) + ", K = " + std::to_string(s.K);
-    const Tensor z = Tensor(backend, dtype, s.N, s.D, {5}).normal(1, 2);
+                         {70, 300, 130},
+                         {3000, 64, 20, true},
+                         {40, 64, 1500, true}}) {
+    const std::string what = std::to_string(s.N) + " frames" + (s.oneSign ? " of one sign" : "") +
+                             ", D = " + std::to_string(s.D) + ", K = " + std::to_string(s.K);
+    Tensor z = Tensor(backend, dtype, s.N, s.D, {5}).normal(1, 2);
+    if (s.oneSign) {
+      Doubles values = z.values;
+      for (double &x : values) x = std::fabs(x);
+      z.set(values);
+    }
     const Tensor e = Tensor(backend, DType::f32, s.K, s.D).normal(2, 0.3, 0.5);
     const Array<int32_t> labels(backend, integers(3, s.N, s.K));
     const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(4);
