@@ -144,7 +144,7 @@ execute('tar', [
   '--owner=0',
   '--group=0',
   '--numeric-owner',
-  '--use-compress-program=xz --lzma2=preset=4,dict=192MiB',
+  '--use-compress-program=xz --lzma2=preset=1,dict=192MiB',
   '-cf',
   archive,
   '-C',
