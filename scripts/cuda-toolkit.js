@@ -101,7 +101,7 @@ try {
   for (const name of ['libcudart_static.a', 'libcudadevrt.a'])
     copyFileSync(join(libraries, name), join(target, 'lib64', name));
   copyFileSync(join(files, 'share', 'doc', 'nvidia-cuda-toolkit', 'copyright'), join(target, 'LICENSE.txt'));
-  process.stdout.write(run(join(bin, 'nvcc'), ['--version']).split('\n').at(-3) + `\n${target}\n`);
+  process.stdout.write(`${run(join(bin, 'nvcc'), ['--version']).split('\n').at(-3)}\n${target}\n`);
 } finally {
   rmSync(scratch, { recursive: true });
 }

@@ -24,7 +24,7 @@ std::string wrongWith(const VariedWork &work) {
   };
   for (const std::string &wrong :
        {most("kernels launched alone", result.counts.kernels, 10), most("uploads", result.counts.uploads, 1),
-        most("waits", result.counts.waits, work.name == "predict" ? 100 : 1),
+        most("waits", result.counts.waits, 1), most("downloads", result.counts.downloads, 1),
         most("allocations", result.counts.allocations, 0),
         most("cudaFuncSetAttribute calls", result.counts.attributes, 0.1)}) {
     if (!wrong.empty()) return wrong;

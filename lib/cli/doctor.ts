@@ -54,7 +54,10 @@ function table(
     ['maths', cpu.library],
     ['bf16', cpu.bf16 ? 'native instructions' : 'emulated: correct, but not faster than fp32'],
     ['tf32', cuda.devices.length > 0 ? 'on the GPUs' : 'on GPUs alone'],
-    ['cuda', cuda.builtFor.length > 0 ? `built with CUDA ${cuda.toolkit} for ${cuda.builtFor.join(', ')}` : 'not built in'],
+    [
+      'cuda',
+      cuda.builtFor.length > 0 ? `built with CUDA ${cuda.toolkit} for ${cuda.builtFor.join(', ')}` : 'not built in',
+    ],
   ];
   if (cuda.driver !== undefined) lines.push(['driver', `serves CUDA ${cuda.driver}`]);
   for (const device of cuda.devices) {

@@ -39,7 +39,7 @@ class Graphs {
   const std::string &reason() const { return reason_; }  // why there are no more graphs; empty: there are
 
  private:
-  static constexpr size_t most = 16;            // graphs; the device holds some kilobytes for each node of them
+  static constexpr size_t most = 32;            // graphs; the device holds some kilobytes for each node of them
   static constexpr size_t mostRemembered = 64;  // kinds that came once
   struct Graph;
   using List = std::list<std::unique_ptr<Graph>>;
