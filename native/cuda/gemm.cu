@@ -37,9 +37,9 @@ GemmLayout layoutOf(const Gemm &gemm) {
   return GemmLayout::gathered;
 }
 
-// The splits of K that take least time, counted in steps of K of one wave: what fills its places last, the longest
-// split with the filling and emptying of a block (about 10 steps), and 8 bytes of partial sums for each of the
-// output's, which a tile writes and reads at 3 TB/s in 1 / 18 of the time of a step of bf16 at 350 TFLOP/s.
+// The splits of K that take least time by estimate, counted in steps of K of one wave: what fills its places last, the
+// longest split with the filling and emptying of a block (about 10 steps), and 8 bytes of partial sums for each element
+// of the output, which cost a tile 1 / 18 of a step (reckoned with 3 TB/s and 350 TFLOP/s; neither was measured).
 int splitsFor(int64_t tiles, int64_t steps, int64_t most) {
   int64_t best = 1, least = INT64_MAX;
   for (int64_t splits = 1; splits <= most; ++splits) {
