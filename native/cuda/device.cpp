@@ -34,8 +34,8 @@ int countDevices() {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorInsufficientDriver || status == cudaErrorSystemDriverMismatch) {
     throw Error("ERR_DEVICE_DRIVER", "The NVIDIA driver is too old: it serves CUDA " + versionOf(driver) +
-                                         ", and this build needs CUDA " + versionOf(runtime) +
-                                         driverFor(runtime) + ". Update the driver, or use device 'cpu'.");
+                                         ", and this build needs CUDA " + versionOf(runtime) + driverFor(runtime) +
+                                         ". Update the driver, or use device 'cpu'.");
   }
   if (status == cudaErrorNoDevice) return 0;
   check(status);
