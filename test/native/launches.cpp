@@ -119,7 +119,7 @@ TEST(aDriverThatKeepsANodesKernelIsLeftAlone) {
 
 TEST(moreKindsOfStepsThanThereIsRoomForTakeTurns) {
   std::vector<std::vector<Call>> kinds;
-  for (uint32_t kind = 0; kind < 20; ++kind) {
+  for (uint32_t kind = 0; kind < 40; ++kind) {
     std::mt19937 random(kind);
     kinds.emplace_back();
     for (int i = 0; i < 50; ++i)
@@ -135,7 +135,7 @@ TEST(moreKindsOfStepsThanThereIsRoomForTakeTurns) {
     for (int round = 0; round < 4; ++round)
       for (const std::vector<Call> &kind : kinds) step(kind);
     const GraphUse use = device.stream.graphs();
-    require(use.plain == (graphs ? 20 : 0) && use.made == (graphs ? 60 : 0) && use.replayed == 0,
+    require(use.plain == (graphs ? 40 : 0) && use.made == (graphs ? 120 : 0) && use.replayed == 0,
             "each is made anew when it comes: " + std::to_string(use.made) + " made, " + std::to_string(use.plain) +
                 " plain");
     for (int i = 0; i < 3; ++i) step(kinds.back());
