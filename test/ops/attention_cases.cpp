@@ -152,8 +152,11 @@ void check(Backend &backend, Report &report, const Setting &s) {
   bool intact = false;
   const Doubles gradients = run.dQkv.read(&intact);
   report.check(intact, describe(s), "memory around the gradients was written");
-  report.close(run.part(gradients, 0), r.dq, tolerance, describe(s) + ": dq");
-  report.close(run.part(gradients, 1), r.dk, tolerance, describe(s) + ": dk");
+  // What is left of long sums of one sign is small beside them: even fp32 sums in sequence are off by 2e-5 of it, and
+  // those that a tensor core cuts off by 2e-4 and more.
+  const double ofDifferences = s.oneSign ? 4 * tolerance : tolerance;
+  report.close(run.part(gradients, 0), r.dq, ofDifferences, describe(s) + ": dq");
+  report.close(run.part(gradients, 1), r.dk, ofDifferences, describe(s) + ": dk");
   report.close(run.part(gradients, 2), r.dv, tolerance, describe(s) + ": dv");
   report.untouched(run.qkv, describe(s));
 }
