@@ -154,7 +154,8 @@ export class AudioPool {
     seat.worker.on('message', (reply: Reply) => {
       const job = seat.job;
       delete seat.job;
-      seat.worker.unref();
+      // While it is being ended, somebody waits for that: an answer that comes in between is not to let the process go.
+      if (!this.#closed) seat.worker.unref();
       for (const warning of reply.warnings) this.#warn(warning);
       if ('error' in reply) job?.fail(fromErrorData(reply.error));
       else job?.succeed(reply.result);
