@@ -4,7 +4,7 @@
 // layers and kernels as the published one, but narrow: widths change nothing for the host. Told is, a batch: time on a
 // processor of the thread that runs JavaScript and of the engine's, as the system counts it, so that a busy machine
 // disturbs little; the time that passes; and what the runtime was asked for.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -17,6 +17,10 @@ const { values } = parseArgs({
 });
 const batches = Number(values.batches);
 const built = fileURLToPath(new URL('../build/null', import.meta.url));
+if (!existsSync(join(built, 'counts.node'))) {
+  process.stderr.write('host: build/null is missing: run "cmake --build build --target null_addon" first.\n');
+  process.exit(2);
+}
 process.env.EMOFRAME_PREBUILD = built;
 const { counts, reset } = createRequire(import.meta.url)(join(built, 'counts.node'));
 const { EmotionModel, Engine, parseHubertConfig, savePretrained } = await import('../dist/index.js');
