@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(threads) sumMembersKernel(ClusterSumsArguments
     for (int i = 0; i < labelsOfThread; ++i) {
       const int64_t row = begin + i * threads + thread;
       votes[i] = ballot(row < its.rows && labels[row] == static_cast<int32_t>(blockIdx.x));
-      if (lane == 0) places[i * warps + warp] = bitCount(votes[i]);
+      if (lane == 0) places[i * warps + warp] = countBits(votes[i]);
     }
     __syncthreads();
     if (warp == 0) {
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(threads) sumMembersKernel(ClusterSumsArguments
 #pragma unroll
     for (int i = 0; i < labelsOfThread; ++i) {
       if ((votes[i] >> lane & 1) == 0) continue;
-      const int32_t before = bitCount(votes[i] & ((1u << lane) - 1));
+      const int32_t before = countBits(votes[i] & ((1u << lane) - 1));
       list[places[i * warps + warp] + before] = static_cast<int32_t>(begin) + i * threads + thread;
     }
     __syncthreads();

@@ -215,15 +215,7 @@ __device__ inline int countBits(uint32_t word) {
   return __popc(word);
 #endif
 }
-
-// How many bits are set, and the lowest one of them (of a mask that has one).
-__device__ inline int bitCount(uint32_t mask) {
-#ifdef EMOFRAME_SIMT
-  return __builtin_popcount(mask);
-#else
-  return __popc(static_cast<int>(mask));
-#endif
-}
+// The lowest bit that is set, of a mask that has one.
 __device__ inline int lowestBit(uint32_t mask) {
 #ifdef EMOFRAME_SIMT
   return __builtin_ctz(mask);

@@ -92,7 +92,7 @@ __global__ void voteKernel(const uint32_t *in, uint32_t *out) {
     to[0] = emoframe::ballot(yes);
     to[1] = anyLane(yes) ? 1 : 0;
     to[2] = everyLane(yes) ? 1 : 0;
-    to[3] = static_cast<uint32_t>(countBits(word) + 100 * bitCount(word) + 10000 * lowestBit(word | 1u << 31));
+    to[3] = static_cast<uint32_t>(countBits(word) + 100 * lowestBit(word | 1u << 31));
   }
 }
 Words votes() {
