@@ -72,6 +72,8 @@ class CountingBackend final : public Backend {
   void poolBackward(const Pooling &, const View &, const View &, const View &) override {}
   void cosineCrossEntropy(const CosineCrossEntropy &) override {}
   void softmaxCrossEntropy(const SoftmaxCrossEntropy &) override {}
+  void alignForward(const IslandAlignment &) override {}
+  void alignBackward(const IslandAlignment &, const View &, const View &) override {}
   void assignClusters(const ClusterAssignment &) override {}
   void adamW(const AdamW &, const std::vector<AdamWTensor> &) override {}
 

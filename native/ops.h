@@ -173,6 +173,20 @@ struct SoftmaxCrossEntropy {
   View dLogits;  // optional f32 [N, C]
 };
 
+// An utterance of emotion e as a path: neutral frames and at least one island of e. States n0 → e ⇄ n1; the first frame
+// is in n0 or e (½ each), the last in e or n1; from frame to frame a state is kept with σ(cost) and left with σ(-cost).
+// A frame in e weighs exp(r), r = scale (z[e] - z[neutral]), one in n0 or n1 weighs 1. Z = the sum of all paths' weights,
+// by the forward recursion, in double and log space. An utterance without frames has Z = 1.
+struct IslandAlignment {
+  View logits;  // f32 [T, C]: z, of frames
+  View bias;    // f32 [1, C]
+  Segments segments;
+  int32_t neutral = 0;  // its column
+  float scale = 0.1f, switchingCost = 4;
+  View utteranceLogits;  // f32 [B, C] out: log Z[e] + bias[e], and bias[neutral]
+  View occupancies;      // f32 [T, C] out: the share of Z whose paths are in e at t; 0 in the neutral column
+};
+
 // k-means, R restarts side by side: label[r][n] = argmin_k ‖x[n] - c[r][k]‖² (lowest k on a tie), with what Lloyd's
 // algorithm needs of it.
 struct ClusterAssignment {
@@ -350,6 +364,10 @@ class Backend {
   virtual void poolBackward(const Pooling &pooling, const View &dPooled, const View &dh, const View &dw) = 0;
   virtual void cosineCrossEntropy(const CosineCrossEntropy &loss) = 0;
   virtual void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) = 0;
+  virtual void alignForward(const IslandAlignment &alignment) = 0;
+  // dUtteranceLogits f32 [B, C] → dLogits f32 [T, C] (overwritten): in e's column scale · dUtteranceLogits[e] ·
+  // occupancy, in the neutral one minus their sum. Reads the occupancies. The bias's gradient is a columnSum.
+  virtual void alignBackward(const IslandAlignment &alignment, const View &dUtteranceLogits, const View &dLogits) = 0;
 
   // --- k-means -----------------------------------------------------------------------------------
   virtual void assignClusters(const ClusterAssignment &assignment) = 0;

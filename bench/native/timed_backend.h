@@ -161,6 +161,12 @@ class TimedBackend final : public Backend {
   void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) override {
     time("softmax cross-entropy", 0, [&] { inner_->softmaxCrossEntropy(loss); });
   }
+  void alignForward(const IslandAlignment &alignment) override {
+    time("align", 0, [&] { inner_->alignForward(alignment); });
+  }
+  void alignBackward(const IslandAlignment &alignment, const View &dUtteranceLogits, const View &dLogits) override {
+    time("align backward", 0, [&] { inner_->alignBackward(alignment, dUtteranceLogits, dLogits); });
+  }
   void assignClusters(const ClusterAssignment &assignment) override {
     const View &c = assignment.centroids;
     const double work = 2.0 * static_cast<double>(assignment.x.size()) * static_cast<double>(c.batch * c.rows);

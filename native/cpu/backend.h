@@ -67,6 +67,8 @@ class CpuBackend : public Backend {
   void poolBackward(const Pooling &pooling, const View &dPooled, const View &dh, const View &dw) override;
   void cosineCrossEntropy(const CosineCrossEntropy &loss) override;
   void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) override;
+  void alignForward(const IslandAlignment &alignment) override;
+  void alignBackward(const IslandAlignment &alignment, const View &dUtteranceLogits, const View &dLogits) override;
   void assignClusters(const ClusterAssignment &assignment) override;
   void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) override;
 

@@ -114,6 +114,9 @@ class CudaBackend final : public Backend {
   // losses.cu
   void cosineCrossEntropy(const CosineCrossEntropy &loss) override;
   void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) override;
+  // alignment.cu
+  void alignForward(const IslandAlignment &alignment) override;
+  void alignBackward(const IslandAlignment &alignment, const View &dUtteranceLogits, const View &dLogits) override;
   // clusters.cu
   void assignClusters(const ClusterAssignment &assignment) override;
   // optimiser.cu
