@@ -12,6 +12,7 @@
 #include "column_sums.cuh"
 #include "elements.cuh"
 #include "launch.cuh"
+#include "ragged.cuh"
 #include "reduce.cuh"
 
 namespace emoframe {
@@ -34,21 +35,6 @@ __device__ float scoreDerivative(Score score, float u) {
     return 1 - y * y;
   }
   return score == Score::relu && !(u > 0) ? 0.0f : 1.0f;
-}
-
-// The utterance of a frame, or -1 for a frame behind the last one.
-__device__ int32_t utteranceOf(const int32_t *offsets, int32_t count, int64_t frame) {
-  if (count == 0 || frame >= offsets[count]) return -1;
-  int32_t low = 0, high = count;  // offsets[low] <= frame < offsets[high]
-  while (high - low > 1) {
-    const int32_t middle = (low + high) / 2;
-    if (offsets[middle] <= frame) {
-      low = middle;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
 }
 
 // What all kernels take.

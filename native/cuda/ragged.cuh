@@ -13,6 +13,21 @@
 
 namespace emoframe {
 
+// The utterance of a frame, or -1 for a frame behind the last one.
+__device__ inline int32_t utteranceOf(const int32_t *offsets, int32_t count, int64_t frame) {
+  if (count == 0 || frame >= offsets[count]) return -1;
+  int32_t low = 0, high = count;  // offsets[low] <= frame < offsets[high]
+  while (high - low > 1) {
+    const int32_t middle = (low + high) / 2;
+    if (offsets[middle] <= frame) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 // A bound of the parts of up to `size` elements in `count` items that have `total` elements together.
 inline int64_t mostParts(int64_t total, int64_t count, int64_t size) {
   return (total + std::min(count, total) * (size - 1)) / size;
