@@ -33,10 +33,11 @@ struct PathWeights {
 EMOFRAME_HOST_DEVICE inline PathWeights weightsOfStart() { return {0, logOfNothing, logOfNothing}; }
 EMOFRAME_HOST_DEVICE inline PathWeights weightsOfEnd() { return {logOfNothing, 0, 0}; }
 
-// log(e^a + e^b). NaN stays NaN.
+// log(e^a + e^b). NaN stays NaN. Below e^-37 a share of 1 is rounded away; not asking for it is far faster where most
+// shares are, as exponentials that underflow are slow.
 EMOFRAME_HOST_DEVICE inline double logAdd(double a, double b) {
-  const double larger = a > b ? a : b, smaller = a > b ? b : a;
-  return larger + log(1 + exp(smaller - larger));
+  const double larger = a > b ? a : b, below = a > b ? b - a : a - b;
+  return below < -37 ? larger : larger + log(1 + exp(below));
 }
 
 // From all paths up to a frame to those up to the next one, whose emission in e is r. `fromBefore`: what n0 is left
@@ -57,8 +58,9 @@ EMOFRAME_HOST_DEVICE inline PathWeights stepBackward(const PathWeights &w, doubl
 
 // The share of paths that are in e, given what leads to a frame and what follows it.
 EMOFRAME_HOST_DEVICE inline double occupancyOf(const PathWeights &forward, const PathWeights &backward) {
-  const double inside = forward.inside + backward.inside;
-  return 1 / (1 + exp(forward.before + backward.before - inside) + exp(forward.after + backward.after - inside));
+  const double outside = logAdd(forward.before + backward.before, forward.after + backward.after);
+  const double odds = outside - (forward.inside + backward.inside);
+  return odds < -37 ? 1 : 1 / (1 + exp(odds > 104 ? 104 : odds));  // e^-104 is 0 in float
 }
 
 }  // namespace emoframe
