@@ -88,24 +88,48 @@ const fitsBatch = [
   { path: ['maxSeconds'], message: 'Expected minSeconds <= maxSeconds <= batchSeconds' },
 ] satisfies [(section: MaskedPredictionShape) => boolean, { path: string[]; message: string }];
 
-const fineTuning = (pooling: 'mean' | 'attention') =>
-  z
-    .strictObject({
-      epochs: positiveInteger.default(40),
-      /** Utterances an update. */
-      batchSize: positiveInteger.default(64),
-      optimizer: optimizer({ learningRate: 1e-4, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-5, clipNorm: 0 }),
-      /** `constant`: the peak is kept after the warm-up; `linear`: it falls to 0. */
-      schedule: z.enum(['constant', 'linear']).default('constant'),
-      warmupUpdates: z.int().min(0).default(0),
-      /** Only the first so many seconds of an utterance are used in training and validation. */
-      maxSeconds: seconds.default(6),
-      pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats']).default(pooling),
-      /** SpecAugment along time. */
-      mask: mask(0.08),
-      trainFeatureEncoder: frozenFeatureEncoder,
-    })
-    .prefault({});
+const fineTuningFields = (pooling: 'mean' | 'attention') => ({
+  epochs: positiveInteger.default(40),
+  /** Utterances an update. */
+  batchSize: positiveInteger.default(64),
+  optimizer: optimizer({ learningRate: 1e-4, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-5, clipNorm: 0 }),
+  /** `constant`: the peak is kept after the warm-up; `linear`: it falls to 0. */
+  schedule: z.enum(['constant', 'linear']).default('constant'),
+  warmupUpdates: z.int().min(0).default(0),
+  /** Only the first so many seconds of an utterance are used in training and validation. */
+  maxSeconds: seconds.default(6),
+  pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats']).default(pooling),
+  /** SpecAugment along time. */
+  mask: mask(0.08),
+  trainFeatureEncoder: frozenFeatureEncoder,
+});
+
+/** What a joined utterance is made of, in the order in which it is heard. */
+export const concatenationPatterns = [
+  'neutral-emotional',
+  'emotional-neutral',
+  'neutral-emotional-neutral',
+  'same',
+] as const;
+
+/** Neutral and emotional utterances joined, as speech emotion diarization trains on (Wang et al., 2023). */
+const concatenate = z
+  .strictObject({
+    /** Joined utterances of each class, as a multiple of its training utterances; 0: none. In the paper it is 3. */
+    share: z.number().min(0).max(100).default(0),
+    /** Drawn alike from these; `same` joins two utterances of one class, so that a seam does not give a change away. */
+    patterns: z
+      .array(z.enum(concatenationPatterns))
+      .min(1)
+      .default([...concatenationPatterns]),
+    /** Silence at each seam: uniform between 0 and this. */
+    pauseSeconds: z.number().min(0).default(0),
+    /** Over so many seconds each part fades out and in at a seam. */
+    fadeSeconds: z.number().min(0).max(1).default(0.005),
+    /** Whether all parts are brought to the loudness of the first, as recordings differ in it. */
+    matchLevels: z.boolean().default(true),
+  })
+  .prefault({});
 
 const runSchema = z.strictObject({
   seed: z.int().min(0).default(1),
@@ -174,7 +198,7 @@ const runSchema = z.strictObject({
     .refine(...fitsBatch)
     .prefault({}),
   /** Stage 1b. */
-  finetune: fineTuning('mean'),
+  finetune: z.strictObject(fineTuningFields('mean')).prefault({}),
   /** Stage 2. */
   cluster: z.strictObject({ layer: z.int().min(0).default(9), kmeans: kmeans(50) }).prefault({}),
   /** Stage 3. */
@@ -187,7 +211,14 @@ const runSchema = z.strictObject({
     .refine(...fitsBatch)
     .prefault({}),
   /** Stage 4. */
-  align: fineTuning('attention'),
+  align: z
+    .strictObject({
+      ...fineTuningFields('attention'),
+      /** Whether `segments` that the corpus has for training utterances teach the alignment network, or are left for scores. */
+      truth: z.enum(['ignore', 'use']).default('ignore'),
+      concatenate,
+    })
+    .prefault({}),
   /** Stage 5. */
   evaluate: z
     .strictObject({
@@ -241,4 +272,5 @@ export type RunConfigInput = z.input<typeof configSchema>;
 
 export type MaskedPredictionSettings = Omit<RunConfig['pretrain'], 'startFrom'>;
 export type FineTuningSettings = RunConfig['finetune'];
+export type ConcatenationSettings = RunConfig['align']['concatenate'];
 export type KMeansSection = RunConfig['cluster']['kmeans'];

@@ -18,6 +18,7 @@ export const sites = {
   mask: 0x40000003,
   classDraw: 0x40000004,
   frameSample: 0x40000005,
+  concatenation: 0x40000006,
 } as const;
 
 // Math.imul keeps the low word of a product; the high word comes from 16-bit halves, whose products are exact in a double.

@@ -107,20 +107,25 @@ export async function mapLimited<Item, Result>(
 }
 
 /**
- * Frames of each utterance. The exact number of samples is known only after decoding, so audio that no stage has read yet
- * is read here.
+ * Sees to it that `sampleCounts` has these utterances. The exact number of samples is known only after decoding, so audio that
+ * no stage has read yet is read here.
  */
-export async function framesOf(
-  context: StageContext,
-  geometry: Geometry,
-  ids: readonly string[],
-): Promise<{ id: string; frames: number }[]> {
+export async function measureSamples(context: StageContext, ids: readonly string[]): Promise<void> {
   const unknown = ids.filter((id) => !context.sampleCounts.has(id));
   let done = 0;
   await mapLimited(unknown, async (id) => {
     await samplesOf(context, id);
     context.report.progress(++done, unknown.length, 'reading audio');
   });
+}
+
+/** Frames of each utterance. */
+export async function framesOf(
+  context: StageContext,
+  geometry: Geometry,
+  ids: readonly string[],
+): Promise<{ id: string; frames: number }[]> {
+  await measureSamples(context, ids);
   return ids.map((id) => ({ id, frames: geometry.frames(context.sampleCounts.get(id)!) }));
 }
 
