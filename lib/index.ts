@@ -18,6 +18,7 @@ export { loadPretrained, type Pretrained, savePretrained } from './checkpoint/pr
 export { readSafetensors, writeSafetensors } from './checkpoint/safetensors.js';
 export { parseConfig, readConfig } from './config/read.js';
 export type { RunConfig, RunConfigInput } from './config/schema.js';
+export { type CorpusSource, type ReadCorporaOptions, readCorpora } from './corpus/combine.js';
 export { type CorpusDescription, type DescribeOptions, describeCorpus } from './corpus/describe.js';
 export { readFolds } from './corpus/foldFile.js';
 export { type Fold, type FoldOptions, makeFolds } from './corpus/folds.js';

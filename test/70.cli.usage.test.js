@@ -48,8 +48,10 @@ const mistakes = [
   [['predict', 'a.wav', '--model', 'm', '--json=yes'], 'Expected no value for --json.'],
   [['predict', 'a.wav', '--model', 'm', '--precision', 'fp16'], 'Expected one of fp32, tf32, bf16 for --precision'],
   [['demo', '--minutes', 'many'], 'Expected positive number for --minutes but received many'],
-  [['corpus'], 'Expected one corpus but received 0.'],
-  [['run', 'a.jsonl', 'b.jsonl', '--out', 'o'], 'Expected one corpus but received 2.'],
+  [['corpus'], 'Expected a corpus, or several, but received none.'],
+  [['run', '--out', 'o'], 'Expected a corpus, or several, but received none.'],
+  [['run', 'a', 'b', '--dataset', 'esd', '--out', 'o'], 'Expected no --dataset for several corpora: write esd=DIR'],
+  [['corpus', 'a', '--test', 'b', '--audio-root', 'c'], 'Expected no --audio-root for several corpora'],
 ];
 
 for (const [words, message, hint] of mistakes) {

@@ -1,9 +1,8 @@
 import { datasets } from '../corpus/datasets/index.js';
 import { type CorpusDescription, describeCorpus } from '../corpus/describe.js';
-import { readCorpus } from '../corpus/read.js';
 import { columns, defineCommand } from './command.js';
-import { corpusOptions } from './corpusOptions.js';
-import { flag, given, UsageError } from './options.js';
+import { corpusOptions, readGivenCorpus } from './corpusOptions.js';
+import { flag } from './options.js';
 import { Progress } from './progress.js';
 
 const shownProblems = 20;
@@ -14,28 +13,25 @@ const shownNames = 40;
 export const corpusCommand = defineCommand({
   name: 'corpus',
   summary: 'what a corpus holds, and what is wrong with it',
-  arguments: 'DIR|FILE',
+  arguments: 'DIR|FILE...',
   description:
-    'Reads the folder of a dataset that is recognised, a manifest (JSONL, CSV) or an HFLEA .scp and counts utterances, labels,\nspeakers, sessions and seconds. Every row that cannot be used is listed with its file, line and reason.\n' +
+    'Reads the folder of a dataset that is recognised, a manifest (JSONL, CSV) or an HFLEA .scp and counts utterances, labels,\nspeakers, sessions and seconds. Every row that cannot be used is listed with its file, line and reason.\nSeveral are counted as one, as "emoframe run" takes them; NAME=DIR names the dataset that one is.\n' +
     `Datasets: ${names.slice(0, 9).join(', ')},\n${names.slice(9).join(', ')}.`,
   options: { ...corpusOptions, decode: flag('decode all audio, which also finds damage inside files') },
   examples: [
     'emoframe corpus IEMOCAP_full_release',
     'emoframe corpus IEMOCAP_full_release --labels ang,hap=hap+exc,neu,sad,fru',
     'emoframe corpus data.csv --decode --json',
+    'emoframe corpus IEMOCAP esd-english=ESD --test ZED',
   ],
   run: async (
     positionals,
-    { json, decode, dataset, labels, others, 'audio-root': audioRoot },
+    { json, decode, dataset, labels, others, test, 'audio-root': audioRoot },
     { print, note, signal },
   ) => {
-    const [path] = positionals;
-    if (path === undefined || positionals.length > 1) {
-      throw new UsageError(`Expected one corpus but received ${positionals.length}.`);
-    }
     const progress = new Progress();
     const onProgress = (done: number, total: number) => progress.update({ title: 'reading audio', done, total });
-    const corpus = await readCorpus(path, { ...given({ dataset, labels, others, audioRoot }), signal });
+    const corpus = await readGivenCorpus(positionals, { dataset, labels, others, audioRoot, test }, signal);
     const description = await describeCorpus(corpus, { signal, decode, onProgress });
     progress.finish();
     if (json) {

@@ -1,6 +1,9 @@
+import { type CorpusSource, readCorpora } from '../corpus/combine.js';
 import { datasets } from '../corpus/datasets/index.js';
-import { OTHERS } from '../corpus/labelScheme.js';
-import { choice, text } from './options.js';
+import { OTHERS, type Others } from '../corpus/labelScheme.js';
+import { readCorpus } from '../corpus/read.js';
+import type { Corpus } from '../corpus/types.js';
+import { choice, given, text, UsageError } from './options.js';
 
 const named = choice(
   datasets.map(({ name }) => name),
@@ -13,4 +16,41 @@ export const corpusOptions = {
   labels: text('SCHEME', "a scheme of the dataset (iemocap-4), 'all', or classes: ang,hap=hap+exc,neu,sad"),
   others: choice(OTHERS, 'what becomes of utterances of other labels (default: leave-out)'),
   'audio-root': text('DIR', 'where audio is looked for (default: in the folder of the corpus)'),
+  test: text('CORPUS', 'the corpus that is tested on; all others train (default: parts of the corpus in turn)'),
 };
+
+/** What those options say, with what a config says where they say nothing. */
+export interface GivenCorpus {
+  dataset: string | undefined;
+  labels: string | undefined;
+  others: Others | undefined;
+  audioRoot: string | undefined;
+  test: string | undefined;
+}
+
+/** Reads one corpus, or several as one. @throws UsageError */
+export async function readGivenCorpus(
+  paths: readonly string[],
+  { dataset, labels, others, audioRoot, test }: GivenCorpus,
+  signal: AbortSignal,
+): Promise<Corpus> {
+  const [path] = paths;
+  if (path === undefined) throw new UsageError('Expected a corpus, or several, but received none.');
+  const one = sourceOf(path);
+  if (paths.length === 1 && test === undefined) {
+    return readCorpus(one.path, { ...given({ dataset: dataset ?? one.dataset, labels, others, audioRoot }), signal });
+  }
+  if (dataset !== undefined)
+    throw new UsageError(`Expected no --dataset for several corpora: write ${dataset}=DIR for the one that it is of.`);
+  if (audioRoot !== undefined)
+    throw new UsageError('Expected no --audio-root for several corpora: each is looked for in its own folder.');
+  const options = { labels, others, test: test === undefined ? undefined : sourceOf(test) };
+  return readCorpora(paths.map(sourceOf), { ...given(options), signal });
+}
+
+/** `NAME=DIR` names the dataset that a folder is. */
+function sourceOf(written: string): CorpusSource {
+  const at = written.indexOf('=');
+  const dataset = datasets.find(({ name }) => name === written.slice(0, Math.max(at, 0)));
+  return dataset === undefined ? { path: written } : { path: written.slice(at + 1), dataset: dataset.name };
+}

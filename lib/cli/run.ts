@@ -8,13 +8,14 @@ import { scoreTable } from './scoreTable.js';
 export const runCommand = defineCommand({
   name: 'run',
   summary: 'the whole method on a corpus: all stages of all folds, scores and report',
-  arguments: 'CORPUS',
+  arguments: 'CORPUS...',
   description:
-    'Runs every stage for every fold and writes scores (summary.json), timelines and report.html into the run directory.\nA run that was stopped, for any reason, goes on with --resume.',
+    'Runs every stage for every fold and writes scores (summary.json), timelines and report.html into the run directory.\nA run that was stopped, for any reason, goes on with --resume.\nSeveral corpora are one, with labels of one scheme (default: common-4); NAME=DIR names the dataset that a folder is.',
   options: runDirectoryOptions,
   examples: [
     'emoframe run iemocap.jsonl --model hubert-base-ls960 --out runs/iemocap',
     'emoframe run iemocap.jsonl --model hubert-base-ls960 --out runs/iemocap --resume',
+    'emoframe run IEMOCAP RAVDESS esd-english=ESD --test ZED --preset sed --model facebook/hubert-large-ll60k --out runs/zed',
   ],
   run: async (positionals, values, context) => {
     const progress = new Progress();

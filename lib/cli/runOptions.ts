@@ -2,11 +2,10 @@ import { join } from 'node:path';
 import { type PresetName, presets } from '../config/presets.js';
 import { parseConfig, readConfig } from '../config/read.js';
 import { readFolds } from '../corpus/foldFile.js';
-import { readCorpus } from '../corpus/read.js';
 import type { ProgressEvent, RunWarning, StageCallOptions, TrainerOptions } from '../pipeline/options.js';
 import { Trainer } from '../pipeline/trainer.js';
 import type { CommandContext } from './command.js';
-import { corpusOptions } from './corpusOptions.js';
+import { corpusOptions, readGivenCorpus } from './corpusOptions.js';
 import { findModel, revisionOption } from './model.js';
 import {
   audioCacheOf,
@@ -50,10 +49,6 @@ export async function readRunOptions(
   progress: Progress,
 ): Promise<{ trainer: TrainerOptions; call: StageCallOptions }> {
   const { signal, note } = context;
-  const [path] = positionals;
-  if (path === undefined || positionals.length > 1) {
-    throw new UsageError(`Expected one corpus but received ${positionals.length}.`);
-  }
   const { model, revision } = values;
   if (model === undefined && revision !== undefined) {
     throw new UsageError('Expected --model beside --revision, which is of a model on the Hub, but it is missing.');
@@ -64,13 +59,17 @@ export async function readRunOptions(
   const onCorrupt = values['on-corrupt'] ?? read.audio.onCorrupt;
   const config = { ...read, corpus: { dataset, labels, others }, audio: { ...read.audio, onCorrupt } };
   const folds = values.split === undefined ? undefined : await readFolds(values.split);
-  const corpus = await readCorpus(path, {
-    ...given({ dataset: dataset ?? undefined, labels: labels ?? undefined, audioRoot: values['audio-root'] }),
-    others,
-    signal,
-  });
+  const { test, 'audio-root': audioRoot } = values;
+  if (test !== undefined && config.folds.scheme !== 'customary' && config.folds.scheme !== 'given') {
+    throw new UsageError(
+      `Expected folds.scheme customary or given beside --test, but ${values.config} has ${config.folds.scheme}.`,
+    );
+  }
+  const asked = { dataset: dataset ?? undefined, labels: labels ?? undefined, others, audioRoot, test };
+  const corpus = await readGivenCorpus(positionals, asked, signal);
   if (corpus.problems.length > 0) {
-    note(`${corpus.problems.length} rows of ${path} cannot be used; emoframe corpus ${path} lists them.`);
+    const paths = [...positionals, ...(test === undefined ? [] : ['--test', test])].join(' ');
+    note(`${corpus.problems.length} rows of ${paths} cannot be used; emoframe corpus ${paths} lists them.`);
   }
   if (folds === undefined && config.folds.scheme === 'customary' && corpus.customary?.allowSharedSpeakers) {
     note(`The split that ${corpus.dataset} gives has speakers that are heard in training and in the test.`);

@@ -18,7 +18,7 @@ export const stageCommands: Command[] = stages.map(([stage, summary]) =>
   defineCommand({
     name: stage,
     summary,
-    arguments: 'CORPUS',
+    arguments: 'CORPUS...',
     description: `Runs ${summary}, over a run directory that holds the stages before it.`,
     options: runDirectoryOptions,
     examples: [`emoframe ${stage} iemocap.jsonl --model hubert-base-ls960 --out runs/iemocap`],

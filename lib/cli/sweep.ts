@@ -6,7 +6,7 @@ import { openTrainer, readRunOptions, runDirectoryOptions } from './runOptions.j
 export const sweepCommand = defineCommand({
   name: 'sweep',
   summary: 'compare layers and numbers of clusters for stage 2',
-  arguments: 'CORPUS',
+  arguments: 'CORPUS...',
   description:
     "Clusters stage 1b's hidden states at each layer with each number of clusters, beside the run's own clusters, which stay as\nthey are. Purity and NMI against frame-level truth are given where the corpus has segments.",
   options: {

@@ -71,10 +71,14 @@ export async function describeCorpus(corpus: Corpus, options: DescribeOptions = 
   }
 }
 
-function foldsInWords({ customary = { scheme: 'session' }, folds }: Corpus): string {
+function foldsInWords({ customary = { scheme: 'session' }, folds, dataset, utterances }: Corpus): string {
   const shared = customary.allowSharedSpeakers ? ', with speakers on both sides' : '';
   switch (customary.scheme) {
     case 'given':
+      if (dataset === undefined) {
+        const of = (split: Utterance['split']) => utterances.filter((utterance) => utterance.split === split).length;
+        return `${of('train')} utterances to train on, ${of('test')} to test on`;
+      }
       return `${folds === undefined ? "the dataset's own" : `the dataset's own ${folds.length}`}${shared}`;
     case 'speakers':
       return `${customary.count} groups of speakers`;
