@@ -26,6 +26,7 @@ export { type ReadCorpusOptions, readCorpus } from './corpus/read.js';
 export type { Corpus, CustomaryFolds, Dimensions, GivenFold, Problem, Segment, Utterance } from './corpus/types.js';
 export { type AudioCheck, checkAudio, type UnreadableUtterance } from './corpus/unreadable.js';
 export { EmoframeError, type ErrorContext } from './errors.js';
+export { type DiarizationErrors, diarizationErrors } from './evaluate/eder.js';
 export { type FrameMetrics, type FrameRow, frameMetrics, frameTruth } from './evaluate/frames.js';
 export { bootstrapInterval, type ScoreName, type UtteranceMetrics, utteranceMetrics } from './evaluate/metrics.js';
 export { type FrameTimes, type TimelineSegment, toSegments } from './evaluate/segments.js';

@@ -215,7 +215,15 @@ test('one command trains on them, joined ones beside the real, and scores ZED', 
     rows.map(({ id }) => id),
     ['zed/a', 'zed/b', 'zed/h', 'zed/s'],
   );
-  assert.ok(rows.every(({ truth }) => truth.length > 0));
+  const rates = rows.map(({ seconds, errorSeconds: { missed, falseAlarm, confusion }, truth, path }) => {
+    const rate = (missed + falseAlarm + confusion) / seconds;
+    // By frames it is the same but for their length, and for what lies behind the last one.
+    const frames = path.filter((label, i) => label !== truth[i]).length / truth.length;
+    assert.ok(Math.abs(rate - frames) < 0.1, `${rate} by the second, ${frames} by frames`);
+    return rate;
+  });
+  const mean = rates.reduce((sum, rate) => sum + rate, 0) / 4;
+  assert.ok(Math.abs(summary.meanEder - mean) < 1e-12);
   const { config: recorded } = JSON.parse(read('config.json'));
   assert.equal([recorded.align.truth, recorded.align.concatenate.share], ['use', 3]);
   const [{ train }] = JSON.parse(read('folds.json'));

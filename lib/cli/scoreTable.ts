@@ -6,6 +6,7 @@ const measures: [keyof Scores, string][] = [
   ['frameAccuracy', 'frame accuracy'],
   ['frameUa', 'frame UA'],
   ['eder', 'EDER (less is better)'],
+  ['meanEder', 'mean of utterances’ EDER'],
   ['attentionOnEmotion', 'attention on emotion'],
 ];
 

@@ -61,7 +61,8 @@ export interface FrameMetrics {
   /**
    * Emotion diarization error rate: (missed + false alarm + confusion + overlap) / speech duration, with frames as the unit
    * and pooled over utterances. Overlap is 0, as one emotion is predicted at a time, and neutral speech is part of the
-   * duration, so that here EDER = 1 − frameAccuracy; its parts say what kind of error it is.
+   * duration, so that here EDER = 1 − frameAccuracy; its parts say what kind of error it is. Published figures are means over
+   * utterances of each one's by the second: `Scores.meanEder`.
    * Source: Wang et al., "Speech Emotion Diarization: Which Emotion Appears When?", 2023.
    */
   eder: number;

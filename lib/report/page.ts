@@ -78,6 +78,7 @@ function foldTable(summary: Summary): Html {
     ['macro F1', (scores) => scores.macroF1],
     ['frame UA', (scores) => scores.frameUa],
     ['EDER', (scores) => scores.eder],
+    ['mean EDER', (scores) => scores.meanEder],
   ];
   return html`<details open><summary>By fold: stage 4, and stage 1b</summary><div class="scroll"><table class="folds"><thead><tr><th>fold</th>${columns.map(([name]) => html`<th>${name}</th>`)}</tr></thead><tbody>${summary.folds!.map(
     (fold) =>

@@ -15,6 +15,7 @@ export interface Scores {
   ua?: number | null;
   macroF1?: number | null;
   eder?: number | null;
+  meanEder?: number | null;
   frameAccuracy?: number | null;
   frameUa?: number | null;
   attentionOnEmotion?: number | null;
@@ -37,6 +38,7 @@ const scores = z.looseObject({
   ua: score,
   macroF1: score,
   eder: score,
+  meanEder: score,
   frameAccuracy: score,
   frameUa: score,
   attentionOnEmotion: score,

@@ -4,7 +4,9 @@ import { rangeOf } from '../audio/range.js';
 import { groupBy, packSamples } from '../batch/pack.js';
 import { streamFileAtomic } from '../checkpoint/atomic.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { diarizationErrors } from '../evaluate/eder.js';
 import { frameTruth } from '../evaluate/frames.js';
+import { toSegments } from '../evaluate/segments.js';
 import { smooth } from '../evaluate/viterbi.js';
 import { Geometry } from '../model/geometry.js';
 import { yieldWhenDue } from '../yield.js';
@@ -122,6 +124,9 @@ function rowOf(context: StageContext, geometry: Geometry, id: string, samples: n
       rounded(value, 4),
     ),
   );
+  const seconds = samples / Geometry.sampleRate;
+  const path = smooth(found.posteriors, labels.length, context.config.evaluate.switchingCost);
+  const timeline = toSegments(path, found.posteriors, labels, geometry, seconds);
   return {
     id,
     audio: utterance.audio,
@@ -129,15 +134,16 @@ function rowOf(context: StageContext, geometry: Geometry, id: string, samples: n
     label: utterance.label!,
     predicted: labels[found.logits.indexOf(highest)]!,
     probabilities: weights.map((weight) => rounded(weight / total, 6)),
-    seconds: samples / Geometry.sampleRate,
+    seconds,
     frameSeconds: geometry.frameSeconds,
     labels,
     posteriors,
     attention: Array.from(found.attention, (weight) => Number(weight.toPrecision(6))),
     ...(found.clusters !== undefined && { clusters: [...found.clusters] }),
-    path: [...smooth(found.posteriors, labels.length, context.config.evaluate.switchingCost)],
+    path: [...path],
     ...(utterance.segments !== undefined && {
       truth: [...frameTruth(utterance, labels, context.neutral, frames, geometry)],
+      errorSeconds: diarizationErrors(utterance.segments, timeline, context.neutral, seconds),
     }),
   };
 }

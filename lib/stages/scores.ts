@@ -1,4 +1,5 @@
 // Scores of prediction rows: of one fold for its metrics, of all folds for the summary.
+import type { DiarizationErrors } from '../evaluate/eder.js';
 import { type FrameMetrics, frameMetrics } from '../evaluate/frames.js';
 import { type UtteranceMetrics, utteranceMetrics } from '../evaluate/metrics.js';
 
@@ -28,11 +29,15 @@ export interface PredictionRow {
   path: number[];
   /** `[T]`, where segments are known. */
   truth?: number[];
+  /** Where segments are known: seconds in which the timeline is wrong. */
+  errorSeconds?: DiarizationErrors;
 }
 
 /** Utterance scores, and frame scores where truth is known (else null). */
 export interface Scores extends UtteranceMetrics {
   eder: number | null;
+  /** The mean over utterances of each one's EDER by the second: what is published for ZED. */
+  meanEder: number | null;
   frameAccuracy: number | null;
   frameUa: number | null;
   attentionOnEmotion: number | null;
@@ -60,6 +65,7 @@ export function scoreRows(rows: readonly PredictionRow[], labels: readonly strin
     return {
       ...utterances,
       eder: null,
+      meanEder: null,
       frameAccuracy: null,
       frameUa: null,
       attentionOnEmotion: null,
@@ -73,10 +79,21 @@ export function scoreRows(rows: readonly PredictionRow[], labels: readonly strin
   return {
     ...utterances,
     eder,
+    meanEder: meanEder(known),
     frameAccuracy,
     frameUa,
     attentionOnEmotion,
     emotionFrameShare,
     frameErrors: { missed, falseAlarm, confusion },
   };
+}
+
+/** Null: a row of an earlier version does not tell. */
+function meanEder(rows: readonly PredictionRow[]): number | null {
+  let sum = 0;
+  for (const { errorSeconds, seconds } of rows) {
+    if (errorSeconds === undefined) return null;
+    sum += (errorSeconds.missed + errorSeconds.falseAlarm + errorSeconds.confusion) / seconds;
+  }
+  return sum / rows.length;
 }
