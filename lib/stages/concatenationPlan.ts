@@ -116,33 +116,39 @@ class Drawer {
   }
 
   /** What may stand beside an anchor, other than itself. */
-  #partners(anchor: JoinCandidate, pattern: Pattern): JoinCandidate[] {
+  #partners(anchor: JoinCandidate, pattern: Pattern): readonly JoinCandidate[] {
     const { speaker, label } = anchor.utterance;
-    const wanted = pattern === 'same' ? label : this.options.neutral;
-    const others = (this.#pools.get(poolKey(speaker, wanted)) ?? []).filter((other) => other !== anchor);
-    if (wanted === this.options.neutral) return others;
-    const room = this.options.maxSamples - anchor.samples;
-    return others.filter(({ samples }) => samples <= room);
+    const { neutral } = this.options;
+    const pool = this.#pools.get(poolKey(speaker, pattern === 'same' ? label : neutral)) ?? [];
+    if (pattern !== 'same') return pool;
+    // Neutral speech is cut where it has to be.
+    const room = label === neutral ? Number.POSITIVE_INFINITY : this.options.maxSamples - anchor.samples;
+    return pool.filter((other) => other !== anchor && other.samples <= room);
   }
 
   #isPossible(anchor: JoinCandidate, pattern: Pattern): boolean {
+    const { maxSamples } = this.options;
+    if (this.#isNeutral(anchor) && (pattern !== 'same' || maxSamples < 2 * SHORTEST_PART)) return false;
     const others = this.#partners(anchor, pattern).length;
-    if (this.#isNeutral(anchor)) {
-      return pattern === 'same' && others > 0 && this.options.maxSamples >= 2 * SHORTEST_PART;
-    }
     if (pattern === 'same') return others > 0;
     const needed = pattern === 'neutral-emotional-neutral' ? 2 : 1;
-    return others >= needed && this.options.maxSamples - anchor.samples >= needed * SHORTEST_PART;
+    return others >= needed && maxSamples - anchor.samples >= needed * SHORTEST_PART;
   }
 
   #make(anchor: JoinCandidate, pattern: Pattern): JoinedUtterance {
-    const partners = [...this.#partners(anchor, pattern)];
-    const pick = () => partners.splice(this.random.integer(partners.length), 1)[0]!;
+    const partners = this.#partners(anchor, pattern);
+    const chosen = this.random.integer(partners.length);
+    const partner = partners[chosen]!;
+    // Another one: those behind the first move up by one.
+    const other = () => {
+      const index = this.random.integer(partners.length - 1);
+      return partners[index < chosen ? index : index + 1]!;
+    };
     const sequence = {
-      'neutral-emotional': () => [pick(), anchor],
-      'emotional-neutral': () => [anchor, pick()],
-      'neutral-emotional-neutral': () => [pick(), anchor, pick()],
-      same: () => [anchor, pick()],
+      'neutral-emotional': () => [partner, anchor],
+      'emotional-neutral': () => [anchor, partner],
+      'neutral-emotional-neutral': () => [partner, anchor, other()],
+      same: () => [anchor, partner],
     }[pattern]();
     const neutral = sequence.filter((part) => this.#isNeutral(part));
     const whole = sequence.filter((part) => !this.#isNeutral(part)).reduce((sum, { samples }) => sum + samples, 0);
