@@ -75,10 +75,19 @@ test('the next checkpoint takes the place of the last', async () => {
 
 test('none is told as none', () => refused(load(), 'ERR_FILE_NOT_FOUND', /no checkpoint/));
 
-const files = ['model.safetensors', 'moments.safetensors', 'state.json'];
+const averaged = (step) => ({ ...checkpoint(step), average: checkpoint(step + 100).tensors });
+
+test('a mean of weights comes back beside them, and only where there is one', async () => {
+  await save(checkpoint(7));
+  assert.equal(await load(), checkpoint(7));
+  await save(averaged(8));
+  assert.equal(await load(), averaged(8));
+});
+
+const files = ['model.safetensors', 'moments.safetensors', 'average.safetensors', 'state.json'];
 for (const name of files) {
   test(`${name} missing, cut short or changed anywhere is told as damage, by name`, async () => {
-    await save(checkpoint(3));
+    await save(averaged(3));
     const path = join(directory, name);
     const whole = readFileSync(path);
     const pattern = new RegExp(`${name.replace('.', '\\.')} is damaged`);

@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import type { Calibration } from '../evaluate/calibration.js';
 import { describeIssues } from '../issues.js';
 import type { PoolingName } from '../model/binding.js';
 import type { Tensor } from '../model/tensor.js';
@@ -18,6 +19,8 @@ export interface Head {
   labels: string[];
   pooling?: PoolingName;
   tensors: Tensor[];
+  /** How a classifier's logits become probabilities; absent: as they are. */
+  calibration?: Calibration;
   /** Anything worth keeping with it, as JSON: where it came from, its scores. */
   info?: Record<string, unknown>;
 }
@@ -28,6 +31,7 @@ const description = z
     kind: z.enum(['classifier', 'masked-prediction']),
     labels: z.array(z.string().min(1)),
     pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats'] satisfies PoolingName[]).optional(),
+    calibration: z.object({ temperature: z.number().positive() }).optional(),
     info: z.record(z.string(), z.unknown()).optional(),
   })
   .refine(({ labels }) => new Set(labels).size === labels.length, 'labels must differ from each other')
@@ -57,7 +61,7 @@ export const headFiles = ['emoframe.json', 'head.safetensors'] as const;
 export async function readHead(directory: string): Promise<Head | undefined> {
   const file = join(directory, headFiles[0]);
   if (!(await fileExists(file))) return undefined;
-  const { kind, labels, pooling, info } = parseDescription(await readJson(file), file);
+  const { kind, labels, pooling, calibration, info } = parseDescription(await readJson(file), file);
   const weights = join(directory, headFiles[1]);
   const { tensors } = await readSafetensors(weights);
   await checkFinite(tensors.values(), weights, weights);
@@ -74,6 +78,7 @@ export async function readHead(directory: string): Promise<Head | undefined> {
     labels,
     tensors: [...tensors.values()],
     ...(pooling === undefined ? {} : { pooling }),
+    ...(calibration === undefined ? {} : { calibration }),
     ...(info === undefined ? {} : { info }),
   };
 }

@@ -17,16 +17,22 @@ export interface TrainingState {
   tensors: StoredTensor[];
   /** Empty before the first optimiser step. */
   moments: StoredMoments[];
+  /** A mean of weights; absent where training keeps none. */
+  average?: StoredTensor[];
   /** The loop's own, as JSON: step, seed, samplers' positions, best score. */
   state: Record<string, unknown>;
 }
 
-const dataFiles = ['model.safetensors', 'moments.safetensors'] as const;
+const dataFiles = ['model.safetensors', 'moments.safetensors', 'average.safetensors'] as const;
 const stateFile = 'state.json';
 
 const stateSchema = z.object({
   format: z.literal(1),
-  files: z.object({ 'model.safetensors': sealSchema, 'moments.safetensors': sealSchema }),
+  files: z.strictObject({
+    'model.safetensors': sealSchema,
+    'moments.safetensors': sealSchema,
+    'average.safetensors': sealSchema.optional(),
+  }),
   /** Of the state's JSON text without spaces. */
   stateSha256: z.string(),
   state: z.record(z.string(), z.unknown()),
@@ -70,12 +76,16 @@ function momentTensors(moments: StoredMoments[]): StoredTensor[] {
  * });
  */
 export async function saveTrainingState(directory: string, checkpoint: TrainingState): Promise<void> {
+  const { moments, average } = checkpoint;
   // Weights that have become NaN would make a run that can never go on; the checkpoint before them can.
   const tensors = checkedWhenRead(checkpoint.tensors, 'the model in training');
   await writeDirectoryAtomic(directory, async (temporary) => {
     const files = {
       'model.safetensors': await writeSealed(join(temporary, dataFiles[0]), tensors),
-      'moments.safetensors': await writeSealed(join(temporary, dataFiles[1]), momentTensors(checkpoint.moments)),
+      'moments.safetensors': await writeSealed(join(temporary, dataFiles[1]), momentTensors(moments)),
+      ...(average !== undefined && {
+        'average.safetensors': await writeSealed(join(temporary, dataFiles[2]), average),
+      }),
     };
     const text = JSON.stringify(checkpoint.state);
     const content = { format: 1, files, stateSha256: sha256(text), state: checkpoint.state };
@@ -138,16 +148,19 @@ export async function openTrainingState(directory: string): Promise<OpenTraining
   };
   try {
     for (const name of dataFiles) {
+      const seal = files[name];
+      if (seal === undefined) continue;
       const file = join(directory, name);
       await orDamaged(file, async () => {
-        await verifySeal(file, files[name]);
+        await verifySeal(file, seal);
         open.push(await openSafetensors(file));
       });
     }
-    const [model, moments] = open as [SafetensorsFile, SafetensorsFile];
+    const [model, moments, average] = open as [SafetensorsFile, SafetensorsFile, SafetensorsFile?];
     return {
       tensors: model.tensors,
       moments: pairMoments(join(directory, dataFiles[1]), moments.tensors),
+      ...(average !== undefined && { average: average.tensors }),
       state,
       close,
     };

@@ -102,6 +102,12 @@ const fineTuningFields = (pooling: 'mean' | 'attention') => ({
   /** SpecAugment along time. */
   mask: mask(0.08),
   trainFeatureEncoder: frozenFeatureEncoder,
+  /**
+   * Weights that are kept: `validation-ua`: those of the epoch with the best validation UA; `average`: the mean of those at
+   * the ends of the last `averageEpochs` epochs, which a small validation set cannot mislead.
+   */
+  selection: z.enum(['validation-ua', 'average']).default('validation-ua'),
+  averageEpochs: positiveInteger.default(5),
 });
 
 /** What a joined utterance is made of, in the order in which it is heard. */

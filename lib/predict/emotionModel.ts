@@ -400,7 +400,7 @@ export class EmotionModel {
       {
         id,
         ...(channel !== undefined && { channel }),
-        ...decide(logits, labels),
+        ...decide(logits, this.#listener.head),
         seconds,
         frameSeconds: times.frameSeconds,
         windows,

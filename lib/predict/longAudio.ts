@@ -93,7 +93,7 @@ export async function* streamWindows(
       end: window.last ? Number(seconds.toFixed(4)) : boundary(window.keepEnd),
       frames,
       segments,
-      soFar: decide(pooled.logits(), labels),
+      soFar: decide(pooled.logits(), head),
       last: window.last,
     };
   }

@@ -1,4 +1,6 @@
+import type { Head } from '../checkpoint/pretrained.js';
 import type { EmoframeError } from '../errors.js';
+import { softmax } from '../evaluate/calibration.js';
 import { type FrameTimes, type TimelineSegment, toSegments } from '../evaluate/segments.js';
 import { smooth } from '../evaluate/viterbi.js';
 import type { WindowsUsed } from './windows.js';
@@ -130,12 +132,10 @@ function segmentsOf({ columns: { posteriors }, labels, times, seconds, switching
 }
 
 /** The decision that a classifier's outputs `[classes]` make. */
-export function decide(logits: Float32Array, labels: readonly string[]): Decision {
-  const highest = Math.max(...logits);
-  const powers = Array.from(logits, (logit) => Math.exp(logit - highest));
-  const sum = powers.reduce((total, power) => total + power, 0);
+export function decide(logits: Float32Array, { labels, calibration }: Pick<Head, 'labels' | 'calibration'>): Decision {
+  const probabilities = softmax(logits, calibration?.temperature);
   return {
-    label: labels[logits.indexOf(highest)]!,
-    probabilities: Object.fromEntries(labels.map((label, c) => [label, powers[c]! / sum])),
+    label: labels[logits.indexOf(Math.max(...logits))]!,
+    probabilities: Object.fromEntries(labels.map((label, c) => [label, probabilities[c]!])),
   };
 }

@@ -1,8 +1,10 @@
 // Emotion classification of utterances: frames are pooled to one vector and classified. The loop of stages 1b and 4, which
-// differ in the weights they start from and in the pooling. The epoch with the best validation UA is the one that is kept.
+// differ in the weights they start from and in the pooling. Kept is the epoch with the best validation UA, or the mean of the
+// weights at the ends of the last epochs; validation then says by which temperature its logits become probabilities.
 import { maskSpans } from '../batch/masks.js';
 import { BalancedSampler, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
 import type { FineTuningSettings } from '../config/schema.js';
+import { type CalibrationScores, calibrationScores, fitTemperature } from '../evaluate/calibration.js';
 import { utteranceMetrics } from '../evaluate/metrics.js';
 import type { PackedBatch, TrainStepOptions } from '../model/binding.js';
 import { newFloats } from '../model/floats.js';
@@ -16,6 +18,7 @@ import { featureEncoderPrefixes, loadWithNewHeads, type StageModel, saveModel } 
 import { learningRateShare } from './schedule.js';
 import { finishStage } from './stageResult.js';
 import { passStep, runTrainingLoop, stepBefore } from './trainingLoop.js';
+import { WeightAverage } from './weightAverage.js';
 
 export interface ClassificationTask {
   settings: FineTuningSettings;
@@ -32,12 +35,17 @@ interface Pass {
   mask: Uint8Array;
 }
 
-/** Best epoch so far. */
-interface Best {
-  epoch: number;
+/** What validation says of weights. */
+interface Validation {
   wa: number;
   ua: number;
   loss: number;
+  calibration: CalibrationScores;
+}
+
+/** Weights that are to be kept: those after an epoch, and what validation said, where there is any. */
+interface Kept extends Partial<Validation> {
+  epoch: number;
 }
 
 /** Trains, and leaves the best epoch's model with its classifier in the stage's folder. */
@@ -73,22 +81,29 @@ export async function trainClassifier(context: StageContext, task: Classificatio
         { lengths: lengthsOf(validation.items) },
       ],
     });
-    const state: { best: Best | null } = { best: null };
+    const validated = () =>
+      validation.items.length === 0
+        ? undefined
+        : validate(context, stage, validationInputs, validation.items, maxFrames);
+    const state: { best: Kept | null } = { best: null };
+    const average = settings.selection === 'average' ? new WeightAverage() : undefined;
     // Weights of the best epoch, which may not be on disk yet: writing them at every better epoch would take longer than
     // training a small model.
-    let best: Tensor[] = [];
+    let best: readonly Tensor[] = [];
     let bestMemory: Float32Array | undefined;
     let unsaved = false;
     const saveBest = async () => {
       if (!unsaved) return;
+      const { epoch, calibration } = state.best!;
       await saveModel(context.paths.stage(context.stage).model, stage, best, {
         kind: 'classifier',
         labels: [...context.labels],
         pooling: settings.pooling,
+        ...(calibration !== undefined && { calibration: { temperature: calibration.temperature } }),
         info: {
           stage: context.stage,
           fold: context.fold.name,
-          epoch: state.best!.epoch,
+          epoch,
           neutral: context.neutral,
           switchingCost: context.config.evaluate.switchingCost,
         },
@@ -100,22 +115,24 @@ export async function trainClassifier(context: StageContext, task: Classificatio
       model,
       updates,
       state,
+      ...(average !== undefined && { average }),
       prepare: (step) => preparePasses(context, model.geometry, settings, inputs, sampler.at(step), step),
       update: (step, passes, following) => update(context, stage, settings, updates, step, passes, following?.[0]),
       afterUpdate: async (step) => {
         if (step % sampler.updatesPerEpoch !== 0) return;
         const epoch = step / sampler.updatesPerEpoch;
-        const found =
-          validation.items.length === 0
-            ? undefined
-            : await validate(context, stage, validationInputs, validation.items, maxFrames);
+        const found = await validated();
         if (found !== undefined) {
           const metrics = { epoch, validationLoss: found.loss, validationWa: found.wa, validationUa: found.ua };
           context.report.log(step, updates, metrics);
           context.report.progress(step, updates, `epoch ${epoch} of ${settings.epochs}`, metrics);
         }
+        if (average !== undefined) {
+          if (epoch > settings.epochs - settings.averageEpochs) await average.add(model.storedTensors());
+          return;
+        }
         if (found === undefined ? step < updates : state.best !== null && !isBetter(found, state.best)) return;
-        state.best = { epoch, ...(found ?? { wa: 0, ua: 0, loss: 0 }) };
+        state.best = { epoch, ...found };
         const tensors = model.storedTensors();
         bestMemory ??= newFloats(tensors.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
         best = await readInto(bestMemory, tensors);
@@ -123,6 +140,12 @@ export async function trainClassifier(context: StageContext, task: Classificatio
       },
       beforeCheckpoint: saveBest,
     });
+    if (average !== undefined) {
+      best = average.tensors;
+      await model.importTensors(best);
+      state.best = { epoch: settings.epochs, ...(await validated()) };
+      unsaved = true;
+    }
     await saveBest();
     await finishStage(context, {
       ...task.info,
@@ -139,8 +162,9 @@ export async function trainClassifier(context: StageContext, task: Classificatio
 }
 
 /** UA decides; where a small validation set cannot tell two epochs apart, its loss does. */
-function isBetter(found: Omit<Best, 'epoch'>, best: Best): boolean {
-  return found.ua > best.ua || (found.ua === best.ua && found.loss < best.loss);
+function isBetter(found: Validation, { ua, loss }: Kept): boolean {
+  if (ua === undefined || loss === undefined) return true;
+  return found.ua > ua || (found.ua === ua && found.loss < loss);
 }
 
 async function labelledItems(
@@ -233,9 +257,10 @@ async function validate(
   inputs: Inputs,
   items: readonly LabelledItem[],
   maxFrames: number,
-): Promise<Omit<Best, 'epoch'>> {
+): Promise<Validation> {
   const draws = items.map((item) => ({ ...item, start: 0, count: Math.min(item.frames, maxFrames) }));
   const classes = context.labels.length;
+  const rows: Float32Array[] = [];
   const predicted: number[] = [];
   let lossSum = 0;
   for (const group of passesOf(context, model.geometry, draws)) {
@@ -243,11 +268,13 @@ async function validate(
     for (const [index, { label }] of group.entries()) {
       const row = logits.subarray(index * classes, (index + 1) * classes);
       const highest = Math.max(...row);
+      rows.push(row);
       predicted.push(row.indexOf(highest));
       lossSum += highest + Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - highest), 0)) - row[label]!;
     }
   }
   const truth = items.map(({ label }) => label);
   const { wa, ua } = utteranceMetrics(truth, predicted, classes);
-  return { wa, ua, loss: lossSum / items.length };
+  const calibration = calibrationScores(rows, truth, fitTemperature(rows, truth));
+  return { wa, ua, loss: lossSum / items.length, calibration };
 }

@@ -4,6 +4,7 @@ import { rangeOf } from '../audio/range.js';
 import { groupBy, packSamples } from '../batch/pack.js';
 import { streamFileAtomic } from '../checkpoint/atomic.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { type CalibrationScores, calibrationScores, softmax } from '../evaluate/calibration.js';
 import { diarizationErrors } from '../evaluate/eder.js';
 import { frameTruth } from '../evaluate/frames.js';
 import { toSegments } from '../evaluate/segments.js';
@@ -21,12 +22,18 @@ import { finishStage } from './stageResult.js';
 /** Runs the stage and leaves rows, and their scores, in `evaluate`. */
 export async function evaluate(context: StageContext): Promise<void> {
   const clusters = await testClusters(context);
-  const { rows, excluded } = await predictTest(context, context.paths.stage('align').model, clusters);
+  const { rows, excluded, calibration } = await predictTest(context, context.paths.stage('align').model, clusters);
   const baseline = await predictTest(context, context.paths.stage('finetune').model, clusters);
   await writeRows(context.paths.rows('predictions'), rows);
   await writeRows(context.paths.rows('baseline'), baseline.rows);
   const score = (predicted: readonly PredictionRow[]): Scores => scoreRows(predicted, context.labels, context.neutral);
-  await finishStage(context, { ...score(rows), utterances: rows.length, excluded, baseline: score(baseline.rows) });
+  await finishStage(context, {
+    ...score(rows),
+    calibration,
+    utterances: rows.length,
+    excluded,
+    baseline: { ...score(baseline.rows), calibration: baseline.calibration },
+  });
 }
 
 async function writeRows(file: string, rows: readonly PredictionRow[]): Promise<void> {
@@ -69,13 +76,15 @@ async function predictTest(
   context: StageContext,
   dir: string,
   clusters: LabelMap,
-): Promise<{ rows: PredictionRow[]; excluded: string[] }> {
+): Promise<{ rows: PredictionRow[]; excluded: string[]; calibration: CalibrationScores }> {
   const stage = await loadClassifier(context, dir);
   const { model, normalize } = stage;
+  const { temperature } = stage.head.calibration ?? { temperature: 1 };
   try {
     const { items, excluded } = await testItems(context, stage);
     const classes = context.labels.length;
     const rows: PredictionRow[] = [];
+    const logits: Float32Array[] = [];
     const capacity = framesIn(context.config.memory.passSeconds, model.geometry);
     for (const group of groupBy(items, ({ frames }) => frames, capacity)) {
       throwIfAborted(context.signal);
@@ -85,10 +94,12 @@ async function predictTest(
       );
       for (const [index, { id }] of group.entries()) {
         await yieldWhenDue();
+        logits.push(found.logits.subarray(index * classes, (index + 1) * classes));
         const [from, to] = [found.offsets[index]!, found.offsets[index + 1]!];
         rows.push(
           rowOf(context, model.geometry, id, inputs[index]!.length, {
-            logits: found.logits.subarray(index * classes, (index + 1) * classes),
+            logits: logits.at(-1)!,
+            temperature,
             posteriors: found.framePosteriors.subarray(from * classes, to * classes),
             attention: found.attention.subarray(from, to),
             clusters: clusters.get(id),
@@ -97,7 +108,8 @@ async function predictTest(
       }
       context.report.progress(rows.length, items.length, 'predicting the test session');
     }
-    return { rows, excluded };
+    const truth = rows.map(({ label }) => context.labels.indexOf(label));
+    return { rows, excluded, calibration: calibrationScores(logits, truth, temperature) };
   } finally {
     model.dispose();
   }
@@ -105,6 +117,7 @@ async function predictTest(
 
 interface Found {
   logits: Float32Array;
+  temperature: number;
   /** f32 `[T, classes]` */
   posteriors: Float32Array;
   /** f32 `[T]` */
@@ -116,9 +129,6 @@ function rowOf(context: StageContext, geometry: Geometry, id: string, samples: n
   const utterance = utteranceOf(context, id);
   const labels = [...context.labels];
   const frames = found.attention.length;
-  const highest = Math.max(...found.logits);
-  const weights = Array.from(found.logits, (logit) => Math.exp(logit - highest));
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
   const posteriors = Array.from({ length: frames }, (_, frame) =>
     Array.from(found.posteriors.subarray(frame * labels.length, (frame + 1) * labels.length), (value) =>
       rounded(value, 4),
@@ -132,8 +142,8 @@ function rowOf(context: StageContext, geometry: Geometry, id: string, samples: n
     audio: utterance.audio,
     ...rangeOf(utterance),
     label: utterance.label!,
-    predicted: labels[found.logits.indexOf(highest)]!,
-    probabilities: weights.map((weight) => rounded(weight / total, 6)),
+    predicted: labels[found.logits.indexOf(Math.max(...found.logits))]!,
+    probabilities: softmax(found.logits, found.temperature).map((probability) => rounded(probability, 6)),
     seconds,
     frameSeconds: geometry.frameSeconds,
     labels,

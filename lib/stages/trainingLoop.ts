@@ -6,6 +6,7 @@ import type { PackedBatch, TrainStepOptions, TrainStepResult } from '../model/bi
 import type { Model } from '../model/model.js';
 import type { Metrics, StageContext } from './context.js';
 import { withMemoryAdvice } from './memory.js';
+import type { WeightAverage } from './weightAverage.js';
 
 export interface TrainingLoop<Prepared, State> {
   context: StageContext;
@@ -13,6 +14,8 @@ export interface TrainingLoop<Prepared, State> {
   updates: number;
   /** What the stage remembers from update to update beside weights and moments; kept in the checkpoint. */
   state: State;
+  /** A mean of weights that {@link afterUpdate} makes; kept in the checkpoint. */
+  average?: WeightAverage;
   /** Reads an update's data; runs ahead of the updates before it. */
   prepare(step: number): Promise<Prepared>;
   /** Trains on it, optimiser step included. `following`: the next update's data, where it is there to be sent ahead. */
@@ -38,10 +41,12 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
     try {
       await model.importTensors(saved.tensors);
       await model.importMoments(saved.moments);
+      const { averaged, ...state } = saved.state;
+      if (saved.average !== undefined) await loop.average?.restore(saved.average, Number(averaged));
+      Object.assign(loop.state, state);
     } finally {
       await saved.close();
     }
-    Object.assign(loop.state, saved.state);
     step = saved.step;
   }
   await context.report.continueFrom(step);
@@ -50,7 +55,15 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
     // What the log says up to here is not said again after a resume, so it must be as safe as the checkpoint.
     await context.report.sync();
     const [tensors, moments] = [model.storedTensors(), await model.storedMoments()];
-    await saveStep(checkpoint, { step, tensors, moments, state: loop.state });
+    const { average, state } = loop;
+    const averaged = average && average.count > 0 && { average: average.storedTensors() };
+    await saveStep(checkpoint, {
+      step,
+      tensors,
+      moments,
+      ...averaged,
+      state: averaged ? { ...state, averaged: average.count } : state,
+    });
   };
   let savedStep = step;
   let savedTime = Date.now();

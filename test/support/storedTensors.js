@@ -3,10 +3,11 @@
 const stored = (name, shape, data) => ({ name, shape, read: async () => data });
 
 /** `{ tensors: [{ name, shape, data }], moments: [{ name, m, v }], ... }` as a checkpoint is given. */
-export function storedForm({ tensors, moments, ...rest }) {
+export function storedForm({ tensors, moments, average, ...rest }) {
   return {
     ...rest,
     tensors: tensors.map(({ name, shape, data }) => stored(name, shape, data)),
+    ...(average && { average: average.map(({ name, shape, data }) => stored(name, shape, data)) }),
     moments: moments.map(({ name, m, v }) => ({
       name,
       m: stored(name, [m.length], m),
@@ -22,11 +23,13 @@ export const readMoments = (moments) =>
 /** All of an open checkpoint, or undefined for none; it is closed. */
 export async function readAll(opened) {
   if (opened === undefined) return undefined;
-  const { tensors, moments, close, ...rest } = opened;
+  const { tensors, moments, average, close, ...rest } = opened;
+  const values = (all) => Promise.all(all.map(async ({ name, shape, read }) => ({ name, shape, data: await read() })));
   try {
     return {
       ...rest,
-      tensors: await Promise.all(tensors.map(async ({ name, shape, read }) => ({ name, shape, data: await read() }))),
+      tensors: await values(tensors),
+      ...(average && { average: await values(average) }),
       moments: await readMoments(moments),
     };
   } finally {
