@@ -16,17 +16,18 @@ export class WeightAverage {
   #memory: Float32Array | undefined;
   /** Where one tensor of the weights that are added lies meanwhile. */
   #incoming: Float32Array | undefined;
-  #tensors: Tensor[] = [];
+  /** By name: a file may hold them in another order than the model. */
+  #tensors = new Map<string, Tensor>();
   #count = 0;
 
   /** The mean; none before the first weights. The same arrays are changed by {@link add}. */
   get tensors(): readonly Tensor[] {
-    return this.#tensors;
+    return [...this.#tensors.values()];
   }
 
   /** The mean as a checkpoint takes it. */
   storedTensors(): StoredTensor[] {
-    return this.#tensors.map(({ name, shape, data }) => ({ name, shape, read: async () => data }));
+    return this.tensors.map(({ name, shape, data }) => ({ name, shape, read: async () => data }));
   }
 
   /** Weights that it is the mean of. */
@@ -34,13 +35,13 @@ export class WeightAverage {
     return this.#count;
   }
 
-  /** Adds the weights as they are now; always the same tensors, in the same order. */
+  /** Adds the weights as they are now; always the same tensors. */
   async add(weights: readonly StoredTensor[]): Promise<void> {
     if (this.#count === 0) return this.restore(weights, 1);
     this.#count++;
     this.#incoming ??= newFloats(Math.max(...weights.map(elementsOf)));
-    for (const [index, weight] of weights.entries()) {
-      const { data: mean } = this.#tensors[index]!;
+    for (const weight of weights) {
+      const { data: mean } = this.#tensors.get(weight.name)!;
       const data = await weight.read(this.#incoming);
       for (let i = 0; i < mean.length; i++) mean[i] = mean[i]! + (data[i]! - mean[i]!) / this.#count;
     }
@@ -49,7 +50,8 @@ export class WeightAverage {
   /** Takes up a mean of `count` weights that was kept in a checkpoint. */
   async restore(mean: readonly StoredTensor[], count: number): Promise<void> {
     this.#memory ??= newFloats(mean.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
-    this.#tensors = await readInto(this.#memory, mean);
+    const tensors = await readInto(this.#memory, mean);
+    this.#tensors = new Map(tensors.map((tensor) => [tensor.name, tensor]));
     this.#count = count;
   }
 }

@@ -83,7 +83,7 @@ export const toyConfig = {
   finetune: fineTuning,
   cluster: { kmeans: { ...kmeans, clusters: 6 } },
   pretrain: maskedPrediction,
-  align: fineTuning,
+  align: { ...fineTuning, selection: 'average', averageEpochs: 3 },
   memory: { passSeconds: 5 },
   checkpoint: { everyUpdates: 7 },
 };
