@@ -48,6 +48,25 @@ for (const form of ['base', 'large']) {
   });
 }
 
+test('a calibrated model divides its logits by the temperature: in one pass, by windows and streamed; frames stay', async () => {
+  const temperature = 2.5;
+  const calibrated = await writeTinyPredictor(join(dir, 'calibrated'), { form: 'large', clusters: false, temperature });
+  const model = keep(await EmotionModel.load(calibrated));
+  const plain = keep(await EmotionModel.load(join(dir, 'large')));
+  const windows = { windowSeconds: 0.8, overlapSeconds: 0.2 };
+  for (const options of [{}, windows]) {
+    const [found, without] = [await model.predict(voice, options), await plain.predict(voice, options)];
+    const powers = Object.values(without.probabilities).map((probability) => probability ** (1 / temperature));
+    for (const [i, label] of labels.entries()) near(found.probabilities[label], powers[i] / sum(powers), 1e-6);
+    assert.is(found.label, without.label);
+    assert.equal(found.columns, without.columns);
+  }
+  let last;
+  for await (const chunk of model.stream(voice, windows)) last = chunk.soFar;
+  const { probabilities } = await model.predict(voice, windows);
+  for (const label of labels) near(last.probabilities[label], probabilities[label], 1e-6);
+});
+
 test('segments follow the smoothed posteriors, cover the utterance, and a high cost leaves one', async () => {
   const model = keep(await EmotionModel.load(join(dir, 'large')));
   const rough = await model.predict(voice, { switchingCost: 0 });

@@ -81,6 +81,20 @@ test('the waveform is normalised in the graph of models that want it, and of no 
   }
 });
 
+test('logits of a calibrated model are divided by its temperature, frame posteriors are not', async () => {
+  const divisions = async (temperature) => {
+    const { model } = await exported(await predictor({ pooling: 'mean', temperature }));
+    const made = new Map(model.graph.node.flatMap((node) => node.output.map((output) => [output, node])));
+    const division = made.get(made.get('logits').input[0]);
+    assert.is(made.get('frame_posteriors').opType, 'Softmax');
+    assert.is(made.get(made.get('frame_posteriors').input[0]).opType, 'Add');
+    if (division.opType !== 'Div') return undefined;
+    return floats(tensorsOf(model).get(division.input[1]).rawData)[0];
+  };
+  assert.is(await divisions(2.5), 2.5);
+  assert.is(await divisions(undefined), undefined);
+});
+
 test('every value is made before it is read, and every name is one value', async () => {
   for (const form of ['base', 'large']) {
     for (const pooling of ['mean', 'attention', 'attention-linear', 'stats']) {

@@ -104,6 +104,22 @@ test('HubertForSequenceClassification: where frames are pooled by their mean', a
   assert.equal(await predict(out), await predict(averaging));
 });
 
+test('a calibrated model: emoframe finds its temperature, and transformers a classifier divided by it', async () => {
+  const calibrated = await writeTinyPredictor(join(dir, 'calibrated'), { pooling: 'mean', temperature: 2 });
+  const { out } = await toHf(calibrated, { architecture: 'HubertForSequenceClassification' });
+  assert.equal(json(out, 'emoframe.json').calibration, { temperature: 2 });
+  assert.equal(await predict(out), await predict(calibrated));
+  const { tensors } = await readSafetensors(join(out, 'model.safetensors'));
+  const { head } = await loadPretrained(calibrated);
+  assert.equal(head.tensors.map(({ name }) => name).sort(), ['classifier.bias', 'classifier.weight']);
+  for (const { name, data } of head.tensors)
+    assert.equal(
+      tensors.get(name).data,
+      data.map((value) => value / 2),
+      name,
+    );
+});
+
 test('HubertForSequenceClassification: refused where it would compute something else', async () => {
   const options = { format: 'hf', architecture: 'HubertForSequenceClassification' };
   const out = fresh();

@@ -3,7 +3,6 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import type { Calibration } from '../evaluate/calibration.js';
 import { describeIssues } from '../issues.js';
 import type { PoolingName } from '../model/binding.js';
 import type { Tensor } from '../model/tensor.js';
@@ -19,8 +18,8 @@ export interface Head {
   labels: string[];
   pooling?: PoolingName;
   tensors: Tensor[];
-  /** How a classifier's logits become probabilities; absent: as they are. */
-  calibration?: Calibration;
+  /** How a classifier's logits become probabilities: they are divided by `temperature`. Absent: as they are. */
+  calibration?: { temperature: number };
   /** Anything worth keeping with it, as JSON: where it came from, its scores. */
   info?: Record<string, unknown>;
 }

@@ -3,12 +3,6 @@
 // the classes stays, and probabilities come to mean what they say.
 import { EmoframeError } from '../errors.js';
 
-/** How a classifier's logits become probabilities. */
-export interface Calibration {
-  /** Divides the logits. */
-  temperature: number;
-}
-
 /** Probabilities that logits stand for; they sum to 1. */
 export function softmax(logits: ArrayLike<number>, temperature = 1): number[] {
   let highest = Number.NEGATIVE_INFINITY;

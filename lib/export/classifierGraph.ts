@@ -16,7 +16,7 @@ export function classifierGraph(
   graph: Graph,
   weights: Weights,
   hidden: Value,
-  { pooling, hiddenSize }: { pooling: PoolingName; hiddenSize: number },
+  { pooling, hiddenSize, temperature }: { pooling: PoolingName; hiddenSize: number; temperature: number },
 ): void {
   const node = (type: string, inputs: Value[], more: { attributes?: Record<string, number>; output?: Value } = {}) =>
     graph.node(type, inputs, { scope, ...more });
@@ -37,7 +37,8 @@ export function classifierGraph(
     rest = node('Add', [node('MatMul', [deviation, part(hiddenSize)]), bias]);
   } else weight = graph.weight(weights.transposed('classifier.weight'));
   const decided = node('Add', [node('MatMul', [mean, weight]), rest]);
-  node('Squeeze', [decided, graph.integers(1)], { output: classifierOutputs.logits });
+  const calibrated = temperature === 1 ? decided : node('Div', [decided, graph.scalar(temperature)]);
+  node('Squeeze', [calibrated, graph.integers(1)], { output: classifierOutputs.logits });
   const frames = node('Add', [node('MatMul', [hidden, weight]), rest]);
   node('Softmax', [frames], { attributes: { axis: -1 }, output: classifierOutputs.posteriors });
 }

@@ -109,13 +109,14 @@ function classifierFor(head: Head | undefined, source: string): Head {
   );
 }
 
-/** It projects frames before it takes their mean: by the identity here. */
+/** It projects frames before it takes their mean: by the identity here. It has no temperature: the classifier is divided by it. */
 function sequenceClassification(
   weights: Weights,
   encoder: ReadonlyMap<string, StoredTensor>,
-  { tensors }: Head,
+  { tensors, calibration }: Head,
   hiddenSize: number,
 ): StoredTensor[] {
+  const temperature = calibration?.temperature ?? 1;
   const identity = async () => {
     const data = new Float32Array(hiddenSize * hiddenSize);
     for (let i = 0; i < hiddenSize; i++) data[i * hiddenSize + i] = 1;
@@ -125,6 +126,9 @@ function sequenceClassification(
     ...[...encoder.values()].map((tensor) => ({ ...tensor, name: `hubert.${tensor.name}` })),
     { name: 'projector.weight', shape: [hiddenSize, hiddenSize], read: identity },
     { name: 'projector.bias', shape: [hiddenSize], read: async () => new Float32Array(hiddenSize) },
-    ...tensors.map(({ name }) => weights.get(name)),
+    ...tensors.map(({ name }) => {
+      const { read, ...tensor } = weights.get(name);
+      return { ...tensor, read: async () => (await read()).map((value) => value / temperature) };
+    }),
   ];
 }

@@ -30,10 +30,11 @@ export async function writeOnnxModel(
   const { shape } = config;
   const classifier = head?.kind === 'classifier' ? head : undefined;
   const pooling = classifier?.pooling ?? 'attention';
+  const temperature = classifier?.calibration?.temperature ?? 1;
   const weights = new Weights(shape, classifier && { ...classifier, pooling }, tensors, source);
   const graph = new Graph();
   const hidden = hubertGraph(graph, weights, shape, input, normalize);
-  if (classifier) classifierGraph(graph, weights, hidden, { pooling, hiddenSize: shape.hiddenSize });
+  if (classifier) classifierGraph(graph, weights, hidden, { pooling, hiddenSize: shape.hiddenSize, temperature });
   else graph.node('Identity', [hidden], { scope: 'encoder', output: hiddenOutput });
   const geometry = new Geometry(shape);
   const labels = classifier?.labels;

@@ -4,7 +4,7 @@ import { trainClassifier } from './classification.js';
 import { withConcatenations } from './concatenation.js';
 import type { StageContext } from './context.js';
 
-/** Runs the stage and leaves its best epoch in `align/model`. */
+/** Runs the stage and leaves its model in `align/model`. */
 export async function align(context: StageContext): Promise<void> {
   await trainClassifier(await withConcatenations(context), {
     settings: context.config.align,

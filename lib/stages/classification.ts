@@ -48,7 +48,7 @@ interface Kept extends Partial<Validation> {
   epoch: number;
 }
 
-/** Trains, and leaves the best epoch's model with its classifier in the stage's folder. */
+/** Trains, and leaves the model that is kept, with its classifier, in the stage's folder. */
 export async function trainClassifier(context: StageContext, task: ClassificationTask): Promise<void> {
   const { settings, startDir } = task;
   const stage = await loadWithNewHeads(context, startDir, {

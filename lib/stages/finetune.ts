@@ -4,7 +4,7 @@
 import { trainClassifier } from './classification.js';
 import type { StageContext } from './context.js';
 
-/** Runs the stage and leaves its best epoch in `finetune/model`. */
+/** Runs the stage and leaves its model in `finetune/model`. */
 export async function finetune(context: StageContext): Promise<void> {
   await trainClassifier(context, {
     settings: context.config.finetune,

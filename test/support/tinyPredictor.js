@@ -14,7 +14,7 @@ export const clusterLayer = 1;
 
 /**
  * `options`: `form` is `base` or `large`; `pooling`; `attend: false` makes attention give nothing, so that
- * frames hear only their neighbours; `clusters: false` leaves out the clusters.
+ * frames hear only their neighbours; `clusters: false` leaves out the clusters; `temperature` calibrates.
  */
 export async function writeTinyPredictor(dir, options = {}) {
   const source = join(fixtures, 'encode', options.form ?? 'base');
@@ -35,7 +35,9 @@ export async function writeTinyPredictor(dir, options = {}) {
       .map((tensor) =>
         attend || !tensor.name.includes('.out_proj.') ? tensor : { ...tensor, data: tensor.data.map(() => 0) },
       );
-    const head = { kind: 'classifier', labels, pooling, tensors: heads };
+    const { temperature } = options;
+    const calibration = temperature === undefined ? {} : { calibration: { temperature } };
+    const head = { kind: 'classifier', labels, pooling, tensors: heads, ...calibration };
     await savePretrained(dir, { config, tensors: encoder, normalize, head });
     if (options.clusters === false) return dir;
     await mkdir(join(dir, 'clusters'), { recursive: true });
