@@ -1,6 +1,6 @@
 // The recursions of an IslandAlignment for one utterance and emotion, for every backend. All weights are logarithms in
-// double: half an hour of frames multiplies up to weights that no linear number holds, and a path that stays neutral may
-// outweigh all others by more than an exponent can say, though it does not count in the end.
+// double: half an hour of frames multiplies up to weights that no linear number holds, and a path that stays neutral
+// may outweigh all others by more than an exponent can say, though it does not count in the end.
 #pragma once
 
 #include <cmath>

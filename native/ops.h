@@ -175,8 +175,8 @@ struct SoftmaxCrossEntropy {
 
 // An utterance of emotion e as a path: neutral frames and at least one island of e. States n0 → e ⇄ n1; the first frame
 // is in n0 or e (½ each), the last in e or n1; from frame to frame a state is kept with σ(cost) and left with σ(-cost).
-// A frame in e weighs exp(r), r = scale (z[e] - z[neutral]), one in n0 or n1 weighs 1. Z = the sum of all paths' weights,
-// by the forward recursion, in double and log space. An utterance without frames has Z = 1.
+// A frame in e weighs exp(r), r = scale (z[e] - z[neutral]), one in n0 or n1 weighs 1. Z = the sum of all paths'
+// weights, by the forward recursion, in double and log space. An utterance without frames has Z = 1.
 struct IslandAlignment {
   View logits;  // f32 [T, C]: z, of frames
   View bias;    // f32 [1, C]

@@ -36,7 +36,8 @@ __device__ PathWeights forwardThrough(const PathWeights &w, const Transfer &m) {
 }
 __device__ PathWeights backwardThrough(const PathWeights &w, const Transfer &m) {
   const double before = logAdd(w.inside + m.fromBefore.inside, w.after + m.fromBefore.after);
-  return {logAdd(before, w.before + m.fromBefore.before), logAdd(w.inside + m.insideToInside, w.after + m.insideToAfter),
+  return {logAdd(before, w.before + m.fromBefore.before),
+          logAdd(w.inside + m.insideToInside, w.after + m.insideToAfter),
           logAdd(w.inside + m.afterToInside, w.after + m.afterToAfter)};
 }
 __device__ Transfer joined(const Transfer &first, const Transfer &second) {
@@ -82,7 +83,7 @@ struct Alignment {
   double scale;
   PathCosts costs;
   Strided<float> utteranceLogits, occupancies;
-  PathWeights *comes;  // to each tile from before it, in each column
+  PathWeights *comes;  // to each tile but an utterance's last from before it, in each column
 };
 
 // A tile of one utterance in one column. Shared memory has, for each frame, its emission, later its occupancy, and the
@@ -186,8 +187,8 @@ __global__ void __launch_bounds__(32) alignKernel(Alignment op) {
     for (int64_t t = begin + lane; t < begin + length; t += 32) *op.occupancies.at(0, t, column) = 0;
   } else if (length > 0) {
     const int64_t last = (length - 1) / tileFrames;
-    // Utterances before have begin / tileFrames whole tiles and one more each at most.
-    PathWeights *comes = op.comes + (begin / tileFrames + b) * op.columns + column;
+    // Kept of an utterance is one less than it has tiles, so those before keep begin / tileFrames at most.
+    PathWeights *comes = op.comes + begin / tileFrames * op.columns + column;
     PathWeights come = weightsOfStart();
 #pragma unroll 1
     for (int64_t number = 0; number < last; ++number) {
@@ -222,9 +223,9 @@ __global__ void __launch_bounds__(32) alignKernel(Alignment op) {
 // A thread a frame.
 constexpr int gradientThreads = 128;
 __global__ void __launch_bounds__(gradientThreads)
-    alignGradientKernel(Strided<const float> occupancies, Strided<const float> dUtteranceLogits,
-                        const int32_t *offsets, int32_t utterances, int64_t frames, int64_t columns, int64_t neutral,
-                        double scale, Strided<float> dLogits) {
+    alignGradientKernel(Strided<const float> occupancies, Strided<const float> dUtteranceLogits, const int32_t *offsets,
+                        int32_t utterances, int64_t frames, int64_t columns, int64_t neutral, double scale,
+                        Strided<float> dLogits) {
   const int64_t t = static_cast<int64_t>(blockIdx.x) * gradientThreads + threadIdx.x;
   if (t >= frames) return;
   const int32_t b = utteranceOf(offsets, utterances, t);
@@ -232,8 +233,8 @@ __global__ void __launch_bounds__(gradientThreads)
   double sum = 0;
   for (int64_t c = 0; c < columns; ++c) {
     if (c == neutral) continue;
-    const double gradient = scale * static_cast<double>(*dUtteranceLogits.at(0, b, c)) *
-                            static_cast<double>(*occupancies.at(0, t, c));
+    const double gradient =
+        scale * static_cast<double>(*dUtteranceLogits.at(0, b, c)) * static_cast<double>(*occupancies.at(0, t, c));
     *dLogits.at(0, t, c) = static_cast<float>(gradient);
     sum += gradient;
   }
@@ -254,8 +255,7 @@ void CudaBackend::alignForward(const IslandAlignment &op) {
   alignment.costs = pathCosts(static_cast<double>(op.switchingCost));
   alignment.utteranceLogits = strided<float>(op.utteranceLogits);
   alignment.occupancies = strided<float>(op.occupancies);
-  alignment.comes =
-      static_cast<PathWeights *>(scratch(sizeof(PathWeights) * static_cast<size_t>((T / tileFrames + B) * C)));
+  alignment.comes = static_cast<PathWeights *>(scratch(sizeof(PathWeights) * static_cast<size_t>(T / tileFrames * C)));
   launch(alignKernel, static_cast<uint32_t>(B * C), 32, tileBytes, stream(), alignment);
 }
 
