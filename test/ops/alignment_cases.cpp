@@ -234,8 +234,9 @@ void manyFrames(Backend &backend, Report &report) {
   }
 }
 void halfAnHour(Backend &backend, Report &report) {
-  const Problem problem{{7, 90000}, 3, 0};
+  const Problem problem{{7, 90000}, 3, 0}, unscaled{{90000}, 2, 1, 1, 4};
   agrees(backend, report, problem, normals(problem, 5, 1), normalised);
+  agrees(backend, report, unscaled, normals(unscaled, 50, 1), normalised, ", large logits");
   // Logits that lean to neutral nearly everywhere, then to the emotion: sums of one sign.
   for (double lean : {-50.0, 50.0}) {
     Doubles z = normals(problem, 1, 1);
@@ -266,6 +267,23 @@ void extremeLogits(Backend &backend, Report &report) {
   for (double value : run.occupancies.read()) shares = shares && value >= 0 && value <= 1;
   report.check(finite, "log Z is finite");
   report.check(shares, "occupancies are between 0 and 1");
+}
+
+// What is not a number is seen in its own utterance and column, and nowhere else.
+void notANumber(Backend &backend, Report &report) {
+  const Problem problem{{4, 600, 5}, 3, 0};
+  Doubles z = normals(problem, 2, 1);
+  z[(4 + 300) * 3 + 1] = NAN;
+  const Run run(backend, problem, z);
+  backend.alignForward(run.op);
+  const Doubles logits = run.utteranceLogits.read(), occupancies = run.occupancies.read();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    report.check(std::isnan(logits[i]) == (i == 3 + 1), "utterance logit " + std::to_string(i));
+  }
+  for (size_t i = 0; i < occupancies.size(); ++i) {
+    const bool clean = i / 3 < 4 || i / 3 >= 604 || i % 3 != 1;
+    if (clean) report.check(std::isfinite(occupancies[i]), "occupancy " + std::to_string(i));
+  }
 }
 
 // Through the cross-entropy of the utterance logits, against differences of the sum over all paths.
@@ -382,6 +400,7 @@ const Cases table("alignment", {{"against every path", allPaths},
                                 {"many frames", manyFrames},
                                 {"half an hour", halfAnHour},
                                 {"extreme logits", extremeLogits},
+                                {"not a number", notANumber},
                                 {"gradients against differences over every path", gradients},
                                 {"gradients of many frames", longGradient},
                                 {"batch mates do not matter", batchMates},
