@@ -90,6 +90,8 @@ export interface NativeEngine {
   kmeans(options: KMeansOptions): Promise<KMeansResult>;
   /** Nearest centroid of every row: labels `[N]` and, summed over rows, the squared distances. */
   assign(points: Float32Array, centroids: Float32Array, dimension: number): Promise<AssignResult>;
+  /** Forward-backward over islands of emotion in utterances whose frame logits are known, as after hearing them by windows. */
+  align(frameLogits: Float32Array, offsets: Int32Array, options: AlignOptions): Promise<AlignResult>;
   memory(): Promise<MemoryUse>;
   graphs(): Promise<GraphUse>;
   /** Ends the thread after the call in hand and frees everything, models included. Later calls throw `ERR_DISPOSED`. */
@@ -133,6 +135,53 @@ export interface ModelOptions {
   /** `final_proj` (hidden → dimension) and label embeddings `[clusters, dimension]`. */
   maskedPrediction?: { clusters: number; dimension: number; temperature: number };
   classifier?: { classes: number; pooling: PoolingName };
+  alignment?: AlignmentOptions;
+}
+
+/**
+ * A network that gives each frame its logits from its neighbourhood alone, and forward-backward over islands of emotion
+ * between neutral frames, which gives the utterance's logits and says when.
+ */
+export interface AlignmentOptions {
+  classes: number;
+  /** The class that is no emotion. */
+  neutral: number;
+  /**
+   * What the network hears: the convolutions' output; or, of the transformer run over chunks of an utterance, the hidden state
+   * at `layer`, or the softmax-weighted sum of hidden states 0 to `layer`, into which no gradient goes.
+   */
+  source: 'features' | 'hidden' | 'layers';
+  /** Of `hidden` (`output` too) and `layers`. */
+  layer: number | 'output';
+  /** Frames of a chunk, counted from the utterance's first; of `hidden` and `layers`. */
+  chunkFrames: number;
+  /** Frames on either side of a chunk that the transformer hears with it. */
+  contextFrames: number;
+  /** Columns of the network. */
+  width: number;
+  /** Frames that each of its blocks hears on either side. */
+  halfWidths: number[];
+  dropout: number;
+  /** Of differences of frame logits: below 1, as neighbouring frames are not independent. */
+  scale: number;
+  /** Nats, between neutral and emotion: a state is left with probability σ(-cost). */
+  switchingCost: number;
+}
+
+/** What frame logits alone do not say; see {@link AlignmentOptions}. */
+export interface AlignOptions {
+  neutral: number;
+  scale: number;
+  switchingCost: number;
+  /** f32 [classes]: `alignment.utterance_bias`. */
+  bias: Float32Array;
+}
+
+export interface AlignResult {
+  /** f32 [B, classes] of utterances: the log of the sum over all paths of each emotion, plus its bias; of neutral its bias. */
+  logits: Float32Array;
+  /** f32 [T, classes]: the share of an emotion's paths that are in its islands at a frame; 0 for neutral. */
+  occupancies: Float32Array;
 }
 
 /**
@@ -142,7 +191,7 @@ export interface ModelOptions {
 export type PoolingName = 'mean' | 'attention' | 'attention-linear' | 'stats';
 
 export interface TensorInfo {
-  /** transformers' name for the HuBERT part; heads: `final_proj.weight`, `final_proj.bias`, `label_embs_concat`, `pooling.weight`, `classifier.weight`, `classifier.bias`. */
+  /** transformers' name for the HuBERT part; heads: `final_proj.weight`, `final_proj.bias`, `label_embs_concat`, `pooling.weight`, `classifier.weight`, `classifier.bias`, and `alignment.*`. */
   name: string;
   /** Shape in transformers' layout, in which tensors are imported and exported. */
   shape: number[];
@@ -188,10 +237,15 @@ export interface FrameRanges {
 }
 
 export interface TrainStepOptions {
-  objective: 'masked-prediction' | 'classification';
-  /** masked-prediction: a cluster per frame, `[T]` (read at masked frames only); classification: a class per utterance, `[B]`. */
+  objective: 'masked-prediction' | 'classification' | 'alignment';
+  /** masked-prediction: a cluster per frame, `[T]` (read at masked frames only); else a class per utterance, `[B]`. */
   labels: Int32Array;
-  /** `[T]`, non-zero where the mask embedding replaces the frame. Absent: no masking (classification only). */
+  /**
+   * alignment: classes of frames, `[T]`, -1 where one is not known. To the utterance's loss is added the mean cross-entropy of
+   * its known frames.
+   */
+  frameLabels?: Int32Array;
+  /** `[T]`, non-zero where the mask embedding replaces the frame. Absent: no masking (which alignment has none of). */
   mask?: Uint8Array;
   /** The loss is Σ / denominator: masked frames (or utterances) of the whole update, over all its micro-batches. */
   denominator: number;
@@ -206,7 +260,7 @@ export interface TrainStepOptions {
 }
 
 export interface TrainStepResult {
-  /** Σ of cross-entropy over masked frames or utterances, not divided. */
+  /** Σ of the loss over masked frames or utterances, not divided. */
   lossSum: number;
   /** Frames or utterances that entered the loss. */
   count: number;
@@ -225,8 +279,16 @@ export interface OptimizerOptions {
   clipNorm: number;
   /** Counts from 1; used in bias correction. */
   step: number;
+  /** Learning rates of tensors whose names start with a prefix, the first that fits; the others have `learningRate`. */
+  groups?: readonly ParameterGroup[];
 }
 
+export interface ParameterGroup {
+  prefix: string;
+  learningRate: number;
+}
+
+/** Of a model without a classifier, all but `offsets` and `alignment` is empty. */
 export interface ClassifyResult {
   /** f32 [B, classes] */
   logits: Float32Array;
@@ -240,6 +302,8 @@ export interface ClassifyResult {
   scoreLogSums: Float32Array;
   /** i32 [B + 1]: frame bounds of each utterance. */
   offsets: Int32Array;
+  /** Of a model that has the head; frame logits f32 [T, classes]. */
+  alignment?: AlignResult & { frameLogits: Float32Array };
 }
 
 /** Moments of conv 0's input windows. */
@@ -266,7 +330,7 @@ export interface PlannedWork {
   /** Utterances of a pass. */
   utterances: number;
   /** What is trained; absent: the model is only run. */
-  objective?: 'masked-prediction' | 'classification';
+  objective?: TrainStepOptions['objective'];
   /** Frames whose features will be stored in all; 0: every pass is given samples. */
   storedFrames: number;
   /** Frames of the longest utterance among them, as they are stored one by one. */
@@ -340,8 +404,8 @@ export interface NativeModel {
    */
   encode(batch: PackedBatch, layer: number | 'output'): Promise<EncodeResult>;
   /**
-   * Pooled classification and frame posteriors, dropout off. Needs a classifier head. With `kept`, pooling and results are
-   * of those frames only: the others are context that the transformer hears.
+   * Pooled classification and frame posteriors, and what the alignment head says, dropout off. Needs one of the two. With
+   * `kept`, pooling and results are of those frames only: the others are context that is heard.
    */
   classify(batch: PackedBatch, kept?: FrameRanges): Promise<ClassifyResult>;
   /** Moments of conv 0's windows over each utterance: what its GroupNorm follows from. */
@@ -355,7 +419,7 @@ export interface NativeModel {
   sendAhead(batch: PackedBatch, options: TrainStepOptions): number;
   /**
    * Forward and backward; gradients add up until `optimizerStep` or `clearGradients`. NaN or Inf loss: `ERR_NOT_FINITE`.
-   * `ticket`: of the same batch with the same objective, labels and mask.
+   * `ticket`: of the same batch with the same objective, labels, frame labels and mask.
    */
   trainStep(batch: PackedBatch, options: TrainStepOptions & { ticket?: number }): Promise<TrainStepResult>;
   /** Clips, updates, clears gradients. Gives the gradient norm before clipping. NaN or Inf norm: `ERR_NOT_FINITE`, nothing is updated. */

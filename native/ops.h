@@ -168,6 +168,9 @@ struct CosineCrossEntropy {
 struct SoftmaxCrossEntropy {
   View logits;                      // f32 [N, C]
   const int32_t *labels = nullptr;  // backend memory, [N]
+  // Optional, backend memory, [N]: factors of rows' losses and gradients. A row of 0 counts for nothing: its label may
+  // be none.
+  const float *shares = nullptr;
   float gradientScale = 1;
   View result;   // f32 [2]: sum of losses, number correct
   View dLogits;  // optional f32 [N, C]

@@ -1,6 +1,6 @@
 import type { NativeEngine } from '../../binding.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import type { AssignResult, GraphUse, KMeansResult, MemoryUse, Precision } from './binding.js';
+import type { AlignOptions, AlignResult, AssignResult, GraphUse, KMeansResult, MemoryUse, Precision } from './binding.js';
 import { binding, native, nativeSync } from './binding.js';
 import { availableBytes } from './memory.js';
 import { Model, type ModelSpec } from './model.js';
@@ -127,6 +127,7 @@ export class Engine {
           },
         }),
         ...(spec.classifier && { classifier: spec.classifier }),
+        ...(spec.alignment && { alignment: spec.alignment }),
       }),
     );
     return new Model(spec, nativeModel);
@@ -167,6 +168,20 @@ export class Engine {
   /** The nearest centroid of every row, and the summed squared distance. */
   async assign(points: Float32Array, centroids: Float32Array, dimension: number): Promise<AssignResult> {
     return native(() => this.nativeEngine.assign(points, centroids, dimension));
+  }
+
+  /**
+   * Forward-backward over islands of emotion, of utterances whose frame logits are known already: those of audio that was heard
+   * window by window, of which a model's {@link Model.classify} has given `frameLogits`.
+   *
+   * @param frameLogits `[T, classes]` row-major, utterances end to end
+   * @param offsets `[B + 1]` bounds of the utterances' frames, from 0 to T
+   * @throws EmoframeError `ERR_ARGUMENT` where sizes do not fit together
+   * @example
+   * const { logits, occupancies } = await engine.align(frameLogits, Int32Array.of(0, 1500), { neutral: 2, scale: 0.1, switchingCost: 4, bias });
+   */
+  async align(frameLogits: Float32Array, offsets: Int32Array, options: AlignOptions): Promise<AlignResult> {
+    return native(() => this.nativeEngine.align(frameLogits, offsets, options));
   }
 
   /**

@@ -17,7 +17,8 @@ const stretch = 2048;
  * Starting values of a model's tensors, a pure function of the list and `seed`. Linear layers of the encoder are N(0, 0.02²)
  * and convolutions He-normal as in transformers' `HubertModel`; the positional convolution is N(0, 4 / (kernel · channels)) as
  * in fairseq, its magnitudes those of its directions; weights of the heads are as PyTorch's `Linear`; label embeddings and pooling
- * weights are U[0, 1) as in HuBERT and HFLEA; biases are zero.
+ * weights are U[0, 1) as in HuBERT and HFLEA; biases are zero. The alignment head is as PyTorch's modules, with biases as its
+ * weights, and with neither bias nor preference among layers at first.
  *
  * @param infos all tensors of the model, in its order, which decides each one's numbers
  * @param wanted which of them to draw; the positional convolution's magnitudes need its directions
@@ -30,13 +31,18 @@ export function initialTensors(
   seed: number,
   wanted: (name: string) => boolean = () => true,
 ): StoredTensor[] {
+  const fanIns = new Map(infos.map(({ name, shape }) => [name, shape.slice(1).reduce((product, side) => product * side, 1)]));
   const drawn = infos
     .map((info, index): StoredTensor => {
       const stream = () => new PhiloxStream(seed, 0, firstSite + index);
       return {
         name: info.name,
         shape: info.shape,
-        read: (into) => draw(info, stream(), roomFor(elementsOf(info), into)),
+        read: (into) => {
+          const values = roomFor(elementsOf(info), into);
+          if (!info.name.startsWith('alignment.')) return draw(info, stream(), values);
+          return drawAlignment(info, fanIns.get(info.name.replace(/bias$/, 'weight')), stream(), values);
+        },
       };
     })
     .filter(({ name }) => wanted(name));
@@ -65,6 +71,19 @@ async function draw({ name, shape }: TensorInfo, stream: PhiloxStream, values: F
   if (name === directionsName) return normal(stream, values, Math.sqrt(4 / (shape[2]! * shape[0]!)));
   if (name.includes('conv_layers')) return normal(stream, values, Math.sqrt(2 / (shape[1]! * shape[2]!)));
   return normal(stream, values, 0.02);
+}
+
+/** Of linear layers and convolutions U(±1 / √fan-in), weights and biases. */
+async function drawAlignment(
+  { name }: TensorInfo,
+  fanIn: number | undefined,
+  stream: PhiloxStream,
+  values: Float32Array,
+): Promise<Float32Array> {
+  if (name.includes('norm.')) return values.fill(name.endsWith('.weight') ? 1 : 0);
+  if (fanIn === undefined || name.endsWith('_weights')) return values.fill(0);
+  const bound = 1 / Math.sqrt(fanIn);
+  return uniform(stream, values, -bound, bound);
 }
 
 /** `[first, end)` of the stretches of so many elements, with room for the event loop before each. */

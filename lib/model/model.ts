@@ -2,6 +2,7 @@ import type { NativeModel } from '../../binding.js';
 import { groupBy } from '../batch/pack.js';
 import { EmoframeError } from '../errors.js';
 import type {
+  AlignmentOptions,
   ClassifyResult,
   EncodeResult,
   FrameRanges,
@@ -31,6 +32,8 @@ export interface ModelSpec {
   maskedPrediction?: { clusters: number; dimension?: number; temperature?: number };
   /** Utterance classifier over pooled frames. */
   classifier?: { classes: number; pooling: PoolingName };
+  /** Frame logits from what is near, and forward-backward over islands of emotion. */
+  alignment?: AlignmentOptions;
 }
 
 export interface ImportOptions {
@@ -254,7 +257,10 @@ export class Model {
     return nativeOn(batch, () => this.nativeModel.encode(batch, layer));
   }
 
-  /** Utterance logits, frame posteriors and pooling weights, with dropout off; of the frames in `kept`, or of all. */
+  /**
+   * Utterance logits, frame posteriors and pooling weights, and what the alignment head says, with dropout off; of the frames
+   * in `kept`, or of all. A model with the alignment head alone has no classifier's results: they are empty.
+   */
   async classify(batch: PackedBatch, kept?: FrameRanges): Promise<ClassifyResult> {
     return nativeOn(batch, () => this.nativeModel.classify(batch, kept));
   }
@@ -272,6 +278,7 @@ export class Model {
       sent !== undefined &&
       sent.options.objective === options.objective &&
       sent.options.labels === options.labels &&
+      sent.options.frameLabels === options.frameLabels &&
       sent.options.mask === options.mask;
     return nativeOn(batch, () =>
       this.nativeModel.trainStep(batch, isIts ? { ...options, ticket: sent.ticket } : options),
@@ -301,7 +308,7 @@ export class Model {
     }
   }
 
-  /** Clips, updates with AdamW and clears the gradients. */
+  /** Clips, updates with AdamW and clears the gradients. The norm that is clipped is that of all groups. */
   async optimizerStep(options: OptimizerOptions): Promise<{ gradientNorm: number }> {
     return native(() => this.nativeModel.optimizerStep(options));
   }

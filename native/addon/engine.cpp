@@ -5,6 +5,7 @@
 #include "cluster/kmeans.h"
 #include "environment.h"
 #include "model.h"
+#include "model/alignment.h"
 #include "values.h"
 
 namespace emoframe::addon {
@@ -53,6 +54,30 @@ Precision readPrecision(const std::string &name) {
   throw Error("ERR_ARGUMENT", "Expected fp32, tf32 or bf16 for precision but received " + name + ".");
 }
 
+AlignmentSource readSource(const std::string &name) {
+  if (name == "features") return AlignmentSource::features;
+  if (name == "hidden") return AlignmentSource::hidden;
+  if (name == "layers") return AlignmentSource::layers;
+  throw Error("ERR_ARGUMENT", "Expected features, hidden or layers for source but received " + name + ".");
+}
+
+AlignmentHead readAlignment(const Napi::Object &object) {
+  AlignmentHead head;
+  const auto real = [&](const char *name) { return static_cast<float>(number(object, name)); };
+  head.classes = integer(object, "classes");
+  head.neutral = static_cast<int32_t>(integer(object, "neutral"));
+  head.source = readSource(text(object, "source"));
+  head.layer = readLayer(need(object, "layer"));
+  head.chunkFrames = integer(object, "chunkFrames");
+  head.contextFrames = integer(object, "contextFrames");
+  head.width = integer(object, "width");
+  head.halfWidths = integers(object, "halfWidths");
+  head.dropout = real("dropout");
+  head.scale = real("scale");
+  head.switchingCost = real("switchingCost");
+  return head;
+}
+
 }  // namespace
 
 Napi::Function EngineObject::define(Napi::Env env) {
@@ -61,7 +86,8 @@ Napi::Function EngineObject::define(Napi::Env env) {
       {InstanceAccessor<&EngineObject::device>("device"), InstanceAccessor<&EngineObject::path>("path"),
        InstanceAccessor<&EngineObject::precisions>("precisions"),
        InstanceMethod<&EngineObject::createModel>("createModel"), InstanceMethod<&EngineObject::kmeans>("kmeans"),
-       InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::memory>("memory"),
+       InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::align>("align"),
+       InstanceMethod<&EngineObject::memory>("memory"),
        InstanceMethod<&EngineObject::graphs>("graphs"), InstanceMethod<&EngineObject::dispose>("dispose")});
 }
 
@@ -118,13 +144,15 @@ Napi::Value EngineObject::createModel(const Napi::CallbackInfo &info) {
       classifier.classes = integer(head, "classes");
       classifier.pooling = readPooling(text(head, "pooling"));
     }
+    AlignmentHead alignment;
+    if (has(options, "alignment")) alignment = readAlignment(asObject(need(options, "alignment"), "alignment"));
     auto slot = std::make_shared<ModelSlot>();
     auto tensors = std::make_shared<std::vector<TensorInfo>>();
     Worker *worker = worker_.get();
     return worker_->run(
         env, {info.This()},
         [=](Backend &) {
-          slot->model = std::make_unique<Model>(worker->backend(), shape, precision, masked, classifier);
+          slot->model = std::make_unique<Model>(worker->backend(), shape, precision, masked, classifier, alignment);
           *tensors = slot->model->tensors();
           worker->addModel(slot);
         },
@@ -207,6 +235,34 @@ Napi::Value EngineObject::assign(const Napi::CallbackInfo &info) {
           Napi::Object out = Napi::Object::New(env);
           out.Set("labels", intArray(env, std::move(*labels)));
           out.Set("inertia", Napi::Number::New(env, *inertia));
+          return out;
+        });
+  });
+}
+
+Napi::Value EngineObject::align(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&]() -> Napi::Value {
+    const Napi::Float32Array frameLogits = floats(info[0], "frameLogits");
+    const Napi::Int32Array bounds = ints(info[1], "offsets");
+    const Napi::Object options = asObject(info[2], "the alignment's options");
+    const Napi::Float32Array bias = floats(need(options, "bias"), "bias");
+    AlignSettings settings;
+    settings.neutral = static_cast<int32_t>(integer(options, "neutral"));
+    settings.scale = static_cast<float>(number(options, "scale"));
+    settings.switchingCost = static_cast<float>(number(options, "switchingCost"));
+    settings.bias.assign(bias.Data(), bias.Data() + bias.ElementLength());
+    const std::vector<int32_t> offsets(bounds.Data(), bounds.Data() + bounds.ElementLength());
+    const float *data = frameLogits.Data();
+    const auto size = static_cast<int64_t>(frameLogits.ElementLength());
+    auto result = std::make_shared<Aligned>();
+    return worker_->run(
+        env, {info.This(), frameLogits},
+        [=](Backend &backend) { *result = emoframe::align(backend, data, size, offsets, settings); },
+        [=](Napi::Env env) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("logits", floatArray(env, std::move(result->logits)));
+          out.Set("occupancies", floatArray(env, std::move(result->occupancies)));
           return out;
         });
   });

@@ -23,6 +23,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value createModel(const Napi::CallbackInfo &info);
   Napi::Value kmeans(const Napi::CallbackInfo &info);
   Napi::Value assign(const Napi::CallbackInfo &info);
+  Napi::Value align(const Napi::CallbackInfo &info);
   Napi::Value memory(const Napi::CallbackInfo &info);
   Napi::Value graphs(const Napi::CallbackInfo &info);
   Napi::Value dispose(const Napi::CallbackInfo &info);

@@ -43,8 +43,9 @@ Objective objectiveOf(const Napi::Object &options) {
   const std::string objective = text(options, "objective");
   if (objective == "masked-prediction") return Objective::maskedPrediction;
   if (objective == "classification") return Objective::classification;
-  throw Error("ERR_ARGUMENT",
-              "Expected masked-prediction or classification for objective but received " + objective + ".");
+  if (objective == "alignment") return Objective::alignment;
+  throw Error("ERR_ARGUMENT", "Expected masked-prediction, classification or alignment for objective but received " +
+                                  objective + ".");
 }
 
 // A batch and the values that own its memory.
@@ -109,6 +110,12 @@ TrainStep readStep(const Napi::Value &value, Batch &batch) {
   step.labels = labels.Data();
   step.labelCount = static_cast<int64_t>(labels.ElementLength());
   batch.keep.push_back(labels);
+  if (has(options, "frameLabels")) {
+    const Napi::Int32Array frameLabels = ints(need(options, "frameLabels"), "frameLabels");
+    step.frameLabels = frameLabels.Data();
+    step.frameLabelCount = static_cast<int64_t>(frameLabels.ElementLength());
+    batch.keep.push_back(frameLabels);
+  }
   if (has(options, "mask")) {
     const Napi::Uint8Array mask = bytes(need(options, "mask"), "mask");
     step.mask = mask.Data();
@@ -122,6 +129,17 @@ TrainStep readStep(const Napi::Value &value, Batch &batch) {
   step.step = static_cast<uint32_t>(integer(options, "step"));
   step.dropout = boolean(options, "dropout");
   return step;
+}
+
+std::vector<ParameterGroup> readGroups(const Napi::Value &value) {
+  if (!value.IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of groups.");
+  const Napi::Array list = value.As<Napi::Array>();
+  std::vector<ParameterGroup> groups;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Object item = asObject(list.Get(i), "a group");
+    groups.push_back({text(item, "prefix"), static_cast<float>(number(item, "learningRate"))});
+  }
+  return groups;
 }
 
 }  // namespace
@@ -419,11 +437,7 @@ Napi::Value ModelObject::encode(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
     Batch batch = readBatch(info[0], ++tickets_);
-    int64_t layer = modelOutput;
-    if (info[1].IsNumber())
-      layer = info[1].As<Napi::Number>().Int64Value();
-    else if (!info[1].IsString() || text(info[1], "layer") != "output")
-      throw Error("ERR_ARGUMENT", "Expected a number or output for layer.");
+    const int64_t layer = readLayer(info[1]);
     auto result = std::make_shared<Encoded>();
     const auto host = batch.shared();
     return run(
@@ -459,6 +473,14 @@ Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
           out.Set("pooled", floatArray(env, std::move(result->pooled)));
           out.Set("scoreLogSums", floatArray(env, std::move(result->scoreLogSums)));
           out.Set("offsets", intArray(env, std::move(result->offsets)));
+          Aligned &aligned = result->aligned;
+          if (!aligned.logits.empty()) {
+            Napi::Object its = Napi::Object::New(env);
+            its.Set("logits", floatArray(env, std::move(aligned.logits)));
+            its.Set("frameLogits", floatArray(env, std::move(aligned.frameLogits)));
+            its.Set("occupancies", floatArray(env, std::move(aligned.occupancies)));
+            out.Set("alignment", its);
+          }
           return out;
         },
         [host, kept](Model &model) { model.sendAhead(*host, kept.get()); });
@@ -547,6 +569,7 @@ Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
     step.adamW.weightDecay = real("weightDecay");
     step.adamW.clipNorm = real("clipNorm");
     step.adamW.step = integer(options, "step");
+    if (has(options, "groups")) step.groups = readGroups(need(options, "groups"));
     auto norm = std::make_shared<double>(0);
     return run(
         env, {}, [step, norm](Model &model) { *norm = model.optimizerStep(step); },

@@ -13,6 +13,7 @@
 
 #include "environment.h"
 #include "error.h"
+#include "model/model.h"
 
 namespace emoframe::addon {
 
@@ -86,6 +87,14 @@ inline std::vector<int64_t> integers(const Napi::Object &object, const char *nam
     out.push_back(item.As<Napi::Number>().Int64Value());
   }
   return out;
+}
+
+// A layer of the transformer, or the model's output.
+inline int64_t readLayer(const Napi::Value &value) {
+  if (value.IsNumber()) return value.As<Napi::Number>().Int64Value();
+  if (!value.IsString() || text(value, "layer") != "output")
+    throw Error("ERR_ARGUMENT", "Expected a number or output for layer.");
+  return modelOutput;
 }
 
 // A vector whose memory a typed array uses.

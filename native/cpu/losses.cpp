@@ -139,17 +139,22 @@ void CpuBackend::cosineCrossEntropy(const CosineCrossEntropy &loss) {
 }
 
 void CpuBackend::softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) {
-  // Logits of utterances: a few rows of a few classes.
+  // Rows of a few classes.
   const int64_t N = loss.logits.rows, C = loss.logits.cols;
   std::vector<float> row(static_cast<size_t>(C));
   double total = 0;
   int64_t correct = 0;
   for (int64_t i = 0; i < N; ++i) {
     const float *logits = static_cast<const float *>(loss.logits.at(0, i, 0));
-    std::copy(logits, logits + C, row.begin());
-    const RowLoss one = crossEntropyRow(row.data(), C, loss.labels[i], 1, loss.gradientScale);
-    total += one.loss;
-    correct += one.correct;
+    const float share = loss.shares ? loss.shares[i] : 1;
+    if (share == 0) {
+      std::fill(row.begin(), row.end(), 0.0f);
+    } else {
+      std::copy(logits, logits + C, row.begin());
+      const RowLoss one = crossEntropyRow(row.data(), C, loss.labels[i], 1, loss.gradientScale * share);
+      total += one.loss * share;
+      correct += one.correct;
+    }
     if (loss.dLogits) storeBlock(loss.dLogits, 0, i, 0, C, row.data());
   }
   loss.result.as<float>()[0] = static_cast<float>(total);

@@ -14,11 +14,18 @@ namespace {
 constexpr int rowWarps = 4, sumThreads = 1024;
 
 __global__ void __launch_bounds__(rowWarps * 32)
-    softmaxLossKernel(Strided<const float> logits, const int32_t *labels, int64_t rows, int64_t cols, float scale,
-                      Strided<float> gradient, RowLoss *losses) {
+    softmaxLossKernel(Strided<const float> logits, const int32_t *labels, const float *shares, int64_t rows,
+                      int64_t cols, float scale, Strided<float> gradient, RowLoss *losses) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * rowWarps + threadIdx.x / 32;
   if (row >= rows) return;
   const int lane = static_cast<int>(threadIdx.x % 32);
+  const float share = shares ? shares[row] : 1.0f;
+  if (share == 0) {
+    if (lane == 0) losses[row] = {0, 0};
+    if (!gradient.data) return;
+    for (int64_t c = lane; c < cols; c += 32) *gradient.at(0, row, c) = 0;
+    return;
+  }
   const int64_t label = labels[row];
   float before = -INFINITY, rest = -INFINITY;
   for (int64_t c = lane; c < cols; c += 32) {
@@ -35,8 +42,9 @@ __global__ void __launch_bounds__(rowWarps * 32)
   float sum = 0;
   for (int64_t c = lane; c < cols; c += 32) sum += expf(*logits.at(0, row, c) - largest);
   sum = warpSum(sum);
-  if (lane == 0) losses[row] = {logf(sum) - (own - largest), own == rest && before < own ? 1 : 0};
+  if (lane == 0) losses[row] = {(logf(sum) - (own - largest)) * share, own == rest && before < own ? 1 : 0};
   if (!gradient.data) return;
+  scale *= share;
   const float factor = scale / sum;
   for (int64_t c = lane; c < cols; c += 32) {
     *gradient.at(0, row, c) = expf(*logits.at(0, row, c) - largest) * factor - (c == label ? scale : 0.0f);
@@ -70,7 +78,7 @@ void CudaBackend::softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) {
   const int64_t rows = loss.logits.rows;
   auto *losses = static_cast<RowLoss *>(scratch(sizeof(RowLoss) * static_cast<size_t>(rows)));
   launch(softmaxLossKernel, blocksFor(rows, rowWarps), rowWarps * 32, 0, stream(), strided<const float>(loss.logits),
-         loss.labels, rows, loss.logits.cols, loss.gradientScale, strided<float>(loss.dLogits), losses);
+         loss.labels, loss.shares, rows, loss.logits.cols, loss.gradientScale, strided<float>(loss.dLogits), losses);
   addLosses(losses, rows, loss.result.as<float>(), stream());
 }
 

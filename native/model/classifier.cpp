@@ -1,7 +1,5 @@
 #include "classifier.h"
 
-#include "../error.h"
-
 namespace emoframe {
 
 Classifier::Classifier(const ClassifierHead &head, const HubertShape &shape, Parameters &parameters)
@@ -11,17 +9,6 @@ Classifier::Classifier(const ClassifierHead &head, const HubertShape &shape, Par
       dropout_(shape.finalDropout) {
   if (head.pooling != PoolingKind::mean) score_ = parameters.add("pooling.weight", {hidden_});
   linear_ = addLinear(parameters, "classifier", pooled_, head.classes);
-}
-
-const int32_t *Classifier::targets(const TrainStep &step, int64_t utterances, Workspace &workspace) const {
-  for (int64_t b = 0; b < utterances; ++b) {
-    if (step.labels[b] < 0 || step.labels[b] >= head_.classes) {
-      throw Error("ERR_LABEL", "Utterance " + std::to_string(b) + " of the batch has the label " +
-                                   std::to_string(step.labels[b]) + ", which is not one of the " +
-                                   std::to_string(head_.classes) + " classes.");
-    }
-  }
-  return workspace.upload(std::vector<int32_t>(step.labels, step.labels + utterances));
 }
 
 Pooling Classifier::pooling(const Context &context, const Segments &segments, const View &hidden) const {
@@ -107,59 +94,33 @@ void Classifier::layOut(Selection &selection, Workspace &workspace) const {
   selection.owners.upload(workspace);
 }
 
-namespace {
-
-// Results in one piece of backend memory, each at a multiple of 64 bytes, so that one download brings them all.
-class Results {
- public:
-  int64_t add(int64_t count) {
-    const int64_t at = size_;
-    size_ += (count + 15) / 16 * 16;
-    return at;
-  }
-  void take(const Context &context) { data_ = context.workspace.tensor(DType::f32, 1, size_); }
-  View at(int64_t first, int64_t rows, int64_t cols) const {
-    return matrix(data_.at(0, 0, first), DType::f32, rows, cols);
-  }
-  void download(const Context &context) {
-    host_.resize(static_cast<size_t>(size_));
-    context.backend.download(host_.data(), data_.data, host_.size() * sizeof(float));
-  }
-  std::vector<float> of(int64_t first, int64_t count) const {
-    return std::vector<float>(host_.begin() + first, host_.begin() + first + count);
-  }
-
- private:
-  int64_t size_ = 0;
-  View data_;
-  std::vector<float> host_;
-};
-
-}  // namespace
+void Classifier::addResults(const Selection &selection, Results &results, Classified &result) const {
+  const int64_t B = selection.count, T = selection.total();
+  results.add(result.logits, B, head_.classes);
+  results.add(result.framePosteriors, T, head_.classes);
+  results.add(result.attention, 1, T);
+  results.add(result.pooled, B, pooled_);
+  results.add(result.scoreLogSums, 1, B);
+}
 
 void Classifier::classify(const Context &context, const Selection &selection, const View &hidden,
-                          Classified &result) const {
+                          const Results &results, const Classified &result) const {
   Backend &backend = context.backend;
   const Parameters &parameters = context.parameters;
   const Segments segments = selection.segments();
-  const int64_t B = segments.count, T = hidden.rows, classes = head_.classes;
-  Results results;
-  const int64_t logits = results.add(B * classes), posteriors = results.add(T * classes), attention = results.add(T),
-                pooled = results.add(B * pooled_), logSums = results.add(B);
-  results.take(context);
 
   Pooling pooling = this->pooling(context, segments, hidden);
-  pooling.attention = results.at(attention, 1, T);
-  pooling.pooled = results.at(pooled, B, pooled_);
-  pooling.logSums = results.at(logSums, 1, B);
+  pooling.attention = results.of(result.attention);
+  pooling.pooled = results.of(result.pooled);
+  pooling.logSums = results.of(result.scoreLogSums);
   backend.poolForward(pooling);
-  this->logits(context, pooling.pooled, results.at(logits, B, classes));
+  logits(context, pooling.pooled, results.of(result.logits));
 
   const View weight = parameters.master(linear_.weight);
   Gemm gemm;
   gemm.a = hidden;
   gemm.b = weight.colRange(0, hidden_).transposed();
-  gemm.out = results.at(posteriors, T, classes);
+  gemm.out = results.of(result.framePosteriors);
   if (head_.pooling != PoolingKind::stats) {
     gemm.bias = parameters.master(linear_.bias);
   } else {
@@ -168,20 +129,13 @@ void Classifier::classify(const Context &context, const Selection &selection, co
     deviation.a = pooling.pooled.colRange(hidden_, hidden_);
     deviation.b = weight.colRange(hidden_, hidden_).transposed();
     deviation.bias = parameters.master(linear_.bias);
-    deviation.out = context.workspace.tensor(DType::f32, B, classes);
+    deviation.out = context.workspace.tensor(DType::f32, segments.count, head_.classes);
     backend.gemm(deviation);
     backend.gatherRows(deviation.out, selection.owners.device, gemm.out);
     gemm.accumulate = true;
   }
   backend.gemm(gemm);
   backend.softmaxRows(gemm.out, gemm.out);
-
-  results.download(context);
-  result.logits = results.of(logits, B * classes);
-  result.framePosteriors = results.of(posteriors, T * classes);
-  result.attention = results.of(attention, T);
-  result.pooled = results.of(pooled, B * pooled_);
-  result.scoreLogSums = results.of(logSums, B);
 }
 
 }  // namespace emoframe

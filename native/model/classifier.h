@@ -3,6 +3,7 @@
 
 #include "linear.h"
 #include "packing.h"
+#include "results.h"
 
 namespace emoframe {
 
@@ -10,17 +11,17 @@ class Classifier {
  public:
   Classifier(const ClassifierHead &head, const HubertShape &shape, Parameters &parameters);
 
-  // Class labels of the utterances in backend memory; ERR_LABEL names an utterance whose label is no class.
-  const int32_t *targets(const TrainStep &step, int64_t utterances, Workspace &workspace) const;
-
   // Loss and correct utterances, to sums f32 [2], and dHidden [T, C]; gradients carry 1 / denominator.
   void step(const Context &context, const Segments &segments, const int32_t *labels, double denominator,
             const View &hidden, const View &dHidden, const View &sums) const;
 
   // What `classify` reads beside its input, in backend memory.
   void layOut(Selection &selection, Workspace &workspace) const;
-  // hidden [T, C] f32: the frames selected. Fills all but the offsets, with one download.
-  void classify(const Context &context, const Selection &selection, const View &hidden, Classified &result) const;
+  // Where the results of the frames selected come: all but the offsets.
+  void addResults(const Selection &selection, Results &results, Classified &result) const;
+  // hidden [T, C] f32: the frames selected.
+  void classify(const Context &context, const Selection &selection, const View &hidden, const Results &results,
+                const Classified &result) const;
 
  private:
   Pooling pooling(const Context &context, const Segments &segments, const View &hidden) const;

@@ -30,7 +30,7 @@ struct Context {
 namespace site {
 constexpr uint32_t model = 0x4D000000;
 constexpr uint32_t projection = model, embedding = model + 1, classifier = model + 2;
-enum Kind : uint32_t { layerdrop, attention, attentionOutput, activation, feedForwardOutput };
+enum Kind : uint32_t { layerdrop, attention, attentionOutput, activation, feedForwardOutput, alignment };
 constexpr uint32_t layer(int64_t index, Kind kind) { return model + 8 + static_cast<uint32_t>(index) * 8 + kind; }
 }  // namespace site
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 
+#include "alignment.h"
 #include "masked_prediction.h"
 #include "packing.h"
 #include "workspace.h"
@@ -19,6 +20,7 @@ struct PassInputs {
   Selection selection;               // frames that are kept, of a pass that classifies
   MaskedPrediction::Targets frames;  // of a pass that trains masked prediction
   const int32_t *classes = nullptr;  // of one that trains the classifier: backend memory
+  Alignment::Inputs alignment;       // of one that trains it, or runs a model that has it
   const uint8_t *mask = nullptr;     // backend memory
 };
 

@@ -8,6 +8,7 @@
 #include "../error.h"
 #include "finite.h"
 #include "parts.h"
+#include "targets.h"
 
 namespace emoframe {
 
@@ -15,7 +16,28 @@ namespace {
 
 const std::string kFeatureEncoder = "feature_extractor.";
 
-void checkHeads(const HubertShape &shape, const MaskedPredictionHead &masked, const ClassifierHead &classifier) {
+void checkAlignment(const HubertShape &shape, const AlignmentHead &head) {
+  const auto require = [](bool holds, const std::string &what) {
+    if (!holds) throw Error("ERR_MODEL_CONFIG", "The alignment head's " + what + ".");
+  };
+  require(head.classes >= 2, "classes must be at least 2: neutral and an emotion");
+  require(head.neutral >= 0 && head.neutral < head.classes,
+          "neutral must be one of its " + std::to_string(head.classes) + " classes");
+  require(head.width >= 1, "width must be at least 1");
+  for (const int64_t half : head.halfWidths) require(half >= 0, "halfWidths must not be negative");
+  require(head.dropout >= 0 && head.dropout < 1, "dropout must be at least 0 and below 1");
+  require(head.scale > 0 && std::isfinite(head.scale), "scale must be above 0");
+  require(head.switchingCost >= 0 && std::isfinite(head.switchingCost), "switchingCost must not be negative");
+  if (head.source == AlignmentSource::features) return;
+  const bool output = head.layer == modelOutput && head.source == AlignmentSource::hidden;
+  require(output || (head.layer >= 0 && head.layer <= shape.layers),
+          "layer must be from 0 to " + std::to_string(shape.layers) + ", or, of source hidden, the output");
+  require(head.chunkFrames >= 1, "chunkFrames must be at least 1");
+  require(head.contextFrames >= 0, "contextFrames must not be negative");
+}
+
+void checkHeads(const HubertShape &shape, const MaskedPredictionHead &masked, const ClassifierHead &classifier,
+                const AlignmentHead &alignment) {
   shape.validate();
   if (masked.clusters < 0 || (masked.clusters > 0 && masked.dimension < 1)) {
     throw Error("ERR_MODEL_CONFIG", "The masked-prediction head needs at least one cluster and one dimension.");
@@ -24,17 +46,19 @@ void checkHeads(const HubertShape &shape, const MaskedPredictionHead &masked, co
     throw Error("ERR_MODEL_CONFIG", "The masked-prediction temperature must be above 0.");
   }
   if (classifier.classes < 0) throw Error("ERR_MODEL_CONFIG", "The classifier needs at least one class.");
+  if (alignment.classes != 0) checkAlignment(shape, alignment);
 }
 
 }  // namespace
 
 Model::Parts::Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Precision itsPrecision,
-                    const MaskedPredictionHead &masked, const ClassifierHead &classified)
+                    const MaskedPredictionHead &masked, const ClassifierHead &classified, const AlignmentHead &aligned)
     : backend(std::move(on)),
       shape(hubert),
       precision(itsPrecision),
       maskedHead(masked),
       classifierHead(classified),
+      alignmentHead(aligned),
       dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
       parameters(*backend, precision),
       workspace(*backend),
@@ -47,6 +71,7 @@ Model::Parts::Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Prec
     maskedPrediction = std::make_unique<MaskedPrediction>(masked, shape.hiddenSize, parameters);
   }
   if (classified.classes > 0) classifier = std::make_unique<Classifier>(classified, shape, parameters);
+  if (aligned.classes > 0) alignment = std::make_unique<Alignment>(aligned, shape, parameters);
   parameters.allocate();
 }
 
@@ -77,15 +102,18 @@ Intake::Fill Model::Parts::packed(const HostBatch &batch, const TrainStep *step,
       }
       if (step->objective == Objective::maskedPrediction) {
         inputs.frames = maskedPrediction->targets(*step, packing.total(), memory);
+      } else if (step->objective == Objective::classification) {
+        inputs.classes = utteranceClasses(*step, packing.count, classifierHead.classes, memory);
       } else {
-        inputs.classes = classifier->targets(*step, packing.count, memory);
+        inputs.alignment = alignment->layOut(step, packing, memory);
       }
       if (step->mask) inputs.mask = memory.upload(step->mask, step->maskCount);
     } else {
       inputs.selection = select(packing, kept, memory);
       if (classifier) classifier->layOut(inputs.selection, memory);
+      if (alignment) inputs.alignment = alignment->layOut(nullptr, packing, memory);
     }
-    transformer.layOut(packing, memory);
+    if (!step || step->objective != Objective::alignment) transformer.layOut(packing, memory);
     if (batch.features.empty()) {
       encoder.layOut(batch, encoderTrained, dtype, backend->blockBytes(), packing, memory);
     }
@@ -104,10 +132,10 @@ View Model::Parts::features(const Context &context, const HostBatch &batch, cons
   return out;
 }
 
-View Model::Parts::hidden(const HostBatch &batch, const Packing &packing, int64_t layer) {
+View Model::Parts::hidden(const HostBatch &batch, const Packing &packing, int64_t layer, View features) {
   const Context inference = context(nullptr);
   const View out = workspace.tensor(DType::f32, packing.total(), shape.hiddenSize);
-  const View features = this->features(inference, batch, packing, nullptr);
+  if (!features) features = this->features(inference, batch, packing, nullptr);
   const View embedded = workspace.tensor(dtype, packing.total(), shape.hiddenSize);
   FeatureProjection::Saved projected;
   projection.forward(inference, features, nullptr, projected, embedded);
@@ -117,14 +145,15 @@ View Model::Parts::hidden(const HostBatch &batch, const Packing &packing, int64_
 }
 
 Model::Model(std::shared_ptr<Backend> backend, const HubertShape &shape, Precision precision,
-             const MaskedPredictionHead &maskedPrediction, const ClassifierHead &classifier) {
-  checkHeads(shape, maskedPrediction, classifier);
+             const MaskedPredictionHead &maskedPrediction, const ClassifierHead &classifier,
+             const AlignmentHead &alignment) {
+  checkHeads(shape, maskedPrediction, classifier, alignment);
   if (precision == Precision::tf32 && !backend->multipliesTf32()) {
     throw Error("ERR_DEVICE_UNSUPPORTED", "Device " + backend->name() +
                                               " has no products of tf32: use precision fp32, which is more exact, or "
                                               "bf16, or a device cuda:N.");
   }
-  parts_ = std::make_unique<Parts>(std::move(backend), shape, precision, maskedPrediction, classifier);
+  parts_ = std::make_unique<Parts>(std::move(backend), shape, precision, maskedPrediction, classifier, alignment);
 }
 
 Model::~Model() = default;
@@ -213,24 +242,44 @@ Encoded Model::encode(const HostBatch &batch, int64_t layer) {
 
 Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
   Parts &parts = *parts_;
-  if (!parts.classifier) throw Error("ERR_HEAD", "This model was made without a classifier.");
+  if (!parts.classifier && !parts.alignment) {
+    throw Error("ERR_HEAD", "This model was made without a classifier and without an alignment head.");
+  }
   return parts.pass(batch.ticket, parts.packed(batch, nullptr, kept), [&](const PassInputs &inputs) {
     const Packing &packing = inputs.packing;
     const Selection &selection = inputs.selection;
-    View hidden = parts.hidden(batch, packing, modelOutput);
-    if (kept) {
-      const View all = hidden;
-      hidden = parts.workspace.tensor(DType::f32, selection.total(), all.cols);
-      parts.backend->copyRows(all, selection.rows.runs(), hidden);
-    }
+    const Context inference = parts.context(nullptr);
     Classified result;
-    parts.classifier->classify(parts.context(nullptr), selection, hidden, result);
+    Results results;
+    if (parts.classifier) parts.classifier->addResults(selection, results, result);
+    if (parts.alignment) parts.alignment->addResults(selection, results, result.aligned);
+    View features;
+    if (parts.alignment) features = parts.features(inference, batch, packing, nullptr);
+    View hidden;
+    if (parts.classifier) {
+      hidden = parts.hidden(batch, packing, modelOutput, features);
+      if (kept) {
+        const View all = hidden;
+        hidden = parts.workspace.tensor(DType::f32, selection.total(), all.cols);
+        parts.backend->copyRows(all, selection.rows.runs(), hidden);
+      }
+    }
+    results.take(inference);
+    if (parts.classifier) parts.classifier->classify(inference, selection, hidden, results, result);
+    if (parts.alignment) {
+      parts.alignment->classify(inference, inputs.alignment, selection, features, results, result.aligned);
+    }
+    results.download(inference);
     result.offsets = selection.offsets.host;
-    const int64_t classes = static_cast<int64_t>(result.logits.size()) / selection.count;
-    requireFinite(result.framePosteriors, classes, result.offsets, "class probabilities at frame");
     std::vector<int32_t> rows(static_cast<size_t>(selection.count) + 1);
     std::iota(rows.begin(), rows.end(), 0);
-    requireFinite(result.logits, classes, rows, "logits in row");
+    const auto check = [&](const std::vector<float> &frames, const std::string &what, const std::vector<float> &logits) {
+      const int64_t classes = static_cast<int64_t>(logits.size()) / selection.count;
+      requireFinite(frames, classes, result.offsets, what);
+      requireFinite(logits, classes, rows, "logits in row");
+    };
+    if (parts.classifier) check(result.framePosteriors, "class probabilities at frame", result.logits);
+    if (parts.alignment) check(result.aligned.frameLogits, "logits at frame", result.aligned.logits);
     return result;
   });
 }
@@ -245,8 +294,16 @@ WindowMoments Model::windowMoments(const HostBatch &batch) {
 
 void Model::Parts::checkTargets(const TrainStep &step, const Packing &packing) const {
   const bool masked = step.objective == Objective::maskedPrediction;
+  const bool aligned = step.objective == Objective::alignment;
   if (masked && !maskedPrediction) throw Error("ERR_HEAD", "This model was made without a masked-prediction head.");
-  if (!masked && !classifier) throw Error("ERR_HEAD", "This model was made without a classifier.");
+  if (aligned && !alignment) throw Error("ERR_HEAD", "This model was made without an alignment head.");
+  if (!masked && !aligned && !classifier) throw Error("ERR_HEAD", "This model was made without a classifier.");
+  if (step.frameLabels && step.frameLabelCount != packing.total()) {
+    throw Error("ERR_BATCH", "Expected labels of " + std::to_string(packing.total()) + " frames but received " +
+                                 std::to_string(step.frameLabelCount) + ".");
+  }
+  if (step.frameLabels && !aligned) throw Error("ERR_BATCH", "Labels of frames are of the objective alignment alone.");
+  if (step.mask && aligned) throw Error("ERR_BATCH", "Alignment is trained without a mask.");
   const int64_t wanted = masked ? packing.total() : packing.count;
   if (!step.labels || step.labelCount != wanted) {
     throw Error("ERR_BATCH", "Expected " + std::to_string(wanted) + (masked ? " frame" : " utterance") +
@@ -302,7 +359,6 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
   const MaskedPrediction::Targets &frames = inputs.frames;
   const uint8_t *mask = inputs.mask;
   const bool encoderTrained = encoder.trainable(parameters);
-  const bool masked = step.objective == Objective::maskedPrediction;
   parameters.ensureGradients();
   parameters.gradientsChange();
   accumulating = true;
@@ -317,21 +373,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
   const View features = this->features(context, batch, packing, encoderTrained ? &encoded : nullptr);
   if (step.featurePenalty > 0 || batch.features.empty())
     sumOfSquares(features, told.colRange(Parameters::featureSquares, 1));
-  const View embedded = activations(shape.hiddenSize);
-  projection.forward(context, features, mask, projected, embedded);
-  const View hidden = activations(shape.hiddenSize);
-  transformer.forward(context, packing, embedded, modelOutput, transformed, hidden);
-
-  const View dHidden = activations(shape.hiddenSize);
-  const auto backward = [&] {
-    const bool belowTransformer = encoderTrained || projection.trainable(parameters, mask != nullptr);
-    if (!belowTransformer && !transformer.trainable(parameters)) return;
-    const View dEmbedded = belowTransformer ? activations(shape.hiddenSize) : View{};
-    transformer.backward(context, packing, transformed, dHidden, dEmbedded);
-    if (!belowTransformer) return;
-    const View dFeatures = encoderTrained ? activations(encoder.features()) : View{};
-    projection.backward(context, projected, dEmbedded, dFeatures);
-    if (!encoderTrained) return;
+  const auto backThroughFeatures = [&](const View &dFeatures) {
     if (step.featurePenalty > 0) {
       // d/dx of penalty · mean(x²), weighted by this micro-batch's share of the update.
       const double share = static_cast<double>(result.count) / step.denominator;
@@ -344,14 +386,35 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
     if (step.featureGradientScale != 1) backend->scale(dFeatures, step.featureGradientScale);
     encoder.backward(context, packing, encoded, dFeatures);
   };
-  if (!masked) {
-    classifier->step(context, packing.segments(), inputs.classes, step.denominator, hidden, dHidden, sums);
+  View heard = features;  // by the head
+  if (step.objective == Objective::alignment) {
     result.count = packing.count;
-    backward();
-  } else if (frames.count > 0) {
-    maskedPrediction->step(context, frames, step.denominator, hidden, dHidden, sums);
-    result.count = frames.count;
-    backward();
+    const View dFeatures = encoderTrained ? activations(encoder.features()) : View{};
+    alignment->step(context, packing.segments(), inputs.alignment, step.denominator, features, dFeatures, sums);
+    if (encoderTrained) backThroughFeatures(dFeatures);
+  } else {
+    const View embedded = activations(shape.hiddenSize);
+    projection.forward(context, features, mask, projected, embedded);
+    const View hidden = heard = activations(shape.hiddenSize);
+    transformer.forward(context, packing, embedded, modelOutput, transformed, hidden);
+    const View dHidden = activations(shape.hiddenSize);
+    if (step.objective == Objective::classification) {
+      classifier->step(context, packing.segments(), inputs.classes, step.denominator, hidden, dHidden, sums);
+      result.count = packing.count;
+    } else if (frames.count > 0) {
+      maskedPrediction->step(context, frames, step.denominator, hidden, dHidden, sums);
+      result.count = frames.count;
+    }
+    const bool belowTransformer = encoderTrained || projection.trainable(parameters, mask != nullptr);
+    if (result.count > 0 && (belowTransformer || transformer.trainable(parameters))) {
+      const View dEmbedded = belowTransformer ? activations(shape.hiddenSize) : View{};
+      transformer.backward(context, packing, transformed, dHidden, dEmbedded);
+      if (belowTransformer) {
+        const View dFeatures = encoderTrained ? activations(encoder.features()) : View{};
+        projection.backward(context, projected, dEmbedded, dFeatures);
+        if (encoderTrained) backThroughFeatures(dFeatures);
+      }
+    }
   }
 
   const bool likelyLast = ++passes == passesOfUpdate;
@@ -365,11 +428,14 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
   result.correct = static_cast<int64_t>(std::isfinite(found[Parameters::correct]) ? found[Parameters::correct] : 0);
   result.featurePenalty = found[Parameters::featureSquares] / static_cast<double>(features.size());
   if (!std::isfinite(result.lossSum) || !std::isfinite(result.featurePenalty)) {
-    const int32_t b = firstNotFinite(hidden, packing);
+    const int32_t b = firstNotFinite(heard, packing);
     throw Error("ERR_NOT_FINITE",
                 std::string(std::isfinite(result.lossSum) ? "The feature penalty" : "The loss") +
                     " is not a finite number" +
-                    (b < 0 ? "" : ": " + utteranceOfBatch(b) + " is the first whose hidden states are not") +
+                    (b < 0 ? "" : ": " + utteranceOfBatch(b) + " is the first whose " +
+                                                                  (step.objective == Objective::alignment
+                                                                       ? "features of the convolutions are not"
+                                                                       : "hidden states are not")) +
                     ". The gradients of this update were cleared: repeat all of it, with a lower learning rate if this "
                     "goes on.");
   }
@@ -390,7 +456,7 @@ TrainResult Model::trainStep(const HostBatch &batch, const TrainStep &step) {
 
 double Model::optimizerStep(const OptimizerStep &step) {
   Step asOne(*parts_->backend);
-  const double norm = parts_->parameters.optimizerStep(step.adamW);
+  const double norm = parts_->parameters.optimizerStep(step.adamW, step.groups);
   asOne.end();
   parts_->passesOfUpdate = std::max<int64_t>(parts_->passes, 1);
   parts_->passes = 0;

@@ -42,6 +42,20 @@ struct ClassifierHead {
   PoolingKind pooling = PoolingKind::attention;
 };
 
+// What the alignment head's network hears: the convolutions' output, or hidden states of the transformer over chunks of
+// an utterance, at one layer or, weighted, of all up to it.
+enum class AlignmentSource : uint8_t { features, hidden, layers };
+struct AlignmentHead {
+  int64_t classes = 0;  // 0: no such head
+  int32_t neutral = 0;  // the class
+  AlignmentSource source = AlignmentSource::features;
+  int64_t layer = -1;                           // of hidden (modelOutput too) and layers
+  int64_t chunkFrames = 50, contextFrames = 0;  // of a chunk, and on either side of it: of hidden and layers
+  int64_t width = 96;
+  std::vector<int64_t> halfWidths;  // frames that each block hears on either side
+  float dropout = 0, scale = 0.1f, switchingCost = 4;
+};
+
 struct TensorInfo {
   std::string name;
   std::vector<int64_t> shape;  // transformers' layout
@@ -78,12 +92,14 @@ struct FrameRanges {
   std::vector<int32_t> starts, counts;
 };
 
-enum class Objective : uint8_t { maskedPrediction, classification };
+enum class Objective : uint8_t { maskedPrediction, classification, alignment };
 
 struct TrainStep {
   Objective objective = Objective::classification;
   const int32_t *labels = nullptr;
   int64_t labelCount = 0;
+  const int32_t *frameLabels = nullptr;  // of alignment: [T], -1 where a frame's class is not known; or nullptr
+  int64_t frameLabelCount = 0;
   const uint8_t *mask = nullptr;  // [T] or nullptr
   int64_t maskCount = 0;
   double denominator = 1;
@@ -98,19 +114,31 @@ struct TrainResult {
   double featurePenalty = 0;
 };
 
+// Tensors whose names start with a prefix, and the learning rate that they have of their own.
+struct ParameterGroup {
+  std::string prefix;
+  float learningRate = 0;
+};
 struct OptimizerStep {
-  AdamW adamW;  // gradientSquares is filled in by the model
+  AdamW adamW;                         // gradientSquares is filled in by the model
+  std::vector<ParameterGroup> groups;  // a tensor is of the first that fits
 };
 
 struct Encoded {
   std::vector<float> hidden;     // [T, C]
   std::vector<int32_t> offsets;  // [B + 1]
 };
+struct Aligned {
+  std::vector<float> logits;                    // [B, C]
+  std::vector<float> frameLogits, occupancies;  // [T, C]
+};
+// Of a model without a classifier all but `aligned` and the offsets is empty; without an alignment head, that.
 struct Classified {
   std::vector<float> logits, framePosteriors, attention;
   std::vector<float> pooled;        // [B, C], or [B, 2 C] with standard deviations
   std::vector<float> scoreLogSums;  // [B]: log Σ exp(score) over the utterance's frames
   std::vector<int32_t> offsets;
+  Aligned aligned;
 };
 struct WindowMoments {
   std::vector<float> mean, covariance;  // [B, kernel], [B, kernel, kernel]
@@ -120,7 +148,7 @@ struct WindowMoments {
 // Work whose memory is planned: passes of at most so many frames of at most so many utterances.
 struct PlannedWork {
   int64_t frames = 0, utterances = 0;
-  bool training = false;  // else only run: encoded, or classified where there is a classifier
+  bool training = false;  // else only run: encoded, or classified where there is a head for it
   Objective objective = Objective::classification;
   int64_t storedFrames = 0;         // frames whose features will be kept; 0: every pass is given samples
   int64_t longestStoredFrames = 0;  // of the longest utterance among them: they are stored one by one
@@ -147,7 +175,8 @@ struct MemoryPlan {
 class Model {
  public:
   Model(std::shared_ptr<Backend> backend, const HubertShape &shape, Precision precision,
-        const MaskedPredictionHead &maskedPrediction, const ClassifierHead &classifier);
+        const MaskedPredictionHead &maskedPrediction, const ClassifierHead &classifier,
+        const AlignmentHead &alignment = {});
   ~Model();
   Model(const Model &) = delete;
   Model &operator=(const Model &) = delete;

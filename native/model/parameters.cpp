@@ -1,5 +1,6 @@
 #include "parameters.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 
@@ -245,18 +246,28 @@ void Parameters::clearGradients() {
 }
 
 // Neighbouring trainable tensors as one range; the alignment gaps between them hold zeros and stay zero.
-std::vector<Parameters::Range> Parameters::trainableRanges() const {
+std::vector<Parameters::Range> Parameters::trainableRanges(const std::vector<ParameterGroup> &groups,
+                                                           size_t wanted) const {
+  const auto groupOf = [&](const Parameter &p) {
+    const auto fits = [&](const ParameterGroup &group) {
+      return p.name.compare(0, group.prefix.size(), group.prefix) == 0;
+    };
+    return static_cast<size_t>(std::find_if(groups.begin(), groups.end(), fits) - groups.begin());
+  };
   std::vector<Range> ranges;
   bool open = false;
   for (const Parameter &p : table_) {
-    if (!p.frozen) {
+    const bool taken = !p.frozen && groupOf(p) == wanted;
+    if (taken) {
       if (!open) ranges.push_back({p.offset, 0});
       ranges.back().size = p.offset + p.size() - ranges.back().begin;
     }
-    open = !p.frozen;
+    open = taken;
   }
   return ranges;
 }
+
+std::vector<Parameters::Range> Parameters::trainableRanges() const { return trainableRanges({}, 0); }
 
 // Which gradient made the norm overflow, as the rest of a sentence; nothing where only their sum did.
 std::string Parameters::notFiniteGradient() {
@@ -280,23 +291,26 @@ void Parameters::sumGradientSquares() {
   backend_.sumSquares(gradients, sum);
 }
 
-double Parameters::optimizerStep(AdamW settings) {
+double Parameters::optimizerStep(AdamW settings, const std::vector<ParameterGroup> &groups) {
   ensureGradients();
   ensureMoments();
-  const std::vector<Range> ranges = trainableRanges();
-  std::vector<AdamWTensor> tensors;
-  for (const Range &range : ranges) {
-    const auto at = [&](float *arena) { return vector(arena + range.begin, DType::f32, range.size); };
-    AdamWTensor tensor{at(master_), at(gradient_), at(m_), at(v_), View{}};
-    if (shadow_) {
-      void *shadow = static_cast<char *>(shadow_) + static_cast<size_t>(range.begin) * sizeOf(DType::bf16);
-      tensor.shadow = vector(shadow, DType::bf16, range.size);
-    }
-    tensors.push_back(tensor);
-  }
   settings.gradientSquares = sums().colRange(gradientSquares, 1);
   if (!knownSquares_) sumGradientSquares();
-  if (!tensors.empty()) backend_.adamW(settings, tensors);  // of its own does nothing where the norm is not finite
+  const float usual = settings.learningRate;
+  for (size_t group = 0; group <= groups.size(); ++group) {
+    std::vector<AdamWTensor> tensors;
+    for (const Range &range : trainableRanges(groups, group)) {
+      const auto at = [&](float *arena) { return vector(arena + range.begin, DType::f32, range.size); };
+      AdamWTensor tensor{at(master_), at(gradient_), at(m_), at(v_), View{}};
+      if (shadow_) {
+        void *shadow = static_cast<char *>(shadow_) + static_cast<size_t>(range.begin) * sizeOf(DType::bf16);
+        tensor.shadow = vector(shadow, DType::bf16, range.size);
+      }
+      tensors.push_back(tensor);
+    }
+    settings.learningRate = group < groups.size() ? groups[group].learningRate : usual;
+    if (!tensors.empty()) backend_.adamW(settings, tensors);  // of its own does nothing where the norm is not finite
+  }
   float squares = 0;
   if (knownSquares_) {
     squares = *knownSquares_;

@@ -69,7 +69,8 @@ class Parameters {
   size_t heldBytes() const;
   void ensureGradients();
   void clearGradients();
-  double optimizerStep(AdamW settings);  // the gradient norm before clipping
+  // The gradient norm before clipping, which is that of all groups.
+  double optimizerStep(AdamW settings, const std::vector<ParameterGroup> &groups);
 
   // What the host is told of a pass, side by side, so that it is read at once: f32 [1, 4].
   enum Sum { losses, correct, featureSquares, gradientSquares };
@@ -93,7 +94,9 @@ class Parameters {
   struct Range {
     int64_t begin, size;
   };
+  // Of the tensors that are trained, or of those of them that are in one of the groups (groups.size(): in none).
   std::vector<Range> trainableRanges() const;
+  std::vector<Range> trainableRanges(const std::vector<ParameterGroup> &groups, size_t wanted) const;
   std::string notFiniteGradient();
 
   Backend &backend_;

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "../error.h"
+#include "alignment.h"
 #include "classifier.h"
 #include "feature_cache.h"
 #include "feature_encoder.h"
@@ -18,15 +19,15 @@ namespace emoframe {
 
 struct Model::Parts {
   Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Precision precision, const MaskedPredictionHead &masked,
-        const ClassifierHead &classified);
+        const ClassifierHead &classified, const AlignmentHead &aligned);
 
   Context context(const TrainStep *step);
   // What a pass is given, checked and uploaded. `step`: of training.
   Intake::Fill packed(const HostBatch &batch, const TrainStep *step, const FrameRanges *kept = nullptr);
   // Feature-encoder output of the frames asked for, [T, F].
   View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved);
-  // Hidden state at a layer, f32 [T, C], without training.
-  View hidden(const HostBatch &batch, const Packing &packing, int64_t layer);
+  // Hidden state at a layer, f32 [T, C], without training. `features`: those of the batch, where they are there.
+  View hidden(const HostBatch &batch, const Packing &packing, int64_t layer, View features = {});
   void sumOfSquares(const View &x, const View &sum);  // f32 [1]
   double meanSquare(const View &x);
   // The first utterance with values that are not finite, in a view over the packed frames; -1: none.
@@ -65,6 +66,7 @@ struct Model::Parts {
   Precision precision;
   MaskedPredictionHead maskedHead;
   ClassifierHead classifierHead;
+  AlignmentHead alignmentHead;
   DType dtype;
   Parameters parameters;
   Workspace workspace;
@@ -75,6 +77,7 @@ struct Model::Parts {
   Transformer transformer;
   std::unique_ptr<MaskedPrediction> maskedPrediction;
   std::unique_ptr<Classifier> classifier;
+  std::unique_ptr<Alignment> alignment;
   // Ends the use of a pass's inputs, after the step that reads them.
   struct Given {
     explicit Given(Intake &from) : intake(from) {}

@@ -50,8 +50,13 @@ TrainStep largestStep(const PlannedWork &work, const std::vector<int32_t> &label
   step.objective = work.objective;
   step.labels = labels.data();
   step.labelCount = work.objective == Objective::maskedPrediction ? work.frames : work.utterances;
-  step.mask = mask.data();
-  step.maskCount = work.frames;
+  if (work.objective == Objective::alignment) {
+    step.frameLabels = labels.data();
+    step.frameLabelCount = work.frames;
+  } else {
+    step.mask = mask.data();
+    step.maskCount = work.frames;
+  }
   step.featurePenalty = 1;
   return step;
 }
@@ -73,7 +78,8 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
     throw Error("ERR_ARGUMENT", "A pass of " + std::to_string(longest) +
                                     " frames holds more samples than an index can count: plan a smaller one.");
   }
-  Model model(parts_->backend->counting(), shape, parts_->precision, parts_->maskedHead, parts_->classifierHead);
+  Model model(parts_->backend->counting(), shape, parts_->precision, parts_->maskedHead, parts_->classifierHead,
+              parts_->alignmentHead);
   Parts &parts = *model.parts_;
   parts.parameters.freezeLike(parts_->parameters);
   parts.workspace.reserve(kBoundless);
@@ -100,7 +106,7 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
     plan.gradients = parts.parameters.arenaBytes();
     plan.moments = 2 * parts.parameters.arenaBytes();
   }
-  if (parts.classifier && (!work.training || work.objective == Objective::classification)) {
+  if ((parts.classifier || parts.alignment) && (!work.training || work.objective != Objective::maskedPrediction)) {
     FrameRanges all;
     for (const int64_t its : shares) {
       all.starts.push_back(0);

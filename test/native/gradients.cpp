@@ -1,5 +1,7 @@
 // Backward against central differences of the forward pass, tensor by tensor: along a direction made of the gradient
 // itself, so that the derivative is large, and of a random vector, so that an error in any element shows.
+#include <algorithm>
+
 #include "harness.h"
 
 namespace emoframe {
@@ -23,12 +25,21 @@ double objective(Model &model, const Batch &batch, const TrainStep &step) {
 bool mayHaveNone(const std::string &name, const HubertShape &shape, Objective objective) {
   const bool ofClassifier = name.find("classifier.") == 0 || name.find("pooling.") == 0;
   const bool ofMasked = name.find("final_proj.") == 0 || name.find("label_embs") == 0;
-  return (objective == Objective::maskedPrediction ? ofClassifier : ofMasked) ||
+  const bool ofAlignment = name.find("alignment.") == 0;
+  const bool ofOthers = (ofClassifier && objective != Objective::classification) ||
+                        (ofMasked && objective != Objective::maskedPrediction) ||
+                        (ofAlignment && objective != Objective::alignment);
+  return ofOthers || (objective == Objective::alignment && name == "masked_spec_embed") ||
          name.find("k_proj.bias") != std::string::npos ||
          (shape.groupNorm && name == "feature_extractor.conv_layers.0.conv.bias");
 }
 
-void checkGradients(Model &model, const Batch &batch, const TrainStep &step) {
+bool isFrozen(const std::string &name, const std::vector<std::string> &frozen) {
+  return std::any_of(frozen.begin(), frozen.end(), [&](const std::string &prefix) { return name.find(prefix) == 0; });
+}
+
+void checkGradients(Model &model, const Batch &batch, const TrainStep &step,
+                    const std::vector<std::string> &frozen = {}) {
   model.clearGradients();
   objective(model, batch, step);
   std::vector<std::vector<float>> gradients;
@@ -37,8 +48,10 @@ void checkGradients(Model &model, const Batch &batch, const TrainStep &step) {
   for (size_t i = 0; i < tensors.size(); ++i) {
     const std::vector<float> value = get(model, tensors[i]);
     const double size = norm(gradients[i]);
-    require(size > 1e-4 || mayHaveNone(tensors[i].name, model.shape(), step.objective),
+    require(size > 1e-4 || isFrozen(tensors[i].name, frozen) ||
+                mayHaveNone(tensors[i].name, model.shape(), step.objective),
             tensors[i].name + " has no gradient");
+    if (isFrozen(tensors[i].name, frozen)) continue;
     std::vector<float> direction = normals(5000 + static_cast<uint32_t>(i), value.size());
     double along = 0;
     for (size_t j = 0; j < value.size(); ++j) along += static_cast<double>(direction[j]) * gradients[i][j];
@@ -91,6 +104,40 @@ TEST(linearAttentionPoolingGradients) {
   check(largeShape(), Objective::classification, PoolingKind::attentionLinear, false);
 }
 TEST(statisticsPoolingGradients) { check(largeShape(), Objective::classification, PoolingKind::stats, true); }
+
+// With labels of some frames, of one utterance none.
+void checkAlignment(const HubertShape &shape, const AlignmentHead &head, bool dropout,
+                    const std::vector<std::string> &frozen) {
+  auto model = makeAlignmentModel(dropout ? withDropout(shape) : shape, head);
+  model->freeze(frozen);
+  const int64_t s = shape.stride();
+  const Batch batch = makeBatch(shape, {9 * s + 3, 5 * s + 1, 13 * s + 7});
+  std::vector<int32_t> frameLabels;
+  for (int64_t t = 0; t < batch.totalFrames; ++t) {
+    const bool ofSecond = t >= batch.frames[0] && t < batch.frames[0] + batch.frames[1];
+    frameLabels.push_back(ofSecond ? -1 : static_cast<int32_t>(t * 7 % 5) - 1);
+  }
+  for (const bool framesKnown : {false, true}) {
+    TrainStep step = batch.step(Objective::alignment);
+    step.dropout = dropout;
+    step.denominator = 2.5;
+    step.featurePenalty = 3;
+    if (framesKnown) {
+      step.frameLabels = frameLabels.data();
+      step.frameLabelCount = batch.totalFrames;
+    }
+    checkGradients(*model, batch, step, frozen);
+  }
+}
+
+TEST(alignmentGradients) {
+  const std::vector<std::string> unread = {"encoder.", "feature_projection."};
+  checkAlignment(baseShape(), alignmentHead(), false, unread);
+  checkAlignment(largeShape(), alignmentHead(), true, unread);
+  AlignmentHead plain = alignmentHead();
+  plain.halfWidths = {};
+  checkAlignment(baseShape(), plain, false, unread);
+}
 
 TEST(gradientsOfUnusualConvolutions) {
   HubertShape shape = baseShape();

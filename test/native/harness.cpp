@@ -109,6 +109,31 @@ std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling, 
   return model;
 }
 
+AlignmentHead alignmentHead(AlignmentSource source, int64_t layer) {
+  AlignmentHead head;
+  head.classes = kClasses;
+  head.neutral = 1;
+  head.source = source;
+  head.layer = layer;
+  head.chunkFrames = 5;
+  head.contextFrames = 3;
+  head.width = 12;
+  head.halfWidths = {2, 0, 3};
+  head.dropout = 0.1f;
+  head.scale = 0.4f;
+  head.switchingCost = 1.5f;
+  return head;
+}
+
+std::unique_ptr<Model> makeAlignmentModel(const HubertShape &shape, const AlignmentHead &head, Precision precision,
+                                          std::shared_ptr<Backend> on) {
+  ClassifierHead classifier;
+  classifier.classes = kClasses;
+  auto model = std::make_unique<Model>(std::move(on), shape, precision, MaskedPredictionHead{}, classifier, head);
+  randomize(*model);
+  return model;
+}
+
 int64_t sizeOf(const TensorInfo &tensor) {
   int64_t size = 1;
   for (int64_t n : tensor.shape) size *= n;
@@ -118,7 +143,7 @@ int64_t sizeOf(const TensorInfo &tensor) {
 void randomize(Model &model) {
   uint32_t site = 100;
   for (const TensorInfo &tensor : model.tensors()) {
-    const bool gain = tensor.name.find("layer_norm.weight") != std::string::npos ||
+    const bool gain = tensor.name.find("norm.weight") != std::string::npos ||
                       tensor.name.find("original0") != std::string::npos;
     int64_t fanIn = 1;
     for (size_t i = 1; i < tensor.shape.size(); ++i) fanIn *= tensor.shape[i];
@@ -149,8 +174,10 @@ TrainStep Batch::step(Objective objective) const {
   const auto &labels = objective == Objective::maskedPrediction ? frameLabels : classLabels;
   step.labels = labels.data();
   step.labelCount = static_cast<int64_t>(labels.size());
-  step.mask = mask.data();
-  step.maskCount = static_cast<int64_t>(mask.size());
+  if (objective != Objective::alignment) {
+    step.mask = mask.data();
+    step.maskCount = static_cast<int64_t>(mask.size());
+  }
   step.dropout = false;
   step.seed = 11;
   step.step = 3;

@@ -49,6 +49,11 @@ HubertShape withDropout(HubertShape shape);
 
 std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling = PoolingKind::attention,
                                  Precision precision = Precision::fp32, std::shared_ptr<Backend> on = backend());
+// An alignment head of a few blocks, one of which hears its frame alone; and a model that has it beside a classifier.
+AlignmentHead alignmentHead(AlignmentSource source = AlignmentSource::features, int64_t layer = modelOutput);
+std::unique_ptr<Model> makeAlignmentModel(const HubertShape &shape, const AlignmentHead &head,
+                                          Precision precision = Precision::fp32,
+                                          std::shared_ptr<Backend> on = backend());
 void randomize(Model &model);
 std::vector<float> get(const Model &model, const TensorInfo &tensor);
 std::vector<float> gradient(const Model &model, const TensorInfo &tensor);
@@ -63,7 +68,8 @@ struct Batch {
   HostBatch host;
   int64_t totalFrames = 0;
 
-  TrainStep step(Objective objective) const;  // dropout off, denominator 1
+  // Dropout off, denominator 1; of alignment without labels of frames.
+  TrainStep step(Objective objective) const;
 };
 constexpr int64_t kClusters = 5, kClasses = 4;
 Batch makeBatch(const HubertShape &shape, const std::vector<int64_t> &lengths, uint32_t stream = 7);

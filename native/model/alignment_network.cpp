@@ -1,0 +1,115 @@
+#include "alignment_network.h"
+
+#include <algorithm>
+
+namespace emoframe {
+
+namespace {
+const std::string kName = "alignment.";
+constexpr float kEpsilon = 1e-5f;  // whatever layer_norm_eps says, which is the encoder's
+}  // namespace
+
+AlignmentNetwork::AlignmentNetwork(const AlignmentHead &head, int64_t in, Parameters &parameters)
+    : in_(in), width_(head.width), dropout_(head.dropout) {
+  inputNorm_ = addLayerNorm(parameters, kName + "input_norm", in_, kEpsilon);
+  projection_ = addLinear(parameters, kName + "projection", in_, width_);
+  for (size_t i = 0; i < head.halfWidths.size(); ++i) {
+    const std::string block = kName + "blocks." + std::to_string(i);
+    norms_.push_back(addLayerNorm(parameters, block + ".norm", width_, kEpsilon));
+    convs_.emplace_back(block + ".conv", width_, head.halfWidths[i], parameters);
+    gap_ = std::max(gap_, head.halfWidths[i]);
+  }
+  norms_.push_back(addLayerNorm(parameters, kName + "norm", width_, kEpsilon));
+  output_ = addLinear(parameters, kName + "output", width_, head.classes);
+}
+
+void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, const View &x, Saved &saved,
+                               const View &logits) const {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, x.rows, cols); };
+  // Without a backward pass to follow, blocks take turns in one place, and their sums in two.
+  const auto inPlace = [&](View &place) {
+    if (context.training || !place) place = activations(width_);
+    return place;
+  };
+  View normed, branch, sums[2];
+  saved.input.x = x;
+  saved.input.y = activations(in_);
+  useLayerNorm(context, inputNorm_, saved.input);
+  backend.addNormForward(saved.input);
+  saved.norms.resize(norms_.size());
+  saved.convs.resize(convs_.size());
+  saved.norms[0].x = activations(width_);
+  linearForward(context, projection_, saved.input.y, saved.norms[0].x);
+
+  for (size_t i = 0; i < norms_.size(); ++i) {
+    AddNorm &norm = saved.norms[i];
+    const bool last = i == convs_.size();
+    // What comes out is small and enters the loss: it is f32, as the classifier's is.
+    norm.y = last ? workspace.tensor(DType::f32, x.rows, width_) : inPlace(normed);
+    if (i > 0 && (!last || context.training)) norm.sum = inPlace(sums[i & 1]);
+    useLayerNorm(context, norms_[i], norm);
+    backend.addNormForward(norm);
+    if (last) break;
+    AddNorm &next = saved.norms[i + 1];
+    next.x = inPlace(branch);
+    next.residual = i > 0 ? norm.sum : norm.x;
+    next.dropout = context.dropout(dropout_, site::layer(static_cast<int64_t>(i), site::alignment));
+    convs_[i].forward(context, axis, norm.y, saved.convs[i], next.x);
+  }
+  Gemm gemm;
+  gemm.a = saved.norms.back().y;
+  gemm.b = context.parameters.master(output_.weight).transposed();
+  gemm.out = logits;
+  gemm.bias = context.parameters.master(output_.bias);
+  backend.gemm(gemm);
+}
+
+void AlignmentNetwork::backward(const Context &context, const LocalAxis &axis, const Saved &saved, const View &dLogits,
+                                const View &dX) const {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  const Parameters &parameters = context.parameters;
+  Scratch scratch(workspace);
+  const int64_t rows = dLogits.rows;
+  const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, rows, cols); };
+
+  Gemm gemm;
+  biasGradient(context, output_, dLogits);
+  if (parameters.trainable(output_.weight)) {
+    gemm.a = dLogits.transposed();
+    gemm.b = saved.norms.back().y;
+    gemm.out = parameters.gradient(output_.weight);
+    gemm.accumulate = true;
+    backend.gemm(gemm);
+  }
+  const View dNormed = activations(width_);
+  gemm = {};
+  gemm.a = dLogits;
+  gemm.b = parameters.master(output_.weight);
+  gemm.out = dNormed;
+  backend.gemm(gemm);
+
+  // The gradient of the stream takes turns; dropout's stands apart from it.
+  const View turns[2] = {activations(width_), activations(width_)}, dropped = activations(width_);
+  View dStream;
+  for (size_t i = norms_.size(); i-- > 0;) {
+    AddNormGradient norm;
+    norm.dy = dNormed;
+    norm.dSumIn = dStream;
+    norm.dSumOut = turns[i & 1];
+    if (saved.norms[i].dropout.p > 0) norm.dx = dropped;
+    layerNormBackward(context, norms_[i], saved.norms[i], norm);
+    dStream = norm.dSumOut;
+    if (i > 0) convs_[i - 1].backward(context, axis, saved.convs[i - 1], norm.dx ? norm.dx : dStream, dNormed);
+  }
+  const View dInput = activations(in_);
+  linearBackward(context, projection_, saved.input.y, dStream, dInput);
+  AddNormGradient norm;
+  norm.dy = dInput;
+  norm.dSumOut = dX ? dX : activations(in_);
+  layerNormBackward(context, inputNorm_, saved.input, norm);
+}
+
+}  // namespace emoframe

@@ -1,0 +1,43 @@
+// The network that gives each frame its logits from its neighbourhood alone:
+//
+//   LayerNorm → linear → blocks of r + dropout(GELU(conv(LayerNorm(r)))) → LayerNorm → linear
+//
+// A frame's logits follow from Σ h frames on either side, h being the blocks' half-widths, and from nothing else. A
+// block's sum and the norm that reads it are one op (addNorm).
+#pragma once
+
+#include "linear.h"
+#include "local_conv.h"
+
+namespace emoframe {
+
+class AlignmentNetwork {
+ public:
+  // `in`: columns of what it hears.
+  AlignmentNetwork(const AlignmentHead &head, int64_t in, Parameters &parameters);
+
+  struct Saved {
+    AddNorm input;               // of what is heard
+    std::vector<AddNorm> norms;  // of the stream: before each block, and the last, whose output is f32
+    std::vector<LocalConv::Saved> convs;  // a block each
+  };
+  LocalAxis layOut(const Packing &packing, Workspace &workspace) const {
+    return layOutLocally(packing, gap_, workspace);
+  }
+  // x [T, in] → logits f32 [T, classes]
+  void forward(const Context &context, const LocalAxis &axis, const View &x, Saved &saved, const View &logits) const;
+  // dLogits f32; dX [T, in] is absent when nothing below is trained.
+  void backward(const Context &context, const LocalAxis &axis, const Saved &saved, const View &dLogits,
+                const View &dX) const;
+
+ private:
+  int64_t in_, width_, gap_ = 0;
+  float dropout_;
+  LayerNorm inputNorm_;
+  Linear projection_;
+  std::vector<LayerNorm> norms_;
+  std::vector<LocalConv> convs_;
+  Linear output_;
+};
+
+}  // namespace emoframe

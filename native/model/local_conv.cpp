@@ -1,0 +1,102 @@
+#include "local_conv.h"
+
+namespace emoframe {
+
+LocalAxis layOutLocally(const Packing &packing, int64_t gap, Workspace &workspace) {
+  LocalAxis axis;
+  axis.gap = gap;
+  int64_t at = gap;
+  axis.pad.add(-1, 0, gap);
+  for (int32_t b = 0; b < packing.count; ++b) {
+    const int64_t first = packing.offsets.host[b], length = packing.frames[b];
+    axis.pad.add(first, at, length);
+    axis.pad.add(-1, at + length, gap);
+    axis.take.add(at - gap, first, length);
+    at += length + gap;
+  }
+  axis.paddedRows = at;
+  axis.pad.upload(workspace);
+  axis.take.upload(workspace);
+  return axis;
+}
+
+LocalConv::LocalConv(const std::string &name, int64_t width, int64_t halfWidth, Parameters &parameters)
+    : width_(width), halfWidth_(halfWidth), kernel_(2 * halfWidth + 1) {
+  weight_ = parameters.add(name + ".weight", {width, width, kernel_}, Layout::conv);
+  bias_ = parameters.add(name + ".bias", {width});
+}
+
+View LocalConv::pad(const Context &context, const LocalAxis &axis, const View &x) const {
+  const View padded = context.workspace.tensor(context.dtype, axis.paddedRows, width_);
+  context.backend.copyRows(x, axis.pad.runs(), padded);
+  return padded;
+}
+
+// [rows of a product, kernel · W]: the window around each frame.
+View LocalConv::windows(const LocalAxis &axis, const View &padded) const {
+  return matrix(padded.at(0, axis.gap - halfWidth_, 0), padded.dtype, axis.rows(), kernel_ * width_, width_);
+}
+
+void LocalConv::forward(const Context &context, const LocalAxis &axis, const View &x, Saved &saved,
+                        const View &y) const {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  const Workspace::Mark mark = workspace.mark();
+  saved.padded = pad(context, axis, x);
+  if (context.training) saved.activation = workspace.tensor(context.dtype, x.rows, width_);
+  const Workspace::Mark kept = workspace.mark();
+  const View out = workspace.tensor(context.dtype, axis.rows(), width_);
+  Gemm gemm = context.product();
+  gemm.a = windows(axis, saved.padded);
+  gemm.b = context.parameters.compute(weight_).transposed();
+  (context.training ? gemm.out : gemm.gelu) = out;
+  gemm.bias = context.parameters.master(bias_);
+  gemm.weightKey = context.key(weight_);
+  backend.gemm(gemm);
+  if (context.training) {
+    backend.copyRows(out, axis.take.runs(), saved.activation, false, y);
+  } else {
+    backend.copyRows(out, axis.take.runs(), y);
+  }
+  workspace.rewind(context.training ? kept : mark);
+}
+
+// [Cin, kernel, Cout] with taps in the opposite order: what the data gradient's windows are multiplied by. The weight
+// is [Cout, kernel, Cin], so for each tap it is a transposition, read from the last tap on.
+View LocalConv::flippedWeight(const Context &context) const {
+  const View weight = context.parameters.compute(weight_);
+  const int64_t row = kernel_ * width_;
+  const View flipped = context.workspace.tensor(context.dtype, width_, row);
+  View taps = batched(weight.at(0, 0, row - width_), weight.dtype, kernel_, width_, width_, -width_, row).transposed();
+  context.backend.convert(taps, batched(flipped.data, flipped.dtype, kernel_, width_, width_, width_, row));
+  return flipped;
+}
+
+void LocalConv::backward(const Context &context, const LocalAxis &axis, const Saved &saved, const View &dY,
+                         const View &dX) const {
+  Backend &backend = context.backend;
+  Workspace &workspace = context.workspace;
+  const Parameters &parameters = context.parameters;
+  Scratch scratch(workspace);
+  const View dActivation = workspace.tensor(context.dtype, dY.rows, width_);
+  backend.geluBackward(saved.activation, Dropout{}, dY, dActivation);
+  if (parameters.trainable(bias_)) backend.columnSum(dActivation, parameters.gradient(bias_));
+  const View padded = pad(context, axis, dActivation);
+  if (parameters.trainable(weight_)) {
+    Gemm gemm = context.product();
+    gemm.a = padded.rowRange(axis.gap, axis.rows()).transposed();
+    gemm.b = windows(axis, saved.padded);
+    gemm.out = parameters.gradient(weight_);
+    gemm.accumulate = true;
+    backend.gemm(gemm);
+  }
+  const View out = workspace.tensor(context.dtype, axis.rows(), width_);
+  Gemm gemm = context.product();
+  gemm.a = windows(axis, padded);
+  gemm.b = flippedWeight(context).transposed();
+  gemm.out = out;
+  backend.gemm(gemm);
+  backend.copyRows(out, axis.take.runs(), dX);
+}
+
+}  // namespace emoframe
