@@ -1,6 +1,14 @@
 import type { NativeEngine } from '../../binding.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import type { AlignOptions, AlignResult, AssignResult, GraphUse, KMeansResult, MemoryUse, Precision } from './binding.js';
+import type {
+  AlignOptions,
+  AlignResult,
+  AssignResult,
+  GraphUse,
+  KMeansResult,
+  MemoryUse,
+  Precision,
+} from './binding.js';
 import { binding, native, nativeSync } from './binding.js';
 import { availableBytes } from './memory.js';
 import { Model, type ModelSpec } from './model.js';

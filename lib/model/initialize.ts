@@ -31,7 +31,9 @@ export function initialTensors(
   seed: number,
   wanted: (name: string) => boolean = () => true,
 ): StoredTensor[] {
-  const fanIns = new Map(infos.map(({ name, shape }) => [name, shape.slice(1).reduce((product, side) => product * side, 1)]));
+  const fanIns = new Map(
+    infos.map(({ name, shape }) => [name, shape.slice(1).reduce((product, side) => product * side, 1)]),
+  );
   const drawn = infos
     .map((info, index): StoredTensor => {
       const stream = () => new PhiloxStream(seed, 0, firstSite + index);

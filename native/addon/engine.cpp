@@ -87,8 +87,8 @@ Napi::Function EngineObject::define(Napi::Env env) {
        InstanceAccessor<&EngineObject::precisions>("precisions"),
        InstanceMethod<&EngineObject::createModel>("createModel"), InstanceMethod<&EngineObject::kmeans>("kmeans"),
        InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::align>("align"),
-       InstanceMethod<&EngineObject::memory>("memory"),
-       InstanceMethod<&EngineObject::graphs>("graphs"), InstanceMethod<&EngineObject::dispose>("dispose")});
+       InstanceMethod<&EngineObject::memory>("memory"), InstanceMethod<&EngineObject::graphs>("graphs"),
+       InstanceMethod<&EngineObject::dispose>("dispose")});
 }
 
 Napi::Value EngineObject::create(const Napi::CallbackInfo &info) {

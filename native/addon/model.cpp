@@ -44,8 +44,8 @@ Objective objectiveOf(const Napi::Object &options) {
   if (objective == "masked-prediction") return Objective::maskedPrediction;
   if (objective == "classification") return Objective::classification;
   if (objective == "alignment") return Objective::alignment;
-  throw Error("ERR_ARGUMENT", "Expected masked-prediction, classification or alignment for objective but received " +
-                                  objective + ".");
+  throw Error("ERR_ARGUMENT",
+              "Expected masked-prediction, classification or alignment for objective but received " + objective + ".");
 }
 
 // A batch and the values that own its memory.

@@ -26,7 +26,7 @@ class Alignment {
   // What a pass reads beside its batch, in backend memory.
   struct Inputs {
     LocalAxis axis;
-    const int32_t *classes = nullptr;      // of utterances, of a pass that trains
+    const int32_t *classes = nullptr;       // of utterances, of a pass that trains
     const int32_t *frameClasses = nullptr;  // [T], where some are known
     const float *frameShares = nullptr;     // [T]: 1 / known frames of the utterance, 0 where a frame's is not known
   };

@@ -17,8 +17,8 @@ class AlignmentNetwork {
   AlignmentNetwork(const AlignmentHead &head, int64_t in, Parameters &parameters);
 
   struct Saved {
-    AddNorm input;               // of what is heard
-    std::vector<AddNorm> norms;  // of the stream: before each block, and the last, whose output is f32
+    AddNorm input;                        // of what is heard
+    std::vector<AddNorm> norms;           // of the stream: before each block, and the last, whose output is f32
     std::vector<LocalConv::Saved> convs;  // a block each
   };
   LocalAxis layOut(const Packing &packing, Workspace &workspace) const {

@@ -273,7 +273,8 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
     result.offsets = selection.offsets.host;
     std::vector<int32_t> rows(static_cast<size_t>(selection.count) + 1);
     std::iota(rows.begin(), rows.end(), 0);
-    const auto check = [&](const std::vector<float> &frames, const std::string &what, const std::vector<float> &logits) {
+    const auto check = [&](const std::vector<float> &frames, const std::string &what,
+                           const std::vector<float> &logits) {
       const int64_t classes = static_cast<int64_t>(logits.size()) / selection.count;
       requireFinite(frames, classes, result.offsets, what);
       requireFinite(logits, classes, rows, "logits in row");
@@ -432,10 +433,10 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
     throw Error("ERR_NOT_FINITE",
                 std::string(std::isfinite(result.lossSum) ? "The feature penalty" : "The loss") +
                     " is not a finite number" +
-                    (b < 0 ? "" : ": " + utteranceOfBatch(b) + " is the first whose " +
-                                                                  (step.objective == Objective::alignment
-                                                                       ? "features of the convolutions are not"
-                                                                       : "hidden states are not")) +
+                    (b < 0 ? ""
+                           : ": " + utteranceOfBatch(b) + " is the first whose " +
+                                 (step.objective == Objective::alignment ? "features of the convolutions are not"
+                                                                         : "hidden states are not")) +
                     ". The gradients of this update were cleared: repeat all of it, with a lower learning rate if this "
                     "goes on.");
   }

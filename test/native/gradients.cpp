@@ -48,9 +48,9 @@ void checkGradients(Model &model, const Batch &batch, const TrainStep &step,
   for (size_t i = 0; i < tensors.size(); ++i) {
     const std::vector<float> value = get(model, tensors[i]);
     const double size = norm(gradients[i]);
-    require(size > 1e-4 || isFrozen(tensors[i].name, frozen) ||
-                mayHaveNone(tensors[i].name, model.shape(), step.objective),
-            tensors[i].name + " has no gradient");
+    require(
+        size > 1e-4 || isFrozen(tensors[i].name, frozen) || mayHaveNone(tensors[i].name, model.shape(), step.objective),
+        tensors[i].name + " has no gradient");
     if (isFrozen(tensors[i].name, frozen)) continue;
     std::vector<float> direction = normals(5000 + static_cast<uint32_t>(i), value.size());
     double along = 0;
