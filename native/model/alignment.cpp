@@ -45,13 +45,17 @@ Aligned align(Backend &backend, const float *frameLogits, int64_t size, const st
 }
 
 Alignment::Alignment(const AlignmentHead &head, const HubertShape &shape, Parameters &parameters)
-    : head_(head), network_(head, shape.convDim.back(), parameters) {
+    : head_(head),
+      network_(head, head.source == AlignmentSource::features ? shape.convDim.back() : shape.hiddenSize, parameters) {
   bias_ = parameters.add("alignment.utterance_bias", {head.classes});
+  if (head.source != AlignmentSource::features) states_ = std::make_unique<ChunkedStates>(head, shape, parameters);
 }
 
-Alignment::Inputs Alignment::layOut(const TrainStep *step, const Packing &packing, Workspace &workspace) const {
+Alignment::Inputs Alignment::layOut(const TrainStep *step, const Packing &packing, const Transformer &transformer,
+                                    bool largest, Workspace &workspace) const {
   Inputs inputs;
   inputs.axis = network_.layOut(packing, workspace);
+  if (states_) inputs.chunks = states_->layOut(packing, transformer, largest, workspace);
   if (!step) return inputs;
   inputs.classes = utteranceClasses(*step, packing.count, head_.classes, workspace);
   if (!step->frameLabels) return inputs;

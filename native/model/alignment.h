@@ -4,6 +4,7 @@
 #pragma once
 
 #include "alignment_network.h"
+#include "chunked_states.h"
 #include "results.h"
 
 namespace emoframe {
@@ -26,12 +27,16 @@ class Alignment {
   // What a pass reads beside its batch, in backend memory.
   struct Inputs {
     LocalAxis axis;
+    Chunks chunks;  // where it hears states
     const int32_t *classes = nullptr;       // of utterances, of a pass that trains
     const int32_t *frameClasses = nullptr;  // [T], where some are known
     const float *frameShares = nullptr;     // [T]: 1 / known frames of the utterance, 0 where a frame's is not known
   };
-  // ERR_LABEL names an utterance or a frame whose label is no class. `step`: of training.
-  Inputs layOut(const TrainStep *step, const Packing &packing, Workspace &workspace) const;
+  // ERR_LABEL names an utterance or a frame whose label is no class. `step`: of training. `largest`: see ChunkedStates.
+  Inputs layOut(const TrainStep *step, const Packing &packing, const Transformer &transformer, bool largest,
+                Workspace &workspace) const;
+  // Of the transformer, where it hears those; else it hears features.
+  const ChunkedStates *states() const { return states_.get(); }
 
   // Loss and correct utterances, to sums f32 [2]; gradients carry 1 / denominator. x [T, in]; dX is absent when nothing
   // below is trained.
@@ -50,6 +55,7 @@ class Alignment {
   AlignmentHead head_;
   AlignmentNetwork network_;
   int32_t bias_;
+  std::unique_ptr<ChunkedStates> states_;
 };
 
 }  // namespace emoframe

@@ -105,13 +105,13 @@ Intake::Fill Model::Parts::packed(const HostBatch &batch, const TrainStep *step,
       } else if (step->objective == Objective::classification) {
         inputs.classes = utteranceClasses(*step, packing.count, classifierHead.classes, memory);
       } else {
-        inputs.alignment = alignment->layOut(step, packing, memory);
+        inputs.alignment = alignment->layOut(step, packing, transformer, planning, memory);
       }
       if (step->mask) inputs.mask = memory.upload(step->mask, step->maskCount);
     } else {
       inputs.selection = select(packing, kept, memory);
       if (classifier) classifier->layOut(inputs.selection, memory);
-      if (alignment) inputs.alignment = alignment->layOut(nullptr, packing, memory);
+      if (alignment) inputs.alignment = alignment->layOut(nullptr, packing, transformer, planning, memory);
     }
     if (!step || step->objective != Objective::alignment) transformer.layOut(packing, memory);
     if (batch.features.empty()) {
@@ -132,15 +132,19 @@ View Model::Parts::features(const Context &context, const HostBatch &batch, cons
   return out;
 }
 
-View Model::Parts::hidden(const HostBatch &batch, const Packing &packing, int64_t layer, View features) {
-  const Context inference = context(nullptr);
-  const View out = workspace.tensor(DType::f32, packing.total(), shape.hiddenSize);
-  if (!features) features = this->features(inference, batch, packing, nullptr);
-  const View embedded = workspace.tensor(dtype, packing.total(), shape.hiddenSize);
+View Model::Parts::embedded(const View &features) {
+  const View out = workspace.tensor(dtype, features.rows, shape.hiddenSize);
+  Scratch scratch(workspace);
   FeatureProjection::Saved projected;
-  projection.forward(inference, features, nullptr, projected, embedded);
+  projection.forward(context(nullptr), features, nullptr, projected, out);
+  return out;
+}
+
+View Model::Parts::hidden(const Packing &packing, const View &embedded, int64_t layer) {
+  const View out = workspace.tensor(DType::f32, packing.total(), shape.hiddenSize);
+  Scratch scratch(workspace);
   Transformer::Saved transformed;
-  transformer.forward(inference, packing, embedded, layer, transformed, out);
+  transformer.forward(context(nullptr), packing, embedded, layer, transformed, out);
   return out;
 }
 
@@ -230,7 +234,8 @@ Encoded Model::encode(const HostBatch &batch, int64_t layer) {
   }
   return parts.pass(batch.ticket, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
     const Packing &packing = inputs.packing;
-    const View hidden = parts.hidden(batch, packing, layer);
+    const View features = parts.features(parts.context(nullptr), batch, packing, nullptr);
+    const View hidden = parts.hidden(packing, parts.embedded(features), layer);
     Encoded encoded;
     encoded.hidden.resize(static_cast<size_t>(hidden.size()));
     parts.backend->download(encoded.hidden.data(), hidden.data, encoded.hidden.size() * sizeof(float));
@@ -253,21 +258,27 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
     Results results;
     if (parts.classifier) parts.classifier->addResults(selection, results, result);
     if (parts.alignment) parts.alignment->addResults(selection, results, result.aligned);
-    View features;
-    if (parts.alignment) features = parts.features(inference, batch, packing, nullptr);
-    View hidden;
+    const View features = parts.features(inference, batch, packing, nullptr);
+    const ChunkedStates *states = parts.alignment ? parts.alignment->states() : nullptr;
+    const View embedded = parts.classifier || states ? parts.embedded(features) : View{};
+    results.take(inference);
     if (parts.classifier) {
-      hidden = parts.hidden(batch, packing, modelOutput, features);
+      View hidden = parts.hidden(packing, embedded, modelOutput);
       if (kept) {
         const View all = hidden;
         hidden = parts.workspace.tensor(DType::f32, selection.total(), all.cols);
         parts.backend->copyRows(all, selection.rows.runs(), hidden);
       }
+      parts.classifier->classify(inference, selection, hidden, results, result);
     }
-    results.take(inference);
-    if (parts.classifier) parts.classifier->classify(inference, selection, hidden, results, result);
     if (parts.alignment) {
-      parts.alignment->classify(inference, inputs.alignment, selection, features, results, result.aligned);
+      View heard = features;
+      if (states) {
+        heard = parts.workspace.tensor(parts.dtype, packing.total(), parts.shape.hiddenSize);
+        ChunkedStates::Saved saved;
+        states->forward(inference, parts.transformer, inputs.alignment.chunks, embedded, saved, heard);
+      }
+      parts.alignment->classify(inference, inputs.alignment, selection, heard, results, result.aligned);
     }
     results.download(inference);
     result.offsets = selection.offsets.host;
@@ -387,13 +398,15 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
     if (step.featureGradientScale != 1) backend->scale(dFeatures, step.featureGradientScale);
     encoder.backward(context, packing, encoded, dFeatures);
   };
-  View heard = features;  // by the head
-  if (step.objective == Objective::alignment) {
-    result.count = packing.count;
+  const bool belowTransformer = encoderTrained || projection.trainable(parameters, mask != nullptr);
+  const auto backThroughProjection = [&](const View &dEmbedded) {
     const View dFeatures = encoderTrained ? activations(encoder.features()) : View{};
-    alignment->step(context, packing.segments(), inputs.alignment, step.denominator, features, dFeatures, sums);
+    projection.backward(context, projected, dEmbedded, dFeatures);
     if (encoderTrained) backThroughFeatures(dFeatures);
-  } else {
+  };
+  const ChunkedStates *states = alignment ? alignment->states() : nullptr;
+  View heard = features;  // by the head
+  if (step.objective != Objective::alignment) {
     const View embedded = activations(shape.hiddenSize);
     projection.forward(context, features, mask, projected, embedded);
     const View hidden = heard = activations(shape.hiddenSize);
@@ -406,15 +419,35 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
       maskedPrediction->step(context, frames, step.denominator, hidden, dHidden, sums);
       result.count = frames.count;
     }
-    const bool belowTransformer = encoderTrained || projection.trainable(parameters, mask != nullptr);
     if (result.count > 0 && (belowTransformer || transformer.trainable(parameters))) {
       const View dEmbedded = belowTransformer ? activations(shape.hiddenSize) : View{};
       transformer.backward(context, packing, transformed, dHidden, dEmbedded);
-      if (belowTransformer) {
-        const View dFeatures = encoderTrained ? activations(encoder.features()) : View{};
-        projection.backward(context, projected, dEmbedded, dFeatures);
-        if (encoderTrained) backThroughFeatures(dFeatures);
-      }
+      if (belowTransformer) backThroughProjection(dEmbedded);
+    }
+  } else if (!states) {
+    result.count = packing.count;
+    const View dFeatures = encoderTrained ? activations(encoder.features()) : View{};
+    alignment->step(context, packing.segments(), inputs.alignment, step.denominator, features, dFeatures, sums);
+    if (encoderTrained) backThroughFeatures(dFeatures);
+  } else {
+    result.count = packing.count;
+    const bool weights = states->trainsWeights(parameters);
+    const bool below = !states->weighted() && (belowTransformer || transformer.trainable(parameters));
+    // What is not trained is heard as it is when the model is run.
+    const Context hearing = below ? context : this->context(nullptr);
+    const Chunks &chunks = inputs.alignment.chunks;
+    ChunkedStates::Saved chunked;
+    const View embedded = activations(shape.hiddenSize);
+    heard = activations(shape.hiddenSize);
+    projection.forward(hearing, features, nullptr, projected, embedded);
+    states->forward(hearing, transformer, chunks, embedded, chunked, heard);
+    const View dHeard = below || weights ? activations(shape.hiddenSize) : View{};
+    alignment->step(context, packing.segments(), inputs.alignment, step.denominator, heard, dHeard, sums);
+    if (weights) states->backwardToWeights(context, chunks, chunked, dHeard);
+    if (below) {
+      const View dEmbedded = belowTransformer ? activations(shape.hiddenSize) : View{};
+      states->backward(context, transformer, chunks, chunked, dHeard, dEmbedded);
+      if (belowTransformer) backThroughProjection(dEmbedded);
     }
   }
 
@@ -435,7 +468,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
                     " is not a finite number" +
                     (b < 0 ? ""
                            : ": " + utteranceOfBatch(b) + " is the first whose " +
-                                 (step.objective == Objective::alignment ? "features of the convolutions are not"
+                                 (heard.data == features.data ? "features of the convolutions are not"
                                                                          : "hidden states are not")) +
                     ". The gradients of this update were cleared: repeat all of it, with a lower learning rate if this "
                     "goes on.");

@@ -26,8 +26,9 @@ struct Model::Parts {
   Intake::Fill packed(const HostBatch &batch, const TrainStep *step, const FrameRanges *kept = nullptr);
   // Feature-encoder output of the frames asked for, [T, F].
   View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved);
-  // Hidden state at a layer, f32 [T, C], without training. `features`: those of the batch, where they are there.
-  View hidden(const HostBatch &batch, const Packing &packing, int64_t layer, View features = {});
+  // Without training: what enters the transformer, [T, C]; and the hidden state at a layer, f32 [T, C].
+  View embedded(const View &features);
+  View hidden(const Packing &packing, const View &embedded, int64_t layer);
   void sumOfSquares(const View &x, const View &sum);  // f32 [1]
   double meanSquare(const View &x);
   // The first utterance with values that are not finite, in a view over the packed frames; -1: none.
@@ -87,6 +88,7 @@ struct Model::Parts {
     Intake &intake;
   };
 
+  bool planning = false;      // inputs are as large as those of any pass that the work may have
   bool accumulating = false;  // a training step is past its checks and may have added to gradients
   // Passes since the last update, and in it: the one that is likely the last sums the squares of the gradients as well.
   int64_t passes = 0, passesOfUpdate = 1;

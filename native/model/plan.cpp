@@ -82,6 +82,7 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
               parts_->alignmentHead);
   Parts &parts = *model.parts_;
   parts.parameters.freezeLike(parts_->parameters);
+  parts.planning = true;
   parts.workspace.reserve(kBoundless);
   parts.intake.reserve(kBoundless);
 

@@ -14,18 +14,18 @@ Transformer::Transformer(const HubertShape &shape, Parameters &parameters)
   for (int64_t i = 0; i < shape.layers; ++i) layers_.emplace_back(shape, i, parameters);
 }
 
-const LayerNorm *Transformer::normAfter(const Saved &saved, size_t position, bool final) const {
+const LayerNorm *Transformer::normAfter(const Saved &saved, size_t position) const {
   if (position + 1 < saved.kept.size()) return &layers_[saved.kept[position + 1]].inputNorm();
-  return final ? &norm_ : nullptr;
+  return saved.final ? &norm_ : nullptr;
 }
 
 void Transformer::forward(const Context &context, const Packing &packing, const View &x, int64_t depth, Saved &saved,
-                          const View &hidden) {
+                          const View &hidden, const Visit &visit) {
   Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const int64_t rows = x.rows;
   const auto activations = [&] { return workspace.tensor(context.dtype, rows, hidden_); };
-  const bool final = depth == modelOutput;
+  const bool final = saved.final = depth == modelOutput;
   if (final) depth = layers();
   for (int64_t i = 0; i < depth; ++i) {
     const bool dropped = context.dropping && layerdrop_ > 0 &&
@@ -56,6 +56,8 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
   const Dropout dropout = context.dropout(hiddenDropout_, site::embedding);
   if (dropout.p > 0) backend.dropout(h, dropout, h);
 
+  if (visit) visit(0, h);
+
   TransformerLayer::Stream stream{h, h};
   if (preNorm_ && (final || !empty)) {
     AddNorm &inputNorm = saved.inputNorm;
@@ -69,7 +71,7 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
   for (size_t i = 0; i < saved.kept.size(); ++i) {
     TransformerLayer::Stream &out = turns[i & 1];
     const TransformerLayer &layer = layers_[saved.kept[i]];
-    const LayerNorm *next = preNorm_ ? normAfter(saved, i, final) : nullptr;
+    const LayerNorm *next = preNorm_ ? normAfter(saved, i) : nullptr;
     const bool last = i + 1 == saved.kept.size();
     if (context.training || i < 2) {
       if (!last) out.input = activations();
@@ -81,6 +83,7 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
     layer.forward(context, packing.segments(), stream, next, saved.layers[i], out);
     stream = out;
     if (preNorm_ && !next) stream.input = stream.residual;
+    if (visit) visit(saved.kept[i] + 1, stream.residual);
   }
   if (stream.input.data != hidden.data) backend.convert(stream.input, hidden);
 }
@@ -102,29 +105,34 @@ void Transformer::backward(const Context &context, const Packing &packing, const
     while (lowest < saved.kept.size() && !layers_[saved.kept[lowest]].trainable(parameters)) ++lowest;
   }
 
-  TransformerLayer::Gradient gradient{dHidden, View{}};
+  // In the pre-LN form a hidden state, unlike the output, is the residual stream itself.
+  const bool ofStream = preNorm_ && !saved.final;
+  TransformerLayer::Gradient gradient{ofStream ? View{} : dHidden, ofStream ? dHidden : View{}};
   TransformerLayer::Gradient turns[2];
   for (size_t i = saved.kept.size(); i-- > lowest;) {
     TransformerLayer::Gradient &in = turns[i & 1];
     if (!in.input) in = {activations(), preNorm_ ? activations() : View{}};
-    layers_[saved.kept[i]].backward(context, packing.segments(), preNorm_ ? normAfter(saved, i, true) : nullptr,
+    layers_[saved.kept[i]].backward(context, packing.segments(), preNorm_ ? normAfter(saved, i) : nullptr,
                                     saved.layers[i], gradient, in);
     gradient = in;
   }
-  if (preNorm_ && lowest > 0) {
+  if (preNorm_ && lowest > 0 && gradient.input) {
     // The lowest norm that is reached was applied by the layer below it, which is not visited.
     AddNormGradient norm;
     norm.dy = gradient.input;
     norm.dSumIn = gradient.residual;
     norm.dSumOut = activations();
-    layerNormBackward(context, *normAfter(saved, lowest - 1, true), saved.layers[lowest - 1].afterFeedForward, norm);
+    layerNormBackward(context, *normAfter(saved, lowest - 1), saved.layers[lowest - 1].afterFeedForward, norm);
   }
   if (!embeddingTrained && lowest > 0) return;
 
   // The gradient of x + positional, to which the positional branch adds its own.
   const View dSum = dX ? dX : activations();
   View dEmbedding = gradient.input;
-  if (preNorm_) {
+  if (preNorm_ && !gradient.input) {
+    backend.convert(gradient.residual, dSum);
+    dEmbedding = dSum;
+  } else if (preNorm_) {
     AddNormGradient norm;
     norm.dy = gradient.input;
     norm.dSumIn = gradient.residual;

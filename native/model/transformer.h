@@ -1,6 +1,8 @@
 // Positional convolution, the stack of layers, and the norms around them; layerdrop; hidden states at any depth.
 #pragma once
 
+#include <functional>
+
 #include "positional_conv.h"
 #include "transformer_layer.h"
 
@@ -24,20 +26,23 @@ class Transformer {
     std::vector<int64_t> kept;                    // layers that layerdrop left in
     std::vector<TransformerLayer::Saved> layers;  // one for each kept
     AddNorm inputNorm;  // pre-LN: what the first kept layer's attention reads, or the final norm
+    bool final = false;  // whether that of the model's output was asked for
   };
+  // Told each hidden state on the way, from depth 0 on, while it lies there.
+  using Visit = std::function<void(int64_t depth, const View &state)>;
   // Adds the tables of its own to a packing.
   void layOut(Packing &packing, Workspace &workspace) const { positional_->layOut(packing, workspace); }
   // x [T, C] → hidden state at `depth` (0 = what enters layer 0), in `hidden` [T, C]; or, at modelOutput, the last one
   // after the final norm of the pre-LN form.
   void forward(const Context &context, const Packing &packing, const View &x, int64_t depth, Saved &saved,
-               const View &hidden);
-  // dHidden is the gradient of the hidden state at full depth. dX [T, C] is absent when nothing below is trained.
+               const View &hidden, const Visit &visit = nullptr);
+  // dHidden is the gradient of what forward gave. dX [T, C] is absent when nothing below is trained.
   void backward(const Context &context, const Packing &packing, const Saved &saved, const View &dHidden,
                 const View &dX);
 
  private:
   // The norm behind position i of the kept layers in the pre-LN form.
-  const LayerNorm *normAfter(const Saved &saved, size_t position, bool final) const;
+  const LayerNorm *normAfter(const Saved &saved, size_t position) const;
 
   int64_t hidden_;
   bool preNorm_;

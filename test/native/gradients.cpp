@@ -39,7 +39,7 @@ bool isFrozen(const std::string &name, const std::vector<std::string> &frozen) {
 }
 
 void checkGradients(Model &model, const Batch &batch, const TrainStep &step,
-                    const std::vector<std::string> &frozen = {}) {
+                    const std::vector<std::string> &frozen = {}, double h = 4e-3) {
   model.clearGradients();
   objective(model, batch, step);
   std::vector<std::vector<float>> gradients;
@@ -65,7 +65,6 @@ void checkGradients(Model &model, const Batch &batch, const TrainStep &step,
       direction[j] = static_cast<float>(direction[j] / whole);
       expected += static_cast<double>(direction[j]) * gradients[i][j];
     }
-    const double h = 4e-3;
     double side[2];
     for (int s = 0; s < 2; ++s) {
       std::vector<float> moved = value;
@@ -126,7 +125,7 @@ void checkAlignment(const HubertShape &shape, const AlignmentHead &head, bool dr
       step.frameLabels = frameLabels.data();
       step.frameLabelCount = batch.totalFrames;
     }
-    checkGradients(*model, batch, step, frozen);
+    checkGradients(*model, batch, step, frozen, 1e-3);
   }
 }
 
@@ -137,6 +136,36 @@ TEST(alignmentGradients) {
   AlignmentHead plain = alignmentHead();
   plain.halfWidths = {};
   checkAlignment(baseShape(), plain, false, unread);
+}
+
+TEST(alignmentGradientsOfStatesOfChunks) {
+  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+    for (const int64_t layer : {modelOutput, int64_t{0}, int64_t{1}, shape.layers}) {
+      AlignmentHead head = alignmentHead(AlignmentSource::hidden, layer);
+      std::vector<std::string> frozen;  // what is not read
+      for (int64_t i = layer; layer != modelOutput && i < shape.layers; ++i) {
+        frozen.push_back("encoder.layers." + std::to_string(i) + ".");
+      }
+      if (shape.stableLayerNorm && layer != modelOutput) frozen.push_back("encoder.layer_norm.");
+      checkAlignment(shape, head, layer != 0, frozen);
+      if (layer == 1) {
+        // Nothing below the layer's own parts is trained, and rows of chunks are frames.
+        frozen.insert(frozen.end(), {"feature_", "masked_spec_embed", "encoder.pos_conv_embed.", "encoder.layer_norm."});
+        head.contextFrames = 0;
+        checkAlignment(shape, head, false, frozen);
+      }
+    }
+  }
+}
+
+TEST(alignmentGradientsOfWeightsOfLayers) {
+  const std::vector<std::string> below = {"encoder.", "feature_", "masked_spec_embed"};
+  checkAlignment(baseShape(), alignmentHead(AlignmentSource::layers, 2), true, below);
+  checkAlignment(largeShape(), alignmentHead(AlignmentSource::layers, 3), false, below);
+  AlignmentHead head = alignmentHead(AlignmentSource::layers, 0);
+  head.contextFrames = 0;
+  head.chunkFrames = 100;
+  checkAlignment(largeShape(), head, false, {"encoder.", "feature_", "masked_spec_embed", "alignment.layer_weights"});
 }
 
 TEST(gradientsOfUnusualConvolutions) {
