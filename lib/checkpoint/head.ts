@@ -3,7 +3,9 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import type { Calibration } from '../evaluate/fusion.js';
 import { describeIssues } from '../issues.js';
+import { type AlignmentSettings, alignmentSchema } from '../model/alignment.js';
 import type { PoolingName } from '../model/binding.js';
 import type { Tensor } from '../model/tensor.js';
 import { writeFileAtomic } from './atomic.js';
@@ -13,16 +15,22 @@ import { readSafetensors, writeSafetensors } from './safetensors.js';
 
 /** A head on top of HuBERT, and the names of its outputs. */
 export interface Head {
+  /** A `classifier` pools frames, has an alignment network, or both. */
   kind: 'classifier' | 'masked-prediction';
   /** Class names in the order of the classifier's outputs; may be empty for masked prediction. */
   labels: string[];
+  /** Of a pooled classifier; see {@link poolingOf}. */
   pooling?: PoolingName;
+  /** Of an alignment network, whose tensors are `alignment.*`. */
+  alignment?: AlignmentSettings;
+  /** How much the logits of either count in the decision; 1 where it is not said. */
+  calibration?: Calibration;
   tensors: Tensor[];
-  /** How a classifier's logits become probabilities: they are divided by `temperature`. Absent: as they are. */
-  calibration?: { temperature: number };
   /** Anything worth keeping with it, as JSON: where it came from, its scores. */
   info?: Record<string, unknown>;
 }
+
+const weight = z.number().nonnegative().exactOptional();
 
 const description = z
   .object({
@@ -30,11 +38,25 @@ const description = z
     kind: z.enum(['classifier', 'masked-prediction']),
     labels: z.array(z.string().min(1)),
     pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats'] satisfies PoolingName[]).optional(),
-    calibration: z.object({ temperature: z.number().positive() }).optional(),
+    alignment: alignmentSchema.optional(),
+    calibration: z.strictObject({ classifier: weight, alignment: weight }).optional(),
     info: z.record(z.string(), z.unknown()).optional(),
   })
   .refine(({ labels }) => new Set(labels).size === labels.length, 'labels must differ from each other')
-  .refine(({ kind, labels }) => kind !== 'classifier' || labels.length > 0, 'a classifier needs labels');
+  .refine(({ kind, labels }) => kind !== 'classifier' || labels.length > 0, 'a classifier needs labels')
+  .refine(({ kind, alignment }) => kind === 'classifier' || alignment === undefined, {
+    path: ['alignment'],
+    message: 'only a classifier may have an alignment network',
+  })
+  .refine(({ labels, alignment }) => alignment === undefined || alignment.neutral < labels.length, {
+    path: ['alignment', 'neutral'],
+    message: 'it must be the index of one of the labels, counted from 0',
+  });
+
+/** How a head's classifier pools its frames; undefined: it has an alignment network alone. */
+export function poolingOf({ pooling, alignment }: Pick<Head, 'pooling' | 'alignment'>): PoolingName | undefined {
+  return pooling ?? (alignment === undefined ? 'attention' : undefined);
+}
 
 /** Checks what is to be, or was, in `emoframe.json`. Errors: `ERR_CHECKPOINT` naming the field. */
 function parseDescription(value: unknown, file: string): z.infer<typeof description> {
@@ -60,16 +82,17 @@ export const headFiles = ['emoframe.json', 'head.safetensors'] as const;
 export async function readHead(directory: string): Promise<Head | undefined> {
   const file = join(directory, headFiles[0]);
   if (!(await fileExists(file))) return undefined;
-  const { kind, labels, pooling, calibration, info } = parseDescription(await readJson(file), file);
+  const { kind, labels, pooling, alignment, calibration, info } = parseDescription(await readJson(file), file);
   const weights = join(directory, headFiles[1]);
   const { tensors } = await readSafetensors(weights);
   await checkFinite(tensors.values(), weights, weights);
-  const rows = tensors.get('classifier.weight')?.shape[0];
-  if (kind === 'classifier' && rows !== undefined && rows !== labels.length) {
+  for (const tensor of ['classifier.weight', 'alignment.output.weight']) {
+    const rows = tensors.get(tensor)?.shape[0];
+    if (kind !== 'classifier' || rows === undefined || rows === labels.length) continue;
     throw new EmoframeError(
       'ERR_TENSOR',
-      `${file} names ${labels.length} labels, but classifier.weight in ${weights} has ${rows} rows: the two are not of one head.`,
-      { file: weights, tensor: 'classifier.weight' },
+      `${file} names ${labels.length} labels, but ${tensor} in ${weights} has ${rows} rows: the two are not of one head.`,
+      { file: weights, tensor },
     );
   }
   return {
@@ -77,6 +100,7 @@ export async function readHead(directory: string): Promise<Head | undefined> {
     labels,
     tensors: [...tensors.values()],
     ...(pooling === undefined ? {} : { pooling }),
+    ...(alignment === undefined ? {} : { alignment }),
     ...(calibration === undefined ? {} : { calibration }),
     ...(info === undefined ? {} : { info }),
   };

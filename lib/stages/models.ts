@@ -8,7 +8,7 @@ import type { StageContext } from './context.js';
 import { verifyResult } from './stageResult.js';
 
 /** Parts that are not HuBERT's own, by the beginning of their names. */
-export const headPrefixes = ['final_proj.', 'label_embs_concat', 'pooling.', 'classifier.'];
+export const headPrefixes = ['final_proj.', 'label_embs_concat', 'pooling.', 'classifier.', 'alignment.'];
 
 /** The convolutional feature encoder. */
 export const featureEncoderPrefixes = ['feature_extractor.'];
