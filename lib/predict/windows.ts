@@ -1,6 +1,7 @@
 // Audio longer than a window is heard through windows that overlap. The transformer hears a whole window, but only the
 // frames in its middle are kept, so that each kept frame has been heard with what lies around it.
 import { EmoframeError } from '../errors.js';
+import type { AlignmentField } from '../model/alignment.js';
 import type { Geometry } from '../model/geometry.js';
 
 /** How long audio is cut. */
@@ -9,7 +10,8 @@ export interface WindowOptions {
   windowSeconds?: number;
   /**
    * Seconds on either side of a window that are heard but not kept. From 1.3 s on, all that lies before the transformer is
-   * as in one pass. Default 2, or a sixth of a window that is shorter than 12 s.
+   * as in one pass. Default 2, or a sixth of a window that is shorter than 12 s; of a model with an alignment network at least
+   * what this hears on either side of a frame.
    */
   overlapSeconds?: number;
 }
@@ -34,28 +36,54 @@ export interface FrameWindow {
 const defaultWindowSeconds = 30;
 const defaultOverlapSeconds = 2;
 
-/** Where windows lie. All have the same length: the last is moved back to end where the audio ends. */
+/** Where windows of a model must lie. */
+export type WindowGrid = Pick<AlignmentField, 'chunk' | 'overlap'>;
+
+/** Of a model whose frames may be heard in any windows. */
+const anywhere: WindowGrid = { chunk: 1, overlap: 0 };
+
+/**
+ * Where windows lie. All have the same length: the last is moved back to end where the audio ends. On a grid they start at
+ * multiples of a chunk and have whole chunks, but for the last, which is as much shorter.
+ */
 export class WindowPlan {
   readonly used: WindowsUsed;
   /** Frames of a window. */
   readonly windowFrames: number;
   readonly #overlapFrames: number;
+  readonly #chunk: number;
+  readonly #frameSeconds: number;
 
-  /** @throws `ERR_ARGUMENT` unless windows are longer than both their overlaps. */
-  constructor(geometry: Geometry, options: WindowOptions) {
+  /** @throws `ERR_ARGUMENT` unless windows are longer than both their overlaps, and these as long as the grid needs them. */
+  constructor(geometry: Geometry, options: WindowOptions, { chunk, overlap }: WindowGrid = anywhere) {
+    const { frameSeconds } = geometry;
+    const needed = rounded(overlap * frameSeconds);
     const {
       windowSeconds = defaultWindowSeconds,
-      overlapSeconds = Math.min(defaultOverlapSeconds, windowSeconds / 6),
+      overlapSeconds = Math.max(Math.min(defaultOverlapSeconds, windowSeconds / 6), needed),
     } = options;
-    this.windowFrames = Math.round(windowSeconds / geometry.frameSeconds);
-    this.#overlapFrames = Math.round(overlapSeconds / geometry.frameSeconds);
-    if (!(this.windowFrames > 2 * this.#overlapFrames)) {
+    this.windowFrames = Math.floor(Math.round(windowSeconds / frameSeconds) / chunk) * chunk;
+    this.#overlapFrames = Math.round(overlapSeconds / frameSeconds);
+    this.#chunk = chunk;
+    this.#frameSeconds = frameSeconds;
+    if (this.#overlapFrames < overlap) {
       throw new EmoframeError(
         'ERR_ARGUMENT',
-        `Expected windowSeconds above twice overlapSeconds but received ${windowSeconds} and ${overlapSeconds}.`,
+        `Expected overlapSeconds of at least ${needed}, so far does the alignment network hear, but received ${overlapSeconds}.`,
       );
     }
-    this.used = { seconds: windowSeconds, overlap: overlapSeconds };
+    // A window starts up to a chunk earlier than it must.
+    const shortest = Math.ceil((2 * this.#overlapFrames + chunk) / chunk) * chunk;
+    if (this.windowFrames < shortest) {
+      throw new EmoframeError(
+        'ERR_ARGUMENT',
+        overlap === 0
+          ? `Expected windowSeconds above twice overlapSeconds but received ${windowSeconds} and ${overlapSeconds}.`
+          : `Expected windowSeconds of at least ${rounded(shortest * frameSeconds)}, of which ${overlapSeconds} on either side are not kept, but received ${windowSeconds}.`,
+      );
+    }
+    const seconds = chunk === 1 ? windowSeconds : rounded(this.windowFrames * frameSeconds);
+    this.used = { seconds, overlap: overlapSeconds };
   }
 
   /** Whether so many frames are heard in one pass. */
@@ -78,11 +106,29 @@ export class WindowPlan {
    */
   next(previous: FrameWindow | undefined, frames: number, ended: boolean): FrameWindow | undefined {
     const keepStart = previous?.keepEnd ?? 0;
-    const start = Math.max(keepStart - this.#overlapFrames, 0);
+    const start = Math.floor(Math.max(keepStart - this.#overlapFrames, 0) / this.#chunk) * this.#chunk;
     const end = start + this.windowFrames;
     // A window that ends where the audio ends has nothing to drop on that side.
     if (frames > end) return { start, end, keepStart, keepEnd: end - this.#overlapFrames };
     if (!ended || keepStart >= frames) return undefined;
-    return { start: Math.max(frames - this.windowFrames, 0), end: frames, keepStart, keepEnd: frames };
+    const last = Math.ceil(Math.max(frames - this.windowFrames, 0) / this.#chunk) * this.#chunk;
+    return { start: last, end: frames, keepStart, keepEnd: frames };
   }
+
+  /**
+   * Seconds of audio after a frame that must have come before it is given, at the most: until its window has come, with the
+   * frames that it waits for in turn.
+   *
+   * @param lagSeconds of what follows a frame that its posterior takes into account.
+   */
+  latencySeconds(lagSeconds: number): number {
+    // The first window is kept from its start on; of the others the first frame that is kept waits for the rest.
+    const lag = Math.round(lagSeconds / this.#frameSeconds);
+    return rounded(Math.max(this.windowFrames, this.windowFrames - this.#overlapFrames + lag) * this.#frameSeconds);
+  }
+}
+
+/** Without the noise of binary fractions. */
+function rounded(seconds: number): number {
+  return Number(seconds.toFixed(4));
 }
