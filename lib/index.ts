@@ -28,6 +28,7 @@ export { type AudioCheck, checkAudio, type UnreadableUtterance } from './corpus/
 export { EmoframeError, type ErrorContext } from './errors.js';
 export { type DiarizationErrors, diarizationErrors } from './evaluate/eder.js';
 export { type FrameMetrics, type FrameRow, frameMetrics, frameTruth } from './evaluate/frames.js';
+export type { Calibration } from './evaluate/fusion.js';
 export { bootstrapInterval, type ScoreName, type UtteranceMetrics, utteranceMetrics } from './evaluate/metrics.js';
 export { type FrameTimes, type TimelineSegment, toSegments } from './evaluate/segments.js';
 export { smooth } from './evaluate/viterbi.js';
@@ -40,6 +41,7 @@ export {
 } from './export/exportModel.js';
 export { type DownloadOptions, type DownloadProgress, downloadModel } from './hub/download.js';
 export type { HubOptions } from './hub/settings.js';
+export { type AlignmentField, type AlignmentSettings, alignmentField } from './model/alignment.js';
 export type {
   AssignResult,
   ClassifyResult,

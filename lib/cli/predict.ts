@@ -31,7 +31,9 @@ export const predictCommand = defineCommand({
     model: required(text('MODEL', 'the predictor of a run: OUT/folds/FOLD/predictor, or OWNER/NAME of one on the Hub')),
     ...revisionOption,
     format: choice(['text', 'json', 'jsonl'], 'default: text'),
-    'switching-cost': nonNegativeNumber('nats that a change of emotion must gain; 0: no smoothing'),
+    'switching-cost': nonNegativeNumber(
+      'nats that a change of emotion must gain; 0: no smoothing (with an alignment network: of audio in windows alone)',
+    ),
     channels: choice(
       ['mix', 'split'],
       'hear the mean of a file, or each channel as a speaker of its own (default: mix)',

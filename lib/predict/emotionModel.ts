@@ -3,6 +3,8 @@ import { z } from 'zod';
 import { type AudioInput, fileOf, idOf, isFile, loadInput, nameOf, streamInput } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { chainLagSeconds } from '../evaluate/emotionChain.js';
+import { smooth } from '../evaluate/viterbi.js';
 import { callback, describe, parseOptions } from '../issues.js';
 import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
@@ -28,7 +30,7 @@ import {
 import { decide, type Prediction, type PredictionFailure, type TimelineChunk, withTimeline } from './prediction.js';
 import { ReadAhead } from './readAhead.js';
 import { checkLength } from './wholeAudio.js';
-import { WindowPlan, type WindowsUsed } from './windows.js';
+import type { WindowOptions, WindowPlan, WindowsUsed } from './windows.js';
 
 /** How an {@link EmotionModel} is loaded. */
 export interface EmotionModelOptions extends ListeningOptions {
@@ -38,7 +40,11 @@ export interface EmotionModelOptions extends ListeningOptions {
 
 /** Of {@link EmotionModel.predict}. */
 export interface PredictOptions extends AudioCallOptions {
-  /** Nats that a change of emotion from one frame to the next must gain; 0 = no smoothing. Default: as the model was evaluated. */
+  /**
+   * Nats that a change of emotion from one frame to the next must gain; 0 = no smoothing. Default: as the model was evaluated, or
+   * what its alignment network was trained with. Where {@link EmotionModel.timeline} is `alignment` it counts for audio that is heard through
+   * windows alone: in one pass, segments follow from the decision and from where the alignment network finds it.
+   */
   switchingCost?: number;
   onProgress?: (progress: AudioProgress) => void;
 }
@@ -85,6 +91,7 @@ const predictManySchema = predictSchema.omit({ id: true }).extend({
   batchSeconds: nonNegative.optional(),
   onError: z.enum(['throw', 'yield']).optional(),
 });
+const latencySchema = z.strictObject(windowShape);
 const planSchema = z.strictObject({ ...windowShape, batchSeconds: nonNegative.optional() });
 const streamSchema = z.strictObject({
   ...audioCallShape,
@@ -170,6 +177,16 @@ export class EmotionModel {
     return this.#listener.head.labels;
   }
 
+  /**
+   * What a frame's posterior and the segments follow from. `attention`: the classifier on this frame alone, as published, smoothed.
+   * `alignment`: a network that hears a frame's neighbourhood alone, and where it finds an emotion. In one pass every frame is then
+   * neutral or of the emotions that the whole utterance may have; audio heard through windows, and every stream, may hold any emotions one after
+   * another.
+   */
+  get timeline(): 'alignment' | 'attention' {
+    return this.#listener.head.alignment === undefined ? 'attention' : 'alignment';
+  }
+
   /** Where it runs, e.g. `cpu`. */
   get device(): string {
     return this.#engine.device;
@@ -190,7 +207,7 @@ export class EmotionModel {
     const settings = parseOptions(predictSchema, options) as PredictOptions;
     this.#checkAlive();
     throwIfAborted(settings.signal);
-    const plan = new WindowPlan(this.#listener.geometry, settings);
+    const plan = this.#listener.windows(settings);
     const utterance = await this.#load(settings.id ?? idOf(input), input, settings);
     const [prediction] = await this.#predictTogether([utterance], plan, settings);
     return prediction!;
@@ -226,7 +243,7 @@ export class EmotionModel {
     checkIterable(inputs);
     this.#checkAlive();
     throwIfAborted(settings.signal);
-    const plan = new WindowPlan(this.#listener.geometry, settings);
+    const plan = this.#listener.windows(settings);
     const batchSeconds = settings.batchSeconds ?? (Symbol.asyncIterator in inputs ? 0 : this.batchSeconds);
     const budget = batchSeconds * Geometry.sampleRate;
     // An iteration that is left, or fails, stops what was begun ahead.
@@ -281,7 +298,7 @@ export class EmotionModel {
     this.#checkAlive();
     throwIfAborted(settings.signal);
     const { geometry } = this.#listener;
-    const plan = new WindowPlan(geometry, settings);
+    const plan = this.#listener.windows(settings);
     const id = settings.id ?? idOf(input);
     const live = !isFile(input) && !ArrayBuffer.isView(input);
     const normalizeBy = settings.normalizeBy ?? (live ? 'window' : 'whole');
@@ -303,6 +320,20 @@ export class EmotionModel {
             name,
           );
     yield* streamWindows(this.#listener, windows, cost);
+  }
+
+  /**
+   * Seconds that {@link stream} gives a frame after it was spoken, at the most and without the time of computing: until its window
+   * has come, and where {@link timeline} is `alignment` with the second after it that its posterior takes into account.
+   *
+   * @param windows as they will be given to `stream`.
+   * @throws `ERR_ARGUMENT`
+   * @example
+   * model.latencySeconds({ windowSeconds: 6, overlapSeconds: 1 }); // 6
+   */
+  latencySeconds(windows: WindowOptions = {}): number {
+    const plan = this.#listener.windows(parseOptions(latencySchema, windows) as WindowOptions);
+    return plan.latencySeconds(this.timeline === 'alignment' ? chainLagSeconds : 0);
   }
 
   /**
@@ -372,7 +403,7 @@ export class EmotionModel {
     for (const long of group.filter((utterance) => !fits(utterance))) {
       const windows = wholeWindows(long.samples, models, plan, long.name, signal);
       const tell = (done: number, total: number) => onProgress?.(progressOf(long, done, total));
-      heard.set(long, await hearWindows(this.#listener, windows, tell));
+      heard.set(long, await hearWindows(this.#listener, windows, this.#switchingCost(settings), tell));
     }
     const short = group.filter(fits);
     const results = short.length === 0 ? [] : await this.#listener.hear(short);
@@ -389,13 +420,14 @@ export class EmotionModel {
 
   #predictionOf(
     { id, samples, channel }: Utterance,
-    { logits, posteriors, attention, clusters }: Heard,
+    { logits, posteriors, attention, clusters, path }: Heard,
     windows: WindowsUsed | null,
     options: { switchingCost?: number },
   ): Prediction {
     const { geometry: times } = this.#listener;
     const { labels } = this;
     const seconds = samples.length / Geometry.sampleRate;
+    const cost = this.#switchingCost(options);
     return withTimeline(
       {
         id,
@@ -410,13 +442,14 @@ export class EmotionModel {
         labels,
         times,
         seconds,
-        switchingCost: this.#switchingCost(options),
+        path: () => path ?? smooth(posteriors, labels.length, cost),
       },
     );
   }
 
   #switchingCost({ switchingCost }: { switchingCost?: number }): number {
-    const evaluated = this.#listener.head.info?.switchingCost;
+    const { alignment, info } = this.#listener.head;
+    const evaluated = alignment?.switchingCost ?? info?.switchingCost;
     return switchingCost ?? (typeof evaluated === 'number' && evaluated >= 0 ? evaluated : defaultSwitchingCost);
   }
 
@@ -464,10 +497,11 @@ function goesOn(error: unknown, { onError }: PredictManyOptions): error is Emofr
 /** A window, or a batch of audio of a second each. */
 function planPrediction(
   engine: Engine,
-  { geometry, models }: Listener,
+  listener: Listener,
   { batchSeconds, ...windows }: PredictionSizes & { batchSeconds: number },
 ): Promise<PredictionMemory> {
-  const window = { frames: new WindowPlan(geometry, windows).windowFrames, utterances: 1, ranges: true };
+  const { geometry, models } = listener;
+  const window = { frames: listener.windows(windows).windowFrames, utterances: 1, ranges: true };
   const utterances = Math.ceil(batchSeconds);
   const batch = { frames: geometry.frames(batchSeconds * Geometry.sampleRate), utterances, ranges: false };
   const passes = batch.frames < utterances || utterances === 0 ? [window] : [window, batch];

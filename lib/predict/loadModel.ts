@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { poolingOf } from '../checkpoint/head.js';
 import { type Head, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
 import type { Precision } from '../model/binding.js';
@@ -29,7 +30,7 @@ export async function loadEncoder(engine: Engine, dir: string, precision: Precis
   });
 }
 
-/** Loads HuBERT with its classifier head. @throws `ERR_HEAD` */
+/** Loads HuBERT with its classifier, its alignment network, or both. @throws `ERR_HEAD` */
 export async function loadClassifier(
   engine: Engine,
   dir: string,
@@ -37,10 +38,13 @@ export async function loadClassifier(
 ): Promise<LoadedModel & { head: Head }> {
   return usePretrained(dir, async ({ config, tensors, normalize, head }) => {
     if (head?.kind !== 'classifier') throw await noHead(dir, head);
+    const classes = head.labels.length;
+    const pooling = poolingOf(head);
     const model = await engine.createModel({
       config,
       precision,
-      classifier: { classes: head.labels.length, pooling: head.pooling ?? 'attention' },
+      ...(pooling !== undefined && { classifier: { classes, pooling } }),
+      ...(head.alignment !== undefined && { alignment: { classes, ...head.alignment } }),
     });
     await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining, file: dir });
     await model.seal();

@@ -1,17 +1,21 @@
-import type { Head } from '../checkpoint/pretrained.js';
 import type { EmoframeError } from '../errors.js';
-import { softmax } from '../evaluate/calibration.js';
+import { probabilitiesOf } from '../evaluate/fusion.js';
 import { type FrameTimes, type TimelineSegment, toSegments } from '../evaluate/segments.js';
-import { smooth } from '../evaluate/viterbi.js';
 import type { WindowsUsed } from './windows.js';
 
 /** One frame of a timeline. */
 export interface PredictedFrame {
   /** Seconds to the frame's centre. */
   readonly time: number;
-  /** The classifier on this frame alone, in the order of `labels`; sums to 1. */
+  /**
+   * In the order of `labels`; sums to 1. Of a model whose timeline is `attention`: the classifier on this frame alone. Of one
+   * whose timeline is `alignment`: that the frame is of this emotion.
+   */
   readonly posterior: readonly number[];
-  /** The frame's weight in the utterance's decision; sums to 1 over the utterance. */
+  /**
+   * The frame's weight in the utterance's decision; sums to 1 over the utterance. Without a pooled classifier it is the frame's
+   * share of what is not neutral.
+   */
   readonly attention: number;
   /** Pseudo-label of stage 2, when the model has clusters. */
   readonly cluster?: number;
@@ -68,7 +72,10 @@ export interface StreamedFrame extends Omit<PredictedFrame, 'attention'> {
 
 /** The next stretch of a timeline. */
 export interface TimelineChunk {
-  /** Seconds from the start of the audio; stretches follow each other without gaps. */
+  /**
+   * Seconds from the start of the audio, of its frames; stretches follow each other without gaps. Of a model whose timeline is
+   * `alignment` they end a second before what was heard, as posteriors wait for so much of what follows; a chunk may have no frames yet.
+   */
   readonly start: number;
   readonly end: number;
   readonly frames: readonly StreamedFrame[];
@@ -86,7 +93,8 @@ export interface Timeline {
   labels: readonly string[];
   times: FrameTimes;
   seconds: number;
-  switchingCost: number;
+  /** i32 `[frames]`: the class of each. */
+  path: () => Int32Array;
 }
 
 /** A prediction whose frames and segments are made when they are asked for: most callers want one of them, or neither. */
@@ -127,13 +135,13 @@ function framesOf({ columns, labels, times }: Timeline): PredictedFrame[] {
   return frames;
 }
 
-function segmentsOf({ columns: { posteriors }, labels, times, seconds, switchingCost }: Timeline): TimelineSegment[] {
-  return toSegments(smooth(posteriors, labels.length, switchingCost), posteriors, labels, times, seconds);
+function segmentsOf({ columns: { posteriors }, labels, times, seconds, path }: Timeline): TimelineSegment[] {
+  return toSegments(path(), posteriors, labels, times, seconds);
 }
 
-/** The decision that a classifier's outputs `[classes]` make. */
-export function decide(logits: Float32Array, { labels, calibration }: Pick<Head, 'labels' | 'calibration'>): Decision {
-  const probabilities = softmax(logits, calibration?.temperature);
+/** The decision that logits `[classes]` make. */
+export function decide(logits: Float32Array, labels: readonly string[]): Decision {
+  const probabilities = probabilitiesOf(logits);
   return {
     label: labels[logits.indexOf(Math.max(...logits))]!,
     probabilities: Object.fromEntries(labels.map((label, c) => [label, probabilities[c]!])),

@@ -12,9 +12,24 @@ export const labels = ['angry', 'happy', 'neutral', 'sad'];
 export const centroidCount = 6;
 export const clusterLayer = 1;
 
+/** Settings of a tiny alignment network, of weights that find emotions here and there. */
+export const tinyAlignment = {
+  neutral: 2,
+  source: 'features',
+  layer: 1,
+  chunkFrames: 20,
+  contextFrames: 6,
+  width: 12,
+  halfWidths: [2, 3],
+  dropout: 0.1,
+  scale: 0.5,
+  switchingCost: 2,
+};
+
 /**
- * `options`: `form` is `base` or `large`; `pooling`; `attend: false` makes attention give nothing, so that
- * frames hear only their neighbours; `clusters: false` leaves out the clusters; `temperature` calibrates.
+ * `options`: `form` is `base` or `large`; `pooling` (null: no classifier that pools); `alignment`: what its network has in place of
+ * `tinyAlignment`; `calibration`; `attend: false` makes attention give nothing, so that frames hear only their neighbours;
+ * `clusters: false` leaves out the clusters.
  */
 export async function writeTinyPredictor(dir, options = {}) {
   const source = join(fixtures, 'encode', options.form ?? 'base');
@@ -22,22 +37,33 @@ export async function writeTinyPredictor(dir, options = {}) {
   const { pooling = 'attention', attend = true } = options;
   const engine = Engine.create();
   try {
-    const spec = { config, precision: 'fp32', classifier: { classes: labels.length, pooling } };
-    const model = await engine.createModel(spec);
+    const classes = labels.length;
+    const alignment = options.alignment && { ...tinyAlignment, ...options.alignment };
+    const model = await engine.createModel({
+      config,
+      precision: 'fp32',
+      ...(pooling !== null && { classifier: { classes, pooling } }),
+      ...(alignment && { alignment: { classes, ...alignment } }),
+    });
     await model.initialize(options.seed ?? 3);
     const tensors = await model.exportTensors();
     const heads = tensors
       .filter(({ name }) => !isEncoderName(name))
       // Of a size that makes the classes differ from frame to frame.
-      .map((tensor) => ({ ...tensor, data: tensor.data.map((_, i) => 1.5 * Math.sin(7 * i + tensor.data.length)) }));
+      .map((tensor) => ({ ...tensor, data: tensor.data.map(headWeight(tensor)) }));
     const encoder = tensors
       .filter(({ name }) => isEncoderName(name))
       .map((tensor) =>
         attend || !tensor.name.includes('.out_proj.') ? tensor : { ...tensor, data: tensor.data.map(() => 0) },
       );
-    const { temperature } = options;
-    const calibration = temperature === undefined ? {} : { calibration: { temperature } };
-    const head = { kind: 'classifier', labels, pooling, tensors: heads, ...calibration };
+    const head = {
+      kind: 'classifier',
+      labels,
+      ...(pooling !== null && { pooling }),
+      ...(alignment && { alignment }),
+      ...(options.calibration && { calibration: options.calibration }),
+      tensors: heads,
+    };
     await savePretrained(dir, { config, tensors: encoder, normalize, head });
     if (options.clusters === false) return dir;
     await mkdir(join(dir, 'clusters'), { recursive: true });
@@ -52,4 +78,11 @@ export async function writeTinyPredictor(dir, options = {}) {
   } finally {
     engine.dispose();
   }
+}
+
+function headWeight({ name, data }) {
+  if (name === 'alignment.output.weight') return (weight) => 15 * weight;
+  if (name === 'alignment.utterance_bias' || !name.startsWith('alignment.'))
+    return (_, i) => 1.5 * Math.sin(7 * i + data.length);
+  return (weight) => weight;
 }
