@@ -110,9 +110,7 @@ for (const pooling of ['mean', 'attention', 'attention-linear', 'stats']) {
     // The scores of these weights are large, so that rounding shows in the third digit of what exp makes of them.
     // Without attention nothing is heard beyond a frame's neighbours, so windows must give what one pass gives.
     const model = keep(
-      await EmotionModel.load(
-        await writeTinyPredictor(join(dir, pooling), { pooling, attend: false, clusters: false }),
-      ),
+      await EmotionModel.load(await writeTinyPredictor(join(dir, pooling), { pooling, attend: 0, clusters: false })),
     );
     const samples = recording(30);
     const once = await model.predict(samples);

@@ -28,13 +28,13 @@ export const tinyAlignment = {
 
 /**
  * `options`: `form` is `base` or `large`; `pooling` (null: no classifier that pools); `alignment`: what its network has in place of
- * `tinyAlignment`; `calibration`; `attend: false` makes attention give nothing, so that frames hear only their neighbours;
- * `clusters: false` leaves out the clusters.
+ * `tinyAlignment`; `calibration`; `attend: 0` makes attention give nothing, so that frames hear only their neighbours, and a number
+ * above 1 makes it give more; `clusters: false` leaves out the clusters.
  */
 export async function writeTinyPredictor(dir, options = {}) {
   const source = join(fixtures, 'encode', options.form ?? 'base');
   const { config, normalize } = await loadPretrained(source);
-  const { pooling = 'attention', attend = true } = options;
+  const { pooling = 'attention', attend = 1 } = options;
   const engine = Engine.create();
   try {
     const classes = labels.length;
@@ -54,7 +54,7 @@ export async function writeTinyPredictor(dir, options = {}) {
     const encoder = tensors
       .filter(({ name }) => isEncoderName(name))
       .map((tensor) =>
-        attend || !tensor.name.includes('.out_proj.') ? tensor : { ...tensor, data: tensor.data.map(() => 0) },
+        tensor.name.includes('.out_proj.') ? { ...tensor, data: tensor.data.map((weight) => attend * weight) } : tensor,
       );
     const head = {
       kind: 'classifier',
