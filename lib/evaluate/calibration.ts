@@ -1,56 +1,59 @@
-// Temperature scaling (Guo et al., 2017): a classifier that was trained until it is sure of what it has seen is surer of what
-// it has not than it may be. One number, fitted on utterances that no weight was fitted on, divides its logits: the order of
-// the classes stays, and probabilities come to mean what they say.
+// Calibration (temperature scaling, Guo et al., 2017, for logits of more than one kind): a classifier that was trained until it is
+// sure of what it has seen is surer of what it has not than it may be. One number for each kind of logits, fitted on utterances
+// that no weight was fitted on, multiplies them before they are added: probabilities come to mean what they say.
 import { EmoframeError } from '../errors.js';
+import { type Calibration, fusedLogits, probabilitiesOf, type UtteranceLogits } from './fusion.js';
 
-/** Probabilities that logits stand for; they sum to 1. */
-export function softmax(logits: ArrayLike<number>, temperature = 1): number[] {
-  let highest = Number.NEGATIVE_INFINITY;
-  for (let c = 0; c < logits.length; c++) highest = Math.max(highest, logits[c]!);
-  const powers = Array.from(logits, (logit) => Math.exp((logit - highest) / temperature));
-  const sum = powers.reduce((total, power) => total + power, 0);
-  return powers.map((power) => power / sum);
-}
-
-const [lowest, highest] = [0.05, 20];
+const largestWeight = 20;
+const rounds = 20;
 
 /**
- * The temperature under which the true classes are most probable: the mean cross-entropy of softmax(logits / temperature) is
- * least there. It is fitted as if one utterance more had an equal share of every class: a small set whose every utterance is
- * right would else ask for certainty. Between 0.05 and 20.
+ * The weights of logits under which the true classes are most probable: the mean cross-entropy of the weighted sums is least
+ * there. They are fitted as if one utterance more had an equal share of every class: a small set whose every utterance is
+ * right would else ask for certainty. Between 0 and 20, for the kinds of logits that the rows have.
  *
- * @param logits one row an utterance.
+ * @param rows logits of an utterance each; all have the same kinds.
  * @param truth their classes.
  * @throws `ERR_CORPUS` when there is nothing to fit on.
  * @example
- * fitTemperature([[2, 0], [2, 0], [2, 0], [2, 0]], [0, 0, 0, 1]); // 2 / log(3.5 / 1.5) = 2.36, which makes it 0.7 and 0.3
+ * const right = { classifier: Float32Array.of(2, 0) };
+ * fitCalibration([right, right, right, right], [0, 0, 0, 1]); // { classifier: 0.42 }, which makes it 0.7 and 0.3
  */
-export function fitTemperature(logits: readonly ArrayLike<number>[], truth: ArrayLike<number>): number {
-  if (logits.length === 0) {
-    throw new EmoframeError(
-      'ERR_CORPUS',
-      'No validation utterance to fit a temperature on: the validation set is empty.',
-    );
+export function fitCalibration(rows: readonly UtteranceLogits[], truth: ArrayLike<number>): Calibration {
+  if (rows.length === 0) {
+    throw new EmoframeError('ERR_CORPUS', 'No validation utterance to calibrate on: the validation set is empty.');
   }
-  // The cross-entropy is convex in 1 / temperature, so the sign of its slope tells on which side the least lies.
-  let [cold, hot] = [lowest, highest];
-  for (let round = 0; round < 50; round++) {
-    const middle = Math.sqrt(cold * hot);
-    if (slope(logits, truth, middle) > 0) cold = middle;
-    else hot = middle;
+  const kinds = (['classifier', 'alignment'] as const).filter((kind) => rows[0]![kind] !== undefined);
+  const weights = { classifier: 1, alignment: 1 };
+  // The cross-entropy is convex in the weights, so turns of each with the others held end at its least.
+  for (let round = 0; round < (kinds.length > 1 ? rounds : 1); round++) {
+    for (const kind of kinds) {
+      let [low, high] = [0, largestWeight];
+      for (let step = 0; step < 50; step++) {
+        weights[kind] = (low + high) / 2;
+        if (slope(rows, truth, weights, kind) < 0) low = weights[kind];
+        else high = weights[kind];
+      }
+    }
   }
-  return Math.sqrt(cold * hot);
+  return Object.fromEntries(kinds.map((kind) => [kind, weights[kind]]));
 }
 
-/** Of the summed cross-entropy by 1 / temperature: what is expected of the logits, less what the truth makes of them. */
-function slope(logits: readonly ArrayLike<number>[], truth: ArrayLike<number>, temperature: number): number {
-  const utterances = logits.length;
+/** Of the summed cross-entropy by a weight: what is expected of the logits, less what the truth makes of them. */
+function slope(
+  rows: readonly UtteranceLogits[],
+  truth: ArrayLike<number>,
+  weights: Calibration,
+  kind: 'classifier' | 'alignment',
+): number {
+  const utterances = rows.length;
   let sum = 0;
-  for (const [i, row] of logits.entries()) {
-    const share = 1 / row.length / (utterances + 1);
-    for (const [c, probability] of softmax(row, temperature).entries()) {
+  for (const [i, row] of rows.entries()) {
+    const logits = row[kind]!;
+    const share = 1 / logits.length / (utterances + 1);
+    for (const [c, probability] of probabilitiesOf(fusedLogits(row, weights)).entries()) {
       const target = share + (c === truth[i] ? utterances / (utterances + 1) : 0);
-      sum += (probability - target) * row[c]!;
+      sum += (probability - target) * logits[c]!;
     }
   }
   return sum;
@@ -84,25 +87,25 @@ export function expectedCalibrationError(
   return gaps.reduce((sum, gap) => sum + Math.abs(gap), 0) / probabilities.length;
 }
 
-/** What a temperature did to a set of utterances. */
+/** What a calibration did to a set of utterances. */
 export interface CalibrationScores {
-  temperature: number;
+  weights: Calibration;
   /** Expected calibration error of the calibrated probabilities. */
   ece: number;
-  /** The same without the temperature. */
+  /** The same with all weights 1. */
   eceUncalibrated: number;
 }
 
 /** @throws as {@link expectedCalibrationError} */
 export function calibrationScores(
-  logits: readonly ArrayLike<number>[],
+  rows: readonly UtteranceLogits[],
   truth: ArrayLike<number>,
-  temperature: number,
+  weights: Calibration,
 ): CalibrationScores {
-  const eceAt = (at: number) =>
+  const eceWith = (calibration: Calibration) =>
     expectedCalibrationError(
-      logits.map((row) => softmax(row, at)),
+      rows.map((row) => probabilitiesOf(fusedLogits(row, calibration))),
       truth,
     );
-  return { temperature, ece: eceAt(temperature), eceUncalibrated: eceAt(1) };
+  return { weights, ece: eceWith(weights), eceUncalibrated: eceWith({}) };
 }

@@ -1,4 +1,4 @@
-/** Weights of the logits that decide on an utterance; each is that of its classifier alone, divided by its temperature, where there is one. */
+/** Weights of the logits that decide on an utterance. That of a classifier alone is one over its temperature. */
 export interface Calibration {
   /** Of the pooled classifier's. */
   readonly classifier?: number;
