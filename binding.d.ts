@@ -288,7 +288,7 @@ export interface ParameterGroup {
   learningRate: number;
 }
 
-/** Of a model without a classifier, all but `offsets` and `alignment` is empty. */
+/** Where no classifier is asked, all but `offsets` and `alignment` is empty. */
 export interface ClassifyResult {
   /** f32 [B, classes] */
   logits: Float32Array;
@@ -302,7 +302,7 @@ export interface ClassifyResult {
   scoreLogSums: Float32Array;
   /** i32 [B + 1]: frame bounds of each utterance. */
   offsets: Int32Array;
-  /** Of a model that has the head; frame logits f32 [T, classes]. */
+  /** Of a model whose alignment head is asked; frame logits f32 [T, classes]. */
   alignment?: AlignResult & { frameLogits: Float32Array };
 }
 
@@ -405,9 +405,11 @@ export interface NativeModel {
   encode(batch: PackedBatch, layer: number | 'output'): Promise<EncodeResult>;
   /**
    * Pooled classification and frame posteriors, and what the alignment head says, dropout off. Needs one of the two. With
-   * `kept`, pooling and results are of those frames only: the others are context that is heard.
+   * `kept`, pooling and results are of those frames only: the others are context that is heard. With `head`, that one alone.
    */
-  classify(batch: PackedBatch, kept?: FrameRanges): Promise<ClassifyResult>;
+  classify(batch: PackedBatch, kept?: FrameRanges, head?: 'classifier' | 'alignment'): Promise<ClassifyResult>;
+  /** What the alignment head's network hears, f32 [T, in], before it is standardized by `alignment.input_mean` and `alignment.input_factor`. */
+  alignmentInput(batch: PackedBatch): Promise<EncodeResult>;
   /** Moments of conv 0's windows over each utterance: what its GroupNorm follows from. */
   windowMoments(batch: PackedBatch): Promise<WindowMoments>;
   /** Whether there is anything to gain by `sendAhead`: on a GPU, whose inputs travel while it computes. */

@@ -44,6 +44,7 @@ class CountingBackend final : public Backend {
   void dropout(const View &, const Dropout &, const View &) override {}
   void geluForward(const View &, const Dropout &, const View &) override {}
   void geluBackward(const View &, const Dropout &, const View &, const View &) override {}
+  void standardizeColumns(const View &, const View &, const View &, const View &) override {}
   void columnSum(const View &, const View &) override {}
   void sumSquares(const std::vector<View> &, const View &) override {}
   void softmaxRows(const View &, const View &) override {}

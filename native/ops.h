@@ -305,6 +305,8 @@ class Backend {
   // y = dropout(gelu(x)), exact erf form. dx = gelu'(x) · dropout(dy); dx may alias dy.
   virtual void geluForward(const View &x, const Dropout &dropout, const View &y) = 0;
   virtual void geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) = 0;
+  // out[t] = (x[t] - mean) · factor, of one dtype; mean and factor f32 [C], mean may be absent. Out may be x.
+  virtual void standardizeColumns(const View &x, const View &mean, const View &factor, const View &out) = 0;
   virtual void columnSum(const View &x, const View &out) = 0;  // out f32 [C] += Σ_t x[t]
   virtual void sumSquares(const std::vector<View> &xs,
                           const View &out) = 0;                // out f32 [1] = Σ over all, wide accumulation

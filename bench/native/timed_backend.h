@@ -71,6 +71,9 @@ class TimedBackend final : public Backend {
   void geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) override {
     time("gelu backward " + shapeOf(x), 0, [&] { inner_->geluBackward(x, dropout, dy, dx); });
   }
+  void standardizeColumns(const View &x, const View &mean, const View &factor, const View &out) override {
+    time("standardize " + shapeOf(x), 0, [&] { inner_->standardizeColumns(x, mean, factor, out); });
+  }
   void columnSum(const View &x, const View &out) override {
     time("column sum " + shapeOf(x), 0, [&] { inner_->columnSum(x, out); });
   }

@@ -32,6 +32,18 @@ export const alignmentSchema = z
     scale: z.number().positive(),
     /** Nats: a frame stays in its state with probability σ(switchingCost). */
     switchingCost: z.number().nonnegative(),
+    /**
+     * What brings sound to the network in place of an utterance's own mean, scale and moments, from which each of its frames
+     * would know the whole: those of the training audio.
+     */
+    statistics: z
+      .strictObject({
+        /** Samples become (sample − mean) · scale. */
+        waveform: z.strictObject({ mean: z.number(), scale: z.number().positive() }),
+        /** Of the first convolution's windows, where its norm is over time: mean `[kernel]` and covariance `[kernel · kernel]`. */
+        windows: z.strictObject({ mean: z.array(z.number()), covariance: z.array(z.number()) }).optional(),
+      })
+      .optional(),
   })
   .refine(({ source, layer }) => source !== 'layers' || layer !== 'output', {
     path: ['layer'],

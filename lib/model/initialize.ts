@@ -82,6 +82,7 @@ async function drawAlignment(
   stream: PhiloxStream,
   values: Float32Array,
 ): Promise<Float32Array> {
+  if (name.endsWith('.input_factor')) return values.fill(1);
   if (name.includes('norm.')) return values.fill(name.endsWith('.weight') ? 1 : 0);
   if (fanIn === undefined || name.endsWith('_weights')) return values.fill(0);
   const bound = 1 / Math.sqrt(fanIn);

@@ -259,10 +259,15 @@ export class Model {
 
   /**
    * Utterance logits, frame posteriors and pooling weights, and what the alignment head says, with dropout off; of the frames
-   * in `kept`, or of all. A model with the alignment head alone has no classifier's results: they are empty.
+   * in `kept`, or of all. Only `head` is asked where one is named: what the other would give is then empty.
    */
-  async classify(batch: PackedBatch, kept?: FrameRanges): Promise<ClassifyResult> {
-    return nativeOn(batch, () => this.nativeModel.classify(batch, kept));
+  async classify(batch: PackedBatch, kept?: FrameRanges, head?: 'classifier' | 'alignment'): Promise<ClassifyResult> {
+    return nativeOn(batch, () => this.nativeModel.classify(batch, kept, head));
+  }
+
+  /** What the alignment network hears `[T, in]`, before it is standardized. */
+  async alignmentInput(batch: PackedBatch): Promise<EncodeResult> {
+    return nativeOn(batch, () => this.nativeModel.alignmentInput(batch));
   }
 
   /** Moments of the first convolution's windows, from which its GroupNorm follows. */

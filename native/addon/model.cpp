@@ -48,6 +48,14 @@ Objective objectiveOf(const Napi::Object &options) {
               "Expected masked-prediction, classification or alignment for objective but received " + objective + ".");
 }
 
+Heads headsOf(const Napi::Value &value) {
+  if (value.IsUndefined()) return Heads::all;
+  const std::string head = text(value, "head");
+  if (head == "classifier") return Heads::classifier;
+  if (head == "alignment") return Heads::alignment;
+  throw Error("ERR_ARGUMENT", "Expected classifier or alignment for head but received " + head + ".");
+}
+
 // A batch and the values that own its memory.
 struct Batch {
   HostBatch host;
@@ -162,6 +170,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"),
                       InstanceMethod<&ModelObject::encode>("encode"),
                       InstanceMethod<&ModelObject::classify>("classify"),
+                      InstanceMethod<&ModelObject::alignmentInput>("alignmentInput"),
                       InstanceMethod<&ModelObject::windowMoments>("windowMoments"),
                       InstanceMethod<&ModelObject::sendsAhead>("sendsAhead"),
                       InstanceMethod<&ModelObject::sendAhead>("sendAhead"),
@@ -433,22 +442,38 @@ Napi::Value ModelObject::clearFeatures(const Napi::CallbackInfo &info) {
   return info.Env().Undefined();
 }
 
+// What became of the frames of a batch: `hidden` [T, C] and their bounds.
+Napi::Value ModelObject::encoded(Napi::Env env, const std::vector<Napi::Value> &keep,
+                                 const std::shared_ptr<const HostBatch> &host,
+                                 const std::function<Encoded(Model &, const HostBatch &)> &encode) {
+  auto result = std::make_shared<Encoded>();
+  return run(
+      env, keep, [host, encode, result](Model &model) { *result = encode(model, *host); },
+      [result](Napi::Env env) -> Napi::Value {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("hidden", floatArray(env, std::move(result->hidden)));
+        out.Set("offsets", intArray(env, std::move(result->offsets)));
+        return out;
+      },
+      [host](Model &model) { model.sendAhead(*host); });
+}
+
 Napi::Value ModelObject::encode(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
     Batch batch = readBatch(info[0], ++tickets_);
     const int64_t layer = readLayer(info[1]);
-    auto result = std::make_shared<Encoded>();
-    const auto host = batch.shared();
-    return run(
-        env, batch.keep, [host, layer, result](Model &model) { *result = model.encode(*host, layer); },
-        [result](Napi::Env env) -> Napi::Value {
-          Napi::Object out = Napi::Object::New(env);
-          out.Set("hidden", floatArray(env, std::move(result->hidden)));
-          out.Set("offsets", intArray(env, std::move(result->offsets)));
-          return out;
-        },
-        [host](Model &model) { model.sendAhead(*host); });
+    return encoded(env, batch.keep, batch.shared(),
+                   [layer](Model &model, const HostBatch &host) { return model.encode(host, layer); });
+  });
+}
+
+Napi::Value ModelObject::alignmentInput(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  return translating(env, [&] {
+    Batch batch = readBatch(info[0], ++tickets_);
+    return encoded(env, batch.keep, batch.shared(),
+                   [](Model &model, const HostBatch &host) { return model.alignmentInput(host); });
   });
 }
 
@@ -461,10 +486,12 @@ Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
       const Napi::Object ranges = info[1].As<Napi::Object>();
       kept = std::make_shared<FrameRanges>(FrameRanges{intList(ranges, "starts"), intList(ranges, "counts")});
     }
+    const Heads heads = headsOf(info[2]);
     auto result = std::make_shared<Classified>();
     const auto host = batch.shared();
     return run(
-        env, batch.keep, [host, kept, result](Model &model) { *result = model.classify(*host, kept.get()); },
+        env, batch.keep,
+        [host, kept, heads, result](Model &model) { *result = model.classify(*host, kept.get(), heads); },
         [result](Napi::Env env) -> Napi::Value {
           Napi::Object out = Napi::Object::New(env);
           out.Set("logits", floatArray(env, std::move(result->logits)));

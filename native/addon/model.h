@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -41,6 +42,10 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value featureBytes(const Napi::CallbackInfo &info);
   Napi::Value storedFrames(const Napi::CallbackInfo &info);
   Napi::Value clearFeatures(const Napi::CallbackInfo &info);
+  Napi::Value encoded(Napi::Env env, const std::vector<Napi::Value> &keep,
+                      const std::shared_ptr<const HostBatch> &host,
+                      const std::function<Encoded(Model &, const HostBatch &)> &encode);
+  Napi::Value alignmentInput(const Napi::CallbackInfo &info);
   Napi::Value encode(const Napi::CallbackInfo &info);
   Napi::Value classify(const Napi::CallbackInfo &info);
   Napi::Value windowMoments(const Napi::CallbackInfo &info);

@@ -37,6 +37,7 @@ class CpuBackend : public Backend {
   void dropout(const View &x, const Dropout &dropout, const View &out) override;
   void geluForward(const View &x, const Dropout &dropout, const View &y) override;
   void geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) override;
+  void standardizeColumns(const View &x, const View &mean, const View &factor, const View &out) override;
   void columnSum(const View &x, const View &out) override;
   void sumSquares(const std::vector<View> &xs, const View &out) override;
   void softmaxRows(const View &x, const View &y) override;

@@ -128,6 +128,24 @@ void CpuBackend::geluBackward(const View &x, const Dropout &dropout, const View 
   });
 }
 
+void CpuBackend::standardizeColumns(const View &x, const View &mean, const View &factor, const View &out) {
+  if (x.cols == 0) return;
+  const std::vector<float> zeros(mean ? 0 : static_cast<size_t>(x.cols), 0.0f);
+  const float *means = mean ? mean.as<float>() : zeros.data(), *factors = factor.as<float>();
+  parallelFor(threads_, x.rows, std::max<int64_t>(1, 8192 / x.cols), [&](int64_t begin, int64_t end) {
+    float in[blockSize], result[blockSize];
+    for (int64_t r = begin; r < end; ++r) {
+      for (int64_t c = 0; c < x.cols; c += blockSize) {
+        const int64_t n = std::min(blockSize, x.cols - c);
+        const float *values = readBlock(x, 0, r, c, n, in);
+        float *target = writeBlock(out, 0, r, c, result);
+        for (int64_t i = 0; i < n; ++i) target[i] = (values[i] - means[c + i]) * factors[c + i];
+        storeBlock(out, 0, r, c, n, target);
+      }
+    }
+  });
+}
+
 void CpuBackend::columnSum(const View &x, const View &out) {
   const int64_t rows = x.batch * x.rows;
   ColumnSums sums(rows, x.cols);

@@ -74,6 +74,7 @@ class CudaBackend final : public Backend {
   void dropout(const View &x, const Dropout &dropout, const View &out) override;
   void geluForward(const View &x, const Dropout &dropout, const View &y) override;
   void geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) override;
+  void standardizeColumns(const View &x, const View &mean, const View &factor, const View &out) override;
   // reductions.cu
   void columnSum(const View &x, const View &out) override;
   void sumSquares(const std::vector<View> &xs, const View &out) override;

@@ -145,6 +145,25 @@ void map(Stream &stream, View a, View b, View out, const Op &op) {
   });
 }
 
+// --- columns -------------------------------------------------------------------------------------
+// Columns' means and factors, a few kilobytes, stay in the caches.
+template <typename T>
+__global__ void __launch_bounds__(threads)
+    standardizeKernel(Extent extent, Strided<const T> in, const float *mean, const float *factor, Strided<T> out,
+                      bool aligned) {
+  constexpr int width = 16 / sizeof(T);
+  Place place;
+  if (!Place::find(extent, width, place)) return;
+  float values[width];
+  loadSome(in.at(place.batch, place.row, place.column), in.colStride, place.count, aligned, values);
+#pragma unroll
+  for (int i = 0; i < width; ++i) {
+    if (i >= place.count) break;
+    values[i] = (values[i] - (mean ? mean[place.column + i] : 0.0f)) * factor[place.column + i];
+  }
+  storeSome(out.at(place.batch, place.row, place.column), out.colStride, place.count, aligned, values);
+}
+
 // --- conversion ----------------------------------------------------------------------------------
 constexpr int convertWidth = 8;
 
@@ -218,6 +237,16 @@ void CudaBackend::convert(const View &in, const View &out) {
 void CudaBackend::add(const View &a, const View &b, const View &out) { map<2>(stream(), a, b, out, Add{}); }
 
 void CudaBackend::scale(const View &x, float factor) { map<1>(stream(), x, View(), x, Scale{factor}); }
+
+void CudaBackend::standardizeColumns(const View &x, const View &mean, const View &factor, const View &out) {
+  if (x.size() == 0) return;
+  withType(x.dtype, [&](auto of) {
+    using T = typename decltype(of)::Type;
+    const Extent extent(out, 16 / sizeof(T));
+    launch(standardizeKernel<T>, extent.blocks(), threads, 0, stream(), extent, strided<const T>(x),
+           mean ? mean.as<float>() : nullptr, factor.as<float>(), strided<T>(out), rowsAligned(x) && rowsAligned(out));
+  });
+}
 
 void CudaBackend::dropout(const View &x, const Dropout &dropout, const View &out) {
   if (dropout.p > 0) {

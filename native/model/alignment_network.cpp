@@ -11,7 +11,8 @@ constexpr float kEpsilon = 1e-5f;  // whatever layer_norm_eps says, which is the
 
 AlignmentNetwork::AlignmentNetwork(const AlignmentHead &head, int64_t in, Parameters &parameters)
     : in_(in), width_(head.width), dropout_(head.dropout) {
-  inputNorm_ = addLayerNorm(parameters, kName + "input_norm", in_, kEpsilon);
+  inputMean_ = parameters.add(kName + "input_mean", {in_}, Layout::plain, false, true);
+  inputFactor_ = parameters.add(kName + "input_factor", {in_}, Layout::plain, false, true);
   projection_ = addLinear(parameters, kName + "projection", in_, width_);
   for (size_t i = 0; i < head.halfWidths.size(); ++i) {
     const std::string block = kName + "blocks." + std::to_string(i);
@@ -34,14 +35,13 @@ void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, co
     return place;
   };
   View normed, branch, sums[2];
-  saved.input.x = x;
-  saved.input.y = activations(in_);
-  useLayerNorm(context, inputNorm_, saved.input);
-  backend.addNormForward(saved.input);
+  saved.input = activations(in_);
+  backend.standardizeColumns(x, context.parameters.master(inputMean_), context.parameters.master(inputFactor_),
+                             saved.input);
   saved.norms.resize(norms_.size());
   saved.convs.resize(convs_.size());
   saved.norms[0].x = activations(width_);
-  linearForward(context, projection_, saved.input.y, saved.norms[0].x);
+  linearForward(context, projection_, saved.input, saved.norms[0].x);
 
   for (size_t i = 0; i < norms_.size(); ++i) {
     AddNorm &norm = saved.norms[i];
@@ -104,12 +104,8 @@ void AlignmentNetwork::backward(const Context &context, const LocalAxis &axis, c
     dStream = norm.dSumOut;
     if (i > 0) convs_[i - 1].backward(context, axis, saved.convs[i - 1], norm.dx ? norm.dx : dStream, dNormed);
   }
-  const View dInput = activations(in_);
-  linearBackward(context, projection_, saved.input.y, dStream, dInput);
-  AddNormGradient norm;
-  norm.dy = dInput;
-  norm.dSumOut = dX ? dX : activations(in_);
-  layerNormBackward(context, inputNorm_, saved.input, norm);
+  linearBackward(context, projection_, saved.input, dStream, dX);
+  if (dX) backend.standardizeColumns(dX, View{}, parameters.master(inputFactor_), dX);
 }
 
 }  // namespace emoframe

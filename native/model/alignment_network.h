@@ -1,6 +1,6 @@
 // The network that gives each frame its logits from its neighbourhood alone:
 //
-//   LayerNorm → linear → blocks of r + dropout(GELU(conv(LayerNorm(r)))) → LayerNorm → linear
+//   standardized columns → linear → blocks of r + dropout(GELU(conv(LayerNorm(r)))) → LayerNorm → linear
 //
 // A frame's logits follow from Σ h frames on either side, h being the blocks' half-widths, and from nothing else. A
 // block's sum and the norm that reads it are one op (addNorm).
@@ -17,7 +17,7 @@ class AlignmentNetwork {
   AlignmentNetwork(const AlignmentHead &head, int64_t in, Parameters &parameters);
 
   struct Saved {
-    AddNorm input;                        // of what is heard
+    View input;                           // what is heard, standardized
     std::vector<AddNorm> norms;           // of the stream: before each block, and the last, whose output is f32
     std::vector<LocalConv::Saved> convs;  // a block each
   };
@@ -33,7 +33,7 @@ class AlignmentNetwork {
  private:
   int64_t in_, width_, gap_ = 0;
   float dropout_;
-  LayerNorm inputNorm_;
+  int32_t inputMean_, inputFactor_;  // of what training hears: not trained themselves
   Linear projection_;
   std::vector<LayerNorm> norms_;
   std::vector<LocalConv> convs_;

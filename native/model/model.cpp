@@ -148,6 +148,16 @@ View Model::Parts::hidden(const Packing &packing, const View &embedded, int64_t 
   return out;
 }
 
+View Model::Parts::heardByAlignment(const Context &context, const PassInputs &inputs, const View &features,
+                                    const View &embedded) {
+  const ChunkedStates *states = alignment->states();
+  if (!states) return features;
+  const View heard = workspace.tensor(dtype, inputs.packing.total(), shape.hiddenSize);
+  ChunkedStates::Saved saved;
+  states->forward(context, transformer, inputs.alignment.chunks, embedded, saved, heard);
+  return heard;
+}
+
 Model::Model(std::shared_ptr<Backend> backend, const HubertShape &shape, Precision precision,
              const MaskedPredictionHead &maskedPrediction, const ClassifierHead &classifier,
              const AlignmentHead &alignment) {
@@ -245,10 +255,15 @@ Encoded Model::encode(const HostBatch &batch, int64_t layer) {
   });
 }
 
-Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
+Classified Model::classify(const HostBatch &batch, const FrameRanges *kept, Heads heads) {
   Parts &parts = *parts_;
-  if (!parts.classifier && !parts.alignment) {
-    throw Error("ERR_HEAD", "This model was made without a classifier and without an alignment head.");
+  const bool pools = parts.classifier && heads != Heads::alignment;
+  const bool aligns = parts.alignment && heads != Heads::classifier;
+  if (!pools && !aligns) {
+    throw Error("ERR_HEAD", heads == Heads::classifier  ? "This model was made without a classifier."
+                            : heads == Heads::alignment ? "This model was made without an alignment head."
+                                                        : "This model was made without a classifier and without an "
+                                                          "alignment head.");
   }
   return parts.pass(batch.ticket, parts.packed(batch, nullptr, kept), [&](const PassInputs &inputs) {
     const Packing &packing = inputs.packing;
@@ -256,13 +271,13 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
     const Context inference = parts.context(nullptr);
     Classified result;
     Results results;
-    if (parts.classifier) parts.classifier->addResults(selection, results, result);
-    if (parts.alignment) parts.alignment->addResults(selection, results, result.aligned);
+    if (pools) parts.classifier->addResults(selection, results, result);
+    if (aligns) parts.alignment->addResults(selection, results, result.aligned);
     const View features = parts.features(inference, batch, packing, nullptr);
-    const ChunkedStates *states = parts.alignment ? parts.alignment->states() : nullptr;
-    const View embedded = parts.classifier || states ? parts.embedded(features) : View{};
+    const ChunkedStates *states = aligns ? parts.alignment->states() : nullptr;
+    const View embedded = pools || states ? parts.embedded(features) : View{};
     results.take(inference);
-    if (parts.classifier) {
+    if (pools) {
       View hidden = parts.hidden(packing, embedded, modelOutput);
       if (kept) {
         const View all = hidden;
@@ -271,13 +286,8 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
       }
       parts.classifier->classify(inference, selection, hidden, results, result);
     }
-    if (parts.alignment) {
-      View heard = features;
-      if (states) {
-        heard = parts.workspace.tensor(parts.dtype, packing.total(), parts.shape.hiddenSize);
-        ChunkedStates::Saved saved;
-        states->forward(inference, parts.transformer, inputs.alignment.chunks, embedded, saved, heard);
-      }
+    if (aligns) {
+      const View heard = parts.heardByAlignment(inference, inputs, features, embedded);
       parts.alignment->classify(inference, inputs.alignment, selection, heard, results, result.aligned);
     }
     results.download(inference);
@@ -290,9 +300,28 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept) {
       requireFinite(frames, classes, result.offsets, what);
       requireFinite(logits, classes, rows, "logits in row");
     };
-    if (parts.classifier) check(result.framePosteriors, "class probabilities at frame", result.logits);
-    if (parts.alignment) check(result.aligned.frameLogits, "logits at frame", result.aligned.logits);
+    if (pools) check(result.framePosteriors, "class probabilities at frame", result.logits);
+    if (aligns) check(result.aligned.frameLogits, "logits at frame", result.aligned.logits);
     return result;
+  });
+}
+
+Encoded Model::alignmentInput(const HostBatch &batch) {
+  Parts &parts = *parts_;
+  if (!parts.alignment) throw Error("ERR_HEAD", "This model was made without an alignment head.");
+  return parts.pass(batch.ticket, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
+    const Context inference = parts.context(nullptr);
+    const View features = parts.features(inference, batch, inputs.packing, nullptr);
+    const View embedded = parts.alignment->states() ? parts.embedded(features) : View{};
+    const View heard = parts.heardByAlignment(inference, inputs, features, embedded);
+    const View exact = parts.workspace.tensor(DType::f32, heard.rows, heard.cols);
+    parts.backend->convert(heard, exact);
+    Encoded encoded;
+    encoded.hidden.resize(static_cast<size_t>(exact.size()));
+    parts.backend->download(encoded.hidden.data(), exact.data, encoded.hidden.size() * sizeof(float));
+    encoded.offsets = inputs.packing.offsets.host;
+    requireFinite(encoded.hidden, exact.cols, encoded.offsets, "what the alignment network hears at frame");
+    return encoded;
   });
 }
 

@@ -132,7 +132,8 @@ struct Aligned {
   std::vector<float> logits;                    // [B, C]
   std::vector<float> frameLogits, occupancies;  // [T, C]
 };
-// Of a model without a classifier all but `aligned` and the offsets is empty; without an alignment head, that.
+// Which heads a pass that classifies asks: what the others would give is left empty.
+enum class Heads : uint8_t { all, classifier, alignment };
 struct Classified {
   std::vector<float> logits, framePosteriors, attention;
   std::vector<float> pooled;        // [B, C], or [B, 2 C] with standard deviations
@@ -211,8 +212,10 @@ class Model {
   void sendAhead(const HostBatch &batch, const FrameRanges *kept = nullptr);
 
   Encoded encode(const HostBatch &batch, int64_t layer);
-  // Of `kept` only, when given: the other frames are context that the transformer hears.
-  Classified classify(const HostBatch &batch, const FrameRanges *kept = nullptr);
+  // Of `kept` only, when given: the other frames are context that is heard.
+  Classified classify(const HostBatch &batch, const FrameRanges *kept = nullptr, Heads heads = Heads::all);
+  // What the alignment head's network hears, f32 [T, in]: from it follows by what it is standardized.
+  Encoded alignmentInput(const HostBatch &batch);
   WindowMoments windowMoments(const HostBatch &batch);
   TrainResult trainStep(const HostBatch &batch, const TrainStep &step);
   double optimizerStep(const OptimizerStep &step);  // gradient norm before clipping

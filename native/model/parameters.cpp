@@ -44,7 +44,8 @@ Parameters::~Parameters() {
   }
 }
 
-int32_t Parameters::add(const std::string &name, std::vector<int64_t> shape, Layout layout, bool adjacent) {
+int32_t Parameters::add(const std::string &name, std::vector<int64_t> shape, Layout layout, bool adjacent,
+                        bool constant) {
   Parameter p;
   p.name = name;
   int64_t elements = 1;
@@ -61,6 +62,7 @@ int32_t Parameters::add(const std::string &name, std::vector<int64_t> shape, Lay
   for (size_t i = shape.size() > 1 ? 1 : 0; i < shape.size(); ++i) p.cols *= shape[i];
   p.shape = std::move(shape);
   p.layout = layout;
+  p.constant = p.frozen = constant;
   if (!adjacent) total_ = (total_ + kAlignment - 1) / kAlignment * kAlignment;
   p.offset = total_;
   total_ += p.size();
@@ -135,7 +137,7 @@ void Parameters::requireOpen() const {
 void Parameters::freeze(const std::vector<std::string> &prefixes) {
   gradientsChange();
   for (Parameter &p : table_) {
-    p.frozen = false;
+    p.frozen = p.constant;
     for (const std::string &prefix : prefixes) p.frozen |= p.name.compare(0, prefix.size(), prefix) == 0;
   }
 }

@@ -21,6 +21,7 @@ struct Parameter {
   Layout layout = Layout::plain;
   int64_t rows = 1, cols = 0;  // [shape[0], the rest], one row for a vector
   int64_t offset = 0;          // elements into each arena
+  bool constant = false;       // never trained: frozen whatever is asked
   bool frozen = false;
 
   int64_t size() const { return rows * cols; }
@@ -33,9 +34,10 @@ class Parameters {
   Parameters(const Parameters &) = delete;
   Parameters &operator=(const Parameters &) = delete;
 
-  // `adjacent`: begins right where the one before ends, so that both can be read as one matrix.
+  // `adjacent`: begins right where the one before ends, so that both can be read as one matrix. `constant`: is kept with
+  // the others but never trained.
   int32_t add(const std::string &name, std::vector<int64_t> shape, Layout layout = Layout::plain,
-              bool adjacent = false);
+              bool adjacent = false, bool constant = false);
   void allocate();  // after the last add; values are zero
   const std::vector<Parameter> &table() const { return table_; }
 

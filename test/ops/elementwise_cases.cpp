@@ -1,4 +1,4 @@
-// fill, convert, add, scale, dropout, GELU, columnSum, sumSquares, softmaxRows.
+// fill, convert, add, scale, standardizeColumns, dropout, GELU, columnSum, sumSquares, softmaxRows.
 #include "harness.h"
 
 namespace emoframe {
@@ -184,6 +184,29 @@ void geluEverywhere(Backend &backend, Report &report) {
                std::to_string(out[finite + 2]) + ", slope " + std::to_string(gradient[finite + 2]));
 }
 
+void columnsAreStandardized(Backend &backend, Report &report) {
+  overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
+    const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1);
+    const Tensor y = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(2);
+    const Tensor mean = Tensor(backend, DType::f32, 1, shape.cols).normal(3);
+    const Tensor factor = Tensor(backend, DType::f32, 1, shape.cols).normal(4);
+    for (const bool centred : {true, false}) {
+      Doubles expected(x.values);
+      for (int64_t r = 0; r < shape.rows; ++r) {
+        for (int64_t c = 0; c < shape.cols; ++c) {
+          expected[r * shape.cols + c] = (x(r, c) - (centred ? mean(0, c) : 0)) * factor(0, c);
+        }
+      }
+      backend.standardizeColumns(x, centred ? mean.view() : View{}, factor, y);
+      report.close(y, expected, what + (centred ? "" : ", without means"));
+      report.untouched(x, what);
+      if (centred) continue;
+      backend.standardizeColumns(x, View{}, factor, x);
+      report.close(x, expected, what + " in place");
+    }
+  });
+}
+
 void columnSumAccumulates(Backend &backend, Report &report) {
   overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
     const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1);
@@ -293,6 +316,7 @@ const Cases table("elementwise", {{"fill", fillWrites},
                                   {"convert rounds to nearest even", convertRoundsToEven},
                                   {"add", addAdds},
                                   {"scale", scaleScales},
+                                  {"standardizeColumns", columnsAreStandardized},
                                   {"dropout", dropoutDrops},
                                   {"gelu with its gradient", geluIsExact},
                                   {"gelu over its whole range", geluEverywhere},
