@@ -44,7 +44,16 @@ test('Ctrl-C stops a run; --resume takes it to its scores, report and predictor'
   const summary = JSON.parse(resumed.stdout);
   assert.equal(summary, JSON.parse(readFileSync(join(out, 'summary.json'))));
   assert.equal(summary.labels, ['angry', 'neutral']);
-  for (const key of ['wa', 'ua', 'eder', 'frameAccuracy', 'frameUa', 'attentionOnEmotion']) {
+  for (const key of [
+    'wa',
+    'ua',
+    'eder',
+    'frameAccuracy',
+    'frameUa',
+    'attentionOnEmotion',
+    'posteriorOnEmotion',
+    'lift',
+  ]) {
     assert.type(summary[key], 'number', key);
     assert.type(summary.baseline[key], 'number', `baseline ${key}`);
   }

@@ -44,13 +44,16 @@ export function frameTruth(
   return truth;
 }
 
-/** What one utterance with known segments brings to `frameMetrics`; every array is `[T]`. */
+/** What one utterance with known segments brings to `frameMetrics`. */
 export interface FrameRow {
+  /** `[T]` */
   truth: ArrayLike<number>;
-  /** The smoothed path (`smooth`). */
+  /** `[T]`: the timeline, e.g. as `smooth` gives it. */
   path: ArrayLike<number>;
-  /** Pooling weights; they sum to 1. */
+  /** `[T]`: pooling weights; they sum to 1. */
   attention: ArrayLike<number>;
+  /** `[T, classes]`: probabilities of each frame's classes, row by row; each row sums to 1. */
+  posteriors: ArrayLike<number>;
 }
 
 export interface FrameMetrics {
@@ -74,8 +77,15 @@ export interface FrameMetrics {
   confusion: number;
   /** Mean over emotional utterances of the attention mass on their emotional frames; NaN without emotional utterances. */
   attentionOnEmotion: number;
-  /** Mean over the same utterances of the share of emotional frames: what attention without knowledge would give. */
+  /**
+   * Mean over the same utterances of the share that their emotional frames have of the emotional posterior mass, Σ_t (1 − the
+   * posterior of neutral). Of an utterance without such mass it is the share of emotional frames.
+   */
+  posteriorOnEmotion: number;
+  /** Mean over the same utterances of the share of emotional frames: what attention or a posterior without knowledge would give. */
   emotionFrameShare: number;
+  /** `posteriorOnEmotion / emotionFrameShare`: 1 for a timeline that knows nothing of when. */
+  lift: number;
   /** Frames scored. */
   frames: number;
   /** Recall of each class, NaN where the truth has no frame of it. */
@@ -88,9 +98,10 @@ export interface FrameMetrics {
  * @param neutral index of the neutral class.
  * @throws `ERR_CORPUS` when there is no frame to score.
  * @example
- * frameMetrics([{ truth: [0, 0, 1], path: [0, 1, 1], attention: [0.2, 0.2, 0.6] }], 2, 0).frameAccuracy; // 0.667
+ * const row = { truth: [0, 0, 1], path: [0, 1, 1], attention: [0.2, 0.2, 0.6], posteriors: [0.9, 0.1, 0.4, 0.6, 0.2, 0.8] };
+ * frameMetrics([row], 2, 0).frameAccuracy; // 0.667
  */
-export function frameMetrics(rows: readonly FrameRow[], classes: number, neutral: number): FrameMetrics {
+export function frameMetrics(rows: Iterable<FrameRow>, classes: number, neutral: number): FrameMetrics {
   const hits = new Array<number>(classes).fill(0);
   const present = new Array<number>(classes).fill(0);
   let frames = 0;
@@ -99,17 +110,23 @@ export function frameMetrics(rows: readonly FrameRow[], classes: number, neutral
   let confusion = 0;
   let emotionalUtterances = 0;
   let attentionOnEmotion = 0;
+  let posteriorOnEmotion = 0;
   let emotionFrameShare = 0;
-  for (const { truth, path, attention } of rows) {
+  for (const { truth, path, attention, posteriors } of rows) {
     let emotionalFrames = 0;
     let mass = 0;
+    let emotion = 0;
+    let emotionWhereTrue = 0;
     for (let frame = 0; frame < truth.length; frame++) {
       const actual = truth[frame]!;
       const predicted = path[frame]!;
+      const emotional = 1 - posteriors[frame * classes + neutral]!;
       present[actual]!++;
+      emotion += emotional;
       if (actual !== neutral) {
         emotionalFrames++;
         mass += attention[frame]!;
+        emotionWhereTrue += emotional;
       }
       if (actual === predicted) hits[actual]!++;
       else if (predicted === neutral) missed++;
@@ -118,9 +135,11 @@ export function frameMetrics(rows: readonly FrameRow[], classes: number, neutral
     }
     frames += truth.length;
     if (emotionalFrames > 0) {
+      const share = emotionalFrames / truth.length;
       emotionalUtterances++;
       attentionOnEmotion += mass;
-      emotionFrameShare += emotionalFrames / truth.length;
+      posteriorOnEmotion += emotion > 0 ? emotionWhereTrue / emotion : share;
+      emotionFrameShare += share;
     }
   }
   if (frames === 0)
@@ -135,7 +154,9 @@ export function frameMetrics(rows: readonly FrameRow[], classes: number, neutral
     falseAlarm: falseAlarm / frames,
     confusion: confusion / frames,
     attentionOnEmotion: attentionOnEmotion / emotionalUtterances,
+    posteriorOnEmotion: posteriorOnEmotion / emotionalUtterances,
     emotionFrameShare: emotionFrameShare / emotionalUtterances,
+    lift: posteriorOnEmotion / emotionFrameShare,
     frames,
     recalls,
   };

@@ -43,6 +43,9 @@ export interface RunSummary extends Scores {
   seconds: number;
 }
 
+/** What folds that were evaluated before it was measured do not tell. */
+const unmeasured = { posteriorOnEmotion: null, lift: null } as const;
+
 /** Scores the folds that are evaluated and writes `summary.json`; nothing when none is. */
 export async function writeSummary(
   run: RunDirectory,
@@ -63,7 +66,7 @@ export async function writeSummary(
     if (!(await isDone(paths.stage('evaluate')))) continue;
     for (const result of paths.stage('evaluate').results) await verifyResult(result);
     const metrics = JSON.parse(await readFile(paths.stage('evaluate').metrics, 'utf8')) as Omit<FoldSummary, 'name'>;
-    folds.push({ name, ...metrics });
+    folds.push({ name, ...unmeasured, ...metrics, baseline: { ...unmeasured, ...metrics.baseline } });
     rows.push(...(await readRows(paths.rows('predictions'))));
     baselineRows.push(...(await readRows(paths.rows('baseline'))));
   }

@@ -19,7 +19,9 @@ export interface Scores {
   frameAccuracy?: number | null;
   frameUa?: number | null;
   attentionOnEmotion?: number | null;
+  posteriorOnEmotion?: number | null;
   emotionFrameShare?: number | null;
+  lift?: number | null;
   confusion?: number[][];
   intervals?: { [score in 'wa' | 'ua' | 'macroF1']?: [number, number] };
 }
@@ -42,7 +44,9 @@ const scores = z.looseObject({
   frameAccuracy: score,
   frameUa: score,
   attentionOnEmotion: score,
+  posteriorOnEmotion: score,
   emotionFrameShare: score,
+  lift: score,
   confusion: z.array(z.array(z.number())).optional(),
   intervals: z.record(z.string(), z.tuple([z.number(), z.number()])).optional(),
 });

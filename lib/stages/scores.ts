@@ -1,6 +1,6 @@
 // Scores of prediction rows: of one fold for its metrics, of all folds for the summary.
 import type { DiarizationErrors } from '../evaluate/eder.js';
-import { type FrameMetrics, frameMetrics } from '../evaluate/frames.js';
+import { type FrameMetrics, type FrameRow, frameMetrics } from '../evaluate/frames.js';
 import { type UtteranceMetrics, utteranceMetrics } from '../evaluate/metrics.js';
 
 /** One row of `predictions.jsonl` or `baseline.jsonl`: what a model said of one utterance. */
@@ -19,13 +19,15 @@ export interface PredictionRow {
   seconds: number;
   frameSeconds: number;
   labels: string[];
+  /** What says when: the classifier's weights and frame posteriors (absent: that), or a network that was trained to align. */
+  timeline?: 'alignment' | 'attention';
   /** `[T][labels.length]` */
   posteriors: number[][];
   /** `[T]`, sums to 1. */
   attention: number[];
   /** `[T]`, stage 2's clusters. */
   clusters?: number[];
-  /** `[T]`, indices into `labels`: the posteriors smoothed. */
+  /** `[T]`, indices into `labels`: the timeline that follows from the posteriors. */
   path: number[];
   /** `[T]`, where segments are known. */
   truth?: number[];
@@ -41,7 +43,10 @@ export interface Scores extends UtteranceMetrics {
   frameAccuracy: number | null;
   frameUa: number | null;
   attentionOnEmotion: number | null;
+  /** Null in scores of before it was measured, as is `lift`. */
+  posteriorOnEmotion: number | null;
   emotionFrameShare: number | null;
+  lift: number | null;
   /** The parts of EDER. */
   frameErrors: Pick<FrameMetrics, 'missed' | 'falseAlarm' | 'confusion'> | null;
 }
@@ -60,8 +65,7 @@ export function classesOf(
 export function scoreRows(rows: readonly PredictionRow[], labels: readonly string[], neutral: string): Scores {
   const { truth, predicted } = classesOf(rows, labels);
   const utterances = utteranceMetrics(truth, predicted, labels.length);
-  const known = rows.flatMap((row) => (row.truth === undefined ? [] : [{ ...row, truth: row.truth }]));
-  if (known.length === 0) {
+  if (!rows.some((row) => row.truth !== undefined)) {
     return {
       ...utterances,
       eder: null,
@@ -69,21 +73,25 @@ export function scoreRows(rows: readonly PredictionRow[], labels: readonly strin
       frameAccuracy: null,
       frameUa: null,
       attentionOnEmotion: null,
+      posteriorOnEmotion: null,
       emotionFrameShare: null,
+      lift: null,
       frameErrors: null,
     };
   }
-  const frames = frameMetrics(known, labels.length, labels.indexOf(neutral));
-  const { eder, frameAccuracy, frameUa, attentionOnEmotion, emotionFrameShare } = frames;
+  const frames = frameMetrics(withTruth(rows), labels.length, labels.indexOf(neutral));
+  const { eder, frameAccuracy, frameUa, attentionOnEmotion, posteriorOnEmotion, emotionFrameShare, lift } = frames;
   const { missed, falseAlarm, confusion } = frames;
   return {
     ...utterances,
     eder,
-    meanEder: meanEder(known),
+    meanEder: meanEder(rows.filter(({ truth: known }) => known !== undefined)),
     frameAccuracy,
     frameUa,
     attentionOnEmotion,
+    posteriorOnEmotion,
     emotionFrameShare,
+    lift,
     frameErrors: { missed, falseAlarm, confusion },
   };
 }
@@ -96,4 +104,11 @@ function meanEder(rows: readonly PredictionRow[]): number | null {
     sum += (errorSeconds.missed + errorSeconds.falseAlarm + errorSeconds.confusion) / seconds;
   }
   return sum / rows.length;
+}
+
+/** One after another: rows of a large test session are many. */
+function* withTruth(rows: readonly PredictionRow[]): Generator<FrameRow> {
+  for (const { truth, path, attention, posteriors } of rows) {
+    if (truth !== undefined) yield { truth, path, attention, posteriors: posteriors.flat() };
+  }
 }
