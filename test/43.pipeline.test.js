@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -182,6 +182,28 @@ test('the same seed gives the same bits, also when the run is stopped and resume
   const repeated = await runPipeline(optionsFor('resumed', { resume: true }));
   assert.equal(digests('resumed'), digests('whole'));
   assert.equal({ ...repeated, seconds: 0 }, { ...summary, seconds: 0 });
+});
+
+test('a fold that was evaluated before lift was measured has none; its rows give that of all', async () => {
+  cpSync(out('whole'), out('earlier'), { recursive: true });
+  const edit = (file, change) => {
+    const value = json(foldFile('earlier', 'evaluate', file));
+    change(value);
+    writeFileSync(foldFile('earlier', 'evaluate', file), JSON.stringify(value));
+  };
+  edit('metrics.json', (metrics) => {
+    for (const scores of [metrics, metrics.baseline]) {
+      delete scores.posteriorOnEmotion;
+      delete scores.lift;
+    }
+  });
+  edit('done.json', (mark) => {
+    delete mark.files;
+  });
+  const read = await runPipeline(optionsFor('earlier', { resume: true }));
+  assert.equal([read.folds[0].lift, read.folds[0].posteriorOnEmotion, read.folds[0].baseline.lift], [null, null, null]);
+  assert.equal([read.lift, read.baseline.lift], [summary.lift, summary.baseline.lift]);
+  assert.is(read.folds[0].wa, summary.folds[0].wa);
 });
 
 test('another seed gives other weights', async () => {
