@@ -34,6 +34,71 @@ test('the page tells both stages, and shows a dozen utterances of every emotion,
   for (const stage of ['Stage 1a', 'Stage 1b', 'Stage 2', 'Stage 3', 'Stage 4']) assert.match(page, stage);
 });
 
+/** What the page's script reads of its first utterance, and the points of the line over that one's sound. */
+function firstUtterance(page) {
+  const { labels, utterances } = JSON.parse(/id="timeline-data">(.*?)<\/script>/s.exec(page)[1]);
+  const points = /<polyline class="over" points="([^"]+)"/.exec(page)[1].split(' ');
+  return { labels, data: utterances[0], heights: points.map((point) => Number(point.split(',')[1])) };
+}
+
+test('over the sound lies the attention, or the emotional posterior where an alignment network says when', async () => {
+  for (const objective of [undefined, 'attention', 'both', 'forward-backward']) {
+    const run = writeSyntheticRun(join(dir, `line-${objective}`), { objective, utterances: 16 });
+    const page = readFileSync(await writeReport(run), 'utf8');
+    const { labels, data, heights } = firstUtterance(page);
+    const neutral = labels.indexOf('neutral');
+    if (objective === 'both' || objective === 'forward-backward') {
+      assert.is(count(page, /<em>emotional<\/em>/g), 12, objective);
+      assert.not.ok('attention' in data);
+      for (const [frame, posterior] of data.posteriors.entries()) {
+        assert.ok(Math.abs(data.emotional[frame] - (100 - posterior[neutral])) <= 1);
+        // From 98 at the foot to 2, of 100.
+        assert.ok(Math.abs(heights[frame] - (98 - 0.96 * data.emotional[frame])) < 0.6);
+      }
+      assert.match(page, /posterior of stage 4 that a frame is emotional/);
+    } else {
+      assert.is(count(page, /<em>attention<\/em>/g), 12, objective);
+      assert.not.ok('emotional' in data);
+      const highest = Math.max(...data.attention, 2);
+      for (const [frame, attention] of data.attention.entries())
+        assert.ok(Math.abs(heights[frame] - (98 - (96 * attention) / highest)) < 0.6);
+      assert.match(page, /the line is the attention of stage 4/);
+    }
+  }
+});
+
+test('stage 4 is called what it was trained for', async () => {
+  for (const [objective, title, words] of [
+    [undefined, 'attention fine-tuning', 'pseudo-labels and attention.'],
+    ['forward-backward', 'forward-backward alignment', 'pseudo-labels and a network that hears only'],
+    ['both', 'attention fine-tuning and forward-backward alignment', 'pseudo-labels, attention, and a network'],
+  ]) {
+    const run = writeSyntheticRun(join(dir, `title-${objective}`), { objective, utterances: 16 });
+    const page = readFileSync(await writeReport(run), 'utf8');
+    assert.match(page, `<h3>Stage 4: ${title}</h3>`);
+    assert.match(page, `stage 4 adds pretraining on frame-level ${words}`);
+  }
+});
+
+test('lift is told in times, on a scale that ends where all of the posterior lies on emotion', async () => {
+  const page = readFileSync(
+    await writeReport(writeSyntheticRun(join(dir, 'lift'), { objective: 'both', utterances: 16 })),
+    'utf8',
+  );
+  const [row] = /<b>Lift<\/b>.*?<\/div>/s.exec(page);
+  assert.match(row, /data-name="stage 1b">1\.15\u2009×/);
+  assert.match(row, /data-name="stage 4">1\.42\u2009×/);
+  assert.match(row, /data-name="change">\+0\.27</);
+  assert.match(row, /left:44\.00%" title="guess: 1\.00\u2009×"/);
+  assert.match(row, /left:62\.40%" title="stage 4: 1\.42/);
+  // A run that did not measure it has no such line.
+  const before = readFileSync(
+    await writeReport(writeSyntheticRun(join(dir, 'unmeasured'), { utterances: 16 })),
+    'utf8',
+  );
+  assert.not.match(before, '<b>Lift</b>');
+});
+
 test('the page needs nothing from outside', async () => {
   const page = readFileSync(await writeReport(writeSyntheticRun(join(dir, 'alone'))), 'utf8');
   assert.not.match(page, /(src|href)="(?!data:)/);

@@ -1,6 +1,6 @@
 import { colorOf } from './colors.js';
 import { type Html, html, isKnown, percent } from './html.js';
-import type { LogRow } from './readRun.js';
+import type { LogRow, Objective } from './readRun.js';
 
 const width = 300;
 const height = 180;
@@ -73,18 +73,24 @@ function thin(points: [number, number][], limit: number): [number, number][] {
 const sharePattern = /(accuracy|ua|wa|f1|purity)$/i;
 
 /** What the stages are called in the paper's terms. */
-export const stageTitles: Record<string, string> = {
+const stageTitles: Record<string, string> = {
   mfcc: 'From scratch: MFCC pseudo-labels',
   tapt: 'Stage 1a: task-adaptive pretraining',
   finetune: 'Stage 1b: fine-tuning',
   cluster: 'Stage 2: clustering',
   pretrain: 'Stage 3: pretraining on pseudo-labels',
-  align: 'Stage 4: attention fine-tuning',
+  align: 'Stage 4',
   evaluate: 'Stage 5: evaluation',
 };
 
+const alignTitles: Record<Objective, string> = {
+  attention: 'attention fine-tuning',
+  'forward-backward': 'forward-backward alignment',
+  both: 'attention fine-tuning and forward-backward alignment',
+};
+
 /** Training curves: a block a stage, losses and shares in charts of their own, one line a fold. */
-export function trainingCurves(log: readonly LogRow[]): Html {
+export function trainingCurves(log: readonly LogRow[], objective: Objective): Html {
   const order = Object.keys(stageTitles);
   const stages = [...new Set(log.map((row) => row.stage))].sort((a, b) => order.indexOf(a) - order.indexOf(b));
   return html`${stages.map((stage) => {
@@ -108,7 +114,7 @@ export function trainingCurves(log: readonly LogRow[]): Html {
       return lines.length === 0 ? [] : [lineChart(metrics.length === 1 ? spaced(metrics[0]!) : title, lines, asShare)];
     });
     if (charts.length === 0) return undefined;
-    return html`<div class="stage"><h3>${stageTitles[stage] ?? stage}</h3><div class="charts">${charts}</div></div>`;
+    return html`<div class="stage"><h3>${stageTitles[stage] ?? stage}${stage === 'align' && `: ${alignTitles[objective]}`}</h3><div class="charts">${charts}</div></div>`;
   })}`;
 }
 

@@ -1,9 +1,9 @@
 import type { Chance } from './choose.js';
-import { type Html, html, isKnown, percent } from './html.js';
+import { type Html, html, isKnown, percent, times } from './html.js';
 import type { Scores, Summary } from './readRun.js';
 
 interface Measure {
-  key: 'wa' | 'ua' | 'frameAccuracy' | 'frameUa' | 'eder' | 'attentionOnEmotion';
+  key: 'wa' | 'ua' | 'frameAccuracy' | 'frameUa' | 'eder' | 'attentionOnEmotion' | 'lift';
   name: string;
   explanation: string;
   /** EDER is an error: less is better. */
@@ -13,13 +13,18 @@ interface Measure {
 const measures: Measure[] = [
   { key: 'wa', name: 'WA', explanation: 'utterances that are right' },
   { key: 'ua', name: 'UA', explanation: 'mean recall over the emotions' },
-  { key: 'frameAccuracy', name: 'Frame accuracy', explanation: 'frames of the smoothed timeline that are right' },
+  { key: 'frameAccuracy', name: 'Frame accuracy', explanation: 'frames of the timeline that are right' },
   { key: 'frameUa', name: 'Frame UA', explanation: 'mean recall of frames over the emotions' },
   { key: 'eder', name: 'EDER', explanation: 'emotion diarization error rate; less is better', lessIsBetter: true },
   {
     key: 'attentionOnEmotion',
     name: 'Attention on emotion',
     explanation: 'attention mass on emotional frames of emotional utterances',
+  },
+  {
+    key: 'lift',
+    name: 'Lift',
+    explanation: 'emotional posterior mass on emotional frames, over their share of time',
   },
 ];
 
@@ -31,29 +36,43 @@ export function headline(summary: Summary, chance: Chance): Html {
 ${shown.map((measure) => {
   const after = summary[measure.key]!;
   const before = summary.baseline?.[measure.key];
-  const guess = measure.key === 'attentionOnEmotion' ? summary.emotionFrameShare : chance[measure.key];
+  const guess = guessOf(measure, summary, chance);
+  const written = measure.key === 'lift' ? times : percent;
+  const at = (value: number) => place(measure, value, summary);
   return html`<div class="score" role="row"><span class="measure" role="rowheader"><b>${measure.name}</b><small>${measure.explanation}</small></span>
-<span class="scale" role="cell"><i class="track"></i>${isKnown(guess) && html`<i class="chance" style="left:${at(guess)}" title="guess: ${percent(guess)}"></i>`}
+<span class="scale" role="cell"><i class="track"></i>${isKnown(guess) && html`<i class="chance" style="left:${at(guess)}" title="guess: ${written(guess)}"></i>`}
 ${interval('before', summary.baseline, measure.key)}${interval('after', summary, measure.key)}
-${isKnown(before) && html`<i class="join" style="left:${at(Math.min(before, after))};width:${at(Math.abs(after - before))}"></i><i class="point before" style="left:${at(before)}" title="stage 1b: ${percent(before)}"></i>`}
-<i class="point after" style="left:${at(after)}" title="stage 4: ${percent(after)}"></i></span>
-<span class="number" role="cell" data-name="stage 1b">${percent(before)}</span><span class="number strong" role="cell" data-name="stage 4">${percent(after)}</span>${change(before, after, measure)}</div>`;
+${isKnown(before) && html`<i class="join" style="left:${at(Math.min(before, after))};width:${at(Math.abs(after - before))}"></i><i class="point before" style="left:${at(before)}" title="stage 1b: ${written(before)}"></i>`}
+<i class="point after" style="left:${at(after)}" title="stage 4: ${written(after)}"></i></span>
+<span class="number" role="cell" data-name="stage 1b">${written(before)}</span><span class="number strong" role="cell" data-name="stage 4">${written(after)}</span>${change(before, after, measure)}</div>`;
 })}</div>`;
 }
 
-const at = (share: number) => `${(100 * Math.min(Math.max(share, 0), 1)).toFixed(2)}%`;
+function guessOf({ key }: Measure, { emotionFrameShare }: Summary, chance: Chance): number | null | undefined {
+  if (key === 'attentionOnEmotion') return emotionFrameShare;
+  return key === 'lift' ? 1 : chance[key];
+}
+
+/** Where a value stands on its scale. Lift ends where all posterior mass lies on emotion, and its guess at the share of time. */
+function place({ key }: Measure, value: number, { emotionFrameShare }: Summary): string {
+  return shareOf(key === 'lift' ? value * (emotionFrameShare ?? 0) : value);
+}
+
+const shareOf = (share: number) => `${(100 * Math.min(Math.max(share, 0), 1)).toFixed(2)}%`;
 
 function interval(which: 'before' | 'after', scores: Scores | undefined, key: Measure['key']): Html | undefined {
   const limits = key === 'wa' || key === 'ua' ? scores?.intervals?.[key] : undefined;
   if (limits === undefined || !isKnown(limits[0]) || !isKnown(limits[1])) return undefined;
   const [low, high] = limits;
-  return html`<i class="interval ${which}" style="left:${at(low)};width:${at(high - low)}" title="95 % interval: ${percent(low)} to ${percent(high)}"></i>`;
+  return html`<i class="interval ${which}" style="left:${shareOf(low)};width:${shareOf(high - low)}" title="95 % interval: ${percent(low)} to ${percent(high)}"></i>`;
 }
 
 function change(before: number | null | undefined, after: number, measure: Measure): Html {
   if (!isKnown(before)) return html`<span class="number" role="cell" data-name="change">–</span>`;
-  const points = 100 * (after - before);
-  const better = measure.lessIsBetter ? points < -0.05 : points > 0.05;
-  const worse = measure.lessIsBetter ? points > 0.05 : points < -0.05;
-  return html`<span class="number ${better ? 'better' : worse ? 'worse' : ''}" role="cell" data-name="change">${points > 0 ? '+' : points < 0 ? '−' : '±'}${Math.abs(points).toFixed(1)}</span>`;
+  // A hundredth of a lift, a tenth of a percent: the last digit that is shown.
+  const [points, digits] = measure.key === 'lift' ? [after - before, 2] : [100 * (after - before), 1];
+  const least = 0.5 * 10 ** -digits;
+  const better = measure.lessIsBetter ? points < -least : points > least;
+  const worse = measure.lessIsBetter ? points > least : points < -least;
+  return html`<span class="number ${better ? 'better' : worse ? 'worse' : ''}" role="cell" data-name="change">${points > 0 ? '+' : points < 0 ? '−' : '±'}${Math.abs(points).toFixed(digits)}</span>`;
 }

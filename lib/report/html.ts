@@ -37,6 +37,11 @@ export function percent(share: number | null | undefined, digits = 1): string {
   return isKnown(share) ? `${(100 * share).toFixed(digits)}\u2009%` : '–';
 }
 
+/** 1.62 → "1.62 ×"; unknown → "–". */
+export function times(factor: number | null | undefined): string {
+  return isKnown(factor) ? `${factor.toFixed(2)}\u2009×` : '–';
+}
+
 export function isKnown(value: number | null | undefined): value is number {
   return typeof value === 'number' && Number.isFinite(value);
 }

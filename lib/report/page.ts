@@ -1,9 +1,9 @@
 import { confusionMatrix, trainingCurves } from './charts.js';
-import type { Overview } from './choose.js';
+import type { Example, Overview } from './choose.js';
 import { colorOf, emotionColors } from './colors.js';
 import { headline } from './headline.js';
-import { Html, html, isKnown, jsonScript, percent } from './html.js';
-import type { RunFiles, Scores, Summary } from './readRun.js';
+import { Html, html, isKnown, jsonScript, percent, times } from './html.js';
+import type { Objective, RunFiles, Scores, Summary } from './readRun.js';
 import { pageScript } from './script.js';
 import { pageStyle } from './style.js';
 import { type Sound, timelineData, timelineFigure } from './timeline.js';
@@ -12,6 +12,7 @@ import { type Sound, timelineData, timelineFigure } from './timeline.js';
 export function reportPage(run: RunFiles, overview: Overview, sounds: readonly (Sound | undefined)[]): string {
   const { summary } = run;
   const { labels } = summary;
+  const neutral = labels.indexOf(summary.neutral ?? '');
   const baselineConfusion =
     summary.baseline?.confusion ?? sumOf(summary.folds?.map((fold) => fold.baseline?.confusion));
   const confusion = summary.confusion ?? sumOf(summary.folds?.map((fold) => fold.confusion));
@@ -30,7 +31,7 @@ ${emotionColors(labels)}<style>${new Html(pageStyle)}</style></head><body>
   }</ul></div>
 <main>
 <section id="scores"><h2>Scores on held-out speech</h2>
-<p>Stage 1b is the same network fine-tuned with plain averaging over time; stage 4 adds pretraining on frame-level pseudo-labels and attention. Bars are 95 % bootstrap intervals. A guess always names the commonest class (for UA: any class).</p>
+<p>Stage 1b is the same network fine-tuned with plain averaging over time; stage 4 ${addedInStage4[run.objective]}. Bars are 95 % bootstrap intervals. A guess always names the commonest class (for UA: any class).</p>
 ${headline(summary, overview.chance)}${summary.folds !== undefined && summary.folds.length > 1 && foldTable(summary)}</section>
 ${
   confusion !== undefined &&
@@ -40,15 +41,30 @@ ${
 ${
   overview.examples.length > 0 &&
   html`<section id="timelines"><h2>When each emotion is heard</h2>
-<p>${overview.examples.length} test utterances, picked by a fixed rule: each emotion in turn gives right and wrong ones, evenly spread over the list. Bands behind the sound are the true segments; the line is the attention of stage 4, dashed where it would be if all frames weighed the same.</p>
-${legend}${overview.examples.map((example, i) => timelineFigure(example, i, sounds[i]))}</section>`
+<p>${overview.examples.length} test utterances, picked by a fixed rule: each emotion in turn gives right and wrong ones, evenly spread over the list. Bands behind the sound are the true segments; ${lineOf(overview.examples)}.</p>
+${legend}${overview.examples.map((example, i) => timelineFigure(example, i, sounds[i], neutral))}</section>`
 }
-${run.log.length > 0 && html`<section id="training"><h2>Training</h2><p>Over optimiser steps${run.folds.length > 1 && ', one line a fold'}.</p><div class="stages">${trainingCurves(run.log)}</div></section>`}
+${run.log.length > 0 && html`<section id="training"><h2>Training</h2><p>Over optimiser steps${run.folds.length > 1 && ', one line a fold'}.</p><div class="stages">${trainingCurves(run.log, run.objective)}</div></section>`}
 <section id="settings"><h2>Settings</h2><details><summary>The configuration of this run</summary><pre>${JSON.stringify(run.config, null, 2)}</pre></details></section>
 <footer>Made by emoframe from ${run.dir.split('/').at(-1) ?? ''}. Frame-level emotional state alignment: Li et al., 2023. EDER: Wang et al., 2023.</footer>
 </main>
-${jsonScript('timeline-data', { labels, utterances: overview.examples.map(timelineData) })}<script>${new Html(pageScript)}</script></body></html>
+${jsonScript('timeline-data', { labels, utterances: overview.examples.map((example) => timelineData(example, neutral)) })}<script>${new Html(pageScript)}</script></body></html>
 `.text;
+}
+
+const network =
+  'a network that hears only the neighbourhood of a frame and aligns emotion with time by forward-backward';
+const addedInStage4: Record<Objective, string> = {
+  attention: 'adds pretraining on frame-level pseudo-labels and attention',
+  'forward-backward': `adds pretraining on frame-level pseudo-labels and ${network}`,
+  both: `adds pretraining on frame-level pseudo-labels, attention, and ${network}, which draws the timeline`,
+};
+
+/** What is drawn over the sound. */
+function lineOf(examples: readonly Example[]): string {
+  return examples.some(({ row }) => row.timeline === 'alignment')
+    ? 'the line is the posterior of stage 4 that a frame is emotional, from 0 at the foot to 1, dashed at one half'
+    : 'the line is the attention of stage 4, dashed where it would be if all frames weighed the same';
 }
 
 function sentence(summary: Summary, { chance }: Overview): string {
@@ -72,18 +88,19 @@ function duration(seconds: number): string {
 }
 
 function foldTable(summary: Summary): Html {
-  const columns: [string, (scores: Scores) => number | null | undefined][] = [
-    ['WA', (scores) => scores.wa],
-    ['UA', (scores) => scores.ua],
-    ['macro F1', (scores) => scores.macroF1],
-    ['frame UA', (scores) => scores.frameUa],
-    ['EDER', (scores) => scores.eder],
-    ['mean EDER', (scores) => scores.meanEder],
+  const columns: [string, (scores: Scores) => string][] = [
+    ['WA', ({ wa }) => percent(wa)],
+    ['UA', ({ ua }) => percent(ua)],
+    ['macro F1', ({ macroF1 }) => percent(macroF1)],
+    ['frame UA', ({ frameUa }) => percent(frameUa)],
+    ['EDER', ({ eder }) => percent(eder)],
+    ['mean EDER', ({ meanEder }) => percent(meanEder)],
+    ['lift', ({ lift }) => times(lift)],
   ];
   return html`<details open><summary>By fold: stage 4, and stage 1b</summary><div class="scroll"><table class="folds"><thead><tr><th>fold</th>${columns.map(([name]) => html`<th>${name}</th>`)}</tr></thead><tbody>${summary.folds!.map(
     (fold) =>
       html`<tr><td>${fold.name}</td>${columns.map(
-        ([, of]) => html`<td>${percent(of(fold))} <small>${fold.baseline && percent(of(fold.baseline))}</small></td>`,
+        ([, of]) => html`<td>${of(fold)} <small>${fold.baseline && of(fold.baseline)}</small></td>`,
       )}</tr>`,
   )}</tbody></table></div></details>`;
 }

@@ -32,7 +32,12 @@ export interface Summary extends Scores {
   seconds?: number;
   folds?: (Scores & { name: string; baseline?: Scores })[];
   labels: string[];
+  /** Of `labels`. */
+  neutral?: string;
 }
+
+/** What stage 4 is trained for, as the run's settings say. */
+export type Objective = 'attention' | 'forward-backward' | 'both';
 
 const score = z.number().nullish();
 const scores = z.looseObject({
@@ -52,6 +57,7 @@ const scores = z.looseObject({
 });
 const summarySchema = scores.extend({
   labels: z.array(z.string()),
+  neutral: z.string().optional(),
   baseline: scores.optional(),
   seconds: z.number().optional(),
   folds: z.array(scores.extend({ name: z.string(), baseline: scores.optional() })).optional(),
@@ -70,21 +76,31 @@ export interface RunFiles {
   name: string;
   summary: Summary;
   config: Record<string, unknown>;
+  objective: Objective;
   log: LogRow[];
   /** Folds that were evaluated. */
   folds: string[];
 }
+
+const objectiveSchema = z.looseObject({
+  config: z.looseObject({
+    align: z.looseObject({ objective: z.enum(['attention', 'forward-backward', 'both'] satisfies Objective[]) }),
+  }),
+});
 
 /** Reads what a finished run left. @throws `ERR_RUN_INCOMPLETE` when nothing was evaluated yet. */
 export async function readRun(dir: string): Promise<RunFiles> {
   const summary = await readSummary(join(dir, 'summary.json'));
   const corpus = await readJson<{ name?: string }>(join(dir, 'corpus.json'));
   const folds = (await readdir(join(dir, 'folds')).catch(() => [])).sort();
+  const config = (await readJson<Record<string, unknown>>(join(dir, 'config.json'))) ?? {};
   return {
     dir,
     name: corpus?.name ?? '',
     summary,
-    config: (await readJson<Record<string, unknown>>(join(dir, 'config.json'))) ?? {},
+    config,
+    // Runs of before there was a choice had this one.
+    objective: objectiveSchema.safeParse(config).data?.config.align.objective ?? 'attention',
     log: await readLog(join(dir, 'log.jsonl')),
     folds,
   };

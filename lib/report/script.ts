@@ -18,7 +18,8 @@ for (const article of document.querySelectorAll('.utterance')) {
     if (data.truth) parts.push('truth ' + labels[data.truth[frame]]);
     parts.push('stage 4 ' + labels[data.path[frame]]);
     parts.push(labels.map((label, i) => label + ' ' + data.posteriors[frame][i] + '%').join(' \\u00b7 '));
-    parts.push('attention ' + data.attention[frame] + '\\u00d7');
+    if (data.attention) parts.push('attention ' + data.attention[frame] + '\\u00d7');
+    if (data.emotional) parts.push('emotional ' + data.emotional[frame] + '%');
     if (data.clusters) parts.push('cluster ' + data.clusters[frame]);
     readout.textContent = parts.join('   ');
   };

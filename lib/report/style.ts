@@ -74,8 +74,8 @@ figure { margin: 0; } figcaption { font-size: 15px; font-weight: 600; margin-bot
 .lane rect, .lane polygon { fill: var(--c); }
 .bands { opacity: .2; }
 .lane.wave polygon.sound { fill: var(--wave); opacity: .58; }
-.attention { fill: none; stroke: var(--accent); stroke-width: 2; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
-.uniform { stroke: var(--accent); stroke-width: 1; stroke-dasharray: 3 4; opacity: .6; vector-effect: non-scaling-stroke; }
+.over { fill: none; stroke: var(--accent); stroke-width: 2; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+.level { stroke: var(--accent); stroke-width: 1; stroke-dasharray: 3 4; opacity: .6; vector-effect: non-scaling-stroke; }
 .missing { position: absolute; inset: 0; display: grid; place-items: center; font-size: 13px; color: var(--soft); }
 .cursor { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--ink); display: none; pointer-events: none; }
 .axis { position: relative; height: 18px; font-size: 12px; color: var(--soft); font-variant-numeric: tabular-nums; }

@@ -29,10 +29,13 @@ export function extremesOf(samples: Float32Array, buckets: number): [number, num
 }
 
 /**
- * One utterance: sound with attention over it, true segments, the timelines of both stages, and the posterior of each frame.
- * The drawings stretch to any width; all text is HTML beside them, so it stays readable on a phone.
+ * One utterance: sound, and over it what says when (attention, or the emotional posterior of an alignment network), true
+ * segments, the timelines of both stages, and the posterior of each frame. The drawings stretch to any width; all text is HTML
+ * beside them, so it stays readable on a phone.
+ *
+ * @param neutral index of the neutral class
  */
-export function timelineFigure(example: Example, index: number, sound: Sound | undefined): Html {
+export function timelineFigure(example: Example, index: number, sound: Sound | undefined, neutral: number): Html {
   const { row, baseline } = example;
   const predicted = row.labels[predictedIndex(row)] ?? '?';
   const truthIndex = row.labels.indexOf(row.label);
@@ -43,7 +46,7 @@ export function timelineFigure(example: Example, index: number, sound: Sound | u
 <p><span class="chip" style="${colorOf(truthIndex)}">${row.label}</span><span class="arrow" aria-label="heard as">→</span><span class="chip" style="${colorOf(predictedIndex(row))}">${predicted} ${percent(confidence, 0)}</span></p>
 ${sound?.wav !== undefined && html`<button type="button" class="play" aria-label="Play ${row.id}">▶</button><audio preload="none" src="${sound.wav}"></audio>`}</header>
 <div class="rows">
-<span class="name">sound, <em>attention</em></span><div class="lane wave">${wave(row, sound)}</div>
+<span class="name">sound, <em>${aligned(row) ? 'emotional' : 'attention'}</em></span><div class="lane wave">${wave(row, sound, lineOver(row, neutral))}</div>
 ${row.truth !== undefined && html`<span class="name">truth</span><div class="lane strip">${strip(row.truth, row)}</div>`}
 <span class="name">stage 4</span><div class="lane strip">${strip(row.path, row)}</div>
 ${baseline !== undefined && html`<span class="name">stage 1b</span><div class="lane strip faint">${strip(baseline.path, row)}</div>`}
@@ -52,8 +55,18 @@ ${baseline !== undefined && html`<span class="name">stage 1b</span><div class="l
 </div><output class="readout" aria-live="off"></output></article>`;
 }
 
+/** Whether the timeline is that of an alignment network. */
+function aligned(row: PredictionRow): boolean {
+  return row.timeline === 'alignment';
+}
+
+/** Of each frame, the probability that it is not neutral. */
+function emotionalPosterior(row: PredictionRow, neutral: number): number[] {
+  return row.posteriors.map((frame) => 1 - frame[neutral]!);
+}
+
 /** What the hover script of the page reads. */
-export function timelineData(example: Example): Record<string, unknown> {
+export function timelineData(example: Example, neutral: number): Record<string, unknown> {
   const { row } = example;
   return {
     seconds: row.seconds,
@@ -61,7 +74,9 @@ export function timelineData(example: Example): Record<string, unknown> {
     path: row.path,
     truth: row.truth ?? null,
     clusters: row.clusters ?? null,
-    attention: row.attention.map((weight) => Number((weight * row.attention.length).toFixed(2))),
+    ...(aligned(row)
+      ? { emotional: emotionalPosterior(row, neutral).map((share) => Math.round(100 * share)) }
+      : { attention: row.attention.map((weight) => Number((weight * row.attention.length).toFixed(2))) }),
     posteriors: row.posteriors.map((frame) => frame.map((p) => Math.round(100 * p))),
   };
 }
@@ -76,7 +91,21 @@ function cellStart(i: number, row: PredictionRow, frames: number): number {
   return Math.min((i * row.frameSeconds + (windowSeconds - row.frameSeconds) / 2) / row.seconds, 1);
 }
 
-function wave(row: PredictionRow, sound: Sound | undefined): Html {
+/** A value of each frame, drawn from 0 at the foot to `highest`, and a level to compare it with. */
+interface Line {
+  values: readonly number[];
+  highest: number;
+  level: number;
+}
+
+/** Attention as a multiple of what it would be if all frames weighed the same; a posterior as it is. */
+function lineOver(row: PredictionRow, neutral: number): Line {
+  if (aligned(row)) return { values: emotionalPosterior(row, neutral), highest: 1, level: 0.5 };
+  const values = row.attention.map((weight) => weight * row.attention.length);
+  return { values, highest: Math.max(...values, 2), level: 1 };
+}
+
+function wave(row: PredictionRow, sound: Sound | undefined, { values, highest, level }: Line): Html {
   const bands = row.truth === undefined ? undefined : runs(row.truth, row, 100);
   const extremes = sound?.extremes ?? [];
   const x = (i: number) => ((1000 * i) / Math.max(extremes.length - 1, 1)).toFixed(1);
@@ -84,16 +113,14 @@ function wave(row: PredictionRow, sound: Sound | undefined): Html {
     ...extremes.map(([, high], i) => `${x(i)},${(50 - 46 * high).toFixed(1)}`),
     ...extremes.map(([low], i) => `${x(i)},${(50 - 46 * low).toFixed(1)}`).reverse(),
   ];
-  const frames = row.attention.length;
-  const highest = Math.max(...row.attention.map((weight) => weight * frames), 2);
-  const y = (lift: number) => (98 - (96 * lift) / highest).toFixed(1);
-  const line = row.attention.map((weight, i) => {
+  const y = (value: number) => (98 - (96 * value) / highest).toFixed(1);
+  const line = values.map((value, i) => {
     const center = (1000 * (i * row.frameSeconds + windowSeconds / 2)) / row.seconds;
-    return `${center.toFixed(1)},${y(weight * frames)}`;
+    return `${center.toFixed(1)},${y(value)}`;
   });
   return html`<svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true"><g class="bands">${bands}</g>${
     extremes.length > 1 ? html`<polygon class="sound" points="${outline.join(' ')}"/>` : undefined
-  }<line class="uniform" x1="0" x2="1000" y1="${y(1)}" y2="${y(1)}"/><polyline class="attention" points="${line.join(' ')}"/></svg>${
+  }<line class="level" x1="0" x2="1000" y1="${y(level)}" y2="${y(level)}"/><polyline class="over" points="${line.join(' ')}"/></svg>${
     extremes.length > 1 ? undefined : html`<span class="missing">audio not found</span>`
   }`;
 }

@@ -75,7 +75,10 @@ function utteranceRow(id, audio, label, seconds, skill, random) {
   };
 }
 
-/** `options.name` is the corpus's name, `options.id(n)` names utterance n. */
+/**
+ * `options.name` is the corpus's name, `options.id(n)` names utterance n. With `options.objective`, the run had that one; without,
+ * it is of before there was a choice.
+ */
 export function writeSyntheticRun(dir, options = {}) {
   const random = generator(options.seed ?? 5);
   const folds = options.folds ?? ['session5'];
@@ -98,6 +101,8 @@ export function writeSyntheticRun(dir, options = {}) {
         ['baseline', 0.62],
       ]) {
         const row = utteranceRow(idOf(n), audio, n % 4, seconds, skill, random);
+        if (options.objective && options.objective !== 'attention' && which === 'predictions')
+          row.timeline = 'alignment';
         rows[which].push(JSON.stringify(row));
         confusions[which].at(-1)[n % 4][labels.indexOf(row.predicted)]++;
       }
@@ -114,6 +119,7 @@ export function writeSyntheticRun(dir, options = {}) {
     frameUa: 0.7 * wa,
     attentionOnEmotion: 0.3 + 0.3 * wa,
     emotionFrameShare: 0.44,
+    ...(options.objective && { posteriorOnEmotion: 0.8 * wa, lift: (0.8 * wa) / 0.44 }),
     confusion,
   });
   const all = (matrices) => matrices[0].map((row, i) => row.map((_, j) => matrices.reduce((s, m) => s + m[i][j], 0)));
@@ -125,6 +131,7 @@ export function writeSyntheticRun(dir, options = {}) {
     baseline: { ...scores(0.63, all(confusions.baseline)), intervals: intervals(0.63) },
     seconds: 412.6,
     labels,
+    neutral: 'neutral',
     folds: folds.map((name, i) => ({
       name,
       ...scores(0.78 - 0.01 * i, confusions.predictions[i]),
@@ -159,7 +166,9 @@ export function writeSyntheticRun(dir, options = {}) {
   }
   writeFileSync(join(dir, 'summary.json'), JSON.stringify(summary));
   writeFileSync(join(dir, 'corpus.json'), JSON.stringify({ name: options.name ?? 'synthetic demo' }));
-  writeFileSync(join(dir, 'config.json'), JSON.stringify({ seed: 1, precision: 'fp32', cluster: { layer: 4 } }));
+  const align = options.objective && { align: { objective: options.objective } };
+  const config = { seed: 1, precision: 'fp32', cluster: { layer: 4 }, ...align };
+  writeFileSync(join(dir, 'config.json'), JSON.stringify({ model: null, config }));
   writeFileSync(join(dir, 'log.jsonl'), `${log.join('\n')}\n{"time":"cut`);
   return dir;
 }
