@@ -1,5 +1,5 @@
 // What an exported graph holds. That it computes what the engine does is shown by scripts/checks/onnx.js, in ONNX Runtime.
-import { cpSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
@@ -12,6 +12,7 @@ import { Graph } from '../dist/onnx/graph.js';
 import { ModelProtoSchema } from '../dist/onnx/onnx_pb.js';
 import { writeOnnx } from '../dist/onnx/write.js';
 import { packageVersion } from '../dist/version.js';
+import { settings, writeAlignedPredictor } from './support/alignedPredictor.js';
 import { refused } from './support/refused.js';
 import { fixtures, labels, writeTinyPredictor } from './support/tinyPredictor.js';
 
@@ -25,6 +26,7 @@ test.after(() => rmSync(dir, { recursive: true, force: true }));
 
 const fresh = (name) => join(dir, `${name}${counter++}`);
 const predictor = (options) => writeTinyPredictor(fresh('model'), { clusters: false, ...options });
+const aligned = (options) => writeAlignedPredictor(fresh('aligned'), options);
 const bytesOf = (file) => new Uint8Array(readFileSync(file));
 const parse = (file) => fromBinary(ModelProtoSchema, bytesOf(file));
 
@@ -81,39 +83,108 @@ test('the waveform is normalised in the graph of models that want it, and of no 
   }
 });
 
-test('logits of a calibrated model are divided by its temperature, frame posteriors are not', async () => {
-  const divisions = async (temperature) => {
-    const { model } = await exported(await predictor({ pooling: 'mean', temperature }));
-    const made = new Map(model.graph.node.flatMap((node) => node.output.map((output) => [output, node])));
-    const division = made.get(made.get('logits').input[0]);
-    assert.is(made.get('frame_posteriors').opType, 'Softmax');
-    assert.is(made.get(made.get('frame_posteriors').input[0]).opType, 'Add');
-    if (division.opType !== 'Div') return undefined;
-    return floats(tensorsOf(model).get(division.input[1]).rawData)[0];
+/** The graph that an operator runs, if any. */
+const bodyOf = ({ attribute }) => attribute.find(({ name }) => name === 'body')?.g;
+const integersOf = ({ attribute }, wanted) => {
+  const { i, ints } = attribute.find(({ name }) => name === wanted);
+  return ints.length > 0 ? ints.map(Number) : Number(i);
+};
+
+/** Follows a graph, and those that its operators run, in the order in which they do. */
+function follow({ node, output }, known, read) {
+  const make = (value) => {
+    assert.not.ok(known.has(value), `${value} is made twice`);
+    known.add(value);
   };
-  assert.is(await divisions(2.5), 2.5);
-  assert.is(await divisions(undefined), undefined);
-});
+  for (const operator of node) {
+    for (const value of operator.input) {
+      assert.ok(known.has(value), `${operator.name} reads ${value}`);
+      read.add(value);
+    }
+    const body = bodyOf(operator);
+    if (body) {
+      // Of the states and slices of one step, all values of the outer graph, and of nothing else.
+      assert.is(body.input.length, operator.input.length);
+      assert.is(body.output.length, operator.output.length);
+      assert.is(body.initializer.length, 0);
+      for (const { name } of body.input) make(name);
+      follow(body, known, read);
+    }
+    for (const value of operator.output) make(value);
+  }
+  for (const { name } of output) assert.ok(known.has(name), name);
+}
 
 test('every value is made before it is read, and every name is one value', async () => {
+  const models = [];
   for (const form of ['base', 'large']) {
-    for (const pooling of ['mean', 'attention', 'attention-linear', 'stats']) {
-      const { model } = await exported(await predictor({ form, pooling }));
-      const known = new Set(['input_values', ...model.graph.initializer.map(({ name }) => name)]);
-      assert.is(known.size, 1 + model.graph.initializer.length);
-      for (const { name, input, output } of model.graph.node) {
-        for (const value of input) assert.ok(known.has(value), `${name} reads ${value}`);
-        for (const value of output) {
-          assert.not.ok(known.has(value), value);
-          known.add(value);
-        }
-      }
-      for (const { name } of model.graph.output) assert.ok(known.has(name), name);
-      // Nothing is carried that no operator reads.
-      const read = new Set(model.graph.node.flatMap(({ input }) => input));
-      for (const { name } of model.graph.initializer) assert.ok(read.has(name), `${name} is not read`);
-    }
+    for (const pooling of ['mean', 'attention', 'attention-linear', 'stats'])
+      models.push(await predictor({ form, pooling }));
+    models.push(await aligned({ form }), await aligned({ form, pooling: null, alignment: { source: 'layers' } }));
   }
+  for (const source of models) {
+    const { model } = await exported(source);
+    const known = new Set(['input_values', ...model.graph.initializer.map(({ name }) => name)]);
+    assert.is(known.size, 1 + model.graph.initializer.length);
+    const read = new Set();
+    follow(model.graph, known, read);
+    // Nothing is carried that no operator reads.
+    for (const { name } of model.graph.initializer) assert.ok(read.has(name) || readWithin(model.graph, name), name);
+  }
+});
+
+/** Whether a graph that an operator runs reads a value of the outer one. */
+const readWithin = ({ node }, value) =>
+  node.some((operator) => bodyOf(operator)?.node.some(({ input }) => input.includes(value)));
+
+test('an alignment network: outputs, and what the file tells of it', async () => {
+  const calibration = { classifier: 0.5, alignment: 2 };
+  const both = await exported(await aligned({ calibration }));
+  assert.equal(
+    both.model.graph.output.map((value) => [value.name, shapeOf(value)]),
+    [
+      ['logits', ['batch', 4]],
+      ['frame_posteriors', ['batch', 'frames', 4]],
+      ['attention', ['batch', 'frames']],
+      ['frame_logits', ['batch', 'frames', 4]],
+    ],
+  );
+  const told = JSON.parse(both.model.metadataProps[0].value);
+  assert.equal([told.pooling, told.alignment, told.calibration], ['attention', settings, calibration]);
+  // Without a pooled classifier, nothing of the transformer is computed for what hears the convolutions alone.
+  const alone = await exported(await aligned({ pooling: null }));
+  const { alignment, ...rest } = JSON.parse(alone.model.metadataProps[0].value);
+  assert.equal(alignment, settings);
+  assert.not.ok('pooling' in rest || 'calibration' in rest);
+  assert.equal(
+    alone.model.graph.output.map(({ name }) => name),
+    both.model.graph.output.map(({ name }) => name),
+  );
+  assert.not.ok(alone.model.graph.node.some(({ name }) => name.startsWith('encoder.')));
+  assert.not.ok([...tensorsOf(alone.model).keys()].some((name) => name.startsWith('encoder.')));
+});
+
+test('the paths of islands are one recurrence forwards and one backwards over the frames', async () => {
+  const { model } = await exported(await aligned({}));
+  const scans = model.graph.node.filter(({ opType }) => opType === 'Scan');
+  assert.equal(
+    scans.map((scan) => [integersOf(scan, 'scan_input_directions'), integersOf(scan, 'scan_output_directions')]),
+    [
+      [[0], [0, 0]],
+      [[1], [1]],
+    ],
+  );
+  for (const scan of scans) {
+    assert.is(integersOf(scan, 'num_scan_inputs'), 1);
+    assert.equal(integersOf(scan, 'scan_input_axes'), [1]);
+    assert.ok(integersOf(scan, 'scan_output_axes').every((axis) => axis === 1));
+  }
+  // The costs of a change are the predictor's own.
+  const moves = model.graph.initializer.find(({ dims }) => dims.join() === '3,3');
+  const [stay, leave, never] = floats(moves.rawData);
+  assert.ok(Math.abs(stay + Math.log1p(Math.exp(-2.5))) < 1e-6);
+  assert.ok(Math.abs(leave + Math.log1p(Math.exp(2.5))) < 1e-6);
+  assert.ok(never < -1e29);
 });
 
 test('weights: linear layers transposed, weight norm folded, all others as they are', async () => {
@@ -248,6 +319,19 @@ test('a weight that is missing or of a wrong shape is named, and nothing is left
   const without = (name) => (tensors) => tensors.filter((tensor) => tensor.name !== name);
   await spoil('model.safetensors', without('encoder.layer_norm.bias'), /encoder\.layer_norm\.bias .* is missing/);
   await spoil('head.safetensors', without('pooling.weight'), /pooling\.weight .* is missing.*\[16\]/);
+  // Of an alignment network, too.
+  const network = await aligned({});
+  const file = join(network, 'head.safetensors');
+  const { tensors: whole } = await readSafetensors(file);
+  await writeSafetensors(file, without('alignment.blocks.2.conv.weight')([...whole.values()]));
+  const refuse = (message, code) =>
+    refused(exportModel(network, { format: 'onnx', out: fresh('export') }), code, message);
+  await refuse(/alignment\.blocks\.2\.conv\.weight .* is missing.*\[12, 12, 17\]/, 'ERR_TENSOR');
+  await writeSafetensors(file, [...whole.values()]);
+  const described = join(network, 'emoframe.json');
+  const head = JSON.parse(readFileSync(described));
+  writeFileSync(described, JSON.stringify({ ...head, alignment: { ...settings, source: 'hidden', layer: 9 } }));
+  await refuse(/hears hidden state 9 of a model that has 2 layers/, 'ERR_HEAD');
   // Inference has no use for it.
   const model = fresh('unmasked');
   cpSync(source, model, { recursive: true });

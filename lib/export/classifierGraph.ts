@@ -6,21 +6,33 @@ import type { Weights } from './weights.js';
 /** As in native/cpu/pooling.cpp. */
 const varianceFloor = 1e-5;
 
-/** The graph's outputs. */
-export const classifierOutputs = { logits: 'logits', posteriors: 'frame_posteriors', attention: 'attention' } as const;
-
 const scope = 'classifier';
 
-/** Hidden states `[B, T, C]` to logits `[B, K]`, frame posteriors `[B, T, K]` and pooling weights `[B, T]`, by their names. */
+interface ClassifierOptions {
+  pooling: PoolingName;
+  hiddenSize: number;
+  /** What its values are called, where they are outputs of the whole graph. */
+  outputs: { logits?: Value; attention: Value };
+}
+
+/** What the classifier makes of an utterance. */
+export interface Classified {
+  /** `[B, K]` */
+  logits: Value;
+  /** What it multiplies frames by, and what it adds: `[B, 1, K]`, or `[K]`. */
+  weight: Value;
+  rest: Value;
+}
+
+/** Hidden states `[B, T, C]` to logits `[B, K]` and pooling weights `[B, T]`. */
 export function classifierGraph(
   graph: Graph,
   weights: Weights,
   hidden: Value,
-  { pooling, hiddenSize, temperature }: { pooling: PoolingName; hiddenSize: number; temperature: number },
-): void {
-  const node = (type: string, inputs: Value[], more: { attributes?: Record<string, number>; output?: Value } = {}) =>
-    graph.node(type, inputs, { scope, ...more });
-  const attention = frameWeights(graph, weights, hidden, pooling);
+  { pooling, hiddenSize, outputs }: ClassifierOptions,
+): Classified {
+  const node = nodesOf(graph);
+  const attention = frameWeights(graph, weights, hidden, pooling, outputs.attention);
   // [B, 1, T] · [B, T, C]
   const row = node('Unsqueeze', [attention, graph.integers(1)]);
   const mean = node('MatMul', [row, hidden]);
@@ -37,14 +49,19 @@ export function classifierGraph(
     rest = node('Add', [node('MatMul', [deviation, part(hiddenSize)]), bias]);
   } else weight = graph.weight(weights.transposed('classifier.weight'));
   const decided = node('Add', [node('MatMul', [mean, weight]), rest]);
-  const calibrated = temperature === 1 ? decided : node('Div', [decided, graph.scalar(temperature)]);
-  node('Squeeze', [calibrated, graph.integers(1)], { output: classifierOutputs.logits });
+  const named = outputs.logits === undefined ? {} : { output: outputs.logits };
+  return { logits: node('Squeeze', [decided, graph.integers(1)], named), weight, rest };
+}
+
+/** The classifier on each frame alone: posteriors `[B, T, K]`, called `output`. */
+export function framePosteriors(graph: Graph, hidden: Value, { weight, rest }: Classified, output: Value): void {
+  const node = nodesOf(graph);
   const frames = node('Add', [node('MatMul', [hidden, weight]), rest]);
-  node('Softmax', [frames], { attributes: { axis: -1 }, output: classifierOutputs.posteriors });
+  node('Softmax', [frames], { attributes: { axis: -1 }, output });
 }
 
 /** `[B, T]`: how much each frame counts. */
-function frameWeights(graph: Graph, weights: Weights, hidden: Value, pooling: PoolingName): Value {
+function frameWeights(graph: Graph, weights: Weights, hidden: Value, pooling: PoolingName, output: Value): Value {
   const at = { scope: 'pooling' };
   let scores: Value;
   if (pooling === 'mean') {
@@ -56,5 +73,10 @@ function frameWeights(graph: Graph, weights: Weights, hidden: Value, pooling: Po
     if (pooling === 'attention') scores = graph.node('Tanh', [scores], at);
     if (pooling === 'stats') scores = graph.node('Relu', [scores], at);
   }
-  return graph.node('Softmax', [scores], { ...at, attributes: { axis: 1 }, output: classifierOutputs.attention });
+  return graph.node('Softmax', [scores], { ...at, attributes: { axis: 1 }, output });
+}
+
+function nodesOf(graph: Graph) {
+  return (type: string, inputs: Value[], more: { attributes?: Record<string, number>; output?: Value } = {}): Value =>
+    graph.node(type, inputs, { scope, ...more });
 }

@@ -2,33 +2,22 @@
 // Shapes are for a batch of B utterances of one length: the graph has no attention mask, and needs none for them.
 import type { HubertShape } from '../model/binding.js';
 import type { Graph, Value } from '../onnx/graph.js';
-import type { Weights } from './weights.js';
+import { gelu, type Layers, layerNorm, linear, swapped } from './layers.js';
 
 /** Of the feature encoder's own norms, whatever `layer_norm_eps` says. */
 const featureEpsilon = 1e-5;
 
-/** What the layers are made with. */
-interface Parts {
-  graph: Graph;
-  weights: Weights;
+/** What HuBERT is made with. */
+export interface Parts extends Layers {
   shape: HubertShape;
 }
 
-/**
- * Samples `[B, samples]` to hidden states `[B, T, C]`: the model's output.
- *
- * @param normalize bring every utterance to zero mean and unit variance first
- */
-export function hubertGraph(
-  graph: Graph,
-  weights: Weights,
-  shape: HubertShape,
-  samples: Value,
-  normalize: boolean,
-): Value {
-  const parts = { graph, weights, shape };
-  const heard = normalize ? normalized(graph, samples) : samples;
-  return transformer(parts, featureProjection(parts, featureEncoder(parts, heard)));
+/** What of the transformer is wanted. */
+interface Depth {
+  /** The layer of the last hidden state, 0 being what the first layer reads; or the model's output. */
+  layer: number | 'output';
+  /** Float32, added to the scores of attention `[B, heads, T, T]`, e.g. to keep frames out of it. */
+  mask?: Value;
 }
 
 /**
@@ -45,8 +34,14 @@ function normalized(graph: Graph, samples: Value): Value {
   return node('Div', [centred, node('Sqrt', [node('Add', [variance, graph.scalar(1e-7)])])]);
 }
 
-/** Samples `[B, samples]` to features `[B, T, channels]`. */
-function featureEncoder({ graph, weights, shape }: Parts, samples: Value): Value {
+/**
+ * Samples `[B, samples]` to features `[B, T, channels]`.
+ *
+ * @param normalize bring every utterance to zero mean and unit variance first
+ */
+export function featureEncoder(parts: Parts, heard: Value, normalize: boolean): Value {
+  const { graph, weights, shape } = parts;
+  const samples = normalize ? normalized(graph, heard) : heard;
   const root = 'feature_extractor';
   let x = graph.node('Unsqueeze', [samples, graph.integers(1)], { scope: root });
   for (const [i, kernel] of shape.convKernel.entries()) {
@@ -55,62 +50,64 @@ function featureEncoder({ graph, weights, shape }: Parts, samples: Value): Value
     if (shape.convBias) inputs.push(graph.weight(weights.get(`${scope}.conv.bias`)));
     const attributes = { kernel_shape: [kernel], strides: [shape.convStride[i]!] };
     x = graph.node('Conv', inputs, { scope: `${scope}.conv`, attributes });
-    const norm = () => ['weight', 'bias'].map((part) => graph.weight(weights.get(`${scope}.layer_norm.${part}`)));
     if (!shape.groupNorm) {
-      x = swapped(graph, x, scope);
-      const attributes = { axis: -1, epsilon: { float: featureEpsilon } };
-      x = graph.node('LayerNormalization', [x, ...norm()], { scope: `${scope}.layer_norm`, attributes });
-      x = swapped(graph, x, scope);
+      x = layerNorm(parts, swapped(parts, x, scope), `${scope}.layer_norm`, featureEpsilon);
+      x = swapped(parts, x, scope);
     } else if (i === 0) {
       // As many groups as channels: each is normalised over time alone.
       const attributes = { epsilon: { float: featureEpsilon } };
-      x = graph.node('InstanceNormalization', [x, ...norm()], { scope: `${scope}.layer_norm`, attributes });
+      const norm = ['weight', 'bias'].map((part) => graph.weight(weights.get(`${scope}.layer_norm.${part}`)));
+      x = graph.node('InstanceNormalization', [x, ...norm], { scope: `${scope}.layer_norm`, attributes });
     }
-    x = gelu(graph, x, scope);
+    x = gelu(parts, x, scope);
   }
-  return swapped(graph, x, root);
+  return swapped(parts, x, root);
 }
 
 /** `[B, T, channels]` to `[B, T, C]`. */
-function featureProjection(parts: Parts, features: Value): Value {
+export function featureProjection(parts: Parts, features: Value): Value {
   const scope = 'feature_projection';
-  const normed = parts.shape.featureProjectionLayerNorm ? layerNorm(parts, features, `${scope}.layer_norm`) : features;
+  const normed = parts.shape.featureProjectionLayerNorm ? norm(parts, features, `${scope}.layer_norm`) : features;
   return linear(parts, normed, `${scope}.projection`);
 }
 
-/** `[B, T, C]` to `[B, T, C]`. */
-function transformer(parts: Parts, projected: Value): Value {
+/** Projected features `[B, T, C]` to hidden states `[B, T, C]`: of each layer up to the one that is wanted, which is the last. */
+export function transformer(parts: Parts, projected: Value, { layer, mask }: Depth): Value[] {
   const { graph, shape } = parts;
   const preNorm = shape.stableLayerNorm;
   let x = graph.node('Add', [projected, positionalConv(parts, projected)], { scope: 'encoder' });
-  if (!preNorm) x = layerNorm(parts, x, 'encoder.layer_norm');
-  for (let i = 0; i < shape.layers; i++) {
+  if (!preNorm) x = norm(parts, x, 'encoder.layer_norm');
+  const states = [x];
+  for (let i = 0; i < (layer === 'output' ? shape.layers : layer); i++) {
     const scope = `encoder.layers.${i}`;
-    const residual = (before: Value, work: (x: Value) => Value, norm: string): Value => {
-      const input = preNorm ? layerNorm(parts, before, norm) : before;
+    const residual = (before: Value, work: (x: Value) => Value, named: string): Value => {
+      const input = preNorm ? norm(parts, before, named) : before;
       const sum = graph.node('Add', [before, work(input)], { scope });
-      return preNorm ? sum : layerNorm(parts, sum, norm);
+      return preNorm ? sum : norm(parts, sum, named);
     };
-    x = residual(x, (input) => attention(parts, input, `${scope}.attention`), `${scope}.layer_norm`);
+    x = residual(x, (input) => attention(parts, input, `${scope}.attention`, mask), `${scope}.layer_norm`);
     x = residual(x, (input) => feedForward(parts, input, `${scope}.feed_forward`), `${scope}.final_layer_norm`);
+    states.push(x);
   }
-  return preNorm ? layerNorm(parts, x, 'encoder.layer_norm') : x;
+  if (preNorm && layer === 'output') states.push(norm(parts, x, 'encoder.layer_norm'));
+  return states;
 }
 
 /** A grouped convolution over time whose output is as long as its input, then GELU. */
-function positionalConv({ graph, weights, shape }: Parts, x: Value): Value {
+function positionalConv(parts: Parts, x: Value): Value {
+  const { graph, weights, shape } = parts;
   const scope = 'encoder.pos_conv_embed';
   const kernel = shape.positionalKernel;
   const before = Math.floor(kernel / 2);
   // PyTorch pads both sides alike and drops the last frame of an even kernel; not to pad for it is the same.
   const attributes = { kernel_shape: [kernel], group: shape.positionalGroups, pads: [before, kernel - 1 - before] };
-  const inputs = [swapped(graph, x, scope), graph.weight(weights.positional())];
+  const inputs = [swapped(parts, x, scope), graph.weight(weights.positional())];
   inputs.push(graph.weight(weights.get(`${scope}.conv.bias`)));
   const y = graph.node('Conv', inputs, { scope: `${scope}.conv`, attributes });
-  return swapped(graph, gelu(graph, y, scope), scope);
+  return swapped(parts, gelu(parts, y, scope), scope);
 }
 
-function attention(parts: Parts, x: Value, scope: string): Value {
+function attention(parts: Parts, x: Value, scope: string, mask: Value | undefined): Value {
   const { graph, shape } = parts;
   const headSize = shape.hiddenSize / shape.heads;
   const heads = (of: string, perm: number[]): Value => {
@@ -123,7 +120,8 @@ function attention(parts: Parts, x: Value, scope: string): Value {
   const q = graph.node('Mul', [heads('q_proj', [0, 2, 1, 3]), graph.scalar(headSize ** -0.5)], { scope });
   const k = heads('k_proj', [0, 2, 3, 1]);
   const v = heads('v_proj', [0, 2, 1, 3]);
-  const scores = graph.node('MatMul', [q, k], { scope });
+  const products = graph.node('MatMul', [q, k], { scope });
+  const scores = mask === undefined ? products : graph.node('Add', [products, mask], { scope });
   const probabilities = graph.node('Softmax', [scores], { scope, attributes: { axis: -1 } });
   const mixed = graph.node('MatMul', [probabilities, v], { scope });
   const byFrame = graph.node('Transpose', [mixed], { scope, attributes: { perm: [0, 2, 1, 3] } });
@@ -133,28 +131,10 @@ function attention(parts: Parts, x: Value, scope: string): Value {
 
 function feedForward(parts: Parts, x: Value, scope: string): Value {
   const inner = linear(parts, x, `${scope}.intermediate_dense`);
-  return linear(parts, gelu(parts.graph, inner, scope), `${scope}.output_dense`);
+  return linear(parts, gelu(parts, inner, scope), `${scope}.output_dense`);
 }
 
-function linear({ graph, weights }: Parts, x: Value, scope: string): Value {
-  const product = graph.node('MatMul', [x, graph.weight(weights.transposed(`${scope}.weight`))], { scope });
-  return graph.node('Add', [product, graph.weight(weights.get(`${scope}.bias`))], { scope });
-}
-
-function layerNorm({ graph, weights, shape }: Parts, x: Value, scope: string): Value {
-  const inputs = [x, ...['weight', 'bias'].map((part) => graph.weight(weights.get(`${scope}.${part}`)))];
-  const attributes = { axis: -1, epsilon: { float: shape.layerNormEpsilon } };
-  return graph.node('LayerNormalization', inputs, { scope, attributes });
-}
-
-/** x/2 · (1 + erf(x / √2)), in the form that runtimes know to be GELU and compute in one pass. */
-function gelu(graph: Graph, x: Value, scope: string): Value {
-  const erf = graph.node('Erf', [graph.node('Div', [x, graph.scalar(Math.SQRT2)], { scope })], { scope });
-  const product = graph.node('Mul', [x, graph.node('Add', [erf, graph.scalar(1)], { scope })], { scope });
-  return graph.node('Mul', [product, graph.scalar(0.5)], { scope });
-}
-
-/** `[B, T, C]` to `[B, C, T]`, and back. */
-function swapped(graph: Graph, x: Value, scope: string): Value {
-  return graph.node('Transpose', [x], { scope, attributes: { perm: [0, 2, 1] } });
+/** The encoder's own. */
+function norm(parts: Parts, x: Value, scope: string): Value {
+  return layerNorm(parts, x, scope, parts.shape.layerNormEpsilon);
 }

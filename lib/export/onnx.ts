@@ -1,12 +1,13 @@
 // A model as one ONNX graph, from the waveform to the emotions.
 import { join } from 'node:path';
+import { poolingOf } from '../checkpoint/head.js';
 import type { StoredPretrained } from '../checkpoint/pretrained.js';
 import { Geometry } from '../model/geometry.js';
 import { Graph } from '../onnx/graph.js';
 import { type GraphValue, writeOnnx } from '../onnx/write.js';
 import { packageVersion } from '../version.js';
-import { classifierGraph, classifierOutputs } from './classifierGraph.js';
-import { hubertGraph } from './hubertGraph.js';
+import { emotionGraph, emotionOutputs } from './emotionGraph.js';
+import { featureEncoder, featureProjection, transformer } from './hubertGraph.js';
 import { onnxDataFile, onnxFile } from './onnxFiles.js';
 import { Weights } from './weights.js';
 
@@ -14,8 +15,8 @@ const input = 'input_values';
 const hiddenOutput = 'last_hidden_state';
 
 /**
- * Writes the graph of a model into a folder: with a classifier, of logits, frame posteriors and attention; else of hidden
- * states.
+ * Writes the graph of a model into a folder: with a classifier, of logits, frame posteriors and attention, and of an alignment
+ * network's frame logits where there is one; else of hidden states.
  *
  * @param source the model's directory, for messages
  * @param external the weights in a file of their own; absent: when they do not fit into the graph's
@@ -29,18 +30,25 @@ export async function writeOnnxModel(
 ): Promise<string[]> {
   const { shape } = config;
   const classifier = head?.kind === 'classifier' ? head : undefined;
-  const pooling = classifier?.pooling ?? 'attention';
-  const temperature = classifier?.calibration?.temperature ?? 1;
-  const weights = new Weights(shape, classifier && { ...classifier, pooling }, tensors, source);
+  const weights = new Weights(shape, classifier, tensors, source);
   const graph = new Graph();
-  const hidden = hubertGraph(graph, weights, shape, input, normalize);
-  if (classifier) classifierGraph(graph, weights, hidden, { pooling, hiddenSize: shape.hiddenSize, temperature });
-  else graph.node('Identity', [hidden], { scope: 'encoder', output: hiddenOutput });
+  const parts = { graph, weights, shape };
+  const features = featureEncoder(parts, input, normalize);
+  if (classifier) emotionGraph(parts, classifier, features);
+  else {
+    const hidden = transformer(parts, featureProjection(parts, features), { layer: 'output' }).at(-1)!;
+    graph.node('Identity', [hidden], { scope: 'encoder', output: hiddenOutput });
+  }
   const geometry = new Geometry(shape);
-  const labels = classifier?.labels;
   const told = {
     version: packageVersion(),
-    ...(labels && { labels, pooling }),
+    ...(classifier && {
+      labels: classifier.labels,
+      // Nothing, where there is none.
+      pooling: poolingOf(classifier),
+      alignment: classifier.alignment,
+      calibration: classifier.calibration,
+    }),
     sampleRate: Geometry.sampleRate,
     frameHopSeconds: geometry.frameSeconds,
     frameSeconds: geometry.receptiveField / Geometry.sampleRate,
@@ -59,31 +67,13 @@ export async function writeOnnxModel(
         description: `${Geometry.sampleRate} Hz mono audio${normalize ? '; the graph brings it to zero mean and unit variance' : ', as it is'}`,
       },
     ],
-    outputs: labels ? outputsFor(labels) : [hiddenStates(shape.hiddenSize)],
+    outputs: classifier ? emotionOutputs(classifier) : [hiddenStates(shape.hiddenSize)],
     metadata: { emoframe: JSON.stringify(told) },
   };
   return writeOnnx(join(folder, onnxFile), model, {
     externalName: onnxDataFile,
     ...(external !== undefined && { external }),
   });
-}
-
-function outputsFor(labels: readonly string[]): GraphValue[] {
-  const classes = labels.length;
-  const { logits, posteriors, attention } = classifierOutputs;
-  return [
-    { name: logits, shape: ['batch', classes], description: `scores of the utterance: ${labels.join(', ')}` },
-    {
-      name: posteriors,
-      shape: ['batch', 'frames', classes],
-      description: 'the classifier on each frame alone; sums to 1 over the emotions',
-    },
-    {
-      name: attention,
-      shape: ['batch', 'frames'],
-      description: 'how much each frame counts in the decision; sums to 1 over the frames',
-    },
-  ];
 }
 
 function hiddenStates(hiddenSize: number): GraphValue {

@@ -1,9 +1,10 @@
 // A model's weights on their way into a graph: still in their file, and turned into the form in which the graph reads them
 // when their turn comes. Two tensors are in memory at a time.
-import type { Head } from '../checkpoint/head.js';
+import { type Head, poolingOf } from '../checkpoint/head.js';
 import { encoderShapes } from '../checkpoint/shapes.js';
 import { EmoframeError } from '../errors.js';
-import type { HubertShape } from '../model/binding.js';
+import type { AlignmentSettings } from '../model/alignment.js';
+import type { HubertShape, PoolingName } from '../model/binding.js';
 import { newFloats, roomFor } from '../model/floats.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
@@ -15,19 +16,30 @@ const block = 32;
 /** Elements of the positional convolution between two looks at the clock. */
 const stretch = 1 << 15;
 
-/** HuBERT's weights and those of its classifier, by transformers' names. */
+/** HuBERT's weights and those of its classifier and alignment network, by transformers' names and our own. */
 export class Weights {
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
   /** What a tensor is read into before it is turned. */
   #memory = new Float32Array();
 
-  /** @throws EmoframeError `ERR_TENSOR` naming a tensor that is missing or not of the model's shape */
+  /**
+   * @throws EmoframeError `ERR_TENSOR` naming a tensor that is missing or not of the model's shape; `ERR_HEAD` for an alignment
+   * network that hears a layer which the model does not have
+   */
   constructor(
     private readonly shape: HubertShape,
     head: Head | undefined,
     encoder: ReadonlyMap<string, StoredTensor>,
     file: string,
   ) {
+    const heard = head?.alignment;
+    if (heard && heard.source !== 'features' && heard.layer !== 'output' && heard.layer > shape.layers) {
+      throw new EmoframeError(
+        'ERR_HEAD',
+        `The alignment network of ${file} hears hidden state ${heard.layer} of a model that has ${shape.layers} layers: the two are not of one model.`,
+        { file },
+      );
+    }
     const tensors = new Map(encoder);
     for (const { name, shape, data } of head?.tensors ?? []) {
       tensors.set(name, { name, shape, read: async () => data });
@@ -117,12 +129,46 @@ export class Weights {
   }
 }
 
-/** Names and shapes of a classifier's tensors. */
-function headShapes({ hiddenSize }: HubertShape, { labels, pooling }: Head): [name: string, shape: number[]][] {
+type Named = [name: string, shape: number[]];
+
+/** Names and shapes of a head's tensors. */
+function headShapes(shape: HubertShape, head: Head): Named[] {
+  const pooling = poolingOf(head);
+  return [
+    ...(pooling === undefined ? [] : classifierShapes(shape, head.labels.length, pooling)),
+    ...(head.alignment === undefined ? [] : alignmentShapes(shape, head.labels.length, head.alignment)),
+  ];
+}
+
+function classifierShapes({ hiddenSize }: HubertShape, classes: number, pooling: PoolingName): Named[] {
   const pooled = pooling === 'stats' ? 2 * hiddenSize : hiddenSize;
   return [
-    ...(pooling === 'mean' ? [] : [['pooling.weight', [hiddenSize]] as [string, number[]]]),
-    ['classifier.weight', [labels.length, pooled]],
-    ['classifier.bias', [labels.length]],
+    ...(pooling === 'mean' ? [] : [['pooling.weight', [hiddenSize]] satisfies Named]),
+    ['classifier.weight', [classes, pooled]],
+    ['classifier.bias', [classes]],
+  ];
+}
+
+function alignmentShapes(
+  { hiddenSize, convDim }: HubertShape,
+  classes: number,
+  { source, layer, width, halfWidths }: AlignmentSettings,
+): Named[] {
+  const heard = source === 'features' ? convDim.at(-1)! : hiddenSize;
+  const pair = (name: string, weight: number[]): Named[] => [
+    [`alignment.${name}.weight`, weight],
+    [`alignment.${name}.bias`, [weight[0]!]],
+  ];
+  return [
+    ...pair('input_norm', [heard]),
+    ...pair('projection', [width, heard]),
+    ...halfWidths.flatMap((half, i) => [
+      ...pair(`blocks.${i}.norm`, [width]),
+      ...pair(`blocks.${i}.conv`, [width, width, 2 * half + 1]),
+    ]),
+    ...pair('norm', [width]),
+    ...pair('output', [classes, width]),
+    ['alignment.utterance_bias', [classes]],
+    ...(source === 'layers' ? [['alignment.layer_weights', [Number(layer) + 1]] satisfies Named] : []),
   ];
 }

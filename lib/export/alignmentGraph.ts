@@ -1,0 +1,94 @@
+// The alignment network as ONNX operators, in the order of its layers (native/model/alignment_network.cpp): what hears the
+// neighbourhood of a frame and nothing else, and gives the frame's logits.
+import type { AlignmentSettings } from '../model/alignment.js';
+import type { Value } from '../onnx/graph.js';
+import { type Parts, transformer } from './hubertGraph.js';
+import { gelu, layerNorm, linear, swapped } from './layers.js';
+
+/** Of the network's own norms, whatever `layer_norm_eps` says. */
+const epsilon = 1e-5;
+const root = 'alignment';
+/** Added to the scores of frames that are not to be attended to: their exponential is 0. */
+const outOfReach = -1e9;
+
+/** What the network may hear. */
+interface Heard {
+  /** `[B, T, channels]`, of the feature encoder. */
+  features: Value;
+  /** `[B, T, C]`: asked for only where the transformer takes part. */
+  projected: () => Value;
+}
+
+/** Frame logits `[B, T, classes]`. */
+export function alignmentGraph(parts: Parts, settings: AlignmentSettings, heard: Heard): Value {
+  const { graph, weights } = parts;
+  const source = settings.source === 'features' ? heard.features : overChunks(parts, settings, heard.projected());
+  let x = linear(parts, layerNorm(parts, source, `${root}.input_norm`, epsilon), `${root}.projection`);
+  for (const [i, half] of settings.halfWidths.entries()) {
+    const scope = `${root}.blocks.${i}`;
+    const inputs = [swapped(parts, layerNorm(parts, x, `${scope}.norm`, epsilon), scope)];
+    for (const part of ['weight', 'bias']) inputs.push(graph.weight(weights.get(`${scope}.conv.${part}`)));
+    const attributes = { kernel_shape: [2 * half + 1], pads: [half, half] };
+    const y = graph.node('Conv', inputs, { scope: `${scope}.conv`, attributes });
+    x = graph.node('Add', [x, swapped(parts, gelu(parts, y, scope), scope)], { scope });
+  }
+  return linear(parts, layerNorm(parts, x, `${root}.norm`, epsilon), `${root}.output`);
+}
+
+/**
+ * Hidden states `[B, T, C]` of a transformer that hears an utterance chunk by chunk, each with some frames more on either side.
+ * All chunks are as long in the graph: frames that an utterance does not have are zeros, as they are to its convolution, and
+ * nothing attends to them.
+ */
+function overChunks(parts: Parts, settings: AlignmentSettings, projected: Value): Value {
+  const { graph, shape } = parts;
+  const scope = `${root}.chunks`;
+  const node = (type: string, inputs: Value[], attributes = {}) => graph.node(type, inputs, { scope, attributes });
+  const width = shape.hiddenSize;
+  const { chunkFrames, contextFrames } = settings;
+  const length = chunkFrames + 2 * contextFrames;
+  const batch = node('Shape', [projected], { start: 0, end: 1 });
+  const frames = node('Shape', [projected], { start: 1, end: 2 });
+  const count = node('Div', [node('Add', [frames, graph.integer(chunkFrames - 1)]), graph.integer(chunkFrames)]);
+
+  // [chunks, length]: the frame at each place, and whether there is one.
+  const upTo = (end: Value) => node('Range', [graph.integer(0), end, graph.integer(1)]);
+  const first = node('Mul', [upTo(node('Squeeze', [count, graph.integers(0)])), graph.integer(chunkFrames)]);
+  const place = node('Sub', [upTo(graph.integer(length)), graph.integer(contextFrames)]);
+  const frame = node('Add', [node('Unsqueeze', [first, graph.integers(1)]), place]);
+  const exists = node('And', [node('GreaterOrEqual', [frame, graph.integer(0)]), node('Less', [frame, frames])]);
+  const index = node('Where', [exists, frame, graph.integer(0)]);
+  const there = node('Where', [exists, graph.scalar(1), graph.scalar(0)]);
+
+  const gathered = node('Gather', [projected, index], { axis: 1 });
+  const zeroed = node('Mul', [gathered, node('Unsqueeze', [there, graph.integers(-1)])]);
+  const chunks = node('Reshape', [zeroed, graph.integers(-1, length, width)]);
+  const apart = node('Where', [exists, graph.scalar(0), graph.scalar(outOfReach)]);
+  const each = node('Expand', [apart, node('Concat', [batch, count, graph.integers(length)], { axis: 0 })]);
+  const mask = node('Reshape', [each, graph.integers(-1, 1, 1, length)]);
+
+  const hidden = chosen(parts, settings, transformer(parts, chunks, { layer: settings.layer, mask }));
+  const kept =
+    contextFrames === 0
+      ? hidden
+      : node('Slice', [
+          hidden,
+          graph.integers(contextFrames),
+          graph.integers(contextFrames + chunkFrames),
+          graph.integers(1),
+        ]);
+  const joined = node('Reshape', [kept, node('Concat', [batch, graph.integers(-1, width)], { axis: 0 })]);
+  return node('Slice', [joined, graph.integers(0), frames, graph.integers(1)]);
+}
+
+/** The last hidden state, or the sum of all, weighted by a softmax. */
+function chosen({ graph, weights }: Parts, { source }: AlignmentSettings, states: readonly Value[]): Value {
+  if (source !== 'layers') return states.at(-1)!;
+  const scope = `${root}.layer_weights`;
+  const shares = graph.node('Softmax', [graph.weight(weights.get(scope))], { scope, attributes: { axis: 0 } });
+  const terms = states.map((state, i) => {
+    const share = graph.node('Gather', [shares, graph.integer(i)], { scope });
+    return graph.node('Mul', [state, share], { scope });
+  });
+  return graph.node('Sum', terms, { scope });
+}

@@ -1,0 +1,98 @@
+// What decides on an utterance and on its frames, as ONNX operators: the pooled classifier, the alignment network, or both.
+import { type Head, poolingOf } from '../checkpoint/head.js';
+import type { AlignmentSettings } from '../model/alignment.js';
+import type { Value } from '../onnx/graph.js';
+import type { GraphValue } from '../onnx/write.js';
+import { alignmentGraph } from './alignmentGraph.js';
+import { type Classified, classifierGraph, framePosteriors } from './classifierGraph.js';
+import { featureProjection, type Parts, transformer } from './hubertGraph.js';
+import { islandPosteriorsGraph, islandsGraph } from './islandsGraph.js';
+
+const outputs = { logits: 'logits', posteriors: 'frame_posteriors', attention: 'attention', frames: 'frame_logits' };
+const scope = 'decision';
+/** Frames of which none has any emotion count alike (lib/predict/emotionalShare.ts). */
+const smallestMass = 1e-8;
+
+/** Features `[B, T, channels]` to the graph's outputs, by their names. */
+export function emotionGraph(parts: Parts, head: Head, features: Value): void {
+  const { graph, weights, shape } = parts;
+  const pooling = poolingOf(head);
+  let made: Value | undefined;
+  const projected = () => {
+    made ??= featureProjection(parts, features);
+    return made;
+  };
+  let classified: Classified | undefined;
+  if (pooling !== undefined) {
+    const hidden = transformer(parts, projected(), { layer: 'output' }).at(-1)!;
+    const { logits, attention } = outputs;
+    const named = { attention, ...(head.alignment === undefined && { logits }) };
+    classified = classifierGraph(graph, weights, hidden, { pooling, hiddenSize: shape.hiddenSize, outputs: named });
+    if (head.alignment === undefined) framePosteriors(graph, hidden, classified, outputs.posteriors);
+  }
+  if (head.alignment !== undefined)
+    aligned(parts, head, head.alignment, alignmentGraph(parts, head.alignment, { features, projected }), classified);
+}
+
+/** Frame logits `[B, T, classes]` to what they and the classifier decide. */
+function aligned(
+  { graph, weights }: Parts,
+  { labels, calibration = {} }: Head,
+  settings: AlignmentSettings,
+  frameLogits: Value,
+  classified: Classified | undefined,
+): void {
+  const node = (type: string, inputs: Value[], more: { attributes?: Record<string, number>; output?: Value } = {}) =>
+    graph.node(type, inputs, { scope, ...more });
+  const classes = labels.length;
+  node('Identity', [frameLogits], { output: outputs.frames });
+  const bias = graph.weight(weights.get('alignment.utterance_bias'));
+  const islands = islandsGraph(graph, frameLogits, bias, classes, settings);
+  // As lib/evaluate/fusion.ts does.
+  const { classifier = 1, alignment = 1 } = calibration;
+  const weighted = node('Mul', [islands.logits, graph.scalar(alignment)], classified ? {} : { output: outputs.logits });
+  const logits =
+    classified === undefined
+      ? weighted
+      : node('Add', [node('Mul', [classified.logits, graph.scalar(classifier)]), weighted], { output: outputs.logits });
+  const { neutral } = settings;
+  const emotional = islandPosteriorsGraph(graph, logits, islands.occupancies, classes, neutral, outputs.posteriors);
+  if (classified !== undefined) return;
+  const mass = node('Squeeze', [node('Max', [emotional, graph.scalar(smallestMass)]), graph.integers(-1)]);
+  const total = node('ReduceSum', [mass, graph.integers(1)], { attributes: { keepdims: 1 } });
+  node('Div', [mass, total], { output: outputs.attention });
+}
+
+/** The outputs, as the graph tells them. */
+export function emotionOutputs(head: Head): GraphValue[] {
+  const { labels, alignment } = head;
+  const classes = labels.length;
+  return [
+    { name: outputs.logits, shape: ['batch', classes], description: `scores of the utterance: ${labels.join(', ')}` },
+    {
+      name: outputs.posteriors,
+      shape: ['batch', 'frames', classes],
+      description:
+        alignment === undefined
+          ? 'the classifier on each frame alone; sums to 1 over the emotions'
+          : 'that the frame is of the emotion, under the decision on the utterance; sums to 1 over the emotions',
+    },
+    {
+      name: outputs.attention,
+      shape: ['batch', 'frames'],
+      description:
+        poolingOf(head) === undefined
+          ? "the frame's share of what is not neutral; sums to 1 over the frames"
+          : 'how much each frame counts in the decision; sums to 1 over the frames',
+    },
+    ...(alignment === undefined
+      ? []
+      : [
+          {
+            name: outputs.frames,
+            shape: ['batch', 'frames', classes],
+            description: "the alignment network's scores of each frame",
+          },
+        ]),
+  ];
+}
