@@ -7,6 +7,7 @@ import { loadPretrained } from '../dist/checkpoint/pretrained.js';
 import { readSafetensors } from '../dist/checkpoint/safetensors.js';
 import { exportModel } from '../dist/export/exportModel.js';
 import { EmotionModel } from '../dist/predict/emotionModel.js';
+import { settings, writeAlignedPredictor } from './support/alignedPredictor.js';
 import { refused } from './support/refused.js';
 import { fixtures, labels, writeTinyPredictor } from './support/tinyPredictor.js';
 
@@ -86,6 +87,24 @@ test('clusters can be left out', async () => {
   assert.not.ok('cluster' in frames[0]);
 });
 
+test('an alignment network goes with the head: every tensor, what it is, and how much it counts', async () => {
+  const calibration = { classifier: 0.5, alignment: 2 };
+  for (const pooling of ['attention', null]) {
+    const source = await writeAlignedPredictor(fresh(), { pooling, calibration });
+    const { out } = await toHf(source);
+    const told = json(out, 'emoframe.json');
+    assert.equal(told, json(source, 'emoframe.json'));
+    assert.equal([told.alignment, told.calibration, told.pooling], [settings, calibration, pooling ?? undefined]);
+    const [found, expected] = await Promise.all(
+      [out, source].map((at) => readSafetensors(join(at, 'head.safetensors'))),
+    );
+    assert.equal([...found.tensors.keys()], [...expected.tensors.keys()]);
+    assert.is([...found.tensors.keys()].filter((name) => name.startsWith('alignment.')).length, 21);
+    for (const [name, { shape, data }] of expected.tensors)
+      assert.equal([found.tensors.get(name).shape, found.tensors.get(name).data], [shape, data], name);
+  }
+});
+
 test('HubertForSequenceClassification: where frames are pooled by their mean', async () => {
   const { out } = await toHf(averaging, { architecture: 'HubertForSequenceClassification' });
   const { tensors } = await readSafetensors(join(out, 'model.safetensors'));
@@ -126,6 +145,15 @@ test('HubertForSequenceClassification: refused where it would compute something 
   await refused(exportModel(predictor, { ...options, out }), 'ERR_HEAD', /by attention, where .* takes their mean/);
   const encoder = join(fixtures, 'encode', 'base');
   await refused(exportModel(encoder, { ...options, out }), 'ERR_HEAD', /has no classifier/);
+  // Nothing is left out without a word: not even where what is left would fit.
+  for (const pooling of ['mean', null]) {
+    const aligned = await writeAlignedPredictor(fresh(), { pooling });
+    await refused(
+      exportModel(aligned, { ...options, out }),
+      'ERR_HEAD',
+      /has an alignment network, of which .* no part/,
+    );
+  }
   assert.not.ok(existsSync(out));
 });
 

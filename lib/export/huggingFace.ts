@@ -92,12 +92,19 @@ export async function writeClusters(
   return true;
 }
 
-/** transformers' class takes the mean of the frames, and nothing else. */
+/** transformers' class takes the mean of the frames, and nothing else: no tensor is left out without a word. */
 function classifierFor(head: Head | undefined, source: string): Head {
   if (head?.kind !== 'classifier') {
     throw new EmoframeError(
       'ERR_HEAD',
       `${source} has no classifier, which HubertForSequenceClassification needs; export it as HubertModel.`,
+      { file: source },
+    );
+  }
+  if (head.alignment !== undefined) {
+    throw new EmoframeError(
+      'ERR_HEAD',
+      `${source} has an alignment network, of which HubertForSequenceClassification has no part; export it as HubertModel or as ONNX, or export stage 1b's model (finetune/model).`,
       { file: source },
     );
   }
