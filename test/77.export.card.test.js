@@ -12,6 +12,7 @@ import { parseConfig } from '../dist/config/read.js';
 import { readCorpus } from '../dist/corpus/read.js';
 import { exportModel } from '../dist/export/exportModel.js';
 import { Trainer } from '../dist/pipeline/trainer.js';
+import { writeAlignedPredictor } from './support/alignedPredictor.js';
 import { emoframe } from './support/cli.js';
 import { refused } from './support/refused.js';
 import { tinyConfig, writeTinyCorpus } from './support/tinyCorpus.js';
@@ -72,11 +73,53 @@ test('scores of the run’s test session, of stage 4 and of stage 1b', async () 
       'Macro-F1': rounded(scores.macroF1),
       'Frame accuracy': rounded(scores.frameAccuracy),
       EDER: rounded(scores.eder),
+      Lift: rounded(scores.lift),
     });
     const [low, high] = (model.includes('finetune') ? json(run, 'summary.json').baseline : json(run, 'summary.json'))
       .intervals.ua;
     assert.match(body, `${scores.ua.toFixed(3)} | ${scores.ua.toFixed(3)} \\[${low.toFixed(3)}, ${high.toFixed(3)}\\]`);
   }
+});
+
+test('the card of an alignment network: what it hears, how posteriors are made, what decides', async () => {
+  const texts = async (options) => {
+    const model = await writeAlignedPredictor(fresh(), options);
+    return (await cardFor(model)).body.replaceAll('\n', ' ');
+  };
+  const convolutions = await texts({ form: 'large' });
+  assert.match(convolutions, '3 convolutions (9, 1, 17 frames, width 12) over the output of the convolutional');
+  // 4 + 0 + 8 frames of 20 ms.
+  assert.match(convolutions, 'It hears at most 0.24 s before and after a frame');
+  assert.match(convolutions, 'between frames of `neutral` (κ 0.3, 2.5 nats for a change)');
+  assert.match(convolutions, 'Neither is calibrated.');
+  assert.match(convolutions, 'Frames are pooled by `attention`.');
+  const chunks = await texts({
+    alignment: { source: 'layers', layer: 2, chunkFrames: 10, contextFrames: 5 },
+    calibration: { classifier: 0.5, alignment: 2 },
+  });
+  assert.match(chunks, 'over a weighted sum of hidden states 0 to 2 of the transformer');
+  assert.match(chunks, 'chunks of 0.2 s, each with 0.1 s more on either side');
+  // And the 9 other frames of a chunk with its 5 of context.
+  assert.match(chunks, 'It hears at most 0.52 s');
+  assert.match(
+    chunks,
+    "classifier's logits times 0.5 and the network's times 2. The factors are those of calibration.",
+  );
+  const alone = await texts({ pooling: null });
+  assert.match(alone, "The decision on the utterance is by the network's logits.");
+  assert.not.match(alone, 'pooled');
+  assert.not.match((await cardFor(fold('predictor'))).body, '## Timeline');
+});
+
+test('what stage 4 was trained for is told, where a run says so', async () => {
+  const chosen = join(dir, 'chosen');
+  cpSync(run, chosen, { recursive: true });
+  const { config, ...rest } = json(chosen, 'config.json');
+  const align = { ...config.align, objective: 'both' };
+  writeFileSync(join(chosen, 'config.json'), JSON.stringify({ ...rest, config: { ...config, align } }));
+  const bodyOf = async (...path) => (await cardFor(join(chosen, 'folds', 's3', ...path))).body;
+  assert.match(await bodyOf('predictor'), /alignment \(stage 4\) by emoframe [\d.]+, objective `both`\./);
+  assert.not.match(await bodyOf('finetune', 'model'), ', objective');
 });
 
 test('the data by part and label, and every setting, but no path of this machine', async () => {

@@ -1,10 +1,13 @@
 // README.md of an exported model, as the Hub reads it: front matter for its pages and search, then words for people. What is
 // not known is left out; what only the publisher knows, as the licence, is theirs to give.
 import { stringify } from 'yaml';
+import { poolingOf } from '../checkpoint/head.js';
 import type { StageName } from '../stages/foldPaths.js';
 import { packageVersion } from '../version.js';
 import type { CardFacts } from './cardFacts.js';
+import { code, plain, table } from './markdown.js';
 import type { PartOfCorpus, RecordedScores, RunRecord } from './runRecord.js';
+import { timelineSection } from './timelineCard.js';
 import { useSection } from './usage.js';
 
 /** The card's text. */
@@ -14,6 +17,7 @@ export function modelCard(facts: CardFacts): string {
     `# ${plain(facts.name)}`,
     about(facts),
     head?.kind === 'classifier' ? `Emotions, in the order of the outputs: ${head.labels.map(code).join(', ')}.` : '',
+    timelineSection(facts),
     useSection(facts),
     ...(record ? [data(record), metrics(record), settings(record)] : [unknownOrigin]),
     limits(facts),
@@ -53,6 +57,7 @@ function result(record: RunRecord, scores: RecordedScores): Record<string, unkno
       ...metric('f1', 'Macro-F1', scores.macroF1),
       ...metric('accuracy', 'Frame accuracy', scores.frameAccuracy),
       ...metric('eder', 'EDER', scores.eder),
+      ...metric('lift', 'Lift', scores.lift),
     ],
   };
 }
@@ -76,9 +81,13 @@ function about(facts: CardFacts): string {
       : `gives hidden states of speech, one each ${hop}`;
   const count = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format(parameters);
   const size = `${layers} layers of width ${hiddenSize}, ${count} parameters`;
+  const objective = record?.stage === 'align' ? record.config.align?.objective : undefined;
   const trained =
-    record === undefined ? '' : ` It was ${stageWords[record.stage]} by emoframe ${plain(record.emoframe)}.`;
-  const pooling = head?.kind === 'classifier' ? ` Frames are pooled by ${code(head.pooling ?? 'attention')}.` : '';
+    record === undefined
+      ? ''
+      : ` It was ${stageWords[record.stage]} by emoframe ${plain(record.emoframe)}${objective === undefined ? '' : `, objective ${code(objective)}`}.`;
+  const pooledBy = head?.kind === 'classifier' ? poolingOf(head) : undefined;
+  const pooling = pooledBy === undefined ? '' : ` Frames are pooled by ${code(pooledBy)}.`;
   const input = normalize
     ? format === 'onnx'
       ? 'The graph brings each utterance to zero mean and unit variance itself.'
@@ -139,6 +148,12 @@ function metrics({ scores, overall, fold }: RunRecord): string {
     ['Frame accuracy', digits(scores.frameAccuracy), digits(overall?.frameAccuracy)],
     ['Frame UA', digits(scores.frameUa), digits(overall?.frameUa)],
     ['EDER (less is better)', digits(scores.eder), digits(overall?.eder)],
+    [
+      'Share of the emotional posterior that lies on emotional frames',
+      digits(scores.posteriorOnEmotion),
+      digits(overall?.posteriorOnEmotion),
+    ],
+    ['Lift: that, over their share of time', digits(scores.lift), digits(overall?.lift)],
   ];
   const heads = ['', `this model, ${scores.utterances} utterances of fold ${fold}`];
   if (overall === undefined) {
@@ -164,18 +179,4 @@ function limits({ head }: CardFacts): string {
 A model of emotion hears what the labels of its corpus call emotion, in the voices, the language and the recordings of that corpus; elsewhere it has to be measured again. What a voice sounds like is not what a person feels: do not decide about people by it.
 
 Exported by emoframe ${packageVersion()}.`;
-}
-
-function table(heads: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const line = (cells: readonly (string | number)[]) => `| ${cells.map((cell) => plain(String(cell))).join(' | ')} |`;
-  return [line(heads), line(heads.map(() => '---')), ...rows.map(line)].join('\n');
-}
-
-/** Text from files as Markdown that shows it. */
-function plain(text: string): string {
-  return text.replace(/\s+/g, ' ').replace(/[\\`*_[\]<>|#]/g, '\\$&');
-}
-
-function code(text: string): string {
-  return `\`${text.replace(/\s+/g, ' ').replaceAll('`', "'")}\``;
 }

@@ -21,6 +21,8 @@ const scoresSchema = z.looseObject({
   eder: score,
   frameAccuracy: score,
   frameUa: score,
+  posteriorOnEmotion: score,
+  lift: score,
 });
 const intervalsSchema = z.looseObject({ wa: interval, ua: interval, macroF1: interval });
 const pooledSchema = scoresSchema.extend({ intervals: intervalsSchema });
@@ -33,6 +35,8 @@ const configSchema = z.looseObject({
     precision: z.string(),
     protocol: z.string(),
     folds: z.looseObject({ scheme: z.string() }),
+    // Runs of before there was a choice tell none.
+    align: z.looseObject({ objective: z.string().optional() }).optional(),
   }),
 });
 const corpusSchema = z.looseObject({

@@ -1,11 +1,13 @@
-// How an exported model is used, in the code that a reader of its card can paste: for this format, architecture and pooling.
+// How an exported model is used, in the code that a reader of its card can paste: for this format, architecture and head.
+import { type Head, poolingOf } from '../checkpoint/head.js';
+import type { AlignmentSettings } from '../model/alignment.js';
 import type { PoolingName } from '../model/binding.js';
 import type { CardFacts } from './cardFacts.js';
 
 /** A section of the card. */
 export function useSection({ format, architecture, head, clusters, geometry }: CardFacts): string {
   const classifier = head?.kind === 'classifier' ? head : undefined;
-  if (format === 'onnx') return `## Use\n\n${fence('python', onnx(classifier !== undefined, geometry.receptiveField))}`;
+  if (format === 'onnx') return `## Use\n\n${fence('python', onnx(classifier, geometry.receptiveField))}`;
   const emoframe = classifier
     ? `npx emoframe predict speech.wav --model FOLDER   # emotion, segments, every frame${clusters ? ' with its cluster' : ''}`
     : 'npx emoframe encode speech.wav --model FOLDER   # speech.npy, float32 [frames, width]';
@@ -15,7 +17,7 @@ export function useSection({ format, architecture, head, clusters, geometry }: C
       ? encoder
       : architecture === 'HubertForSequenceClassification'
         ? pipeline
-        : byHand(classifier.pooling ?? 'attention'),
+        : byHand(classifier),
   )}`;
 }
 
@@ -23,22 +25,43 @@ function fence(language: string, text: string): string {
   return `\`\`\`${language}\n${text}\n\`\`\``;
 }
 
-const encoder = `import torch
-from transformers import AutoFeatureExtractor, HubertModel
+const loaded = `from transformers import AutoFeatureExtractor, HubertModel
 
 extractor = AutoFeatureExtractor.from_pretrained(FOLDER)
 hubert = HubertModel.from_pretrained(FOLDER).eval()
-inputs = extractor(samples, sampling_rate=16000, return_tensors="pt")  # samples: one utterance, 16 kHz mono
-with torch.no_grad():
+inputs = extractor(samples, sampling_rate=16000, return_tensors="pt")  # samples: one utterance, 16 kHz mono`;
+const hiddenStates = `with torch.no_grad():
     hidden = hubert(inputs.input_values).last_hidden_state[0]  # [frames, width]`;
+const encoder = `import torch
+${loaded}
+${hiddenStates}`;
 
 const pipeline = `from transformers import pipeline
 
 classify = pipeline("audio-classification", model=FOLDER)
 emotions = classify(samples)  # 16 kHz mono samples, or the name of a file`;
 
-/** The head is no part of transformers' HubertModel: a few lines compute it. */
-function byHand(pooling: PoolingName): string {
+/** The head is no part of transformers' HubertModel: some lines compute it. */
+function byHand(head: Head): string {
+  const pooling = poolingOf(head);
+  const aligned = head.alignment;
+  return [
+    `import json\n\nimport torch${aligned ? '\nimport torch.nn.functional as F' : ''}\nfrom safetensors.torch import load_file\n${loaded}`,
+    ...(pooling === undefined ? [] : [hiddenStates]),
+    `
+head = load_file(f"{FOLDER}/head.safetensors")
+description = json.load(open(f"{FOLDER}/emoframe.json"))
+labels = description["labels"]`,
+    ...(pooling === undefined ? [] : [classifier(pooling)]),
+    ...(aligned === undefined
+      ? ['frame_posteriors = torch.softmax(classify(hidden), -1)  # [frames, emotions]']
+      : [alignment(aligned), decision(pooling !== undefined)]),
+    'emotion = labels[logits.argmax()]',
+  ].join('\n');
+}
+
+/** The pooled classifier. */
+function classifier(pooling: PoolingName): string {
   const scores: Record<PoolingName, string> = {
     mean: 'torch.zeros(len(hidden))',
     attention: 'torch.tanh(hidden @ head["pooling.weight"])',
@@ -57,24 +80,89 @@ function byHand(pooling: PoolingName): string {
           'classify = lambda x: x @ head["classifier.weight"].T + head["classifier.bias"]',
           'logits = classify(attention @ hidden)',
         ];
-  return `${encoder.replace('import torch', 'import json\n\nimport torch\nfrom safetensors.torch import load_file')}
-
-head = load_file(f"{FOLDER}/head.safetensors")
-labels = json.load(open(f"{FOLDER}/emoframe.json"))["labels"]
-attention = torch.softmax(${scores[pooling]}, 0)  # [frames]
-${lines.join('\n')}
-emotion = labels[logits.argmax()]
-frame_posteriors = torch.softmax(classify(hidden), -1)  # [frames, emotions]`;
+  return `attention = torch.softmax(${scores[pooling]}, 0)  # [frames]\n${lines.join('\n')}`;
 }
 
-function onnx(classifies: boolean, samples: number): string {
-  const results = classifies
-    ? 'logits, frame_posteriors, attention = session.run(None, {"input_values": samples[None]})\nemotion = labels[logits[0].argmax()]'
+/** Frame logits, and from them, by forward-backward, utterance logits and occupancies: these are the gradient of the former. */
+function alignment(settings: AlignmentSettings): string {
+  return `
+settings = description["alignment"]
+part = lambda name: (head[f"alignment.{name}.weight"], head[f"alignment.{name}.bias"])
+norm = lambda x, name: F.layer_norm(x, x.shape[-1:], *part(name))
+with torch.no_grad():
+${heard(settings)}
+    x = F.linear(norm(x, "input_norm"), *part("projection"))
+    for i, half in enumerate(settings["halfWidths"]):
+        y = F.conv1d(norm(x, f"blocks.{i}.norm").T, *part(f"blocks.{i}.conv"), padding=half)
+        x = x + F.gelu(y).T
+    frame_logits = F.linear(norm(x, "norm"), *part("output"))  # [frames, emotions]
+
+# An utterance of an emotion: neutral frames, and at least one island of the emotion.
+neutral, cost = settings["neutral"], torch.tensor(settings["switchingCost"])
+evidence = (settings["scale"] * (frame_logits - frame_logits[:, [neutral]])).double().requires_grad_()
+stay, leave = F.logsigmoid(cost), F.logsigmoid(-cost)
+before = torch.full_like(evidence[0], 0.5).log()
+inside, after = before + evidence[0], torch.full_like(before, -1e30)
+for e in evidence[1:]:
+    outside = torch.logaddexp(before, after)
+    before, inside, after = (
+        before + stay,
+        e + torch.logaddexp(inside + stay, outside + leave),
+        torch.logaddexp(inside + leave, after + stay),
+    )
+paths = torch.logaddexp(inside, after)
+(occupancies,) = torch.autograd.grad(paths.sum(), evidence)
+emotions = (torch.arange(len(labels)) != neutral).float()
+occupancies = occupancies.float() * emotions  # [frames, emotions]
+aligned = paths.detach().float() * emotions + head["alignment.utterance_bias"]`;
+}
+
+/** `x` `[frames, channels]`: what the network hears. */
+function heard({ source, layer }: AlignmentSettings): string {
+  const features = '    features = hubert.feature_extractor(inputs.input_values).transpose(1, 2)';
+  if (source === 'features') return `${features}\n    x = features[0]`;
+  // Of a layer, whatever version of transformers: what it reads, and of the last one what it gives.
+  const kept = `    states = []
+    for each in hubert.encoder.layers:
+        each.register_forward_pre_hook(lambda _, args: states.append(args[0]))
+    last = lambda _, args, given: states.append(given[0] if isinstance(given, tuple) else given)
+    hubert.encoder.layers[-1].register_forward_hook(last)
+`;
+  const chosen =
+    source === 'layers'
+      ? 'sum(w * state for w, state in zip(torch.softmax(head["alignment.layer_weights"], 0), states))'
+      : layer === 'output'
+        ? 'output'
+        : `states[${layer}]`;
+  return `${features}
+    projected = hubert.feature_projection(features)
+    chunk, context = settings["chunkFrames"], settings["contextFrames"]
+${layer === 'output' ? '' : kept}    parts = []
+    for first in range(0, projected.shape[1], chunk):
+        begin = max(first - context, 0)
+${layer === 'output' ? '' : '        states.clear()\n'}        output = hubert.encoder(projected[:, begin : first + chunk + context]).last_hidden_state
+        parts.append(${chosen}[0, first - begin :][:chunk])
+    x = torch.cat(parts)`;
+}
+
+/** Logits that decide, and frame posteriors under them. */
+function decision(pooled: boolean): string {
+  return `
+weight = description.get("calibration", {})
+logits = ${pooled ? 'weight.get("classifier", 1) * logits + ' : ''}weight.get("alignment", 1) * aligned
+frame_posteriors = torch.softmax(logits, -1) * occupancies  # [frames, emotions]
+${pooled ? '' : 'attention = frame_posteriors.sum(-1).clamp(min=1e-8)\nattention = attention / attention.sum()\n'}frame_posteriors[:, neutral] = (1 - frame_posteriors.sum(-1)).clamp(min=0)`;
+}
+
+function onnx(classifier: Head | undefined, samples: number): string {
+  const outputs = `logits, frame_posteriors, attention${classifier?.alignment === undefined ? '' : ', frame_logits'}`;
+  const results = classifier
+    ? `${outputs} = session.run(None, {"input_values": samples[None]})\nemotion = labels[logits[0].argmax()]`
     : '(hidden,) = session.run(None, {"input_values": samples[None]})  # [1, frames, width]';
-  const told = classifies
+  const told = classifier
     ? '\nlabels = json.loads(session.get_modelmeta().custom_metadata_map["emoframe"])["labels"]'
     : '';
-  return `${classifies ? 'import json\n\n' : ''}import onnxruntime
+  return `${classifier ? 'import json\n\n' : ''}import onnxruntime
 
 session = onnxruntime.InferenceSession(f"{FOLDER}/model.onnx")${told}
 # samples: float32, 16 kHz mono, at least ${samples}
