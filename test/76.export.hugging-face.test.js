@@ -102,6 +102,8 @@ test('an alignment network goes with the head: every tensor, what it is, and how
     assert.is([...found.tensors.keys()].filter((name) => name.startsWith('alignment.')).length, 21);
     for (const [name, { shape, data }] of expected.tensors)
       assert.equal([found.tensors.get(name).shape, found.tensors.get(name).data], [shape, data], name);
+    // Emotions, posteriors and all, to the bit.
+    assert.equal(await predict(out), await predict(source));
   }
 });
 

@@ -112,9 +112,9 @@ for e in evidence[1:]:
     )
 paths = torch.logaddexp(inside, after)
 (occupancies,) = torch.autograd.grad(paths.sum(), evidence)
-emotions = (torch.arange(len(labels)) != neutral).float()
-occupancies = occupancies.float() * emotions  # [frames, emotions]
-aligned = paths.detach().float() * emotions + head["alignment.utterance_bias"]`;
+emotional = (torch.arange(len(labels)) != neutral).float()
+occupancies = occupancies.float() * emotional  # [frames, emotions]
+aligned = paths.detach().float() * emotional + head["alignment.utterance_bias"]`;
 }
 
 /** `x` `[frames, channels]`: what the network hears. */
