@@ -1,5 +1,5 @@
-// Exported graphs in ONNX Runtime, beside our own engine: both forms of HuBERT, all poolings, several lengths, weights inside
-// the graph's file and outside, batches, and what is refused. ONNX Runtime is a dependency of bench, not of the package; where
+// Exported graphs in ONNX Runtime, beside our own engine: both forms of HuBERT, all poolings, alignment networks over all that they
+// may hear, several lengths, weights inside the graph's file and outside, batches, and what is refused. ONNX Runtime is a dependency of bench, not of the package; where
 // it cannot be installed this fails. Ends with `N passed, N failed`.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -9,9 +9,14 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { saveBaseModel } from '../../bench/harness/model.js';
+import { probabilitiesOf } from '../../dist/evaluate/fusion.js';
+import { islandsGraph } from '../../dist/export/islandsGraph.js';
 import { EmotionModel, Encoder, Engine, exportModel } from '../../dist/index.js';
+import { Graph } from '../../dist/onnx/graph.js';
+import { writeOnnx } from '../../dist/onnx/write.js';
 import { loadClassifier } from '../../dist/predict/loadModel.js';
 import { batchOf } from '../../dist/predict/wholeAudio.js';
+import { writeAlignedPredictor } from '../../test/support/alignedPredictor.js';
 import { generator, speechLike } from '../../test/support/syntheticRun.js';
 import { fixtures, labels, writeTinyPredictor } from '../../test/support/tinyPredictor.js';
 
@@ -98,9 +103,10 @@ async function answers(dir, utterances) {
   }
 }
 
-/** An export of a tiny predictor. */
+/** An export of a tiny predictor, with an alignment network where there is to be one. */
 async function exported(name, options, more = {}) {
-  const dir = await writeTinyPredictor(join(scratch, 'models', name), { clusters: false, ...options });
+  const write = options.alignment ? writeAlignedPredictor : writeTinyPredictor;
+  const dir = await write(join(scratch, 'models', name), { clusters: false, ...options });
   const out = join(scratch, 'exports', name);
   await exportModel(dir, { format: 'onnx', out, ...more });
   return { dir, out };
@@ -119,6 +125,133 @@ for (const form of ['base', 'large']) {
     });
   }
 }
+
+/** What an alignment network may hear, and what may decide beside it. Chunks are cut short by every length but those of one frame. */
+const networks = {
+  'the convolutions': { alignment: { source: 'features' }, pooling: 'attention' },
+  'the convolutions, without a pooled classifier': { alignment: { source: 'features' }, pooling: null },
+  'a hidden state': { alignment: { source: 'hidden', layer: 1 }, pooling: 'stats' },
+  'the last hidden state, before its norm': { alignment: { source: 'hidden', layer: 2 }, pooling: 'mean' },
+  'the output, with context': {
+    alignment: { source: 'hidden', layer: 'output', contextFrames: 5 },
+    pooling: 'attention',
+  },
+  'context beyond a chunk': {
+    alignment: { source: 'hidden', layer: 0, chunkFrames: 4, contextFrames: 9 },
+    pooling: null,
+  },
+  'the sum of layers': { alignment: { source: 'layers', layer: 2, contextFrames: 3 }, pooling: 'attention' },
+};
+
+/** What the package predicts, with the frame logits beside it. */
+async function predictions(dir, utterances) {
+  const model = await EmotionModel.load(dir);
+  const found = await answers(dir, utterances);
+  for (const [i, samples] of utterances.entries()) {
+    const { probabilities, columns } = await model.predict(samples);
+    found[i] = { probabilities: Object.values(probabilities), ...columns, ...found[i].alignment };
+  }
+  await model.dispose();
+  return found;
+}
+
+function agreeAligned(found, expected, what) {
+  const { logits, frame_posteriors, attention, frame_logits } = found;
+  agree(probabilitiesOf(logits.data), expected.probabilities, false, `${what}: probabilities`);
+  agree(frame_posteriors.data, expected.posteriors, false, `${what}: frame posteriors`);
+  agree(attention.data, expected.attention, false, `${what}: attention`);
+  agree(frame_logits.data, expected.frameLogits, true, `${what}: frame logits`);
+  const frames = expected.attention.length;
+  for (const tensor of [frame_posteriors, frame_logits])
+    assert.deepEqual(tensor.dims, [1, frames, labels.length], what);
+}
+
+for (const form of ['base', 'large']) {
+  for (const [name, options] of Object.entries(networks)) {
+    await check(`${form}, an alignment network over ${name}`, async () => {
+      const calibration = { classifier: 0.6, alignment: 1.5 };
+      const { dir, out } = await exported(`${form}, ${name}`, { form, calibration, ...options });
+      const utterances = lengths.map(speech);
+      const expected = await predictions(dir, utterances);
+      const session = await open(out);
+      for (const [i, samples] of utterances.entries())
+        agreeAligned(await run(session, [samples]), expected[i], `${samples.length} samples`);
+      await session.release();
+    });
+  }
+}
+
+await check('an alignment network hears each utterance of a batch as alone', async () => {
+  const alignment = { source: 'layers', layer: 1, contextFrames: 2 };
+  const { dir, out } = await exported('aligned-batch', { form: 'base', alignment });
+  const utterances = [speech(9000), speech(9000), speech(9000)];
+  const expected = await predictions(dir, utterances);
+  const { frame_posteriors, frame_logits } = await run(await open(out), utterances);
+  for (const [tensor, name, scaled] of [
+    [frame_posteriors, 'posteriors', false],
+    [frame_logits, 'frameLogits', true],
+  ])
+    agree(
+      tensor.data,
+      expected.flatMap((prediction) => [...prediction[name]]),
+      scaled,
+      name,
+    );
+});
+
+/** The graph of forward-backward alone, which takes frame logits. */
+async function islandsSession(name, bias, model) {
+  const graph = new Graph();
+  const biasValue = graph.weight({ name: 'bias', shape: [bias.length], read: async () => bias });
+  const { logits, occupancies } = islandsGraph(graph, 'frame_logits', biasValue, bias.length, model);
+  graph.node('Identity', [logits], { scope: 'outputs', output: 'logits' });
+  graph.node('Identity', [occupancies], { scope: 'outputs', output: 'occupancies' });
+  const value = (name, ...shape) => ({ name, shape, description: name });
+  const out = join(scratch, 'islands');
+  mkdirSync(out, { recursive: true });
+  await writeOnnx(
+    join(out, `${name}.onnx`),
+    {
+      ...{ name: 'islands', description: '', producer: { name: 'check', version: '1' }, metadata: {}, graph },
+      inputs: [value('frame_logits', 'batch', 'frames', bias.length)],
+      outputs: [value('logits', 'batch', bias.length), value('occupancies', 'batch', 'frames', bias.length)],
+    },
+    { externalName: 'none' },
+  );
+  return InferenceSession.create(join(out, `${name}.onnx`), { logSeverityLevel: 4 });
+}
+
+await check(
+  'islands of one frame to half an hour, of evidence that is weak or overwhelming, of any costs',
+  async () => {
+    const engine = Engine.create();
+    const bias = Float32Array.of(0.3, -0.2, 0.1, 0.7);
+    for (const [name, model] of Object.entries({
+      weak: { neutral: 2, scale: 0.1, switchingCost: 4 },
+      strong: { neutral: 0, scale: 8, switchingCost: 0 },
+      slow: { neutral: 3, scale: 0.5, switchingCost: 30 },
+    })) {
+      const session = await islandsSession(name, bias, model);
+      for (const frames of [1, 2, 37, 1500, 90000]) {
+        // Turns of seconds, so that there are islands, and an utterance in which no emotion is likely anywhere.
+        const utterance = (offset) =>
+          Float32Array.from(
+            { length: 4 * frames },
+            (_, i) => 9 * Math.sin(i / 301 + i) + offset * (i % 4 === model.neutral),
+          );
+        const logits = [utterance(0), utterance(60)];
+        const input = new Float32Array(8 * frames);
+        for (const [i, values] of logits.entries()) input.set(values, 4 * frames * i);
+        const found = await session.run({ frame_logits: new Tensor('float32', input, [2, frames, 4]) });
+        const expected = await engine.align(input, Int32Array.of(0, frames, 2 * frames), { ...model, bias });
+        agree(found.logits.data, expected.logits, true, `${name}, ${frames} frames: logits`);
+        agree(found.occupancies.data, expected.occupancies, false, `${name}, ${frames} frames: occupancies`);
+      }
+      await session.release();
+    }
+    engine.dispose();
+  },
+);
 
 await check('weights outside the graph’s file give the same bits', async () => {
   const options = { form: 'large', pooling: 'stats' };
