@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { scoreTable } from '../dist/cli/scoreTable.js';
 import { emoframe } from './support/cli.js';
 import { tinyConfig, writeTinyCorpus } from './support/tinyCorpus.js';
 
@@ -17,6 +18,22 @@ test.before(() => {
   writeFileSync(config, JSON.stringify(tinyConfig));
 });
 test.after(() => rmSync(dir, { recursive: true, force: true }));
+
+test('scores stand side by side: shares in percent, lift in times, and what is not known not at all', () => {
+  const scores = { wa: 0.75, ua: 0.7, frameAccuracy: 0.761, posteriorOnEmotion: 0.8, lift: 1.624, eder: null };
+  const table = scoreTable({ ...scores, baseline: { ...scores, wa: 0.5, lift: null } });
+  assert.equal(
+    table.split('\n').map((line) => line.trim().split(/\s{2,}/)),
+    [
+      ['%', 'stage 1b', 'stage 4'],
+      ['WA', '50.0', '75.0'],
+      ['UA', '70.0', '70.0'],
+      ['frame accuracy', '76.1', '76.1'],
+      ['posterior on emotion', '80.0', '80.0'],
+      ['lift, over its time', '–', '1.62 ×'],
+    ],
+  );
+});
 
 test('Ctrl-C stops a run; --resume takes it to its scores, report and predictor', async () => {
   const out = join(dir, 'run');
