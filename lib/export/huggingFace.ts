@@ -116,14 +116,14 @@ function classifierFor(head: Head | undefined, source: string): Head {
   );
 }
 
-/** It projects frames before it takes their mean: by the identity here. It has no temperature: the classifier is divided by it. */
+/** It projects frames before it takes their mean: by the identity here. It has no calibration: the classifier is multiplied by its weight. */
 function sequenceClassification(
   weights: Weights,
   encoder: ReadonlyMap<string, StoredTensor>,
   { tensors, calibration }: Head,
   hiddenSize: number,
 ): StoredTensor[] {
-  const temperature = calibration?.temperature ?? 1;
+  const weight = calibration?.classifier ?? 1;
   const identity = async () => {
     const data = new Float32Array(hiddenSize * hiddenSize);
     for (let i = 0; i < hiddenSize; i++) data[i * hiddenSize + i] = 1;
@@ -135,7 +135,7 @@ function sequenceClassification(
     { name: 'projector.bias', shape: [hiddenSize], read: async () => new Float32Array(hiddenSize) },
     ...tensors.map(({ name }) => {
       const { read, ...tensor } = weights.get(name);
-      return { ...tensor, read: async () => (await read()).map((value) => value / temperature) };
+      return { ...tensor, read: async () => (await read()).map((value) => value * weight) };
     }),
   ];
 }

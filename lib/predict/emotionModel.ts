@@ -432,7 +432,7 @@ export class EmotionModel {
       {
         id,
         ...(channel !== undefined && { channel }),
-        ...decide(logits, this.#listener.head),
+        ...decide(logits, labels),
         seconds,
         frameSeconds: times.frameSeconds,
         windows,
