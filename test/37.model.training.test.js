@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Engine } from '../dist/model/engine.js';
+import { MemberStart } from '../dist/stages/members.js';
 import {
   assertAllBelow,
   FIXTURES,
@@ -158,6 +159,30 @@ test('a CPU does steps one operation after another, whatever is said of graphs',
     () => Engine.create({ graphs: 'no' }),
     (error) => error.code === 'ERR_ARGUMENT' && /graphs/.test(error.message),
   );
+});
+
+test('a member begins where the first one did, moments included, and features that are stored stay', async () => {
+  const model = await loadModel(engine, 'base', { objective: 'attention' });
+  const frozen = ['feature_extractor.'];
+  model.freeze(frozen);
+  const batch = pack(model, utterances);
+  await model.storeFeatures(
+    utterances.map((_, i) => `u${i}`),
+    batch,
+  );
+  const start = await MemberStart.of(model, frozen);
+  const train = async () => {
+    for (const step of [1, 2]) {
+      await model.trainStep(batch, stepOptions('attention', classes, mask));
+      await model.optimizerStep({ ...SETTINGS.attention, step });
+    }
+    return bytes(await model.exportTensors(), 'data');
+  };
+  const first = await train();
+  await train();
+  await start.restore();
+  assert.ok(model.storedFrames('u0') > 0);
+  assert.equal(await train(), first);
 });
 
 test.run();

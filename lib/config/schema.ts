@@ -108,6 +108,8 @@ const fineTuningFields = (pooling: 'mean' | 'attention') => ({
    */
   selection: z.enum(['validation-ua', 'average']).default('validation-ua'),
   averageEpochs: positiveInteger.default(5),
+  /** Trainings from the same start with other random numbers, whose weights are averaged together. */
+  members: positiveInteger.default(1),
 });
 
 /** What a joined utterance is made of, in the order in which it is heard. */

@@ -13,6 +13,7 @@ import { elementsOf, readInto, type Tensor } from '../model/tensor.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { framesOf, type Metrics, type StageContext, utteranceOf } from './context.js';
 import { framesIn, Inputs, passesOf } from './inputs.js';
+import { MemberStart } from './members.js';
 import { prepareMemory } from './memory.js';
 import { featureEncoderPrefixes, loadWithNewHeads, type StageModel, saveModel } from './models.js';
 import { learningRateShare } from './schedule.js';
@@ -56,7 +57,8 @@ export async function trainClassifier(context: StageContext, task: Classificatio
   });
   const { model } = stage;
   try {
-    model.freeze(settings.trainFeatureEncoder ? [] : featureEncoderPrefixes);
+    const frozen = settings.trainFeatureEncoder ? [] : featureEncoderPrefixes;
+    model.freeze(frozen);
     const training = await labelledItems(context, model.geometry, context.fold.train);
     const validation = await labelledItems(context, model.geometry, context.fold.validation);
     const maxFrames = framesIn(settings.maxSeconds, model.geometry);
@@ -65,7 +67,9 @@ export async function trainClassifier(context: StageContext, task: Classificatio
       batchSize: settings.batchSize,
       maxFrames,
     });
-    const updates = settings.epochs * sampler.updatesPerEpoch;
+    const memberUpdates = settings.epochs * sampler.updatesPerEpoch;
+    const updates = settings.members * memberUpdates;
+    const start = settings.members > 1 ? await MemberStart.of(model, frozen) : undefined;
     const options = { trainFeatureEncoder: settings.trainFeatureEncoder, firstFrames: maxFrames };
     const items = [...training.items, ...validation.items];
     const inputs = new Inputs(context, stage, items, options);
@@ -117,7 +121,8 @@ export async function trainClassifier(context: StageContext, task: Classificatio
       state,
       ...(average !== undefined && { average }),
       prepare: (step) => preparePasses(context, model.geometry, settings, inputs, sampler.at(step), step),
-      update: (step, passes, following) => update(context, stage, settings, updates, step, passes, following?.[0]),
+      update: (step, passes, following) =>
+        update(context, stage, settings, memberUpdates, step, passes, following?.[0]),
       afterUpdate: async (step) => {
         if (step % sampler.updatesPerEpoch !== 0) return;
         const epoch = step / sampler.updatesPerEpoch;
@@ -125,10 +130,12 @@ export async function trainClassifier(context: StageContext, task: Classificatio
         if (found !== undefined) {
           const metrics = { epoch, validationLoss: found.loss, validationWa: found.wa, validationUa: found.ua };
           context.report.log(step, updates, metrics);
-          context.report.progress(step, updates, `epoch ${epoch} of ${settings.epochs}`, metrics);
+          context.report.progress(step, updates, `epoch ${epoch} of ${settings.members * settings.epochs}`, metrics);
         }
         if (average !== undefined) {
-          if (epoch > settings.epochs - settings.averageEpochs) await average.add(model.storedTensors());
+          const left = (settings.members * settings.epochs - epoch) % settings.epochs;
+          if (left < settings.averageEpochs) await average.add(model.storedTensors());
+          if (left === 0 && step < updates) await start?.restore();
           return;
         }
         if (found === undefined ? step < updates : state.best !== null && !isBetter(found, state.best)) return;
@@ -143,13 +150,14 @@ export async function trainClassifier(context: StageContext, task: Classificatio
     if (average !== undefined) {
       best = average.tensors;
       await model.importTensors(best);
-      state.best = { epoch: settings.epochs, ...(await validated()) };
+      state.best = { epoch: settings.members * settings.epochs, ...(await validated()) };
       unsaved = true;
     }
     await saveBest();
     await finishStage(context, {
       ...task.info,
       updates,
+      ...(settings.members > 1 && { members: settings.members }),
       pooling: settings.pooling,
       utterances: training.items.length,
       validationUtterances: validation.items.length,
@@ -217,7 +225,7 @@ async function update(
   context: StageContext,
   { model }: StageModel,
   settings: FineTuningSettings,
-  updates: number,
+  memberUpdates: number,
   step: number,
   passes: readonly Pass[],
   following: Pass | undefined,
@@ -241,8 +249,11 @@ async function update(
     correct += result.correct;
   }
   const { schedule: decay, warmupUpdates, optimizer } = settings;
-  const learningRate = optimizer.learningRate * learningRateShare(step, { decay, warmupUpdates, updates });
-  const { gradientNorm } = await model.optimizerStep({ ...optimizer, learningRate, step: step + 1 });
+  // Draws, masks and dropout follow from the update's number over all members; the schedule and AdamW begin anew with each.
+  const own = step % memberUpdates;
+  const share = learningRateShare(own, { decay, warmupUpdates, updates: memberUpdates });
+  const learningRate = optimizer.learningRate * share;
+  const { gradientNorm } = await model.optimizerStep({ ...optimizer, learningRate, step: own + 1 });
   return {
     loss: lossSum / settings.batchSize,
     accuracy: correct / settings.batchSize,

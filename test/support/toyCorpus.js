@@ -83,7 +83,7 @@ export const toyConfig = {
   finetune: fineTuning,
   cluster: { kmeans: { ...kmeans, clusters: 6 } },
   pretrain: maskedPrediction,
-  align: { ...fineTuning, selection: 'average', averageEpochs: 3 },
+  align: { ...fineTuning, selection: 'average', averageEpochs: 2, epochs: 4, members: 2 },
   memory: { passSeconds: 5 },
   checkpoint: { everyUpdates: 7 },
 };
