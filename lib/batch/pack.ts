@@ -1,6 +1,7 @@
 // Utterances laid end to end on one time axis, never padded: each starts at a multiple of the model's stride, so that the
 // frames of every convolution stay aligned, and nothing of one utterance reaches another.
 import type { WaveformStatistics } from '../audio/normalize.js';
+import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch } from '../model/binding.js';
 
 /** A stretch of an utterance in frames of the model. */
@@ -50,6 +51,29 @@ export function packSamples(
     }),
     ...(names && { names }),
   };
+}
+
+/**
+ * Packs raw audio that is brought to a model by statistics that are not its own, so that no frame knows more of its utterance
+ * than it hears.
+ *
+ * @param utterances f32 at 16 kHz, each long enough for one frame.
+ * @example
+ * const { frameLogits } = (await model.classify(packLocally([samples], stride, statistics), undefined, 'alignment')).alignment;
+ */
+export function packLocally(
+  utterances: readonly Float32Array[],
+  stride: number,
+  { waveform, windows }: SoundStatistics,
+  names?: readonly string[],
+): PackedBatch {
+  const batch = packSamples(utterances, stride, {
+    normalize: utterances.map(() => waveform),
+    ...(names !== undefined && { names }),
+  });
+  if (windows === undefined) return batch;
+  const repeated = (values: readonly number[]) => Float32Array.from(utterances.flatMap(() => values));
+  return { ...batch, windowMean: repeated(windows.mean), windowCovariance: repeated(windows.covariance) };
 }
 
 /**

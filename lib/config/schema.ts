@@ -88,29 +88,96 @@ const fitsBatch = [
   { path: ['maxSeconds'], message: 'Expected minSeconds <= maxSeconds <= batchSeconds' },
 ] satisfies [(section: MaskedPredictionShape) => boolean, { path: string[]; message: string }];
 
-const fineTuningFields = (pooling: 'mean' | 'attention') => ({
-  epochs: positiveInteger.default(40),
+/** Of training on the labels of utterances. */
+const utteranceTrainingFields = (defaults: {
+  epochs: number;
+  batchSize: number;
+  maxSeconds: number;
+  warmupUpdates: number;
+  schedule: 'constant' | 'linear';
+  selection: 'validation-ua' | 'average';
+  optimizer: Parameters<typeof optimizer>[0];
+}) => ({
+  epochs: positiveInteger.default(defaults.epochs),
   /** Utterances an update. */
-  batchSize: positiveInteger.default(64),
-  optimizer: optimizer({ learningRate: 1e-4, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-5, clipNorm: 0 }),
+  batchSize: positiveInteger.default(defaults.batchSize),
+  optimizer: optimizer(defaults.optimizer),
   /** `constant`: the peak is kept after the warm-up; `linear`: it falls to 0. */
-  schedule: z.enum(['constant', 'linear']).default('constant'),
-  warmupUpdates: z.int().min(0).default(0),
+  schedule: z.enum(['constant', 'linear']).default(defaults.schedule),
+  warmupUpdates: z.int().min(0).default(defaults.warmupUpdates),
   /** Only the first so many seconds of an utterance are used in training and validation. */
-  maxSeconds: seconds.default(6),
-  pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats']).default(pooling),
-  /** SpecAugment along time. */
-  mask: mask(0.08),
-  trainFeatureEncoder: frozenFeatureEncoder,
+  maxSeconds: seconds.default(defaults.maxSeconds),
   /**
    * Weights that are kept: `validation-ua`: those of the epoch with the best validation UA; `average`: the mean of those at
    * the ends of the last `averageEpochs` epochs, which a small validation set cannot mislead.
    */
-  selection: z.enum(['validation-ua', 'average']).default('validation-ua'),
+  selection: z.enum(['validation-ua', 'average']).default(defaults.selection),
   averageEpochs: positiveInteger.default(5),
   /** Trainings from the same start with other random numbers, whose weights are averaged together. */
   members: positiveInteger.default(1),
 });
+
+// Averaging is how several become one.
+const membersAverage = [
+  ({ members, selection }: { members: number; selection: string }) => members === 1 || selection === 'average',
+  { path: ['members'], message: "Expected 1, or selection 'average', which is how several become one" },
+] satisfies [(section: { members: number; selection: string }) => boolean, { path: string[]; message: string }];
+
+const fineTuningFields = (pooling: 'mean' | 'attention') => ({
+  ...utteranceTrainingFields({
+    epochs: 40,
+    batchSize: 64,
+    maxSeconds: 6,
+    warmupUpdates: 0,
+    schedule: 'constant',
+    selection: 'validation-ua',
+    optimizer: { learningRate: 1e-4, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-5, clipNorm: 0 },
+  }),
+  pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats']).default(pooling),
+  /** SpecAugment along time. */
+  mask: mask(0.08),
+  trainFeatureEncoder: frozenFeatureEncoder,
+});
+
+/** The network that hears each frame's neighbourhood alone, trained by forward-backward over islands of emotion. */
+const alignmentNetwork = z
+  .strictObject({
+    /**
+     * What it hears: the convolutional `features`, the `hidden` state at `layer` of the transformer run over chunks, or the
+     * weighted sum of the states of `layers` 0 to `layer`.
+     */
+    source: z.enum(['features', 'hidden', 'layers']).default('features'),
+    /** Lowered to the model's last one where it has fewer. */
+    layer: z.int().min(0).default(4),
+    /** Of `hidden` and `layers`: what the transformer hears at once, counted from an utterance's start, … */
+    chunkSeconds: seconds.default(1),
+    /** … with so much more on either side. */
+    contextSeconds: z.number().min(0).default(0.2),
+    /** What its convolutions hear on either side of a frame. */
+    fieldSeconds: seconds.default(0.4),
+    /** Residual convolutions, among which the field is shared. */
+    blocks: positiveInteger.default(4),
+    /** Channels within. */
+    width: positiveInteger.default(96),
+    dropout: z.number().min(0).lt(1).default(0.1),
+    /** κ in training: how much a frame's evidence counts, as neighbouring frames are not independent. */
+    scale: z.number().positive().default(0.05),
+    /** κ of the model that is kept: islands that were learned cautiously may be told with more decision. */
+    decodingScale: z.number().positive().default(0.1),
+    /** Nats: a frame stays inside or outside of an island with probability σ(switchingCost). */
+    switchingCost: z.number().min(0).default(4),
+    ...utteranceTrainingFields({
+      epochs: 10,
+      batchSize: 16,
+      maxSeconds: 30,
+      warmupUpdates: 30,
+      schedule: 'linear',
+      selection: 'average',
+      optimizer: { learningRate: 2e-3, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-3, clipNorm: 1 },
+    }),
+  })
+  .refine(...membersAverage)
+  .prefault({});
 
 /** What a joined utterance is made of, in the order in which it is heard. */
 export const concatenationPatterns = [
@@ -206,7 +273,10 @@ const runSchema = z.strictObject({
     .refine(...fitsBatch)
     .prefault({}),
   /** Stage 1b. */
-  finetune: z.strictObject(fineTuningFields('mean')).prefault({}),
+  finetune: z
+    .strictObject(fineTuningFields('mean'))
+    .refine(...membersAverage)
+    .prefault({}),
   /** Stage 2. */
   cluster: z.strictObject({ layer: z.int().min(0).default(9), kmeans: kmeans(50) }).prefault({}),
   /** Stage 3. */
@@ -222,10 +292,17 @@ const runSchema = z.strictObject({
   align: z
     .strictObject({
       ...fineTuningFields('attention'),
+      /**
+       * What says which emotion, and when: `attention`, the pooled classifier as published; `forward-backward`, the alignment
+       * network alone; `both`: the emotion from both, the timeline from the network.
+       */
+      objective: z.enum(['attention', 'forward-backward', 'both']).default('both'),
+      network: alignmentNetwork,
       /** Whether `segments` that the corpus has for training utterances teach the alignment network, or are left for scores. */
       truth: z.enum(['ignore', 'use']).default('ignore'),
       concatenate,
     })
+    .refine(...membersAverage)
     .prefault({}),
   /** Stage 5. */
   evaluate: z
@@ -280,5 +357,8 @@ export type RunConfigInput = z.input<typeof configSchema>;
 
 export type MaskedPredictionSettings = Omit<RunConfig['pretrain'], 'startFrom'>;
 export type FineTuningSettings = RunConfig['finetune'];
+export type AlignmentNetworkSettings = RunConfig['align']['network'];
+/** What fine-tuning and the alignment network have in common. */
+export type UtteranceTrainingSettings = Pick<FineTuningSettings, keyof ReturnType<typeof utteranceTrainingFields>>;
 export type ConcatenationSettings = RunConfig['align']['concatenate'];
 export type KMeansSection = RunConfig['cluster']['kmeans'];

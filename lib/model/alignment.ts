@@ -53,6 +53,9 @@ export const alignmentSchema = z
 /** An alignment network without its number of classes, which is that of a model's labels. */
 export type AlignmentSettings = z.infer<typeof alignmentSchema>;
 
+/** What brings sound to an alignment network. */
+export type SoundStatistics = NonNullable<AlignmentSettings['statistics']>;
+
 /** What an alignment network hears around a frame. */
 export interface AlignmentField {
   /** The most frames on either side of a frame that have a part in its logits. */

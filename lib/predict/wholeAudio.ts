@@ -6,10 +6,9 @@ import { packSamples } from '../batch/pack.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
+import { MomentSum, type WindowMomentsGiven } from '../model/momentSum.js';
 import type { LoadedModel } from './loadModel.js';
 import type { FrameWindow } from './windows.js';
-
-type Moments = Required<Pick<PackedBatch, 'windowMean' | 'windowCovariance'>>;
 
 /** One utterance as one model hears it, stretch by stretch. */
 export class WholeAudio {
@@ -17,7 +16,7 @@ export class WholeAudio {
     private readonly samples: Float32Array,
     private readonly geometry: Geometry,
     private readonly waveform: WaveformStatistics | undefined,
-    private readonly moments: Moments | undefined,
+    private readonly moments: WindowMomentsGiven | undefined,
   ) {}
 
   /**
@@ -89,35 +88,4 @@ export function checkLength(samples: number, geometry: Geometry, name: string): 
     `${name} has ${samples} samples at 16 kHz; at least ${geometry.receptiveField} are needed for one frame.`,
     { file: name },
   );
-}
-
-/** Means and covariances of parts, put together in double precision. */
-class MomentSum {
-  #count = 0;
-  readonly #mean: Float64Array;
-  readonly #covariance: Float64Array;
-
-  constructor(private readonly kernel: number) {
-    this.#mean = new Float64Array(kernel);
-    this.#covariance = new Float64Array(kernel * kernel);
-  }
-
-  add(mean: Float32Array, covariance: Float32Array, count: number): void {
-    const total = this.#count + count;
-    const [before, part] = [this.#count / total, count / total];
-    const difference = this.#mean.map((value, k) => mean[k]! - value);
-    for (let k = 0; k < this.kernel; k++) {
-      for (let j = 0; j < this.kernel; j++) {
-        const at = k * this.kernel + j;
-        const between = before * part * difference[k]! * difference[j]!;
-        this.#covariance[at] = before * this.#covariance[at]! + part * covariance[at]! + between;
-      }
-      this.#mean[k]! += part * difference[k]!;
-    }
-    this.#count = total;
-  }
-
-  moments(): Moments {
-    return { windowMean: Float32Array.from(this.#mean), windowCovariance: Float32Array.from(this.#covariance) };
-  }
 }

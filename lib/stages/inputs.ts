@@ -1,8 +1,9 @@
 // Batches of one stage. When the feature encoder is frozen its output is computed once an utterance and kept by the engine;
 // when it is trained, or its output would not fit the memory allowed, batches hold the samples themselves.
 import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
-import { groupBy, packFeatures, packSamples } from '../batch/pack.js';
+import { groupBy, packFeatures, packLocally, packSamples } from '../batch/pack.js';
 import type { Draw, SamplerItem } from '../batch/samplers.js';
+import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
 import { mapLimited, type StageContext, samplesOf } from './context.js';
@@ -27,6 +28,8 @@ export interface InputOptions {
   trainFeatureEncoder: boolean;
   /** Audio after so many frames of an utterance is never used. Absent: all may be. */
   firstFrames?: number;
+  /** What brings sound to the model in place of each utterance's own statistics. */
+  statistics?: SoundStatistics;
 }
 
 /** A stretch of an utterance, with what the whole is normalised by where the model wants that. */
@@ -85,6 +88,11 @@ export class Inputs {
 
   /** Normalised over whole utterances, so that a crop hears the same signal as the whole. */
   #packed(cuts: readonly Cut[], names: readonly string[]): PackedBatch {
+    const { statistics } = this.#options;
+    if (statistics !== undefined) {
+      const sounds = cuts.map(({ samples }) => samples);
+      return packLocally(sounds, this.#stage.model.geometry.stride, statistics, names);
+    }
     return packSamples(
       cuts.map(({ samples }) => samples),
       this.#stage.model.geometry.stride,
