@@ -1,13 +1,15 @@
 // Stage 4: the frame-aware model learns the utterance labels once more, now with attention over its frames, so that the
 // frames that carry an emotion decide, and each of them can be asked on its own.
-import { trainClassifier } from './classification.js';
+import { trainOnUtterances } from './classification.js';
 import { withConcatenations } from './concatenation.js';
 import type { StageContext } from './context.js';
+import { fineTuningOf } from './finetune.js';
 
 /** Runs the stage and leaves its model in `align/model`. */
 export async function align(context: StageContext): Promise<void> {
-  await trainClassifier(await withConcatenations(context), {
-    settings: context.config.align,
-    startDir: context.paths.stage('pretrain').model,
-  });
+  const extended = await withConcatenations(context);
+  await trainOnUtterances(
+    extended,
+    await fineTuningOf(extended, context.config.align, context.paths.stage('pretrain').model),
+  );
 }

@@ -1,30 +1,45 @@
-// Emotion classification of utterances: frames are pooled to one vector and classified. The loop of stages 1b and 4, which
-// differ in the weights they start from and in the pooling. Kept is the epoch with the best validation UA, or the mean of the
-// weights at the ends of the last epochs; validation then says by which temperature its logits become probabilities.
+// Training on the labels of utterances: the loop of stages 1b and 4, which classify pooled frames and differ in the weights that
+// they start from and in the pooling, and of the alignment network. Kept is the epoch with the best validation UA, or the mean of
+// the weights at the ends of the last epochs; validation then says by which weights logits become probabilities.
 import { maskSpans } from '../batch/masks.js';
-import { BalancedSampler, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
-import type { FineTuningSettings } from '../config/schema.js';
-import { type CalibrationScores, calibrationScores, fitTemperature } from '../evaluate/calibration.js';
-import { utteranceMetrics } from '../evaluate/metrics.js';
+import { BalancedSampler, type Draw, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
+import type { Head } from '../checkpoint/head.js';
+import type { FineTuningSettings, UtteranceTrainingSettings } from '../config/schema.js';
+import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch, TrainStepOptions } from '../model/binding.js';
 import { newFloats } from '../model/floats.js';
 import type { Geometry } from '../model/geometry.js';
 import { elementsOf, readInto, type Tensor } from '../model/tensor.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { framesOf, type Metrics, type StageContext, utteranceOf } from './context.js';
-import { framesIn, Inputs, passesOf } from './inputs.js';
+import { framesIn, type InputOptions, Inputs, passesOf } from './inputs.js';
 import { MemberStart } from './members.js';
 import { prepareMemory } from './memory.js';
-import { featureEncoderPrefixes, loadWithNewHeads, type StageModel, saveModel } from './models.js';
+import { featureEncoderPrefixes, type StageModel, saveModel } from './models.js';
 import { learningRateShare } from './schedule.js';
 import { finishStage } from './stageResult.js';
 import { passStep, runTrainingLoop, stepBefore } from './trainingLoop.js';
+import { type Validation, validate } from './validation.js';
 import { WeightAverage } from './weightAverage.js';
 
-export interface ClassificationTask {
-  settings: FineTuningSettings;
-  /** Directory of the model that training starts from. */
-  startDir: string;
+/** What is trained on the labels of utterances, and how. */
+export interface UtteranceTask {
+  settings: UtteranceTrainingSettings;
+  /** The model, with the head that is trained. It is disposed of at the end. */
+  stage: StageModel;
+  objective: 'classification' | 'alignment';
+  /** Beginnings of the names of tensors that stay as they are. */
+  frozen: readonly string[];
+  /** SpecAugment along time; absent: none. */
+  mask?: FineTuningSettings['mask'];
+  /** What brings sound to the model in place of each utterance's own statistics. */
+  statistics?: SoundStatistics;
+  /** Labels i32 `[T]` of the frames of some draws. */
+  frameLabels?: (draws: readonly Draw[]) => Int32Array;
+  /** What is said of the head in the model that is left. */
+  head: Pick<Head, 'pooling' | 'alignment'>;
+  /** What validation says of the weights that are kept, in place of what it says of the model in training. */
+  judge?(kept: readonly Tensor[], validation: readonly LabelledItem[], maxFrames: number): Promise<Validation>;
   info?: Record<string, unknown>;
 }
 
@@ -33,15 +48,9 @@ interface Pass {
   /** i32 `[B]` */
   labels: Int32Array;
   /** u8 `[T]` */
-  mask: Uint8Array;
-}
-
-/** What validation says of weights. */
-interface Validation {
-  wa: number;
-  ua: number;
-  loss: number;
-  calibration: CalibrationScores;
+  mask?: Uint8Array;
+  /** i32 `[T]` */
+  frameLabels?: Int32Array;
 }
 
 /** Weights that are to be kept: those after an epoch, and what validation said, where there is any. */
@@ -49,15 +58,12 @@ interface Kept extends Partial<Validation> {
   epoch: number;
 }
 
-/** Trains, and leaves the model that is kept, with its classifier, in the stage's folder. */
-export async function trainClassifier(context: StageContext, task: ClassificationTask): Promise<void> {
-  const { settings, startDir } = task;
-  const stage = await loadWithNewHeads(context, startDir, {
-    classifier: { classes: context.labels.length, pooling: settings.pooling },
-  });
+/** Trains, and leaves the model that is kept, with its head, in the stage's folder. */
+export async function trainOnUtterances(context: StageContext, task: UtteranceTask): Promise<void> {
+  const { settings, stage, objective } = task;
   const { model } = stage;
   try {
-    const frozen = settings.trainFeatureEncoder ? [] : featureEncoderPrefixes;
+    const frozen = [...task.frozen];
     model.freeze(frozen);
     const training = await labelledItems(context, model.geometry, context.fold.train);
     const validation = await labelledItems(context, model.geometry, context.fold.validation);
@@ -70,7 +76,11 @@ export async function trainClassifier(context: StageContext, task: Classificatio
     const memberUpdates = settings.epochs * sampler.updatesPerEpoch;
     const updates = settings.members * memberUpdates;
     const start = settings.members > 1 ? await MemberStart.of(model, frozen) : undefined;
-    const options = { trainFeatureEncoder: settings.trainFeatureEncoder, firstFrames: maxFrames };
+    const options: InputOptions = {
+      trainFeatureEncoder: !featureEncoderPrefixes.every((prefix) => frozen.includes(prefix)),
+      firstFrames: maxFrames,
+      ...(task.statistics !== undefined && { statistics: task.statistics }),
+    };
     const items = [...training.items, ...validation.items];
     const inputs = new Inputs(context, stage, items, options);
     // An update and its validation belong together: a stop waits for both, or a resumed run would lack the validation.
@@ -78,7 +88,7 @@ export async function trainClassifier(context: StageContext, task: Classificatio
     const validationInputs = new Inputs(unstoppable, stage, items, options);
     const lengthsOf = (set: readonly LabelledItem[]) => set.map(({ frames }) => Math.min(frames, maxFrames));
     await prepareMemory(context, model, {
-      objective: 'classification',
+      objective,
       inputs,
       sets: [
         { lengths: lengthsOf(training.items), draws: settings.batchSize },
@@ -88,7 +98,12 @@ export async function trainClassifier(context: StageContext, task: Classificatio
     const validated = () =>
       validation.items.length === 0
         ? undefined
-        : validate(context, stage, validationInputs, validation.items, maxFrames);
+        : validate(context, model.geometry, validation.items, maxFrames, async (draws) => {
+            const batch = await validationInputs.pack(draws);
+            if (objective === 'classification')
+              return { classifier: (await model.classify(batch, undefined, 'classifier')).logits };
+            return { alignment: (await model.classify(batch, undefined, 'alignment')).alignment!.logits };
+          });
     const state: { best: Kept | null } = { best: null };
     const average = settings.selection === 'average' ? new WeightAverage() : undefined;
     // Weights of the best epoch, which may not be on disk yet: writing them at every better epoch would take longer than
@@ -102,8 +117,8 @@ export async function trainClassifier(context: StageContext, task: Classificatio
       await saveModel(context.paths.stage(context.stage).model, stage, best, {
         kind: 'classifier',
         labels: [...context.labels],
-        pooling: settings.pooling,
-        ...(calibration !== undefined && { calibration: { temperature: calibration.temperature } }),
+        ...task.head,
+        ...(calibration !== undefined && { calibration: calibration.weights }),
         info: {
           stage: context.stage,
           fold: context.fold.name,
@@ -120,9 +135,8 @@ export async function trainClassifier(context: StageContext, task: Classificatio
       updates,
       state,
       ...(average !== undefined && { average }),
-      prepare: (step) => preparePasses(context, model.geometry, settings, inputs, sampler.at(step), step),
-      update: (step, passes, following) =>
-        update(context, stage, settings, memberUpdates, step, passes, following?.[0]),
+      prepare: (step) => preparePasses(context, model.geometry, task, inputs, sampler.at(step), step),
+      update: (step, passes, following) => update(context, task, memberUpdates, step, passes, following?.[0]),
       afterUpdate: async (step) => {
         if (step % sampler.updatesPerEpoch !== 0) return;
         const epoch = step / sampler.updatesPerEpoch;
@@ -153,12 +167,16 @@ export async function trainClassifier(context: StageContext, task: Classificatio
       state.best = { epoch: settings.members * settings.epochs, ...(await validated()) };
       unsaved = true;
     }
+    if (task.judge !== undefined && validation.items.length > 0) {
+      Object.assign(state.best!, await task.judge(best, validation.items, maxFrames));
+      unsaved = true;
+    }
     await saveBest();
     await finishStage(context, {
       ...task.info,
       updates,
       ...(settings.members > 1 && { members: settings.members }),
-      pooling: settings.pooling,
+      ...(task.head.pooling !== undefined && { pooling: task.head.pooling }),
       utterances: training.items.length,
       validationUtterances: validation.items.length,
       excluded: [...training.excluded, ...validation.excluded],
@@ -200,7 +218,7 @@ async function labelledItems(
 async function preparePasses(
   context: StageContext,
   geometry: Geometry,
-  settings: FineTuningSettings,
+  task: UtteranceTask,
   inputs: Inputs,
   draws: readonly LabelledDraw[],
   step: number,
@@ -209,22 +227,37 @@ async function preparePasses(
   const rounding = random.uniform();
   const passes: Pass[] = [];
   for (const group of passesOf(context, geometry, draws)) {
-    const mask = new Uint8Array(group.reduce((sum, { count }) => sum + count, 0));
-    let first = 0;
-    for (const { count } of group) {
-      maskSpans(mask.subarray(first, first + count), settings.mask, rounding, random);
-      first += count;
-    }
     const labels = Int32Array.from(group, ({ label }) => label);
-    passes.push({ labels, mask, batch: await inputs.pack(group) });
+    const mask = task.mask === undefined ? undefined : maskOf(group, task.mask, rounding, random);
+    const frameLabels = task.frameLabels?.(group);
+    passes.push({
+      labels,
+      ...(mask !== undefined && { mask }),
+      ...(frameLabels !== undefined && { frameLabels }),
+      batch: await inputs.pack(group),
+    });
   }
   return passes;
 }
 
+function maskOf(
+  group: readonly LabelledDraw[],
+  settings: FineTuningSettings['mask'],
+  rounding: number,
+  random: PhiloxStream,
+): Uint8Array {
+  const mask = new Uint8Array(group.reduce((sum, { count }) => sum + count, 0));
+  let first = 0;
+  for (const { count } of group) {
+    maskSpans(mask.subarray(first, first + count), settings, rounding, random);
+    first += count;
+  }
+  return mask;
+}
+
 async function update(
   context: StageContext,
-  { model }: StageModel,
-  settings: FineTuningSettings,
+  { settings, objective, stage: { model } }: UtteranceTask,
   memberUpdates: number,
   step: number,
   passes: readonly Pass[],
@@ -232,10 +265,9 @@ async function update(
 ): Promise<Metrics> {
   let lossSum = 0;
   let correct = 0;
-  const optionsOf = ({ labels, mask }: Pass, index: number): TrainStepOptions => ({
-    objective: 'classification',
-    labels,
-    mask,
+  const optionsOf = ({ batch: _, ...targets }: Pass, index: number): TrainStepOptions => ({
+    objective,
+    ...targets,
     denominator: settings.batchSize,
     featurePenalty: 0,
     featureGradientScale: 1,
@@ -260,32 +292,4 @@ async function update(
     gradientNorm,
     learningRate,
   };
-}
-
-async function validate(
-  context: StageContext,
-  { model }: StageModel,
-  inputs: Inputs,
-  items: readonly LabelledItem[],
-  maxFrames: number,
-): Promise<Validation> {
-  const draws = items.map((item) => ({ ...item, start: 0, count: Math.min(item.frames, maxFrames) }));
-  const classes = context.labels.length;
-  const rows: Float32Array[] = [];
-  const predicted: number[] = [];
-  let lossSum = 0;
-  for (const group of passesOf(context, model.geometry, draws)) {
-    const { logits } = await model.classify(await inputs.pack(group));
-    for (const [index, { label }] of group.entries()) {
-      const row = logits.subarray(index * classes, (index + 1) * classes);
-      const highest = Math.max(...row);
-      rows.push(row);
-      predicted.push(row.indexOf(highest));
-      lossSum += highest + Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - highest), 0)) - row[label]!;
-    }
-  }
-  const truth = items.map(({ label }) => label);
-  const { wa, ua } = utteranceMetrics(truth, predicted, classes);
-  const calibration = calibrationScores(rows, truth, fitTemperature(rows, truth));
-  return { wa, ua, loss: lossSum / items.length, calibration };
 }
