@@ -3,16 +3,25 @@ import type { Segment } from '../corpus/types.js';
 import { drawProsody, EMOTIONS, type Emotion, type Prosody } from './prosody.js';
 import { Random } from './random.js';
 import { fadeEnds, highShelf, rms, trimSilence } from './signal.js';
-import type { Synthesizer } from './synthesizer.js';
-import { makePhrases } from './texts.js';
-import type { Voice } from './voices.js';
 
-/** Pitch settings of eSpeak that make one semitone. */
-const PITCH_STEPS = 5.8;
 /** RMS of a phrase at rest. */
 const LEVEL = 0.03;
 /** Where the high shelf that stands for vocal effort starts, Hz. */
 const SHELF_HERTZ = 1200;
+
+/** Who says the phrases: a synthesiser, or one who was recorded. */
+export interface Talker {
+  /** Names the utterances, and the stream of random numbers that they are drawn from. */
+  speaker: string;
+  /** Of what `say` gives, hertz. */
+  sampleRate: number;
+  /** High-frequency shelf at rest, decibels. */
+  tilt: number;
+  /** Distinct phrases of one utterance of about 2 to 8 seconds. */
+  phrases(random: Random): string[];
+  /** The phrases of an utterance in their order, in [-1, 1]; silence at their ends, level and vocal effort are seen to here. */
+  say(phrases: readonly string[], prosody: readonly Prosody[]): Promise<Float32Array[]>;
+}
 
 export interface DemoUtterance {
   id: string;
@@ -31,18 +40,13 @@ function emotionalPart(count: number, random: Random): [number, number] {
   return [start, start + length];
 }
 
-/** At the synthesiser's rate, without silence at its ends. */
-function speakPhrase(synthesizer: Synthesizer, voice: Voice, prosody: Prosody, text: string): Float32Array {
-  const raw = synthesizer.speak(text, {
-    pitch: voice.pitch + PITCH_STEPS * prosody.pitch,
-    range: voice.range * prosody.range,
-    rate: voice.rate * prosody.rate,
-  });
-  const phrase = trimSilence(raw, synthesizer.sampleRate).slice();
-  highShelf(phrase, synthesizer.sampleRate, SHELF_HERTZ, voice.tilt + prosody.tilt);
+/** Without silence at its ends, at its level. */
+function finishPhrase(talker: Talker, prosody: Prosody, raw: Float32Array): Float32Array {
+  const phrase = trimSilence(raw, talker.sampleRate).slice();
+  highShelf(phrase, talker.sampleRate, SHELF_HERTZ, talker.tilt + prosody.tilt);
   const gain = (LEVEL * 10 ** (prosody.gain / 20)) / rms(phrase);
   for (let i = 0; i < phrase.length; i++) phrase[i]! *= gain;
-  fadeEnds(phrase, Math.round(0.003 * synthesizer.sampleRate));
+  fadeEnds(phrase, Math.round(0.003 * talker.sampleRate));
   return phrase;
 }
 
@@ -69,8 +73,7 @@ function addNoise(samples: Float32Array, level: number, random: Random): void {
 }
 
 async function makeUtterance(
-  synthesizer: Synthesizer,
-  voice: Voice,
+  talker: Talker,
   id: string,
   label: Emotion,
   phrases: string[],
@@ -80,6 +83,8 @@ async function makeUtterance(
   const [first, end] = emotionalPart(count, random);
   const neutral = drawProsody('neutral', count, random);
   const emotional = drawProsody(label, end - first, random);
+  const prosody = neutral.map((rest, i) => (i >= first && i < end ? emotional[i - first]! : rest));
+  const said = await talker.say(phrases, prosody);
   const parts: Float32Array[] = [];
   const starts: number[] = [];
   const ends: number[] = [];
@@ -88,17 +93,15 @@ async function makeUtterance(
     parts.push(part);
     length += part.length;
   };
-  const rate = synthesizer.sampleRate;
+  const rate = talker.sampleRate;
   const silence = (seconds: number): void => add(new Float32Array(Math.round(seconds * rate)));
 
   silence(random.uniform(0.05, 0.2));
   for (let i = 0; i < count; i++) {
-    const inside = i >= first && i < end;
-    const prosody = inside ? emotional[i - first]! : neutral[i]!;
     // A pause belongs to the emotion only when the phrases on both its sides do.
-    if (i > 0) silence(random.uniform(0.12, 0.3) * (inside && i > first ? prosody.pause : 1));
+    if (i > 0) silence(random.uniform(0.12, 0.3) * (i > first && i < end ? prosody[i]!.pause : 1));
     starts.push(length);
-    add(speakPhrase(synthesizer, voice, prosody, `${phrases[i]!}${i + 1 < count ? ',' : '.'}`));
+    add(finishPhrase(talker, prosody[i]!, said[i]!));
     ends.push(length);
   }
   silence(random.uniform(0.05, 0.2));
@@ -116,23 +119,18 @@ async function makeUtterance(
 }
 
 /**
- * The utterances of one voice: rounds of four, one an emotion, all four with the same phrases in their own order, until they
+ * The utterances of one talker: rounds of four, one an emotion, all four with the same phrases in their own order, until they
  * last `seconds` together. So labels are balanced and words say nothing about them.
  */
-export async function* makeSpeaker(
-  synthesizer: Synthesizer,
-  voice: Voice,
-  seed: number,
-  seconds: number,
-): AsyncGenerator<DemoUtterance> {
-  const random = new Random(seed, voice.speaker);
+export async function* makeSpeaker(talker: Talker, seed: number, seconds: number): AsyncGenerator<DemoUtterance> {
+  const random = new Random(seed, talker.speaker);
   let made = 0;
   // Ends with the round that comes nearest, by the length of rounds so far.
   for (let round = 0; round === 0 || (made * (round + 0.5)) / round < seconds; round++) {
-    const phrases = makePhrases(random);
+    const phrases = talker.phrases(random);
     for (const label of random.shuffle(EMOTIONS)) {
-      const id = `${voice.speaker}-${String(round).padStart(3, '0')}-${label}`;
-      const utterance = await makeUtterance(synthesizer, voice, id, label, random.shuffle(phrases), random);
+      const id = `${talker.speaker}-${String(round).padStart(3, '0')}-${label}`;
+      const utterance = await makeUtterance(talker, id, label, random.shuffle(phrases), random);
       made += utterance.samples.length / SAMPLE_RATE;
       yield utterance;
     }

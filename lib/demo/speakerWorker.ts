@@ -5,6 +5,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SAMPLE_RATE } from '../audio/resample.js';
 import type { Segment } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
+import { espeakTalker } from './espeakTalker.js';
 import { encodeWav } from './signal.js';
 import { makeSpeaker } from './speaker.js';
 import { Synthesizer } from './synthesizer.js';
@@ -37,8 +38,8 @@ export type SpeakerMessage =
 const task = workerData as SpeakerTask;
 const post = (message: SpeakerMessage): void => parentPort?.postMessage(message);
 try {
-  const synthesizer = await Synthesizer.create(task.voice.identifier);
-  for await (const utterance of makeSpeaker(synthesizer, task.voice, task.seed, task.seconds)) {
+  const talker = espeakTalker(await Synthesizer.create(task.voice.identifier), task.voice);
+  for await (const utterance of makeSpeaker(talker, task.seed, task.seconds)) {
     const audio = `audio/${utterance.id}.wav`;
     await writeFile(join(task.directory, audio), encodeWav(utterance.samples, SAMPLE_RATE));
     const { speaker, session } = task.voice;
