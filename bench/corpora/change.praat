@@ -5,6 +5,8 @@ form Change
 endform
 jobs = Read Table from tab-separated file: jobs$
 rows = Get number of rows
+# What is not voiced is said with noise: the same in every run.
+random_initializeWithSeedUnsafelyButPredictably (1)
 for row to rows
   selectObject: jobs
   input$ = Get value: row, "input"
