@@ -1,31 +1,66 @@
 """What hears only its neighbourhood: frame logits from frozen features, 0.4 s to either side."""
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn.functional import gelu
 
 
+class FixedNorm(nn.Module):
+    """GroupNorm of one channel a group, with given statistics [C] in place of the utterance's."""
+
+    def __init__(self, norm, mean, variance):
+        super().__init__()
+        scale = norm.weight / (variance + norm.eps).sqrt()
+        self.register_buffer("scale", scale[:, None])
+        self.register_buffer("shift", (norm.bias - mean * scale)[:, None])
+
+    def forward(self, x):
+        return x * self.scale + self.shift
+
+
+def local_extractor(extractor, waveforms):
+    """HuBERT's feature encoder, its weights untouched, hearing nothing but the 25 ms of a frame: the GroupNorm of its first
+    convolution would tell every frame the statistics of the whole utterance, and so its label. They are the means over `waveforms`."""
+    extractor = copy.deepcopy(extractor)
+    first = extractor.conv_layers[0]
+    with torch.inference_mode():
+        heard = [first.conv(waveform[None, None])[0] for waveform in waveforms]
+    mean = torch.stack([x.mean(1) for x in heard]).mean(0)
+    variance = torch.stack([x.var(1, correction=0) for x in heard]).mean(0)
+    first.layer_norm = FixedNorm(first.layer_norm, mean.clone(), variance.clone())
+    return extractor
+
+
 class LocalNetwork(nn.Module):
     """Features [B, T, F], padded with anything, to hidden [B, T, W] and logits [B, T, classes]."""
 
-    def __init__(self, mean, deviation, classes, width=96, half_widths=(4, 8, 8), dropout=0.1):
+    def __init__(self, mean, deviation, classes, width=96, dilations=(1, 2, 2), dropout=0.1):
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation)
         self.projection = nn.Linear(len(mean), width)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in half_widths)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in dilations)
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(width, width, 2 * half + 1, padding=half) for half in half_widths
+            nn.Conv1d(width, width, 9, padding=4 * d, dilation=d) for d in dilations
         )
+        self.reach = 4 * max(dilations, default=0)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, classes)
 
     def forward(self, features, present):
         """`present` bool [B, T]: what is no padding."""
-        x = self.projection((features - self.mean) / self.deviation)
+        # Utterances one after another, with room between them, so that little is computed of padding.
+        lengths = present.sum(1)
+        starts = (lengths + self.reach).cumsum(0) - lengths
+        places = (starts[:, None] + torch.arange(present.shape[1]))[present]
+        x = self.projection((features[present] - self.mean) / self.deviation)
+        row = x.new_zeros(int(starts[-1] + lengths[-1]) + self.reach, x.shape[1])
         for norm, convolution in zip(self.norms, self.convolutions):
-            inside = norm(x) * present[..., None]
-            x = x + self.dropout(gelu(convolution(inside.mT).mT))
-        hidden = self.norm(x)
+            inside = row.index_copy(0, places, norm(x))
+            x = x + self.dropout(gelu(convolution(inside.T[None])[0].T[places]))
+        hidden = features.new_zeros(*present.shape, x.shape[1])
+        hidden[present] = self.norm(x)
         return hidden, self.output(hidden)

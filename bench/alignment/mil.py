@@ -1,6 +1,7 @@
 """Multiple-instance poolings, and what they are to be compared with, on what stages before alignment left in a run directory.
-All train the same local network on the same frozen features; "EM on global states" trains on the states of stage 1b, which
-have heard the whole utterance. Writes OUT/NAME.json for each NAME, which bench/alignment.js decodes and scores."""
+All train the same local network on the same frozen features, of which each hears 25 ms at its own level; "EM on global
+states" trains on the states of stage 1b, which have heard the whole utterance. Writes OUT/NAME.json for each NAME, which
+bench/alignment.js decodes and scores."""
 
 import argparse
 import json
@@ -11,7 +12,7 @@ import wave
 import numpy as np
 import torch
 import transformers
-from local_network import LocalNetwork
+from local_network import LocalNetwork, local_extractor
 from pooling import POOLINGS
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
@@ -22,10 +23,13 @@ NEUTRAL = "neutral"
 
 
 def read_audio(utterance):
-    """Zero mean, unit variance, as all models of the demo take it."""
     with wave.open(utterance["audio"]) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-    samples = torch.from_numpy(samples.astype(np.float32) / 32768)
+    return torch.from_numpy(samples.astype(np.float32) / 32768)
+
+
+def normalised(samples):
+    """Zero mean, unit variance, as all models of the demo take an utterance."""
     return (samples - samples.mean()) / (samples.var(correction=0) + 1e-7).sqrt()
 
 
@@ -45,7 +49,7 @@ class Part:
     def __init__(self, utterances, encode, labels):
         self.utterances = utterances
         with torch.inference_mode():
-            self.features = [encode(read_audio(u)[None])[0].clone() for u in utterances]
+            self.features = [encode(read_audio(u))[0].clone() for u in utterances]
         self.labels = torch.tensor([labels.index(u["label"]) for u in utterances])
         self.truth = [
             frame_truth(u, len(f), labels) for u, f in zip(utterances, self.features)
@@ -109,7 +113,7 @@ def train_em(train, labels):
     first all carry it. The utterance is what its frames say most surely, in the mean."""
     neutral = labels.index(NEUTRAL)
     assigned = [label.expand(len(f)) for label, f in zip(train.labels, train.features)]
-    network = LocalNetwork(*statistics(train), len(labels), half_widths=())
+    network = LocalNetwork(*statistics(train), len(labels), dilations=())
 
     def loss():
         chosen = torch.randint(len(train.labels), (BATCH,))
@@ -168,9 +172,10 @@ def main():
     def prepared(name):
         if name == "EM on global states":
             model = load("finetune")
-            return parts(lambda samples: model(samples).last_hidden_state)
-        extractor = load("pretrain").feature_extractor
-        return parts(lambda samples: extractor(samples).mT)
+            return parts(lambda samples: model(normalised(samples)[None]).last_hidden_state)
+        heard = [read_audio(by_id[i]) for i in fold["train"]]
+        extractor = local_extractor(load("pretrain").feature_extractor, heard)
+        return parts(lambda samples: extractor(samples[None]).mT)
 
     os.makedirs(options.out, exist_ok=True)
     kept = {}
