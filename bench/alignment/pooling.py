@@ -108,7 +108,7 @@ class Attention(Pooling):
 
 
 class ForwardBackward(Pooling):
-    """Neutral frames and at least one island of the emotion (docs/alignment.md)."""
+    """An utterance of an emotion is neutral frames and at least one island of it: the sum over all such paths."""
 
     def __init__(self, width, classes, neutral, scale=0.1, switching_cost=4.0):
         super().__init__(width, classes, neutral)
