@@ -57,7 +57,8 @@ async function branch(place, objective, seed) {
   }
   for (const name of RECORDS) await cp(join(from, name), join(part, name));
   const record = JSON.parse(await readFile(join(from, 'config.json'), 'utf8'));
-  const content = { ...record, config: configOf(seed, objective) };
+  const { align } = configOf(seed, objective);
+  const content = { ...record, config: { ...record.config, align } };
   await writeFile(join(part, 'config.json'), `${JSON.stringify(content, undefined, 2)}\n`);
   await rename(part, to);
 }
