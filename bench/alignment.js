@@ -78,12 +78,10 @@ async function gather(places, objectives, python) {
     }
     if (python === undefined) continue;
     for (const pooling of POOLINGS) {
-      const { rows: predictions, seconds } = await readPooling(place, pooling);
-      add(
-        `local network: ${pooling}`,
-        predictions.map((row) => tallyOf(row, NEUTRAL)),
-        seconds,
-      );
+      const { free, underLabel, seconds } = await readPooling(place, pooling);
+      const tallied = (of) => of.map((row) => tallyOf(row, NEUTRAL));
+      add(`local network: ${pooling}`, tallied(free), seconds);
+      add(`local network: ${pooling}, under its label`, tallied(underLabel), seconds);
     }
   }
   return [...rows.values()].map(({ name, bySeed, seconds }) => ({

@@ -47,26 +47,31 @@ export async function runPoolings(place, { python, seed, threads }) {
   await promisify(execFile)(python, [script, ...words.map(String), ...missing]);
 }
 
+/** The path of frame posteriors `[T][labels]`, by Viterbi, through the classes `states`. */
+function pathThrough(states, posteriors) {
+  if (states.length === 1) return posteriors.map(() => states[0]);
+  const chosen = posteriors.flatMap((frame) => {
+    const sum = states.reduce((total, state) => total + frame[state], 0);
+    return states.map((state) => frame[state] / sum);
+  });
+  return Array.from(smooth(Float32Array.from(chosen), states.length, switchingCost), (state) => states[state]);
+}
+
 /**
- * Rows as of predictions.jsonl. A timeline is decoded knowing what is decided of its utterance: neutral, or that emotion. It is
- * more than stage 5 gives attention, and as much as it gives alignment.
+ * Rows as of predictions.jsonl, decoded in two ways: `free`, through all classes, as stage 5 decodes attention, and `underLabel`,
+ * where a frame is neutral or of the emotion that is decided of its utterance, as alignment is decoded.
  */
 export async function readPooling(place, pooling) {
   const { labels, neutral, seconds, utterances } = JSON.parse(await readFile(fileOf(place, pooling), 'utf8'));
+  const decode = (statesOf) =>
+    utterances.map((utterance) => {
+      const states = statesOf(labels.indexOf(utterance.predicted));
+      return { ...utterance, labels, path: pathThrough(states, utterance.posteriors) };
+    });
   const rest = labels.indexOf(neutral);
-  const rows = utterances.map((utterance) => {
-    const decided = labels.indexOf(utterance.predicted);
-    const posteriors = Float32Array.from(
-      utterance.posteriors.flatMap((frame) => {
-        const sum = frame[rest] + frame[decided];
-        return [frame[rest] / sum, frame[decided] / sum];
-      }),
-    );
-    const path =
-      decided === rest
-        ? utterance.posteriors.map(() => rest)
-        : Array.from(smooth(posteriors, 2, switchingCost), (state) => (state === 0 ? rest : decided));
-    return { ...utterance, labels, path };
-  });
-  return { rows, seconds };
+  return {
+    free: decode(() => [...labels.keys()]),
+    underLabel: decode((decided) => (decided === rest ? [rest] : [rest, decided])),
+    seconds,
+  };
 }
