@@ -9,18 +9,20 @@ import { PhiloxStream } from '../../dist/random/philox.js';
  * @property {number[]} hits of them, in the timeline
  * @property {number} share of its frames that are emotional; 0 for a neutral utterance
  * @property {number} onEmotion share of the emotional posterior mass that lies on those
+ * @property {number} attended share of the attention that lies on those; NaN without attention
  */
 
-export const SCORES = ['wa', 'ua', 'frameAccuracy', 'frameUa', 'eder', 'lift'];
+export const SCORES = ['wa', 'ua', 'frameAccuracy', 'frameUa', 'eder', 'lift', 'attentionLift'];
 
 /** @returns {Tally} of a row of predictions.jsonl */
-export function tallyOf({ labels, label, predicted, truth, path, posteriors }, neutralLabel) {
+export function tallyOf({ labels, label, predicted, truth, path, posteriors, attention }, neutralLabel) {
   const neutral = labels.indexOf(neutralLabel);
   const frames = labels.map(() => 0);
   const hits = labels.map(() => 0);
   let emotional = 0;
   let mass = 0;
   let massOnEmotion = 0;
+  let attended = 0;
   for (const [t, actual] of truth.entries()) {
     frames[actual]++;
     if (path[t] === actual) hits[actual]++;
@@ -29,17 +31,19 @@ export function tallyOf({ labels, label, predicted, truth, path, posteriors }, n
     if (actual === neutral) continue;
     emotional++;
     massOnEmotion += emotion;
+    attended += attention?.[t] ?? Number.NaN;
   }
   const share = emotional / truth.length;
   // Of a timeline without any emotion: as if it lay anywhere.
   const onEmotion = mass > 0 ? massOnEmotion / mass : share;
-  return { label: labels.indexOf(label), predicted: labels.indexOf(predicted), frames, hits, share, onEmotion };
+  const [actual, decided] = [labels.indexOf(label), labels.indexOf(predicted)];
+  return { label: actual, predicted: decided, frames, hits, share, onEmotion, attended };
 }
 
 /** The row that an always neutral timeline would give. */
 export function alwaysNeutral(tally, neutral) {
   const hits = tally.frames.map((count, c) => (c === neutral ? count : 0));
-  return { ...tally, predicted: neutral, hits, onEmotion: tally.share };
+  return { ...tally, predicted: neutral, hits, onEmotion: tally.share, attended: Number.NaN };
 }
 
 const meanOf = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -51,6 +55,7 @@ export function scoresOf(tallies) {
   const [utterances, right, frames, hits] = [zeros(), zeros(), zeros(), zeros()];
   let share = 0;
   let onEmotion = 0;
+  let attended = 0;
   for (const tally of tallies) {
     utterances[tally.label]++;
     if (tally.label === tally.predicted) right[tally.label]++;
@@ -61,6 +66,7 @@ export function scoresOf(tallies) {
     if (tally.share === 0) continue;
     share += tally.share;
     onEmotion += tally.onEmotion;
+    attended += tally.attended;
   }
   const total = (values) => values.reduce((sum, value) => sum + value, 0);
   const recall = (of, all) => meanOf([...of].map((value, c) => value / all[c]).filter((value) => !Number.isNaN(value)));
@@ -72,6 +78,7 @@ export function scoresOf(tallies) {
     frameUa: recall(hits, frames),
     eder: 1 - frameAccuracy,
     lift: onEmotion / share,
+    attentionLift: attended / share,
   };
 }
 
