@@ -1,5 +1,5 @@
 // Which objective finds when an emotion is there: every objective of stage 4 on corpora whose emotions are known frame by
-// frame, over several seeds, beside what does not work. See README.md.
+// frame, over several seeds, beside other poolings and the ceiling. See README.md.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -17,7 +17,7 @@ const help = `Every objective of stage 4 on corpora with known frame truth, on h
   --seeds LIST       seeds of corpus and training, as 1-5 or 1,3 (1-5)
   --objectives LIST  of ${OBJECTIVES.join(', ')}, or all (all)
   --corpora LIST     of ${Object.keys(CORPORA).join(', ')} (demo); prompts needs packages of Debian, see README.md
-  --python FILE      Python with bench/requirements.txt, for poolings that do not work; without it they are left out
+  --python FILE      Python with bench/requirements.txt, for other poolings and the ceiling; without it they are left out
   --threads N        (2)
   --json FILE        write every figure here`;
 

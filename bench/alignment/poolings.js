@@ -1,4 +1,4 @@
-// What does not work, and what would: the same small network with other ways from frames to an utterance (mil.py).
+// One small network with other ways from frames to an utterance, and with true frame labels (mil.py).
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
