@@ -10,6 +10,7 @@ const stages: [StageName, string][] = [
   ['cluster', 'stage 2: frame-level pseudo-labels by k-means'],
   ['pretrain', 'stage 3: pretraining on the pseudo-labels'],
   ['align', 'stage 4: fine-tuning with attention'],
+  ['timeline', 'stage 4, second part: the alignment network, which says when'],
   ['evaluate', 'stage 5: scores on the held-out sessions'],
 ];
 

@@ -69,6 +69,7 @@ const stageWords: Record<StageName, string> = {
   cluster: '',
   pretrain: 'pretrained on frame-level pseudo-emotion labels (stage 3)',
   align: 'trained with frame-level emotional state alignment (stage 4)',
+  timeline: 'given an alignment network, which says when (stage 4)',
   evaluate: '',
 };
 

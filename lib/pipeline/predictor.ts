@@ -1,16 +1,16 @@
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { directoryExists, writeDirectoryAtomic } from '../checkpoint/atomic.js';
-import type { FoldPaths } from '../stages/foldPaths.js';
+import type { FoldPaths, StageName } from '../stages/foldPaths.js';
 import { verifyResult } from '../stages/stageResult.js';
 
 /**
- * Puts together what `emoframe predict` takes: stage 4's model with its classifier, and under `clusters` the model and the
+ * Puts together what `emoframe predict` takes: the model of the last part of stage 4 with its heads, and under `clusters` the model and the
  * centroids that give frames their cluster.
  */
-export async function buildPredictor(paths: FoldPaths): Promise<void> {
+export async function buildPredictor(paths: FoldPaths, last: StageName): Promise<void> {
   if (await directoryExists(paths.predictor)) return;
-  const [model, clusterModel] = [paths.stage('align').model, paths.stage('finetune').model];
+  const [model, clusterModel] = [paths.stage(last).model, paths.stage('finetune').model];
   const { centroids } = paths.stage('cluster');
   for (const result of [model, clusterModel, centroids]) await verifyResult(result);
   await writeDirectoryAtomic(paths.predictor, async (directory) => {

@@ -156,11 +156,16 @@ async function compare(run: RunDirectory, request: RunRequest): Promise<void> {
   );
 }
 
-/** A config that was written by an earlier version has the defaults in fields that it did not know. */
+/** A config that was written by an earlier version has the defaults in fields that it did not know, and one part of stage 4. */
 function withDefaults(config: unknown): unknown {
   if (config === undefined) return config;
   try {
-    return parseConfig(config);
+    const align = isObject(config) && isObject(config.align) ? config.align : undefined;
+    return parseConfig(
+      align === undefined || 'objective' in align
+        ? config
+        : { ...(config as object), align: { ...align, objective: 'attention' } },
+    );
   } catch {
     // The comparison then tells the field.
     return config;

@@ -17,7 +17,7 @@ import { Engine } from '../model/engine.js';
 import { quoted } from '../quote.js';
 import { deriveSeed } from '../random/philox.js';
 import type { AudioSource, StageContext, StageReport } from '../stages/context.js';
-import { type StageName, stageNames } from '../stages/foldPaths.js';
+import { alignmentStages, type StageName, stageNames } from '../stages/foldPaths.js';
 import { needs, stages } from '../stages/index.js';
 import { isDone } from '../stages/stageResult.js';
 import { packageVersion } from '../version.js';
@@ -198,7 +198,11 @@ export class Session {
 
   /** The stages of this run. */
   get stageNames(): StageName[] {
-    return stageNames.filter((name) => name !== 'mfcc' || this.#fromScratch);
+    const ofAlignment = alignmentStages(this.config.align.objective);
+    return stageNames.filter((name) => {
+      if (name === 'mfcc') return this.#fromScratch;
+      return (name !== 'align' && name !== 'timeline') || ofAlignment.includes(name);
+    });
   }
 
   /** Runs a stage, unless it is done. */
@@ -217,7 +221,12 @@ export class Session {
 
   async requireNeeds(fold: Fold, stage: StageName): Promise<void> {
     if (!this.stageNames.includes(stage)) {
-      throw new EmoframeError('ERR_STAGE', `Stage ${stage} trains from scratch, but a model directory was given.`);
+      throw new EmoframeError(
+        'ERR_STAGE',
+        stage === 'mfcc'
+          ? `Stage ${stage} trains from scratch, but a model directory was given.`
+          : `Stage ${stage} is not part of this run, whose align.objective is '${this.config.align.objective}'.`,
+      );
     }
     for (const needed of needs[stage].filter((name) => this.stageNames.includes(name))) {
       if (await isDone(this.run.fold(fold.name).stage(needed))) continue;

@@ -6,7 +6,7 @@ import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
 import { parseOptions } from '../issues.js';
 import { type SweepRow, sweepClusters } from '../stages/cluster.js';
-import type { StageName } from '../stages/foldPaths.js';
+import { alignmentStages, type StageName } from '../stages/foldPaths.js';
 import { type StageCallOptions, stageCallSchema, type TrainerOptions, trainerSchema } from './options.js';
 import { buildPredictor } from './predictor.js';
 import { Session } from './session.js';
@@ -123,9 +123,14 @@ export class Trainer {
     await this.#stage('pretrain', options);
   }
 
-  /** Stage 4: fine-tuning with attention; it also puts the predictor together. @throws as {@link run} */
+  /** Stage 4: fine-tuning with attention; where no alignment network follows, it also puts the predictor together. @throws as {@link run} */
   async align(options: StageCallOptions = {}): Promise<void> {
     await this.#stage('align', options);
+  }
+
+  /** Stage 4, second part: the alignment network; it also puts the predictor together. @throws as {@link run} */
+  async timeline(options: StageCallOptions = {}): Promise<void> {
+    await this.#stage('timeline', options);
   }
 
   /**
@@ -209,7 +214,8 @@ export class Trainer {
   async #complete(fold: Fold, stage: StageName, call: StageCallOptions): Promise<void> {
     this.#begun.add(`${fold.name}/${stage}`);
     await this.#session.complete(fold, stage, call);
-    if (stage === 'align') await buildPredictor(this.#session.run.fold(fold.name));
+    const last = alignmentStages(this.#session.config.align.objective).at(-1)!;
+    if (stage === last) await buildPredictor(this.#session.run.fold(fold.name), last);
   }
 
   /** Going on with what somebody else began must be asked for. */

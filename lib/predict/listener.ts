@@ -1,12 +1,12 @@
 // The models that hear, and what comes of one window or one batch.
 import { type Head, poolingOf } from '../checkpoint/head.js';
 import { utteranceTimeline } from '../evaluate/alignmentTimeline.js';
+import { emotionalShare } from '../evaluate/emotionalShare.js';
 import { fusedLogits, probabilitiesOf } from '../evaluate/fusion.js';
 import { alignmentField } from '../model/alignment.js';
 import type { ClassifyResult } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
 import type { Clusterer } from './clusterer.js';
-import { emotionalShare } from './emotionalShare.js';
 import type { HeardWindow } from './heardWindows.js';
 import type { LoadedModel } from './loadModel.js';
 import { batchOf } from './wholeAudio.js';

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { poolingOf } from '../checkpoint/head.js';
 import { type Head, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
+import { alignmentOptions } from '../model/alignment.js';
 import type { Precision } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
 import type { Model } from '../model/model.js';
@@ -44,7 +45,7 @@ export async function loadClassifier(
       config,
       precision,
       ...(pooling !== undefined && { classifier: { classes, pooling } }),
-      ...(head.alignment !== undefined && { alignment: { classes, ...head.alignment } }),
+      ...(head.alignment !== undefined && { alignment: alignmentOptions(head.alignment, classes) }),
     });
     await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining, file: dir });
     await model.seal();

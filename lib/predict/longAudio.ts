@@ -1,9 +1,9 @@
 // Long audio: what is heard in its windows, put together as if it had been heard at once.
 import { poolingOf } from '../checkpoint/head.js';
 import type { DecodedFrames } from '../evaluate/alignmentTimeline.js';
+import { emotionalMass, emotionalShare } from '../evaluate/emotionalShare.js';
 import type { ClassifyResult } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
-import { emotionalMass, emotionalShare } from './emotionalShare.js';
 import { alignedFrames, classifiedFrames, SegmentStream } from './frameDecoder.js';
 import type { HeardWindow } from './heardWindows.js';
 import type { Heard, Listener } from './listener.js';

@@ -1,18 +1,25 @@
 // Stage 5: the held-out session is heard for the first time. Stage 4's model and, beside it, stage 1b's give every utterance
 // an emotion and every frame a posterior and a weight; where frame-level truth is known, the timelines are scored too.
 import { rangeOf } from '../audio/range.js';
-import { groupBy, packSamples } from '../batch/pack.js';
+import { groupBy, packLocally, packSamples } from '../batch/pack.js';
 import { streamFileAtomic } from '../checkpoint/atomic.js';
+import type { Head } from '../checkpoint/head.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { type CalibrationScores, calibrationScores, softmax } from '../evaluate/calibration.js';
+import { utteranceTimeline } from '../evaluate/alignmentTimeline.js';
+import { type CalibrationScores, calibrationScores } from '../evaluate/calibration.js';
 import { diarizationErrors } from '../evaluate/eder.js';
+import { emotionalShare } from '../evaluate/emotionalShare.js';
 import { frameTruth } from '../evaluate/frames.js';
+import { fusedLogits, probabilitiesOf, type UtteranceLogits } from '../evaluate/fusion.js';
 import { toSegments } from '../evaluate/segments.js';
 import { smooth } from '../evaluate/viterbi.js';
+import { askHeads } from '../model/askHeads.js';
+import type { ClassifyResult } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
 import { yieldWhenDue } from '../yield.js';
 import { assignLabels, type LabelMap, readCentroids } from './clustering.js';
 import { framesOf, mapLimited, type StageContext, samplesOf, utteranceOf } from './context.js';
+import { alignmentStages } from './foldPaths.js';
 import { hiddenStates } from './hiddenStates.js';
 import { framesIn } from './inputs.js';
 import { loadClassifier, loadEncoder, type StageModel } from './models.js';
@@ -22,7 +29,8 @@ import { finishStage } from './stageResult.js';
 /** Runs the stage and leaves rows, and their scores, in `evaluate`. */
 export async function evaluate(context: StageContext): Promise<void> {
   const clusters = await testClusters(context);
-  const { rows, excluded, calibration } = await predictTest(context, context.paths.stage('align').model, clusters);
+  const last = alignmentStages(context.config.align.objective).at(-1)!;
+  const { rows, excluded, calibration } = await predictTest(context, context.paths.stage(last).model, clusters);
   const baseline = await predictTest(context, context.paths.stage('finetune').model, clusters);
   await writeRows(context.paths.rows('predictions'), rows);
   await writeRows(context.paths.rows('baseline'), baseline.rows);
@@ -78,54 +86,86 @@ async function predictTest(
   clusters: LabelMap,
 ): Promise<{ rows: PredictionRow[]; excluded: string[]; calibration: CalibrationScores }> {
   const stage = await loadClassifier(context, dir);
-  const { model, normalize } = stage;
-  const { temperature } = stage.head.calibration ?? { temperature: 1 };
+  const { model, normalize, head } = stage;
+  const { stride } = model.geometry;
   try {
     const { items, excluded } = await testItems(context, stage);
-    const classes = context.labels.length;
     const rows: PredictionRow[] = [];
-    const logits: Float32Array[] = [];
+    const logits: UtteranceLogits[] = [];
     const capacity = framesIn(context.config.memory.passSeconds, model.geometry);
     for (const group of groupBy(items, ({ frames }) => frames, capacity)) {
       throwIfAborted(context.signal);
-      const inputs = await mapLimited(group, ({ id }) => samplesOf(context, id));
-      const found = await model.classify(
-        packSamples(inputs, model.geometry.stride, { names: group.map(({ id }) => id), normalize }),
-      );
+      const sounds = await mapLimited(group, ({ id }) => samplesOf(context, id));
+      const names = group.map(({ id }) => id);
+      const statistics = head.alignment?.statistics;
+      const local = statistics && packLocally(sounds, stride, statistics, names);
+      const pools = head.pooling !== undefined;
+      const result = await askHeads(model, pools, packSamples(sounds, stride, { names, normalize }), local);
       for (const [index, { id }] of group.entries()) {
         await yieldWhenDue();
-        logits.push(found.logits.subarray(index * classes, (index + 1) * classes));
-        const [from, to] = [found.offsets[index]!, found.offsets[index + 1]!];
-        rows.push(
-          rowOf(context, model.geometry, id, inputs[index]!.length, {
-            logits: logits.at(-1)!,
-            temperature,
-            posteriors: found.framePosteriors.subarray(from * classes, to * classes),
-            attention: found.attention.subarray(from, to),
-            clusters: clusters.get(id),
-          }),
-        );
+        const found = foundIn(context, head, result, index);
+        logits.push(found.logits);
+        rows.push(rowOf(context, model.geometry, id, sounds[index]!.length, { ...found, clusters: clusters.get(id) }));
       }
       context.report.progress(rows.length, items.length, 'predicting the test session');
     }
     const truth = rows.map(({ label }) => context.labels.indexOf(label));
-    return { rows, excluded, calibration: calibrationScores(logits, truth, temperature) };
+    return { rows, excluded, calibration: calibrationScores(logits, truth, head.calibration ?? {}) };
   } finally {
     model.dispose();
   }
 }
 
 interface Found {
-  logits: Float32Array;
-  temperature: number;
+  logits: UtteranceLogits;
+  /** `[classes]`, of the utterance. */
+  probabilities: number[];
   /** f32 `[T, classes]` */
   posteriors: Float32Array;
+  /** i32 `[T]` */
+  path: Int32Array;
   /** f32 `[T]` */
   attention: Float32Array;
-  clusters: Int32Array | undefined;
+  timeline: 'alignment' | 'attention';
 }
 
-function rowOf(context: StageContext, geometry: Geometry, id: string, samples: number, found: Found): PredictionRow {
+/** What the heads say of one utterance of a batch. */
+function foundIn(context: StageContext, head: Head, result: ClassifyResult, index: number): Found {
+  const classes = context.labels.length;
+  const [from, to] = [result.offsets[index]!, result.offsets[index + 1]!];
+  const ofUtterance = (values: Float32Array) => values.subarray(index * classes, (index + 1) * classes);
+  const ofFrames = (values: Float32Array) => values.subarray(from * classes, to * classes);
+  const pools = head.pooling !== undefined;
+  const { alignment } = result;
+  const logits = {
+    ...(pools && { classifier: ofUtterance(result.logits) }),
+    ...(alignment !== undefined && { alignment: ofUtterance(alignment.logits) }),
+  };
+  const probabilities = probabilitiesOf(fusedLogits(logits, head.calibration));
+  const attention = result.attention.subarray(from, to);
+  if (head.alignment === undefined || alignment === undefined) {
+    const posteriors = ofFrames(result.framePosteriors);
+    const path = smooth(posteriors, classes, context.config.evaluate.switchingCost);
+    return { logits, probabilities, posteriors, path, attention, timeline: 'attention' };
+  }
+  const { posteriors, path } = utteranceTimeline(ofFrames(alignment.occupancies), probabilities, head.alignment);
+  return {
+    logits,
+    probabilities,
+    posteriors,
+    path,
+    attention: pools ? attention : emotionalShare(posteriors, classes, head.alignment.neutral),
+    timeline: 'alignment',
+  };
+}
+
+function rowOf(
+  context: StageContext,
+  geometry: Geometry,
+  id: string,
+  samples: number,
+  found: Found & { clusters: Int32Array | undefined },
+): PredictionRow {
   const utterance = utteranceOf(context, id);
   const labels = [...context.labels];
   const frames = found.attention.length;
@@ -135,25 +175,25 @@ function rowOf(context: StageContext, geometry: Geometry, id: string, samples: n
     ),
   );
   const seconds = samples / Geometry.sampleRate;
-  const path = smooth(found.posteriors, labels.length, context.config.evaluate.switchingCost);
-  const timeline = toSegments(path, found.posteriors, labels, geometry, seconds);
+  const segments = toSegments(found.path, found.posteriors, labels, geometry, seconds);
   return {
     id,
     audio: utterance.audio,
     ...rangeOf(utterance),
     label: utterance.label!,
-    predicted: labels[found.logits.indexOf(Math.max(...found.logits))]!,
-    probabilities: softmax(found.logits, found.temperature).map((probability) => rounded(probability, 6)),
+    predicted: labels[found.probabilities.indexOf(Math.max(...found.probabilities))]!,
+    probabilities: found.probabilities.map((probability) => rounded(probability, 6)),
     seconds,
     frameSeconds: geometry.frameSeconds,
     labels,
+    timeline: found.timeline,
     posteriors,
     attention: Array.from(found.attention, (weight) => Number(weight.toPrecision(6))),
     ...(found.clusters !== undefined && { clusters: [...found.clusters] }),
-    path: [...path],
+    path: [...found.path],
     ...(utterance.segments !== undefined && {
       truth: [...frameTruth(utterance, labels, context.neutral, frames, geometry)],
-      errorSeconds: diarizationErrors(utterance.segments, timeline, context.neutral, seconds),
+      errorSeconds: diarizationErrors(utterance.segments, segments, context.neutral, seconds),
     }),
   };
 }

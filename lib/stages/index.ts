@@ -7,6 +7,7 @@ import type { StageName } from './foldPaths.js';
 import { mfccRound } from './mfccRound.js';
 import { pretrain } from './pretrain.js';
 import { tapt } from './tapt.js';
+import { timeline } from './timeline.js';
 
 /** Every stage by name, in order. */
 export const stages: Record<StageName, (context: StageContext) => Promise<void>> = {
@@ -16,10 +17,11 @@ export const stages: Record<StageName, (context: StageContext) => Promise<void>>
   cluster,
   pretrain,
   align,
+  timeline,
   evaluate,
 };
 
-/** The stages whose results a stage reads. */
+/** The stages whose results a stage reads, of those that a run has. */
 export const needs: Record<StageName, readonly StageName[]> = {
   mfcc: [],
   tapt: ['mfcc'],
@@ -27,5 +29,6 @@ export const needs: Record<StageName, readonly StageName[]> = {
   cluster: ['finetune'],
   pretrain: ['mfcc', 'tapt', 'cluster'],
   align: ['pretrain'],
-  evaluate: ['finetune', 'cluster', 'align'],
+  timeline: ['pretrain', 'align'],
+  evaluate: ['finetune', 'cluster', 'align', 'timeline'],
 };

@@ -28,6 +28,8 @@ export interface InputOptions {
   trainFeatureEncoder: boolean;
   /** Audio after so many frames of an utterance is never used. Absent: all may be. */
   firstFrames?: number;
+  /** Whether features of a frozen encoder may be stored (default). */
+  stored?: boolean;
   /** What brings sound to the model in place of each utterance's own statistics. */
   statistics?: SoundStatistics;
 }
@@ -57,7 +59,8 @@ export class Inputs {
     const lengths = items.map((item) => Math.min(item.frames, options.firstFrames ?? item.frames));
     const frames = lengths.reduce((sum, length) => sum + length, 0);
     const bytes = frames * stage.model.config.shape.convDim.at(-1)! * Float32Array.BYTES_PER_ELEMENT;
-    this.#cached = !options.trainFeatureEncoder && bytes <= context.config.memory.featureBytes;
+    this.#cached =
+      (options.stored ?? true) && !options.trainFeatureEncoder && bytes <= context.config.memory.featureBytes;
     this.storedFrames = this.#cached ? frames : 0;
     this.longestStoredFrames = this.#cached ? lengths.reduce((most, length) => Math.max(most, length), 0) : 0;
   }

@@ -1,6 +1,6 @@
 // Memory is planned before a stage's first step: told, refused where the device has less, and taken at once.
 import { EmoframeError } from '../errors.js';
-import type { MemoryPlan } from '../model/binding.js';
+import type { MemoryPlan, TrainStepOptions } from '../model/binding.js';
 import { availableBytes, mebibytes } from '../model/memory.js';
 import type { Model } from '../model/model.js';
 import type { StageContext } from './context.js';
@@ -8,7 +8,7 @@ import { framesIn, type Inputs } from './inputs.js';
 
 /** What passes of a stage are cut from. */
 export interface PlannedPasses {
-  objective: 'masked-prediction' | 'classification';
+  objective: TrainStepOptions['objective'];
   inputs: Inputs;
   /** Sets from which passes are cut: frames that are used of each utterance, and how many of them an update may hold. */
   sets: readonly PassSet[];

@@ -1,6 +1,9 @@
 import { splitTensors } from '../checkpoint/names.js';
 import { type Head, savePretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
+import { type AlignmentSettings, alignmentOptions } from '../model/alignment.js';
+import type { PoolingName } from '../model/binding.js';
+import { Geometry } from '../model/geometry.js';
 import { parseHubertConfig } from '../model/hubertConfig.js';
 import type { Model, ModelSpec } from '../model/model.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
@@ -60,22 +63,59 @@ export async function loadEncoder(context: StageContext, dir: string): Promise<S
   return loadWithNewHeads(context, dir, {});
 }
 
-/** A fine-tuned model as it was saved, classifier included. */
+/** A fine-tuned model as it was saved, with all of its heads. */
 export async function loadClassifier(context: StageContext, dir: string): Promise<StageModel & { head: Head }> {
   await verifyResult(dir);
   return usePretrained(dir, async ({ config, tensors, normalize, head }) => {
-    if (head?.kind !== 'classifier' || head.pooling === undefined) {
+    if (head?.kind !== 'classifier' || (head.pooling === undefined && head.alignment === undefined)) {
       throw new EmoframeError('ERR_HEAD', `${dir} holds no classifier: run the stage that makes it again.`, {
         file: dir,
       });
     }
+    const { pooling, alignment } = head;
     const model = await context.engine.createModel({
       config,
       precision: context.config.precision,
-      classifier: { classes: head.labels.length, pooling: head.pooling },
+      ...(pooling !== undefined && { classifier: { classes: head.labels.length, pooling } }),
+      ...(alignment !== undefined && { alignment: alignmentOptions(alignment, head.labels.length) }),
     });
     await model.importTensors([...tensors.values(), ...head.tensors], { file: dir });
     return { model, normalize, head };
+  });
+}
+
+/** A model with a new alignment network. */
+export interface AlignedModel extends StageModel {
+  alignment: AlignmentSettings;
+  /** Of the classifier that the model has; absent: it has none. */
+  pooling?: PoolingName;
+}
+
+/**
+ * A model of an earlier stage, with its classifier where it has one, and with an alignment network that is new.
+ *
+ * @param settings are given the model's geometry and its number of layers.
+ */
+export async function loadWithAlignment(
+  context: StageContext,
+  dir: string,
+  settings: (geometry: Geometry, layers: number) => AlignmentSettings,
+): Promise<AlignedModel> {
+  await verifyResult(dir);
+  return usePretrained(dir, async ({ config, tensors, normalize, head }) => {
+    const pooling = head?.kind === 'classifier' ? head.pooling : undefined;
+    const alignment = settings(new Geometry(config.shape), config.shape.layers);
+    const classes = context.labels.length;
+    const model = await context.engine.createModel({
+      config,
+      precision: context.config.precision,
+      ...(pooling !== undefined && { classifier: { classes, pooling } }),
+      alignment: alignmentOptions(alignment, classes),
+    });
+    await model.initialize(context.seed, (name) => name.startsWith('alignment.'));
+    const given = [...tensors.values(), ...(pooling === undefined ? [] : head!.tensors)];
+    await model.importTensors(given, { allowMissing: ['alignment.', 'masked_spec_embed'], file: dir });
+    return { model, normalize, alignment, ...(pooling !== undefined && { pooling }) };
   });
 }
 

@@ -1,0 +1,81 @@
+// Stage 4, second part: when. A network that hears each frame's neighbourhood alone is trained by forward-backward: an utterance
+// of an emotion is neutral frames and at least one island of that emotion, and its label is all that is told. The model under it
+// stays as it is, so that one model answers both questions: which emotion, and when.
+import type { AlignmentSettings } from '../model/alignment.js';
+import type { Geometry } from '../model/geometry.js';
+import { trainOnUtterances } from './classification.js';
+import { withConcatenations } from './concatenation.js';
+import type { StageContext } from './context.js';
+import { frameLabeller } from './frameLabels.js';
+import { Inputs } from './inputs.js';
+import { inputStatistics, soundStatistics } from './localStatistics.js';
+import { loadWithAlignment } from './models.js';
+import { validate } from './validation.js';
+
+/** Runs the stage and leaves its model, with the heads of all that it says, in `timeline/model`. */
+export async function timeline(context: StageContext): Promise<void> {
+  const { objective, network } = context.config.align;
+  const extended = await withConcatenations(context);
+  const startDir = context.paths.stage(objective === 'both' ? 'align' : 'pretrain').model;
+  const stage = await loadWithAlignment(context, startDir, (geometry, layers) =>
+    networkOf(context, geometry, layers, network.scale),
+  );
+  const { model, alignment, pooling } = stage;
+  const statistics = await soundStatistics(context, model);
+  await model.importTensors(await inputStatistics(context, model, statistics), { allowMissing: true });
+  const frameLabels = frameLabeller(extended, model.geometry);
+  // What is kept tells islands with more decision than they were learned with.
+  const kept = { ...alignment, scale: network.decodingScale, statistics };
+  await trainOnUtterances(extended, {
+    settings: network,
+    stage,
+    objective: 'alignment',
+    frozen: model.tensors().flatMap(({ name }) => (name.startsWith('alignment.') ? [] : name)),
+    statistics,
+    ...(frameLabels !== undefined && { frameLabels }),
+    head: { alignment: kept, ...(pooling !== undefined && { pooling }) },
+    judge: async (weights, items, maxFrames) => {
+      const judged = await loadWithAlignment(context, startDir, () => kept);
+      try {
+        await judged.model.importTensors(weights);
+        const options = { trainFeatureEncoder: false, stored: false, firstFrames: maxFrames };
+        const own = new Inputs(context, judged, items, options);
+        const local = new Inputs(context, judged, items, { ...options, statistics });
+        return await validate(context, judged.model.geometry, items, maxFrames, async (draws) => {
+          const aligned = await judged.model.classify(await local.pack(draws), undefined, 'alignment');
+          const ofAlignment = { alignment: aligned.alignment!.logits };
+          if (pooling === undefined) return ofAlignment;
+          const pooled = await judged.model.classify(await own.pack(draws), undefined, 'classifier');
+          return { classifier: pooled.logits, ...ofAlignment };
+        });
+      } finally {
+        judged.model.dispose();
+      }
+    },
+  });
+}
+
+function networkOf(
+  { config: { align }, labels, neutral }: StageContext,
+  { frameSeconds }: Geometry,
+  layers: number,
+  scale: number,
+): AlignmentSettings {
+  const { source, layer, chunkSeconds, contextSeconds, fieldSeconds, blocks, width, dropout, switchingCost } =
+    align.network;
+  const framesOf = (seconds: number) => Math.round(seconds / frameSeconds);
+  const field = framesOf(fieldSeconds);
+  return {
+    neutral: labels.indexOf(neutral),
+    source,
+    layer: Math.min(layer, layers),
+    chunkFrames: framesOf(chunkSeconds),
+    contextFrames: framesOf(contextSeconds),
+    width,
+    // Shared as evenly as can be.
+    halfWidths: Array.from({ length: blocks }, (_, block) => Math.floor((field + blocks - 1 - block) / blocks)),
+    dropout,
+    scale,
+    switchingCost,
+  };
+}
