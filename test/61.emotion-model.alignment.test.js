@@ -3,29 +3,39 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packSamples } from '../dist/batch/pack.js';
 import { readSafetensors, writeSafetensors } from '../dist/checkpoint/safetensors.js';
-import { Engine } from '../dist/model/engine.js';
 import { emotionalShare } from '../dist/predict/emotionalShare.js';
 import { EmotionModel } from '../dist/predict/emotionModel.js';
-import { loadClassifier } from '../dist/predict/loadModel.js';
 import { keeper } from './support/kept.js';
 import { refused } from './support/refused.js';
 import { generator, speechLike } from './support/syntheticRun.js';
-import { labels, tinyAlignment, writeTinyPredictor } from './support/tinyPredictor.js';
+import { classifyWhole, labels, tinyAlignment, writeTinyPredictor } from './support/tinyPredictor.js';
 
 const test = suite('emotion model with an alignment network');
 const keep = keeper(test);
 const { neutral } = tinyAlignment;
 // Such that no decision is certain: else frames would not tell whose posteriors they are.
 const kinds = {
-  alone: { pooling: null, alignment: { scale: 0.05 } },
+  alone: { form: 'large', pooling: null, alignment: { scale: 0.02 } },
   both: { pooling: 'attention', alignment: { source: 'hidden' }, calibration: { classifier: 0.5, alignment: 0.02 } },
   layers: {
     form: 'large',
     pooling: 'mean',
     alignment: { source: 'layers' },
     calibration: { classifier: 0.5, alignment: 0.01 },
+  },
+  // Of louder audio than is heard.
+  statistics: {
+    pooling: 'stats',
+    alignment: { source: 'hidden' },
+    statisticsOf: speechLike(4, generator(2)).map((value) => 1.7 * value + 0.03),
+    calibration: { classifier: 0.2, alignment: 0.05 },
+  },
+  'statistics alone': {
+    form: 'large',
+    pooling: null,
+    alignment: { scale: 0.02 },
+    statisticsOf: speechLike(4, generator(2)).map((value) => 1.7 * value + 0.03),
   },
 };
 const random = generator(11);
@@ -42,17 +52,6 @@ const sum = (values) => values.reduce((total, value) => total + value, 0);
 const near = (found, expected, tolerance, what = 'it') =>
   assert.ok(Math.abs(found - expected) <= tolerance, `${what}: ${found} is not ${expected}`);
 
-/** What the model itself gives of an utterance. */
-async function classified(kind, samples) {
-  const engine = Engine.create();
-  try {
-    const { model, normalize } = await loadClassifier(engine, join(dir, kind), 'fp32');
-    return await model.classify(packSamples([samples], model.geometry.stride, { normalize }));
-  } finally {
-    engine.dispose();
-  }
-}
-
 function softmax(logits) {
   const powers = logits.map((logit) => Math.exp(logit));
   return powers.map((power) => power / sum(powers));
@@ -65,7 +64,7 @@ for (const [kind, { pooling, calibration: weights = {} }] of Object.entries(kind
     let changes = 0;
     let likeliest = 1;
     for (const samples of utterances) {
-      const result = await classified(kind, samples);
+      const result = await classifyWhole(join(dir, kind), samples);
       const found = await model.predict(samples);
       const logits = labels.map(
         (_, c) =>
@@ -111,7 +110,7 @@ for (const [kind, { pooling, calibration: weights = {} }] of Object.entries(kind
 test('attention is that of pooling where there is a classifier, and else the share of what is not neutral', async () => {
   const both = keep(await EmotionModel.load(join(dir, 'both')));
   const pooled = (await both.predict(utterances[0])).columns.attention;
-  assert.equal(pooled, (await classified('both', utterances[0])).attention);
+  assert.equal(pooled, (await classifyWhole(join(dir, 'both'), utterances[0])).attention);
   const alone = keep(await EmotionModel.load(join(dir, 'alone')));
   const { frames } = await alone.predict(utterances[0]);
   const emotional = frames.map(({ posterior }) => 1 - posterior[neutral]);

@@ -1,7 +1,7 @@
 // What an alignment network is made of, and what of an utterance it hears: frame logits come from a frame's neighbourhood
 // alone, so that audio heard through windows gives those of the whole.
 import { z } from 'zod';
-import type { ModelOptions } from './binding.js';
+import type { AlignmentOptions } from './binding.js';
 
 const count = z.int().nonnegative();
 
@@ -54,16 +54,13 @@ export const alignmentSchema = z
 /** An alignment network without its number of classes, which is that of a model's labels. */
 export type AlignmentSettings = z.infer<typeof alignmentSchema>;
 
-/** What the engine makes an alignment network of. */
-export function alignmentOptions(
-  { statistics: _, ...settings }: AlignmentSettings,
-  classes: number,
-): NonNullable<ModelOptions['alignment']> {
-  return { classes, ...settings };
-}
-
 /** What brings sound to an alignment network. */
 export type SoundStatistics = NonNullable<AlignmentSettings['statistics']>;
+
+/** What a model with such a network is made with. */
+export function alignmentOptions({ statistics: _, ...network }: AlignmentSettings, classes: number): AlignmentOptions {
+  return { classes, ...network };
+}
 
 /** What an alignment network hears around a frame. */
 export interface AlignmentField {

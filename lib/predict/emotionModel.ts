@@ -312,7 +312,7 @@ export class EmotionModel {
     const { samples, name } = await this.#load(id, input, settings);
     const windows =
       normalizeBy === 'whole'
-        ? wholeWindows(samples, this.#listener.models, plan, name, settings.signal)
+        ? wholeWindows(samples, geometry, this.#listener.normalizing, plan, name, settings.signal)
         : liveWindows(
             streamInput(samples, { ...(settings.signal && { signal: settings.signal }) }, name),
             geometry,
@@ -395,13 +395,13 @@ export class EmotionModel {
     plan: WindowPlan,
     settings: PredictManyOptions,
   ): Promise<Prediction[]> {
-    const { geometry, models } = this.#listener;
+    const { geometry, normalizing } = this.#listener;
     const { signal, onProgress } = settings;
     throwIfAborted(signal);
     const fits = ({ samples }: Utterance) => plan.fits(geometry.frames(samples.length));
     const heard = new Map<Utterance, Heard>();
     for (const long of group.filter((utterance) => !fits(utterance))) {
-      const windows = wholeWindows(long.samples, models, plan, long.name, signal);
+      const windows = wholeWindows(long.samples, geometry, normalizing, plan, long.name, signal);
       const tell = (done: number, total: number) => onProgress?.(progressOf(long, done, total));
       heard.set(long, await hearWindows(this.#listener, windows, this.#switchingCost(settings), tell));
     }

@@ -120,7 +120,7 @@ export class Encoder {
       return { hidden, frames, dimension, windows: null };
     }
     const hidden = new Float32Array(frames * dimension);
-    for await (const window of wholeWindows(samples, [this.#loaded], plan, name, settings.signal)) {
+    for await (const window of wholeWindows(samples, model.geometry, [this.#loaded], plan, name, settings.signal)) {
       const batch = window.batch(this.#loaded);
       const heard = await memory.run(batch, false, () => model.encode(batch, layer));
       const [first, end] = [window.keepStart - window.start, window.keepEnd - window.start];

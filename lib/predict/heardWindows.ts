@@ -10,21 +10,23 @@ import type { FrameWindow, WindowPlan } from './windows.js';
 export interface HeardWindow extends FrameWindow {
   /** For one of the models that the windows were made for. */
   batch(loaded: LoadedModel): PackedBatch;
+  /** f32 at 16 kHz, as it came. */
+  readonly sound: Float32Array;
   /** Whether the audio ends with it. */
   readonly last: boolean;
   /** Samples of the audio so far; of all of it with the last window. */
   readonly samples: number;
 }
 
-/** The windows of audio that is at hand, normalised over all of it. */
+/** The windows of audio that is at hand, normalised over all of it for the given models. */
 export async function* wholeWindows(
   samples: Float32Array,
+  geometry: Geometry,
   models: readonly LoadedModel[],
   plan: WindowPlan,
   name: string,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<HeardWindow> {
-  const { geometry } = models[0]!.model;
   checkLength(samples.length, geometry, name);
   const frames = geometry.frames(samples.length);
   const heard = new Map<LoadedModel, WholeAudio>();
@@ -32,7 +34,9 @@ export async function* wholeWindows(
   for (const window of plan.over(frames)) {
     throwIfAborted(signal);
     const batch = (loaded: LoadedModel) => heard.get(loaded)!.batch(window);
-    yield { ...window, batch, last: window.keepEnd === frames, samples: samples.length };
+    const first = window.start * geometry.stride;
+    const sound = samples.subarray(first, first + geometry.samplesFor(window.end - window.start));
+    yield { ...window, batch, sound, last: window.keepEnd === frames, samples: samples.length };
   }
 }
 
@@ -53,9 +57,9 @@ export async function* liveWindows(
     const first = window.start * geometry.stride;
     // The last window may begin before the next one would have, but never before this one.
     tail.forget(first);
-    const samples = tail.copy(first, first + geometry.samplesFor(window.end - window.start));
-    const batch = (loaded: LoadedModel) => batchOf([{ samples, name }], loaded);
-    return { ...window, batch, last: ended && window.keepEnd === frames, samples: tail.end };
+    const sound = tail.copy(first, first + geometry.samplesFor(window.end - window.start));
+    const batch = (loaded: LoadedModel) => batchOf([{ samples: sound, name }], loaded);
+    return { ...window, batch, sound, last: ended && window.keepEnd === frames, samples: tail.end };
   };
   for await (const part of parts) {
     tail.push(part);

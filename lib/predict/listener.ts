@@ -1,10 +1,11 @@
 // The models that hear, and what comes of one window or one batch.
+import { packLocally } from '../batch/pack.js';
 import { type Head, poolingOf } from '../checkpoint/head.js';
 import { utteranceTimeline } from '../evaluate/alignmentTimeline.js';
 import { emotionalShare } from '../evaluate/emotionalShare.js';
 import { fusedLogits, probabilitiesOf } from '../evaluate/fusion.js';
 import { alignmentField } from '../model/alignment.js';
-import type { ClassifyResult } from '../model/binding.js';
+import type { ClassifyResult, FrameRanges, PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
 import type { Clusterer } from './clusterer.js';
 import type { HeardWindow } from './heardWindows.js';
@@ -47,17 +48,24 @@ export class Listener {
     return new WindowPlan(this.geometry, options, alignment && alignmentField(alignment, this.geometry.frameSeconds));
   }
 
-  /** Those that windows must be made for. */
   get models(): readonly LoadedModel[] {
     return this.clusterer === undefined ? [this.classifier] : [this.classifier, this.clusterer.loaded];
   }
 
+  /** Those that hear a window as their statistics of the whole audio bring it to them. */
+  get normalizing(): readonly LoadedModel[] {
+    const { alignment } = this.head;
+    return alignment?.statistics !== undefined && poolingOf(this.head) === undefined
+      ? this.models.slice(1)
+      : this.models;
+  }
+
   /** Whole utterances, 16 kHz mono, in one pass. */
   async hear(utterances: readonly { samples: Float32Array; name: string }[]): Promise<Heard[]> {
-    const { model, memory } = this.classifier;
-    const batch = batchOf(utterances, this.classifier);
+    const sound = utterances.map(({ samples }) => samples);
+    const names = utterances.map(({ name }) => name);
     const [result, clusters] = await Promise.all([
-      memory.run(batch, false, () => model.classify(batch)),
+      this.#classify(() => batchOf(utterances, this.classifier), sound, { names }),
       this.clusterer?.clustersOf(batchOf(utterances, this.clusterer.loaded)),
     ]);
     return utterances.map((_, b) => ({
@@ -70,13 +78,32 @@ export class Listener {
   async hearWindow(window: HeardWindow): Promise<{ result: ClassifyResult; clusters: Int32Array | undefined }> {
     const [first, count] = [window.keepStart - window.start, window.keepEnd - window.keepStart];
     const kept = { starts: Int32Array.of(first), counts: Int32Array.of(count) };
-    const { model, memory } = this.classifier;
-    const batch = window.batch(this.classifier);
     const [result, clusters] = await Promise.all([
-      memory.run(batch, true, () => model.classify(batch, kept)),
+      this.#classify(() => window.batch(this.classifier), [window.sound], { kept }),
       this.clusterer?.clustersOf(window.batch(this.clusterer.loaded)),
     ]);
     return { result, clusters: clusters?.subarray(first, first + count) };
+  }
+
+  /**
+   * What the heads say of utterances, or of the frames of them that are kept. An alignment network with statistics of its own
+   * hears `sound` by these, and the classifier `batch` as ever.
+   */
+  async #classify(
+    batch: () => PackedBatch,
+    sound: readonly Float32Array[],
+    { names, kept }: { names?: readonly string[]; kept?: FrameRanges },
+  ): Promise<ClassifyResult> {
+    const { model, memory } = this.classifier;
+    const pass = (given: PackedBatch, head?: 'classifier' | 'alignment') =>
+      memory.run(given, kept !== undefined, () => model.classify(given, kept, head));
+    const statistics = this.head.alignment?.statistics;
+    if (statistics === undefined) return pass(batch());
+    const own = packLocally(sound, this.geometry.stride, statistics, names);
+    if (poolingOf(this.head) === undefined) return pass(own, 'alignment');
+    const pooled = await pass(batch(), 'classifier');
+    const { alignment } = await pass(own, 'alignment');
+    return { ...pooled, ...(alignment !== undefined && { alignment }) };
   }
 
   /** Memory of its own: one utterance's results do not keep those of its whole batch. */

@@ -2,10 +2,14 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { waveformStatistics } from '../../dist/audio/normalize.js';
+import { packSamples } from '../../dist/batch/pack.js';
 import { isEncoderName } from '../../dist/checkpoint/names.js';
 import { loadPretrained, savePretrained } from '../../dist/checkpoint/pretrained.js';
 import { writeSafetensors } from '../../dist/checkpoint/safetensors.js';
 import { Engine } from '../../dist/model/engine.js';
+import { loadClassifier } from '../../dist/predict/loadModel.js';
+import { generator, speechLike } from './syntheticRun.js';
 
 export const fixtures = join(dirname(fileURLToPath(import.meta.url)), '..', 'fixtures');
 export const labels = ['angry', 'happy', 'neutral', 'sad'];
@@ -28,7 +32,7 @@ export const tinyAlignment = {
 
 /**
  * `options`: `form` is `base` or `large`; `pooling` (null: no classifier that pools); `alignment`: what its network has in place of
- * `tinyAlignment`; `calibration`; `attend: 0` makes attention give nothing, so that frames hear only their neighbours, and a number
+ * `tinyAlignment`; `statisticsOf`: samples whose statistics it keeps; `calibration`; `attend: 0` makes attention give nothing, so that frames hear only their neighbours, and a number
  * above 1 makes it give more; `clusters: false` leaves out the clusters.
  */
 export async function writeTinyPredictor(dir, options = {}) {
@@ -46,6 +50,7 @@ export async function writeTinyPredictor(dir, options = {}) {
       ...(alignment && { alignment: { classes, ...alignment } }),
     });
     await model.initialize(options.seed ?? 3);
+    if (alignment) await standardize(model, normalize);
     const tensors = await model.exportTensors();
     const heads = tensors
       .filter(({ name }) => !isEncoderName(name))
@@ -56,6 +61,7 @@ export async function writeTinyPredictor(dir, options = {}) {
       .map((tensor) =>
         tensor.name.includes('.out_proj.') ? { ...tensor, data: tensor.data.map((weight) => attend * weight) } : tensor,
       );
+    if (options.statisticsOf) alignment.statistics = await statisticsOf(model, options.statisticsOf);
     const head = {
       kind: 'classifier',
       labels,
@@ -85,4 +91,53 @@ function headWeight({ name, data }) {
   if (name === 'alignment.utterance_bias' || !name.startsWith('alignment.'))
     return (_, i) => 1.5 * Math.sin(7 * i + data.length);
   return (weight) => weight;
+}
+
+/** Brings the columns of what the alignment network hears to zero mean and unit variance. */
+async function standardize(model, normalize) {
+  const batch = packSamples([speechLike(3, generator(1))], model.geometry.stride, { normalize });
+  const { hidden } = await model.alignmentInput(batch);
+  const [mean, factor] = await model.exportTensors(['alignment.input_mean', 'alignment.input_factor']);
+  const columns = mean.data.length;
+  for (let c = 0; c < columns; c++) {
+    const column = hidden.filter((_, i) => i % columns === c);
+    mean.data[c] = column.reduce((sum, value) => sum + value, 0) / column.length;
+    const squares = column.reduce((sum, value) => sum + (value - mean.data[c]) ** 2, 0);
+    factor.data[c] = 1 / Math.sqrt(squares / column.length + 1e-8);
+  }
+  await model.importTensors([mean, factor], { allowMissing: true });
+}
+
+async function statisticsOf(model, samples) {
+  const waveform = waveformStatistics(samples);
+  if (!model.config.shape.groupNorm) return { waveform };
+  const batch = packSamples([samples], model.geometry.stride, { normalize: [waveform] });
+  const { mean, covariance } = await model.windowMoments(batch);
+  return { waveform, windows: { mean: [...mean], covariance: [...covariance] } };
+}
+
+/** What the model of a predictor directory gives of a whole utterance. */
+export async function classifyWhole(dir, samples) {
+  const engine = Engine.create();
+  try {
+    const { model, normalize, head } = await loadClassifier(engine, dir, 'fp32');
+    const { stride } = model.geometry;
+    const result = await model.classify(packSamples([samples], stride, { normalize }));
+    const { statistics } = head.alignment;
+    if (!statistics) return result;
+    const { alignment } = await model.classify(
+      {
+        ...packSamples([samples], stride, { normalize: [statistics.waveform] }),
+        ...(statistics.windows && {
+          windowMean: Float32Array.from(statistics.windows.mean),
+          windowCovariance: Float32Array.from(statistics.windows.covariance),
+        }),
+      },
+      undefined,
+      'alignment',
+    );
+    return { ...result, alignment };
+  } finally {
+    engine.dispose();
+  }
 }
