@@ -48,9 +48,13 @@ for (const form of ['base', 'large']) {
   });
 }
 
-test('a calibrated model divides its logits by the temperature: in one pass, by windows and streamed; frames stay', async () => {
+test('a calibrated model weighs its logits by one over the temperature: in one pass, by windows and streamed; frames stay', async () => {
   const temperature = 2.5;
-  const calibrated = await writeTinyPredictor(join(dir, 'calibrated'), { form: 'large', clusters: false, temperature });
+  const calibrated = await writeTinyPredictor(join(dir, 'calibrated'), {
+    form: 'large',
+    clusters: false,
+    calibration: { classifier: 1 / temperature },
+  });
   const model = keep(await EmotionModel.load(calibrated));
   const plain = keep(await EmotionModel.load(join(dir, 'large')));
   const windows = { windowSeconds: 0.8, overlapSeconds: 0.2 };
