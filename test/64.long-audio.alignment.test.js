@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readHead } from '../dist/checkpoint/head.js';
 import { RecordingDecoder } from '../dist/evaluate/alignmentTimeline.js';
+import { IslandForward } from '../dist/evaluate/islandForward.js';
 import { EmotionModel } from '../dist/predict/emotionModel.js';
 import { keeper } from './support/kept.js';
 import { refused } from './support/refused.js';
@@ -65,6 +67,13 @@ function alike(found, expected, decision = true) {
 for (const [kind, { pooling }] of Object.entries(kinds)) {
   test(`${kind}: windows of any length give the frames of the whole, to the end`, async () => {
     const whole = await classifyWhole(join(dir, kind), samples);
+    const head = await readHead(join(dir, kind));
+    const bias = head.tensors.find(({ name }) => name === 'alignment.utterance_bias').data;
+    const forward = new IslandForward(bias, head.alignment);
+    forward.push(whole.alignment.frameLogits);
+    forward.logits().forEach((logit, c) => {
+      near(logit / whole.alignment.logits[c], 1, 1e-6, labels[c]);
+    });
     const decoder = new RecordingDecoder(labels.length, tinyAlignment, 0.02);
     const parts = [decoder.push(whole.alignment.frameLogits), decoder.finish()];
     const posteriors = parts.flatMap((part) => [...part.posteriors]);
