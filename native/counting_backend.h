@@ -55,6 +55,7 @@ class CountingBackend final : public Backend {
   void scatterRows(const View &, const int32_t *, const View &) override {}
   void gemm(const Gemm &) override {}
   void normalizeWaveforms(const Waveforms &) override {}
+  void logBandPowers(const LogBandPowers &) override {}
   void windowCovariance(const Conv0 &, const View &, const View &) override {}
   void foldGroupNorm(const View &, const View &, const View &, float, const View &, const View &, const View &,
                      const View &) override {}

@@ -190,6 +190,17 @@ struct IslandAlignment {
   View occupancies;      // f32 [T, C] out: the share of Z whose paths are in e at t; 0 in the neutral column
 };
 
+// Log powers of bands of frequency: out[t, m] = log(Σ_i weights[first[m] + i] (re² + im²)[t, bins[m] + i] + floor), over
+// i from 0 to first[m + 1] - first[m]: a band weighs bins that follow one another.
+struct LogBandPowers {
+  View spectrum;                   // f32 [T, 2 K], colStride 1: real parts of K bins, then imaginary ones
+  const int32_t *bins = nullptr;   // backend memory, [M]: the first bin of each band
+  const int32_t *first = nullptr;  // backend memory, [M + 1]: where its weights begin
+  View weights;                    // f32 [1, first[M]]
+  float floor = 0;                 // above 0 where a frame may be silent
+  View out;                        // [T, M] activations
+};
+
 // k-means, R restarts side by side: label[r][n] = argmin_k ‖x[n] - c[r][k]‖² (lowest k on a tie), with what Lloyd's
 // algorithm needs of it.
 struct ClusterAssignment {
@@ -331,6 +342,7 @@ class Backend {
 
   // --- waveforms -----------------------------------------------------------------------------------
   virtual void normalizeWaveforms(const Waveforms &waveforms) = 0;
+  virtual void logBandPowers(const LogBandPowers &op) = 0;
 
   // --- conv 0 and the folded GroupNorm (groups = channels) ---------------------------------------
   // Per utterance: mean [count, kernel] f32 and covariance [count, kernel, kernel] f32 of its windows (over its own

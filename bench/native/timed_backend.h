@@ -108,6 +108,9 @@ class TimedBackend final : public Backend {
   void normalizeWaveforms(const Waveforms &waveforms) override {
     time("normalize waveforms", 0, [&] { inner_->normalizeWaveforms(waveforms); });
   }
+  void logBandPowers(const LogBandPowers &op) override {
+    time("log powers of bands " + shapeOf(op.out), 0, [&] { inner_->logBandPowers(op); });
+  }
   void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override {
     time("window covariance", 0, [&] { inner_->windowCovariance(conv, mean, covariance); });
   }

@@ -48,6 +48,7 @@ class CpuBackend : public Backend {
   void scatterRows(const View &dOut, const int32_t *index, const View &dx) override;
   void gemm(const Gemm &gemm) override;
   void normalizeWaveforms(const Waveforms &waveforms) override;
+  void logBandPowers(const LogBandPowers &op) override;
   void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override;
   void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
                      const View &covariance, const View &foldedWeight, const View &foldedBias) override;

@@ -89,6 +89,8 @@ class CudaBackend final : public Backend {
   void gemm(const Gemm &gemm) override;
   // waveform.cu
   void normalizeWaveforms(const Waveforms &waveforms) override;
+  // band_powers.cu
+  void logBandPowers(const LogBandPowers &op) override;
   // conv0_forward.cu, conv0_backward.cu, conv0_norm.cu
   void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) override;
   void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
