@@ -157,6 +157,11 @@ export interface AlignmentOptions {
   chunkFrames: number;
   /** Frames on either side of a chunk that the transformer hears with it. */
   contextFrames: number;
+  /**
+   * Log-mel bands of the sound, 50 to 7600 Hz, that the network hears beside its source, at the level that the batch's samples
+   * are brought to; of models whose frames are 400 samples every 320. 0, which is the default: none.
+   */
+  melBands?: number;
   /** Columns of the network. */
   width: number;
   /** Frames that each of its blocks hears on either side. */

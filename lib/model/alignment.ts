@@ -24,6 +24,8 @@ export const alignmentSchema = z
     chunkFrames: z.int().positive(),
     /** Frames on either side of a chunk that are heard with it. */
     contextFrames: count,
+    /** Log-mel bands of the sound that it hears beside its source: 40 are usual, 0 are none. */
+    melBands: count.default(0),
     /** Channels within. */
     width: z.int().positive(),
     /** Of each block: frames on either side of a frame that its convolution reads. */

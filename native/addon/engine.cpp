@@ -72,6 +72,7 @@ AlignmentHead readAlignment(const Napi::Object &object) {
   head.contextFrames = integer(object, "contextFrames");
   head.width = integer(object, "width");
   head.halfWidths = integers(object, "halfWidths");
+  if (has(object, "melBands")) head.melBands = integer(object, "melBands");
   head.dropout = real("dropout");
   head.scale = real("scale");
   head.switchingCost = real("switchingCost");

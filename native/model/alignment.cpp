@@ -93,7 +93,7 @@ IslandAlignment Alignment::islands(const Context &context, const Segments &segme
 }
 
 void Alignment::step(const Context &context, const Segments &segments, const Inputs &inputs, double denominator,
-                     const View &x, const View &dX, const View &sums) const {
+                     const View &x, const View &mel, const View &dX, const View &sums) const {
   Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   Parameters &parameters = context.parameters;
@@ -102,7 +102,7 @@ void Alignment::step(const Context &context, const Segments &segments, const Inp
   const auto ofUtterances = [&] { return workspace.tensor(DType::f32, segments.count, head_.classes); };
   AlignmentNetwork::Saved saved;
   const View logits = ofFrames();
-  network_.forward(context, inputs.axis, x, saved, logits);
+  network_.forward(context, inputs.axis, x, mel, saved, logits);
   IslandAlignment islands = this->islands(context, segments, logits);
   islands.utteranceLogits = ofUtterances();
   islands.occupancies = ofFrames();
@@ -142,13 +142,13 @@ void Alignment::addResults(const Selection &selection, Results &results, Aligned
 }
 
 void Alignment::classify(const Context &context, const Inputs &inputs, const Selection &selection, const View &x,
-                         const Results &results, const Aligned &aligned) const {
+                         const View &mel, const Results &results, const Aligned &aligned) const {
   Scratch scratch(context.workspace);
   AlignmentNetwork::Saved saved;
   const View kept = results.of(aligned.frameLogits);
   const bool all = selection.rows.source.host.empty();
   const View logits = all ? kept : context.workspace.tensor(DType::f32, x.rows, head_.classes);
-  network_.forward(context, inputs.axis, x, saved, logits);
+  network_.forward(context, inputs.axis, x, mel, saved, logits);
   if (!all) context.backend.copyRows(logits, selection.rows.runs(), kept);
   IslandAlignment islands = this->islands(context, selection.segments(), kept);
   islands.utteranceLogits = results.of(aligned.logits);

@@ -38,16 +38,16 @@ class Alignment {
   // Of the transformer, where it hears those; else it hears features.
   const ChunkedStates *states() const { return states_.get(); }
 
-  // Loss and correct utterances, to sums f32 [2]; gradients carry 1 / denominator. x [T, in]; dX is absent when nothing
-  // below is trained.
+  // Loss and correct utterances, to sums f32 [2]; gradients carry 1 / denominator. x [T, source] and mel as the network
+  // hears them; dX is absent when nothing below is trained.
   void step(const Context &context, const Segments &segments, const Inputs &inputs, double denominator, const View &x,
-            const View &dX, const View &sums) const;
+            const View &mel, const View &dX, const View &sums) const;
 
   // Where the results of frames that are kept come.
   void addResults(const Selection &selection, Results &results, Aligned &aligned) const;
-  // x [T, in]: of all frames; results are of those selected, from which the utterance's follow.
+  // x and mel are of all frames; results are of those selected, from which the utterance's follow.
   void classify(const Context &context, const Inputs &inputs, const Selection &selection, const View &x,
-                const Results &results, const Aligned &aligned) const;
+                const View &mel, const Results &results, const Aligned &aligned) const;
 
  private:
   IslandAlignment islands(const Context &context, const Segments &segments, const View &logits) const;

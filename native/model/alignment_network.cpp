@@ -9,11 +9,11 @@ const std::string kName = "alignment.";
 constexpr float kEpsilon = 1e-5f;  // whatever layer_norm_eps says, which is the encoder's
 }  // namespace
 
-AlignmentNetwork::AlignmentNetwork(const AlignmentHead &head, int64_t in, Parameters &parameters)
-    : in_(in), width_(head.width), dropout_(head.dropout) {
-  inputMean_ = parameters.add(kName + "input_mean", {in_}, Layout::plain, false, true);
-  inputFactor_ = parameters.add(kName + "input_factor", {in_}, Layout::plain, false, true);
-  projection_ = addLinear(parameters, kName + "projection", in_, width_);
+AlignmentNetwork::AlignmentNetwork(const AlignmentHead &head, int64_t source, Parameters &parameters)
+    : source_(source), bands_(head.melBands), width_(head.width), dropout_(head.dropout) {
+  inputMean_ = parameters.add(kName + "input_mean", {source_ + bands_}, Layout::plain, false, true);
+  inputFactor_ = parameters.add(kName + "input_factor", {source_ + bands_}, Layout::plain, false, true);
+  projection_ = addLinear(parameters, kName + "projection", source_ + bands_, width_);
   for (size_t i = 0; i < head.halfWidths.size(); ++i) {
     const std::string block = kName + "blocks." + std::to_string(i);
     norms_.push_back(addLayerNorm(parameters, block + ".norm", width_, kEpsilon));
@@ -24,8 +24,8 @@ AlignmentNetwork::AlignmentNetwork(const AlignmentHead &head, int64_t in, Parame
   output_ = addLinear(parameters, kName + "output", width_, head.classes);
 }
 
-void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, const View &x, Saved &saved,
-                               const View &logits) const {
+void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, const View &x, const View &mel,
+                               Saved &saved, const View &logits) const {
   Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, x.rows, cols); };
@@ -35,9 +35,14 @@ void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, co
     return place;
   };
   View normed, branch, sums[2];
-  saved.input = activations(in_);
-  backend.standardizeColumns(x, context.parameters.master(inputMean_), context.parameters.master(inputFactor_),
-                             saved.input);
+  saved.input = activations(source_ + bands_);
+  const View mean = context.parameters.master(inputMean_), factor = context.parameters.master(inputFactor_);
+  const auto standardize = [&](const View &part, int64_t column) {
+    backend.standardizeColumns(part, mean.colRange(column, part.cols), factor.colRange(column, part.cols),
+                               saved.input.colRange(column, part.cols));
+  };
+  standardize(x, 0);
+  if (bands_ > 0) standardize(mel, source_);
   saved.norms.resize(norms_.size());
   saved.convs.resize(convs_.size());
   saved.norms[0].x = activations(width_);
@@ -104,8 +109,12 @@ void AlignmentNetwork::backward(const Context &context, const LocalAxis &axis, c
     dStream = norm.dSumOut;
     if (i > 0) convs_[i - 1].backward(context, axis, saved.convs[i - 1], norm.dx ? norm.dx : dStream, dNormed);
   }
-  linearBackward(context, projection_, saved.input, dStream, dX);
-  if (dX) backend.standardizeColumns(dX, View{}, parameters.master(inputFactor_), dX);
+  // Mel bands are what they are: a gradient goes into the source alone.
+  const View dInput = dX && bands_ > 0 ? activations(source_ + bands_) : dX;
+  linearBackward(context, projection_, saved.input, dStream, dInput);
+  if (!dX) return;
+  const View factor = parameters.master(inputFactor_).colRange(0, source_);
+  backend.standardizeColumns(dInput.colRange(0, source_), View{}, factor, dX);
 }
 
 }  // namespace emoframe

@@ -13,8 +13,8 @@ namespace emoframe {
 
 class AlignmentNetwork {
  public:
-  // `in`: columns of what it hears.
-  AlignmentNetwork(const AlignmentHead &head, int64_t in, Parameters &parameters);
+  // `source`: columns of its source, which it hears with mel bands behind them, where it has any.
+  AlignmentNetwork(const AlignmentHead &head, int64_t source, Parameters &parameters);
 
   struct Saved {
     View input;                           // what is heard, standardized
@@ -24,14 +24,15 @@ class AlignmentNetwork {
   LocalAxis layOut(const Packing &packing, Workspace &workspace) const {
     return layOutLocally(packing, gap_, workspace);
   }
-  // x [T, in] → logits f32 [T, classes]
-  void forward(const Context &context, const LocalAxis &axis, const View &x, Saved &saved, const View &logits) const;
-  // dLogits f32; dX [T, in] is absent when nothing below is trained.
+  // x [T, source], mel [T, bands] (absent where there are none) → logits f32 [T, classes]
+  void forward(const Context &context, const LocalAxis &axis, const View &x, const View &mel, Saved &saved,
+               const View &logits) const;
+  // dLogits f32; dX [T, source] is absent when nothing below is trained.
   void backward(const Context &context, const LocalAxis &axis, const Saved &saved, const View &dLogits,
                 const View &dX) const;
 
  private:
-  int64_t in_, width_, gap_ = 0;
+  int64_t source_, bands_, width_, gap_ = 0;
   float dropout_;
   int32_t inputMean_, inputFactor_;  // of what training hears: not trained themselves
   Linear projection_;

@@ -10,15 +10,19 @@ void FeatureCache::reserve(int64_t rows) {
 
 // Behind the last entry; where there is no room left, all move to memory that has more, without the gaps that replaced
 // ones have left.
-void FeatureCache::store(const std::string &key, const View &features) {
+void FeatureCache::store(const std::string &key, const std::vector<View> &parts) {
   const auto old = entries_.find(key);
   if (old != entries_.end()) {
     stored_ -= old->second.frames;
     entries_.erase(old);
   }
-  const int64_t frames = features.rows;
+  const int64_t frames = parts[0].rows;
   if (used_ + frames > rows_.rows) moveTo(std::max(stored_ + frames, stored_ * 3 / 2));
-  backend_.convert(features, rows_.rowRange(used_, frames));
+  int64_t column = 0;
+  for (const View &part : parts) {
+    backend_.convert(part, rows_.rowRange(used_, frames).colRange(column, part.cols));
+    column += part.cols;
+  }
   entries_[key] = {used_, frames};
   used_ += frames;
   stored_ += frames;

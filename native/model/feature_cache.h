@@ -1,9 +1,11 @@
-// Feature-encoder output kept by key in backend memory, so that a frozen encoder runs once for each utterance. All lies
-// in one piece, rows behind rows, so that a batch of utterances is one copy of row runs, however many there are.
+// Feature-encoder output, and mel bands behind it where a model hears those, kept by key in backend memory, so that a
+// frozen encoder runs once for each utterance. All lies in one piece, rows behind rows, so that a batch of utterances is
+// one copy of row runs, however many there are.
 #pragma once
 
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "../ops.h"
 #include "packing.h"
@@ -18,7 +20,10 @@ class FeatureCache {
   FeatureCache &operator=(const FeatureCache &) = delete;
 
   void reserve(int64_t rows);                                // memory for so many in all
-  void store(const std::string &key, const View &features);  // [T, F]; replaces what the key held, may move the others
+  // Parts of rows, side by side; replaces what the key held, may move the others.
+  void store(const std::string &key, const std::vector<View> &parts);
+  void store(const std::string &key, const View &rows) { store(key, std::vector<View>{rows}); }
+  int64_t cols() const { return cols_; }
   StoredFeatures at(const std::string &key) const;
   View rows() const { return rows_; }
   int64_t bytes() const;      // of the features that are stored

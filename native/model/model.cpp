@@ -25,6 +25,7 @@ void checkAlignment(const HubertShape &shape, const AlignmentHead &head) {
           "neutral must be one of its " + std::to_string(head.classes) + " classes");
   require(head.width >= 1, "width must be at least 1");
   for (const int64_t half : head.halfWidths) require(half >= 0, "halfWidths must not be negative");
+  require(head.melBands >= 0, "melBands must not be negative");
   require(head.dropout >= 0 && head.dropout < 1, "dropout must be at least 0 and below 1");
   require(head.scale > 0 && std::isfinite(head.scale), "scale must be above 0");
   require(head.switchingCost >= 0 && std::isfinite(head.switchingCost), "switchingCost must not be negative");
@@ -63,7 +64,7 @@ Model::Parts::Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Prec
       parameters(*backend, precision),
       workspace(*backend),
       intake(*backend, workspace),
-      cache(*backend, dtype, hubert.convDim.back()),
+      cache(*backend, dtype, hubert.convDim.back() + (aligned.classes > 0 ? aligned.melBands : 0)),
       projection(shape, parameters),
       encoder(shape, parameters),
       transformer(shape, parameters) {
@@ -72,6 +73,9 @@ Model::Parts::Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Prec
   }
   if (classified.classes > 0) classifier = std::make_unique<Classifier>(classified, shape, parameters);
   if (aligned.classes > 0) alignment = std::make_unique<Alignment>(aligned, shape, parameters);
+  if (aligned.classes > 0 && aligned.melBands > 0) {
+    logMel = std::make_unique<LogMel>(aligned.melBands, shape, *backend);
+  }
   parameters.allocate();
 }
 
@@ -127,7 +131,18 @@ View Model::Parts::features(const Context &context, const HostBatch &batch, cons
   if (batch.features.empty()) {
     encoder.forward(context, packing, saved, out);
   } else {
-    backend->copyRows(cache.rows(), packing.compaction.runs(), out);
+    backend->copyRows(cache.rows().colRange(0, out.cols), packing.compaction.runs(), out);
+  }
+  return out;
+}
+
+View Model::Parts::mel(const Context &context, const HostBatch &batch, const Packing &packing) {
+  if (!logMel) return {};
+  const View out = workspace.tensor(dtype, packing.total(), logMel->bands());
+  if (batch.features.empty()) {
+    logMel->forward(context, packing, out);
+  } else {
+    backend->copyRows(cache.rows().colRange(encoder.features(), out.cols), packing.compaction.runs(), out);
   }
   return out;
 }
@@ -216,8 +231,13 @@ void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch 
     }
     const View features = parts.features(parts.context(nullptr), batch, packing, nullptr);
     parts.requireFinite(features, packing, "features of the convolutions");
+    const View mel = parts.mel(parts.context(nullptr), batch, packing);
     for (int32_t b = 0; b < packing.count; ++b) {
-      parts.cache.store(keys[b], features.rowRange(packing.offsets.host[b], packing.frames[b]));
+      std::vector<View> rows;
+      for (const View &part : {features, mel}) {
+        if (part) rows.push_back(part.rowRange(packing.offsets.host[b], packing.frames[b]));
+      }
+      parts.cache.store(keys[b], rows);
     }
   });
   parts.intake.forgetStored();
@@ -274,6 +294,7 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept, Head
     if (pools) parts.classifier->addResults(selection, results, result);
     if (aligns) parts.alignment->addResults(selection, results, result.aligned);
     const View features = parts.features(inference, batch, packing, nullptr);
+    const View mel = aligns ? parts.mel(inference, batch, packing) : View{};
     const ChunkedStates *states = aligns ? parts.alignment->states() : nullptr;
     const View embedded = pools || states ? parts.embedded(features) : View{};
     results.take(inference);
@@ -288,7 +309,7 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept, Head
     }
     if (aligns) {
       const View heard = parts.heardByAlignment(inference, inputs, features, embedded);
-      parts.alignment->classify(inference, inputs.alignment, selection, heard, results, result.aligned);
+      parts.alignment->classify(inference, inputs.alignment, selection, heard, mel, results, result.aligned);
     }
     results.download(inference);
     result.offsets = selection.offsets.host;
@@ -312,10 +333,12 @@ Encoded Model::alignmentInput(const HostBatch &batch) {
   return parts.pass(batch.ticket, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
     const Context inference = parts.context(nullptr);
     const View features = parts.features(inference, batch, inputs.packing, nullptr);
+    const View mel = parts.mel(inference, batch, inputs.packing);
     const View embedded = parts.alignment->states() ? parts.embedded(features) : View{};
     const View heard = parts.heardByAlignment(inference, inputs, features, embedded);
-    const View exact = parts.workspace.tensor(DType::f32, heard.rows, heard.cols);
-    parts.backend->convert(heard, exact);
+    const View exact = parts.workspace.tensor(DType::f32, heard.rows, heard.cols + mel.cols);
+    parts.backend->convert(heard, exact.colRange(0, heard.cols));
+    if (mel) parts.backend->convert(mel, exact.colRange(heard.cols, mel.cols));
     Encoded encoded;
     encoded.hidden.resize(static_cast<size_t>(exact.size()));
     parts.backend->download(encoded.hidden.data(), exact.data, encoded.hidden.size() * sizeof(float));
@@ -434,6 +457,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
     if (encoderTrained) backThroughFeatures(dFeatures);
   };
   const ChunkedStates *states = alignment ? alignment->states() : nullptr;
+  const View mel = step.objective == Objective::alignment ? this->mel(context, batch, packing) : View{};
   View heard = features;  // by the head
   if (step.objective != Objective::alignment) {
     const View embedded = activations(shape.hiddenSize);
@@ -456,7 +480,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
   } else if (!states) {
     result.count = packing.count;
     const View dFeatures = encoderTrained ? activations(encoder.features()) : View{};
-    alignment->step(context, packing.segments(), inputs.alignment, step.denominator, features, dFeatures, sums);
+    alignment->step(context, packing.segments(), inputs.alignment, step.denominator, features, mel, dFeatures, sums);
     if (encoderTrained) backThroughFeatures(dFeatures);
   } else {
     result.count = packing.count;
@@ -471,7 +495,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
     projection.forward(hearing, features, nullptr, projected, embedded);
     states->forward(hearing, transformer, chunks, embedded, chunked, heard);
     const View dHeard = below || weights ? activations(shape.hiddenSize) : View{};
-    alignment->step(context, packing.segments(), inputs.alignment, step.denominator, heard, dHeard, sums);
+    alignment->step(context, packing.segments(), inputs.alignment, step.denominator, heard, mel, dHeard, sums);
     if (weights) states->backwardToWeights(context, chunks, chunked, dHeard);
     if (below) {
       const View dEmbedded = belowTransformer ? activations(shape.hiddenSize) : View{};

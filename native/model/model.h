@@ -53,6 +53,7 @@ struct AlignmentHead {
   int64_t chunkFrames = 50, contextFrames = 0;  // of a chunk, and on either side of it: of hidden and layers
   int64_t width = 96;
   std::vector<int64_t> halfWidths;  // frames that each block hears on either side
+  int64_t melBands = 0;             // heard beside the source's columns (log_mel.h)
   float dropout = 0, scale = 0.1f, switchingCost = 4;
 };
 

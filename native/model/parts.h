@@ -10,6 +10,7 @@
 #include "feature_encoder.h"
 #include "feature_projection.h"
 #include "intake.h"
+#include "log_mel.h"
 #include "masked_prediction.h"
 #include "model.h"
 #include "step.h"
@@ -26,10 +27,13 @@ struct Model::Parts {
   Intake::Fill packed(const HostBatch &batch, const TrainStep *step, const FrameRanges *kept = nullptr);
   // Feature-encoder output of the frames asked for, [T, F].
   View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved);
+  // Mel bands of the same frames, [T, bands], after their features; absent where the model hears none.
+  View mel(const Context &context, const HostBatch &batch, const Packing &packing);
   // Without training: what enters the transformer, [T, C]; and the hidden state at a layer, f32 [T, C].
   View embedded(const View &features);
   View hidden(const Packing &packing, const View &embedded, int64_t layer);
-  // What the alignment head's network reads, [T, in], without training. `embedded`: for chunks of hidden states.
+  // What the alignment head's network reads of its source, [T, source], without training. `embedded`: for chunks of
+  // hidden states.
   View heardByAlignment(const Context &context, const PassInputs &inputs, const View &features, const View &embedded);
   void sumOfSquares(const View &x, const View &sum);  // f32 [1]
   double meanSquare(const View &x);
@@ -81,6 +85,7 @@ struct Model::Parts {
   std::unique_ptr<MaskedPrediction> maskedPrediction;
   std::unique_ptr<Classifier> classifier;
   std::unique_ptr<Alignment> alignment;
+  std::unique_ptr<LogMel> logMel;
   // Ends the use of a pass's inputs, after the step that reads them.
   struct Given {
     explicit Given(Intake &from) : intake(from) {}

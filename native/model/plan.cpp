@@ -95,7 +95,7 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
     given = {};
     for (size_t b = 0; b < shares.size(); ++b) {
       given.features.push_back(std::to_string(b));
-      parts.cache.store(given.features.back(), matrix(nullptr, parts.dtype, shares[b], parts.encoder.features()));
+      parts.cache.store(given.features.back(), matrix(nullptr, parts.dtype, shares[b], parts.cache.cols()));
     }
   }
   MemoryPlan plan;
@@ -125,12 +125,12 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
   plan.activations = parts.workspace.peak() + sets * plan.inputs;
   plan.scratch = use.scratch;
   plan.staging = use.staging + sets * plan.inputs;
-  plan.features = static_cast<size_t>(work.storedFrames * parts.encoder.features()) * sizeOf(parts.dtype);
+  plan.features = static_cast<size_t>(work.storedFrames * parts.cache.cols()) * sizeOf(parts.dtype);
   plan.weights = use.held - (1 + sets) * kBoundless - use.scratch - passFeatures - plan.gradients - plan.moments;
 
   const MemoryUse now = parts_->backend->memory();
   plan.held = parts_->parameters.heldBytes() + parts_->transformer.heldBytes() + parts_->workspace.size() +
-              parts_->intake.size() + static_cast<size_t>(parts_->cache.heldBytes()) + now.scratch;
+              (parts_->logMel ? parts_->logMel->heldBytes() : 0) + parts_->intake.size() + static_cast<size_t>(parts_->cache.heldBytes()) + now.scratch;
   plan.available = now.available;
   return plan;
 }
