@@ -309,7 +309,8 @@ class Backend {
 
   // --- elementwise (gemm.cpp and the like are named after what follows) ----------------------------------------------
   virtual void fill(const View &out, float value) = 0;
-  virtual void convert(const View &in, const View &out) = 0;  // copies, changing dtype where they differ; any strides
+  // Copies, changing dtype where they differ; any strides, and the batch's may go backwards.
+  virtual void convert(const View &in, const View &out) = 0;
   virtual void add(const View &a, const View &b, const View &out) = 0;               // out = a + b, may alias
   virtual void scale(const View &x, float factor) = 0;                               // in place
   virtual void dropout(const View &x, const Dropout &dropout, const View &out) = 0;  // its own backward; may alias

@@ -27,7 +27,7 @@ class Alignment {
   // What a pass reads beside its batch, in backend memory.
   struct Inputs {
     LocalAxis axis;
-    Chunks chunks;  // where it hears states
+    Chunks chunks;                          // where it hears states
     const int32_t *classes = nullptr;       // of utterances, of a pass that trains
     const int32_t *frameClasses = nullptr;  // [T], where some are known
     const float *frameShares = nullptr;     // [T]: 1 / known frames of the utterance, 0 where a frame's is not known

@@ -108,10 +108,9 @@ void ChunkedStates::forward(const Context &context, Transformer &transformer, co
     transformer.forward(context, chunks.packing, input, depth_, saved.transformed, hidden);
     if (!chunks.spread.empty()) backend.copyRows(hidden, chunks.core.runs(), x);
   } else {
-    transformer.forward(context, chunks.packing, input, depth_, saved.transformed, hidden,
-                        [&](int64_t depth, const View &state) {
-                          backend.copyRows(state, chunks.core.runs(), asFrames(row(depth)));
-                        });
+    transformer.forward(
+        context, chunks.packing, input, depth_, saved.transformed, hidden,
+        [&](int64_t depth, const View &state) { backend.copyRows(state, chunks.core.runs(), asFrames(row(depth))); });
     backend.softmaxRows(context.parameters.master(weights_), saved.softmax);
     Gemm sum;
     sum.a = saved.softmax;

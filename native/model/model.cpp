@@ -522,7 +522,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
                     (b < 0 ? ""
                            : ": " + utteranceOfBatch(b) + " is the first whose " +
                                  (heard.data == features.data ? "features of the convolutions are not"
-                                                                         : "hidden states are not")) +
+                                                              : "hidden states are not")) +
                     ". The gradients of this update were cleared: repeat all of it, with a lower learning rate if this "
                     "goes on.");
   }

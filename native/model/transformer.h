@@ -25,7 +25,7 @@ class Transformer {
     AddNorm embedding;                            // x + positional, normed in the post-LN form
     std::vector<int64_t> kept;                    // layers that layerdrop left in
     std::vector<TransformerLayer::Saved> layers;  // one for each kept
-    AddNorm inputNorm;  // pre-LN: what the first kept layer's attention reads, or the final norm
+    AddNorm inputNorm;   // pre-LN: what the first kept layer's attention reads, or the final norm
     bool final = false;  // whether that of the model's output was asked for
   };
   // Told each hidden state on the way, from depth 0 on, while it lies there.

@@ -150,7 +150,8 @@ TEST(alignmentGradientsOfStatesOfChunks) {
       checkAlignment(shape, head, layer != 0, frozen);
       if (layer == 1) {
         // Nothing below the layer's own parts is trained, and rows of chunks are frames.
-        frozen.insert(frozen.end(), {"feature_", "masked_spec_embed", "encoder.pos_conv_embed.", "encoder.layer_norm."});
+        frozen.insert(frozen.end(),
+                      {"feature_", "masked_spec_embed", "encoder.pos_conv_embed.", "encoder.layer_norm."});
         head.contextFrames = 0;
         checkAlignment(shape, head, false, frozen);
       }

@@ -22,7 +22,9 @@ Found runOfTraining(bool graphs, Precision precision, Objective objective, const
   BackendOptions options;
   options.graphs = graphs;
   const std::shared_ptr<Backend> on = backend(options);
-  auto model = makeModel(shape, PoolingKind::stats, precision, on);
+  auto model = objective == Objective::alignment
+                   ? makeAlignmentModel(shape, alignmentHead(AlignmentSource::hidden, 2), precision, on)
+                   : makeModel(shape, PoolingKind::stats, precision, on);
   const int64_t stride = shape.stride();
   const std::vector<std::vector<int64_t>> lengths = {
       {20 * stride, 9 * stride + 5}, {14 * stride, 22 * stride}, {30 * stride}, {8 * stride, 9 * stride, 7 * stride}};
@@ -48,6 +50,7 @@ Found runOfTraining(bool graphs, Precision precision, Objective objective, const
     const Classified classified = model->classify(batch.host);
     found.values.push_back(classified.framePosteriors);
     found.values.push_back(classified.scoreLogSums);
+    found.values.push_back(classified.aligned.occupancies);
     found.values.push_back(model->encode(batch.host, 1).hidden);
   }
   for (const TensorInfo &tensor : model->tensors()) found.values.push_back(get(*model, tensor));
@@ -59,7 +62,7 @@ const std::vector<int> kOrder = {0, 0, 0, 1, 2, 3, 1, 0};
 
 TEST(graphsGiveTheBitsOfSingleOps) {
   for (Precision precision : precisions()) {
-    for (Objective objective : {Objective::maskedPrediction, Objective::classification}) {
+    for (Objective objective : {Objective::maskedPrediction, Objective::classification, Objective::alignment}) {
       const float layerdrop = objective == Objective::classification ? 0.3f : 0.f;
       const Found plain = runOfTraining(false, precision, objective, kOrder, layerdrop);
       const Found graphs = runOfTraining(true, precision, objective, kOrder, layerdrop);

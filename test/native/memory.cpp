@@ -109,6 +109,37 @@ TEST(thePlanIsWhatInferenceTakes) {
   }
 }
 
+TEST(thePlanIsWhatAlignmentTakes) {
+  const HubertShape shape = withDropout(largeShape());
+  for (const AlignmentHead &head :
+       {alignmentHead(), alignmentHead(AlignmentSource::hidden), alignmentHead(AlignmentSource::layers, 2)}) {
+    for (const Precision precision : precisions()) {
+      // One utterance has the most context; of several, any division has to fit.
+      for (const std::vector<int64_t> &frames : {std::vector<int64_t>{121}, {40, 40, 41}, {1, 119, 1}, {21, 51, 49}}) {
+        const std::shared_ptr<Backend> on = backend();
+        auto model = makeAlignmentModel(shape, head, precision, on);
+        Pass pass(shape, frames, Objective::alignment);
+        pass.step.frameLabels = pass.batch.frameLabels.data();
+        pass.step.frameLabelCount = pass.batch.totalFrames;
+        for (int32_t &label : pass.batch.frameLabels) label %= kClasses;
+        const MemoryPlan plan = model->prepare(workOf(pass.batch, Objective::alignment));
+        for (int64_t i = 0; i < 2; ++i) {
+          model->trainStep(pass.batch.host, pass.step);
+          model->optimizerStep(firstStep());
+        }
+        model->classify(pass.batch.host);
+        const MemoryUse use = on->memory();
+        const auto peak = static_cast<double>(use.peak), planned = static_cast<double>(plan.total());
+        require(peak <= planned + kSlack, "no more than was planned");
+        // Features have no chunks; parts of an utterance that is one are all there are.
+        const bool exact = frames.size() == 1 || head.source == AlignmentSource::features;
+        if (exact && frames[0] != 1) requireNear(peak, planned, kSlack, "the peak");
+        require(peak > 0.8 * planned, "and not much less");
+      }
+    }
+  }
+}
+
 TEST(smallerWorkFitsWhatWasPlanned) {
   const HubertShape shape = withDropout(baseShape());
   const std::shared_ptr<Backend> on = backend();

@@ -108,7 +108,9 @@ std::vector<std::vector<float>> runOf(Ahead ahead, bool graphs, Objective object
   BackendOptions options;
   options.graphs = graphs;
   const std::shared_ptr<Backend> on = backend(options);
-  auto model = makeModel(shape, PoolingKind::stats, Precision::fp32, on);
+  auto model = objective == Objective::alignment
+                   ? makeAlignmentModel(shape, alignmentHead(AlignmentSource::layers, 2), Precision::fp32, on)
+                   : makeModel(shape, PoolingKind::stats, Precision::fp32, on);
   const int64_t stride = shape.stride();
   const std::vector<std::vector<int64_t>> lengths = {
       {20 * stride, 9 * stride + 5}, {14 * stride, 22 * stride}, {30 * stride},
@@ -126,6 +128,7 @@ std::vector<std::vector<float>> runOf(Ahead ahead, bool graphs, Objective object
     all[i].batch.host.ticket = ahead == Ahead::always ? i + 1 : 0;
   }
   if (storedFeatures) model->freeze({"feature_extractor."});
+  if (objective == Objective::alignment) model->freeze({"feature_", "encoder.", "masked_spec_embed"});
   for (size_t i = 0; i < all.size(); ++i) {
     all[i].step = all[i].batch.step(objective);
     all[i].step.dropout = true;
@@ -164,7 +167,7 @@ std::vector<std::vector<float>> runOf(Ahead ahead, bool graphs, Objective object
 }
 
 TEST(passesSentAheadGiveTheSameBits) {
-  for (const Objective objective : {Objective::maskedPrediction, Objective::classification}) {
+  for (const Objective objective : {Objective::maskedPrediction, Objective::classification, Objective::alignment}) {
     const bool stored = objective == Objective::maskedPrediction;
     const auto plain = runOf(Ahead::never, false, objective, stored);
     for (const Late late : {Late::copies, Late::kernels, Late::all}) {

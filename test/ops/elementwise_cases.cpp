@@ -67,6 +67,30 @@ void convertCopies(Backend &backend, Report &report) {
   }
 }
 
+// A convolution's weight [out, taps, in] with its taps from the last on and in and out exchanged, [in, taps, out].
+void convertFlips(Backend &backend, Report &report) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const int64_t width : {1, 12, 40}) {
+      for (const int64_t taps : {1, 5}) {
+        const int64_t row = taps * width;
+        const Tensor weight = Tensor(backend, dtype, width, row).normal(1);
+        const Tensor flipped = Tensor(backend, dtype, width, row).normal(2);
+        const View from = weight, to = flipped;
+        const View last = batched(from.at(0, 0, row - width), dtype, taps, width, width, -width, row);
+        backend.convert(last.transposed(), batched(to.data, dtype, taps, width, width, width, row));
+        Doubles expected(width * row);
+        for (int64_t o = 0; o < width; ++o) {
+          for (int64_t k = 0; k < taps; ++k) {
+            for (int64_t i = 0; i < width; ++i)
+              expected[i * row + k * width + o] = weight.values[o * row + (taps - 1 - k) * width + i];
+          }
+        }
+        report.same(flipped, expected, std::to_string(width) + " wide, " + std::to_string(taps) + " taps");
+      }
+    }
+  }
+}
+
 void convertRoundsToEven(Backend &backend, Report &report) {
   // 1 + 2^-8 lies between two bf16 values: the even one is 1; 1 + 3 · 2^-8 goes up to 1 + 2^-6. Infinity stays.
   const Doubles values = {1 + 0x1p-8, 1 + 3 * 0x1p-8, -1 - 0x1p-8, 1 + 0x1p-8 + 0x1p-20, 0, 3.5e38, 1e-40};
@@ -313,6 +337,7 @@ void sameBits(Backend &, Report &report) {
 
 const Cases table("elementwise", {{"fill", fillWrites},
                                   {"convert", convertCopies},
+                                  {"convert flips a convolution's weight", convertFlips},
                                   {"convert rounds to nearest even", convertRoundsToEven},
                                   {"add", addAdds},
                                   {"scale", scaleScales},

@@ -172,6 +172,41 @@ void plain(Backend &backend, Report &report) {
   }
 }
 
+// Rows that count for more or less, and those that count for nothing, whose label is none.
+void shares(Backend &backend, Report &report) {
+  const int64_t N = 70, C = 5;
+  const Tensor logits = Tensor(backend, DType::f32, N, C, {3}).normal(1, 3, 50);
+  std::vector<int32_t> labels = integers(2, N, C);
+  std::vector<float> factors(N);
+  for (int64_t n = 0; n < N; ++n) {
+    factors[n] = n % 3 == 1 ? 0 : 0.25f * static_cast<float>(n % 7 + 1);
+    if (factors[n] == 0) labels[n] = n % 2 ? -1 : 1 << 30;
+  }
+  const Array<int32_t> uploaded(backend, labels);
+  const Array<float> itsFactors(backend, factors);
+  const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(3),
+               dLogits = Tensor(backend, DType::f32, N, C).normal(4);
+  SoftmaxCrossEntropy loss;
+  loss.logits = logits;
+  loss.labels = uploaded.data();
+  loss.shares = itsFactors.data();
+  loss.gradientScale = 0.5f;
+  loss.result = result;
+  loss.dLogits = dLogits;
+  backend.softmaxCrossEntropy(loss);
+  Doubles gradients(N * C, 0.0), gradient(C);
+  double sum = 0;
+  int64_t correct = 0;
+  for (int64_t n = 0; n < N; ++n) {
+    if (factors[n] == 0) continue;
+    const Doubles row(logits.values.begin() + n * C, logits.values.begin() + (n + 1) * C);
+    sum += factors[n] * crossEntropy(row, labels[n], gradient, correct);
+    for (int64_t c = 0; c < C; ++c) gradients[n * C + c] = gradient[c] * 0.5 * factors[n];
+  }
+  report.close(result, {sum, double(correct)}, "losses by shares");
+  report.close(dLogits, gradients, "dLogits by shares");
+}
+
 void referenceAgainstDifferences(Backend &, Report &report) {
   const int64_t N = 4, D = 3, K = 5;
   Doubles z(N * D), e(K * D);
@@ -215,6 +250,7 @@ const Cases table("losses", {{"cosine cross-entropy f32", [](Backend &b, Report 
                              {"cosine cross-entropy bf16", [](Backend &b, Report &r) { cosine(b, r, DType::bf16); }},
                              {"cosine cross-entropy, details", cosineDetails},
                              {"softmax cross-entropy", plain},
+                             {"softmax cross-entropy by shares", shares},
                              {"reference gradient against differences", referenceAgainstDifferences},
                              {"same bits with any thread count", sameBits}});
 
