@@ -43,6 +43,9 @@ export { type DownloadOptions, type DownloadProgress, downloadModel } from './hu
 export type { HubOptions } from './hub/settings.js';
 export { type AlignmentField, type AlignmentSettings, alignmentField } from './model/alignment.js';
 export type {
+  AlignmentOptions,
+  AlignOptions,
+  AlignResult,
   AssignResult,
   ClassifyResult,
   EncodeResult,
@@ -55,6 +58,7 @@ export type {
   NativeDescription,
   OptimizerOptions,
   PackedBatch,
+  ParameterGroup,
   PlannedWork,
   PoolingName,
   Precision,

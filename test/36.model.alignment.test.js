@@ -157,6 +157,49 @@ test('the head starts as PyTorch starts linear layers and convolutions, without 
   model.dispose();
 });
 
+test('a group of tensors is updated at a rate of its own', async () => {
+  const { model, golden } = await load('base', 'hidden');
+  const before = new Map((await model.exportTensors()).map(({ name, data }) => [name, data]));
+  await model.trainStep(pack(model, utterances), step(golden));
+  const { gradientNorm } = await model.optimizerStep({
+    learningRate: 1e-3,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weightDecay: 0.01,
+    clipNorm: 1,
+    step: 1,
+    groups: [
+      { prefix: 'encoder.layers.1.', learningRate: 0 },
+      { prefix: 'encoder.', learningRate: 1e-5 },
+    ],
+  });
+  assert.ok(gradientNorm > 0);
+  const moved = (name, after) =>
+    Math.sqrt(after.reduce((sum, x, i) => sum + (x - before.get(name)[i]) ** 2, 0) / after.length);
+  for (const { name, data } of await model.exportTensors()) {
+    if (name.startsWith('encoder.layers.1.')) assert.is(moved(name, data), 0, name);
+    else if (name === 'encoder.layers.0.attention.q_proj.weight') assert.ok(moved(name, data) < 2e-5, name);
+    else if (name === 'alignment.projection.weight') assert.ok(moved(name, data) > 5e-4, name);
+  }
+  model.dispose();
+});
+
+test('a model that is only run says the same, and its memory can be planned', async () => {
+  for (const source of SOURCES) {
+    const { model } = await load('large', source);
+    const work = { frames: 104, utterances: 3, storedFrames: 0, longestStoredFrames: 0 };
+    const trained = await model.plan({ ...work, objective: 'alignment' });
+    const run = await model.plan(work);
+    assert.ok(trained.gradients > 0 && trained.activations > run.activations && run.activations > 0, source);
+    const { alignment } = await model.classify(pack(model, utterances));
+    await model.seal();
+    const sealed = await model.classify(pack(model, utterances));
+    assert.ok(relativeError(sealed.alignment.frameLogits, alignment.frameLogits) < 1e-5, source);
+    model.dispose();
+  }
+});
+
 test('what does not fit is refused by name', async () => {
   const { config } = await loadPretrained(join(FIXTURES, 'base'));
   const made = (alignment) => engine.createModel({ config, precision: 'fp32', alignment: { ...head, ...alignment } });

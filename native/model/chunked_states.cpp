@@ -1,6 +1,9 @@
 #include "chunked_states.h"
 
 #include <algorithm>
+#include <limits>
+
+#include "../error.h"
 
 namespace emoframe {
 
@@ -57,7 +60,8 @@ Chunks ChunkedStates::layOut(const Packing &packing, const Transformer &transfor
       largest ? largestChunks(packing, chunkFrames_, contextFrames_) : chunksOf(packing, chunkFrames_, contextFrames_);
   // Chunks so far apart that their contexts do not meet share a table.
   if (contextFrames_ > 0) {
-    chunks.spread.resize(static_cast<size_t>(1 + (2 * contextFrames_ + chunkFrames_ - 1) / chunkFrames_));
+    const int64_t apart = 1 + (2 * contextFrames_ + chunkFrames_ - 1) / chunkFrames_;
+    chunks.spread.resize(std::min(static_cast<size_t>(apart), all.size()));
   }
   Packing &rows = chunks.packing;
   rows.offsets.host.push_back(0);
@@ -68,6 +72,9 @@ Chunks ChunkedStates::layOut(const Packing &packing, const Transformer &transfor
     }
     chunks.core.add(at + chunk.core - chunk.first, chunk.core, chunk.coreEnd - chunk.core);
     rows.frames.push_back(length);
+    if (at + length > std::numeric_limits<int32_t>::max()) {
+      throw Error("ERR_BATCH", "The batch's chunks hold more frames than an index can count; make it smaller.");
+    }
     rows.offsets.host.push_back(static_cast<int32_t>(at + length));
     ++rows.count;
   }
