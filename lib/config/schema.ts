@@ -147,6 +147,8 @@ const alignmentNetwork = z
      * weighted sum of the states of `layers` 0 to `layer`.
      */
     source: z.enum(['features', 'hidden', 'layers']).default('features'),
+    /** Log-mel bands of the sound that it hears beside that; 0: none. */
+    melBands: z.int().min(0).default(40),
     /** Lowered to the model's last one where it has fewer. */
     layer: z.int().min(0).default(4),
     /** Of `hidden` and `layers`: what the transformer hears at once, counted from an utterance's start, … */

@@ -61,13 +61,14 @@ function networkOf(
   layers: number,
   scale: number,
 ): AlignmentSettings {
-  const { source, layer, chunkSeconds, contextSeconds, fieldSeconds, blocks, width, dropout, switchingCost } =
+  const { source, melBands, layer, chunkSeconds, contextSeconds, fieldSeconds, blocks, width, dropout, switchingCost } =
     align.network;
   const framesOf = (seconds: number) => Math.round(seconds / frameSeconds);
   const field = framesOf(fieldSeconds);
   return {
     neutral: labels.indexOf(neutral),
     source,
+    melBands,
     layer: Math.min(layer, layers),
     chunkFrames: framesOf(chunkSeconds),
     contextFrames: framesOf(contextSeconds),

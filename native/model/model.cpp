@@ -390,31 +390,4 @@ void Model::Parts::requireFinite(const View &values, const Packing &packing, con
                                     "weights are not.");
 }
 
-TrainResult Model::trainStep(const HostBatch &batch, const TrainStep &step) {
-  parts_->accumulating = false;
-  try {
-    return parts_->pass(batch.ticket, parts_->packed(batch, &step),
-                        [&](const PassInputs &inputs) { return parts_->train(batch, step, inputs); });
-  } catch (...) {
-    // A batch that was refused has changed nothing; a step that failed midway has added part of its gradient.
-    if (parts_->accumulating) clearGradients();
-    throw;
-  }
-}
-
-double Model::optimizerStep(const OptimizerStep &step) {
-  Step asOne(*parts_->backend);
-  const double norm = parts_->parameters.optimizerStep(step.adamW, step.groups);
-  asOne.end();
-  parts_->passesOfUpdate = std::max<int64_t>(parts_->passes, 1);
-  parts_->passes = 0;
-  if (parts_->parameters.anyTrainable(kFeatureEncoder) && parts_->cache.bytes() > 0) clearFeatures();
-  return norm;
-}
-
-void Model::clearGradients() {
-  parts_->parameters.clearGradients();
-  parts_->passes = 0;
-}
-
 }  // namespace emoframe
