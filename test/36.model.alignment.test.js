@@ -26,12 +26,13 @@ const head = {
   scale: 0.05,
   switchingCost: 1.5,
 };
+const melBands = { features: { large: 40 }, hidden: { base: 24 }, layers: { base: 40 } };
 const layers = { hidden: { base: 2, large: 'output' }, layers: { base: 2, large: 1 } };
 
 async function load(form, source, precision = 'fp32') {
   const golden = await readTensors(`${form}.alignment-${source}`);
   const { config, tensors } = await loadPretrained(join(FIXTURES, form));
-  const alignment = { ...head, source, layer: layers[source]?.[form] ?? 0 };
+  const alignment = { ...head, source, layer: layers[source]?.[form] ?? 0, melBands: melBands[source][form] ?? 0 };
   const model = await engine.createModel({ config, precision, alignment });
   const weights = [...golden.values()]
     .filter(({ name }) => name.startsWith('weight/'))
@@ -54,16 +55,20 @@ const step = (golden) => ({
 
 for (const form of FORMS) {
   for (const source of SOURCES) {
-    test(`${form}, ${source}: frame logits, occupancies and utterance logits are PyTorch's`, async () => {
+    test(`${form}, ${source}: what is heard, frame logits, occupancies and utterance logits are PyTorch's`, async () => {
       const { model, golden } = await load(form, source);
+      const heard = await model.alignmentInput(pack(model, utterances));
       const { alignment, logits, offsets } = await model.classify(pack(model, utterances));
       assert.is(logits.length, 0, 'a classifier that there is not');
       assert.is(offsets.at(-1) * 4, alignment.frameLogits.length);
       assertAllBelow(
-        ['frameLogits', 'occupancies', 'logits'].map((name) => [
-          name,
-          relativeError(alignment[name], golden.get(name).data),
-        ]),
+        [
+          ['heard', relativeError(heard.hidden, golden.get('heard').data)],
+          ...['frameLogits', 'occupancies', 'logits'].map((name) => [
+            name,
+            relativeError(alignment[name], golden.get(name).data),
+          ]),
+        ],
         1e-5,
         'results',
       );
@@ -146,14 +151,18 @@ test('the head starts as PyTorch starts linear layers and convolutions, without 
       assert.ok(most <= bound && most > (name === 'output' ? 0.1 : 0.9) * bound, `${name}.${part}`);
     }
   }
-  for (const name of ['input_norm', 'blocks.0.norm', 'blocks.1.norm', 'norm']) {
+  for (const name of ['blocks.0.norm', 'blocks.1.norm', 'norm']) {
     assert.ok(
       tensors.get(`${name}.weight`).every((value) => value === 1),
       name,
     );
     assert.is(largest(`${name}.bias`), 0, name);
   }
-  assert.is(largest('utterance_bias') + largest('layer_weights'), 0);
+  assert.ok(
+    tensors.get('input_factor').every((value) => value === 1),
+    'factors of columns',
+  );
+  assert.is(largest('input_mean') + largest('utterance_bias') + largest('layer_weights'), 0);
   model.dispose();
 });
 
@@ -200,12 +209,55 @@ test('a model that is only run says the same, and its memory can be planned', as
   }
 });
 
+test('mel bands are stored with features: a pass over those says and trains the same', async () => {
+  for (const [form, source] of [
+    ['large', 'features'],
+    ['base', 'hidden'],
+    ['base', 'layers'],
+  ]) {
+    const { model, golden } = await load(form, source);
+    model.freeze(['feature_extractor']);
+    const batch = pack(model, utterances);
+    const keys = ['a', 'b', 'c'];
+    const heard = await model.classify(batch);
+    const { lossSum } = await model.trainStep(batch, step(golden));
+    const gradients = await model.exportGradients();
+    await model.clearGradients();
+    await model.storeFeatures(keys, batch);
+    const columns = model.config.shape.convDim.at(-1) + melBands[source][form];
+    assert.is(model.featureBytes(), heard.offsets.at(-1) * columns * 4, source);
+    const stored = await model.classify({ features: keys });
+    assert.equal(stored.alignment.frameLogits, heard.alignment.frameLogits, source);
+    assert.equal((await model.alignmentInput({ features: keys })).hidden, (await model.alignmentInput(batch)).hidden);
+    assert.is((await model.trainStep({ features: keys }, step(golden))).lossSum, lossSum, source);
+    assert.equal(await model.exportGradients(), gradients, source);
+    model.dispose();
+  }
+});
+
+test('a window that starts where a frame does hears what the whole does', async () => {
+  const { model } = await load('large', 'features');
+  const [samples] = utterances;
+  const { alignment: whole } = await model.classify(pack(model, [samples]));
+  const first = 3;
+  const reach = 4;
+  const { alignment: part } = await model.classify(pack(model, [samples.subarray(first * 320)]));
+  const error = relativeError(part.frameLogits.subarray(reach * 4), whole.frameLogits.subarray((first + reach) * 4));
+  assert.ok(error < 1e-6, `off by ${error}`);
+  model.dispose();
+});
+
 test('what does not fit is refused by name', async () => {
   const { config } = await loadPretrained(join(FIXTURES, 'base'));
   const made = (alignment) => engine.createModel({ config, precision: 'fp32', alignment: { ...head, ...alignment } });
   await refused(made({ source: 'elsewhere' }), 'ERR_ARGUMENT', /features, hidden or layers/);
   await refused(made({ source: 'hidden', layer: 9 }), 'ERR_MODEL_CONFIG', /layer must be from 0 to 3/);
   await refused(made({ neutral: 4 }), 'ERR_MODEL_CONFIG', /neutral/);
+  await refused(made({ melBands: -1 }), 'ERR_MODEL_CONFIG', /melBands must not be negative/);
+  await refused(made({ melBands: 300 }), 'ERR_MODEL_CONFIG', /melBands are 300, so many/);
+  const faster = { ...config, shape: { ...config.shape, convStride: [5, 2, 2, 2, 2, 2, 1] } };
+  const unfit = engine.createModel({ config: faster, precision: 'fp32', alignment: { ...head, melBands: 40 } });
+  await refused(unfit, 'ERR_MODEL_CONFIG', /400 samples every 320, but this model's are of \d+ every 160/);
   const options = { neutral: 2, scale: 0.1, switchingCost: 4, bias: new Float32Array(4) };
   await refused(engine.align(new Float32Array(12), Int32Array.of(0, 4), options), 'ERR_ARGUMENT', /12 logits of 4/);
 });

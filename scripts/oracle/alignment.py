@@ -4,11 +4,12 @@ Needs what model.py needs, whose tiny models and utterances it reads; run it aft
 
     python scripts/oracle/alignment.py
 
-The head is a network of PyTorch's own modules; log Z of an emotion is the forward recursion over n0 -> e <-> n1, and
-occupancies and gradients are autograd's. Written are, for each form and source,
+The head is a network of PyTorch's own modules; its log-mel bands are PyTorch's Fourier transform of 512 points, by
+triangles on the HTK scale; log Z of an emotion is the forward recursion over n0 -> e <-> n1, and occupancies and
+gradients are autograd's. Written are, for each form and source,
 
     weight/NAME, gradient/NAME    of every parameter that has a gradient
-    frameLogits [T, C], occupancies [T, C], logits [3, C] over the three utterances laid end to end
+    heard [T, F], frameLogits [T, C], occupancies [T, C], logits [3, C] over the three utterances laid end to end
     frameLabels [T], loss [1]     -1: not known
 """
 
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 
 CLASSES, NEUTRAL, WIDTH, HALF_WIDTHS, SCALE, COST = 4, 2, 10, (3, 1), 0.05, 1.5
 CHUNK, CONTEXT = 10, 4
+BANDS = {("large", "features"): 40, ("base", "hidden"): 24, ("base", "layers"): 40}  # log-mel bands; of others none
 SOURCES = {"features": None, "hidden": {"base": 2, "large": "output"}, "layers": {"base": 2, "large": 1}}
 
 
@@ -35,7 +37,8 @@ class Block(torch.nn.Module):
 class Network(torch.nn.Module):
     def __init__(self, width, layers):
         super().__init__()
-        self.input_norm = torch.nn.LayerNorm(width)
+        self.input_mean = torch.nn.Parameter(torch.zeros(width), requires_grad=False)
+        self.input_factor = torch.nn.Parameter(torch.zeros(width), requires_grad=False)
         self.projection = torch.nn.Linear(width, WIDTH)
         self.blocks = torch.nn.ModuleList(Block(half_width) for half_width in HALF_WIDTHS)
         self.norm = torch.nn.LayerNorm(WIDTH)
@@ -45,10 +48,26 @@ class Network(torch.nn.Module):
             self.layer_weights = torch.nn.Parameter(torch.zeros(layers))
 
     def forward(self, heard):
-        stream = self.projection(self.input_norm(heard))
+        stream = self.projection((heard - self.input_mean) * self.input_factor)
         for block in self.blocks:
             stream = block(stream)
         return self.output(self.norm(stream))
+
+
+def mel(hertz):
+    return 2595 * torch.log10(1 + hertz / 700)
+
+
+def log_mel(samples, bands):
+    """Bands of each frame, [T, bands], of 400 samples every 320: triangles of height 1 over powers."""
+    edges = torch.linspace(*mel(torch.tensor([50.0, 7600.0], dtype=torch.float64)).tolist(), bands + 2, dtype=torch.float64)
+    edges = 700 * (10 ** (edges / 2595) - 1)
+    hertz = torch.fft.rfftfreq(512, 1 / 16000, dtype=torch.float64)[:, None]
+    rising = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
+    windows = samples.double().unfold(0, 400, 320) * torch.hann_window(400, periodic=False, dtype=torch.float64)
+    powers = torch.fft.rfft(windows, 512).abs() ** 2
+    return (powers @ torch.minimum(rising, falling).clamp(min=0) + 1e-3).log().to(samples.dtype)
 
 
 def log_sum(*terms):
@@ -84,7 +103,7 @@ def states_of(encoder, embedded):
     return [state[0] if isinstance(state, tuple) else state for state in states], output
 
 
-def heard(oracle, network, source, layer, samples):
+def source_of(oracle, network, source, layer, samples):
     features = oracle.features(samples, 1.0)
     if source == "features":
         return features[0]
@@ -104,18 +123,25 @@ def heard(oracle, network, source, layer, samples):
     return torch.cat(parts)
 
 
+def network_of(form, source):
+    config, bands = FORMS[form], BANDS.get((form, source), 0)
+    width = config.conv_dim[-1] if source == "features" else config.hidden_size
+    return Network(width + bands, SOURCES[source][form] + 1 if source == "layers" else 0)
+
+
 def run(form, source, weights, dtype):
     oracle = Oracle(form, "mean", dtype)
     layer = SOURCES[source] and SOURCES[source][form]
-    config = FORMS[form]
-    width = config.conv_dim[-1] if source == "features" else config.hidden_size
-    network = Network(width, layer + 1 if source == "layers" else 0).to(dtype)
+    network = network_of(form, source).to(dtype)
     network.load_state_dict({name: value.to(dtype) for name, value in weights.items()})
-    results = {"frameLogits": [], "occupancies": [], "logits": [], "frameLabels": []}
+    results = {"heard": [], "frameLogits": [], "occupancies": [], "logits": [], "frameLabels": []}
     classes = load_file(FIXTURES / "utterances.safetensors")["classes"].long()
     loss = 0
     for index, samples in enumerate(oracle.utterances):
-        frames = network(heard(oracle, network, source, layer, samples))
+        heard = source_of(oracle, network, source, layer, samples)
+        if (form, source) in BANDS:
+            heard = torch.cat([heard, log_mel(samples, BANDS[form, source])], 1)
+        frames = network(heard)
         evidence = SCALE * (frames - frames[:, NEUTRAL : NEUTRAL + 1])
         paths = log_paths(evidence)
         (occupancies,) = torch.autograd.grad(paths.sum(), evidence, retain_graph=True)
@@ -126,6 +152,7 @@ def run(form, source, weights, dtype):
         loss = loss + torch.nn.functional.cross_entropy(logits[None], classes[index : index + 1])
         if (labels >= 0).any():
             loss = loss + torch.nn.functional.cross_entropy(frames[labels >= 0], labels[labels >= 0])
+        results["heard"].append(heard)
         results["frameLogits"].append(frames)
         results["occupancies"].append(occupancies * emotions)
         results["logits"].append(logits[None])
@@ -138,15 +165,11 @@ def run(form, source, weights, dtype):
 
 
 def initial(form, source, generator):
-    layer = SOURCES[source] and SOURCES[source][form]
-    config = FORMS[form]
-    network = Network(
-        config.conv_dim[-1] if source == "features" else config.hidden_size, layer + 1 if source == "layers" else 0
-    )
+    network = network_of(form, source)
     weights = {}
     for name, value in network.state_dict().items():
         noise = torch.randn(value.shape, generator=generator)
-        if "norm.weight" in name:
+        if "norm.weight" in name or name == "input_factor":
             weights[name] = 1 + 0.3 * noise
         elif value.dim() > 1:
             weights[name] = 1.5 * noise / value[0].numel() ** 0.5

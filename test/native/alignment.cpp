@@ -29,9 +29,13 @@ std::vector<float> rowsOf(const std::vector<float> &values, int64_t first, int64
   return std::vector<float>(values.begin() + first * cols, values.begin() + (first + rows) * cols);
 }
 
-std::vector<AlignmentHead> allSources() {
-  return {alignmentHead(), alignmentHead(AlignmentSource::hidden), alignmentHead(AlignmentSource::hidden, 1),
-          alignmentHead(AlignmentSource::layers, 2)};
+// With mel bands beside them where frames are those of which there are any.
+std::vector<AlignmentHead> allSources(const HubertShape &shape) {
+  std::vector<AlignmentHead> heads = {alignmentHead(), alignmentHead(AlignmentSource::hidden),
+                                      alignmentHead(AlignmentSource::hidden, 1),
+                                      alignmentHead(AlignmentSource::layers, 2)};
+  for (AlignmentHead &head : heads) head.melBands = shape.stride() == melShape().stride() ? 12 : 0;
+  return heads;
 }
 
 AlignSettings settingsOf(const Model &model, const AlignmentHead &head) {
@@ -39,8 +43,8 @@ AlignSettings settingsOf(const Model &model, const AlignmentHead &head) {
 }
 
 TEST(aPackedBatchAlignsAsEachUtteranceAlone) {
-  for (const HubertShape &shape : {baseShape(), largeShape()}) {
-    for (const AlignmentHead &head : allSources()) {
+  for (const HubertShape &shape : {baseShape(), largeShape(), melShape()}) {
+    for (const AlignmentHead &head : allSources(shape)) {
       auto model = makeAlignmentModel(shape, head);
       const int64_t s = shape.stride();
       const Batch batch = makeBatch(shape, {9 * s + 3, 4 * s + s - 1, 23 * s, 5 * s + 5});
@@ -59,7 +63,7 @@ TEST(aPackedBatchAlignsAsEachUtteranceAlone) {
 TEST(theClassifierIsNotTouchedByTheHeadBesideIt) {
   const HubertShape shape = baseShape();
   const Batch batch = makeBatch(shape, {20 * shape.stride(), 9 * shape.stride()});
-  for (const AlignmentHead &head : allSources()) {
+  for (const AlignmentHead &head : allSources(shape)) {
     auto both = makeAlignmentModel(shape, head);
     auto classifier = makeAlignmentModel(shape, {});
     for (const TensorInfo &tensor : classifier->tensors()) {
@@ -86,11 +90,10 @@ TEST(theClassifierIsNotTouchedByTheHeadBesideIt) {
 
 // The whole utterance and a part of it, features being the same: frames of the part hear the same as far as its ends do
 // not come into their field, and one frame further not.
-TEST(aFramesLogitsFollowFromItsFieldAlone) {
-  const HubertShape shape = baseShape();
+void requireFieldAlone(const HubertShape &shape) {
   const int64_t frames = 61;
   const Batch batch = makeBatch(shape, {shape.samples(frames)});
-  for (const AlignmentHead &head : allSources()) {
+  for (const AlignmentHead &head : allSources(shape)) {
     auto model = makeAlignmentModel(shape, head);
     model->storeFeatures({"whole"}, batch.host);
     HostBatch whole;
@@ -122,9 +125,14 @@ TEST(aFramesLogitsFollowFromItsFieldAlone) {
   }
 }
 
+TEST(aFramesLogitsFollowFromItsFieldAlone) {
+  requireFieldAlone(baseShape());
+  requireFieldAlone(melShape());
+}
+
 TEST(framesThatAreKeptAreAlignedAlone) {
-  const HubertShape shape = largeShape();
-  for (const AlignmentHead &head : allSources()) {
+  const HubertShape shape = melShape();
+  for (const AlignmentHead &head : allSources(shape)) {
     auto model = makeAlignmentModel(shape, head);
     const Batch batch = makeBatch(shape, {20 * shape.stride(), 9 * shape.stride()});
     FrameRanges kept;
@@ -178,7 +186,7 @@ double crossEntropy(const std::vector<float> &logits, int64_t row, int32_t label
 
 TEST(theLossIsTheUtterancesAndTheMeanOfItsKnownFrames) {
   const HubertShape shape = baseShape();
-  for (const AlignmentHead &head : allSources()) {
+  for (const AlignmentHead &head : allSources(shape)) {
     auto model = makeAlignmentModel(shape, head);
     const Batch batch = makeBatch(shape, {20 * shape.stride(), 9 * shape.stride(), 12 * shape.stride()});
     const Classified heard = model->classify(batch.host);
@@ -258,6 +266,8 @@ TEST(whatAlignmentCannotBeTrainedWithIsRefused) {
   unmade("neutral", [](AlignmentHead &head) { head.neutral = kClasses; });
   unmade("width", [](AlignmentHead &head) { head.width = 0; });
   unmade("halfWidths", [](AlignmentHead &head) { head.halfWidths = {2, -1}; });
+  unmade("melBands must not be negative", [](AlignmentHead &head) { head.melBands = -1; });
+  unmade("400 samples every 320", [](AlignmentHead &head) { head.melBands = 40; });
   unmade("dropout", [](AlignmentHead &head) { head.dropout = 1; });
   unmade("scale", [](AlignmentHead &head) { head.scale = 0; });
   unmade("switchingCost", [](AlignmentHead &head) { head.switchingCost = NAN; });
@@ -273,7 +283,7 @@ TEST(whatAlignmentCannotBeTrainedWithIsRefused) {
 TEST(framesOfLowerPrecisionAreNear) {
   const HubertShape shape = largeShape();
   const Batch batch = makeBatch(shape, {20 * shape.stride(), 9 * shape.stride()});
-  for (const AlignmentHead &head : allSources()) {
+  for (const AlignmentHead &head : allSources(shape)) {
     const std::vector<float> exact = makeAlignmentModel(shape, head)->classify(batch.host).aligned.frameLogits;
     for (const Precision precision : precisions()) {
       auto model = makeAlignmentModel(shape, head, precision);
@@ -318,6 +328,8 @@ TEST(groupsOfParametersHaveLearningRatesOfTheirOwn) {
     const std::string &name = tensor.name;
     if (name.find("encoder.layers.0.") == 0) {
       require(apart[i].second == get(*untrained, tensor), name + " has the rate 0");
+    } else if (name.find("alignment.input_") == 0) {
+      require(apart[i].second == get(*untrained, tensor), name + " is not trained");
     } else if (name.find("k_proj.bias") == std::string::npos) {
       require(apart[i].second != get(*untrained, tensor), name + " is trained");
       require((apart[i].second == plain[i].second) == false || name.find("encoder.") != 0, name + " has another rate");

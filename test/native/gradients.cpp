@@ -34,7 +34,9 @@ bool mayHaveNone(const std::string &name, const HubertShape &shape, Objective ob
          (shape.groupNorm && name == "feature_extractor.conv_layers.0.conv.bias");
 }
 
+// What is frozen, or never trained.
 bool isFrozen(const std::string &name, const std::vector<std::string> &frozen) {
+  if (name.find("alignment.input_") == 0) return true;
   return std::any_of(frozen.begin(), frozen.end(), [&](const std::string &prefix) { return name.find(prefix) == 0; });
 }
 
@@ -136,6 +138,8 @@ TEST(alignmentGradients) {
   AlignmentHead plain = alignmentHead();
   plain.halfWidths = {};
   checkAlignment(baseShape(), plain, false, unread);
+  plain.melBands = 12;
+  checkAlignment(melShape(), plain, false, unread);
 }
 
 TEST(alignmentGradientsOfStatesOfChunks) {

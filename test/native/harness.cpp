@@ -87,6 +87,14 @@ HubertShape largeShape() {
   return shape;
 }
 
+HubertShape melShape() {
+  HubertShape shape = baseShape();
+  shape.convDim = {12, 8, 8, 8, 8, 8, 16};
+  shape.convKernel = {10, 3, 3, 3, 3, 2, 2};
+  shape.convStride = {5, 2, 2, 2, 2, 2, 2};
+  return shape;
+}
+
 HubertShape withDropout(HubertShape shape) {
   shape.hiddenDropout = 0.1f;
   shape.attentionDropout = 0.15f;
@@ -144,7 +152,8 @@ void randomize(Model &model) {
   uint32_t site = 100;
   for (const TensorInfo &tensor : model.tensors()) {
     const bool gain =
-        tensor.name.find("norm.weight") != std::string::npos || tensor.name.find("original0") != std::string::npos;
+        tensor.name.find("norm.weight") != std::string::npos || tensor.name.find("original0") != std::string::npos ||
+        tensor.name.find("input_factor") != std::string::npos;
     int64_t fanIn = 1;
     for (size_t i = 1; i < tensor.shape.size(); ++i) fanIn *= tensor.shape[i];
     const float scale = tensor.shape.size() > 1 ? 1.2f / std::sqrt(static_cast<float>(fanIn)) : 0.3f;

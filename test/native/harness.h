@@ -45,6 +45,7 @@ std::vector<Precision> precisions();  // of that device
 // Small shapes that reach the corners: windows that do not tile, odd and even positional kernels, groups.
 HubertShape baseShape();   // GroupNorm, post-LN
 HubertShape largeShape();  // LayerNorm in every conv, conv bias, pre-LN
+HubertShape melShape();    // GroupNorm, frames of which log-mel bands can be heard
 HubertShape withDropout(HubertShape shape);
 
 std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling = PoolingKind::attention,

@@ -110,9 +110,11 @@ TEST(thePlanIsWhatInferenceTakes) {
 }
 
 TEST(thePlanIsWhatAlignmentTakes) {
-  const HubertShape shape = withDropout(largeShape());
-  for (const AlignmentHead &head :
-       {alignmentHead(), alignmentHead(AlignmentSource::hidden), alignmentHead(AlignmentSource::layers, 2)}) {
+  AlignmentHead hearsBands = alignmentHead();
+  hearsBands.melBands = 12;
+  for (const AlignmentHead &head : {alignmentHead(), alignmentHead(AlignmentSource::hidden),
+                                    alignmentHead(AlignmentSource::layers, 2), hearsBands}) {
+    const HubertShape shape = withDropout(head.melBands > 0 ? melShape() : largeShape());
     for (const Precision precision : precisions()) {
       // One utterance has the most context; of several, any division has to fit.
       for (const std::vector<int64_t> &frames : {std::vector<int64_t>{121}, {40, 40, 41}, {1, 119, 1}, {21, 51, 49}}) {
@@ -135,6 +137,8 @@ TEST(thePlanIsWhatAlignmentTakes) {
         const bool exact = frames.size() == 1 || head.source == AlignmentSource::features;
         if (exact && frames[0] != 1) requireNear(peak, planned, kSlack, "the peak");
         require(peak > 0.8 * planned, "and not much less");
+        requireNear(static_cast<double>(model->plan(workOf(pass.batch, Objective::alignment)).held),
+                    static_cast<double>(use.held), kSlack, "held");
       }
     }
   }
