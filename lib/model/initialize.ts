@@ -84,7 +84,7 @@ async function drawAlignment(
 ): Promise<Float32Array> {
   if (name.endsWith('.input_factor')) return values.fill(1);
   if (name.includes('norm.')) return values.fill(name.endsWith('.weight') ? 1 : 0);
-  if (fanIn === undefined || name.endsWith('_weights')) return values.fill(0);
+  if (fanIn === undefined || name.endsWith('_weights') || name.endsWith('.input_mean')) return values.fill(0);
   const bound = 1 / Math.sqrt(fanIn);
   return uniform(stream, values, -bound, bound);
 }
