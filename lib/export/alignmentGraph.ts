@@ -11,19 +11,22 @@ const root = 'alignment';
 /** Added to the scores of frames that are not to be attended to: their exponential is 0. */
 const outOfReach = -1e9;
 
-/** What the network may hear. */
-interface Heard {
+/** What the network may hear: operators of what is not asked for are not made. */
+export interface Heard {
   /** `[B, T, channels]`, of the feature encoder. */
-  features: Value;
-  /** `[B, T, C]`: asked for only where the transformer takes part. */
+  features: () => Value;
+  /** `[B, T, C]`, of the feature projection. */
   projected: () => Value;
 }
 
 /** Frame logits `[B, T, classes]`. */
 export function alignmentGraph(parts: Parts, settings: AlignmentSettings, heard: Heard): Value {
   const { graph, weights } = parts;
-  const source = settings.source === 'features' ? heard.features : overChunks(parts, settings, heard.projected());
-  let x = linear(parts, layerNorm(parts, source, `${root}.input_norm`, epsilon), `${root}.projection`);
+  const source = settings.source === 'features' ? heard.features() : overChunks(parts, settings, heard.projected());
+  const own = (name: string) => graph.weight(weights.get(`${root}.${name}`));
+  const centred = graph.node('Sub', [source, own('input_mean')], { scope: root });
+  const standardized = graph.node('Mul', [centred, own('input_factor')], { scope: root });
+  let x = linear(parts, standardized, `${root}.projection`);
   for (const [i, half] of settings.halfWidths.entries()) {
     const scope = `${root}.blocks.${i}`;
     const inputs = [swapped(parts, layerNorm(parts, x, `${scope}.norm`, epsilon), scope)];

@@ -11,6 +11,8 @@ const scope = 'classifier';
 interface ClassifierOptions {
   pooling: PoolingName;
   hiddenSize: number;
+  /** Multiplies the logits. */
+  calibration: number;
   /** What its values are called, where they are outputs of the whole graph. */
   outputs: { logits?: Value; attention: Value };
 }
@@ -29,7 +31,7 @@ export function classifierGraph(
   graph: Graph,
   weights: Weights,
   hidden: Value,
-  { pooling, hiddenSize, outputs }: ClassifierOptions,
+  { pooling, hiddenSize, calibration, outputs }: ClassifierOptions,
 ): Classified {
   const node = nodesOf(graph);
   const attention = frameWeights(graph, weights, hidden, pooling, outputs.attention);
@@ -49,8 +51,9 @@ export function classifierGraph(
     rest = node('Add', [node('MatMul', [deviation, part(hiddenSize)]), bias]);
   } else weight = graph.weight(weights.transposed('classifier.weight'));
   const decided = node('Add', [node('MatMul', [mean, weight]), rest]);
+  const calibrated = calibration === 1 ? decided : node('Mul', [decided, graph.scalar(calibration)]);
   const named = outputs.logits === undefined ? {} : { output: outputs.logits };
-  return { logits: node('Squeeze', [decided, graph.integers(1)], named), weight, rest };
+  return { logits: node('Squeeze', [calibrated, graph.integers(1)], named), weight, rest };
 }
 
 /** The classifier on each frame alone: posteriors `[B, T, K]`, called `output`. */

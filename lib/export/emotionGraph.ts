@@ -3,9 +3,9 @@ import { type Head, poolingOf } from '../checkpoint/head.js';
 import type { AlignmentSettings } from '../model/alignment.js';
 import type { Value } from '../onnx/graph.js';
 import type { GraphValue } from '../onnx/write.js';
-import { alignmentGraph } from './alignmentGraph.js';
+import { alignmentGraph, type Heard } from './alignmentGraph.js';
 import { type Classified, classifierGraph, framePosteriors } from './classifierGraph.js';
-import { featureProjection, type Parts, transformer } from './hubertGraph.js';
+import { featureEncoder, featureProjection, type Parts, transformer } from './hubertGraph.js';
 import { islandPosteriorsGraph, islandsGraph } from './islandsGraph.js';
 
 const outputs = { logits: 'logits', posteriors: 'frame_posteriors', attention: 'attention', frames: 'frame_logits' };
@@ -13,25 +13,45 @@ const scope = 'decision';
 /** Frames of which none has any emotion count alike (lib/predict/emotionalShare.ts). */
 const smallestMass = 1e-8;
 
-/** Features `[B, T, channels]` to the graph's outputs, by their names. */
-export function emotionGraph(parts: Parts, head: Head, features: Value): void {
+/** Samples `[B, samples]` to the graph's outputs, by their names. */
+export function emotionGraph(parts: Parts, head: Head, samples: Value, normalize: boolean): void {
   const { graph, weights, shape } = parts;
   const pooling = poolingOf(head);
-  let made: Value | undefined;
-  const projected = () => {
-    made ??= featureProjection(parts, features);
-    return made;
-  };
+  const features = heardOnce(parts, () => featureEncoder(parts, samples, normalize));
+  const statistics = head.alignment?.statistics;
+  // By statistics that are not its own, an utterance sounds otherwise to the network than to the classifier.
+  const apart = statistics && heardOnce(parts, () => featureEncoder(parts, samples, statistics));
   let classified: Classified | undefined;
   if (pooling !== undefined) {
-    const hidden = transformer(parts, projected(), { layer: 'output' }).at(-1)!;
+    const hidden = transformer(parts, features.projected(), { layer: 'output' }).at(-1)!;
     const { logits, attention } = outputs;
     const named = { attention, ...(head.alignment === undefined && { logits }) };
-    classified = classifierGraph(graph, weights, hidden, { pooling, hiddenSize: shape.hiddenSize, outputs: named });
+    const calibration = head.calibration?.classifier ?? 1;
+    classified = classifierGraph(graph, weights, hidden, {
+      ...{ pooling, calibration, hiddenSize: shape.hiddenSize },
+      outputs: named,
+    });
     if (head.alignment === undefined) framePosteriors(graph, hidden, classified, outputs.posteriors);
   }
   if (head.alignment !== undefined)
-    aligned(parts, head, head.alignment, alignmentGraph(parts, head.alignment, { features, projected }), classified);
+    aligned(parts, head, head.alignment, alignmentGraph(parts, head.alignment, apart ?? features), classified);
+}
+
+/** Features, and what the transformer reads of them: made when they are first asked for. */
+function heardOnce(parts: Parts, make: () => Value): Heard {
+  let features: Value | undefined;
+  let projected: Value | undefined;
+  const made = () => {
+    features ??= make();
+    return features;
+  };
+  return {
+    features: made,
+    projected: () => {
+      projected ??= featureProjection(parts, made());
+      return projected;
+    },
+  };
 }
 
 /** Frame logits `[B, T, classes]` to what they and the classifier decide. */
@@ -48,13 +68,11 @@ function aligned(
   node('Identity', [frameLogits], { output: outputs.frames });
   const bias = graph.weight(weights.get('alignment.utterance_bias'));
   const islands = islandsGraph(graph, frameLogits, bias, classes, settings);
-  // As lib/evaluate/fusion.ts does.
-  const { classifier = 1, alignment = 1 } = calibration;
+  // As lib/evaluate/fusion.ts does; the classifier's logits have their weight.
+  const { alignment = 1 } = calibration;
   const weighted = node('Mul', [islands.logits, graph.scalar(alignment)], classified ? {} : { output: outputs.logits });
   const logits =
-    classified === undefined
-      ? weighted
-      : node('Add', [node('Mul', [classified.logits, graph.scalar(classifier)]), weighted], { output: outputs.logits });
+    classified === undefined ? weighted : node('Add', [classified.logits, weighted], { output: outputs.logits });
   const { neutral } = settings;
   const emotional = islandPosteriorsGraph(graph, logits, islands.occupancies, classes, neutral, outputs.posteriors);
   if (classified !== undefined) return;

@@ -1,5 +1,6 @@
 // HuBERT as ONNX operators, in the order of its layers. Names of operators and weights are those of transformers' modules.
 // Shapes are for a batch of B utterances of one length: the graph has no attention mask, and needs none for them.
+import type { SoundStatistics } from '../model/alignment.js';
 import type { HubertShape } from '../model/binding.js';
 import type { Graph, Value } from '../onnx/graph.js';
 import { gelu, type Layers, layerNorm, linear, swapped } from './layers.js';
@@ -37,11 +38,13 @@ function normalized(graph: Graph, samples: Value): Value {
 /**
  * Samples `[B, samples]` to features `[B, T, channels]`.
  *
- * @param normalize bring every utterance to zero mean and unit variance first
+ * @param sound `true`: every utterance is brought to zero mean and unit variance first; statistics: it is brought to the model by
+ * them, in place of its own
  */
-export function featureEncoder(parts: Parts, heard: Value, normalize: boolean): Value {
+export function featureEncoder(parts: Parts, heard: Value, sound: boolean | SoundStatistics): Value {
   const { graph, weights, shape } = parts;
-  const samples = normalize ? normalized(graph, heard) : heard;
+  const statistics = typeof sound === 'boolean' ? undefined : sound;
+  const samples = statistics ? scaled(graph, heard, statistics) : sound ? normalized(graph, heard) : heard;
   const root = 'feature_extractor';
   let x = graph.node('Unsqueeze', [samples, graph.integers(1)], { scope: root });
   for (const [i, kernel] of shape.convKernel.entries()) {
@@ -53,6 +56,8 @@ export function featureEncoder(parts: Parts, heard: Value, normalize: boolean): 
     if (!shape.groupNorm) {
       x = layerNorm(parts, swapped(parts, x, scope), `${scope}.layer_norm`, featureEpsilon);
       x = swapped(parts, x, scope);
+    } else if (i === 0 && statistics?.windows) {
+      x = normalizedBy(parts, x, scope, statistics.windows);
     } else if (i === 0) {
       // As many groups as channels: each is normalised over time alone.
       const attributes = { epsilon: { float: featureEpsilon } };
@@ -62,6 +67,40 @@ export function featureEncoder(parts: Parts, heard: Value, normalize: boolean): 
     x = gelu(parts, x, scope);
   }
   return swapped(parts, x, root);
+}
+
+/** (sample − mean) · scale. */
+function scaled(graph: Graph, samples: Value, { waveform }: SoundStatistics): Value {
+  const scope = 'normalize';
+  const centred = graph.node('Sub', [samples, graph.scalar(waveform.mean)], { scope });
+  return graph.node('Mul', [centred, graph.scalar(waveform.scale)], { scope });
+}
+
+/**
+ * The first convolution's norm over time `[B, channels, T]`, by moments of its windows: of a channel with weights w they make the
+ * mean w · m and the variance w S w.
+ */
+function normalizedBy(
+  { graph, weights, shape }: Parts,
+  x: Value,
+  scope: string,
+  { mean, covariance }: NonNullable<SoundStatistics['windows']>,
+): Value {
+  const node = (type: string, inputs: Value[], attributes = {}) => graph.node(type, inputs, { scope, attributes });
+  const kernel = shape.convKernel[0]!;
+  // [channels, 1, kernel], and [channels, 1, 1] of all that follows.
+  const w = graph.weight(weights.get(`${scope}.conv.weight`));
+  let center = node('MatMul', [w, graph.floats(mean, [kernel, 1])]);
+  const column = (name: string) =>
+    node('Unsqueeze', [graph.weight(weights.get(`${scope}.${name}`)), graph.integers(1, 2)]);
+  if (shape.convBias) center = node('Add', [center, column('conv.bias')]);
+  const spread = node('Mul', [node('MatMul', [w, graph.floats(covariance, [kernel, kernel])]), w]);
+  const variance = node('ReduceSum', [spread, graph.integers(-1)], { keepdims: 1 });
+  const deviation = node('Sqrt', [node('Add', [variance, graph.scalar(featureEpsilon)])]);
+  const factor = node('Div', [column('layer_norm.weight'), deviation]);
+  const byChannel = (value: Value) => node('Squeeze', [value, graph.integers(-1)]);
+  const scaledBy = node('Mul', [node('Sub', [x, byChannel(center)]), byChannel(factor)]);
+  return node('Add', [scaledBy, byChannel(column('layer_norm.bias'))]);
 }
 
 /** `[B, T, channels]` to `[B, T, C]`. */

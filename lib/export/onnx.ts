@@ -33,10 +33,11 @@ export async function writeOnnxModel(
   const weights = new Weights(shape, classifier, tensors, source);
   const graph = new Graph();
   const parts = { graph, weights, shape };
-  const features = featureEncoder(parts, input, normalize);
-  if (classifier) emotionGraph(parts, classifier, features);
+  if (classifier) emotionGraph(parts, classifier, input, normalize);
   else {
-    const hidden = transformer(parts, featureProjection(parts, features), { layer: 'output' }).at(-1)!;
+    const hidden = transformer(parts, featureProjection(parts, featureEncoder(parts, input, normalize)), {
+      layer: 'output',
+    }).at(-1)!;
     graph.node('Identity', [hidden], { scope: 'encoder', output: hiddenOutput });
   }
   const geometry = new Geometry(shape);

@@ -91,7 +91,8 @@ part = lambda name: (head[f"alignment.{name}.weight"], head[f"alignment.{name}.b
 norm = lambda x, name: F.layer_norm(x, x.shape[-1:], *part(name))
 with torch.no_grad():
 ${heard(settings)}
-    x = F.linear(norm(x, "input_norm"), *part("projection"))
+    x = (x - head["alignment.input_mean"]) * head["alignment.input_factor"]
+    x = F.linear(x, *part("projection"))
     for i, half in enumerate(settings["halfWidths"]):
         y = F.conv1d(norm(x, f"blocks.{i}.norm").T, *part(f"blocks.{i}.conv"), padding=half)
         x = x + F.gelu(y).T

@@ -160,7 +160,8 @@ function alignmentShapes(
     [`alignment.${name}.bias`, [weight[0]!]],
   ];
   return [
-    ...pair('input_norm', [heard]),
+    ['alignment.input_mean', [heard]],
+    ['alignment.input_factor', [heard]],
     ...pair('projection', [width, heard]),
     ...halfWidths.flatMap((half, i) => [
       ...pair(`blocks.${i}.norm`, [width]),

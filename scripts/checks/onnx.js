@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { saveBaseModel } from '../../bench/harness/model.js';
+import { packLocally } from '../../dist/batch/pack.js';
 import { probabilitiesOf } from '../../dist/evaluate/fusion.js';
 import { islandsGraph } from '../../dist/export/islandsGraph.js';
 import { EmotionModel, Encoder, Engine, exportModel } from '../../dist/index.js';
@@ -180,6 +181,32 @@ for (const form of ['base', 'large']) {
     });
   }
 }
+
+await check('an alignment network to which sound is brought by statistics that are not its own', async () => {
+  const waveform = { mean: 0.03, scale: 2.5 };
+  const mean = Array.from({ length: 10 }, (_, i) => 0.01 * i);
+  const covariance = Array.from({ length: 100 }, (_, i) => 0.4 * 0.9 ** Math.abs((i % 10) - Math.floor(i / 10)));
+  for (const [form, statistics] of [
+    ['base', { waveform, windows: { mean, covariance } }],
+    ['large', { waveform }],
+  ]) {
+    for (const source of ['features', 'hidden']) {
+      const alignment = { source, statistics };
+      const { dir, out } = await exported(`statistics-${form}-${source}`, { form, alignment });
+      const session = await open(out);
+      const engine = Engine.create();
+      const { model } = await loadClassifier(engine, dir, 'fp32');
+      for (const samples of lengths.map(speech)) {
+        const batch = packLocally([samples], model.geometry.stride, statistics);
+        const { alignment: expected } = await model.classify(batch, undefined, 'alignment');
+        const { frame_logits } = await run(session, [samples]);
+        agree(frame_logits.data, expected.frameLogits, true, `${form}, ${source}, ${samples.length} samples`);
+      }
+      engine.dispose();
+      await session.release();
+    }
+  }
+});
 
 await check('an alignment network hears each utterance of a batch as alone', async () => {
   const alignment = { source: 'layers', layer: 1, contextFrames: 2 };

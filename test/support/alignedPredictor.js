@@ -38,7 +38,8 @@ function tensorsOf({ source, layer, width, halfWidths }, { convDim, hiddenSize }
     add(`${name}.weight`, shape, (value) => size * value);
     add(`${name}.bias`, [shape[0]], (value) => 0.1 * value);
   };
-  norm('input_norm', heard);
+  add('input_mean', [heard], (value) => 0.2 * value);
+  add('input_factor', [heard], (value) => 2 + value);
   product('projection', [width, heard], 0.5);
   for (const [i, half] of halfWidths.entries()) {
     norm(`blocks.${i}.norm`, width);
