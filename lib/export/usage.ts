@@ -1,6 +1,6 @@
 // How an exported model is used, in the code that a reader of its card can paste: for this format, architecture and head.
 import { type Head, poolingOf } from '../checkpoint/head.js';
-import type { AlignmentSettings } from '../model/alignment.js';
+import type { AlignmentSettings, SoundStatistics } from '../model/alignment.js';
 import type { PoolingName } from '../model/binding.js';
 import type { CardFacts } from './cardFacts.js';
 
@@ -119,8 +119,9 @@ aligned = paths.detach().float() * emotional + head["alignment.utterance_bias"]`
 }
 
 /** `x` `[frames, channels]`: what the network hears. */
-function heard({ source, layer }: AlignmentSettings): string {
-  const features = '    features = hubert.feature_extractor(inputs.input_values).transpose(1, 2)';
+function heard({ source, layer, statistics }: AlignmentSettings): string {
+  const input = statistics === undefined ? 'inputs.input_values' : 'sound[None]';
+  const features = `${statistics === undefined ? '' : broughtBy(statistics)}    features = hubert.feature_extractor(${input}).transpose(1, 2)`;
   if (source === 'features') return `${features}\n    x = features[0]`;
   // Of a layer, whatever version of transformers: what it reads, and of the last one what it gives.
   const kept = `    states = []
@@ -144,6 +145,20 @@ ${layer === 'output' ? '' : kept}    parts = []
 ${layer === 'output' ? '' : '        states.clear()\n'}        output = hubert.encoder(projected[:, begin : first + chunk + context]).last_hidden_state
         parts.append(${chosen}[0, first - begin :][:chunk])
     x = torch.cat(parts)`;
+}
+
+/** `sound` `[samples]`, and the first convolution's norm, by statistics that are not the utterance's own. */
+function broughtBy({ windows }: SoundStatistics): string {
+  const norm = `    first, windows = hubert.feature_extractor.conv_layers[0], settings["statistics"]["windows"]
+    w, mean = first.conv.weight[:, 0], torch.tensor(windows["mean"])
+    covariance = torch.tensor(windows["covariance"]).view(len(mean), -1)
+    factor = first.layer_norm.weight / torch.sqrt((w @ covariance * w).sum(-1) + 1e-5)
+    shift = first.layer_norm.bias - factor * (w @ mean + (0 if first.conv.bias is None else first.conv.bias))
+    first.layer_norm.forward = lambda x: factor[:, None] * x + shift[:, None]
+`;
+  return `    waveform = settings["statistics"]["waveform"]
+    sound = (torch.as_tensor(samples) - waveform["mean"]) * waveform["scale"]
+${windows === undefined ? '' : norm}`;
 }
 
 /** Logits that decide, and frame posteriors under them. */
