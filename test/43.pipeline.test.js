@@ -101,7 +101,7 @@ test('the task is learned, and known by frames', () => {
   assert.ok(Math.abs(summary.eder - (1 - summary.frameAccuracy)) < 1e-9);
   assert.ok(Math.abs(summary.baseline.attentionOnEmotion - summary.emotionFrameShare) < 1e-3, 'mean pooling');
   // The timeline is right, so that its posterior lies where the emotion is.
-  assert.ok(summary.lift > 1.2, `lift ${summary.lift}`);
+  assert.ok(summary.lift > 1.1, `lift ${summary.lift}`);
   assert.ok(Math.abs(summary.lift - summary.posteriorOnEmotion / summary.emotionFrameShare) < 1e-9);
   assert.equal(summary.labels, ['happy', 'neutral']);
   assert.equal(

@@ -83,6 +83,19 @@ test('the waveform is normalised in the graph of models that want it, and of no 
   }
 });
 
+test('logits of a calibrated classifier are multiplied by its weight, frame posteriors are not', async () => {
+  const factor = async (calibration) => {
+    const { model } = await exported(await predictor({ pooling: 'mean', calibration }));
+    const made = new Map(model.graph.node.flatMap((node) => node.output.map((output) => [output, node])));
+    const product = made.get(made.get('logits').input[0]);
+    assert.is(made.get(made.get('frame_posteriors').input[0]).opType, 'Add');
+    if (product.opType !== 'Mul') return undefined;
+    return floats(tensorsOf(model).get(product.input[1]).rawData)[0];
+  };
+  assert.is(await factor({ classifier: 0.5 }), 0.5);
+  assert.is(await factor(undefined), undefined);
+});
+
 /** The graph that an operator runs, if any. */
 const bodyOf = ({ attribute }) => attribute.find(({ name }) => name === 'body')?.g;
 const integersOf = ({ attribute }, wanted) => {

@@ -105,6 +105,11 @@ test('the card of an alignment network: what it hears, how posteriors are made, 
     chunks,
     "classifier's logits times 0.5 and the network's times 2. The factors are those of calibration.",
   );
+  assert.match(convolutions, 'norms over the utterance aside');
+  const statistics = { waveform: { mean: 0, scale: 2 } };
+  const local = await texts({ form: 'large', alignment: { statistics } });
+  assert.match(local, 'before and after a frame: sound is brought to it by statistics of the training audio');
+  assert.match(local, 'sound = (torch.as_tensor(samples) - waveform["mean"])');
   const alone = await texts({ pooling: null });
   assert.match(alone, "The decision on the utterance is by the network's logits.");
   assert.not.match(alone, 'pooled');

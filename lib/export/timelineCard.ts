@@ -11,7 +11,11 @@ export function timelineSection({ head, geometry, format }: CardFacts): string {
   const { scale, switchingCost } = settings;
   const neutral = code(head.labels[settings.neutral]!);
   const field = alignmentField(settings, geometry.frameSeconds);
-  const hears = `It hears at most ${seconds(field.seconds)} before and after a frame, norms over the utterance aside`;
+  const apart =
+    settings.statistics === undefined
+      ? ', norms over the utterance aside'
+      : ": sound is brought to it by statistics of the training audio, not by the utterance's own";
+  const hears = `It hears at most ${seconds(field.seconds)} before and after a frame${apart}`;
   const model = `By forward-backward over islands of an emotion between frames of ${neutral} (κ ${scale}, ${switchingCost} nats for a change) frame logits give logits of the utterance, and the probability that each frame lies in an island of an emotion, were the utterance of it`;
   const posterior = `The posterior of an emotion in a frame is that, times the probability that the utterance has the emotion; the rest is ${neutral}`;
   const frames = format === 'onnx' ? " `frame_logits` are the network's, before all this." : '';
