@@ -125,10 +125,13 @@ test('HubertForSequenceClassification: where frames are pooled by their mean', a
   assert.equal(await predict(out), await predict(averaging));
 });
 
-test('a calibrated model: emoframe finds its temperature, and transformers a classifier divided by it', async () => {
-  const calibrated = await writeTinyPredictor(join(dir, 'calibrated'), { pooling: 'mean', temperature: 2 });
+test('a calibrated model: emoframe finds its weight, and transformers a classifier multiplied by it', async () => {
+  const calibrated = await writeTinyPredictor(join(dir, 'calibrated'), {
+    pooling: 'mean',
+    calibration: { classifier: 0.5 },
+  });
   const { out } = await toHf(calibrated, { architecture: 'HubertForSequenceClassification' });
-  assert.equal(json(out, 'emoframe.json').calibration, { temperature: 2 });
+  assert.equal(json(out, 'emoframe.json').calibration, { classifier: 0.5 });
   assert.equal(await predict(out), await predict(calibrated));
   const { tensors } = await readSafetensors(join(out, 'model.safetensors'));
   const { head } = await loadPretrained(calibrated);
@@ -136,7 +139,7 @@ test('a calibrated model: emoframe finds its temperature, and transformers a cla
   for (const { name, data } of head.tensors)
     assert.equal(
       tensors.get(name).data,
-      data.map((value) => value / 2),
+      data.map((value) => value * 0.5),
       name,
     );
 });
