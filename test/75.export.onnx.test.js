@@ -345,6 +345,8 @@ test('a weight that is missing or of a wrong shape is named, and nothing is left
   const head = JSON.parse(readFileSync(described));
   writeFileSync(described, JSON.stringify({ ...head, alignment: { ...settings, source: 'hidden', layer: 9 } }));
   await refuse(/hears hidden state 9 of a model that has 2 layers/, 'ERR_HEAD');
+  writeFileSync(described, JSON.stringify({ ...head, alignment: { ...settings, melBands: 40 } }));
+  await refuse(/hears log-mel bands .* export it as hf/, 'ERR_HEAD');
   // Inference has no use for it.
   const model = fresh('unmasked');
   cpSync(source, model, { recursive: true });

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { poolingOf } from '../checkpoint/head.js';
 import type { StoredPretrained } from '../checkpoint/pretrained.js';
+import { EmoframeError } from '../errors.js';
 import { Geometry } from '../model/geometry.js';
 import { Graph } from '../onnx/graph.js';
 import { type GraphValue, writeOnnx } from '../onnx/write.js';
@@ -30,6 +31,13 @@ export async function writeOnnxModel(
 ): Promise<string[]> {
   const { shape } = config;
   const classifier = head?.kind === 'classifier' ? head : undefined;
+  if (classifier?.alignment && classifier.alignment.melBands > 0) {
+    throw new EmoframeError(
+      'ERR_HEAD',
+      `The alignment network of ${source} hears log-mel bands beside its source, which the ONNX export cannot compute yet; export it as hf, which emoframe predict reads, or train it with melBands 0.`,
+      { file: source },
+    );
+  }
   const weights = new Weights(shape, classifier, tensors, source);
   const graph = new Graph();
   const parts = { graph, weights, shape };

@@ -34,7 +34,12 @@ function blocks({ halfWidths, width }: AlignmentSettings): string {
   return halfWidths.length === 0 ? `linear layers of width ${width}` : `${count} (${widths} frames, width ${width})`;
 }
 
-function heard({ source, layer, chunkFrames, contextFrames }: AlignmentSettings, frameSeconds: number): string {
+function heard(settings: AlignmentSettings, frameSeconds: number): string {
+  const bands = settings.melBands > 0 ? `${settings.melBands} log-mel bands of the sound and ` : '';
+  return `${bands}${sourceOf(settings, frameSeconds)}`;
+}
+
+function sourceOf({ source, layer, chunkFrames, contextFrames }: AlignmentSettings, frameSeconds: number): string {
   if (source === 'features') return 'the output of the convolutional feature encoder';
   const context = contextFrames === 0 ? '' : `, each with ${seconds(contextFrames * frameSeconds)} more on either side`;
   const chunks = `chunks of ${seconds(chunkFrames * frameSeconds)}${context}`;

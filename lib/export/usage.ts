@@ -11,6 +11,12 @@ export function useSection({ format, architecture, head, clusters, geometry }: C
   const emoframe = classifier
     ? `npx emoframe predict speech.wav --model FOLDER   # emotion, segments, every frame${clusters ? ' with its cluster' : ''}`
     : 'npx emoframe encode speech.wav --model FOLDER   # speech.npy, float32 [frames, width]';
+  const bands = classifier?.alignment?.melBands ?? 0;
+  if (bands > 0) {
+    const why =
+      'The alignment network hears log-mel bands beside its source, for which there is no code outside emoframe.';
+    return `## Use\n\n${fence('sh', emoframe)}\n\n${why}`;
+  }
   return `## Use\n\n${fence('sh', emoframe)}\n\nIn Python, with transformers:\n\n${fence(
     'python',
     classifier === undefined

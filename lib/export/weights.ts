@@ -152,9 +152,9 @@ function classifierShapes({ hiddenSize }: HubertShape, classes: number, pooling:
 function alignmentShapes(
   { hiddenSize, convDim }: HubertShape,
   classes: number,
-  { source, layer, width, halfWidths }: AlignmentSettings,
+  { source, layer, width, halfWidths, melBands }: AlignmentSettings,
 ): Named[] {
-  const heard = source === 'features' ? convDim.at(-1)! : hiddenSize;
+  const heard = (source === 'features' ? convDim.at(-1)! : hiddenSize) + melBands;
   const pair = (name: string, weight: number[]): Named[] => [
     [`alignment.${name}.weight`, weight],
     [`alignment.${name}.bias`, [weight[0]!]],

@@ -15,6 +15,7 @@ export const settings = {
   dropout: 0.1,
   scale: 0.3,
   switchingCost: 2.5,
+  melBands: 0,
 };
 
 /** Numbers between -1 and 1, the same every time, of another course for every seed. */
@@ -22,8 +23,8 @@ const waves = (count, seed) =>
   Float32Array.from({ length: count }, (_, i) => Math.sin(1.3 * seed + i * (7 + (seed % 5))));
 
 /** Names, shapes and sizes of a network's weights; norms and biases are near what they begin with. */
-function tensorsOf({ source, layer, width, halfWidths }, { convDim, hiddenSize }) {
-  const heard = source === 'features' ? convDim.at(-1) : hiddenSize;
+function tensorsOf({ source, layer, width, halfWidths, melBands }, { convDim, hiddenSize }) {
+  const heard = (source === 'features' ? convDim.at(-1) : hiddenSize) + melBands;
   const found = [];
   const add = (name, shape, make) => {
     const count = shape.reduce((product, extent) => product * extent, 1);
