@@ -116,8 +116,9 @@ TEST(thePlanIsWhatAlignmentTakes) {
                                     alignmentHead(AlignmentSource::layers, 2), hearsBands}) {
     const HubertShape shape = withDropout(head.melBands > 0 ? melShape() : largeShape());
     for (const Precision precision : precisions()) {
+      if (precision != Precision::fp32 && head.source != AlignmentSource::features) continue;
       // One utterance has the most context; of several, any division has to fit.
-      for (const std::vector<int64_t> &frames : {std::vector<int64_t>{121}, {40, 40, 41}, {1, 119, 1}, {21, 51, 49}}) {
+      for (const std::vector<int64_t> &frames : {std::vector<int64_t>{61}, {20, 20, 21}, {1, 59, 1}}) {
         const std::shared_ptr<Backend> on = backend();
         auto model = makeAlignmentModel(shape, head, precision, on);
         Pass pass(shape, frames, Objective::alignment);
