@@ -8,7 +8,7 @@ import { parseConfig } from '../../dist/config/read.js';
 import { readCorpus } from '../../dist/corpus/read.js';
 import { makeDemoCorpus } from '../../dist/demo/corpus.js';
 import { Trainer } from '../../dist/pipeline/trainer.js';
-import { FoldPaths } from '../../dist/stages/foldPaths.js';
+import { alignmentStages, FoldPaths } from '../../dist/stages/foldPaths.js';
 import { makePromptsCorpus } from '../corpora/prompts.js';
 
 export const OBJECTIVES = ['attention', 'forward-backward', 'both'];
@@ -16,7 +16,7 @@ export const CORPORA = { demo: makeDemoCorpus, prompts: makePromptsCorpus };
 /** The session whose voices are not heard in training, as in the demo. */
 export const FOLD = 's5';
 
-const SHARED_STAGES = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain'];
+const SHARED_STAGES = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align'];
 /** What a run directory says of itself; `config.json` is written last. */
 const RECORDS = ['corpus.json', 'folds.json', 'skipped.json'];
 
@@ -37,12 +37,17 @@ async function shareStages(place, maker, seed, threads, onProgress) {
   const { manifest } = await maker(join(place, 'corpus'), { seed, threads });
   const corpus = await readCorpus(manifest);
   const shared = new FoldPaths(join(place, 'shared', 'folds', FOLD));
-  if (existsSync(shared.stage('pretrain').done)) return corpus;
+  if (existsSync(shared.stage('align').done)) return corpus;
   await inRun(place, 'shared', { corpus, config: configOf(seed, OBJECTIVES[0]), threads }, async (trainer) => {
     for (const stage of SHARED_STAGES) await trainer[stage]({ folds: [FOLD], onProgress });
   });
   return corpus;
 }
+
+/** The parts of stage 4 that an objective has, and that it does not share. */
+const ownStages = (objective) => alignmentStages(objective).filter((stage) => !SHARED_STAGES.includes(stage));
+const sharedBy = (objective) =>
+  SHARED_STAGES.filter((stage) => stage !== 'align' || alignmentStages(objective).includes(stage));
 
 /** A run of `objective` that has come as far as the shared one. */
 async function branch(place, objective, seed) {
@@ -51,7 +56,7 @@ async function branch(place, objective, seed) {
   const part = `${to}.part`;
   await rm(part, { recursive: true, force: true });
   await mkdir(part, { recursive: true });
-  for (const stage of SHARED_STAGES) {
+  for (const stage of sharedBy(objective)) {
     const dir = new FoldPaths(join('folds', FOLD)).stage(stage).dir;
     await cp(join(from, dir), join(part, dir), { recursive: true });
   }
@@ -79,7 +84,7 @@ export async function runCells(place, { maker, seed, objectives, threads }, onPr
   for (const objective of missing) {
     await branch(place, objective, seed);
     await inRun(place, objective, { corpus, config: configOf(seed, objective), threads }, async (trainer) => {
-      await trainer.align({ folds: [FOLD], onProgress });
+      for (const stage of ownStages(objective)) await trainer[stage]({ folds: [FOLD], onProgress });
       await trainer.evaluate({ folds: [FOLD], onProgress });
     });
   }
@@ -98,7 +103,7 @@ export async function readCell(place, objective) {
     predictions: await rows('predictions'),
     baseline: await rows('baseline'),
     metrics: JSON.parse(await readFile(paths.stage('evaluate').metrics, 'utf8')),
-    alignSeconds: await seconds('align'),
+    alignSeconds: (await Promise.all(alignmentStages(objective).map(seconds))).reduce((sum, value) => sum + value, 0),
     finetuneSeconds: await seconds('finetune'),
   };
 }
