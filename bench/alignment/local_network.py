@@ -1,6 +1,7 @@
 """What hears only its neighbourhood: frame logits from frozen features, 0.4 s to either side."""
 
 import copy
+import math
 
 import torch
 from torch import nn
@@ -31,6 +32,19 @@ def local_extractor(extractor, waveforms):
     variance = torch.stack([x.var(1, correction=0) for x in heard]).mean(0)
     first.layer_norm = FixedNorm(first.layer_norm, mean.clone(), variance.clone())
     return extractor
+
+
+def log_mel(samples, frames, bands=40, low=50.0, high=7600.0, points=512):
+    """Log powers [frames, bands] of mel bands, of HuBERT's frames (400 samples every 320) at their own level."""
+    to_mel = lambda hertz: 2595 * math.log10(1 + hertz / 700)
+    mels = torch.linspace(to_mel(low), to_mel(high), bands + 2)
+    edges = 700 * (10 ** (mels / 2595) - 1)
+    hertz = torch.linspace(0, 8000, points // 2 + 1)[:, None]
+    rising = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
+    filters = torch.minimum(rising, falling).clamp(min=0)
+    windows = samples.unfold(0, 400, 320)[:frames] * torch.hann_window(400, periodic=False)
+    return (torch.fft.rfft(windows, points).abs() ** 2 @ filters + 1e-6).log()
 
 
 class LocalNetwork(nn.Module):

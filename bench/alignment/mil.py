@@ -1,5 +1,5 @@
 """Multiple-instance poolings, and what they are to be compared with, on what stages before alignment left in a run directory.
-All train the same local network on the same frozen features, of which each hears 25 ms at its own level; "EM on global
+All train the same local network on the same frozen features and log-mel bands, of which each hears 25 ms at its own level; "EM on global
 states" trains on the states of stage 1b, which have heard the whole utterance. Writes OUT/NAME.json for each NAME, which
 bench/alignment.js decodes and scores."""
 
@@ -12,7 +12,7 @@ import wave
 import numpy as np
 import torch
 import transformers
-from local_network import LocalNetwork, local_extractor
+from local_network import LocalNetwork, local_extractor, log_mel
 from pooling import POOLINGS
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
@@ -175,7 +175,12 @@ def main():
             return parts(lambda samples: model(normalised(samples)[None]).last_hidden_state)
         heard = [read_audio(by_id[i]) for i in fold["train"]]
         extractor = local_extractor(load("pretrain").feature_extractor, heard)
-        return parts(lambda samples: extractor(samples[None]).mT)
+
+        def encode(samples):
+            features = extractor(samples[None]).mT
+            return torch.cat([features, log_mel(samples, features.shape[1])[None]], 2)
+
+        return parts(encode)
 
     os.makedirs(options.out, exist_ok=True)
     kept = {}
