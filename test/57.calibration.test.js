@@ -1,20 +1,20 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { calibrationScores, expectedCalibrationError, fitTemperature, softmax } from '../dist/evaluate/calibration.js';
+import { calibrationScores, expectedCalibrationError, fitCalibration } from '../dist/evaluate/calibration.js';
+import { fusedLogits, probabilitiesOf } from '../dist/evaluate/fusion.js';
 
 const near = (actual, expected, tolerance = 1e-9) =>
   assert.ok(Math.abs(actual - expected) <= tolerance, `${actual} is not ${expected}`);
 
 /** Cross-entropy with one utterance more that has an equal share of every class, written out. */
-function loss(logits, truth, temperature) {
-  const utterances = logits.length;
-  return -logits
-    .map((row, i) =>
-      softmax(row, temperature)
-        .map((p, c) => Math.log(p) * ((c === truth[i] ? utterances : 0) + 1 / row.length))
-        .reduce((a, b) => a + b, 0),
-    )
-    .reduce((a, b) => a + b, 0);
+function loss(rows, truth, weights) {
+  let sum = 0;
+  for (const [i, row] of rows.entries()) {
+    const probabilities = probabilitiesOf(fusedLogits(row, weights));
+    for (const [c, p] of probabilities.entries())
+      sum -= Math.log(p) * ((c === truth[i] ? rows.length : 0) + 1 / probabilities.length);
+  }
+  return sum;
 }
 
 const random = (() => {
@@ -24,57 +24,108 @@ const random = (() => {
     return state / 2147483647;
   };
 })();
-/** Utterances whose classes are drawn from softmax(logits / temperature). */
-function drawn(count, classes, temperature) {
-  const logits = Array.from({ length: count }, () => Array.from({ length: classes }, () => 8 * (random() - 0.5)));
-  const truth = logits.map((row) => {
+const logitsOf = (classes) => Float32Array.from({ length: classes }, () => 8 * (random() - 0.5));
+/** Utterances whose classes are drawn from what their logits say under some weights. */
+function drawn(count, classes, weights) {
+  const rows = Array.from({ length: count }, () =>
+    Object.fromEntries(Object.keys(weights).map((kind) => [kind, logitsOf(classes)])),
+  );
+  const truth = rows.map((row) => {
     let left = random();
-    return softmax(row, temperature).findIndex((probability) => {
+    return probabilitiesOf(fusedLogits(row, weights)).findIndex((probability) => {
       left -= probability;
       return left <= 0;
     });
   });
-  return { logits, truth };
+  return { rows, truth };
 }
 
-test('probabilities are those of the logits, divided; large logits do not overflow', () => {
-  const [a, b] = softmax([1000, 1000 - Math.log(3) * 2], 2);
+test('logits are added by their weights; one that is not given is 1, and what is absent does not speak', () => {
+  const both = { classifier: Float32Array.of(2, 0), alignment: Float32Array.of(0, 1) };
+  assert.equal([...fusedLogits(both, { classifier: 0.5, alignment: 3 })], [1, 3]);
+  assert.equal([...fusedLogits(both, { classifier: 0.5 })], [1, 1]);
+  assert.equal([...fusedLogits(both)], [2, 1]);
+  assert.equal([...fusedLogits({ alignment: both.alignment }, { classifier: 7, alignment: 2 })], [0, 2]);
+  assert.equal([...fusedLogits({ classifier: both.classifier }, { alignment: 7 })], [2, 0]);
+  assert.equal([...both.classifier], [2, 0], 'what was given is left as it is');
+});
+
+test('probabilities are those of the logits; large logits do not overflow', () => {
+  const [a, b] = probabilitiesOf([1000, 1000 - Math.log(3)]);
   near(a, 0.75);
   near(b, 0.25);
   near(
-    softmax(Float32Array.of(1, 2, 3)).reduce((x, y) => x + y),
+    probabilitiesOf(Float32Array.of(1, 2, 3)).reduce((x, y) => x + y),
     1,
     1e-12,
   );
 });
 
-test('three of four right gives the closed form', () => {
-  const logits = [[2, 0], [2, 0], [2, 0], [2, 0]]; // biome-ignore format: a table
-  near(fitTemperature(logits, [0, 0, 0, 1]), 2 / Math.log(3.5 / 1.5));
+test('three of four right gives the closed form, of whichever kind the logits are', () => {
+  for (const kind of ['classifier', 'alignment']) {
+    const row = { [kind]: Float32Array.of(2, 0) };
+    const fitted = fitCalibration([row, row, row, row], [0, 0, 0, 1]);
+    assert.equal(Object.keys(fitted), [kind]);
+    near(fitted[kind], Math.log(3.5 / 1.5) / 2, 1e-6);
+  }
 });
 
-test('no other temperature fits better', () => {
-  const { logits, truth } = drawn(60, 4, 3);
-  const fitted = fitTemperature(logits, truth);
-  for (let temperature = 0.1; temperature < 15; temperature *= 1.02)
-    assert.ok(loss(logits, truth, fitted) <= loss(logits, truth, temperature) + 1e-9, `${temperature}`);
+test('no other weight fits better', () => {
+  const { rows, truth } = drawn(60, 4, { classifier: 1 / 3 });
+  const fitted = fitCalibration(rows, truth);
+  for (let classifier = 0.02; classifier < 15; classifier *= 1.02)
+    assert.ok(loss(rows, truth, fitted) <= loss(rows, truth, { classifier }) + 1e-9, `${classifier}`);
 });
 
-test('the temperature that utterances were drawn with is found, and calibrates others', () => {
-  const { logits, truth } = drawn(4000, 4, 2.5);
-  const temperature = fitTemperature(logits, truth);
-  assert.ok(Math.abs(temperature - 2.5) < 0.2, `${temperature}`);
-  const others = drawn(4000, 4, 2.5);
-  const scores = calibrationScores(others.logits, others.truth, temperature);
-  assert.is(scores.temperature, temperature);
-  assert.ok(scores.ece < 0.03 && scores.eceUncalibrated > 0.15, JSON.stringify(scores));
+test('of two kinds no other pair of weights fits better, also of kinds that say nearly the same', () => {
+  const apart = drawn(80, 4, { classifier: 0.3, alignment: 0.8 });
+  const alike = {
+    truth: apart.truth,
+    rows: apart.rows.map(({ classifier, alignment }) => ({
+      classifier,
+      alignment: classifier.map((logit, c) => 0.5 * logit + 0.2 * alignment[c]),
+    })),
+  };
+  for (const { rows, truth } of [apart, alike]) {
+    const fitted = fitCalibration(rows, truth);
+    const least = loss(rows, truth, fitted);
+    for (let classifier = 0; classifier <= 4; classifier += 0.1)
+      for (let alignment = 0; alignment <= 4; alignment += 0.1) {
+        const other = loss(rows, truth, { classifier, alignment });
+        assert.ok(least <= other + 1e-4 * rows.length, `${classifier}, ${alignment}: ${other} below ${least}`);
+      }
+  }
 });
 
-test('a small set whose every utterance is right does not ask for certainty; one that is all wrong is bounded', () => {
-  const logits = Array.from({ length: 10 }, () => [3, 0, 0, 0]);
-  const sure = softmax(logits[0], fitTemperature(logits, new Array(10).fill(0)))[0];
-  near(sure, (10 + 1 / 4) / 11);
-  assert.is(Math.round(fitTemperature(logits, new Array(10).fill(1))), 20);
+test('the weights that utterances were drawn with are found, and calibrate others', () => {
+  const weights = { classifier: 0.4, alignment: 0.15 };
+  const { rows, truth } = drawn(1500, 4, weights);
+  const fitted = fitCalibration(rows, truth);
+  for (const kind of ['classifier', 'alignment']) near(fitted[kind], weights[kind], 0.04);
+  const others = drawn(1500, 4, weights);
+  const scores = calibrationScores(others.rows, others.truth, fitted);
+  assert.equal(scores.weights, fitted);
+  assert.ok(scores.ece < 0.04 && scores.eceUncalibrated > 0.15, JSON.stringify(scores));
+});
+
+test('logits that know nothing count for little beside those that know', () => {
+  const { rows, truth } = drawn(1000, 4, { classifier: 1 });
+  const fitted = fitCalibration(
+    rows.map((row) => ({ ...row, alignment: logitsOf(4) })),
+    truth,
+  );
+  near(fitted.classifier, 1, 0.15);
+  assert.ok(fitted.alignment < 0.1, `${fitted.alignment}`);
+});
+
+test('a small set whose every utterance is right does not ask for certainty; one that is all wrong has no weight', () => {
+  const rows = Array.from({ length: 10 }, () => ({ classifier: Float32Array.of(3, 0, 0, 0) }));
+  const right = fitCalibration(rows, new Array(10).fill(0));
+  near(probabilitiesOf(fusedLogits(rows[0], right))[0], (10 + 1 / 4) / 11, 1e-6);
+  assert.is(Math.round(100 * fitCalibration(rows, new Array(10).fill(1)).classifier), 0);
+  // The least that can be said for sure is bounded.
+  const faint = Array.from({ length: 10 }, () => ({ classifier: Float32Array.of(1e-3, 0) }));
+  near(fitCalibration(faint, new Array(10).fill(0)).classifier, 20, 1e-6);
 });
 
 test('the error is what was said less what was right, by bins', () => {
@@ -86,7 +137,7 @@ test('the error is what was said less what was right, by bins', () => {
 
 test('nothing to fit on or to score is an error', () => {
   assert.throws(
-    () => fitTemperature([], []),
+    () => fitCalibration([], []),
     (error) => error.code === 'ERR_CORPUS' && /validation/.test(error.message),
   );
   assert.throws(

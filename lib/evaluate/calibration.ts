@@ -5,7 +5,8 @@ import { EmoframeError } from '../errors.js';
 import { type Calibration, fusedLogits, probabilitiesOf, type UtteranceLogits } from './fusion.js';
 
 const largestWeight = 20;
-const rounds = 20;
+/** Most turns that all weights take. */
+const rounds = 100;
 
 /**
  * The weights of logits under which the true classes are most probable: the mean cross-entropy of the weighted sums is least
@@ -26,7 +27,8 @@ export function fitCalibration(rows: readonly UtteranceLogits[], truth: ArrayLik
   const kinds = (['classifier', 'alignment'] as const).filter((kind) => rows[0]![kind] !== undefined);
   const weights = { classifier: 1, alignment: 1 };
   // The cross-entropy is convex in the weights, so turns of each with the others held end at its least.
-  for (let round = 0; round < (kinds.length > 1 ? rounds : 1); round++) {
+  for (let round = 0; round < rounds; round++) {
+    const before = { ...weights };
     for (const kind of kinds) {
       let [low, high] = [0, largestWeight];
       for (let step = 0; step < 50; step++) {
@@ -35,6 +37,7 @@ export function fitCalibration(rows: readonly UtteranceLogits[], truth: ArrayLik
         else high = weights[kind];
       }
     }
+    if (kinds.every((kind) => Math.abs(weights[kind] - before[kind]) < 1e-6)) break;
   }
   return Object.fromEntries(kinds.map((kind) => [kind, weights[kind]]));
 }
