@@ -18,7 +18,7 @@ let summary;
 const config = parseConfig(toyConfig);
 const out = (name) => join(dir, name);
 const optionsFor = (name, more = {}) => ({ corpus, out: out(name), config, threads: 1, folds: ['s2'], ...more });
-const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'evaluate'];
+const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline', 'evaluate'];
 const foldFile = (name, ...path) => join(out(name), 'folds', 's2', ...path);
 const json = (...path) => JSON.parse(readFileSync(join(...path), 'utf8'));
 
@@ -66,7 +66,7 @@ test('a run leaves what it promises', () => {
     assert.ok(existsSync(foldFile('whole', stage, 'metrics.json')), stage);
     assert.not.ok(existsSync(foldFile('whole', stage, 'checkpoint')), `${stage} left its checkpoint`);
   }
-  for (const stage of ['mfcc', 'tapt', 'finetune', 'pretrain', 'align'])
+  for (const stage of ['mfcc', 'tapt', 'finetune', 'pretrain', 'align', 'timeline'])
     assert.ok(existsSync(foldFile('whole', stage, 'model', 'model.safetensors')), stage);
   const { versions, seed } = json(out('whole'), 'config.json');
   assert.is(seed, 3);
@@ -75,13 +75,14 @@ test('a run leaves what it promises', () => {
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line));
-  for (const stage of ['mfcc', 'tapt', 'finetune', 'pretrain', 'align']) {
+  for (const stage of ['mfcc', 'tapt', 'finetune', 'pretrain', 'align', 'timeline']) {
     const rows = log.filter((row) => row.stage === stage && row.fold === 's2');
     const { step, total } = rows.at(-1);
     assert.is(step, total);
     assert.ok(rows.some(({ loss }) => Number.isFinite(loss)));
   }
-  assert.ok(log.some((row) => row.stage === 'align' && row.validationUa > 0));
+  for (const stage of ['align', 'timeline'])
+    assert.ok(log.some((row) => row.stage === stage && row.validationUa > 0));
 });
 
 test('labels have a cluster for every frame of the training session', async () => {
@@ -162,6 +163,8 @@ test('the same seed gives the same bits, also when the run is stopped and resume
     ['pretrain', 3],
     // One of the epochs whose weights are averaged is over.
     ['align', 9],
+    // So is one of the alignment network's.
+    ['timeline', 9],
   ]) {
     const controller = new AbortController();
     const error = await refusal(

@@ -14,7 +14,7 @@ import { tinyConfig, writeTinyCorpus } from './support/tinyCorpus.js';
 
 const test = suite('damaged results');
 const dir = mkdtempSync(join(tmpdir(), 'emoframe-damaged-'));
-const stages = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'evaluate'];
+const stages = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline', 'evaluate'];
 const undisturbed = join(dir, 'undisturbed', 'run');
 const config = parseConfig(tinyConfig);
 let corpus;
@@ -34,7 +34,7 @@ function runBefore(name, stage) {
   cpSync(undisturbed, out, { recursive: true });
   const undone = stages.slice(stages.indexOf(stage));
   for (const later of undone) rmSync(join(out, 'folds', 's1', later), { recursive: true });
-  if (undone.includes('align')) rmSync(join(out, 'folds', 's1', 'predictor'), { recursive: true });
+  if (undone.includes('timeline')) rmSync(join(out, 'folds', 's1', 'predictor'), { recursive: true });
   return out;
 }
 
@@ -60,7 +60,8 @@ for (const [result, reader] of [
   ['cluster/labels.safetensors', 'pretrain'],
   ['cluster/centroids.safetensors', 'evaluate'],
   ['pretrain/model/model.safetensors', 'align'],
-  ['align/model/emoframe.json', 'evaluate'],
+  ['align/model/emoframe.json', 'timeline'],
+  ['timeline/model/head.safetensors', 'evaluate'],
 ]) {
   test(`${result}, read by ${reader}`, async () => {
     const out = runBefore(`${result.replaceAll('/', '-')}-${reader}`, reader);
@@ -82,7 +83,7 @@ for (const [result, reader] of [
 test('what the predictor is put together from is looked at too, and no predictor is left of damaged parts', async () => {
   const out = runBefore('predictor', 'evaluate');
   rmSync(join(out, 'folds', 's1', 'predictor'), { recursive: true });
-  const file = join(out, 'folds', 's1', 'align', 'model', 'head.safetensors');
+  const file = join(out, 'folds', 's1', 'timeline', 'model', 'head.safetensors');
   flip(file);
   assert.is((await refused(run(out), 'ERR_CHECKPOINT_DAMAGED', /head\.safetensors is damaged/)).file, file);
   assert.throws(() => readFileSync(join(out, 'folds', 's1', 'predictor', 'config.json')), /ENOENT/);

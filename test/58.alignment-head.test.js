@@ -23,6 +23,7 @@ const alignment = {
   layer: 0,
   chunkFrames: 50,
   contextFrames: 10,
+  melBands: 40,
   width: 8,
   halfWidths: [4, 8, 8],
   dropout: 0.1,

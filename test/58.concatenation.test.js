@@ -317,14 +317,18 @@ test('a real run: the test session unheard, earlier stages as without it, the sa
   } finally {
     for (const { audio } of hidden) renameSync(`${audio}.hidden`, audio);
   }
-  const metrics = (name) => JSON.parse(readFileSync(join(out(name), 'folds', 's2', 'align', 'metrics.json')));
-  assert.is(metrics('whole').utterances, 2 * metrics('plain').utterances);
-  assert.equal(digests('stopped', 'align'), digests('whole', 'align'));
+  for (const stage of ['align', 'timeline']) {
+    const utterances = (name) =>
+      JSON.parse(readFileSync(join(out(name), 'folds', 's2', stage, 'metrics.json'))).utterances;
+    assert.is(utterances('whole'), 2 * utterances('plain'), stage);
+    assert.equal(digests('stopped', stage), digests('whole', stage), stage);
+    assert.not.equal(digests('whole', stage), digests('plain', stage), stage);
+  }
   for (const stage of ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain'])
     assert.equal(digests('whole', stage), digests('plain', stage), stage);
-  assert.not.equal(digests('whole', 'align'), digests('plain', 'align'));
   const rows = readFileSync(join(out('stopped'), 'log.jsonl'), 'utf8').split('\n');
-  assert.is(rows.filter((row) => row.includes('"concatenation":{"joined"')).length, 1, 'the log says it once');
+  const told = rows.filter((row) => row.includes('"concatenation":{"joined"')).map((row) => JSON.parse(row).stage);
+  assert.equal(told, ['align', 'timeline'], 'the log says it once a stage');
 });
 
 test.run();

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readSafetensors, writeSafetensors } from '../dist/checkpoint/safetensors.js';
-import { emotionalShare } from '../dist/predict/emotionalShare.js';
+import { emotionalShare } from '../dist/evaluate/emotionalShare.js';
 import { EmotionModel } from '../dist/predict/emotionModel.js';
 import { keeper } from './support/kept.js';
 import { refused } from './support/refused.js';

@@ -39,7 +39,7 @@ test('one trainer takes a fold through every stage, in order, and its predictor 
     ['s1', 's2', 's3'],
   );
   assert.equal(trainer.labels, ['angry', 'neutral']);
-  assert.equal(trainer.stages, ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'evaluate']);
+  assert.equal(trainer.stages, ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline', 'evaluate']);
   await refused(trainer.cluster(call), 'ERR_STAGE', /needs stage finetune/);
   const seen = new Set();
   let summary;
@@ -49,7 +49,7 @@ test('one trainer takes a fold through every stage, in order, and its predictor 
   }
   assert.equal(
     [...seen],
-    ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'evaluate'].map((s) => `s1/${s}`),
+    trainer.stages.map((stage) => `s1/${stage}`),
   );
   assert.equal(
     summary.folds.map(({ name, utterances }) => [name, utterances]),

@@ -83,7 +83,14 @@ export const toyConfig = {
   finetune: fineTuning,
   cluster: { kmeans: { ...kmeans, clusters: 6 } },
   pretrain: maskedPrediction,
-  align: { ...fineTuning, selection: 'average', averageEpochs: 2, epochs: 4, members: 2 },
+  align: {
+    ...fineTuning,
+    selection: 'average',
+    averageEpochs: 2,
+    epochs: 4,
+    members: 2,
+    network: { epochs: 8, batchSize: 4, averageEpochs: 5, warmupUpdates: 2, width: 24 },
+  },
   memory: { passSeconds: 5 },
   checkpoint: { everyUpdates: 7 },
 };
