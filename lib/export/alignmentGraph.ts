@@ -4,6 +4,7 @@ import type { AlignmentSettings } from '../model/alignment.js';
 import type { Value } from '../onnx/graph.js';
 import { type Parts, transformer } from './hubertGraph.js';
 import { gelu, layerNorm, linear, swapped } from './layers.js';
+import { logMelGraph } from './logMelGraph.js';
 
 /** Of the network's own norms, whatever `layer_norm_eps` says. */
 const epsilon = 1e-5;
@@ -13,6 +14,8 @@ const outOfReach = -1e9;
 
 /** What the network may hear: operators of what is not asked for are not made. */
 export interface Heard {
+  /** `[B, samples]`, as the feature encoder hears them. */
+  samples: () => Value;
   /** `[B, T, channels]`, of the feature encoder. */
   features: () => Value;
   /** `[B, T, C]`, of the feature projection. */
@@ -22,9 +25,9 @@ export interface Heard {
 /** Frame logits `[B, T, classes]`. */
 export function alignmentGraph(parts: Parts, settings: AlignmentSettings, heard: Heard): Value {
   const { graph, weights } = parts;
-  const source = settings.source === 'features' ? heard.features() : overChunks(parts, settings, heard.projected());
   const own = (name: string) => graph.weight(weights.get(`${root}.${name}`));
-  const centred = graph.node('Sub', [source, own('input_mean')], { scope: root });
+  const input = networkInput(parts, settings, heard);
+  const centred = graph.node('Sub', [input, own('input_mean')], { scope: root });
   const standardized = graph.node('Mul', [centred, own('input_factor')], { scope: root });
   let x = linear(parts, standardized, `${root}.projection`);
   for (const [i, half] of settings.halfWidths.entries()) {
@@ -36,6 +39,15 @@ export function alignmentGraph(parts: Parts, settings: AlignmentSettings, heard:
     x = graph.node('Add', [x, swapped(parts, gelu(parts, y, scope), scope)], { scope });
   }
   return linear(parts, layerNorm(parts, x, `${root}.norm`, epsilon), `${root}.output`);
+}
+
+/** What the network hears: the columns of its source, then bands of the sound. */
+function networkInput(parts: Parts, settings: AlignmentSettings, heard: Heard): Value {
+  const source = settings.source === 'features' ? heard.features() : overChunks(parts, settings, heard.projected());
+  if (settings.melBands === 0) return source;
+  const { graph, shape } = parts;
+  const bands = logMelGraph(graph, shape, settings.melBands, heard.samples());
+  return graph.node('Concat', [source, bands], { scope: root, attributes: { axis: -1 } });
 }
 
 /**

@@ -1,11 +1,11 @@
 // What decides on an utterance and on its frames, as ONNX operators: the pooled classifier, the alignment network, or both.
 import { type Head, poolingOf } from '../checkpoint/head.js';
-import type { AlignmentSettings } from '../model/alignment.js';
+import type { AlignmentSettings, SoundStatistics } from '../model/alignment.js';
 import type { Value } from '../onnx/graph.js';
 import type { GraphValue } from '../onnx/write.js';
 import { alignmentGraph, type Heard } from './alignmentGraph.js';
 import { type Classified, classifierGraph, framePosteriors } from './classifierGraph.js';
-import { featureEncoder, featureProjection, type Parts, transformer } from './hubertGraph.js';
+import { broughtSamples, featureEncoder, featureProjection, type Parts, transformer } from './hubertGraph.js';
 import { islandPosteriorsGraph, islandsGraph } from './islandsGraph.js';
 
 const outputs = { logits: 'logits', posteriors: 'frame_posteriors', attention: 'attention', frames: 'frame_logits' };
@@ -17,10 +17,10 @@ const smallestMass = 1e-8;
 export function emotionGraph(parts: Parts, head: Head, samples: Value, normalize: boolean): void {
   const { graph, weights, shape } = parts;
   const pooling = poolingOf(head);
-  const features = heardOnce(parts, () => featureEncoder(parts, samples, normalize));
+  const features = heardOnce(parts, samples, normalize);
   const statistics = head.alignment?.statistics;
   // By statistics that are not its own, an utterance sounds otherwise to the network than to the classifier.
-  const apart = statistics && heardOnce(parts, () => featureEncoder(parts, samples, statistics));
+  const apart = statistics && heardOnce(parts, samples, statistics);
   let classified: Classified | undefined;
   if (pooling !== undefined) {
     const hidden = transformer(parts, features.projected(), { layer: 'output' }).at(-1)!;
@@ -37,20 +37,19 @@ export function emotionGraph(parts: Parts, head: Head, samples: Value, normalize
     aligned(parts, head, head.alignment, alignmentGraph(parts, head.alignment, apart ?? features), classified);
 }
 
-/** Features, and what the transformer reads of them: made when they are first asked for. */
-function heardOnce(parts: Parts, make: () => Value): Heard {
-  let features: Value | undefined;
-  let projected: Value | undefined;
-  const made = () => {
-    features ??= make();
-    return features;
-  };
-  return {
-    features: made,
-    projected: () => {
-      projected ??= featureProjection(parts, made());
-      return projected;
-    },
+/** The sound, its features, and what the transformer reads of them: made when they are first asked for. */
+function heardOnce(parts: Parts, input: Value, sound: boolean | SoundStatistics): Heard {
+  const samples = once(() => broughtSamples(parts.graph, input, sound));
+  const windows = typeof sound === 'boolean' ? undefined : sound.windows;
+  const features = once(() => featureEncoder(parts, samples(), windows));
+  return { samples, features, projected: once(() => featureProjection(parts, features())) };
+}
+
+function once(make: () => Value): () => Value {
+  let made: Value | undefined;
+  return () => {
+    made ??= make();
+    return made;
   };
 }
 

@@ -36,15 +36,23 @@ function normalized(graph: Graph, samples: Value): Value {
 }
 
 /**
- * Samples `[B, samples]` to features `[B, T, channels]`.
+ * Samples `[B, samples]` as a model hears them.
  *
- * @param sound `true`: every utterance is brought to zero mean and unit variance first; statistics: it is brought to the model by
- * them, in place of its own
+ * @param sound `true`: every utterance is brought to zero mean and unit variance; statistics: it is brought to the model by them, in
+ * place of its own
  */
-export function featureEncoder(parts: Parts, heard: Value, sound: boolean | SoundStatistics): Value {
+export function broughtSamples(graph: Graph, samples: Value, sound: boolean | SoundStatistics): Value {
+  if (typeof sound !== 'boolean') return scaled(graph, samples, sound);
+  return sound ? normalized(graph, samples) : samples;
+}
+
+/**
+ * Samples `[B, samples]`, as the model hears them, to features `[B, T, channels]`.
+ *
+ * @param windows by which the first convolution's norm is taken, in place of the utterance's own
+ */
+export function featureEncoder(parts: Parts, samples: Value, windows?: SoundStatistics['windows']): Value {
   const { graph, weights, shape } = parts;
-  const statistics = typeof sound === 'boolean' ? undefined : sound;
-  const samples = statistics ? scaled(graph, heard, statistics) : sound ? normalized(graph, heard) : heard;
   const root = 'feature_extractor';
   let x = graph.node('Unsqueeze', [samples, graph.integers(1)], { scope: root });
   for (const [i, kernel] of shape.convKernel.entries()) {
@@ -56,8 +64,8 @@ export function featureEncoder(parts: Parts, heard: Value, sound: boolean | Soun
     if (!shape.groupNorm) {
       x = layerNorm(parts, swapped(parts, x, scope), `${scope}.layer_norm`, featureEpsilon);
       x = swapped(parts, x, scope);
-    } else if (i === 0 && statistics?.windows) {
-      x = normalizedBy(parts, x, scope, statistics.windows);
+    } else if (i === 0 && windows) {
+      x = normalizedBy(parts, x, scope, windows);
     } else if (i === 0) {
       // As many groups as channels: each is normalised over time alone.
       const attributes = { epsilon: { float: featureEpsilon } };

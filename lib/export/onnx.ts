@@ -2,13 +2,12 @@
 import { join } from 'node:path';
 import { poolingOf } from '../checkpoint/head.js';
 import type { StoredPretrained } from '../checkpoint/pretrained.js';
-import { EmoframeError } from '../errors.js';
 import { Geometry } from '../model/geometry.js';
 import { Graph } from '../onnx/graph.js';
 import { type GraphValue, writeOnnx } from '../onnx/write.js';
 import { packageVersion } from '../version.js';
 import { emotionGraph, emotionOutputs } from './emotionGraph.js';
-import { featureEncoder, featureProjection, transformer } from './hubertGraph.js';
+import { broughtSamples, featureEncoder, featureProjection, transformer } from './hubertGraph.js';
 import { onnxDataFile, onnxFile } from './onnxFiles.js';
 import { Weights } from './weights.js';
 
@@ -31,21 +30,13 @@ export async function writeOnnxModel(
 ): Promise<string[]> {
   const { shape } = config;
   const classifier = head?.kind === 'classifier' ? head : undefined;
-  if (classifier?.alignment && classifier.alignment.melBands > 0) {
-    throw new EmoframeError(
-      'ERR_HEAD',
-      `The alignment network of ${source} hears log-mel bands beside its source, which the ONNX export cannot compute yet; export it as hf, which emoframe predict reads, or train it with melBands 0.`,
-      { file: source },
-    );
-  }
   const weights = new Weights(shape, classifier, tensors, source);
   const graph = new Graph();
   const parts = { graph, weights, shape };
   if (classifier) emotionGraph(parts, classifier, input, normalize);
   else {
-    const hidden = transformer(parts, featureProjection(parts, featureEncoder(parts, input, normalize)), {
-      layer: 'output',
-    }).at(-1)!;
+    const features = featureEncoder(parts, broughtSamples(graph, input, normalize));
+    const hidden = transformer(parts, featureProjection(parts, features), { layer: 'output' }).at(-1)!;
     graph.node('Identity', [hidden], { scope: 'encoder', output: hiddenOutput });
   }
   const geometry = new Geometry(shape);

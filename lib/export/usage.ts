@@ -11,12 +11,6 @@ export function useSection({ format, architecture, head, clusters, geometry }: C
   const emoframe = classifier
     ? `npx emoframe predict speech.wav --model FOLDER   # emotion, segments, every frame${clusters ? ' with its cluster' : ''}`
     : 'npx emoframe encode speech.wav --model FOLDER   # speech.npy, float32 [frames, width]';
-  const bands = classifier?.alignment?.melBands ?? 0;
-  if (bands > 0) {
-    const why =
-      'The alignment network hears log-mel bands beside its source, for which there is no code outside emoframe.';
-    return `## Use\n\n${fence('sh', emoframe)}\n\n${why}`;
-  }
   return `## Use\n\n${fence('sh', emoframe)}\n\nIn Python, with transformers:\n\n${fence(
     'python',
     classifier === undefined
@@ -52,7 +46,7 @@ function byHand(head: Head): string {
   const pooling = poolingOf(head);
   const aligned = head.alignment;
   return [
-    `import json\n\nimport torch${aligned ? '\nimport torch.nn.functional as F' : ''}\nfrom safetensors.torch import load_file\n${loaded}`,
+    `import json${aligned && aligned.melBands > 0 ? '\nimport math' : ''}\n\nimport torch${aligned ? '\nimport torch.nn.functional as F' : ''}\nfrom safetensors.torch import load_file\n${loaded}`,
     ...(pooling === undefined ? [] : [hiddenStates]),
     `
 head = load_file(f"{FOLDER}/head.safetensors")
@@ -96,7 +90,7 @@ settings = description["alignment"]
 part = lambda name: (head[f"alignment.{name}.weight"], head[f"alignment.{name}.bias"])
 norm = lambda x, name: F.layer_norm(x, x.shape[-1:], *part(name))
 with torch.no_grad():
-${heard(settings)}
+${heard(settings)}${settings.melBands === 0 ? '' : bands(settings)}
     x = (x - head["alignment.input_mean"]) * head["alignment.input_factor"]
     x = F.linear(x, *part("projection"))
     for i, half in enumerate(settings["halfWidths"]):
@@ -151,6 +145,21 @@ ${layer === 'output' ? '' : kept}    parts = []
 ${layer === 'output' ? '' : '        states.clear()\n'}        output = hubert.encoder(projected[:, begin : first + chunk + context]).last_hidden_state
         parts.append(${chosen}[0, first - begin :][:chunk])
     x = torch.cat(parts)`;
+}
+
+/** Columns more of `x`: log-mel bands of the sound. */
+function bands({ statistics }: AlignmentSettings): string {
+  const sound = statistics === undefined ? 'inputs.input_values[0]' : 'sound';
+  return `
+    # Log-mel bands: powers of 512 points under triangles that are as wide on the HTK scale.
+    lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (50, 7600))
+    mel = torch.linspace(lowest, highest, settings["melBands"] + 2, dtype=torch.float64)
+    edges, hertz = 700 * (10 ** (mel / 2595) - 1), torch.arange(257)[:, None] * 31.25
+    slopes = (hertz - edges[:-1]) / edges.diff()
+    filters = torch.minimum(slopes[:, :-1], 1 - slopes[:, 1:]).clamp(min=0)
+    windows = ${sound}.double().unfold(0, 400, 320) * torch.hann_window(400, periodic=False, dtype=torch.float64)
+    powers = torch.fft.rfft(windows, 512).abs() ** 2
+    x = torch.cat([x, torch.log(powers @ filters + 1e-3).float()], -1)`;
 }
 
 /** `sound` `[samples]`, and the first convolution's norm, by statistics that are not the utterance's own. */

@@ -142,6 +142,12 @@ const networks = {
     pooling: null,
   },
   'the sum of layers': { alignment: { source: 'layers', layer: 2, contextFrames: 3 }, pooling: 'attention' },
+  'the convolutions and log-mel bands': { alignment: { source: 'features', melBands: 40 }, pooling: 'attention' },
+  'the output and log-mel bands': {
+    alignment: { source: 'hidden', layer: 'output', contextFrames: 5, melBands: 64 },
+    pooling: null,
+  },
+  'the sum of layers and one log-mel band': { alignment: { source: 'layers', layer: 2, melBands: 1 }, pooling: 'mean' },
 };
 
 /** What the package predicts, with the frame logits beside it. */
@@ -190,9 +196,14 @@ await check('an alignment network to which sound is brought by statistics that a
     ['base', { waveform, windows: { mean, covariance } }],
     ['large', { waveform }],
   ]) {
-    for (const source of ['features', 'hidden']) {
-      const alignment = { source, statistics };
-      const { dir, out } = await exported(`statistics-${form}-${source}`, { form, alignment });
+    for (const [source, melBands] of [
+      ['features', 0],
+      ['features', 40],
+      ['hidden', 0],
+      ['hidden', 40],
+    ]) {
+      const alignment = { source, statistics, melBands };
+      const { dir, out } = await exported(`statistics-${form}-${source}-${melBands}`, { form, alignment });
       const session = await open(out);
       const engine = Engine.create();
       const { model } = await loadClassifier(engine, dir, 'fp32');
@@ -200,7 +211,8 @@ await check('an alignment network to which sound is brought by statistics that a
         const batch = packLocally([samples], model.geometry.stride, statistics);
         const { alignment: expected } = await model.classify(batch, undefined, 'alignment');
         const { frame_logits } = await run(session, [samples]);
-        agree(frame_logits.data, expected.frameLogits, true, `${form}, ${source}, ${samples.length} samples`);
+        const what = `${form}, ${source}, ${melBands} bands, ${samples.length} samples`;
+        agree(frame_logits.data, expected.frameLogits, true, what);
       }
       engine.dispose();
       await session.release();
@@ -208,8 +220,33 @@ await check('an alignment network to which sound is brought by statistics that a
   }
 });
 
+await check(
+  'a predictor as training leaves it, with log-mel bands and statistics, of loud and of silent sound',
+  async () => {
+    for (const form of ['base', 'large']) {
+      const [dir, out] = ['models', 'exports'].map((kind) => join(scratch, kind, `trained-${form}`));
+      const options = { form, clusters: false, alignment: { melBands: 40 }, statisticsOf: speech(80000) };
+      await writeTinyPredictor(dir, options);
+      await exportModel(dir, { format: 'onnx', out });
+      const session = await open(out);
+      const model = await EmotionModel.load(dir);
+      for (const gain of [0.001, 1, 3]) {
+        const samples = speech(48123).map((value) => gain * value);
+        const { probabilities, columns } = await model.predict(samples);
+        const { logits, frame_posteriors, attention } = await run(session, [samples]);
+        const what = `${form}, times ${gain}`;
+        agree(probabilitiesOf(logits.data), Object.values(probabilities), false, `${what}: probabilities`);
+        agree(frame_posteriors.data, columns.posteriors, false, `${what}: frame posteriors`);
+        agree(attention.data, columns.attention, false, `${what}: attention`);
+      }
+      await model.dispose();
+      await session.release();
+    }
+  },
+);
+
 await check('an alignment network hears each utterance of a batch as alone', async () => {
-  const alignment = { source: 'layers', layer: 1, contextFrames: 2 };
+  const alignment = { source: 'layers', layer: 1, contextFrames: 2, melBands: 40 };
   const { dir, out } = await exported('aligned-batch', { form: 'base', alignment });
   const utterances = [speech(9000), speech(9000), speech(9000)];
   const expected = await predictions(dir, utterances);
