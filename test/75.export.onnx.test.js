@@ -5,15 +5,19 @@ import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { packLocally } from '../dist/batch/pack.js';
 import { loadPretrained } from '../dist/checkpoint/pretrained.js';
 import { readSafetensors, writeSafetensors } from '../dist/checkpoint/safetensors.js';
 import { exportModel } from '../dist/export/exportModel.js';
+import { Engine } from '../dist/model/engine.js';
 import { Graph } from '../dist/onnx/graph.js';
 import { ModelProtoSchema } from '../dist/onnx/onnx_pb.js';
 import { writeOnnx } from '../dist/onnx/write.js';
+import { loadClassifier } from '../dist/predict/loadModel.js';
 import { packageVersion } from '../dist/version.js';
 import { settings, writeAlignedPredictor } from './support/alignedPredictor.js';
 import { refused } from './support/refused.js';
+import { generator, speechLike } from './support/syntheticRun.js';
 import { fixtures, labels, writeTinyPredictor } from './support/tinyPredictor.js';
 
 const test = suite('export: ONNX');
@@ -133,7 +137,10 @@ test('every value is made before it is read, and every name is one value', async
   for (const form of ['base', 'large']) {
     for (const pooling of ['mean', 'attention', 'attention-linear', 'stats'])
       models.push(await predictor({ form, pooling }));
-    models.push(await aligned({ form }), await aligned({ form, pooling: null, alignment: { source: 'layers' } }));
+    models.push(
+      await aligned({ form, alignment: { melBands: 40 } }),
+      await aligned({ form, pooling: null, alignment: { source: 'layers' } }),
+    );
   }
   for (const source of models) {
     const { model } = await exported(source);
@@ -198,6 +205,69 @@ test('the paths of islands are one recurrence forwards and one backwards over th
   assert.ok(Math.abs(stay + Math.log1p(Math.exp(-2.5))) < 1e-6);
   assert.ok(Math.abs(leave + Math.log1p(Math.exp(2.5))) < 1e-6);
   assert.ok(never < -1e29);
+});
+
+test('log-mel bands of sound as it is brought to the network: those of the engine, behind the columns of its source', async () => {
+  const statistics = { waveform: { mean: 0.1, scale: 3 } };
+  const bands = 40;
+  const source = await aligned({ form: 'large', pooling: null, alignment: { melBands: bands, statistics } });
+  const samples = speechLike(1, generator(5)).map((value) => 0.3 * value + 0.1);
+  const engine = Engine.create();
+  const { model: heard } = await loadClassifier(engine, source, 'fp32');
+  const { hidden, offsets } = await heard.alignmentInput(packLocally([samples], 320, statistics));
+  engine.dispose();
+
+  const { model } = await exported(source);
+  const tensors = tensorsOf(model);
+  const made = new Map(model.graph.node.flatMap((node) => node.output.map((output) => [output, node])));
+  const operand = (node, i) => made.get(node.input[i]);
+  const number = (node) => floats(tensors.get(node.input[1]).rawData)[0];
+  const joined = model.graph.node.find(({ name }) => name === 'alignment/Concat');
+  assert.match(joined.input[0], 'feature_extractor');
+  const log = operand(operand(joined, 1), 0);
+  assert.is(log.opType, 'Log');
+  const floor = operand(log, 0);
+  const product = operand(floor, 0);
+  const spectra = operand(operand(operand(product, 1), 0), 0);
+  assert.equal([integersOf(spectra, 'kernel_shape'), integersOf(spectra, 'strides')], [[400], [320]]);
+  // The same sound as the encoder's.
+  const [first] = model.graph.node.filter(({ opType }) => opType === 'Conv');
+  const brought = operand(spectra, 0).input[0];
+  assert.is(operand(first, 0).input[0], brought);
+  const { waveform } = statistics;
+  assert.equal([made.get(brought).opType, number(made.get(brought))], ['Mul', waveform.scale]);
+
+  const waves = floats(tensors.get(spectra.input[1]).rawData);
+  const filters = floats(tensors.get(product.input[0]).rawData);
+  const count = filters.length / bands;
+  assert.is(waves.length, 2 * count * 400);
+  const frames = offsets[1];
+  assert.is(frames, 49);
+  const columns = hidden.length / frames;
+  for (let t = 0; t < frames; t++) {
+    const window = samples.subarray(320 * t, 320 * t + 400);
+    const spectrum = Array.from({ length: 2 * count }, (_, k) =>
+      window.reduce((sum, value, n) => sum + (value - waveform.mean) * waveform.scale * waves[400 * k + n], 0),
+    );
+    for (let band = 0; band < bands; band++) {
+      let power = number(floor);
+      for (let k = 0; k < count; k++)
+        power += filters[band * count + k] * (spectrum[k] ** 2 + spectrum[count + k] ** 2);
+      const expected = hidden[(t + 1) * columns - bands + band];
+      assert.ok(Math.abs(Math.log(power) - expected) < 1e-4, `frame ${t}, band ${band}`);
+    }
+  }
+});
+
+test('log-mel bands that the engine does not know are refused', async () => {
+  const refuse = (model, message) =>
+    refused(exportModel(model, { format: 'onnx', out: fresh('export') }), 'ERR_HEAD', message);
+  await refuse(await aligned({ alignment: { melBands: 300 } }), /melBands are 300, so many/);
+  const faster = await aligned({ alignment: { melBands: 40 } });
+  const file = join(faster, 'config.json');
+  const config = JSON.parse(readFileSync(file));
+  writeFileSync(file, JSON.stringify({ ...config, conv_stride: config.conv_stride.with(-1, 1) }));
+  await refuse(faster, /400 samples every 320, but the model's are of 400 every 160/);
 });
 
 test('weights: linear layers transposed, weight norm folded, all others as they are', async () => {
@@ -345,8 +415,6 @@ test('a weight that is missing or of a wrong shape is named, and nothing is left
   const head = JSON.parse(readFileSync(described));
   writeFileSync(described, JSON.stringify({ ...head, alignment: { ...settings, source: 'hidden', layer: 9 } }));
   await refuse(/hears hidden state 9 of a model that has 2 layers/, 'ERR_HEAD');
-  writeFileSync(described, JSON.stringify({ ...head, alignment: { ...settings, melBands: 40 } }));
-  await refuse(/hears log-mel bands .* export it as hf/, 'ERR_HEAD');
   // Inference has no use for it.
   const model = fresh('unmasked');
   cpSync(source, model, { recursive: true });

@@ -113,7 +113,12 @@ test('the card of an alignment network: what it hears, how posteriors are made, 
   const alone = await texts({ pooling: null });
   assert.match(alone, "The decision on the utterance is by the network's logits.");
   assert.not.match(alone, 'pooled');
-  assert.not.match((await cardFor(fold('predictor'))).body, '## Timeline');
+  assert.not.match(alone, 'log-mel');
+  const banded = await texts({ form: 'large', alignment: { melBands: 40, statistics } });
+  assert.match(banded, 'over 40 log-mel bands of the sound and the output of the convolutional');
+  assert.match(banded, 'windows = sound.double().unfold(0, 400, 320)');
+  assert.match(await texts({ alignment: { melBands: 40 } }), 'windows = inputs.input_values[0].double()');
+  assert.not.match((await cardFor(fold('finetune', 'model'))).body, '## Timeline');
 });
 
 test('what stage 4 was trained for is told, where a run says so', async () => {
