@@ -84,6 +84,20 @@ test('another config, model or corpus is a mismatch that names the first differe
   await openAndRelease(dir, request({ corpus: { ...corpus, utterances: [...utterances].reverse() } }), {});
 });
 
+test('a run of before there was a choice of objective has the published one, and goes on with that alone', async () => {
+  const published = parseConfig({ align: { objective: 'attention' } });
+  const run = await openAndRelease(dir, request({ config: published }), environment);
+  const recorded = JSON.parse(readFileSync(run.config, 'utf8'));
+  const { objective, network, truth, concatenate, ...align } = recorded.config.align;
+  assert.is(objective, 'attention');
+  assert.ok(network !== undefined && truth !== undefined && concatenate !== undefined);
+  writeFileSync(run.config, JSON.stringify({ ...recorded, config: { ...recorded.config, align } }));
+  await openAndRelease(dir, request({ config: published }), environment);
+  const error = await refusal(openAndRelease(dir, request(), environment));
+  assert.is(error.code, 'ERR_RUN_MISMATCH');
+  assert.ok(error.message.includes('config.align.objective = "attention", now it is "both"'), error.message);
+});
+
 test('first difference', () => {
   assert.is(firstDifference({ a: [1, 2], b: undefined }, { a: [1, 2] }), undefined);
   assert.equal(firstDifference({ a: [1, 2] }, { a: [1] }), { path: 'a.1', before: 2, after: undefined });
@@ -91,8 +105,9 @@ test('first difference', () => {
 });
 
 test('labels are sorted, or as the config orders them', () => {
-  assert.equal(chooseLabels(corpus, parseConfig()).labels, ['angry', 'happy', 'sad']);
-  const chosen = chooseLabels(corpus, parseConfig({ labels: ['sad', 'happy'] }));
+  const align = { objective: 'attention' };
+  assert.equal(chooseLabels(corpus, parseConfig({ align })).labels, ['angry', 'happy', 'sad']);
+  const chosen = chooseLabels(corpus, parseConfig({ align, labels: ['sad', 'happy'] }));
   assert.equal(chosen.labels, ['sad', 'happy']);
   assert.equal(
     chosen.corpus.utterances.map(({ id, label }) => [id, label]),
@@ -110,6 +125,21 @@ test('neutral is found by its usual names', () => {
   assert.is(neutralOf('neutral'), 'neutral');
   assert.is(neutralOf('neu'), 'neu');
   assert.is(neutralOf('calm', { neutralLabel: 'calm' }), 'calm');
+});
+
+test('what tells emotions from neutral needs a neutral class, and is refused before any training', async () => {
+  for (const objective of ['both', 'forward-backward']) {
+    const config = { align: { objective } };
+    assert.throws(
+      () => chooseLabels(corpus, parseConfig(config)),
+      ({ code, message }) =>
+        code === 'ERR_CONFIG' &&
+        message.includes(`align.objective '${objective}'`) &&
+        /no label 'neutral' among angry, happy, sad: set neutralLabel .* or align\.objective to 'attention'/.test(message),
+    );
+    assert.is(chooseLabels(corpus, parseConfig({ ...config, neutralLabel: 'sad' })).neutral, 'sad');
+  }
+  chooseLabels(corpus, parseConfig({ align: { objective: 'attention' } }));
 });
 
 test('labels that cannot be learned or scored are refused before any training', async () => {

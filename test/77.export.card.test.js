@@ -56,7 +56,7 @@ test('scores of the run’s test session, of stage 4 and of stage 1b', async () 
   const metrics = json(fold('evaluate', 'metrics.json'));
   for (const [model, scores] of [
     [fold('predictor'), metrics],
-    [fold('align', 'model'), metrics],
+    [fold('timeline', 'model'), metrics],
     [fold('finetune', 'model'), metrics.baseline],
   ]) {
     const { front, body } = await cardFor(model, { name: 'tiny' });
@@ -118,18 +118,26 @@ test('the card of an alignment network: what it hears, how posteriors are made, 
   assert.match(banded, 'over 40 log-mel bands of the sound and the output of the convolutional');
   assert.match(banded, 'windows = sound.double().unfold(0, 400, 320)');
   assert.match(await texts({ alignment: { melBands: 40 } }), 'windows = inputs.input_values[0].double()');
-  assert.not.match((await cardFor(fold('finetune', 'model'))).body, '## Timeline');
+  assert.not.match((await cardFor(fold('align', 'model'))).body, '## Timeline');
 });
 
 test('what stage 4 was trained for is told, where a run says so', async () => {
-  const chosen = join(dir, 'chosen');
-  cpSync(run, chosen, { recursive: true });
-  const { config, ...rest } = json(chosen, 'config.json');
-  const align = { ...config.align, objective: 'both' };
-  writeFileSync(join(chosen, 'config.json'), JSON.stringify({ ...rest, config: { ...config, align } }));
-  const bodyOf = async (...path) => (await cardFor(join(chosen, 'folds', 's3', ...path))).body;
-  assert.match(await bodyOf('predictor'), /alignment \(stage 4\) by emoframe [\d.]+, objective `both`\./);
-  assert.not.match(await bodyOf('finetune', 'model'), ', objective');
+  const bodyIn = async (of, ...path) => (await cardFor(join(of, 'folds', 's3', ...path))).body;
+  const forwardBackward = /timeline by forward-backward \(stage 4\) by emoframe [\d.]+, objective `both`\./;
+  assert.match(await bodyIn(run, 'predictor'), forwardBackward);
+  assert.match(await bodyIn(run, 'timeline', 'model'), forwardBackward);
+  assert.not.match(await bodyIn(run, 'finetune', 'model'), ', objective');
+  // Of before there was a choice: stage 4 had one part, which was evaluated.
+  const earlier = join(dir, 'earlier');
+  cpSync(run, earlier, { recursive: true });
+  const { config, ...rest } = json(earlier, 'config.json');
+  const { objective: _, ...align } = config.align;
+  writeFileSync(join(earlier, 'config.json'), JSON.stringify({ ...rest, config: { ...config, align } }));
+  for (const path of [['predictor'], ['align', 'model']]) {
+    const body = await bodyIn(earlier, ...path);
+    assert.match(body, /alignment \(stage 4\) by emoframe [\d.]+\. /);
+    assert.not.match(body, 'has not evaluated this model');
+  }
 });
 
 test('the data by part and label, and every setting, but no path of this machine', async () => {
@@ -160,10 +168,12 @@ test('where a model comes from is not made up', async () => {
   assert.not.ok('model-index' in front);
   assert.not.ok('license' in front);
   assert.match(body, 'neither data nor scores are known');
-  // A stage that is not evaluated has data and no scores.
-  const pretrained = await cardFor(fold('pretrain', 'model'));
-  assert.not.ok('model-index' in pretrained.front);
-  assert.match(pretrained.body, 'has not evaluated this model');
+  // A stage that is not evaluated has data and no scores, as the first part of stage 4 where a second follows.
+  for (const stage of ['pretrain', 'align']) {
+    const unscored = await cardFor(fold(stage, 'model'));
+    assert.not.ok('model-index' in unscored.front);
+    assert.match(unscored.body, 'has not evaluated this model');
+  }
 });
 
 test('the dataset and its labels are named, and the model of the Hub that training started from', async () => {

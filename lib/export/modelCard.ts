@@ -69,7 +69,7 @@ const stageWords: Record<StageName, string> = {
   cluster: '',
   pretrain: 'pretrained on frame-level pseudo-emotion labels (stage 3)',
   align: 'trained with frame-level emotional state alignment (stage 4)',
-  timeline: 'given an alignment network, which says when (stage 4)',
+  timeline: 'trained with frame-level emotional state alignment, its timeline by forward-backward (stage 4)',
   evaluate: '',
 };
 
@@ -82,7 +82,7 @@ function about(facts: CardFacts): string {
       : `gives hidden states of speech, one each ${hop}`;
   const count = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format(parameters);
   const size = `${layers} layers of width ${hiddenSize}, ${count} parameters`;
-  const objective = record?.stage === 'align' ? record.config.align?.objective : undefined;
+  const objective = record?.stage === 'align' || record?.stage === 'timeline' ? record.config.align?.objective : undefined;
   const trained =
     record === undefined
       ? ''

@@ -6,7 +6,7 @@ import { fileExists, readJson } from '../checkpoint/files.js';
 import { EmoframeError } from '../errors.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { describeIssues } from '../issues.js';
-import { FoldPaths, type StageName, stageNames } from '../stages/foldPaths.js';
+import { alignmentStages, FoldPaths, type StageName, stageNames } from '../stages/foldPaths.js';
 import { isDone, verifyResult } from '../stages/stageResult.js';
 
 /** A corpus of millions of utterances. */
@@ -36,7 +36,7 @@ const configSchema = z.looseObject({
     protocol: z.string(),
     folds: z.looseObject({ scheme: z.string() }),
     // Runs of before there was a choice tell none.
-    align: z.looseObject({ objective: z.string().optional() }).optional(),
+    align: z.looseObject({ objective: z.enum(['attention', 'forward-backward', 'both']).optional() }).optional(),
   }),
 });
 const corpusSchema = z.looseObject({
@@ -104,8 +104,10 @@ export interface RunRecord {
 export async function readRunRecord(dir: string): Promise<RunRecord | undefined> {
   const place = placeInRun(await realpath(dir));
   if (place === undefined || !(await fileExists(join(place.run, 'folds.json')))) return undefined;
-  const { run, paths, fold, stage } = place;
+  const { run, paths, fold } = place;
   const { model, versions, config } = await read(join(run, 'config.json'), configSchema);
+  const last = alignmentStages(config.align?.objective ?? 'attention').at(-1)!;
+  const stage = place.stage ?? last;
   const hubName = model === null ? undefined : nameOfSnapshot(model);
   const corpus = await read(join(run, 'corpus.json'), corpusSchema);
   const folds = await read(join(run, 'folds.json'), foldsSchema);
@@ -135,34 +137,37 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
     validation: part(parts.validation),
     test: part(parts.test),
     sharedSpeakers: [...speakersOf(parts.test)].filter((speaker) => trained.has(speaker)).length,
-    ...(await scoresOf(run, paths, stage)),
+    ...(await scoresOf(run, paths, stage, last)),
   };
 }
 
-function placeInRun(dir: string): { run: string; paths: FoldPaths; fold: string; stage: StageName } | undefined {
+/** Without a stage: a predictor, which is of the stage that is evaluated. */
+function placeInRun(dir: string): { run: string; paths: FoldPaths; fold: string; stage?: StageName } | undefined {
   const isPredictor = basename(dir) === 'predictor';
-  const stage = isPredictor ? 'align' : stageNames.find((name) => name === basename(dirname(dir)));
-  if (stage === undefined || (!isPredictor && basename(dir) !== 'model')) return undefined;
+  const stage = isPredictor ? undefined : stageNames.find((name) => name === basename(dirname(dir)));
+  if (!isPredictor && (stage === undefined || basename(dir) !== 'model')) return undefined;
   const folder = isPredictor ? dirname(dir) : dirname(dirname(dir));
   if (basename(dirname(folder)) !== 'folds') return undefined;
-  return { run: dirname(dirname(folder)), paths: new FoldPaths(folder), fold: basename(folder), stage };
+  const place = { run: dirname(dirname(folder)), paths: new FoldPaths(folder), fold: basename(folder) };
+  return stage === undefined ? place : { ...place, stage };
 }
 
-/** Stage 5 hears stage 4's model and, as the baseline, stage 1b's. */
+/** Stage 5 hears the model of stage 4's last part and, as the baseline, stage 1b's. */
 async function scoresOf(
   run: string,
   paths: FoldPaths,
   stage: StageName,
+  last: StageName,
 ): Promise<Pick<RunRecord, 'scores' | 'overall'>> {
   const evaluated = paths.stage('evaluate');
-  if ((stage !== 'align' && stage !== 'finetune') || !(await isDone(evaluated))) return {};
+  if ((stage !== last && stage !== 'finetune') || !(await isDone(evaluated))) return {};
   await verifyResult(evaluated.metrics);
   const { utterances, baseline, ...scores } = await read(evaluated.metrics, metricsSchema);
-  const found = { scores: { ...(stage === 'align' ? scores : baseline), utterances } };
+  const found = { scores: { ...(stage === last ? scores : baseline), utterances } };
   const file = join(run, 'summary.json');
   if (!(await fileExists(file))) return found;
   const summary = await read(file, summarySchema);
-  const pooled = stage === 'align' ? summary : summary.baseline;
+  const pooled = stage === last ? summary : summary.baseline;
   return { ...found, overall: { ...pooled, utterances: summary.utterances, folds: summary.folds.length } };
 }
 

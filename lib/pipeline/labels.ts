@@ -16,7 +16,8 @@ const neutralNames = ['neutral', 'neu'];
 /**
  * Decides the classes of a run.
  *
- * @throws `ERR_CORPUS` when fewer than two classes have utterances, or frame-level truth names something that is no class.
+ * @throws `ERR_CORPUS` when fewer than two classes have utterances, or frame-level truth names something that is no class;
+ * `ERR_CONFIG` when `align.objective` needs a neutral class and there is none.
  */
 export function chooseLabels(corpus: Corpus, config: RunConfig): RunLabels {
   const found = [...new Set(corpus.utterances.flatMap(({ label }) => label ?? []))].sort();
@@ -38,6 +39,13 @@ export function chooseLabels(corpus: Corpus, config: RunConfig): RunLabels {
     })
     .sort((a, b) => (a.id < b.id ? -1 : 1));
   checkSegments(utterances, labels, neutral);
+  const { objective } = config.align;
+  if (objective !== 'attention' && !labels.includes(neutral)) {
+    throw new EmoframeError(
+      'ERR_CONFIG',
+      `align.objective '${objective}' tells emotions from what is neutral, but there is no label '${neutral}' among ${labels.join(', ')}: set neutralLabel in the config to the class that is neutral, or align.objective to 'attention'.`,
+    );
+  }
   return { labels, neutral, corpus: { ...corpus, utterances } };
 }
 

@@ -1,6 +1,6 @@
 import { colorOf } from './colors.js';
 import { type Html, html, isKnown, percent } from './html.js';
-import type { LogRow, Objective } from './readRun.js';
+import type { LogRow } from './readRun.js';
 
 const width = 300;
 const height = 180;
@@ -79,18 +79,13 @@ const stageTitles: Record<string, string> = {
   finetune: 'Stage 1b: fine-tuning',
   cluster: 'Stage 2: clustering',
   pretrain: 'Stage 3: pretraining on pseudo-labels',
-  align: 'Stage 4',
+  align: 'Stage 4: attention fine-tuning',
+  timeline: 'Stage 4: forward-backward alignment',
   evaluate: 'Stage 5: evaluation',
 };
 
-const alignTitles: Record<Objective, string> = {
-  attention: 'attention fine-tuning',
-  'forward-backward': 'forward-backward alignment',
-  both: 'attention fine-tuning and forward-backward alignment',
-};
-
 /** Training curves: a block a stage, losses and shares in charts of their own, one line a fold. */
-export function trainingCurves(log: readonly LogRow[], objective: Objective): Html {
+export function trainingCurves(log: readonly LogRow[]): Html {
   const order = Object.keys(stageTitles);
   const stages = [...new Set(log.map((row) => row.stage))].sort((a, b) => order.indexOf(a) - order.indexOf(b));
   return html`${stages.map((stage) => {
@@ -114,7 +109,7 @@ export function trainingCurves(log: readonly LogRow[], objective: Objective): Ht
       return lines.length === 0 ? [] : [lineChart(metrics.length === 1 ? spaced(metrics[0]!) : title, lines, asShare)];
     });
     if (charts.length === 0) return undefined;
-    return html`<div class="stage"><h3>${stageTitles[stage] ?? stage}${stage === 'align' && `: ${alignTitles[objective]}`}</h3><div class="charts">${charts}</div></div>`;
+    return html`<div class="stage"><h3>${stageTitles[stage] ?? stage}</h3><div class="charts">${charts}</div></div>`;
   })}`;
 }
 

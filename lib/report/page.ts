@@ -44,7 +44,7 @@ ${
 <p>${overview.examples.length} test utterances, picked by a fixed rule: each emotion in turn gives right and wrong ones, evenly spread over the list. Bands behind the sound are the true segments; ${lineOf(overview.examples)}.</p>
 ${legend}${overview.examples.map((example, i) => timelineFigure(example, i, sounds[i], neutral))}</section>`
 }
-${run.log.length > 0 && html`<section id="training"><h2>Training</h2><p>Over optimiser steps${run.folds.length > 1 && ', one line a fold'}.</p><div class="stages">${trainingCurves(run.log, run.objective)}</div></section>`}
+${run.log.length > 0 && html`<section id="training"><h2>Training</h2><p>Over optimiser steps${run.folds.length > 1 && ', one line a fold'}.</p><div class="stages">${trainingCurves(run.log)}</div></section>`}
 <section id="settings"><h2>Settings</h2><details><summary>The configuration of this run</summary><pre>${JSON.stringify(run.config, null, 2)}</pre></details></section>
 <footer>Made by emoframe from ${run.dir.split('/').at(-1) ?? ''}. Frame-level emotional state alignment: Li et al., 2023. EDER: Wang et al., 2023.</footer>
 </main>

@@ -146,7 +146,8 @@ export function writeSyntheticRun(dir, options = {}) {
       ['finetune', 120, 1.386],
       ['cluster', 40, 900000],
       ['pretrain', 300, 3.9],
-      ['align', 120, 1.386],
+      ...(options.objective === 'forward-backward' ? [] : [['align', 120, 1.386]]),
+      ...(['both', 'forward-backward'].includes(options.objective) ? [['timeline', 60, 1.386]] : []),
     ]) {
       for (let step = 5; step <= total; step += 5) {
         const progress = step / total;
@@ -157,7 +158,7 @@ export function writeSyntheticRun(dir, options = {}) {
           row.accuracy = 0.25 + 0.5 * (1 - Math.exp(-3 * progress)) + 0.04 * (random() - 0.5);
           row.learningRate = 1e-3 * progress;
           row.gradientNorm = 2 * random();
-          if ((stage === 'finetune' || stage === 'align') && step % 20 === 0)
+          if (['finetune', 'align', 'timeline'].includes(stage) && step % 20 === 0)
             row.validationUa = 0.25 + 0.42 * (1 - Math.exp(-3 * progress));
         }
         log.push(JSON.stringify(row));
