@@ -76,6 +76,7 @@ test('the mean is over utterances, whatever their lengths, and is not known for 
     seconds,
     truth: [0],
     path: [0],
+    posteriors: [[1, 0]],
     attention: [1],
     errorSeconds: { missed, falseAlarm: 0, confusion: 0 },
   });
