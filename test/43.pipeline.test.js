@@ -136,23 +136,81 @@ test('rows say everything of each test utterance', () => {
   }
 });
 
-test('the predictor says of a test utterance what the evaluation said', async () => {
-  const [row] = readFileSync(foldFile('whole', 'evaluate', 'predictions.jsonl'), 'utf8')
-    .split('\n')
-    .map((line) => line && JSON.parse(line));
-  const predictor = await EmotionModel.load(foldFile('whole', 'predictor'), { threads: 1 });
+/** That the fold's predictor says of test utterances what stage 5 said. */
+async function predictsAsEvaluated(name) {
+  const rows = readFileSync(foldFile(name, 'evaluate', 'predictions.jsonl'), 'utf8').trim().split('\n').map(JSON.parse);
+  const predictor = await EmotionModel.load(foldFile(name, 'predictor'), { threads: 1 });
+  // One of each class that was predicted.
+  const told = new Map(rows.map((row) => [row.predicted, row]));
+  assert.equal([...told.keys()].sort(), ['happy', 'neutral']);
   try {
-    const found = await predictor.predict(row.audio);
-    assert.is(found.label, row.predicted);
-    for (const [index, label] of row.labels.entries())
-      assert.ok(Math.abs(found.probabilities[label] - row.probabilities[index]) < 1e-4);
-    assert.equal(
-      found.frames.map(({ cluster }) => cluster),
-      row.clusters,
-    );
+    for (const row of told.values()) {
+      const found = await predictor.predict(row.audio);
+      assert.is(found.label, row.predicted);
+      for (const [index, label] of row.labels.entries())
+        assert.ok(Math.abs(found.probabilities[label] - row.probabilities[index]) < 1e-4);
+      const column = (name) => found.frames.map((frame) => frame[name]);
+      assert.equal(column('cluster'), row.clusters);
+      assert.is(found.frames.length, row.path.length);
+      for (const [frame, posterior] of row.posteriors.entries())
+        for (const [c, value] of posterior.entries())
+          assert.ok(Math.abs(found.frames[frame].posterior[c] - value) < 2e-4, `frame ${frame}`);
+      for (const [frame, weight] of row.attention.entries())
+        assert.ok(Math.abs(found.frames[frame].attention - weight) < 1e-4, `frame ${frame}`);
+      const at = (time) => found.segments.find(({ start, end }) => start <= time && time < end).label;
+      assert.equal(
+        column('time').map(at),
+        row.path.map((state) => row.labels[state]),
+      );
+    }
   } finally {
     await predictor.dispose();
   }
+}
+
+test('the predictor says of test utterances what the evaluation said', () => predictsAsEvaluated('whole'));
+
+/** A copy of the whole run as if it had been begun with another `align`, in which stage 4 is to do. */
+function begunWith(name, align) {
+  cpSync(out('whole'), out(name), { recursive: true });
+  for (const stage of ['align', 'timeline', 'evaluate', 'predictor'])
+    if (stage !== 'align' || align.objective !== undefined) rmSync(foldFile(name, stage), { recursive: true });
+  const asked = parseConfig({ ...toyConfig, align: { ...toyConfig.align, ...align } });
+  const recorded = json(out(name), 'config.json');
+  recorded.config.align = asked.align;
+  writeFileSync(join(out(name), 'config.json'), JSON.stringify(recorded));
+  return runPipeline(optionsFor(name, { config: asked, resume: true }));
+}
+
+test('the alignment network alone says which emotion and when, where that is the objective', async () => {
+  const alone = await begunWith('alone', { objective: 'forward-backward' });
+  assert.not.ok(existsSync(foldFile('alone', 'align')));
+  const { pooling, alignment, calibration } = json(foldFile('alone', 'predictor', 'emoframe.json'));
+  assert.is(pooling, undefined);
+  assert.equal([alignment.neutral, Object.keys(calibration)], [1, ['alignment']]);
+  assert.ok(alone.wa >= 0.75, `wa ${alone.wa}`);
+  assert.ok(alone.frameAccuracy >= 0.8, `frames ${alone.frameAccuracy}`);
+  await predictsAsEvaluated('alone');
+});
+
+test('attention alone is the published stage 4: one part, and a timeline of its own', async () => {
+  const published = await begunWith('published', { objective: 'attention' });
+  assert.not.ok(existsSync(foldFile('published', 'timeline')));
+  const { pooling, alignment } = json(foldFile('published', 'predictor', 'emoframe.json'));
+  assert.equal([pooling, alignment], ['attention', undefined]);
+  assert.ok(published.wa >= 0.75, `wa ${published.wa}`);
+  // The part that both runs have is the same one.
+  const weights = join('align', 'model', 'model.safetensors');
+  assert.equal(readFileSync(foldFile('published', weights)), readFileSync(foldFile('whole', weights)));
+  await predictsAsEvaluated('published');
+});
+
+test('frame truth that is used teaches the alignment network, and nothing else', async () => {
+  const taught = await begunWith('taught', { truth: 'use' });
+  const weights = (name, stage) => readFileSync(foldFile(name, stage, 'model', 'head.safetensors'));
+  assert.equal(weights('taught', 'align'), weights('whole', 'align'));
+  assert.not.equal(weights('taught', 'timeline'), weights('whole', 'timeline'));
+  assert.ok(taught.frameAccuracy > summary.frameAccuracy, `${taught.frameAccuracy}, untaught ${summary.frameAccuracy}`);
 });
 
 test('the same seed gives the same bits, also when the run is stopped and resumed', async () => {
