@@ -116,8 +116,8 @@ test('the card of an alignment network: what it hears, how posteriors are made, 
   assert.not.match(alone, 'log-mel');
   const banded = await texts({ form: 'large', alignment: { melBands: 40, statistics } });
   assert.match(banded, 'over 40 log-mel bands of the sound and the output of the convolutional');
-  assert.match(banded, 'windows = sound.double().unfold(0, 400, 320)');
-  assert.match(await texts({ alignment: { melBands: 40 } }), 'windows = inputs.input_values[0].double()');
+  assert.match(banded, 'windowed = sound.double().unfold(0, 400, 320)');
+  assert.match(await texts({ alignment: { melBands: 40 } }), 'windowed = inputs.input_values[0].double()');
   assert.not.match((await cardFor(fold('align', 'model'))).body, '## Timeline');
 });
 

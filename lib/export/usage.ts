@@ -99,7 +99,7 @@ ${heard(settings)}${settings.melBands === 0 ? '' : bands(settings)}
     frame_logits = F.linear(norm(x, "norm"), *part("output"))  # [frames, emotions]
 
 # An utterance of an emotion: neutral frames, and at least one island of the emotion.
-neutral, cost = settings["neutral"], torch.tensor(settings["switchingCost"])
+neutral, cost = settings["neutral"], torch.tensor(float(settings["switchingCost"]))
 evidence = (settings["scale"] * (frame_logits - frame_logits[:, [neutral]])).double().requires_grad_()
 stay, leave = F.logsigmoid(cost), F.logsigmoid(-cost)
 before = torch.full_like(evidence[0], 0.5).log()
@@ -157,8 +157,8 @@ function bands({ statistics }: AlignmentSettings): string {
     edges, hertz = 700 * (10 ** (mel / 2595) - 1), torch.arange(257)[:, None] * 31.25
     slopes = (hertz - edges[:-1]) / edges.diff()
     filters = torch.minimum(slopes[:, :-1], 1 - slopes[:, 1:]).clamp(min=0)
-    windows = ${sound}.double().unfold(0, 400, 320) * torch.hann_window(400, periodic=False, dtype=torch.float64)
-    powers = torch.fft.rfft(windows, 512).abs() ** 2
+    windowed = ${sound}.double().unfold(0, 400, 320) * torch.hann_window(400, periodic=False, dtype=torch.float64)
+    powers = torch.fft.rfft(windowed, 512).abs() ** 2
     x = torch.cat([x, torch.log(powers @ filters + 1e-3).float()], -1)`;
 }
 
