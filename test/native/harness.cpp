@@ -151,9 +151,9 @@ int64_t sizeOf(const TensorInfo &tensor) {
 void randomize(Model &model) {
   uint32_t site = 100;
   for (const TensorInfo &tensor : model.tensors()) {
-    const bool gain =
-        tensor.name.find("norm.weight") != std::string::npos || tensor.name.find("original0") != std::string::npos ||
-        tensor.name.find("input_factor") != std::string::npos;
+    const bool gain = tensor.name.find("norm.weight") != std::string::npos ||
+                      tensor.name.find("original0") != std::string::npos ||
+                      tensor.name.find("input_factor") != std::string::npos;
     int64_t fanIn = 1;
     for (size_t i = 1; i < tensor.shape.size(); ++i) fanIn *= tensor.shape[i];
     const float scale = tensor.shape.size() > 1 ? 1.2f / std::sqrt(static_cast<float>(fanIn)) : 0.3f;

@@ -90,6 +90,30 @@ TEST(thePlanIsWhatStoredFeaturesTake) {
   require(static_cast<double>(peak) > 0.98 * static_cast<double>(plan.total()), "and not much less");
 }
 
+// Rows of features and of mel bands behind them.
+TEST(thePlanIsWhatStoredMelBandsTake) {
+  const HubertShape shape = melShape();
+  const std::shared_ptr<Backend> on = backend();
+  AlignmentHead head = alignmentHead();
+  head.melBands = 12;
+  auto model = makeAlignmentModel(shape, head, Precision::bf16, on);
+  model->freeze({"feature_extractor."});
+  const Pass pass(shape, {30, 30}, Objective::alignment);
+  PlannedWork work = workOf(pass.batch, Objective::alignment);
+  work.storedFrames = 60;
+  work.longestStoredFrames = 30;
+  const MemoryPlan plan = model->prepare(work);
+  require(plan.features == 60 * (16 + 12) * 2, "bytes of the features");
+  for (size_t b = 0; b < 2; ++b) model->storeFeatures({std::to_string(b)}, alone(shape, pass.batch, b).host);
+  HostBatch stored;
+  stored.features = {"0", "1"};
+  model->trainStep(stored, pass.step);
+  model->optimizerStep(firstStep());
+  model->classify(stored);
+  const auto peak = static_cast<double>(on->memory().peak), planned = static_cast<double>(plan.total());
+  require(peak <= planned + kSlack && peak > 0.95 * planned, "what was planned, and not much less");
+}
+
 TEST(thePlanIsWhatInferenceTakes) {
   const HubertShape shape = largeShape();
   const std::shared_ptr<Backend> on = backend();
