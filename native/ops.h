@@ -190,8 +190,8 @@ struct IslandAlignment {
   View occupancies;      // f32 [T, C] out: the share of Z whose paths are in e at t; 0 in the neutral column
 };
 
-// Log powers of bands of frequency: out[t, m] = log(Σ_i weights[first[m] + i] (re² + im²)[t, bins[m] + i] + floor), over
-// i from 0 to first[m + 1] - first[m]: a band weighs bins that follow one another.
+// Log powers of bands of frequency: out[t, m] = log(Σ_i weights[first[m] + i] (re² + im²)[t, bins[m] + i] + floor),
+// over i from 0 to first[m + 1] - first[m]: a band weighs bins that follow one another.
 struct LogBandPowers {
   View spectrum;                   // f32 [T, 2 K], colStride 1: real parts of K bins, then imaginary ones
   const int32_t *bins = nullptr;   // backend memory, [M]: the first bin of each band

@@ -1,6 +1,6 @@
 // Feature-encoder output, and mel bands behind it where a model hears those, kept by key in backend memory, so that a
-// frozen encoder runs once for each utterance. All lies in one piece, rows behind rows, so that a batch of utterances is
-// one copy of row runs, however many there are.
+// frozen encoder runs once for each utterance. All lies in one piece, rows behind rows, so that a batch of utterances
+// is one copy of row runs, however many there are.
 #pragma once
 
 #include <string>
@@ -19,7 +19,7 @@ class FeatureCache {
   FeatureCache(const FeatureCache &) = delete;
   FeatureCache &operator=(const FeatureCache &) = delete;
 
-  void reserve(int64_t rows);                                // memory for so many in all
+  void reserve(int64_t rows);  // memory for so many in all
   // Parts of rows, side by side; replaces what the key held, may move the others.
   void store(const std::string &key, const std::vector<View> &parts);
   void store(const std::string &key, const View &rows) { store(key, std::vector<View>{rows}); }

@@ -35,7 +35,8 @@ Filters filtersOf(int64_t bands) {
     filters.bins.push_back(static_cast<int32_t>(begin));
     for (int64_t k = begin; static_cast<double>(k) * kRate / kPoints < high; ++k) {
       const double hertz = static_cast<double>(k) * kRate / kPoints;
-      filters.weights.push_back(static_cast<float>(std::min((hertz - low) / (peak - low), (high - hertz) / (high - peak))));
+      filters.weights.push_back(
+          static_cast<float>(std::min((hertz - low) / (peak - low), (high - hertz) / (high - peak))));
     }
     filters.first.push_back(static_cast<int32_t>(filters.weights.size()));
     if (filters.first[m + 1] == filters.first[m]) {

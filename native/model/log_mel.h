@@ -30,8 +30,8 @@ class LogMel {
   int64_t bands_;
   void *memory_ = nullptr;
   size_t heldBytes_ = 0;
-  View waves_;    // f32 [2 K, 400]: cosines of K frequencies, then their sines
-  View weights_;  // of all bands, one behind another
+  View waves_;                                        // f32 [2 K, 400]: cosines of K frequencies, then their sines
+  View weights_;                                      // of all bands, one behind another
   const int32_t *bins_ = nullptr, *first_ = nullptr;  // see LogBandPowers
 };
 

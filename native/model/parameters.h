@@ -34,10 +34,10 @@ class Parameters {
   Parameters(const Parameters &) = delete;
   Parameters &operator=(const Parameters &) = delete;
 
-  // `adjacent`: begins right where the one before ends, so that both can be read as one matrix. `constant`: is kept with
-  // the others but never trained.
-  int32_t add(const std::string &name, std::vector<int64_t> shape, Layout layout = Layout::plain,
-              bool adjacent = false, bool constant = false);
+  // `adjacent`: begins right where the one before ends, so that both can be read as one matrix. `constant`: is kept
+  // with the others but never trained.
+  int32_t add(const std::string &name, std::vector<int64_t> shape, Layout layout = Layout::plain, bool adjacent = false,
+              bool constant = false);
   void allocate();  // after the last add; values are zero
   const std::vector<Parameter> &table() const { return table_; }
 

@@ -130,7 +130,8 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
 
   const MemoryUse now = parts_->backend->memory();
   plan.held = parts_->parameters.heldBytes() + parts_->transformer.heldBytes() + parts_->workspace.size() +
-              (parts_->logMel ? parts_->logMel->heldBytes() : 0) + parts_->intake.size() + static_cast<size_t>(parts_->cache.heldBytes()) + now.scratch;
+              (parts_->logMel ? parts_->logMel->heldBytes() : 0) + parts_->intake.size() +
+              static_cast<size_t>(parts_->cache.heldBytes()) + now.scratch;
   plan.available = now.available;
   return plan;
 }

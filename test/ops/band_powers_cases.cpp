@@ -46,33 +46,33 @@ void bandPowers(Backend &backend, Report &report, const Bands &bands, int64_t fr
   report.untouched(spectrum, what);
 }
 
-const Cases bandCases(
-    "waveform", {{"log powers of bands",
-                  [](Backend &backend, Report &report) {
-                    const Bands few = {{0, 3, 4, 4, 10, 0, 16}, {1, 2, 3, 3, 7, 17, 0}};
-                    Bands many;
-                    for (int32_t m = 0; m < 40; ++m) {
-                      many.bins.push_back(m * (m + 1) / 8);
-                      many.counts.push_back(2 + m / 2);
-                    }
-                    for (DType dtype : {DType::f32, DType::bf16}) {
-                      for (int64_t gap : {0, 3}) {
-                        const std::string what = std::string(nameOf(dtype)) + ", gaps of " + std::to_string(gap);
-                        bandPowers(backend, report, few, 33, 17, dtype, gap, "few bands, " + what);
-                        bandPowers(backend, report, many, 301, 242, dtype, gap, "many bands, " + what);
-                        bandPowers(backend, report, few, 0, 17, dtype, gap, "no frame, " + what);
-                      }
-                    }
-                  }},
-                 {"silence has the floor's logarithm",
-                  [](Backend &backend, Report &report) {
-                    const Tensor spectrum = Tensor(backend, DType::f32, 5, 8).constant(0);
-                    const Tensor weights = Tensor(backend, DType::f32, 1, 4).constant(1);
-                    const Tensor out = Tensor(backend, DType::f32, 5, 2).normal(1);
-                    const Array<int32_t> bins(backend, {0, 2}), first(backend, {0, 2, 4});
-                    backend.logBandPowers({spectrum, bins.data(), first.data(), weights, 1e-3f, out});
-                    report.close(out, Doubles(10, std::log(static_cast<double>(1e-3f))), 1e-7, "silence");
-                  }}});
+void manyBands(Backend &backend, Report &report) {
+  const Bands few = {{0, 3, 4, 4, 10, 0, 16}, {1, 2, 3, 3, 7, 17, 0}};
+  Bands many;
+  for (int32_t m = 0; m < 40; ++m) {
+    many.bins.push_back(m * (m + 1) / 8);
+    many.counts.push_back(2 + m / 2);
+  }
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    for (int64_t gap : {0, 3}) {
+      const std::string what = std::string(nameOf(dtype)) + ", gaps of " + std::to_string(gap);
+      bandPowers(backend, report, few, 33, 17, dtype, gap, "few bands, " + what);
+      bandPowers(backend, report, many, 301, 242, dtype, gap, "many bands, " + what);
+      bandPowers(backend, report, few, 0, 17, dtype, gap, "no frame, " + what);
+    }
+  }
+}
+
+void silence(Backend &backend, Report &report) {
+  const Tensor spectrum = Tensor(backend, DType::f32, 5, 8).constant(0);
+  const Tensor weights = Tensor(backend, DType::f32, 1, 4).constant(1);
+  const Tensor out = Tensor(backend, DType::f32, 5, 2).normal(1);
+  const Array<int32_t> bins(backend, {0, 2}), first(backend, {0, 2, 4});
+  backend.logBandPowers({spectrum, bins.data(), first.data(), weights, 1e-3f, out});
+  report.close(out, Doubles(10, std::log(static_cast<double>(1e-3f))), 1e-7, "silence");
+}
+
+const Cases bandCases("waveform", {{"log powers of bands", manyBands}, {"silence has the floor's logarithm", silence}});
 
 }  // namespace
 }  // namespace test
