@@ -148,9 +148,8 @@ void map(Stream &stream, View a, View b, View out, const Op &op) {
 // --- columns -------------------------------------------------------------------------------------
 // Columns' means and factors, a few kilobytes, stay in the caches.
 template <typename T>
-__global__ void __launch_bounds__(threads)
-    standardizeKernel(Extent extent, Strided<const T> in, const float *mean, const float *factor, Strided<T> out,
-                      bool aligned) {
+__global__ void __launch_bounds__(threads) standardizeKernel(Extent extent, Strided<const T> in, const float *mean,
+                                                             const float *factor, Strided<T> out, bool aligned) {
   constexpr int width = 16 / sizeof(T);
   Place place;
   if (!Place::find(extent, width, place)) return;
