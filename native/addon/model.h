@@ -42,8 +42,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value featureBytes(const Napi::CallbackInfo &info);
   Napi::Value storedFrames(const Napi::CallbackInfo &info);
   Napi::Value clearFeatures(const Napi::CallbackInfo &info);
-  Napi::Value encoded(Napi::Env env, const std::vector<Napi::Value> &keep,
-                      const std::shared_ptr<const HostBatch> &host,
+  Napi::Value encoded(Napi::Env env, const std::vector<Napi::Value> &keep, const std::shared_ptr<const HostBatch> &host,
                       const std::function<Encoded(Model &, const HostBatch &)> &encode);
   Napi::Value alignmentInput(const Napi::CallbackInfo &info);
   Napi::Value encode(const Napi::CallbackInfo &info);
