@@ -82,6 +82,22 @@ test('what another trainer began goes on only when told to resume, and only as i
   await refused(open('.'), 'ERR_RUN_EXISTS', /is no run/);
 });
 
+test('a run that tells emotions from neutral is refused without a neutral class, before it leaves anything', async () => {
+  const calm = corpus.utterances.map(({ segments: _, ...utterance }) => ({
+    ...utterance,
+    label: utterance.label === 'neutral' ? 'calm' : utterance.label,
+  }));
+  const named = { corpus: { ...corpus, utterances: calm } };
+  await refused(open('no-neutral', named), 'ERR_CONFIG', /align\.objective 'both'.*no label 'neutral'.*neutralLabel/);
+  assert.not.ok(existsSync(join(dir, 'no-neutral')));
+  const attention = await open('attention', {
+    ...named,
+    config: parseConfig({ ...tinyConfig, align: { ...tinyConfig.align, objective: 'attention' } }),
+  });
+  assert.equal([attention.labels, attention.stages.includes('timeline')], [['angry', 'calm'], false]);
+  await refused(attention.timeline(call), 'ERR_STAGE', /not part of this run, whose align\.objective is 'attention'/);
+});
+
 test('calls are queued, a call is stopped by its own signal alone, and dispose stops the one in hand', async () => {
   const trainer = await open('queued');
   const order = [];
