@@ -86,7 +86,7 @@ export {
 } from './predict/emotionModel.js';
 export { type EncodeOptions, Encoder, type HiddenStates } from './predict/encoder.js';
 export type { PredictionMemory } from './predict/memory.js';
-export type { AudioCallOptions, AudioProgress, DeviceOptions, ListeningOptions } from './predict/options.js';
+export type { AudioCallOptions, AudioProgress, DeviceOptions, Level, ListeningOptions } from './predict/options.js';
 export type {
   Decision,
   FrameColumns,

@@ -135,7 +135,9 @@ test('what tells emotions from neutral needs a neutral class, and is refused bef
       ({ code, message }) =>
         code === 'ERR_CONFIG' &&
         message.includes(`align.objective '${objective}'`) &&
-        /no label 'neutral' among angry, happy, sad: set neutralLabel .* or align\.objective to 'attention'/.test(message),
+        /no label 'neutral' among angry, happy, sad: set neutralLabel .* or align\.objective to 'attention'/.test(
+          message,
+        ),
     );
     assert.is(chooseLabels(corpus, parseConfig({ ...config, neutralLabel: 'sad' })).neutral, 'sad');
   }

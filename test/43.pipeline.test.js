@@ -81,8 +81,7 @@ test('a run leaves what it promises', () => {
     assert.is(step, total);
     assert.ok(rows.some(({ loss }) => Number.isFinite(loss)));
   }
-  for (const stage of ['align', 'timeline'])
-    assert.ok(log.some((row) => row.stage === stage && row.validationUa > 0));
+  for (const stage of ['align', 'timeline']) assert.ok(log.some((row) => row.stage === stage && row.validationUa > 0));
 });
 
 test('labels have a cluster for every frame of the training session', async () => {
@@ -138,7 +137,10 @@ test('rows say everything of each test utterance', () => {
 
 /** That the fold's predictor says of test utterances what stage 5 said. */
 async function predictsAsEvaluated(name) {
-  const rows = readFileSync(foldFile(name, 'evaluate', 'predictions.jsonl'), 'utf8').trim().split('\n').map(JSON.parse);
+  const rows = readFileSync(foldFile(name, 'evaluate', 'predictions.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map(JSON.parse);
   const predictor = await EmotionModel.load(foldFile(name, 'predictor'), { threads: 1 });
   // One of each class that was predicted.
   const told = new Map(rows.map((row) => [row.predicted, row]));

@@ -77,45 +77,27 @@ test('no other weight fits better', () => {
     assert.ok(loss(rows, truth, fitted) <= loss(rows, truth, { classifier }) + 1e-9, `${classifier}`);
 });
 
-test('of two kinds no other pair of weights fits better, also of kinds that say nearly the same', () => {
-  const apart = drawn(80, 4, { classifier: 0.3, alignment: 0.8 });
-  const alike = {
-    truth: apart.truth,
-    rows: apart.rows.map(({ classifier, alignment }) => ({
-      classifier,
-      alignment: classifier.map((logit, c) => 0.5 * logit + 0.2 * alignment[c]),
-    })),
-  };
-  for (const { rows, truth } of [apart, alike]) {
-    const fitted = fitCalibration(rows, truth);
-    const least = loss(rows, truth, fitted);
-    for (let classifier = 0; classifier <= 4; classifier += 0.1)
-      for (let alignment = 0; alignment <= 4; alignment += 0.1) {
-        const other = loss(rows, truth, { classifier, alignment });
-        assert.ok(least <= other + 1e-4 * rows.length, `${classifier}, ${alignment}: ${other} below ${least}`);
-      }
+test('two kinds have one weight, and no other fits better', () => {
+  const { rows, truth } = drawn(80, 4, { classifier: 0.5, alignment: 0.5 });
+  const fitted = fitCalibration(rows, truth);
+  assert.is(fitted.classifier, fitted.alignment);
+  for (let weight = 0.02; weight < 15; weight *= 1.02) {
+    const other = { classifier: weight, alignment: weight };
+    assert.ok(loss(rows, truth, fitted) <= loss(rows, truth, other) + 1e-9, `${weight}`);
   }
 });
 
-test('the weights that utterances were drawn with are found, and calibrate others', () => {
-  const weights = { classifier: 0.4, alignment: 0.15 };
-  const { rows, truth } = drawn(1500, 4, weights);
-  const fitted = fitCalibration(rows, truth);
-  for (const kind of ['classifier', 'alignment']) near(fitted[kind], weights[kind], 0.04);
-  const others = drawn(1500, 4, weights);
-  const scores = calibrationScores(others.rows, others.truth, fitted);
-  assert.equal(scores.weights, fitted);
-  assert.ok(scores.ece < 0.04 && scores.eceUncalibrated > 0.15, JSON.stringify(scores));
-});
-
-test('logits that know nothing count for little beside those that know', () => {
-  const { rows, truth } = drawn(1000, 4, { classifier: 1 });
-  const fitted = fitCalibration(
-    rows.map((row) => ({ ...row, alignment: logitsOf(4) })),
-    truth,
-  );
-  near(fitted.classifier, 1, 0.15);
-  assert.ok(fitted.alignment < 0.1, `${fitted.alignment}`);
+test('the weight that utterances were drawn with is found, and calibrates others', () => {
+  for (const weights of [{ alignment: 0.3 }, { classifier: 0.3, alignment: 0.3 }]) {
+    const { rows, truth } = drawn(1500, 4, weights);
+    const fitted = fitCalibration(rows, truth);
+    assert.equal(Object.keys(fitted), Object.keys(weights));
+    for (const kind of Object.keys(weights)) near(fitted[kind], weights[kind], 0.04);
+    const others = drawn(1500, 4, weights);
+    const scores = calibrationScores(others.rows, others.truth, fitted);
+    assert.equal(scores.weights, fitted);
+    assert.ok(scores.ece < 0.04 && scores.eceUncalibrated > 0.15, JSON.stringify(scores));
+  }
 });
 
 test('a small set whose every utterance is right does not ask for certainty; one that is all wrong has no weight', () => {

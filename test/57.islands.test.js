@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { RecordingDecoder, utteranceTimeline } from '../dist/evaluate/alignmentTimeline.js';
-import { EmotionChain } from '../dist/evaluate/emotionChain.js';
 import { emotionalShare } from '../dist/evaluate/emotionalShare.js';
+import { EmotionChain } from '../dist/evaluate/emotionChain.js';
 import { probabilitiesOf } from '../dist/evaluate/fusion.js';
 import { evidenceOf, islandPosteriors } from '../dist/evaluate/islands.js';
 import { smooth } from '../dist/evaluate/viterbi.js';

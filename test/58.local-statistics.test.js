@@ -52,7 +52,10 @@ function context() {
 }
 const training = sounds.slice(0, 3);
 const near = (found, expected, tolerance, message) =>
-  assert.ok(Math.abs(found - expected) <= tolerance * Math.max(1, Math.abs(expected)), `${message}: ${found}, ${expected}`);
+  assert.ok(
+    Math.abs(found - expected) <= tolerance * Math.max(1, Math.abs(expected)),
+    `${message}: ${found}, ${expected}`,
+  );
 
 test('sound is brought by the mean and scale of all training samples, and of nothing else', async () => {
   const all = Float32Array.from(training.flatMap((samples) => [...samples]));

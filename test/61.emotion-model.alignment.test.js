@@ -176,4 +176,28 @@ test('a head whose description and tensors differ is refused', async () => {
   await refused(EmotionModel.load(broken), 'ERR_TENSOR', /alignment\..* \[.*13/);
 });
 
+test('a recording of any gain is heard alike where its level is matched, in one pass, in windows and as a stream', async () => {
+  const model = keep(await EmotionModel.load(join(dir, 'statistics'), { clusters: false }));
+  const samples = utterances[2];
+  const quiet = samples.map((value) => 0.3 * value);
+  const posteriorsOf = async (sound, options) => (await model.predict(sound, options)).columns.posteriors;
+  const farthest = (a, b) => Math.max(...a.map((value, i) => Math.abs(value - b[i])));
+  for (const windows of [{}, { windowSeconds: 3 }]) {
+    const asItIs = farthest(await posteriorsOf(quiet, windows), await posteriorsOf(samples, windows));
+    assert.ok(asItIs > 1e-2, `the gain must matter where it is not matched: ${asItIs}`);
+    const matched = { ...windows, level: 'match' };
+    const found = farthest(await posteriorsOf(quiet, matched), await posteriorsOf(samples, matched));
+    assert.ok(found < 1e-3, `${found}`);
+  }
+  const streamed = [];
+  for await (const { frames } of model.stream(quiet, { windowSeconds: 3, level: 'match' }))
+    streamed.push(...frames.map(({ posterior }) => posterior));
+  assert.equal(streamed.flat(), [...(await posteriorsOf(quiet, { windowSeconds: 3, level: 'match' }))]);
+  await refused(
+    () => model.stream(quiet, { level: 'match', normalizeBy: 'window' }).next(),
+    'ERR_ARGUMENT',
+    /whose end is not known/,
+  );
+});
+
 test.run();

@@ -58,6 +58,7 @@ export function packSamples(
  * than it hears.
  *
  * @param utterances f32 at 16 kHz, each long enough for one frame.
+ * @param waveforms in place of the mean and scale of `statistics`, of each utterance.
  * @example
  * const { frameLogits } = (await model.classify(packLocally([samples], stride, statistics), undefined, 'alignment')).alignment;
  */
@@ -66,9 +67,10 @@ export function packLocally(
   stride: number,
   { waveform, windows }: SoundStatistics,
   names?: readonly string[],
+  waveforms: readonly WaveformStatistics[] = utterances.map(() => waveform),
 ): PackedBatch {
   const batch = packSamples(utterances, stride, {
-    normalize: utterances.map(() => waveform),
+    normalize: waveforms,
     ...(names !== undefined && { names }),
   });
   if (windows === undefined) return batch;

@@ -34,6 +34,10 @@ export const predictCommand = defineCommand({
     'switching-cost': nonNegativeNumber(
       'nats that a change of emotion must gain; 0: no smoothing (with an alignment network: of audio in windows alone)',
     ),
+    level: choice(
+      ['as-is', 'match'],
+      'what an alignment network hears: the audio as it is, or brought to the level of the training audio (default: as-is)',
+    ),
     channels: choice(
       ['mix', 'split'],
       'hear the mean of a file, or each channel as a speaker of its own (default: mix)',
@@ -77,7 +81,7 @@ export const predictCommand = defineCommand({
       batchSeconds,
       onError: values['on-corrupt'] === 'skip' ? 'yield' : 'throw',
       ...windows,
-      ...given({ switchingCost: values['switching-cost'] }),
+      ...given({ switchingCost: values['switching-cost'], level: values.level }),
       onProgress: (event) => showAudio(progress, 'predict', event),
     } satisfies PredictManyOptions);
     let done = 0;

@@ -1,17 +1,16 @@
-// Calibration (temperature scaling, Guo et al., 2017, for logits of more than one kind): a classifier that was trained until it is
-// sure of what it has seen is surer of what it has not than it may be. One number for each kind of logits, fitted on utterances
-// that no weight was fitted on, multiplies them before they are added: probabilities come to mean what they say.
+// Calibration (temperature scaling, Guo et al., 2017): a classifier that was trained until it is sure of what it has seen is surer
+// of what it has not than it may be. One number, fitted on utterances that no weight was fitted on, multiplies its logits, so that
+// probabilities come to mean what they say. Logits of more than one kind count alike: how much better one is than another, a
+// small validation set whose voices were heard in training cannot tell.
 import { EmoframeError } from '../errors.js';
 import { type Calibration, fusedLogits, probabilitiesOf, type UtteranceLogits } from './fusion.js';
 
 const largestWeight = 20;
-/** Most turns that all weights take. */
-const rounds = 100;
 
 /**
- * The weights of logits under which the true classes are most probable: the mean cross-entropy of the weighted sums is least
- * there. They are fitted as if one utterance more had an equal share of every class: a small set whose every utterance is
- * right would else ask for certainty. Between 0 and 20, for the kinds of logits that the rows have.
+ * The weight of logits, the same of each kind, under which the true classes are most probable: the mean cross-entropy of the
+ * weighted sums is least there. It is fitted as if one utterance more had an equal share of every class: a small set whose every
+ * utterance is right would else ask for certainty. Between 0 and 20.
  *
  * @param rows logits of an utterance each; all have the same kinds.
  * @param truth their classes.
@@ -24,42 +23,31 @@ export function fitCalibration(rows: readonly UtteranceLogits[], truth: ArrayLik
   if (rows.length === 0) {
     throw new EmoframeError('ERR_CORPUS', 'No validation utterance to calibrate on: the validation set is empty.');
   }
-  const kinds = (['classifier', 'alignment'] as const).filter((kind) => rows[0]![kind] !== undefined);
-  const weights = { classifier: 1, alignment: 1 };
-  // The cross-entropy is convex in the weights, so turns of each with the others held end at its least.
-  for (let round = 0; round < rounds; round++) {
-    const before = { ...weights };
-    for (const kind of kinds) {
-      let [low, high] = [0, largestWeight];
-      for (let step = 0; step < 50; step++) {
-        weights[kind] = (low + high) / 2;
-        if (slope(rows, truth, weights, kind) < 0) low = weights[kind];
-        else high = weights[kind];
-      }
-    }
-    if (kinds.every((kind) => Math.abs(weights[kind] - before[kind]) < 1e-6)) break;
+  const sums = rows.map((row) => fusedLogits(row));
+  // The cross-entropy is convex in the weight, so the sign of its slope tells on which side the least lies.
+  let [low, high] = [0, largestWeight];
+  for (let step = 0; step < 50; step++) {
+    const middle = (low + high) / 2;
+    if (slope(sums, truth, middle) < 0) low = middle;
+    else high = middle;
   }
-  return Object.fromEntries(kinds.map((kind) => [kind, weights[kind]]));
+  const weight = (low + high) / 2;
+  const kinds = (['classifier', 'alignment'] as const).filter((kind) => rows[0]![kind] !== undefined);
+  return Object.fromEntries(kinds.map((kind) => [kind, weight]));
 }
 
-/** Of the summed cross-entropy by a weight: what is expected of the logits, less what the truth makes of them. */
-function slope(
-  rows: readonly UtteranceLogits[],
-  truth: ArrayLike<number>,
-  weights: Calibration,
-  kind: 'classifier' | 'alignment',
-): number {
-  const utterances = rows.length;
-  let sum = 0;
-  for (const [i, row] of rows.entries()) {
-    const logits = row[kind]!;
+/** Of the summed cross-entropy by the weight: what is expected of the logits, less what the truth makes of them. */
+function slope(sums: readonly Float32Array[], truth: ArrayLike<number>, weight: number): number {
+  const utterances = sums.length;
+  let slope = 0;
+  for (const [i, logits] of sums.entries()) {
     const share = 1 / logits.length / (utterances + 1);
-    for (const [c, probability] of probabilitiesOf(fusedLogits(row, weights)).entries()) {
+    for (const [c, probability] of probabilitiesOf(logits.map((logit) => weight * logit)).entries()) {
       const target = share + (c === truth[i] ? utterances / (utterances + 1) : 0);
-      sum += (probability - target) * logits[c]!;
+      slope += (probability - target) * logits[c]!;
     }
   }
-  return sum;
+  return slope;
 }
 
 const bins = 15;

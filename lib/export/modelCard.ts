@@ -82,7 +82,8 @@ function about(facts: CardFacts): string {
       : `gives hidden states of speech, one each ${hop}`;
   const count = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format(parameters);
   const size = `${layers} layers of width ${hiddenSize}, ${count} parameters`;
-  const objective = record?.stage === 'align' || record?.stage === 'timeline' ? record.config.align?.objective : undefined;
+  const objective =
+    record?.stage === 'align' || record?.stage === 'timeline' ? record.config.align?.objective : undefined;
   const trained =
     record === undefined
       ? ''

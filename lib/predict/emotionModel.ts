@@ -21,6 +21,7 @@ import {
   type AudioCallOptions,
   type AudioProgress,
   audioCallShape,
+  type Level,
   type ListeningOptions,
   listeningShape,
   nonNegative,
@@ -46,6 +47,11 @@ export interface PredictOptions extends AudioCallOptions {
    * windows alone: in one pass, segments follow from the decision and from where the alignment network finds it.
    */
   switchingCost?: number;
+  /**
+   * How loud an alignment network hears the audio. It was trained on sound as loud as its corpus, and `as-is` (default) trusts that
+   * this is too; `match` brings the audio as a whole to the mean level of the training audio: for recordings of another gain.
+   */
+  level?: Level;
   onProgress?: (progress: AudioProgress) => void;
 }
 
@@ -68,6 +74,8 @@ export type PredictionSizes = Pick<PredictManyOptions, 'windowSeconds' | 'overla
 export interface StreamOptions extends AudioCallOptions {
   /** As in {@link PredictOptions}. */
   switchingCost?: number;
+  /** As in {@link PredictOptions}; `match` needs all of the audio first, and so `normalizeBy` `whole`. */
+  level?: Level;
   /**
    * What a window is normalised by: `whole` (default for files, bytes and samples at hand) all of the audio, which is read
    * first, so that chunks are those of `predict`; `window` (default for streams) itself, so that results come while audio does.
@@ -303,10 +311,16 @@ export class EmotionModel {
     const live = !isFile(input) && !ArrayBuffer.isView(input);
     const normalizeBy = settings.normalizeBy ?? (live ? 'window' : 'whole');
     const cost = this.#switchingCost(settings);
+    if (normalizeBy === 'window' && settings.level === 'match') {
+      throw new EmoframeError(
+        'ERR_ARGUMENT',
+        "The level of audio whose end is not known cannot be matched: give level 'as-is', or normalizeBy 'whole'.",
+      );
+    }
     if (normalizeBy === 'window' && !isFile(input)) {
       const name = nameOf(id, input);
       const windows = liveWindows(streamInput(input, settings, name), geometry, plan, name);
-      yield* streamWindows(this.#listener, windows, cost);
+      yield* streamWindows(this.#listener, windows, cost, undefined);
       return;
     }
     const { samples, name } = await this.#load(id, input, settings);
@@ -319,7 +333,8 @@ export class EmotionModel {
             plan,
             name,
           );
-    yield* streamWindows(this.#listener, windows, cost);
+    const [waveform] = this.#listener.waveformsOf([samples], settings.level) ?? [];
+    yield* streamWindows(this.#listener, windows, cost, waveform);
   }
 
   /**
@@ -403,10 +418,11 @@ export class EmotionModel {
     for (const long of group.filter((utterance) => !fits(utterance))) {
       const windows = wholeWindows(long.samples, geometry, normalizing, plan, long.name, signal);
       const tell = (done: number, total: number) => onProgress?.(progressOf(long, done, total));
-      heard.set(long, await hearWindows(this.#listener, windows, this.#switchingCost(settings), tell));
+      const [waveform] = this.#listener.waveformsOf([long.samples], settings.level) ?? [];
+      heard.set(long, await hearWindows(this.#listener, windows, this.#switchingCost(settings), waveform, tell));
     }
     const short = group.filter(fits);
-    const results = short.length === 0 ? [] : await this.#listener.hear(short);
+    const results = short.length === 0 ? [] : await this.#listener.hear(short, settings.level);
     for (const [index, utterance] of short.entries()) heard.set(utterance, results[index]!);
     throwIfAborted(signal);
     return group.map((utterance) => {

@@ -1,4 +1,5 @@
 // The models that hear, and what comes of one window or one batch.
+import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
 import { packLocally } from '../batch/pack.js';
 import { type Head, poolingOf } from '../checkpoint/head.js';
 import { utteranceTimeline } from '../evaluate/alignmentTimeline.js';
@@ -10,6 +11,7 @@ import type { Geometry } from '../model/geometry.js';
 import type { Clusterer } from './clusterer.js';
 import type { HeardWindow } from './heardWindows.js';
 import type { LoadedModel } from './loadModel.js';
+import type { Level } from './options.js';
 import { batchOf } from './wholeAudio.js';
 import { type WindowOptions, WindowPlan } from './windows.js';
 
@@ -61,11 +63,15 @@ export class Listener {
   }
 
   /** Whole utterances, 16 kHz mono, in one pass. */
-  async hear(utterances: readonly { samples: Float32Array; name: string }[]): Promise<Heard[]> {
+  async hear(utterances: readonly { samples: Float32Array; name: string }[], level?: Level): Promise<Heard[]> {
     const sound = utterances.map(({ samples }) => samples);
     const names = utterances.map(({ name }) => name);
+    const waveforms = this.waveformsOf(sound, level);
     const [result, clusters] = await Promise.all([
-      this.#classify(() => batchOf(utterances, this.classifier), sound, { names }),
+      this.#classify(() => batchOf(utterances, this.classifier), sound, {
+        names,
+        ...(waveforms !== undefined && { waveforms }),
+      }),
       this.clusterer?.clustersOf(batchOf(utterances, this.clusterer.loaded)),
     ]);
     return utterances.map((_, b) => ({
@@ -74,12 +80,24 @@ export class Listener {
     }));
   }
 
-  /** The frames of a window that are kept. */
-  async hearWindow(window: HeardWindow): Promise<{ result: ClassifyResult; clusters: Int32Array | undefined }> {
+  /** What brings each sound, as a whole, to the level that its alignment network is to hear; undefined: as it is. */
+  waveformsOf(sounds: readonly Float32Array[], level: Level = 'as-is'): WaveformStatistics[] | undefined {
+    if (level === 'as-is' || this.head.alignment?.statistics === undefined) return undefined;
+    return sounds.map(waveformStatistics);
+  }
+
+  /** The frames of a window that are kept. `waveform`: as {@link waveformsOf} has it of the whole. */
+  async hearWindow(
+    window: HeardWindow,
+    waveform: WaveformStatistics | undefined,
+  ): Promise<{ result: ClassifyResult; clusters: Int32Array | undefined }> {
     const [first, count] = [window.keepStart - window.start, window.keepEnd - window.keepStart];
     const kept = { starts: Int32Array.of(first), counts: Int32Array.of(count) };
     const [result, clusters] = await Promise.all([
-      this.#classify(() => window.batch(this.classifier), [window.sound], { kept }),
+      this.#classify(() => window.batch(this.classifier), [window.sound], {
+        kept,
+        ...(waveform !== undefined && { waveforms: [waveform] }),
+      }),
       this.clusterer?.clustersOf(window.batch(this.clusterer.loaded)),
     ]);
     return { result, clusters: clusters?.subarray(first, first + count) };
@@ -92,14 +110,18 @@ export class Listener {
   async #classify(
     batch: () => PackedBatch,
     sound: readonly Float32Array[],
-    { names, kept }: { names?: readonly string[]; kept?: FrameRanges },
+    {
+      names,
+      kept,
+      waveforms,
+    }: { names?: readonly string[]; kept?: FrameRanges; waveforms?: readonly WaveformStatistics[] },
   ): Promise<ClassifyResult> {
     const { model, memory } = this.classifier;
     const pass = (given: PackedBatch, head?: 'classifier' | 'alignment') =>
       memory.run(given, kept !== undefined, () => model.classify(given, kept, head));
     const statistics = this.head.alignment?.statistics;
     if (statistics === undefined) return pass(batch());
-    const own = packLocally(sound, this.geometry.stride, statistics, names);
+    const own = packLocally(sound, this.geometry.stride, statistics, names, waveforms);
     if (poolingOf(this.head) === undefined) return pass(own, 'alignment');
     const pooled = await pass(batch(), 'classifier');
     const { alignment } = await pass(own, 'alignment');

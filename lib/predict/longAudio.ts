@@ -1,4 +1,5 @@
 // Long audio: what is heard in its windows, put together as if it had been heard at once.
+import type { WaveformStatistics } from '../audio/normalize.js';
 import { poolingOf } from '../checkpoint/head.js';
 import type { DecodedFrames } from '../evaluate/alignmentTimeline.js';
 import { emotionalMass, emotionalShare } from '../evaluate/emotionalShare.js';
@@ -14,12 +15,14 @@ import { UtteranceSoFar } from './utteranceSoFar.js';
  * Hears all windows.
  *
  * @param switchingCost of a recording's timeline, where an alignment network makes it.
+ * @param waveform by which an alignment network hears the audio, in place of its training's; undefined: by that.
  * @param afterWindow is told the samples that are done, of all.
  */
 export async function hearWindows(
   listener: Listener,
   windows: AsyncIterable<HeardWindow>,
   switchingCost: number,
+  waveform: WaveformStatistics | undefined,
   afterWindow: (done: number, total: number) => void,
 ): Promise<Heard> {
   const utterance = new UtteranceSoFar(listener.head);
@@ -29,7 +32,7 @@ export async function hearWindows(
   const stretches: PooledStretch[] = [];
   const clusters: Int32Array[] = [];
   for await (const window of windows) {
-    const { result, clusters: found } = await listener.hearWindow(window);
+    const { result, clusters: found } = await listener.hearWindow(window, waveform);
     utterance.add(result);
     if (decoder !== undefined) decoded.push(decoder.push(result));
     if (utterance.pooled !== undefined) stretches.push(pooledStretch(result));
@@ -79,11 +82,12 @@ function joinFloats(parts: readonly Float32Array[]): Float32Array {
   return joined;
 }
 
-/** Hears windows one by one, and gives what each adds to the timeline. */
+/** Hears windows one by one, and gives what each adds to the timeline. `waveform`: as in {@link hearWindows}. */
 export async function* streamWindows(
   listener: Listener,
   windows: AsyncIterable<HeardWindow>,
   switchingCost: number,
+  waveform: WaveformStatistics | undefined,
 ): AsyncGenerator<TimelineChunk> {
   const { head, geometry } = listener;
   const utterance = new UtteranceSoFar(head);
@@ -94,7 +98,7 @@ export async function* streamWindows(
   const segmented = new SegmentStream(listener);
   const frames = new FrameStream(listener);
   for await (const window of windows) {
-    const { result, clusters } = await listener.hearWindow(window);
+    const { result, clusters } = await listener.hearWindow(window, waveform);
     utterance.add(result);
     frames.hear(result, clusters);
     const first = frames.given;

@@ -35,6 +35,10 @@ export interface AudioProgress {
   readonly totalSeconds: number;
 }
 
+/** How loud an alignment network hears audio: as it is, or brought to the mean level of its training audio. */
+export const levels = ['as-is', 'match'] as const;
+export type Level = (typeof levels)[number];
+
 /** What every call that takes audio takes with it. */
 export interface AudioCallOptions extends AudioInputOptions, WindowOptions {
   /** Name of the audio in results and progress. Default: a file's name without its ending; `audio` for other inputs. */
@@ -77,4 +81,4 @@ export const audioCallShape = {
   signal: abortSignal.optional(),
 } satisfies Shape<AudioCallOptions>;
 
-export const predictionShape = { switchingCost: nonNegative.optional() };
+export const predictionShape = { switchingCost: nonNegative.optional(), level: z.enum(levels).optional() };
