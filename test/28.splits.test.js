@@ -142,7 +142,7 @@ test('a run on a split that shares speakers, as the dataset gives it, says so an
   const name = (number) => `0012_${String(number).padStart(6, '0')}.wav`;
   const files = parts.flatMap((part, i) => [
     `0012/Angry/${part}/${name(351 + i)}`,
-    `0012/Sad/${part}/${name(1051 + i)}`,
+    `0012/Neutral/${part}/${name(1 + i)}`,
   ]);
   const home = plant(join(root, 'esd'), files);
   const out = join(root, 'esd-run');

@@ -19,7 +19,7 @@ import { generator } from '../../test/support/syntheticRun.js';
 import { writeTinyCorpus } from '../../test/support/tinyCorpus.js';
 
 const program = join(dirname(fileURLToPath(import.meta.url)), '../../dist/cli/main.js');
-const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'evaluate'];
+const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline', 'evaluate'];
 
 const { values } = parseArgs({
   options: {
