@@ -80,6 +80,7 @@ test('a run leaves what it promises', () => {
     const { step, total } = rows.at(-1);
     assert.is(step, total);
     assert.ok(rows.some(({ loss }) => Number.isFinite(loss)));
+    assert.ok(rows.some(({ memory }) => memory?.moments > 0 && memory.total > memory.weights), `${stage} has a plan`);
   }
   for (const stage of ['align', 'timeline']) assert.ok(log.some((row) => row.stage === stage && row.validationUa > 0));
 });
