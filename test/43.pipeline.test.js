@@ -80,7 +80,10 @@ test('a run leaves what it promises', () => {
     const { step, total } = rows.at(-1);
     assert.is(step, total);
     assert.ok(rows.some(({ loss }) => Number.isFinite(loss)));
-    assert.ok(rows.some(({ memory }) => memory?.moments > 0 && memory.total > memory.weights), `${stage} has a plan`);
+    assert.ok(
+      rows.some(({ memory }) => memory?.moments > 0 && memory.total > memory.weights),
+      `${stage} has a plan`,
+    );
   }
   for (const stage of ['align', 'timeline']) assert.ok(log.some((row) => row.stage === stage && row.validationUa > 0));
 });
@@ -173,16 +176,18 @@ async function predictsAsEvaluated(name) {
 
 test('the predictor says of test utterances what the evaluation said', () => predictsAsEvaluated('whole'));
 
-/** A copy of the whole run as if it had been begun with another `align`, in which stage 4 is to do. */
-function begunWith(name, align) {
+/** A copy of the whole run as if it had been begun with another `align`, in which stage 4 is to do; one that is there goes on. */
+function begunWith(name, align, more) {
+  const asked = parseConfig({ ...toyConfig, align: { ...toyConfig.align, ...align } });
+  const run = () => runPipeline(optionsFor(name, { config: asked, resume: true, ...more }));
+  if (existsSync(out(name))) return run();
   cpSync(out('whole'), out(name), { recursive: true });
   for (const stage of ['align', 'timeline', 'evaluate', 'predictor'])
     if (stage !== 'align' || align.objective !== undefined) rmSync(foldFile(name, stage), { recursive: true });
-  const asked = parseConfig({ ...toyConfig, align: { ...toyConfig.align, ...align } });
   const recorded = json(out(name), 'config.json');
   recorded.config.align = asked.align;
   writeFileSync(join(out(name), 'config.json'), JSON.stringify(recorded));
-  return runPipeline(optionsFor(name, { config: asked, resume: true }));
+  return run();
 }
 
 test('the alignment network alone says which emotion and when, where that is the objective', async () => {
@@ -246,6 +251,32 @@ test('the same seed gives the same bits, also when the run is stopped and resume
   const repeated = await runPipeline(optionsFor('resumed', { resume: true }));
   assert.equal(digests('resumed'), digests('whole'));
   assert.equal({ ...repeated, seconds: 0 }, { ...summary, seconds: 0 });
+});
+
+test('an alignment network of the best epoch is kept over a stop after it, and judged as what it is', async () => {
+  const objective = 'forward-backward';
+  // So fast that it does not get better to the end.
+  const fast = { schedule: 'constant', optimizer: { learningRate: 0.05 } };
+  const network = { ...toyConfig.align.network, ...fast, selection: 'validation-ua' };
+  const begun = await begunWith('chosen', { objective, network });
+  const { epoch } = json(foldFile('chosen', 'timeline', 'metrics.json')).validation;
+  const total = toyConfig.align.network.epochs;
+  assert.ok(epoch < total, `the test needs a best epoch before the last: ${epoch}`);
+  const controller = new AbortController();
+  const stopped = begunWith(
+    'chosen again',
+    { objective, network },
+    {
+      signal: controller.signal,
+      onProgress: ({ stage, message, done, total: updates }) => {
+        if (stage === 'timeline' && message === undefined && done === updates - 1) controller.abort();
+      },
+    },
+  );
+  assert.is((await refusal(stopped)).code, 'ERR_ABORTED');
+  const again = await begunWith('chosen again', { objective, network });
+  assert.equal({ ...again, seconds: 0 }, { ...begun, seconds: 0 });
+  assert.equal(digests('chosen again'), digests('chosen'));
 });
 
 test('a fold that was evaluated before lift was measured has none; its rows give that of all', async () => {

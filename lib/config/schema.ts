@@ -171,7 +171,7 @@ const alignmentNetwork = z
     ...utteranceTrainingFields({
       epochs: 10,
       batchSize: 16,
-      maxSeconds: 30,
+      maxSeconds: 15,
       warmupUpdates: 30,
       schedule: 'linear',
       selection: 'average',
@@ -338,11 +338,10 @@ const runSchema = z.strictObject({
     .prefault({}),
 });
 
-const trainingSections = ['mfcc', 'tapt', 'finetune', 'pretrain', 'align'] as const;
-
 export const configSchema = runSchema.superRefine((config, context) => {
-  for (const name of trainingSections) {
-    const { maxSeconds } = config[name];
+  const { mfcc, tapt, finetune, pretrain, align } = config;
+  const sections = { mfcc, tapt, finetune, pretrain, align, 'align.network': align.network };
+  for (const [name, { maxSeconds }] of Object.entries(sections)) {
     if (maxSeconds <= config.memory.passSeconds) continue;
     context.addIssue({
       code: 'custom',

@@ -4,6 +4,7 @@
 import { maskSpans } from '../batch/masks.js';
 import { BalancedSampler, type Draw, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
 import type { Head } from '../checkpoint/head.js';
+import { usePretrained } from '../checkpoint/pretrained.js';
 import type { FineTuningSettings, UtteranceTrainingSettings } from '../config/schema.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch, TrainStepOptions } from '../model/binding.js';
@@ -168,6 +169,10 @@ export async function trainOnUtterances(context: StageContext, task: UtteranceTa
       unsaved = true;
     }
     if (task.judge !== undefined && validation.items.length > 0) {
+      // Whoever judges needs the memory.
+      model.dispose();
+      // The best epoch may lie before a stop.
+      if (best.length === 0) best = await savedWeights(context.paths.stage(context.stage).model);
       Object.assign(state.best!, await task.judge(best, validation.items, maxFrames));
       unsaved = true;
     }
@@ -185,6 +190,15 @@ export async function trainOnUtterances(context: StageContext, task: UtteranceTa
   } finally {
     model.dispose();
   }
+}
+
+/** All tensors of a model that was saved. */
+async function savedWeights(dir: string): Promise<readonly Tensor[]> {
+  return usePretrained(dir, async ({ tensors, head }) => {
+    const stored = [...tensors.values()];
+    const memory = newFloats(stored.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
+    return [...(await readInto(memory, stored)), ...(head?.tensors ?? [])];
+  });
 }
 
 /** UA decides; where a small validation set cannot tell two epochs apart, its loss does. */

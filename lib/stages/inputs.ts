@@ -58,7 +58,9 @@ export class Inputs {
     this.#options = options;
     const lengths = items.map((item) => Math.min(item.frames, options.firstFrames ?? item.frames));
     const frames = lengths.reduce((sum, length) => sum + length, 0);
-    const bytes = frames * stage.model.config.shape.convDim.at(-1)! * Float32Array.BYTES_PER_ELEMENT;
+    const { config, alignment } = stage.model.spec;
+    const columns = config.shape.convDim.at(-1)! + (alignment?.melBands ?? 0);
+    const bytes = frames * columns * Float32Array.BYTES_PER_ELEMENT;
     this.#cached =
       (options.stored ?? true) && !options.trainFeatureEncoder && bytes <= context.config.memory.featureBytes;
     this.storedFrames = this.#cached ? frames : 0;

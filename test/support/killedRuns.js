@@ -29,6 +29,7 @@ const pretraining = {
   optimizer: { learningRate: 2e-3 },
 };
 const fineTuning = { epochs: 4, batchSize: 6, maxSeconds: 1.2, optimizer: { learningRate: 5e-3 } };
+const network = { epochs: 2, batchSize: 3, maxSeconds: 3, warmupUpdates: 1, width: 16, blocks: 2 };
 const common = {
   ...tinyConfig,
   mfcc: { ...pretraining, kmeans: lloyd },
@@ -36,7 +37,7 @@ const common = {
   finetune: fineTuning,
   cluster: { layer: 2, kmeans: lloyd },
   pretrain: pretraining,
-  align: fineTuning,
+  align: { ...fineTuning, network },
   checkpoint: { everyUpdates: 2 },
   memory: { passSeconds: 4 },
 };
@@ -59,7 +60,7 @@ export const killedConfigs = {
     finetune: { ...fineTuning, trainFeatureEncoder: true, pooling: 'stats', schedule: 'linear' },
     cluster: { layer: 1, kmeans: miniBatch },
     pretrain: { ...pretraining, startFrom: 'tapt' },
-    align: { ...fineTuning, pooling: 'attention-linear' },
+    align: { ...fineTuning, pooling: 'attention-linear', network },
     memory: { passSeconds: 4, featureBytes: 0 },
   },
 };

@@ -89,7 +89,7 @@ export const toyConfig = {
     averageEpochs: 2,
     epochs: 4,
     members: 2,
-    network: { epochs: 8, batchSize: 4, averageEpochs: 5, warmupUpdates: 2, width: 24 },
+    network: { epochs: 8, batchSize: 4, maxSeconds: 3, averageEpochs: 5, warmupUpdates: 2, width: 24 },
   },
   memory: { passSeconds: 5 },
   checkpoint: { everyUpdates: 7 },
