@@ -41,7 +41,12 @@ export {
 } from './export/exportModel.js';
 export { type DownloadOptions, type DownloadProgress, downloadModel } from './hub/download.js';
 export type { HubOptions } from './hub/settings.js';
-export { type AlignmentField, type AlignmentSettings, alignmentField } from './model/alignment.js';
+export {
+  type AlignmentField,
+  type AlignmentSettings,
+  alignmentField,
+  type SoundStatistics,
+} from './model/alignment.js';
 export type {
   AlignmentOptions,
   AlignOptions,

@@ -19,7 +19,7 @@ export interface Head {
   kind: 'classifier' | 'masked-prediction';
   /** Class names in the order of the classifier's outputs; may be empty for masked prediction. */
   labels: string[];
-  /** Of a pooled classifier; see {@link poolingOf}. */
+  /** Of a pooled classifier; absent beside an alignment network: there is none. */
   pooling?: PoolingName;
   /** Of an alignment network, whose tensors are `alignment.*`. */
   alignment?: AlignmentSettings;

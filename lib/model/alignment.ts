@@ -3,47 +3,66 @@
 import { z } from 'zod';
 import type { AlignmentOptions } from './binding.js';
 
-const count = z.int().nonnegative();
+/** What brings sound to an alignment network in place of an utterance's own statistics: those of the training audio. */
+export interface SoundStatistics {
+  /** Samples become (sample − mean) · scale. */
+  waveform: { mean: number; scale: number };
+  /** Of the first convolution's windows, where its norm is over time: mean `[kernel]` and covariance `[kernel · kernel]`. */
+  windows?: { mean: number[]; covariance: number[] } | undefined;
+}
 
 /**
- * Settings of an alignment network, as they are kept with a model. `layer`, `chunkFrames` and `contextFrames` count for the sources
- * `hidden` and `layers` alone.
+ * Settings of an alignment network, as they are kept with a model, without its number of classes, which is that of the model's
+ * labels. `layer`, `chunkFrames` and `contextFrames` count for the sources `hidden` and `layers` alone.
  */
-export const alignmentSchema = z
+export interface AlignmentSettings {
+  /** Index of the neutral class. */
+  neutral: number;
+  /**
+   * What it reads: `features` of the convolutional encoder, the `hidden` state at `layer`, or a weighted sum of the states of
+   * `layers` 0 to `layer`.
+   */
+  source: 'features' | 'hidden' | 'layers';
+  /** 0 is the transformer's input, `output` what the model gives. */
+  layer: number | 'output';
+  /** The transformer hears an utterance in chunks of so many frames, counted from its first. */
+  chunkFrames: number;
+  /** Frames on either side of a chunk that are heard with it. */
+  contextFrames: number;
+  /** Log-mel bands of the sound that it hears beside its source: 40 are usual, 0 are none. */
+  melBands: number;
+  /** Channels within. */
+  width: number;
+  /** Of each block: frames on either side of a frame that its convolution reads. */
+  halfWidths: number[];
+  dropout: number;
+  /** κ: evidence of a frame is κ (z_emotion − z_neutral). */
+  scale: number;
+  /** Nats: a frame stays in its state with probability σ(switchingCost). */
+  switchingCost: number;
+  /** Absent: an utterance comes by its own, from which each of its frames knows something of the whole. */
+  statistics?: SoundStatistics | undefined;
+}
+
+const count = z.int().nonnegative();
+
+/** Checks {@link AlignmentSettings}; those of before log-mel bands have none. */
+export const alignmentSchema: z.ZodType<AlignmentSettings> = z
   .strictObject({
-    /** Index of the neutral class. */
     neutral: count,
-    /**
-     * What it reads: `features` of the convolutional encoder, the `hidden` state at `layer`, or a weighted sum of the states of
-     * `layers` 0 to `layer`.
-     */
     source: z.enum(['features', 'hidden', 'layers']),
-    /** 0 is the transformer's input, `output` what the model gives. */
     layer: z.union([count, z.literal('output')], "expected a number of a layer, or 'output'"),
-    /** The transformer hears an utterance in chunks of so many frames, counted from its first. */
     chunkFrames: z.int().positive(),
-    /** Frames on either side of a chunk that are heard with it. */
     contextFrames: count,
-    /** Log-mel bands of the sound that it hears beside its source: 40 are usual, 0 are none. */
     melBands: count.default(0),
-    /** Channels within. */
     width: z.int().positive(),
-    /** Of each block: frames on either side of a frame that its convolution reads. */
     halfWidths: z.array(count),
     dropout: z.number().min(0).lt(1),
-    /** κ: evidence of a frame is κ (z_emotion − z_neutral). */
     scale: z.number().positive(),
-    /** Nats: a frame stays in its state with probability σ(switchingCost). */
     switchingCost: z.number().nonnegative(),
-    /**
-     * What brings sound to the network in place of an utterance's own mean, scale and moments, from which each of its frames
-     * would know the whole: those of the training audio.
-     */
     statistics: z
       .strictObject({
-        /** Samples become (sample − mean) · scale. */
         waveform: z.strictObject({ mean: z.number(), scale: z.number().positive() }),
-        /** Of the first convolution's windows, where its norm is over time: mean `[kernel]` and covariance `[kernel · kernel]`. */
         windows: z.strictObject({ mean: z.array(z.number()), covariance: z.array(z.number()) }).optional(),
       })
       .optional(),
@@ -52,12 +71,6 @@ export const alignmentSchema = z
     path: ['layer'],
     message: "'layers' are summed up to a number of a layer, not 'output'",
   });
-
-/** An alignment network without its number of classes, which is that of a model's labels. */
-export type AlignmentSettings = z.infer<typeof alignmentSchema>;
-
-/** What brings sound to an alignment network. */
-export type SoundStatistics = NonNullable<AlignmentSettings['statistics']>;
 
 /** What a model with such a network is made with. */
 export function alignmentOptions({ statistics: _, ...network }: AlignmentSettings, classes: number): AlignmentOptions {

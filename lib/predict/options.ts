@@ -36,8 +36,7 @@ export interface AudioProgress {
 }
 
 /** How loud an alignment network hears audio: as it is, or brought to the mean level of its training audio. */
-export const levels = ['as-is', 'match'] as const;
-export type Level = (typeof levels)[number];
+export type Level = 'as-is' | 'match';
 
 /** What every call that takes audio takes with it. */
 export interface AudioCallOptions extends AudioInputOptions, WindowOptions {
@@ -81,4 +80,7 @@ export const audioCallShape = {
   signal: abortSignal.optional(),
 } satisfies Shape<AudioCallOptions>;
 
-export const predictionShape = { switchingCost: nonNegative.optional(), level: z.enum(levels).optional() };
+export const predictionShape = {
+  switchingCost: nonNegative.optional(),
+  level: z.enum(['as-is', 'match'] satisfies Level[]).optional(),
+};
