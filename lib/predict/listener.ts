@@ -2,10 +2,9 @@
 import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
 import { packLocally } from '../batch/pack.js';
 import { type Head, poolingOf } from '../checkpoint/head.js';
-import { utteranceTimeline } from '../evaluate/alignmentTimeline.js';
-import { emotionalShare } from '../evaluate/emotionalShare.js';
-import { fusedLogits, probabilitiesOf } from '../evaluate/fusion.js';
+import { saidOf } from '../evaluate/saidOf.js';
 import { alignmentField } from '../model/alignment.js';
+import { askHeads } from '../model/askHeads.js';
 import type { ClassifyResult, FrameRanges, PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
 import type { Clusterer } from './clusterer.js';
@@ -75,7 +74,7 @@ export class Listener {
       this.clusterer?.clustersOf(batchOf(utterances, this.clusterer.loaded)),
     ]);
     return utterances.map((_, b) => ({
-      ...this.#utterance(result, b),
+      ...saidOf(result, b, this.head),
       clusters: clusters?.slice(result.offsets[b]!, result.offsets[b + 1]!),
     }));
   }
@@ -117,46 +116,12 @@ export class Listener {
     }: { names?: readonly string[]; kept?: FrameRanges; waveforms?: readonly WaveformStatistics[] },
   ): Promise<ClassifyResult> {
     const { model, memory } = this.classifier;
-    const pass = (given: PackedBatch, head?: 'classifier' | 'alignment') =>
-      memory.run(given, kept !== undefined, () => model.classify(given, kept, head));
     const statistics = this.head.alignment?.statistics;
-    if (statistics === undefined) return pass(batch());
-    const own = packLocally(sound, this.geometry.stride, statistics, names, waveforms);
-    if (poolingOf(this.head) === undefined) return pass(own, 'alignment');
-    const pooled = await pass(batch(), 'classifier');
-    const { alignment } = await pass(own, 'alignment');
-    return { ...pooled, ...(alignment !== undefined && { alignment }) };
-  }
-
-  /** Memory of its own: one utterance's results do not keep those of its whole batch. */
-  #utterance(result: ClassifyResult, b: number): Omit<Heard, 'clusters'> {
-    const { head } = this;
-    const classes = head.labels.length;
-    const [from, to] = [result.offsets[b]!, result.offsets[b + 1]!];
-    const ofUtterance = (logits: Float32Array) => logits.subarray(b * classes, (b + 1) * classes);
-    const ofFrames = (values: Float32Array) => values.subarray(from * classes, to * classes);
-    const { alignment } = result;
-    const pools = poolingOf(head) !== undefined;
-    const logits = fusedLogits(
-      {
-        ...(pools && { classifier: ofUtterance(result.logits) }),
-        ...(alignment !== undefined && { alignment: ofUtterance(alignment.logits) }),
-      },
-      head.calibration,
+    return askHeads(
+      (given, head) => memory.run(given, kept !== undefined, () => model.classify(given, kept, head)),
+      poolingOf(this.head) !== undefined,
+      batch,
+      statistics && packLocally(sound, this.geometry.stride, statistics, names, waveforms),
     );
-    const attention = result.attention.slice(from, to);
-    if (alignment === undefined || head.alignment === undefined)
-      return { logits, posteriors: ofFrames(result.framePosteriors).slice(), attention, path: undefined };
-    const { posteriors, path } = utteranceTimeline(
-      ofFrames(alignment.occupancies),
-      probabilitiesOf(logits),
-      head.alignment,
-    );
-    return {
-      logits,
-      posteriors,
-      attention: pools ? attention : emotionalShare(posteriors, classes, head.alignment.neutral),
-      path,
-    };
   }
 }

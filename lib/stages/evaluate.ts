@@ -5,12 +5,11 @@ import { groupBy, packLocally, packSamples } from '../batch/pack.js';
 import { streamFileAtomic } from '../checkpoint/atomic.js';
 import type { Head } from '../checkpoint/head.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { utteranceTimeline } from '../evaluate/alignmentTimeline.js';
 import { type CalibrationScores, calibrationScores } from '../evaluate/calibration.js';
 import { diarizationErrors } from '../evaluate/eder.js';
-import { emotionalShare } from '../evaluate/emotionalShare.js';
 import { frameTruth } from '../evaluate/frames.js';
-import { fusedLogits, probabilitiesOf, type UtteranceLogits } from '../evaluate/fusion.js';
+import { probabilitiesOf, type UtteranceLogits } from '../evaluate/fusion.js';
+import { type Said, saidOf } from '../evaluate/saidOf.js';
 import { toSegments } from '../evaluate/segments.js';
 import { smooth } from '../evaluate/viterbi.js';
 import { askHeads } from '../model/askHeads.js';
@@ -100,11 +99,16 @@ async function predictTest(
       const statistics = head.alignment?.statistics;
       const local = statistics && packLocally(sounds, stride, statistics, names);
       const pools = head.pooling !== undefined;
-      const result = await askHeads(model, pools, packSamples(sounds, stride, { names, normalize }), local);
+      const result = await askHeads(
+        (batch, asked) => model.classify(batch, undefined, asked),
+        pools,
+        () => packSamples(sounds, stride, { names, normalize }),
+        local,
+      );
       for (const [index, { id }] of group.entries()) {
         await yieldWhenDue();
         const found = foundIn(context, head, result, index);
-        logits.push(found.logits);
+        logits.push(found.kinds);
         rows.push(rowOf(context, model.geometry, id, sounds[index]!.length, { ...found, clusters: clusters.get(id) }));
       }
       context.report.progress(rows.length, items.length, 'predicting the test session');
@@ -116,46 +120,22 @@ async function predictTest(
   }
 }
 
-interface Found {
-  logits: UtteranceLogits;
+interface Found extends Said {
   /** `[classes]`, of the utterance. */
   probabilities: number[];
-  /** f32 `[T, classes]` */
-  posteriors: Float32Array;
   /** i32 `[T]` */
   path: Int32Array;
-  /** f32 `[T]` */
-  attention: Float32Array;
   timeline: 'alignment' | 'attention';
 }
 
-/** What the heads say of one utterance of a batch. */
+/** What the heads say of one utterance of a batch, with the path of the smoothed posteriors where they have none. */
 function foundIn(context: StageContext, head: Head, result: ClassifyResult, index: number): Found {
-  const classes = context.labels.length;
-  const [from, to] = [result.offsets[index]!, result.offsets[index + 1]!];
-  const ofUtterance = (values: Float32Array) => values.subarray(index * classes, (index + 1) * classes);
-  const ofFrames = (values: Float32Array) => values.subarray(from * classes, to * classes);
-  const pools = head.pooling !== undefined;
-  const { alignment } = result;
-  const logits = {
-    ...(pools && { classifier: ofUtterance(result.logits) }),
-    ...(alignment !== undefined && { alignment: ofUtterance(alignment.logits) }),
-  };
-  const probabilities = probabilitiesOf(fusedLogits(logits, head.calibration));
-  const attention = result.attention.subarray(from, to);
-  if (head.alignment === undefined || alignment === undefined) {
-    const posteriors = ofFrames(result.framePosteriors);
-    const path = smooth(posteriors, classes, context.config.evaluate.switchingCost);
-    return { logits, probabilities, posteriors, path, attention, timeline: 'attention' };
-  }
-  const { posteriors, path } = utteranceTimeline(ofFrames(alignment.occupancies), probabilities, head.alignment);
+  const said = saidOf(result, index, head);
   return {
-    logits,
-    probabilities,
-    posteriors,
-    path,
-    attention: pools ? attention : emotionalShare(posteriors, classes, head.alignment.neutral),
-    timeline: 'alignment',
+    ...said,
+    probabilities: probabilitiesOf(said.logits),
+    path: said.path ?? smooth(said.posteriors, context.labels.length, context.config.evaluate.switchingCost),
+    timeline: said.path === undefined ? 'attention' : 'alignment',
   };
 }
 
