@@ -5,16 +5,7 @@ namespace emoframe {
 LocalAxis layOutLocally(const Packing &packing, int64_t gap, Workspace &workspace) {
   LocalAxis axis;
   axis.gap = gap;
-  int64_t at = gap;
-  axis.pad.add(-1, 0, gap);
-  for (int32_t b = 0; b < packing.count; ++b) {
-    const int64_t first = packing.offsets.host[b], length = packing.frames[b];
-    axis.pad.add(first, at, length);
-    axis.pad.add(-1, at + length, gap);
-    axis.take.add(at - gap, first, length);
-    at += length + gap;
-  }
-  axis.paddedRows = at;
+  axis.paddedRows = padUtterances(packing, gap, axis.pad, axis.take);
   axis.pad.upload(workspace);
   axis.take.upload(workspace);
   return axis;

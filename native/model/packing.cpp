@@ -180,4 +180,17 @@ Packing pack(const HubertShape &shape, const HostBatch &batch,
   return packing;
 }
 
+int64_t padUtterances(const Packing &packing, int64_t gap, RunTable &pad, RunTable &take) {
+  int64_t at = gap;
+  pad.add(-1, 0, gap);
+  for (int32_t b = 0; b < packing.count; ++b) {
+    const int64_t first = packing.offsets.host[b], length = packing.frames[b];
+    pad.add(first, at, length);
+    pad.add(-1, at + length, gap);
+    take.add(at - gap, first, length);
+    at += length + gap;
+  }
+  return at;
+}
+
 }  // namespace emoframe

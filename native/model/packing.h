@@ -47,6 +47,11 @@ struct PaddedAxis {
   RunTable takeGradient;             // the same for the data gradient's product
 };
 
+struct Packing;
+// Lays utterances out on an axis with `gap` rows of zeros around each. `pad`: packed frame → row; `take`: the row at
+// which a window of 2 · gap + 1 rows around a frame begins → packed frame. Gives the rows of the axis.
+int64_t padUtterances(const Packing &packing, int64_t gap, RunTable &pad, RunTable &take);
+
 struct Packing {
   int32_t count = 0;        // utterances
   int64_t sampleCount = 0;  // length of the sample axis: a multiple of the total stride; 0 with stored features

@@ -43,19 +43,13 @@ void PositionalConv::normalizeWeight(const Context &context) {
 void PositionalConv::layOut(Packing &packing, Workspace &workspace) const {
   const int64_t gap = kernel_ / 2;
   PaddedAxis &axis = packing.padded;
-  int64_t at = gap;
-  axis.pad.add(-1, 0, gap);
-  for (int32_t b = 0; b < packing.count; ++b) {
-    const int64_t first = packing.offsets.host[b], length = packing.frames[b];
-    axis.pad.add(first, at, length);
-    axis.pad.add(-1, at + length, gap);
-    axis.take.add(at - gap, first, length);
-    // The flipped kernel reaches kernel - 1 - gap rows back, one fewer than gap when the kernel is even.
-    axis.takeGradient.add(at + gap - (kernel_ - 1), first, length);
-    at += length + gap;
+  axis.paddedRows = padUtterances(packing, gap, axis.pad, axis.take);
+  axis.rows = axis.paddedRows - kernel_ + 1;
+  // The flipped kernel reaches kernel - 1 - gap rows back, one fewer than gap when the kernel is even.
+  const int64_t later = 2 * gap - (kernel_ - 1);
+  for (size_t b = 0; b < axis.take.source.host.size(); ++b) {
+    axis.takeGradient.add(axis.take.source.host[b] + later, axis.take.target.host[b], axis.take.length.host[b]);
   }
-  axis.paddedRows = at;
-  axis.rows = at - kernel_ + 1;
   axis.pad.upload(workspace);
   axis.take.upload(workspace);
   axis.takeGradient.upload(workspace);
