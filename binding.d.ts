@@ -384,7 +384,7 @@ export interface NativeModel {
    * For a model that will only be run: weights that only products read are kept once, in the form that these read. They can
    * then no longer be changed, exported or trained.
    */
-  seal(): Promise<void>;
+  packForInference(): Promise<void>;
   /** Tensors whose names start with one of these get no gradient and no update. Replaces the earlier list. */
   freeze(prefixes: string[]): void;
 
@@ -417,13 +417,13 @@ export interface NativeModel {
   alignmentInput(batch: PackedBatch): Promise<EncodeResult>;
   /** Moments of conv 0's windows over each utterance: what its GroupNorm follows from. */
   windowMoments(batch: PackedBatch): Promise<WindowMoments>;
-  /** Whether there is anything to gain by `sendAhead`: on a GPU, whose inputs travel while it computes. */
-  sendsAhead(): boolean;
+  /** Whether there is anything to gain by `prefetch`: on a GPU, whose inputs travel while it computes. */
+  prefetches(): boolean;
   /**
    * Sends a later `trainStep`'s inputs while work that was asked for before is still under way, and gives the ticket under which
    * that step finds them. What is wrong with the batch, that step says.
    */
-  sendAhead(batch: PackedBatch, options: TrainStepOptions): number;
+  prefetch(batch: PackedBatch, options: TrainStepOptions): number;
   /**
    * Forward and backward; gradients add up until `optimizerStep` or `clearGradients`. NaN or Inf loss: `ERR_NOT_FINITE`.
    * `ticket`: of the same batch with the same objective, labels, frame labels and mask.

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "ledger.h"
+#include "memory_account.h"
 #include "ops.h"
 
 namespace emoframe {
@@ -28,8 +28,8 @@ class CountingBackend final : public Backend {
   void synchronize() override {}
   MemoryUse memory() const override {
     MemoryUse use;
-    use.held = memory_.ledger().held();
-    use.peak = memory_.ledger().peak();
+    use.held = memory_.account().held();
+    use.peak = memory_.account().peak();
     return use;
   }
   std::unique_ptr<Backend> counting() const override {

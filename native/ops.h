@@ -246,9 +246,9 @@ struct GraphUse {
 // A way for inputs to the device beside its ops: what is sent by it travels while ops that were asked for earlier still
 // run. One at a time lies in the memory that it fills: begin, upload ..., send; then await, the ops that read it, and
 // release.
-class Inlet {
+class UploadStream {
  public:
-  virtual ~Inlet() = default;
+  virtual ~UploadStream() = default;
 
   virtual void reserve(size_t bytes) = 0;  // memory of the host for so much at once
   virtual void begin() = 0;
@@ -290,9 +290,9 @@ class Backend {
   virtual void download(void *hostTarget, const void *source, size_t bytes) = 0;  // after all ops so far
   virtual void synchronize() = 0;
   // Null: there is nothing to gain, as uploads are copies in one memory.
-  virtual std::unique_ptr<Inlet> inlet() { return nullptr; }
+  virtual std::unique_ptr<UploadStream> uploadStream() { return nullptr; }
   // Called whenever the host is about to wait for ops that a device has been given: it may send what comes next by an
-  // inlet, but neither ask for ops nor throw.
+  // uploadStream, but neither ask for ops nor throw.
   virtual void whileWaiting(std::function<void()>) {}
   virtual MemoryUse memory() const = 0;
   // A backend that computes nothing and takes nothing, and counts what this one would take for the same calls. Its

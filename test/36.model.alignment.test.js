@@ -202,9 +202,9 @@ test('a model that is only run says the same, and its memory can be planned', as
     const run = await model.plan(work);
     assert.ok(trained.gradients > 0 && trained.activations > run.activations && run.activations > 0, source);
     const { alignment } = await model.classify(pack(model, utterances));
-    await model.seal();
-    const sealed = await model.classify(pack(model, utterances));
-    assert.ok(relativeError(sealed.alignment.frameLogits, alignment.frameLogits) < 1e-5, source);
+    await model.packForInference();
+    const packed = await model.classify(pack(model, utterances));
+    assert.ok(relativeError(packed.alignment.frameLogits, alignment.frameLogits) < 1e-5, source);
     model.dispose();
   }
 });

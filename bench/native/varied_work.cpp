@@ -155,9 +155,9 @@ void Run::step(int64_t number) {
     if (sent) return;
     sent = true;
     if (predicts_) {
-      model_->sendAhead(next.host);
+      model_->prefetch(next.host);
     } else {
-      model_->sendAhead(next.host, next.step(objective_, number + 1));
+      model_->prefetch(next.host, next.step(objective_, number + 1));
     }
   });
   if (predicts_) {

@@ -7,7 +7,7 @@ import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from './limits.js';
 import { decodeMp3, isMp3, type Mp3Info, readMp3Info } from './mp3.js';
 import { type OggInfo, readOggInfo } from './ogg.js';
 import { decodeOgg } from './oggDecode.js';
-import { toFrameRange } from './range.js';
+import { toSampleRange } from './range.js';
 import type { AudioInfo, AudioRange, DecodedAudio } from './types.js';
 import { readWavBlocks, readWavInfo, type WavInfo } from './wav.js';
 
@@ -127,11 +127,11 @@ async function* readBlocks(
   path: string,
 ): AsyncGenerator<Float32Array[]> {
   if (info.format === 'wav') {
-    yield* readWavBlocks(handle, info, toFrameRange(range, info.sampleRate, info.frameCount, path), path);
+    yield* readWavBlocks(handle, info, toSampleRange(range, info.sampleRate, info.frameCount, path), path);
     return;
   }
   // A streamed file tells its length when it is over.
-  const { start, end } = toFrameRange(range, info.sampleRate, info.frameCount ?? Number.MAX_SAFE_INTEGER, path);
+  const { start, end } = toSampleRange(range, info.sampleRate, info.frameCount ?? Number.MAX_SAFE_INTEGER, path);
   const from = info.format === 'flac' && start > 0 ? await findFlacFrame(handle, fileBytes, info, start) : undefined;
   let position = from?.sample ?? 0;
   for await (const channels of decodeFrom(handle, info, from, path)) {
@@ -142,7 +142,7 @@ async function* readBlocks(
     // What is not asked for is not judged; without a range, the end of the file is.
     if (range.endSeconds !== undefined && position >= end) return;
   }
-  toFrameRange(range, info.sampleRate, position, path);
+  toSampleRange(range, info.sampleRate, position, path);
 }
 
 /** Decodes a compressed file from its start; a FLAC file, from a frame. */

@@ -1,5 +1,5 @@
 import { EmoframeError } from '../errors.js';
-import type { AudioRange, FrameRange } from './types.js';
+import type { AudioRange, SampleRange } from './types.js';
 
 /**
  * Manifests round their times, so an end a little past the file's is the file's end; more than this is a mistake in the
@@ -30,7 +30,7 @@ export function rangeOf({ startSeconds, endSeconds, channel }: AudioRange): Audi
  * Seconds to samples of one channel: both ends rounded to the nearest sample, the end clipped to the file's.
  * Throws `ERR_AUDIO_RANGE` where nothing would be left or the range leaves the file.
  */
-export function toFrameRange(range: AudioRange, sampleRate: number, frameCount: number, path: string): FrameRange {
+export function toSampleRange(range: AudioRange, sampleRate: number, frameCount: number, path: string): SampleRange {
   const { startSeconds = 0, endSeconds } = range;
   const seconds = frameCount / sampleRate;
   if (!(startSeconds >= 0) || (endSeconds !== undefined && !(endSeconds > startSeconds))) {

@@ -1,7 +1,7 @@
 import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
 import { probeAudio } from './decode.js';
 import type { AudioPool } from './pool.js';
-import { checkChannel, rangeOf, toFrameRange } from './range.js';
+import { checkChannel, rangeOf, toSampleRange } from './range.js';
 import { SAMPLE_RATE } from './resample.js';
 import type { AudioRange } from './types.js';
 
@@ -110,7 +110,7 @@ export async function measureSeconds(source: AudioSource, pool: Pick<AudioPool, 
   const { sampleRate, frameCount, channelCount } = await probeAudio(source.audio);
   checkChannel(source, channelCount, source.audio);
   if (frameCount === undefined) return (await pool.measure(source.audio, rangeOf(source))) / SAMPLE_RATE;
-  const { start, end } = toFrameRange(rangeOf(source), sampleRate, frameCount, source.audio);
+  const { start, end } = toSampleRange(rangeOf(source), sampleRate, frameCount, source.audio);
   return (end - start) / sampleRate;
 }
 

@@ -22,7 +22,7 @@ export interface AudioInfo {
 }
 
 /** The samples `[start, end)` of one channel. */
-export interface FrameRange {
+export interface SampleRange {
   start: number;
   end: number;
 }

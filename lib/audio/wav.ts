@@ -3,7 +3,7 @@
 // truncated file for a short one; and none can read ten seconds from the middle of an hour without decoding the hour.
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import type { AudioInfo, FrameRange } from './types.js';
+import type { AudioInfo, SampleRange } from './types.js';
 
 const FORMAT_PCM = 1;
 const FORMAT_FLOAT = 3;
@@ -108,7 +108,7 @@ const BLOCK_BYTES = 2 ** 20;
 export async function* readWavBlocks(
   handle: FileHandle,
   info: WavInfo,
-  range: FrameRange,
+  range: SampleRange,
   path: string,
 ): AsyncGenerator<Float32Array[]> {
   const bytesPerFrame = (info.channelCount * info.bitsPerSample) / 8;

@@ -193,8 +193,8 @@ export class Model {
    * For a model that will only be run: weights that only matrix products read are kept once, in the form that these read,
    * which halves the memory of a model. They can then no longer be set, exported or trained.
    */
-  async seal(): Promise<void> {
-    await native(() => this.nativeModel.seal());
+  async packForInference(): Promise<void> {
+    await native(() => this.nativeModel.packForInference());
   }
 
   /** Tensors whose names start with one of these are neither given gradients nor updated. Replaces the earlier list. */
@@ -290,9 +290,9 @@ export class Model {
     );
   }
 
-  /** Whether {@link sendAhead} gains anything: on a GPU, not on the CPU. */
-  get sendsAhead(): boolean {
-    return this.nativeModel.sendsAhead();
+  /** Whether {@link prefetch} gains anything: on a GPU, not on the CPU. */
+  get prefetches(): boolean {
+    return this.nativeModel.prefetches();
   }
 
   /**
@@ -302,12 +302,12 @@ export class Model {
    *
    * @example
    * const running = model.trainStep(batches[0], options[0]);
-   * model.sendAhead(batches[1], options[1]);
+   * model.prefetch(batches[1], options[1]);
    * const { lossSum } = await running;
    */
-  sendAhead(batch: PackedBatch, options: TrainStepOptions): void {
+  prefetch(batch: PackedBatch, options: TrainStepOptions): void {
     try {
-      this.#sent.set(batch, { options, ticket: this.nativeModel.sendAhead(batch, options) });
+      this.#sent.set(batch, { options, ticket: this.nativeModel.prefetch(batch, options) });
     } catch {
       this.#sent.delete(batch);
     }

@@ -26,7 +26,7 @@ export async function loadEncoder(engine: Engine, dir: string, precision: Precis
   return usePretrained(dir, async ({ config, tensors, normalize }) => {
     const model = await engine.createModel({ config, precision });
     await model.importTensors(tensors.values(), { allowMissing: onlyTraining, file: dir });
-    await model.seal();
+    await model.packForInference();
     return { model, normalize, memory: new PassMemory(engine, model) };
   });
 }
@@ -48,7 +48,7 @@ export async function loadClassifier(
       ...(head.alignment !== undefined && { alignment: alignmentOptions(head.alignment, classes) }),
     });
     await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining, file: dir });
-    await model.seal();
+    await model.packForInference();
     return { model, normalize, memory: new PassMemory(engine, model), head };
   });
 }

@@ -70,7 +70,7 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
   const everyMilliseconds = context.config.checkpoint.everySeconds * 1000;
 
   // What is to be sent to the device while an update runs must be there when it begins.
-  const depth = model.sendsAhead ? 2 : 1;
+  const depth = model.prefetches ? 2 : 1;
   const ahead: Ahead<Prepared>[] = [];
   const prepareUpTo = (end: number) => {
     for (let next = step + ahead.length; next < Math.min(end, updates); next++)
@@ -157,7 +157,7 @@ export async function stepBefore<Pass extends { batch: PackedBatch }>(
   optionsOf: (pass: Pass) => TrainStepOptions,
 ): Promise<TrainStepResult> {
   const running = model.trainStep(pass.batch, optionsOf(pass));
-  if (following !== undefined && model.sendsAhead) model.sendAhead(following.batch, optionsOf(following));
+  if (following !== undefined && model.prefetches) model.prefetch(following.batch, optionsOf(following));
   return running;
 }
 

@@ -163,7 +163,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::freeze>("freeze"),
                       InstanceMethod<&ModelObject::plan>("plan"),
                       InstanceMethod<&ModelObject::prepare>("prepare"),
-                      InstanceMethod<&ModelObject::seal>("seal"),
+                      InstanceMethod<&ModelObject::packForInference>("packForInference"),
                       InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
                       InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
                       InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
@@ -172,8 +172,8 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::classify>("classify"),
                       InstanceMethod<&ModelObject::alignmentInput>("alignmentInput"),
                       InstanceMethod<&ModelObject::windowMoments>("windowMoments"),
-                      InstanceMethod<&ModelObject::sendsAhead>("sendsAhead"),
-                      InstanceMethod<&ModelObject::sendAhead>("sendAhead"),
+                      InstanceMethod<&ModelObject::prefetches>("prefetches"),
+                      InstanceMethod<&ModelObject::prefetch>("prefetch"),
                       InstanceMethod<&ModelObject::trainStep>("trainStep"),
                       InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
                       InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
@@ -344,11 +344,11 @@ Napi::Value ModelObject::importMoments(const Napi::CallbackInfo &info) {
   });
 }
 
-Napi::Value ModelObject::seal(const Napi::CallbackInfo &info) {
+Napi::Value ModelObject::packForInference(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
     return run(
-        env, {}, [](Model &model) { model.seal(); }, [](Napi::Env env) { return env.Undefined(); });
+        env, {}, [](Model &model) { model.packForInference(); }, [](Napi::Env env) { return env.Undefined(); });
   });
 }
 
@@ -413,7 +413,7 @@ Napi::Value ModelObject::storeFeatures(const Napi::CallbackInfo &info) {
           for (const std::string &key : keys) slot->storedFrames[key] = model.storedFrames(key);
           slot->featureBytes = model.featureBytes();
         },
-        [](Napi::Env env) { return env.Undefined(); }, [host](Model &model) { model.sendAhead(*host); });
+        [](Napi::Env env) { return env.Undefined(); }, [host](Model &model) { model.prefetch(*host); });
   });
 }
 
@@ -455,7 +455,7 @@ Napi::Value ModelObject::encoded(Napi::Env env, const std::vector<Napi::Value> &
         out.Set("offsets", intArray(env, std::move(result->offsets)));
         return out;
       },
-      [host](Model &model) { model.sendAhead(*host); });
+      [host](Model &model) { model.prefetch(*host); });
 }
 
 Napi::Value ModelObject::encode(const Napi::CallbackInfo &info) {
@@ -510,7 +510,7 @@ Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
           }
           return out;
         },
-        [host, kept](Model &model) { model.sendAhead(*host, kept.get()); });
+        [host, kept](Model &model) { model.prefetch(*host, kept.get()); });
   });
 }
 
@@ -531,16 +531,16 @@ Napi::Value ModelObject::windowMoments(const Napi::CallbackInfo &info) {
   });
 }
 
-Napi::Value ModelObject::sendsAhead(const Napi::CallbackInfo &info) {
-  return Napi::Boolean::New(info.Env(), worker_->sendsAhead());
+Napi::Value ModelObject::prefetches(const Napi::CallbackInfo &info) {
+  return Napi::Boolean::New(info.Env(), worker_->prefetches());
 }
 
 // Nobody waits for it, and what is wrong with the batch its step says.
-Napi::Value ModelObject::sendAhead(const Napi::CallbackInfo &info) {
+Napi::Value ModelObject::prefetch(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&]() -> Napi::Value {
     const uint64_t ticket = ++tickets_;
-    if (worker_->sendsAhead()) {
+    if (worker_->prefetches()) {
       Batch batch = readBatch(info[0], ticket);
       const TrainStep step = readStep(info[1], batch);
       const auto host = batch.shared();
@@ -548,7 +548,7 @@ Napi::Value ModelObject::sendAhead(const Napi::CallbackInfo &info) {
       const Method send = [host, step, sent](Model &model) {
         if (std::exchange(*sent, true)) return;
         try {
-          model.sendAhead(*host, step);
+          model.prefetch(*host, step);
         } catch (const Error &) {
           // The step finds nothing that was sent, and does it all itself.
         }
@@ -579,7 +579,7 @@ Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
           out.Set("featurePenalty", result->featurePenalty);
           return out;
         },
-        has(options, "ticket") ? Method() : [host, step](Model &model) { model.sendAhead(*host, step); });
+        has(options, "ticket") ? Method() : [host, step](Model &model) { model.prefetch(*host, step); });
   });
 }
 

@@ -32,7 +32,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value readTensor(const Napi::CallbackInfo &info);
   Napi::Value hasMoments(const Napi::CallbackInfo &info);
   Napi::Value importMoments(const Napi::CallbackInfo &info);
-  Napi::Value seal(const Napi::CallbackInfo &info);
+  Napi::Value packForInference(const Napi::CallbackInfo &info);
   Napi::Value freeze(const Napi::CallbackInfo &info);
   Napi::Value plan(const Napi::CallbackInfo &info);
   Napi::Value prepare(const Napi::CallbackInfo &info);
@@ -48,8 +48,8 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value encode(const Napi::CallbackInfo &info);
   Napi::Value classify(const Napi::CallbackInfo &info);
   Napi::Value windowMoments(const Napi::CallbackInfo &info);
-  Napi::Value sendsAhead(const Napi::CallbackInfo &info);
-  Napi::Value sendAhead(const Napi::CallbackInfo &info);
+  Napi::Value prefetches(const Napi::CallbackInfo &info);
+  Napi::Value prefetch(const Napi::CallbackInfo &info);
   Napi::Value trainStep(const Napi::CallbackInfo &info);
   Napi::Value optimizerStep(const Napi::CallbackInfo &info);
   Napi::Value clearGradients(const Napi::CallbackInfo &info);

@@ -69,7 +69,7 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
     try {
       raw->backend_ = createBackend(device, options);
       raw->backend_->whileWaiting([raw] { raw->doEarly(); });
-      raw->sendsAhead_ = raw->backend_->inlet() != nullptr;
+      raw->prefetches_ = raw->backend_->uploadStream() != nullptr;
       raw->device_ = raw->backend_->name();
       raw->path_ = raw->backend_->path();
       raw->multipliesTf32_ = raw->backend_->multipliesTf32();

@@ -61,7 +61,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   const std::shared_ptr<Backend> &backend() const { return backend_; }  // engine's thread
   const std::string &device() const { return device_; }
   const std::string &path() const { return path_; }
-  bool sendsAhead() const { return sendsAhead_; }  // inputs of work that waits for its turn
+  bool prefetches() const { return prefetches_; }  // inputs of work that waits for its turn
   bool multipliesTf32() const { return multipliesTf32_; }
 
  private:
@@ -86,7 +86,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   std::shared_ptr<Backend> backend_;
   std::set<std::shared_ptr<ModelSlot>> models_;
   std::string device_, path_;
-  bool sendsAhead_ = false;
+  bool prefetches_ = false;
   bool multipliesTf32_ = false;
 
   Napi::TypedThreadSafeFunction<std::nullptr_t, Message, onMessage> channel_;

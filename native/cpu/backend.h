@@ -5,7 +5,7 @@
 #include <map>
 #include <memory>
 
-#include "../ledger.h"
+#include "../memory_account.h"
 #include "../ops.h"
 
 namespace emoframe {
@@ -78,7 +78,7 @@ class CpuBackend : public Backend {
   struct PackedWeights;  // gemm.cpp
 
   int32_t threads_;
-  Ledger ledger_;
+  MemoryAccount account_;
   std::map<const char *, size_t> allocations_;  // by address: which packed weights lie inside
   std::unique_ptr<PackedWeights> packed_;
 };

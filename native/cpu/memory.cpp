@@ -16,7 +16,7 @@ namespace emoframe {
 
 CpuBackend::CpuBackend(const BackendOptions &options)
     : threads_(options.threads > 0 ? options.threads : onednn::availableThreads()),
-      ledger_(options.memoryLimit),
+      account_(options.memoryLimit),
       packed_(std::make_unique<PackedWeights>()) {}
 
 CpuBackend::~CpuBackend() {
@@ -27,10 +27,10 @@ std::string CpuBackend::name() const { return "cpu"; }
 
 void *CpuBackend::allocate(size_t bytes) {
   const size_t rounded = (bytes + 63) / 64 * 64;
-  if (ledger_.limited() && rounded > ledger_.left()) {
+  if (account_.limited() && rounded > account_.left()) {
     throw Error("ERR_OUT_OF_MEMORY", "The memory limit of this engine does not suffice: " + megabytes(bytes) +
-                                         " more needed, " + megabytes(ledger_.left()) + " of " +
-                                         megabytes(ledger_.limit()) +
+                                         " more needed, " + megabytes(account_.left()) + " of " +
+                                         megabytes(account_.limit()) +
                                          " left. Use a smaller batch or model, or raise memoryLimit.");
   }
   void *pointer = rounded < bytes ? nullptr : std::aligned_alloc(64, rounded == 0 ? 64 : rounded);
@@ -39,7 +39,7 @@ void *CpuBackend::allocate(size_t bytes) {
                                          " bytes of memory. Use a smaller batch or model, or free memory.");
   }
   allocations_[static_cast<const char *>(pointer)] = rounded;
-  ledger_.take(rounded);
+  account_.take(rounded);
   return pointer;
 }
 
@@ -47,7 +47,7 @@ void CpuBackend::release(void *pointer) noexcept {
   const auto found = allocations_.find(static_cast<const char *>(pointer));
   if (found == allocations_.end()) return;
   packed_->forget(found->first, found->second);
-  ledger_.giveBack(found->second);
+  account_.giveBack(found->second);
   allocations_.erase(found);
   std::free(pointer);
 }
@@ -72,9 +72,9 @@ void CpuBackend::synchronize() {}
 
 MemoryUse CpuBackend::memory() const {
   MemoryUse use;
-  use.held = ledger_.held();
-  use.peak = ledger_.peak();
-  if (ledger_.limited()) use.available = ledger_.left();
+  use.held = account_.held();
+  use.peak = account_.peak();
+  if (account_.limited()) use.available = account_.left();
   return use;
 }
 

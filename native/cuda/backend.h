@@ -27,7 +27,7 @@
 #include <string>
 #include <vector>
 
-#include "../ledger.h"
+#include "../memory_account.h"
 #include "../ops.h"
 #include "stream.h"
 
@@ -56,7 +56,7 @@ class CudaBackend final : public Backend {
   void upload(void *target, const void *hostSource, size_t bytes) override;
   void download(void *hostTarget, const void *source, size_t bytes) override;
   void synchronize() override;
-  std::unique_ptr<Inlet> inlet() override;
+  std::unique_ptr<UploadStream> uploadStream() override;
   void whileWaiting(std::function<void()> idle) override { idle_ = std::move(idle); }
   MemoryUse memory() const override;
   std::unique_ptr<Backend> counting() const override;
@@ -148,7 +148,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Stream> stream_;
   cudaMemPool_t pool_ = nullptr;
   std::unique_ptr<ImaginaryMemory> imaginary_;  // in place of the pool, when only counting
-  Ledger ledger_;                               // of what was taken from the pool
+  MemoryAccount account_;                       // of what was taken from the pool
   std::map<void *, size_t> allocations_;
   void *scratch_ = nullptr;
   size_t scratchBytes_ = 0;

@@ -91,7 +91,7 @@ CudaReport describeCuda() {
   return report;
 }
 
-CudaBackend::CudaBackend(int32_t index, const BackendOptions &options) : index_(index), ledger_(options.memoryLimit) {
+CudaBackend::CudaBackend(int32_t index, const BackendOptions &options) : index_(index), account_(options.memoryLimit) {
   const int count = countDevices();
   if (index < 0 || index >= count) {
     throw Error("ERR_DEVICE",

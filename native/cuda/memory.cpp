@@ -6,9 +6,9 @@
 
 #include "../error.h"
 #include "backend.h"
-#include "inlet.h"
 #include "launch.cuh"
 #include "status.h"
+#include "upload_stream.h"
 
 namespace emoframe {
 
@@ -31,10 +31,10 @@ void CudaBackend::openMemory() {
 
 void *CudaBackend::take(size_t bytes) {
   if (imaginary_) return imaginary_->take(bytes);
-  if (bytes > ledger_.left()) {
+  if (bytes > account_.left()) {
     throw Error("ERR_OUT_OF_MEMORY", "The memory limit of this engine does not suffice: " + megabytes(bytes) +
-                                         " more needed, " + megabytes(ledger_.left()) + " of " +
-                                         megabytes(ledger_.limit()) +
+                                         " more needed, " + megabytes(account_.left()) + " of " +
+                                         megabytes(account_.limit()) +
                                          " left. Use a smaller batch or model, or raise memoryLimit.");
   }
   void *pointer = nullptr;
@@ -53,18 +53,18 @@ void *CudaBackend::take(size_t bytes) {
     check(cudaMemGetInfo(&free, &total));
     throw Error("ERR_OUT_OF_MEMORY",
                 "Device 'cuda:" + std::to_string(index_) + "' has not enough memory: " + megabytes(bytes) +
-                    " needed, " + megabytes(free) + " of " + megabytes(total) + " free, " + megabytes(ledger_.held()) +
+                    " needed, " + megabytes(free) + " of " + megabytes(total) + " free, " + megabytes(account_.held()) +
                     " in use here. Use a smaller batch or model, or end other work on the device.");
   }
   check(status);
-  ledger_.take(bytes);
+  account_.take(bytes);
   stream_->allocated();
   return pointer;
 }
 
 void CudaBackend::giveBack(void *pointer, size_t bytes) noexcept {
   if (imaginary_) return imaginary_->giveBack(pointer);
-  ledger_.giveBack(bytes);
+  account_.giveBack(bytes);
   cudaSetDevice(index_);
   try {
     stream_->flush();  // what a step has still to do may use it
@@ -113,7 +113,9 @@ void CudaBackend::upload(void *target, const void *hostSource, size_t bytes) {
   stream().upload(target, hostSource, bytes);
 }
 
-std::unique_ptr<Inlet> CudaBackend::inlet() { return std::make_unique<CudaInlet>(*stream_, index_); }
+std::unique_ptr<UploadStream> CudaBackend::uploadStream() {
+  return std::make_unique<CudaUploadStream>(*stream_, index_);
+}
 
 void CudaBackend::download(void *hostTarget, const void *source, size_t bytes) {
   if (imaginary_) {
@@ -132,10 +134,10 @@ void CudaBackend::download(void *hostTarget, const void *source, size_t bytes) {
 }
 
 MemoryUse CudaBackend::memory() const {
-  const Ledger &ledger = imaginary_ ? imaginary_->ledger() : ledger_;
+  const MemoryAccount &account = imaginary_ ? imaginary_->account() : account_;
   MemoryUse use;
-  use.held = ledger.held();
-  use.peak = ledger.peak();
+  use.held = account.held();
+  use.peak = account.peak();
   use.scratch = scratchBytes_;
   use.staging = stream_->stagingBytes();
   if (imaginary_) return use;
@@ -145,7 +147,7 @@ MemoryUse CudaBackend::memory() const {
   check(cudaMemGetInfo(&free, &total));
   check(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrReservedMemCurrent, &reserved));
   check(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrUsedMemCurrent, &used));
-  use.available = std::min(ledger_.left(), free + static_cast<size_t>(reserved - used));
+  use.available = std::min(account_.left(), free + static_cast<size_t>(reserved - used));
   return use;
 }
 

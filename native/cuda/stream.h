@@ -1,4 +1,4 @@
-// Where a backend's kernels and copies go, in order; and beside it the way of inputs (inlet.h).
+// Where a backend's kernels and copies go, in order; and beside it the way of inputs (upload_stream.h).
 #pragma once
 
 #include <cuda_runtime.h>

@@ -7,8 +7,8 @@ FeedForward::FeedForward(Parameters &parameters, const std::string &name, int64_
       up_(addLinear(parameters, name + ".intermediate_dense", hidden, intermediate)),
       down_(addLinear(parameters, name + ".output_dense", intermediate, hidden)) {}
 
-void FeedForward::seal(Parameters &parameters) const {
-  for (const Linear *linear : {&up_, &down_}) emoframe::seal(parameters, *linear);
+void FeedForward::packForInference(Parameters &parameters) const {
+  for (const Linear *linear : {&up_, &down_}) emoframe::packForInference(parameters, *linear);
 }
 
 void FeedForward::forward(const Context &context, const View &x, const Dropout &dropout, Saved &saved,

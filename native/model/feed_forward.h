@@ -15,7 +15,7 @@ class FeedForward {
   FeedForward() = default;
   FeedForward(Parameters &parameters, const std::string &name, int64_t hidden, int64_t intermediate);
 
-  void seal(Parameters &parameters) const;
+  void packForInference(Parameters &parameters) const;
 
   struct Saved {
     View x;             // [T, C]

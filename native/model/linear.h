@@ -14,7 +14,7 @@ Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, in
 // y = x Wᵀ + b.
 void linearForward(const Context &context, const Linear &linear, const View &x, const View &y);
 // Of a model that will only be run: see Parameters::takeProductWeight.
-inline void seal(Parameters &parameters, const Linear &linear) {
+inline void packForInference(Parameters &parameters, const Linear &linear) {
   parameters.takeProductWeight(linear.weight, linear.parts);
 }
 // dW += dyᵀ x and db += Σ dy where trainable; dx = dy W, added to dx when `accumulate`. dx may be absent.

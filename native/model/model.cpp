@@ -63,7 +63,7 @@ Model::Parts::Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Prec
       dtype(precision == Precision::bf16 ? DType::bf16 : DType::f32),
       parameters(*backend, precision),
       workspace(*backend),
-      intake(*backend, workspace),
+      inputBuffers(*backend, workspace),
       cache(*backend, dtype, hubert.convDim.back() + (aligned.classes > 0 ? aligned.melBands : 0)),
       projection(shape, parameters),
       encoder(shape, parameters),
@@ -92,7 +92,7 @@ Context Model::Parts::context(const TrainStep *step) {
   return context;
 }
 
-Intake::Fill Model::Parts::packed(const HostBatch &batch, const TrainStep *step, const FrameRanges *kept) {
+InputBuffers::Fill Model::Parts::packed(const HostBatch &batch, const TrainStep *step, const FrameRanges *kept) {
   return [this, &batch, step, kept](Workspace &memory) {
     PassInputs inputs;
     Packing &packing = inputs.packing = pack(
@@ -210,14 +210,14 @@ void Model::exportMoments(const std::string &name, float *m, float *v) const {
 void Model::importMoments(const std::string &name, const float *m, const float *v, int64_t size) {
   parts_->parameters.importMoments(name, m, v, size);
 }
-void Model::seal() {
-  if (parts_->parameters.sealed()) return;
-  parts_->transformer.seal(parts_->parameters);
-  parts_->parameters.seal();
+void Model::packForInference() {
+  if (parts_->parameters.packedForInference()) return;
+  parts_->transformer.packForInference(parts_->parameters);
+  parts_->parameters.packForInference();
 }
 void Model::freeze(const std::vector<std::string> &prefixes) {
   parts_->parameters.freeze(prefixes);
-  parts_->intake.forget();
+  parts_->inputBuffers.forget();
 }
 
 void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch &batch) {
@@ -240,20 +240,20 @@ void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch 
       parts.cache.store(keys[b], rows);
     }
   });
-  parts.intake.forgetStored();
+  parts.inputBuffers.forgetStored();
 }
 int64_t Model::featureBytes() const { return parts_->cache.bytes(); }
 int64_t Model::storedFrames(const std::string &key) const { return parts_->cache.at(key).frames; }
 void Model::clearFeatures() {
   parts_->cache.clear();
-  parts_->intake.forgetStored();
+  parts_->inputBuffers.forgetStored();
 }
 
-void Model::sendAhead(const HostBatch &batch, const TrainStep &step) {
-  parts_->intake.send(batch.ticket, parts_->packed(batch, &step));
+void Model::prefetch(const HostBatch &batch, const TrainStep &step) {
+  parts_->inputBuffers.send(batch.ticket, parts_->packed(batch, &step));
 }
-void Model::sendAhead(const HostBatch &batch, const FrameRanges *kept) {
-  parts_->intake.send(batch.ticket, parts_->packed(batch, nullptr, kept));
+void Model::prefetch(const HostBatch &batch, const FrameRanges *kept) {
+  parts_->inputBuffers.send(batch.ticket, parts_->packed(batch, nullptr, kept));
 }
 
 Encoded Model::encode(const HostBatch &batch, int64_t layer) {

@@ -166,7 +166,7 @@ struct MemoryPlan {
   size_t activations = 0;  // and all else that lives within a pass: one arena, and inputs
   size_t scratch = 0;      // temporaries of single ops
   size_t staging = 0;      // not of the device: memory of the host through which uploads pass
-  size_t inputs = 0;       // of the activations, what lies in one set of inputs (intake.h)
+  size_t inputs = 0;       // of the activations, what lies in one set of inputs (input_buffers.h)
   size_t held = 0;         // what this model has of all that already
   size_t available = 0;    // what the device can still give; SIZE_MAX: not known
 
@@ -193,7 +193,7 @@ class Model {
   void importMoments(const std::string &name, const float *m, const float *v, int64_t size);
   // For a model that will only be run: nothing that products alone read is held twice from now on. Weights can then no
   // longer be changed, exported or trained (ERR_INTERNAL).
-  void seal();
+  void packForInference();
   void freeze(const std::vector<std::string> &prefixes);
 
   void storeFeatures(const std::vector<std::string> &keys, const HostBatch &batch);
@@ -209,8 +209,8 @@ class Model {
   // Sends what a pass over the batch will be given ahead of it, so that it travels while ops still run; the pass finds
   // it by the batch's ticket, which no other batch may have had. Does nothing where there is nothing to gain. May be
   // called while a pass, this model's too, waits for the device (Backend::whileWaiting). Throws what the pass would.
-  void sendAhead(const HostBatch &batch, const TrainStep &step);
-  void sendAhead(const HostBatch &batch, const FrameRanges *kept = nullptr);
+  void prefetch(const HostBatch &batch, const TrainStep &step);
+  void prefetch(const HostBatch &batch, const FrameRanges *kept = nullptr);
 
   Encoded encode(const HostBatch &batch, int64_t layer);
   // Of `kept` only, when given: the other frames are context that is heard.

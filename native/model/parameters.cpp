@@ -128,7 +128,7 @@ void Parameters::takeProductWeight(int32_t i, int32_t parts) {
 }
 
 void Parameters::requireOpen() const {
-  if (!sealed_) return;
+  if (!packedForInference_) return;
   throw Error(
       "ERR_INTERNAL",
       "This model was loaded to be run only: its weights cannot be changed, exported or trained. Load it again.");

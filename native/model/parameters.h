@@ -53,10 +53,10 @@ class Parameters {
   uint64_t version() const { return keyBase_; }
 
   // For a model that will only be run: has the backend take over the weight that products with `key(i)` read, and gives
-  // back what then nobody reads. After `seal` weights can no longer be changed or exported.
+  // back what then nobody reads. After `packForInference` weights can no longer be changed or exported.
   void takeProductWeight(int32_t i, int32_t parts = 1);
-  void seal() { sealed_ = true; }
-  bool sealed() const { return sealed_; }
+  void packForInference() { packedForInference_ = true; }
+  bool packedForInference() const { return packedForInference_; }
 
   void freeze(const std::vector<std::string> &prefixes);
   void freezeLike(const Parameters &other);  // of the same model
@@ -109,7 +109,7 @@ class Parameters {
   float *master_ = nullptr, *gradient_ = nullptr, *m_ = nullptr, *v_ = nullptr, *sums_ = nullptr;
   std::optional<float> knownSquares_;
   void *shadow_ = nullptr;  // bf16
-  bool sealed_ = false;
+  bool packedForInference_ = false;
   uint64_t keyBase_ = 0;
 };
 

@@ -9,7 +9,7 @@
 #include "feature_cache.h"
 #include "feature_encoder.h"
 #include "feature_projection.h"
-#include "intake.h"
+#include "input_buffers.h"
 #include "log_mel.h"
 #include "masked_prediction.h"
 #include "model.h"
@@ -24,7 +24,7 @@ struct Model::Parts {
 
   Context context(const TrainStep *step);
   // What a pass is given, checked and uploaded. `step`: of training.
-  Intake::Fill packed(const HostBatch &batch, const TrainStep *step, const FrameRanges *kept = nullptr);
+  InputBuffers::Fill packed(const HostBatch &batch, const TrainStep *step, const FrameRanges *kept = nullptr);
   // Feature-encoder output of the frames asked for, [T, F].
   View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved);
   // Mel bands of the same frames, [T, bands], after their features; absent where the model hears none.
@@ -45,12 +45,12 @@ struct Model::Parts {
   // Runs a pass: work on inputs, whose memory is the arena. Where there is not enough, all of it is given back, so that
   // smaller work, other models' too, finds room.
   template <typename Work>
-  auto pass(uint64_t ticket, const Intake::Fill &fill, Work work) {
+  auto pass(uint64_t ticket, const InputBuffers::Fill &fill, Work work) {
     try {
       workspace.reset();
-      Given given(intake);
+      Given given(inputBuffers);
       Step step(*backend);
-      const PassInputs &inputs = intake.take(ticket, fill);
+      const PassInputs &inputs = inputBuffers.take(ticket, fill);
       if constexpr (std::is_void_v<decltype(work(inputs))>) {
         work(inputs);
         step.end();
@@ -62,7 +62,7 @@ struct Model::Parts {
     } catch (const Error &error) {
       if (error.code == "ERR_OUT_OF_MEMORY") {
         workspace.release();
-        intake.release();
+        inputBuffers.release();
       }
       throw;
     }
@@ -77,7 +77,7 @@ struct Model::Parts {
   DType dtype;
   Parameters parameters;
   Workspace workspace;
-  Intake intake;
+  InputBuffers inputBuffers;
   FeatureCache cache;
   FeatureProjection projection;  // before the encoder: transformers names the mask embedding first
   FeatureEncoder encoder;
@@ -88,11 +88,11 @@ struct Model::Parts {
   std::unique_ptr<LogMel> logMel;
   // Ends the use of a pass's inputs, after the step that reads them.
   struct Given {
-    explicit Given(Intake &from) : intake(from) {}
-    ~Given() { intake.done(); }
+    explicit Given(InputBuffers &from) : inputBuffers(from) {}
+    ~Given() { inputBuffers.done(); }
     Given(const Given &) = delete;
     Given &operator=(const Given &) = delete;
-    Intake &intake;
+    InputBuffers &inputBuffers;
   };
 
   bool planning = false;      // inputs are as large as those of any pass that the work may have

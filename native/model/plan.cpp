@@ -3,7 +3,7 @@
 // utterance as long as its frames allow.
 #include <algorithm>
 
-#include "../ledger.h"
+#include "../memory_account.h"
 #include "parts.h"
 
 namespace emoframe {
@@ -84,7 +84,7 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
   parts.parameters.freezeLike(parts_->parameters);
   parts.planning = true;
   parts.workspace.reserve(kBoundless);
-  parts.intake.reserve(kBoundless);
+  parts.inputBuffers.reserve(kBoundless);
 
   const std::vector<int64_t> shares = sharesOf(work);
   const SilentBatch batch(shape, shares);
@@ -120,8 +120,8 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
 
   const MemoryUse use = parts.backend->memory();
   const auto passFeatures = static_cast<size_t>(parts.cache.heldBytes());
-  const auto sets = static_cast<size_t>(parts.intake.sets());
-  plan.inputs = parts.intake.peak();
+  const auto sets = static_cast<size_t>(parts.inputBuffers.sets());
+  plan.inputs = parts.inputBuffers.peak();
   plan.activations = parts.workspace.peak() + sets * plan.inputs;
   plan.scratch = use.scratch;
   plan.staging = use.staging + sets * plan.inputs;
@@ -130,7 +130,7 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
 
   const MemoryUse now = parts_->backend->memory();
   plan.held = parts_->parameters.heldBytes() + parts_->transformer.heldBytes() + parts_->workspace.size() +
-              (parts_->logMel ? parts_->logMel->heldBytes() : 0) + parts_->intake.size() +
+              (parts_->logMel ? parts_->logMel->heldBytes() : 0) + parts_->inputBuffers.size() +
               static_cast<size_t>(parts_->cache.heldBytes()) + now.scratch;
   plan.available = now.available;
   return plan;
@@ -148,13 +148,13 @@ MemoryPlan Model::prepare(const PlannedWork &work) {
                                          " can be had.");
   }
   try {
-    parts_->workspace.reserve(plan.activations - static_cast<size_t>(parts_->intake.sets()) * plan.inputs);
-    parts_->intake.reserve(plan.inputs);
+    parts_->workspace.reserve(plan.activations - static_cast<size_t>(parts_->inputBuffers.sets()) * plan.inputs);
+    parts_->inputBuffers.reserve(plan.inputs);
     parts_->cache.reserve(work.storedFrames);
     parts_->backend->reserveScratch(plan.scratch);
   } catch (...) {
     parts_->workspace.release();
-    parts_->intake.release();
+    parts_->inputBuffers.release();
     throw;
   }
   return plan;

@@ -12,8 +12,8 @@ class Transformer {
  public:
   Transformer(const HubertShape &shape, Parameters &parameters);
 
-  void seal(Parameters &parameters) const {
-    for (const TransformerLayer &layer : layers_) layer.seal(parameters);
+  void packForInference(Parameters &parameters) const {
+    for (const TransformerLayer &layer : layers_) layer.packForInference(parameters);
   }
   size_t heldBytes() const { return positional_->heldBytes(); }  // made of parameters
   int64_t layers() const { return static_cast<int64_t>(layers_.size()); }

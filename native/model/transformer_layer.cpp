@@ -27,9 +27,9 @@ TransformerLayer::TransformerLayer(const HubertShape &shape, int64_t index, Para
   secondNorm_ = addLayerNorm(parameters, name + "final_layer_norm", hidden_, shape.layerNormEpsilon);
 }
 
-void TransformerLayer::seal(Parameters &parameters) const {
-  for (const Linear *linear : {&qkv_, &output_}) emoframe::seal(parameters, *linear);
-  feedForward_.seal(parameters);
+void TransformerLayer::packForInference(Parameters &parameters) const {
+  for (const Linear *linear : {&qkv_, &output_}) emoframe::packForInference(parameters, *linear);
+  feedForward_.packForInference(parameters);
 }
 
 bool TransformerLayer::trainable(const Parameters &parameters) const {

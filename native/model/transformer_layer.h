@@ -17,7 +17,7 @@ class TransformerLayer {
  public:
   TransformerLayer(const HubertShape &shape, int64_t index, Parameters &parameters);
 
-  void seal(Parameters &parameters) const;
+  void packForInference(Parameters &parameters) const;
   bool trainable(const Parameters &parameters) const;
   // The norm of attention's input in the pre-LN form.
   const LayerNorm &inputNorm() const { return firstNorm_; }

@@ -64,8 +64,8 @@ View Workspace::zeros(DType dtype, int64_t rows, int64_t cols) {
 
 void Workspace::send(void *target, const void *host, size_t bytes) {
   if (bytes == 0) return;
-  if (inlet_) {
-    inlet_->upload(target, host, bytes);
+  if (uploadStream_) {
+    uploadStream_->upload(target, host, bytes);
   } else {
     backend_.upload(target, host, bytes);
   }

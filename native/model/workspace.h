@@ -14,9 +14,9 @@ namespace emoframe {
 
 class Workspace {
  public:
-  // What is uploaded goes by the inlet, where there is one.
-  explicit Workspace(Backend &backend, Inlet *inlet = nullptr, size_t smallestChunk = size_t{4} << 20)
-      : backend_(backend), inlet_(inlet), smallestChunk_(smallestChunk) {}
+  // What is uploaded goes by the uploadStream, where there is one.
+  explicit Workspace(Backend &backend, UploadStream *uploadStream = nullptr, size_t smallestChunk = size_t{4} << 20)
+      : backend_(backend), uploadStream_(uploadStream), smallestChunk_(smallestChunk) {}
   ~Workspace();
   Workspace(const Workspace &) = delete;
   Workspace &operator=(const Workspace &) = delete;
@@ -60,7 +60,7 @@ class Workspace {
   void send(void *target, const void *host, size_t bytes);
 
   Backend &backend_;
-  Inlet *inlet_;
+  UploadStream *uploadStream_;
   size_t smallestChunk_;
   std::vector<Chunk> chunks_;
   size_t chunk_ = 0, used_ = 0, peak_ = 0;

@@ -77,7 +77,7 @@ TEST(aSealedModelGivesTheSame) {
         auto model =
             makeModel(shape, PoolingKind::attention, precision, std::make_shared<Discarding>(BackendOptions()));
         const Classified before = model->classify(batch.host);
-        model->seal();
+        model->packForInference();
         const Classified after = model->classify(batch.host);
         requireClose(after.logits, before.logits, "logits");
         requireClose(after.framePosteriors, before.framePosteriors, "posteriors");
@@ -90,8 +90,8 @@ TEST(aSealedModelIsNotTrainedOrRead) {
   const HubertShape shape = baseShape();
   const Batch batch = longBatch(shape);
   auto model = makeModel(shape);
-  model->seal();
-  model->seal();
+  model->packForInference();
+  model->packForInference();
   const TensorInfo tensor = model->tensors().front();
   std::vector<float> values(static_cast<size_t>(sizeOf(tensor)));
   const auto refused = [](const std::function<void()> &call) { requireError("ERR_INTERNAL", "to be run only", call); };

@@ -1,5 +1,6 @@
-// Inputs that are sent ahead of their pass: the bits that they give are those of inputs sent with it, however late or
-// early the two streams of a device do what they were asked for; and an event that nobody waits for would be seen.
+// Inputs that are prefetched: uploaded ahead of their pass: the bits that they give are those of inputs sent with it,
+// however late or early the two streams of a device do what they were asked for; and an event that nobody waits for
+// would be seen.
 #include "../ops/device.h"
 #include "harness.h"
 
@@ -28,8 +29,8 @@ struct Emulated {
   Late before;
 };
 
-// Six numbers go through two places by two inlets, and an op takes each from there.
-std::vector<float> throughInlets() {
+// Six numbers go through two places by two streams, and an op takes each from there.
+std::vector<float> throughUploadStreams() {
   const std::shared_ptr<Backend> on = backend();
   constexpr int count = 6;
   constexpr size_t width = 100;
@@ -37,18 +38,18 @@ std::vector<float> throughInlets() {
   auto *taken = static_cast<float *>(on->allocate(count * width * sizeof(float)));
   std::vector<float> found(count * width);
   {
-    const std::unique_ptr<Inlet> inlets[2] = {on->inlet(), on->inlet()};
+    const std::unique_ptr<UploadStream> streams[2] = {on->uploadStream(), on->uploadStream()};
     for (int i = 0; i < count; ++i) {
-      Inlet &inlet = *inlets[i % 2];
+      UploadStream &uploadStream = *streams[i % 2];
       float *place = places + i % 2 * width;
       const std::vector<float> numbers(width, static_cast<float>(i));
-      inlet.begin();
-      inlet.upload(place, numbers.data(), width / 2 * sizeof(float));
-      inlet.upload(place + width / 2, numbers.data(), width / 2 * sizeof(float));
-      inlet.send();
-      inlet.await();
+      uploadStream.begin();
+      uploadStream.upload(place, numbers.data(), width / 2 * sizeof(float));
+      uploadStream.upload(place + width / 2, numbers.data(), width / 2 * sizeof(float));
+      uploadStream.send();
+      uploadStream.await();
       on->convert(vector(place, DType::f32, width), vector(taken + i * width, DType::f32, width));
-      inlet.release();
+      uploadStream.release();
     }
     on->download(found.data(), taken, found.size() * sizeof(float));
   }
@@ -60,7 +61,7 @@ std::vector<float> throughInlets() {
 // Whether numbers came out otherwise than they went in, or the emulation saw what was wrong.
 bool goesWrong() {
   try {
-    const std::vector<float> found = throughInlets();
+    const std::vector<float> found = throughUploadStreams();
     for (size_t i = 0; i < found.size(); ++i) {
       if (found[i] != static_cast<float>(i / 100)) return true;
     }
@@ -71,7 +72,7 @@ bool goesWrong() {
   }
 }
 
-TEST(inletsKeepTheirOrderWhateverComesLate) {
+TEST(uploadStreamsKeepTheirOrderWhateverComesLate) {
   for (const Late late : {Late::nothing, Late::copies, Late::kernels, Late::all}) {
     const Emulated emulated(late);
     require(!goesWrong(), "numbers came out otherwise with " + std::to_string(static_cast<int>(late)));
@@ -94,7 +95,7 @@ TEST(aWaitThatIsMissingWouldBeSeen) {
   }
 }
 
-enum class Ahead { never, always };
+enum class Prefetch { never, always };
 
 struct Given {
   Batch batch;
@@ -103,7 +104,7 @@ struct Given {
 };
 
 // Passes of training, updates, and classification in between, each sent ahead while the one before is waited for.
-std::vector<std::vector<float>> runOf(Ahead ahead, bool graphs, Objective objective, bool storedFeatures) {
+std::vector<std::vector<float>> runOf(Prefetch prefetch, bool graphs, Objective objective, bool storedFeatures) {
   const HubertShape shape = withDropout(baseShape());
   BackendOptions options;
   options.graphs = graphs;
@@ -125,7 +126,7 @@ std::vector<std::vector<float>> runOf(Ahead ahead, bool graphs, Objective object
       all[i].batch.host = HostBatch();
       all[i].batch.host.features = keys;
     }
-    all[i].batch.host.ticket = ahead == Ahead::always ? i + 1 : 0;
+    all[i].batch.host.ticket = prefetch == Prefetch::always ? i + 1 : 0;
   }
   if (storedFeatures) model->freeze({"feature_extractor."});
   if (objective == Objective::alignment) model->freeze({"feature_", "encoder.", "masked_spec_embed"});
@@ -137,12 +138,12 @@ std::vector<std::vector<float>> runOf(Ahead ahead, bool graphs, Objective object
   }
   size_t next = 0;
   on->whileWaiting([&] {
-    if (ahead == Ahead::never || next >= all.size()) return;
+    if (prefetch == Prefetch::never || next >= all.size()) return;
     const Given &given = all[next++];
     if (given.trains) {
-      model->sendAhead(given.batch.host, given.step);
+      model->prefetch(given.batch.host, given.step);
     } else {
-      model->sendAhead(given.batch.host);
+      model->prefetch(given.batch.host);
     }
   });
   std::vector<std::vector<float>> found;
@@ -166,14 +167,14 @@ std::vector<std::vector<float>> runOf(Ahead ahead, bool graphs, Objective object
   return found;
 }
 
-TEST(passesSentAheadGiveTheSameBits) {
+TEST(prefetchedPassesGiveTheSameBits) {
   for (const Objective objective : {Objective::maskedPrediction, Objective::classification, Objective::alignment}) {
     const bool stored = objective == Objective::maskedPrediction;
-    const auto plain = runOf(Ahead::never, false, objective, stored);
+    const auto plain = runOf(Prefetch::never, false, objective, stored);
     for (const Late late : {Late::copies, Late::kernels, Late::all}) {
       const Emulated emulated(late);
       const bool graphs = late != Late::all;
-      require(runOf(Ahead::always, graphs, objective, stored) == plain,
+      require(runOf(Prefetch::always, graphs, objective, stored) == plain,
               "other bits with " + std::to_string(static_cast<int>(late)) + " late");
     }
   }
@@ -181,11 +182,11 @@ TEST(passesSentAheadGiveTheSameBits) {
 
 // In a whole pass too, and it is really the way that inputs go.
 TEST(aPassThatDoesNotWaitForItsInputsWouldBeSeen) {
-  const auto plain = runOf(Ahead::always, true, Objective::classification, false);
+  const auto plain = runOf(Prefetch::always, true, Objective::classification, false);
   const Emulated emulated(Late::copies, true);
   bool seen = false;
   try {
-    seen = runOf(Ahead::always, true, Objective::classification, false) != plain;
+    seen = runOf(Prefetch::always, true, Objective::classification, false) != plain;
   } catch (const Error &) {
     simt::clearFault();
     seen = true;
@@ -193,7 +194,7 @@ TEST(aPassThatDoesNotWaitForItsInputsWouldBeSeen) {
   require(seen, "a pass computes with inputs that are not there");
 }
 
-TEST(whatWasSentAheadIsUsedByItsPassAlone) {
+TEST(whatWasPrefetchedIsUsedByItsPassAlone) {
   const HubertShape shape = baseShape();
   auto model = makeModel(shape);
   Batch batch = makeBatch(shape, {12 * shape.stride(), 9 * shape.stride()});
@@ -201,7 +202,7 @@ TEST(whatWasSentAheadIsUsedByItsPassAlone) {
   const auto posteriors = [&](const Batch &of) { return model->classify(of.host).framePosteriors; };
   const std::vector<float> expected = posteriors(batch), expectedOther = posteriors(other);
   batch.host.ticket = 5;
-  model->sendAhead(batch.host);
+  model->prefetch(batch.host);
   const std::vector<float> samples = batch.samples;
   std::fill(batch.samples.begin(), batch.samples.end(), 0.5f);
   require(posteriors(other) == expectedOther, "a pass in between");
@@ -215,7 +216,7 @@ TEST(whatWasSentAheadIsUsedByItsPassAlone) {
   third.host.samples = third.samples.data();
   for (uint64_t ticket = 6; ticket < 9; ++ticket) {
     third.host.ticket = ticket;
-    model->sendAhead(third.host);
+    model->prefetch(third.host);
   }
   for (uint64_t ticket = 6; ticket < 9; ++ticket) {
     third.host.ticket = ticket;
@@ -223,7 +224,7 @@ TEST(whatWasSentAheadIsUsedByItsPassAlone) {
   }
 }
 
-TEST(whatWasSentAheadDoesNotOutliveWhatItFollowsFrom) {
+TEST(whatWasPrefetchedDoesNotOutliveWhatItFollowsFrom) {
   const HubertShape shape = baseShape();
   auto model = makeModel(shape);
   const Batch longer = makeBatch(shape, {20 * shape.stride()}, 3), shorter = makeBatch(shape, {11 * shape.stride()}, 4);
@@ -231,24 +232,24 @@ TEST(whatWasSentAheadDoesNotOutliveWhatItFollowsFrom) {
   HostBatch stored;
   stored.features = {"a"};
   stored.ticket = 1;
-  model->sendAhead(stored);
+  model->prefetch(stored);
   model->storeFeatures({"a"}, shorter.host);
   require(model->classify(stored).framePosteriors == model->classify(shorter.host).framePosteriors,
           "features that were stored since");
   stored.ticket = 2;
-  model->sendAhead(stored);
+  model->prefetch(stored);
   model->clearFeatures();
   requireError("ERR_BATCH", "key a", [&] { model->classify(stored); });
-  requireError("ERR_BATCH", "key a", [&] { model->sendAhead(stored); });
+  requireError("ERR_BATCH", "key a", [&] { model->prefetch(stored); });
 
   Batch batch = makeBatch(shape, {20 * shape.stride()}, 3);
   batch.host.ticket = 3;
   const TrainStep step = batch.step(Objective::classification);
-  model->sendAhead(batch.host, step);
+  model->prefetch(batch.host, step);
   model->freeze({"feature_extractor."});
   const double frozen = model->trainStep(batch.host, step).lossSum;
   model->freeze({});
-  model->sendAhead(batch.host, step);
+  model->prefetch(batch.host, step);
   PlannedWork work;
   work.frames = 30;
   work.utterances = 1;
@@ -267,14 +268,14 @@ TEST(whatIsWrongIsSaidByThePassToo) {
   std::vector<int32_t> labels = batch.classLabels;
   batch.classLabels[1] = kClasses;
   requireError("ERR_LABEL", "Utterance 1 ",
-               [&] { model->sendAhead(batch.host, batch.step(Objective::classification)); });
+               [&] { model->prefetch(batch.host, batch.step(Objective::classification)); });
   requireError("ERR_LABEL", "Utterance 1 ",
                [&] { model->trainStep(batch.host, batch.step(Objective::classification)); });
   batch.classLabels = labels;
   require(model->trainStep(batch.host, batch.step(Objective::classification)).lossSum == loss, "it goes on");
 }
 
-TEST(memoryThatWasPlannedSufficesToSendAhead) {
+TEST(memoryThatWasPlannedSufficesToPrefetch) {
   const HubertShape shape = baseShape();
   const std::shared_ptr<Backend> on = backend();
   auto model = makeModel(shape, PoolingKind::mean, Precision::fp32, on);
@@ -293,7 +294,7 @@ TEST(memoryThatWasPlannedSufficesToSendAhead) {
   size_t next = 1;
   on->whileWaiting([&] {
     batches[next % 2].host.ticket = next;
-    model->sendAhead(batches[next % 2].host);
+    model->prefetch(batches[next % 2].host);
   });
   for (; next < 6; ++next) model->classify(batches[(next + 1) % 2].host);
   on->whileWaiting(nullptr);

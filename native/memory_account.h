@@ -12,9 +12,9 @@ namespace emoframe {
 // For messages.
 inline std::string megabytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MB"; }
 
-class Ledger {
+class MemoryAccount {
  public:
-  explicit Ledger(size_t limit = 0) : limit_(limit > 0 ? limit : SIZE_MAX) {}
+  explicit MemoryAccount(size_t limit = 0) : limit_(limit > 0 ? limit : SIZE_MAX) {}
 
   size_t held() const { return held_; }
   size_t peak() const { return peak_; }
@@ -38,22 +38,22 @@ class ImaginaryMemory {
     const uintptr_t at = next_;
     next_ += (bytes + alignment) / alignment * alignment;
     blocks_[at] = bytes;
-    ledger_.take(bytes);
+    account_.take(bytes);
     return reinterpret_cast<void *>(at);
   }
   void giveBack(void *pointer) noexcept {
     const auto found = blocks_.find(reinterpret_cast<uintptr_t>(pointer));
     if (found == blocks_.end()) return;
-    ledger_.giveBack(found->second);
+    account_.giveBack(found->second);
     blocks_.erase(found);
   }
-  const Ledger &ledger() const { return ledger_; }
+  const MemoryAccount &account() const { return account_; }
 
  private:
   static constexpr uintptr_t alignment = 512;
   uintptr_t next_ = alignment;
   std::map<uintptr_t, size_t> blocks_;
-  Ledger ledger_;
+  MemoryAccount account_;
 };
 
 }  // namespace emoframe

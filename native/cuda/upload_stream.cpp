@@ -1,4 +1,4 @@
-#include "inlet.h"
+#include "upload_stream.h"
 
 #include <algorithm>
 #include <cstring>
@@ -12,7 +12,7 @@ constexpr size_t alignment = 64;
 size_t rounded(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 }  // namespace
 
-CudaInlet::~CudaInlet() {
+CudaUploadStream::~CudaUploadStream() {
   wait();
   if (sent_) cudaEventDestroy(sent_);
   if (read_) cudaEventDestroy(read_);
@@ -20,19 +20,19 @@ CudaInlet::~CudaInlet() {
   stream_.pin(-static_cast<int64_t>(capacity_));
 }
 
-void CudaInlet::open() {
+void CudaUploadStream::open() {
   check(cudaSetDevice(device_));
   if (!sent_) check(cudaEventCreateWithFlags(&sent_, cudaEventDisableTiming));
   if (!read_) check(cudaEventCreateWithFlags(&read_, cudaEventDisableTiming));
 }
 
-void CudaInlet::reserve(size_t bytes) {
+void CudaUploadStream::reserve(size_t bytes) {
   if (stream_.goesNowhere() || bytes <= capacity_) return;
   begin();
   grow(bytes);
 }
 
-void CudaInlet::begin() {
+void CudaUploadStream::begin() {
   if (stream_.goesNowhere()) return;
   open();
   if (underWay_) check(cudaEventSynchronize(sent_));
@@ -41,7 +41,7 @@ void CudaInlet::begin() {
   runs_.clear();
 }
 
-void CudaInlet::grow(size_t bytes) {
+void CudaUploadStream::grow(size_t bytes) {
   unsigned char *larger = nullptr;
   const size_t size = rounded(bytes, 4096);
   check(cudaMallocHost(reinterpret_cast<void **>(&larger), size));
@@ -55,7 +55,7 @@ void CudaInlet::grow(size_t bytes) {
 }
 
 // What lies next to what came before goes along with it, and so does a gap that alignment left.
-void CudaInlet::upload(void *target, const void *hostSource, size_t bytes) {
+void CudaUploadStream::upload(void *target, const void *hostSource, size_t bytes) {
   if (bytes == 0 || stream_.goesNowhere()) return;
   const auto to = reinterpret_cast<uintptr_t>(target);
   size_t at = rounded(used_, alignment);
@@ -73,7 +73,7 @@ void CudaInlet::upload(void *target, const void *hostSource, size_t bytes) {
   }
 }
 
-void CudaInlet::send() {
+void CudaUploadStream::send() {
   if (stream_.goesNowhere()) return;
   stream_.requireWhole();
   open();
@@ -90,21 +90,21 @@ void CudaInlet::send() {
   check(cudaEventRecord(sent_, uploads));
 }
 
-void CudaInlet::await() {
+void CudaUploadStream::await() {
   if (stream_.goesNowhere()) return;
   check(cudaSetDevice(device_));
   check(cudaStreamWaitEvent(stream_.handle(), sent_));
 }
 
 // What fails here the next op tells.
-void CudaInlet::release() noexcept {
+void CudaUploadStream::release() noexcept {
   if (stream_.goesNowhere()) return;
   cudaSetDevice(device_);
   cudaEventRecord(read_, stream_.handle());
   allocations_ = stream_.allocations();
 }
 
-void CudaInlet::wait() noexcept {
+void CudaUploadStream::wait() noexcept {
   if (!underWay_) return;
   cudaSetDevice(device_);
   cudaEventSynchronize(sent_);

@@ -14,12 +14,12 @@
 
 namespace emoframe {
 
-class CudaInlet final : public Inlet {
+class CudaUploadStream final : public UploadStream {
  public:
-  CudaInlet(Stream &stream, int32_t device) : stream_(stream), device_(device) {}
-  ~CudaInlet() override;
-  CudaInlet(const CudaInlet &) = delete;
-  CudaInlet &operator=(const CudaInlet &) = delete;
+  CudaUploadStream(Stream &stream, int32_t device) : stream_(stream), device_(device) {}
+  ~CudaUploadStream() override;
+  CudaUploadStream(const CudaUploadStream &) = delete;
+  CudaUploadStream &operator=(const CudaUploadStream &) = delete;
 
   void reserve(size_t bytes) override;
   void begin() override;

@@ -1,5 +1,6 @@
 // What passes are given by the host: samples, tables, masks, labels, in memory of their own that is filled on the way
-// beside the ops (Inlet). There are two sets of it, so that the next pass's can be sent while this one reads its own.
+// beside the ops (UploadStream). There are two sets of it, so that the next pass's can be sent while this one reads its
+// own.
 //
 // A pass's inputs follow from its batch alone, and not from anything that another pass computes. Where a backend has no
 // such way they lie in the arena like all else of a pass.
@@ -24,15 +25,15 @@ struct PassInputs {
   const uint8_t *mask = nullptr;     // backend memory
 };
 
-class Intake {
+class InputBuffers {
  public:
   // Makes inputs, with what is uploaded in the memory given.
   using Fill = std::function<PassInputs(Workspace &)>;
 
-  Intake(Backend &backend, Workspace &arena);
-  ~Intake() { release(); }
-  Intake(const Intake &) = delete;
-  Intake &operator=(const Intake &) = delete;
+  InputBuffers(Backend &backend, Workspace &arena);
+  ~InputBuffers() { release(); }
+  InputBuffers(const InputBuffers &) = delete;
+  InputBuffers &operator=(const InputBuffers &) = delete;
 
   // Sends the inputs of a pass that will come with this ticket; 0 is no ticket. Takes the place of what was sent so
   // and is still waiting, where there is no other.
@@ -44,7 +45,7 @@ class Intake {
   void forget();
   void forgetStored();
 
-  int sets() const { return sets_[0].inlet ? 2 : 0; }
+  int sets() const { return sets_[0].uploadStream ? 2 : 0; }
   void reserve(size_t bytes);  // of one set
   void release() noexcept;
   size_t size() const;
@@ -52,10 +53,10 @@ class Intake {
 
  private:
   struct Set {
-    Set(Backend &backend, std::unique_ptr<Inlet> way);
+    Set(Backend &backend, std::unique_ptr<UploadStream> way);
     void fill(const Fill &make);
 
-    std::unique_ptr<Inlet> inlet;
+    std::unique_ptr<UploadStream> uploadStream;
     Workspace workspace;
     PassInputs inputs;
     uint64_t ticket = 0;  // of the pass that it waits for
