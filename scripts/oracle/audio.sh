@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the encoded forms of one short sound for test/20.audio.decode.test.js, by sox. Run from the repository's root.
+# Makes the encoded forms of one short sound for test/audio/decode.test.js, by sox. Run from the repository's root.
 set -eu
 cd test/fixtures/audio
 sox -D voice.wav -b 24 -e signed-integer pcm24.wav trim 0 0.1

@@ -1,4 +1,4 @@
-"""Golden values for test/22.mfcc.test.js.
+"""Golden values for test/audio/mfcc.test.js.
 
 The 39-dimensional MFCC of HuBERT's first iteration, that is torchaudio.compliance.kaldi.mfcc(waveform,
 sample_frequency=16000, use_energy=False) with torchaudio.functional.compute_deltas applied twice, made without torchaudio:

@@ -1,0 +1,238 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadPretrained } from '../../dist/checkpoint/pretrained.js';
+import { readSafetensors } from '../../dist/checkpoint/safetensors.js';
+import { exportModel } from '../../dist/export/exportModel.js';
+import { EmotionModel } from '../../dist/predict/emotionModel.js';
+import { settings, writeAlignedPredictor } from '../support/alignedPredictor.js';
+import { refused } from '../support/refused.js';
+import { fixtures, labels, writeTinyPredictor } from '../support/tinyPredictor.js';
+
+const test = suite('export: Hugging Face directory');
+const voice = join(fixtures, 'audio', 'voice.wav');
+let dir;
+let predictor;
+let averaging;
+let counter = 0;
+test.before(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'emoframe-export-'));
+  predictor = await writeTinyPredictor(join(dir, 'predictor'), { form: 'large' });
+  averaging = await writeTinyPredictor(join(dir, 'averaging'), { pooling: 'mean' });
+});
+test.after(() => rmSync(dir, { recursive: true, force: true }));
+
+const fresh = () => join(dir, `export${counter++}`);
+const json = (...path) => JSON.parse(readFileSync(join(...path), 'utf8'));
+const toHf = async (model, options = {}) => {
+  const out = fresh();
+  return { out, result: await exportModel(model, { format: 'hf', out, ...options }) };
+};
+
+/** Predictions of a directory, clusters and all. */
+async function predict(model) {
+  const emotions = await EmotionModel.load(model);
+  const prediction = await emotions.predict(voice);
+  await emotions.dispose();
+  return prediction;
+}
+
+test('weights, labels and input are told in transformers’ files', async () => {
+  const { out, result } = await toHf(predictor);
+  const { metadata, tensors } = await readSafetensors(join(out, 'model.safetensors'));
+  assert.equal(metadata, { format: 'pt' });
+  const { tensors: expected } = await loadPretrained(predictor);
+  assert.equal([...tensors.keys()].sort(), [...expected.keys()].sort());
+  for (const [name, { data, shape }] of expected) {
+    assert.equal(tensors.get(name).shape, shape, name);
+    assert.equal(tensors.get(name).data, data, name);
+  }
+  const config = json(out, 'config.json');
+  assert.equal(config.architectures, ['HubertModel']);
+  assert.is(config.model_type, 'hubert');
+  assert.equal(Object.values(config.id2label), labels);
+  assert.equal(config.label2id.sad, 3);
+  assert.is(json(out, 'preprocessor_config.json').do_normalize, true);
+  assert.equal(
+    result.files.map(({ path }) => path),
+    readdirSync(out, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(out.length + 1))
+      .sort(),
+  );
+  for (const { path, bytes } of result.files) assert.is(bytes, readFileSync(join(out, path)).length, path);
+});
+
+test('where a model was loaded from, as transformers keeps it, stays private', async () => {
+  const source = await writeTinyPredictor(join(dir, 'private'));
+  for (const part of [source, join(source, 'clusters')]) {
+    const config = { ...json(part, 'config.json'), _name_or_path: '/home/me/secret' };
+    writeFileSync(join(part, 'config.json'), JSON.stringify(config));
+  }
+  const { out, result } = await toHf(source);
+  for (const { path } of result.files) assert.not.match(readFileSync(join(out, path), 'latin1'), 'secret', path);
+});
+
+test('emoframe hears the same with it, clusters included', async () => {
+  const { out } = await toHf(predictor);
+  assert.equal(await predict(out), await predict(predictor));
+});
+
+test('clusters can be left out', async () => {
+  const { out } = await toHf(predictor, { clusters: false });
+  assert.not.ok(existsSync(join(out, 'clusters')));
+  const { frames } = await predict(out);
+  assert.not.ok('cluster' in frames[0]);
+});
+
+test('an alignment network goes with the head: every tensor, what it is, and how much it counts', async () => {
+  const calibration = { classifier: 0.5, alignment: 2 };
+  for (const pooling of ['attention', null]) {
+    const source = await writeAlignedPredictor(fresh(), { pooling, calibration });
+    const { out } = await toHf(source);
+    const told = json(out, 'emoframe.json');
+    assert.equal(told, json(source, 'emoframe.json'));
+    assert.equal([told.alignment, told.calibration, told.pooling], [settings, calibration, pooling ?? undefined]);
+    const [found, expected] = await Promise.all(
+      [out, source].map((at) => readSafetensors(join(at, 'head.safetensors'))),
+    );
+    assert.equal([...found.tensors.keys()], [...expected.tensors.keys()]);
+    assert.is([...found.tensors.keys()].filter((name) => name.startsWith('alignment.')).length, 21);
+    for (const [name, { shape, data }] of expected.tensors)
+      assert.equal([found.tensors.get(name).shape, found.tensors.get(name).data], [shape, data], name);
+    // Emotions, posteriors and all, to the bit.
+    assert.equal(await predict(out), await predict(source));
+  }
+});
+
+test('HubertForSequenceClassification: where frames are pooled by their mean', async () => {
+  const { out } = await toHf(averaging, { architecture: 'HubertForSequenceClassification' });
+  const { tensors } = await readSafetensors(join(out, 'model.safetensors'));
+  const { tensors: encoder, head } = await loadPretrained(averaging);
+  assert.is(tensors.size, encoder.size + 4);
+  for (const [name, { data }] of encoder) assert.equal(tensors.get(`hubert.${name}`).data, data, name);
+  for (const { name, data } of head.tensors) assert.equal(tensors.get(name).data, data, name);
+  // What it projects frames by changes nothing.
+  const { shape, data } = tensors.get('projector.weight');
+  assert.equal(shape, [16, 16]);
+  for (const [i, value] of data.entries()) assert.is(value, i % 17 === 0 ? 1 : 0);
+  assert.ok(tensors.get('projector.bias').data.every((value) => value === 0));
+  const config = json(out, 'config.json');
+  assert.equal(config.architectures, ['HubertForSequenceClassification']);
+  assert.equal([config.classifier_proj_size, config.use_weighted_layer_sum], [16, false]);
+  assert.equal(await predict(out), await predict(averaging));
+});
+
+test('a calibrated model: emoframe finds its weight, and transformers a classifier multiplied by it', async () => {
+  const calibrated = await writeTinyPredictor(join(dir, 'calibrated'), {
+    pooling: 'mean',
+    calibration: { classifier: 0.5 },
+  });
+  const { out } = await toHf(calibrated, { architecture: 'HubertForSequenceClassification' });
+  assert.equal(json(out, 'emoframe.json').calibration, { classifier: 0.5 });
+  assert.equal(await predict(out), await predict(calibrated));
+  const { tensors } = await readSafetensors(join(out, 'model.safetensors'));
+  const { head } = await loadPretrained(calibrated);
+  assert.equal(head.tensors.map(({ name }) => name).sort(), ['classifier.bias', 'classifier.weight']);
+  for (const { name, data } of head.tensors)
+    assert.equal(
+      tensors.get(name).data,
+      data.map((value) => value * 0.5),
+      name,
+    );
+});
+
+test('HubertForSequenceClassification: refused where it would compute something else', async () => {
+  const options = { format: 'hf', architecture: 'HubertForSequenceClassification' };
+  const out = fresh();
+  await refused(exportModel(predictor, { ...options, out }), 'ERR_HEAD', /by attention, where .* takes their mean/);
+  const encoder = join(fixtures, 'encode', 'base');
+  await refused(exportModel(encoder, { ...options, out }), 'ERR_HEAD', /has no classifier/);
+  // Nothing is left out without a word: not even where what is left would fit.
+  for (const pooling of ['mean', null]) {
+    const aligned = await writeAlignedPredictor(fresh(), { pooling });
+    await refused(
+      exportModel(aligned, { ...options, out }),
+      'ERR_HEAD',
+      /has an alignment network, of which .* no part/,
+    );
+  }
+  assert.not.ok(existsSync(out));
+});
+
+test('a model without classifier', async () => {
+  const { out } = await toHf(join(fixtures, 'encode', 'base'));
+  assert.not.ok(existsSync(join(out, 'emoframe.json')));
+  assert.match(readFileSync(join(out, 'README.md'), 'utf8'), 'library_name: transformers');
+});
+
+test('a checkpoint of fairseq becomes one of transformers', async () => {
+  const source = join(fixtures, 'kinds', 'hubert_fairseq.pt');
+  const { out } = await toHf(source);
+  const [found, expected] = [await loadPretrained(out), await loadPretrained(source)];
+  assert.equal([...found.tensors.keys()].sort(), [...expected.tensors.keys()].sort());
+  for (const [name, { data }] of expected.tensors) assert.equal(found.tensors.get(name).data, data, name);
+  assert.equal([found.config.shape, found.normalize], [expected.config.shape, expected.normalize]);
+});
+
+test('an earlier export is replaced when asked for, of whichever format; nothing else ever is', async () => {
+  const { out } = await toHf(predictor);
+  await refused(exportModel(averaging, { format: 'hf', out }), 'ERR_WRITE', /is not empty/);
+  await exportModel(averaging, { format: 'onnx', out, externalData: true, overwrite: true });
+  assert.not.ok(existsSync(join(out, 'clusters')));
+  await exportModel(averaging, { format: 'hf', out, clusters: false, overwrite: true });
+  assert.not.ok(existsSync(join(out, 'model.onnx_data')));
+  writeFileSync(join(out, 'notes.txt'), 'mine');
+  await refused(exportModel(predictor, { format: 'hf', out, overwrite: true }), 'ERR_WRITE', /notes\.txt/);
+  assert.is(readFileSync(join(out, 'notes.txt'), 'utf8'), 'mine');
+  const empty = fresh();
+  mkdirSync(empty);
+  await exportModel(predictor, { format: 'hf', out: empty });
+});
+
+test('a model is not overwritten by its own export', async () => {
+  const inside = join(predictor, 'export');
+  const around = join(dir, 'around');
+  await writeTinyPredictor(join(around, 'clusters'), { clusters: false });
+  for (const [model, out] of [
+    [predictor, predictor],
+    [predictor, inside],
+    [join(around, 'clusters'), around],
+  ])
+    await refused(
+      exportModel(model, { format: 'hf', out, overwrite: true }),
+      'ERR_ARGUMENT',
+      /cannot lie in the model/,
+    );
+  assert.ok(existsSync(join(around, 'clusters', 'model.safetensors')));
+});
+
+test('options are checked before anything is read', async () => {
+  const bad = (options, message) => refused(exportModel('nowhere', options), 'ERR_ARGUMENT', message);
+  await bad({ out: 'x', format: 'tflite' }, /Expected one of 'hf', 'onnx' for format but received "tflite"/);
+  await bad({ format: 'hf' }, /a string for out but received nothing/);
+  await bad({ out: 'x', format: 'hf', externalData: true }, /externalData goes with format onnx/);
+  await bad({ out: 'x', format: 'onnx', architecture: 'HubertModel' }, /architecture goes with format hf/);
+  await bad({ out: 'x', format: 'hf', licence: 'mit' }, /no option 'licence'/);
+  await refused(exportModel('nowhere', { out: 'x', format: 'hf' }), 'ERR_FILE_NOT_FOUND', /nowhere/);
+});
+
+test('progress counts every byte once, and the signal stops the work and leaves nothing', async () => {
+  const controller = new AbortController();
+  for (const format of ['hf', 'onnx']) {
+    const seen = [];
+    await exportModel(averaging, { format, out: fresh(), onProgress: (progress) => seen.push(progress) });
+    const last = seen.at(-1);
+    assert.ok(seen.every(({ doneBytes }, i) => i === 0 || doneBytes > seen[i - 1].doneBytes));
+    assert.ok(last.doneBytes <= last.totalBytes && last.doneBytes > 0.9 * last.totalBytes);
+  }
+  const out = fresh();
+  const onProgress = () => controller.abort();
+  const stopped = exportModel(averaging, { format: 'onnx', out, signal: controller.signal, onProgress });
+  await refused(stopped, 'ERR_ABORTED', /stopped/);
+  assert.not.ok(existsSync(out));
+});
+
+test.run();

@@ -1,0 +1,101 @@
+// What a power cut can take: bytes of a file, and names in a directory, that were not forced to disk. Here every call to the
+// file system is seen in its order, and at each rename and each removal it is asked what a cut at that moment would leave.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { fileSystemCalls } from '../support/fileSystemCalls.js';
+
+const test = suite('power cut');
+let scratch;
+test.before.each(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'emoframe-power-'));
+});
+test.after.each(() => rmSync(scratch, { recursive: true, force: true }));
+
+const module = (name) => JSON.stringify(new URL(`../../dist/checkpoint/${name}.js`, import.meta.url).href);
+
+/** Sentences about what a power cut could take that the program believes to be safe. */
+function losses(calls) {
+  /** Files and directories with something that is not on disk yet. */
+  const unsafe = new Set();
+  const found = [];
+  const inside = (path, directory) => path === directory || path.startsWith(`${directory}/`);
+  for (const { call, path, to } of calls) {
+    if (call === 'open' || call === 'write' || call === 'writeFile') {
+      unsafe.add(path);
+      if (call === 'open') unsafe.add(dirname(path));
+    } else if (call === 'mkdir') {
+      unsafe.add(dirname(path));
+    } else if (call === 'sync') {
+      unsafe.delete(path);
+    } else if (call === 'rename') {
+      for (const part of unsafe) if (inside(part, path)) found.push(`${part} is put in its place before it is on disk`);
+      unsafe.add(dirname(path));
+      unsafe.add(dirname(to));
+    } else if (call === 'rm') {
+      // Leftovers of names that are not there may go at any time; what was replaced only when what replaces it is safe.
+      if (/\/(\.[^/]*\.old|step-\d+)$/.test(path) && unsafe.has(dirname(path)))
+        found.push(`${path} is removed before what takes its place is on disk`);
+    }
+  }
+  for (const path of unsafe) found.push(`${path} is never forced to disk`);
+  return found;
+}
+
+test('a new checkpoint is on disk before it bears its name, and an older one is removed only then', () => {
+  const directory = join(scratch, 'checkpoint');
+  const calls = fileSystemCalls(
+    `import { saveStep } from ${module('checkpoints')};
+     import { storedForm } from ${JSON.stringify(new URL('../support/storedTensors.js', import.meta.url).href)};
+     const data = Float32Array.of(1, 2);
+     const save = (step) => saveStep(process.argv[1], storedForm({
+       step, tensors: [{ name: 'a', shape: [2], data }], moments: [{ name: 'a', m: data, v: data }], state: {},
+     }));
+     for (const step of [1, 2]) await save(step);
+     startCounting();
+     for (const step of [3, 4]) await save(step);`,
+    [directory],
+  );
+  const indexOf = (call, path) => calls.findIndex((found) => found.call === call && (found.to ?? found.path) === path);
+  assert.ok(indexOf('rename', join(directory, 'step-3')) < indexOf('rm', join(directory, 'step-2')));
+  for (const name of ['model.safetensors', 'moments.safetensors', 'state.json'])
+    assert.ok(
+      calls.some(({ call, path }) => call === 'sync' && path.endsWith(`/${name}`)),
+      name,
+    );
+  assert.equal(losses(calls), []);
+});
+
+test('a directory that takes the place of another is on disk before the other is removed', () => {
+  const calls = fileSystemCalls(
+    `import { writeDirectoryAtomic } from ${module('atomic')};
+     import { writeFile, mkdir } from 'node:fs/promises';
+     const fill = (text) => async (directory) => {
+       await mkdir(directory + '/inner');
+       await writeFile(directory + '/inner/file', text);
+     };
+     await writeDirectoryAtomic(process.argv[1], fill('old'));
+     startCounting();
+     await writeDirectoryAtomic(process.argv[1], fill('new'));`,
+    [join(scratch, 'model')],
+  );
+  assert.ok(calls.some(({ call, path }) => call === 'sync' && /\/inner\/file$/.test(path)));
+  assert.ok(calls.some(({ call, path }) => call === 'rm' && /\.model\.old$/.test(path)));
+  assert.equal(losses(calls), []);
+});
+
+test('the folders that a file is the first in are on disk too', () => {
+  const calls = fileSystemCalls(
+    `import { writeFileAtomic } from ${module('atomic')};
+     startCounting();
+     await writeFileAtomic(process.argv[1] + '/a/b/c/file', 'text');`,
+    [scratch],
+  );
+  assert.equal(losses(calls), []);
+  const synced = calls.filter(({ call }) => call === 'sync').map(({ path }) => path);
+  for (const folder of ['', 'a', 'a/b', 'a/b/c']) assert.ok(synced.includes(join(scratch, folder)), `/${folder}`);
+});
+
+test.run();

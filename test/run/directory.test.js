@@ -1,0 +1,161 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseConfig } from '../../dist/config/read.js';
+import { chooseLabels } from '../../dist/pipeline/labels.js';
+import { firstDifference, openRun } from '../../dist/pipeline/runDirectory.js';
+import { refusal } from '../support/refused.js';
+
+let dir;
+test.before.each(() => {
+  dir = mkdtempSync(join(tmpdir(), 'emoframe-run-'));
+});
+test.after.each(() => rmSync(dir, { recursive: true, force: true }));
+
+const utterance = (id, label, more = {}) => ({ id, audio: `/speech/${id}.wav`, label, ...more });
+const corpus = {
+  name: 'two',
+  utterances: [utterance('b', 'sad'), utterance('a', 'happy'), utterance('c', 'angry')],
+  problems: [],
+};
+const request = (change = {}) => ({
+  config: parseConfig(),
+  model: '/models/base',
+  corpus,
+  folds: [],
+  skipped: [],
+  ...change,
+});
+const environment = { versions: { emoframe: '0.1.0' } };
+
+/** Begins a run, or opens one, and lets it go again. */
+async function openAndRelease(out, asked, environment) {
+  const run = await openRun(out, async () => asked, environment);
+  run.release();
+  return run;
+}
+
+test('a new run records what it was asked to do', async () => {
+  const run = await openAndRelease(join(dir, 'new', 'run'), request(), environment);
+  const config = JSON.parse(readFileSync(run.config, 'utf8'));
+  assert.is(config.seed, 1);
+  assert.is(config.model, '/models/base');
+  assert.is(config.versions.emoframe, '0.1.0');
+  assert.equal(config.config, parseConfig());
+  assert.is(JSON.parse(readFileSync(run.corpus, 'utf8')).utterances.length, 3);
+});
+
+test('a folder that holds something else is refused', async () => {
+  writeFileSync(join(dir, 'thesis.tex'), '');
+  const foreign = await refusal(openAndRelease(dir, request(), environment));
+  assert.is(foreign.code, 'ERR_RUN_EXISTS');
+  assert.match(foreign.message, /thesis\.tex/);
+});
+
+test('a folder that holds the first files of a run can be begun again', async () => {
+  mkdirSync(join(dir, 'run'));
+  writeFileSync(join(dir, 'run', 'corpus.json'), '{');
+  await openAndRelease(join(dir, 'run'), request(), environment);
+});
+
+test('another config, model or corpus is a mismatch that names the first difference', async () => {
+  await openAndRelease(dir, request(), environment);
+  const { utterances } = corpus;
+  const changes = [
+    [
+      { config: parseConfig({ cluster: { kmeans: { clusters: 51 } } }) },
+      'config.cluster.kmeans.clusters = 50, now it is 51',
+    ],
+    [{ model: '/models/large' }, 'model = "/models/base", now it is "/models/large"'],
+    [
+      { corpus: { ...corpus, utterances: [...utterances.slice(0, 2), utterance('c', 'sad')] } },
+      'corpus.c.label = "angry"',
+    ],
+    [{ corpus: { ...corpus, utterances: utterances.slice(0, 2) } }, 'now it is nothing'],
+    [{ folds: [{ name: 's', train: [], validation: [], test: [] }] }, 'folds.0 = nothing'],
+  ];
+  for (const [change, sentence] of changes) {
+    const error = await refusal(openAndRelease(dir, request(change), environment));
+    assert.is(error.code, 'ERR_RUN_MISMATCH');
+    assert.ok(error.message.includes(sentence), error.message);
+  }
+  await openAndRelease(dir, request({ corpus: { ...corpus, utterances: [...utterances].reverse() } }), {});
+});
+
+test('a run of before there was a choice of objective has the published one, and goes on with that alone', async () => {
+  const published = parseConfig({ align: { objective: 'attention' } });
+  const run = await openAndRelease(dir, request({ config: published }), environment);
+  const recorded = JSON.parse(readFileSync(run.config, 'utf8'));
+  const { objective, network, truth, concatenate, ...align } = recorded.config.align;
+  assert.is(objective, 'attention');
+  assert.ok(network !== undefined && truth !== undefined && concatenate !== undefined);
+  writeFileSync(run.config, JSON.stringify({ ...recorded, config: { ...recorded.config, align } }));
+  await openAndRelease(dir, request({ config: published }), environment);
+  const error = await refusal(openAndRelease(dir, request(), environment));
+  assert.is(error.code, 'ERR_RUN_MISMATCH');
+  assert.ok(error.message.includes('config.align.objective = "attention", now it is "both"'), error.message);
+});
+
+test('first difference', () => {
+  assert.is(firstDifference({ a: [1, 2], b: undefined }, { a: [1, 2] }), undefined);
+  assert.equal(firstDifference({ a: [1, 2] }, { a: [1] }), { path: 'a.1', before: 2, after: undefined });
+  assert.equal(firstDifference({ a: null }, { a: {} }), { path: 'a', before: null, after: {} });
+});
+
+test('labels are sorted, or as the config orders them', () => {
+  const align = { objective: 'attention' };
+  assert.equal(chooseLabels(corpus, parseConfig({ align })).labels, ['angry', 'happy', 'sad']);
+  const chosen = chooseLabels(corpus, parseConfig({ align, labels: ['sad', 'happy'] }));
+  assert.equal(chosen.labels, ['sad', 'happy']);
+  assert.equal(
+    chosen.corpus.utterances.map(({ id, label }) => [id, label]),
+    [
+      ['a', 'happy'],
+      ['b', 'sad'],
+      ['c', undefined],
+    ],
+  );
+});
+
+test('neutral is found by its usual names', () => {
+  const neutralOf = (label, config = {}) =>
+    chooseLabels({ ...corpus, utterances: [...corpus.utterances, utterance('d', label)] }, parseConfig(config)).neutral;
+  assert.is(neutralOf('neutral'), 'neutral');
+  assert.is(neutralOf('neu'), 'neu');
+  assert.is(neutralOf('calm', { neutralLabel: 'calm' }), 'calm');
+});
+
+test('what tells emotions from neutral needs a neutral class, and is refused before any training', async () => {
+  for (const objective of ['both', 'forward-backward']) {
+    const config = { align: { objective } };
+    assert.throws(
+      () => chooseLabels(corpus, parseConfig(config)),
+      ({ code, message }) =>
+        code === 'ERR_CONFIG' &&
+        message.includes(`align.objective '${objective}'`) &&
+        /no label 'neutral' among angry, happy, sad: set neutralLabel .* or align\.objective to 'attention'/.test(
+          message,
+        ),
+    );
+    assert.is(chooseLabels(corpus, parseConfig({ ...config, neutralLabel: 'sad' })).neutral, 'sad');
+  }
+  chooseLabels(corpus, parseConfig({ align: { objective: 'attention' } }));
+});
+
+test('labels that cannot be learned or scored are refused before any training', async () => {
+  const refused = (utterances, sentence, config = {}) =>
+    assert.throws(
+      () => chooseLabels({ ...corpus, utterances }, parseConfig(config)),
+      (error) => error.code === 'ERR_CORPUS' && error.message.includes(sentence),
+    );
+  refused([utterance('a', 'sad')], 'at least 2 labels');
+  refused([{ id: 'a', audio: 'a.wav' }], 'no labels');
+  refused(corpus.utterances, 'the config asks for ang, hap', { labels: ['ang', 'hap'] });
+  const segments = (label) => [{ start: 0, end: 1, label }];
+  refused([utterance('a', 'sad'), utterance('b', 'happy', { segments: segments('happy') })], 'set neutralLabel');
+  refused([utterance('a', 'neutral'), utterance('b', 'happy', { segments: segments('joy') })], "segment 'joy'");
+});
+
+test.run();
