@@ -4,8 +4,8 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EmoframeError } from '../errors.js';
-import { directoryExists, removeLeftovers, writeError } from './atomic.js';
-import { isSystemError, readError } from './files.js';
+import { directoryExists, removeLeftovers, writeError } from '../files/atomic.js';
+import { isSystemError, readError } from '../files/read.js';
 import { type OpenTrainingState, openTrainingState, saveTrainingState, type TrainingState } from './trainingState.js';
 
 /** Training state after so many updates. */

@@ -2,7 +2,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
 import { newFloats, roomFor } from '../model/floats.js';
-import { readExactly } from './files.js';
+import { readExactly } from '../files/read.js';
 
 export type StoredType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL';
 

@@ -1,7 +1,7 @@
 // A file of weights is opened as what it is, not as what it is called: safetensors, or what `torch.save` wrote.
 import { EmoframeError } from '../errors.js';
 import { describedByFairseq } from './fairseq.js';
-import { openForReading, readExactly } from './files.js';
+import { openForReading, readExactly } from '../files/read.js';
 import { type PickleDict, PickleTensor, type PickleValue } from './pickleValues.js';
 import { openSafetensors } from './safetensors.js';
 import { openTorch, type TorchFile } from './torch.js';

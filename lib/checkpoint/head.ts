@@ -8,8 +8,8 @@ import { describeIssues } from '../issues.js';
 import { type AlignmentSettings, alignmentSchema } from '../model/alignment.js';
 import type { PoolingName } from '../model/binding.js';
 import type { Tensor } from '../model/tensor.js';
-import { writeFileAtomic } from './atomic.js';
-import { fileExists, readJson } from './files.js';
+import { writeFileAtomic } from '../files/atomic.js';
+import { fileExists, readJson } from '../files/read.js';
 import { checkFinite } from './finite.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
 

@@ -5,7 +5,7 @@ import { unzip } from 'node:zlib';
 import { EmoframeError } from '../errors.js';
 import { newFloats } from '../model/floats.js';
 import { decode } from './dtypes.js';
-import { readSmallFile } from './files.js';
+import { readSmallFile } from '../files/read.js';
 import { arrayInStream, arrayOf } from './numpyArrays.js';
 import { unpickle } from './pickle.js';
 import { type PickleArray, PickleObject, type PickleValue } from './pickleValues.js';

@@ -1,9 +1,9 @@
 // NumPy's .npy format: magic, version, header length, a Python dict as text, then the array's bytes.
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 import { EmoframeError } from '../errors.js';
-import { streamFileAtomic } from './atomic.js';
+import { streamFileAtomic } from '../files/atomic.js';
 import { bytesPerElement, readElements, type StoredType } from './dtypes.js';
-import { openForReading, readExactly } from './files.js';
+import { openForReading, readExactly } from '../files/read.js';
 import { writeFully } from './safetensors.js';
 
 const headerLimitBytes = 65536;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { EmoframeError } from '../errors.js';
 import type { HubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
-import { writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
+import { writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import { checkedWhenRead, checkFinite } from './finite.js';
 import { type Head, headFiles, writeHead } from './head.js';
 import { isEncoderName } from './names.js';

@@ -7,7 +7,7 @@ import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
 import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor } from '../model/tensor.js';
-import { fileExists, readError, readJson } from './files.js';
+import { fileExists, readError, readJson } from '../files/read.js';
 import { openWeights } from './formats.js';
 import { type Head, readHead } from './head.js';
 import { hfleaHead } from './hflea.js';

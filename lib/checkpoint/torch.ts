@@ -6,7 +6,7 @@ import { EmoframeError } from '../errors.js';
 import { roomFor } from '../model/floats.js';
 import type { StoredTensor } from '../model/tensor.js';
 import { allocate, bytesPerElement, readElements } from './dtypes.js';
-import { openForReading, readExactly } from './files.js';
+import { openForReading, readExactly } from '../files/read.js';
 import { type Unpickled, unpickle } from './pickle.js';
 import { type PickleDict, type PickleStorage, PickleTensor, type PickleValue } from './pickleValues.js';
 import { readZipEntries } from './zip.js';

@@ -6,11 +6,11 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
 import type { StoredMoments, StoredTensor } from '../model/tensor.js';
-import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from './atomic.js';
-import { readJson } from './files.js';
+import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
+import { readJson } from '../files/read.js';
 import { checkedWhenRead } from './finite.js';
 import { openSafetensors, type SafetensorsFile, safetensorsBytes, writeFully } from './safetensors.js';
-import { damaged, hashedAtOnce, type Seal, sealSchema, verifySeal } from './seal.js';
+import { damaged, hashedAtOnce, type Seal, sealSchema, verifySeal } from '../files/checksum.js';
 
 export interface TrainingState {
   /** Read one after another while they are written. */

@@ -4,7 +4,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { text as readText } from 'node:stream/consumers';
 import { probeAudio } from '../audio/decode.js';
-import { readError } from '../checkpoint/files.js';
+import { readError } from '../files/read.js';
 import type { NamedAudio } from '../predict/emotionModel.js';
 import { text, UsageError } from './options.js';
 

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { EmoframeError } from '../errors.js';
-import { parseJson } from '../json.js';
+import { parseJson } from '../files/json.js';
 import { BadRow, type RawRow } from './row.js';
 
 /** A line or CSV record longer than this is not a row of a manifest. */

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { extname, isAbsolute, relative, resolve, sep } from 'node:path';
-import { parseJson } from '../json.js';
+import { parseJson } from '../files/json.js';
 import { printable, quoted } from '../quote.js';
 import type { Segment, Utterance } from './types.js';
 

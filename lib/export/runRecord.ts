@@ -2,7 +2,7 @@
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import { fileExists, readJson } from '../checkpoint/files.js';
+import { fileExists, readJson } from '../files/read.js';
 import { EmoframeError } from '../errors.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { describeIssues } from '../issues.js';

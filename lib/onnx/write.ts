@@ -5,7 +5,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { streamFileAtomic } from '../checkpoint/atomic.js';
+import { streamFileAtomic } from '../files/atomic.js';
 import { writeFully } from '../checkpoint/safetensors.js';
 import { newFloats } from '../model/floats.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';

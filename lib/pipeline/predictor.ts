@@ -1,6 +1,6 @@
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
-import { directoryExists, writeDirectoryAtomic } from '../checkpoint/atomic.js';
+import { directoryExists, writeDirectoryAtomic } from '../files/atomic.js';
 import type { FoldPaths, StageName } from '../stages/foldPaths.js';
 import { verifyResult } from '../stages/stageResult.js';
 

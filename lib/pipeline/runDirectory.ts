@@ -2,15 +2,15 @@
 // and refuses to go on with other settings or another corpus than those it was begun with.
 import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { writeFileAtomic } from '../checkpoint/atomic.js';
-import { fileExists, readError } from '../checkpoint/files.js';
+import { writeFileAtomic } from '../files/atomic.js';
+import { fileExists, readError } from '../files/read.js';
 import { parseConfig } from '../config/read.js';
 import type { RunConfig } from '../config/schema.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
-import { parseJson } from '../json.js';
+import { parseJson } from '../files/json.js';
 import { quoted } from '../quote.js';
 import { FoldPaths, type StageName } from '../stages/foldPaths.js';
 import { lockName, RunLock } from './runLock.js';

@@ -3,7 +3,7 @@
 import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { makeDirectory, writeError } from '../checkpoint/atomic.js';
+import { makeDirectory, writeError } from '../files/atomic.js';
 import { EmoframeError } from '../errors.js';
 import { binding } from '../model/binding.js';
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
-import { writeFileAtomic } from '../checkpoint/atomic.js';
+import { writeFileAtomic } from '../files/atomic.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { type Example, readOverview } from './choose.js';
 import { reportPage } from './page.js';

@@ -1,6 +1,6 @@
 // Stage 2: the frames of the training sessions, as the fine-tuned model hears them, are clustered. A frame's cluster is its
 // emotional pseudo-label: frames that express the same state fall together, whatever the label of their utterance.
-import { writeFileAtomic } from '../checkpoint/atomic.js';
+import { writeFileAtomic } from '../files/atomic.js';
 import {
   type ClusterSource,
   clusterFrames,

@@ -2,7 +2,7 @@
 // an emotion and every frame a posterior and a weight; where frame-level truth is known, the timelines are scored too.
 import { rangeOf } from '../audio/range.js';
 import { groupBy, packLocally, packSamples } from '../batch/pack.js';
-import { streamFileAtomic } from '../checkpoint/atomic.js';
+import { streamFileAtomic } from '../files/atomic.js';
 import type { Head } from '../checkpoint/head.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { type CalibrationScores, calibrationScores } from '../evaluate/calibration.js';

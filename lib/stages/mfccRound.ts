@@ -2,7 +2,7 @@
 // clustered by how they sound (39 MFCCs every 20 ms), and a model with random weights learns to predict the clusters of
 // hidden frames, its feature encoder included. The result takes the place of the pretrained HuBERT in the stages that follow.
 import { alignMfcc, MFCC_DIMENSION } from '../audio/mfcc.js';
-import { fileExists } from '../checkpoint/files.js';
+import { fileExists } from '../files/read.js';
 import { Geometry } from '../model/geometry.js';
 import { parseHubertConfig } from '../model/hubertConfig.js';
 import { type ClusterSource, clusterFrames, readLabels, saveLabels } from './clustering.js';

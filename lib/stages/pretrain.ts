@@ -1,6 +1,6 @@
 // Stage 3: the pretrained HuBERT is pretrained once more, now to predict the emotional pseudo-labels of hidden frames from
 // the speech around them. What stage 1b learned from utterance labels becomes knowledge about frames and their context.
-import { fileExists } from '../checkpoint/files.js';
+import { fileExists } from '../files/read.js';
 import { assignLabels, type LabelMap, readCentroids, readLabels, saveLabels } from './clustering.js';
 import { framesOf, pretrainingIds, type StageContext } from './context.js';
 import { hiddenStates } from './hiddenStates.js';

@@ -3,10 +3,10 @@
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { z } from 'zod';
-import { recoverDirectory, writeFileAtomic } from '../checkpoint/atomic.js';
+import { recoverDirectory, writeFileAtomic } from '../files/atomic.js';
 import { removeSteps } from '../checkpoint/checkpoints.js';
-import { fileExists, readJson } from '../checkpoint/files.js';
-import { damaged, type Seal, sealOf, sealSchema, verifySeal } from '../checkpoint/seal.js';
+import { fileExists, readJson } from '../files/read.js';
+import { damaged, type Seal, sealOf, sealSchema, verifySeal } from '../files/checksum.js';
 import { EmoframeError } from '../errors.js';
 import type { StageContext } from './context.js';
 import type { StagePaths } from './foldPaths.js';

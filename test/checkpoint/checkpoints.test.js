@@ -134,7 +134,7 @@ test('killed before any one of its file-system calls, a save leaves the newest w
 });
 
 test('killed before any one of its calls, the writer of a file leaves the old bytes or the new', () => {
-  const module = new URL('../../dist/checkpoint/atomic.js', import.meta.url).href;
+  const module = new URL('../../dist/files/atomic.js', import.meta.url).href;
   const writer = `
     import { writeFileAtomic } from ${JSON.stringify(module)};
     startCounting();

@@ -19,7 +19,7 @@ import {
   recoverDirectory,
   writeDirectoryAtomic,
   writeFileAtomic,
-} from '../../dist/checkpoint/atomic.js';
+} from '../../dist/files/atomic.js';
 import { refused } from '../support/refused.js';
 
 let scratch;
@@ -161,7 +161,7 @@ test('leftovers of writers that are gone are removed, those of living ones are n
 
 test('killed at any moment, a writer leaves a whole directory', async () => {
   const path = join(scratch, 'model');
-  const module = new URL('../../dist/checkpoint/atomic.js', import.meta.url).href;
+  const module = new URL('../../dist/files/atomic.js', import.meta.url).href;
   const program = `
     import { writeDirectoryAtomic } from ${JSON.stringify(module)};
     import { writeFile } from 'node:fs/promises';

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { EmoframeError, parseConfig, parseHubertConfig, readConfig, readCorpus } from '../../dist/index.js';
-import { parseJson } from '../../dist/json.js';
+import { parseJson } from '../../dist/files/json.js';
 import { openRun } from '../../dist/pipeline/runDirectory.js';
 import { refused } from '../support/refused.js';
 import { readTorch } from '../support/torchFile.js';

@@ -1,6 +1,6 @@
 import { opendir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, posix, relative, resolve, sep } from 'node:path';
-import { readError } from '../../checkpoint/files.js';
+import { readError } from '../../files/read.js';
 import { EmoframeError, throwIfAborted } from '../../errors.js';
 import { yieldWhenDue } from '../../yield.js';
 

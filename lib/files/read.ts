@@ -1,6 +1,6 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { parseJson } from '../json.js';
+import { parseJson } from './json.js';
 
 /** Bytes asked of the system at once: large enough for full disk speed, far below the 2 GiB limit of one read. */
 const chunkBytes = 4 << 20;

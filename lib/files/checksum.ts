@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { openForReading, readExactly } from './files.js';
+import { openForReading, readExactly } from './read.js';
 
 export const sealSchema = z.object({ bytes: z.int().nonnegative(), sha256: z.string() });
 export type Seal = z.infer<typeof sealSchema>;

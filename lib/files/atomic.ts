@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { EmoframeError } from '../errors.js';
-import { isSystemError } from './files.js';
+import { isSystemError } from './read.js';
 
 /** Temporaries that this process is writing now, so that cleaning up does not take them for leftovers. */
 const underway = new Set<string>();

@@ -1,6 +1,6 @@
 import { closeSync, fsync, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { writeError } from '../checkpoint/atomic.js';
+import { writeError } from './atomic.js';
 import { EmoframeError } from '../errors.js';
 
 const fsyncLater = promisify(fsync);
