@@ -2,7 +2,7 @@
 import { extname } from 'node:path';
 import { EmoframeError } from '../errors.js';
 import { checkFinite } from './finite.js';
-import { type Centroids, readKMeansModel } from './kmeansModel.js';
+import { type Centroids, readKMeansModel } from './foreign/kmeansModel.js';
 import { readNpy } from './npy.js';
 import { readSafetensors } from './safetensors.js';
 

@@ -10,7 +10,7 @@ import type { StoredTensor } from '../model/tensor.js';
 import { fileExists, readError, readJson } from '../files/read.js';
 import { openWeights } from './formats.js';
 import { type Head, readHead } from './head.js';
-import { hfleaHead } from './hflea.js';
+import { hfleaHead } from './foreign/hflea.js';
 import { describedByShapes } from './inferred.js';
 import { normalizeNames } from './names.js';
 import { checkShapes } from './shapes.js';

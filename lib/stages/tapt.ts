@@ -2,7 +2,7 @@
 // going on with its own task there: predicting, for hidden frames, the cluster of what its own middle layer made of them.
 import { readCentroidFile } from '../checkpoint/centroids.js';
 import { fileExists } from '../files/read.js';
-import type { Centroids } from '../checkpoint/kmeansModel.js';
+import type { Centroids } from '../checkpoint/foreign/kmeansModel.js';
 import { EmoframeError } from '../errors.js';
 import {
   assignLabels,

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseConvolutions } from '../../dist/checkpoint/fairseq.js';
+import { parseConvolutions } from '../../dist/checkpoint/foreign/fairseq.js';
 import { describedByShapes } from '../../dist/checkpoint/inferred.js';
 import { readNpy } from '../../dist/checkpoint/npy.js';
 import { loadPretrained, usePretrained } from '../../dist/checkpoint/pretrained.js';

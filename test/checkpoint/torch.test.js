@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { unpickle } from '../../dist/checkpoint/pickle.js';
+import { unpickle } from '../../dist/checkpoint/foreign/pickle.js';
 import { refused } from '../support/refused.js';
 import { readTorch } from '../support/torchFile.js';
 

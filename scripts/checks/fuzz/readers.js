@@ -8,7 +8,7 @@ import { packSamples } from '../../../dist/batch/pack.js';
 import { readCentroidFile } from '../../../dist/checkpoint/centroids.js';
 import { readHead, writeHead } from '../../../dist/checkpoint/head.js';
 import { readNpy } from '../../../dist/checkpoint/npy.js';
-import { unpickle } from '../../../dist/checkpoint/pickle.js';
+import { unpickle } from '../../../dist/checkpoint/foreign/pickle.js';
 import { loadPretrained } from '../../../dist/checkpoint/pretrained.js';
 import { readSafetensors } from '../../../dist/checkpoint/safetensors.js';
 import { openTrainingState, saveTrainingState } from '../../../dist/checkpoint/trainingState.js';

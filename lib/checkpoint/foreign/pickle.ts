@@ -1,7 +1,7 @@
 // A pickle is a program for a stack machine that may call any Python function: loading one from a stranger is running
 // their code. This reader runs only the opcodes that build data, and takes what they call for data too: it makes the tensors and
 // containers of a checkpoint, keeps a record of objects of the packages that write checkpoints, and refuses every other name.
-import { EmoframeError } from '../errors.js';
+import { EmoframeError } from '../../errors.js';
 import { BadCall, callValue, setPairs, storageOf } from './pickleCalls.js';
 import {
   isAllowedGlobal,

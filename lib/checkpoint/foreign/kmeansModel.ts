@@ -2,10 +2,10 @@
 // pickle with arrays in between; it is read as data, and of the model only its centroids are taken.
 import { promisify } from 'node:util';
 import { unzip } from 'node:zlib';
-import { EmoframeError } from '../errors.js';
-import { newFloats } from '../model/floats.js';
-import { decode } from './dtypes.js';
-import { readSmallFile } from '../files/read.js';
+import { EmoframeError } from '../../errors.js';
+import { newFloats } from '../../model/floats.js';
+import { decode } from '../dtypes.js';
+import { readSmallFile } from '../../files/read.js';
 import { arrayInStream, arrayOf } from './numpyArrays.js';
 import { unpickle } from './pickle.js';
 import { type PickleArray, PickleObject, type PickleValue } from './pickleValues.js';

@@ -2,11 +2,11 @@
 // of each storage. Before, it was one stream: pickles of a magic number, a version, the machine, the structure and the storages'
 // keys, then each storage as a count and its bytes. Several tensors may be views of one storage.
 import type { FileHandle } from 'node:fs/promises';
-import { EmoframeError } from '../errors.js';
-import { roomFor } from '../model/floats.js';
-import type { StoredTensor } from '../model/tensor.js';
-import { allocate, bytesPerElement, readElements } from './dtypes.js';
-import { openForReading, readExactly } from '../files/read.js';
+import { EmoframeError } from '../../errors.js';
+import { roomFor } from '../../model/floats.js';
+import type { StoredTensor } from '../../model/tensor.js';
+import { allocate, bytesPerElement, readElements } from '../dtypes.js';
+import { openForReading, readExactly } from '../../files/read.js';
 import { type Unpickled, unpickle } from './pickle.js';
 import { type PickleDict, type PickleStorage, PickleTensor, type PickleValue } from './pickleValues.js';
 import { readZipEntries } from './zip.js';

@@ -1,7 +1,7 @@
 // Random access to the stored (not compressed) entries of a zip archive, which is how PyTorch keeps tensors.
 import type { FileHandle } from 'node:fs/promises';
 import * as yauzl from 'yauzl';
-import { EmoframeError } from '../errors.js';
+import { EmoframeError } from '../../errors.js';
 
 export interface ZipEntry {
   name: string;

@@ -1,5 +1,5 @@
 // All that a pickle may be made of here, and all that it may name.
-import type { StoredType } from './dtypes.js';
+import type { StoredType } from '../dtypes.js';
 
 /** A Python tuple, apart from a list, which is a plain array. A set is a plain array too. */
 export class PickleTuple {

@@ -1,9 +1,9 @@
 // The classifier of HFLEA's fine_tune_hubert.py (ASolitaryMan/HFLEA), the reference of this method: it saves a model of its own
 // class with transformers, HuBERT with attention pooling (`atten`) and a linear layer (`classifier.fc_out_1`) in one file.
-import { EmoframeError } from '../errors.js';
-import type { StoredTensor, Tensor } from '../model/tensor.js';
-import { checkFinite } from './finite.js';
-import type { Head } from './head.js';
+import { EmoframeError } from '../../errors.js';
+import type { StoredTensor, Tensor } from '../../model/tensor.js';
+import { checkFinite } from '../finite.js';
+import type { Head } from '../head.js';
 
 /** Its names and ours. */
 const names = {

@@ -1,5 +1,5 @@
 // NumPy's arrays in a pickle, as data. joblib writes an array's bytes into the stream, right after the object that describes it.
-import { bytesPerElement, type StoredType } from './dtypes.js';
+import { bytesPerElement, type StoredType } from '../dtypes.js';
 import { PickleArray, PickleBytes, PickleGlobal, PickleObject, PickleTuple, type PickleValue } from './pickleValues.js';
 
 const types = new Map<string, StoredType>([
