@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
 import { AudioStore } from '../audio/store.js';
-import { removeSteps } from '../checkpoint/checkpoints.js';
+import { removeSteps } from '../training/savedSteps.js';
 import type { RunConfig } from '../config/schema.js';
 import { checkFolds } from '../corpus/foldFile.js';
 import { type Fold, makeFolds, resolveFolds } from '../corpus/folds.js';

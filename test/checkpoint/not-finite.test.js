@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packFeatures, packSamples } from '../../dist/batch/pack.js';
-import { openLatestStep } from '../../dist/checkpoint/checkpoints.js';
+import { openLatestStep } from '../../dist/training/savedSteps.js';
 import { readHead, writeHead } from '../../dist/checkpoint/head.js';
-import { openTrainingState, saveTrainingState } from '../../dist/checkpoint/trainingState.js';
+import { openTrainingState, saveTrainingState } from '../../dist/training/trainingState.js';
 import {
   Engine,
   loadPretrained,

@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openLatestStep } from '../../dist/checkpoint/checkpoints.js';
+import { openLatestStep } from '../../dist/training/savedSteps.js';
 import { probe } from '../support/fileSystemCalls.js';
 import { killedConfigs } from '../support/killedRuns.js';
 import { differences, runContents } from '../support/runContents.js';

@@ -11,7 +11,7 @@ import { readNpy } from '../../../dist/checkpoint/npy.js';
 import { unpickle } from '../../../dist/checkpoint/foreign/pickle.js';
 import { loadPretrained } from '../../../dist/checkpoint/pretrained.js';
 import { readSafetensors } from '../../../dist/checkpoint/safetensors.js';
-import { openTrainingState, saveTrainingState } from '../../../dist/checkpoint/trainingState.js';
+import { openTrainingState, saveTrainingState } from '../../../dist/training/trainingState.js';
 import { parseConfig, readConfig } from '../../../dist/config/read.js';
 import { readCorpus } from '../../../dist/corpus/read.js';
 import { Engine } from '../../../dist/model/engine.js';

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openLatestStep, removeSteps, saveStep } from '../../dist/checkpoint/checkpoints.js';
+import { openLatestStep, removeSteps, saveStep } from '../../dist/training/savedSteps.js';
 import { fileSystemCalls, killedAtCall } from '../support/fileSystemCalls.js';
 import { refused } from '../support/refused.js';
 import { readAll, storedForm } from '../support/storedTensors.js';
@@ -104,7 +104,7 @@ test("a writer that was killed at another step leaves nothing for good, and othe
 
 // The program of a child that saves step 3.
 const program = `
-  import { saveStep } from ${JSON.stringify(new URL('../../dist/checkpoint/checkpoints.js', import.meta.url).href)};
+  import { saveStep } from ${JSON.stringify(new URL('../../dist/training/savedSteps.js', import.meta.url).href)};
   import { storedForm } from ${JSON.stringify(new URL('../support/storedTensors.js', import.meta.url).href)};
   const numbers = ${numbers};
   const checkpoint = ${checkpoint};

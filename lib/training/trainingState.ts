@@ -8,8 +8,8 @@ import { describeIssues } from '../issues.js';
 import type { StoredMoments, StoredTensor } from '../model/tensor.js';
 import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import { readJson } from '../files/read.js';
-import { checkedWhenRead } from './finite.js';
-import { openSafetensors, type SafetensorsFile, safetensorsBytes, writeFully } from './safetensors.js';
+import { checkedWhenRead } from '../checkpoint/finite.js';
+import { openSafetensors, type SafetensorsFile, safetensorsBytes, writeFully } from '../checkpoint/safetensors.js';
 import { damaged, hashedAtOnce, type Seal, sealSchema, verifySeal } from '../files/checksum.js';
 
 export interface TrainingState {

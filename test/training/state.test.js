@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openTrainingState, saveTrainingState } from '../../dist/checkpoint/trainingState.js';
+import { openTrainingState, saveTrainingState } from '../../dist/training/trainingState.js';
 import { refused } from '../support/refused.js';
 import { readAll, storedForm } from '../support/storedTensors.js';
 
