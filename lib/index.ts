@@ -78,7 +78,7 @@ export { type HubertConfig, parseHubertConfig } from './model/hubertConfig.js';
 export { type ImportOptions, Model, type ModelSpec } from './model/model.js';
 export type { StoredMoments, StoredTensor, Tensor } from './model/tensor.js';
 export type { ProgressEvent, RunWarning, StageCallOptions, StageName, TrainerOptions } from './pipeline/options.js';
-export type { FoldSummary, Intervals, RunSummary } from './pipeline/summary.js';
+export type { FoldSummary, Intervals, RunSummary } from './run/summary.js';
 export { type ClusterSweep, type SweepResult, Trainer } from './pipeline/trainer.js';
 export {
   EmotionModel,
@@ -105,4 +105,4 @@ export type { WindowOptions, WindowsUsed } from './predict/windows.js';
 export type { Seed } from './random/philox.js';
 export { type ReportOptions, writeReport } from './report/report.js';
 export type { SweepRow } from './stages/cluster.js';
-export type { Scores } from './stages/scores.js';
+export type { Scores } from './run/scores.js';

@@ -1,4 +1,4 @@
-import type { StageName } from '../stages/foldPaths.js';
+import type { StageName } from '../run/paths.js';
 import { type Command, defineCommand } from './command.js';
 import { Progress } from './progress.js';
 import { openTrainer, readRunOptions, runDirectoryOptions } from './runOptions.js';

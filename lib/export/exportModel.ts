@@ -8,7 +8,7 @@ import { nameOfSnapshot } from '../hub/cache.js';
 import { abortSignal, callback, parseOptions, type Shape } from '../issues.js';
 import { Geometry } from '../model/geometry.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
-import { verifyResult } from '../stages/stageResult.js';
+import { verifyResult } from '../run/stageResult.js';
 import {
   type Architecture,
   configJson,

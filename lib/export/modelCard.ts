@@ -2,7 +2,7 @@
 // not known is left out; what only the publisher knows, as the licence, is theirs to give.
 import { stringify } from 'yaml';
 import { poolingOf } from '../checkpoint/head.js';
-import type { StageName } from '../stages/foldPaths.js';
+import type { StageName } from '../run/paths.js';
 import { packageVersion } from '../version.js';
 import type { CardFacts } from './cardFacts.js';
 import { code, plain, table } from './markdown.js';

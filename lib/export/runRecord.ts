@@ -6,8 +6,8 @@ import { fileExists, readJson } from '../files/read.js';
 import { EmoframeError } from '../errors.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { describeIssues } from '../issues.js';
-import { alignmentStages, FoldPaths, type StageName, stageNames } from '../stages/foldPaths.js';
-import { isDone, verifyResult } from '../stages/stageResult.js';
+import { alignmentStages, FoldPaths, type StageName, stageNames } from '../run/paths.js';
+import { isDone, verifyResult } from '../run/stageResult.js';
 
 /** A corpus of millions of utterances. */
 const largestJson = 1 << 30;

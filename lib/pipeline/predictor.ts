@@ -1,8 +1,8 @@
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { directoryExists, writeDirectoryAtomic } from '../files/atomic.js';
-import type { FoldPaths, StageName } from '../stages/foldPaths.js';
-import { verifyResult } from '../stages/stageResult.js';
+import type { FoldPaths, StageName } from '../run/paths.js';
+import { verifyResult } from '../run/stageResult.js';
 
 /**
  * Puts together what `emoframe predict` takes: the model of the last part of stage 4 with its heads, and under `clusters` the model and the

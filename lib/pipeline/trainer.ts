@@ -6,11 +6,11 @@ import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
 import { parseOptions } from '../issues.js';
 import { type SweepRow, sweepClusters } from '../stages/cluster.js';
-import { alignmentStages, type StageName } from '../stages/foldPaths.js';
+import { alignmentStages, type StageName } from '../run/paths.js';
 import { type StageCallOptions, stageCallSchema, type TrainerOptions, trainerSchema } from './options.js';
 import { buildPredictor } from './predictor.js';
-import { Session } from './session.js';
-import type { RunSummary } from './summary.js';
+import { Session } from './openRun.js';
+import type { RunSummary } from '../run/summary.js';
 
 /** What {@link Trainer.sweep} compares. */
 export interface ClusterSweep {

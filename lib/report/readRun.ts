@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
-import type { PredictionRow } from '../stages/scores.js';
+import type { PredictionRow } from '../run/scores.js';
 
 export type { PredictionRow };
 

@@ -18,7 +18,7 @@ import { MemberStart } from './members.js';
 import { prepareMemory } from './memory.js';
 import { featureEncoderPrefixes, type StageModel, saveModel } from './models.js';
 import { learningRateShare } from './schedule.js';
-import { finishStage } from './stageResult.js';
+import { finishStage } from '../run/stageResult.js';
 import { passStep, runTrainingLoop, stepBefore } from './trainingLoop.js';
 import { type Validation, validate } from './validation.js';
 import { WeightAverage } from './weightAverage.js';

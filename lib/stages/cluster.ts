@@ -14,7 +14,7 @@ import { agreementWithTruth } from './clusterQuality.js';
 import { framesOf, type StageContext } from './context.js';
 import { existingLayer, hiddenStates } from './hiddenStates.js';
 import { loadEncoder, type StageModel } from './models.js';
-import { finishStage } from './stageResult.js';
+import { finishStage } from '../run/stageResult.js';
 
 /** Runs the stage and leaves centroids and labels in `cluster`. */
 export async function cluster(context: StageContext): Promise<void> {

@@ -8,7 +8,7 @@ import { PhiloxStream, sites } from '../random/philox.js';
 import { yieldWhenDue } from '../yield.js';
 import type { StageContext } from './context.js';
 import type { UtteranceRows } from './hiddenStates.js';
-import { verifyResult } from './stageResult.js';
+import { verifyResult } from '../run/stageResult.js';
 
 /** Frames to cluster. */
 export interface ClusterSource {

@@ -18,12 +18,12 @@ import { Geometry } from '../model/geometry.js';
 import { yieldWhenDue } from '../yield.js';
 import { assignLabels, type LabelMap, readCentroids } from './clustering.js';
 import { framesOf, mapLimited, type StageContext, samplesOf, utteranceOf } from './context.js';
-import { alignmentStages } from './foldPaths.js';
+import { alignmentStages } from '../run/paths.js';
 import { hiddenStates } from './hiddenStates.js';
 import { framesIn } from './inputs.js';
 import { loadClassifier, loadEncoder, type StageModel } from './models.js';
-import { type PredictionRow, type Scores, scoreRows } from './scores.js';
-import { finishStage } from './stageResult.js';
+import { type PredictionRow, type Scores, scoreRows } from '../run/scores.js';
+import { finishStage } from '../run/stageResult.js';
 
 /** Runs the stage and leaves rows, and their scores, in `evaluate`. */
 export async function evaluate(context: StageContext): Promise<void> {

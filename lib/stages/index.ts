@@ -3,7 +3,7 @@ import { cluster } from './cluster.js';
 import type { StageContext } from './context.js';
 import { evaluate } from './evaluate.js';
 import { finetune } from './finetune.js';
-import type { StageName } from './foldPaths.js';
+import type { StageName } from '../run/paths.js';
 import { mfccRound } from './mfccRound.js';
 import { pretrain } from './pretrain.js';
 import { tapt } from './tapt.js';

@@ -12,7 +12,7 @@ import { framesIn, Inputs, passesOf } from './inputs.js';
 import { prepareMemory } from './memory.js';
 import { featureEncoderPrefixes, type HeadSpec, type StageModel, saveModel } from './models.js';
 import { learningRateShare } from './schedule.js';
-import { finishStage } from './stageResult.js';
+import { finishStage } from '../run/stageResult.js';
 import { passStep, runTrainingLoop, stepBefore } from './trainingLoop.js';
 
 export interface MaskedPredictionTask {

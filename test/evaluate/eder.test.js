@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { diarizationErrors } from '../../dist/evaluate/eder.js';
-import { scoreRows } from '../../dist/stages/scores.js';
+import { scoreRows } from '../../dist/run/scores.js';
 
 const errors = (truth, predicted, seconds) => {
   const of = (list) => list.map(([start, end, label]) => ({ start, end, label }));

@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { EmoframeError, parseConfig, parseHubertConfig, readConfig, readCorpus } from '../../dist/index.js';
 import { parseJson } from '../../dist/files/json.js';
-import { openRun } from '../../dist/pipeline/runDirectory.js';
+import { openRun } from '../../dist/run/directory.js';
 import { refused } from '../support/refused.js';
 import { readTorch } from '../support/torchFile.js';
 

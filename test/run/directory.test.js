@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseConfig } from '../../dist/config/read.js';
-import { chooseLabels } from '../../dist/pipeline/labels.js';
-import { firstDifference, openRun } from '../../dist/pipeline/runDirectory.js';
+import { chooseLabels } from '../../dist/run/labels.js';
+import { firstDifference, openRun } from '../../dist/run/directory.js';
 import { refusal } from '../support/refused.js';
 
 let dir;

@@ -15,7 +15,7 @@ import { openTrainingState, saveTrainingState } from '../../../dist/training/tra
 import { parseConfig, readConfig } from '../../../dist/config/read.js';
 import { readCorpus } from '../../../dist/corpus/read.js';
 import { Engine } from '../../../dist/model/engine.js';
-import { openRun } from '../../../dist/pipeline/runDirectory.js';
+import { openRun } from '../../../dist/run/directory.js';
 import { loadClassifier } from '../../../dist/predict/loadModel.js';
 import { writeReport } from '../../../dist/report/report.js';
 import { readCentroids } from '../../../dist/stages/clustering.js';

@@ -17,15 +17,15 @@ import { Engine } from '../model/engine.js';
 import { quoted } from '../quote.js';
 import { deriveSeed } from '../random/philox.js';
 import type { AudioSource, StageContext, StageReport } from '../stages/context.js';
-import { alignmentStages, type StageName, stageNames } from '../stages/foldPaths.js';
+import { alignmentStages, type StageName, stageNames } from '../run/paths.js';
 import { needs, stages } from '../stages/index.js';
-import { isDone } from '../stages/stageResult.js';
+import { isDone } from '../run/stageResult.js';
 import { packageVersion } from '../version.js';
-import { chooseLabels, type RunLabels } from './labels.js';
+import { chooseLabels, type RunLabels } from '../run/labels.js';
 import type { StageCallOptions, TrainerOptions } from './options.js';
-import { openRun, type RunDirectory } from './runDirectory.js';
+import { openRun, type RunDirectory } from '../run/directory.js';
 import { StageLog } from './stageLog.js';
-import { type RunSummary, writeSummary } from './summary.js';
+import { type RunSummary, writeSummary } from '../run/summary.js';
 
 /** The config with what the call, the corpus and the split decide put in its place: what the run records. */
 function settle({ config, corpus, precision, folds }: TrainerOptions): RunConfig {

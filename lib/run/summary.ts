@@ -3,12 +3,12 @@ import { writeFileAtomic } from '../files/atomic.js';
 import type { RunConfig } from '../config/schema.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { bootstrapInterval } from '../evaluate/metrics.js';
-import { stageNames } from '../stages/foldPaths.js';
-import { classesOf, type PredictionRow, type Scores, scoreRows } from '../stages/scores.js';
-import { isDone, secondsTaken, verifyResult } from '../stages/stageResult.js';
+import { stageNames } from './paths.js';
+import { classesOf, type PredictionRow, type Scores, scoreRows } from './scores.js';
+import { isDone, secondsTaken, verifyResult } from './stageResult.js';
 import { yieldWhenDue } from '../yield.js';
 import type { RunLabels } from './labels.js';
-import type { RunDirectory } from './runDirectory.js';
+import type { RunDirectory } from './directory.js';
 
 /** Scores of one fold's test session. */
 export interface FoldSummary extends Scores {

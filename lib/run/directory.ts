@@ -12,8 +12,8 @@ import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
 import { parseJson } from '../files/json.js';
 import { quoted } from '../quote.js';
-import { FoldPaths, type StageName } from '../stages/foldPaths.js';
-import { lockName, RunLock } from './runLock.js';
+import { FoldPaths, type StageName } from './paths.js';
+import { lockName, RunLock } from './lock.js';
 
 /** What decides the result of a run. */
 export interface RunRequest {

@@ -8,8 +8,8 @@ import { removeSteps } from '../training/savedSteps.js';
 import { fileExists, readJson } from '../files/read.js';
 import { damaged, type Seal, sealOf, sealSchema, verifySeal } from '../files/checksum.js';
 import { EmoframeError } from '../errors.js';
-import type { StageContext } from './context.js';
-import type { StagePaths } from './foldPaths.js';
+import type { StageContext } from '../stages/context.js';
+import type { StagePaths } from './paths.js';
 
 const markSchema = z.object({
   time: z.string(),
