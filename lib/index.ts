@@ -78,7 +78,6 @@ export { type HubertConfig, parseHubertConfig } from './model/hubertConfig.js';
 export { type ImportOptions, Model, type ModelSpec } from './model/model.js';
 export type { StoredMoments, StoredTensor, Tensor } from './model/tensor.js';
 export type { ProgressEvent, RunWarning, StageCallOptions, StageName, TrainerOptions } from './pipeline/options.js';
-export type { FoldSummary, Intervals, RunSummary } from './run/summary.js';
 export { type ClusterSweep, type SweepResult, Trainer } from './pipeline/trainer.js';
 export {
   EmotionModel,
@@ -104,5 +103,6 @@ export type {
 export type { WindowOptions, WindowsUsed } from './predict/windows.js';
 export type { Seed } from './random/philox.js';
 export { type ReportOptions, writeReport } from './report/report.js';
-export type { SweepRow } from './stages/cluster.js';
 export type { Scores } from './run/scores.js';
+export type { FoldSummary, Intervals, RunSummary } from './run/summary.js';
+export type { SweepRow } from './stages/cluster.js';

@@ -1,8 +1,8 @@
 // Stored number formats to float32. Little-endian hosts only, as are all that this package runs on.
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { newFloats, roomFor } from '../model/floats.js';
 import { readExactly } from '../files/read.js';
+import { newFloats, roomFor } from '../model/floats.js';
 
 export type StoredType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL';
 

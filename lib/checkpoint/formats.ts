@@ -1,10 +1,10 @@
 // A file of weights is opened as what it is, not as what it is called: safetensors, or what `torch.save` wrote.
 import { EmoframeError } from '../errors.js';
-import { describedByFairseq } from './foreign/fairseq.js';
 import { openForReading, readExactly } from '../files/read.js';
+import { describedByFairseq } from './foreign/fairseq.js';
 import { type PickleDict, PickleTensor, type PickleValue } from './foreign/pickleValues.js';
-import { openSafetensors } from './safetensors.js';
 import { openTorch, type TorchFile } from './foreign/torch.js';
+import { openSafetensors } from './safetensors.js';
 import type { OpenWeights } from './weights.js';
 
 /** Under what names trainers keep a model's state in what they save: fairseq, s3prl, PyTorch Lightning, and the habit of many. */

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import type { Calibration } from '../evaluate/fusion.js';
+import { writeFileAtomic } from '../files/atomic.js';
+import { fileExists, readJson } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import { type AlignmentSettings, alignmentSchema } from '../model/alignment.js';
 import type { PoolingName } from '../model/binding.js';
 import type { Tensor } from '../model/tensor.js';
-import { writeFileAtomic } from '../files/atomic.js';
-import { fileExists, readJson } from '../files/read.js';
 import { checkFinite } from './finite.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
 

@@ -2,8 +2,8 @@
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 import { EmoframeError } from '../errors.js';
 import { streamFileAtomic } from '../files/atomic.js';
-import { bytesPerElement, readElements, type StoredType } from './dtypes.js';
 import { openForReading, readExactly } from '../files/read.js';
+import { bytesPerElement, readElements, type StoredType } from './dtypes.js';
 import { writeFully } from './safetensors.js';
 
 const headerLimitBytes = 65536;

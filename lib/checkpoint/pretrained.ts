@@ -1,9 +1,9 @@
 // Models in and out: read from a checkpoint of any kind, written as a directory of transformers with our head beside.
 import { join } from 'node:path';
 import { EmoframeError } from '../errors.js';
+import { writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import type { HubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
-import { writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import { checkedWhenRead, checkFinite } from './finite.js';
 import { type Head, headFiles, writeHead } from './head.js';
 import { isEncoderName } from './names.js';

@@ -3,14 +3,14 @@
 import type { FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { describeIssues } from '../issues.js';
+import { streamFileAtomic } from '../files/atomic.js';
 import { parseJson } from '../files/json.js';
+import { openForReading, readExactly } from '../files/read.js';
+import { describeIssues } from '../issues.js';
 import { newFloats } from '../model/floats.js';
 import { elementsOf, type StoredTensor, type Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
-import { streamFileAtomic } from '../files/atomic.js';
 import { bytesPerElement, isStoredType, readElements, type StoredType } from './dtypes.js';
-import { openForReading, readExactly } from '../files/read.js';
 
 /** The format's own limit. */
 const headerLimitBytes = 100_000_000;

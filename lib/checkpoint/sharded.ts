@@ -2,9 +2,9 @@
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { readJson } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import type { StoredTensor } from '../model/tensor.js';
-import { readJson } from '../files/read.js';
 import type { OpenWeights } from './weights.js';
 
 /** Each is open while the model is read. transformers' default of 5 GB and more a file makes a handful. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { describe, explain } from '../issues.js';
 import { parseJson } from '../files/json.js';
+import { describe, explain } from '../issues.js';
 import { type PresetName, presets } from './presets.js';
 import { configSchema, type RunConfig } from './schema.js';
 

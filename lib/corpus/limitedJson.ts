@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
-import { readError } from '../files/read.js';
 import type { EmoframeError } from '../errors.js';
 import { parseJson } from '../files/json.js';
+import { readError } from '../files/read.js';
 
 /**
  * A file of JSON that has at most `limit` bytes. Errors: what `refuse` makes of a reason, for what is larger or no JSON;

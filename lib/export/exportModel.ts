@@ -1,9 +1,9 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
-import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import { type StoredPretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { abortSignal, callback, parseOptions, type Shape } from '../issues.js';
 import { Geometry } from '../model/geometry.js';

@@ -1,12 +1,12 @@
 // A model as a Hugging Face directory. Weights go from file to file, one at a time.
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../files/atomic.js';
-import { fileExists } from '../files/read.js';
 import { type Head, writeHead } from '../checkpoint/head.js';
 import { type StoredPretrained, savedConfig, savedPreprocessor, usePretrained } from '../checkpoint/pretrained.js';
 import { writeSafetensors } from '../checkpoint/safetensors.js';
 import { EmoframeError } from '../errors.js';
+import { writeFileAtomic } from '../files/atomic.js';
+import { fileExists } from '../files/read.js';
 import type { StoredTensor } from '../model/tensor.js';
 import { Weights } from './weights.js';
 

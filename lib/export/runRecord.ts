@@ -2,8 +2,8 @@
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import { fileExists, readJson } from '../files/read.js';
 import { EmoframeError } from '../errors.js';
+import { fileExists, readJson } from '../files/read.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { describeIssues } from '../issues.js';
 import { alignmentStages, FoldPaths, type StageName, stageNames } from '../run/paths.js';

@@ -1,7 +1,7 @@
 import { closeSync, fsync, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { writeError } from './atomic.js';
 import { EmoframeError } from '../errors.js';
+import { writeError } from './atomic.js';
 
 const fsyncLater = promisify(fsync);
 

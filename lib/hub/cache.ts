@@ -2,11 +2,11 @@
 // `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and in `refs` the commit of each branch.
 import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { writeError, writeFileAtomic } from '../files/atomic.js';
-import { fileExists } from '../files/read.js';
 import { readShardIndex } from '../checkpoint/sharded.js';
 import { configFile, findWeights, preprocessorFile } from '../checkpoint/source.js';
 import { EmoframeError } from '../errors.js';
+import { writeError, writeFileAtomic } from '../files/atomic.js';
+import { fileExists } from '../files/read.js';
 
 const commitPattern = /^[0-9a-f]{40}$/;
 

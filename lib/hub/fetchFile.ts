@@ -5,9 +5,9 @@ import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { EmoframeError, throwIfAborted } from '../errors.js';
 import { makeDirectory, writeError } from '../files/atomic.js';
 import { readError } from '../files/read.js';
-import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { HubClient, HubFile } from './client.js';
 
 export interface FetchOptions {

@@ -1,9 +1,9 @@
 import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { AppendFile } from '../files/appendFile.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
 import { readError } from '../files/read.js';
-import { AppendFile } from '../files/appendFile.js';
 
 /** Bytes after the last newline are a line that a kill cut short: where the whole lines end. */
 function endOfWholeLines(descriptor: number): number {

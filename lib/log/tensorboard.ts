@@ -3,8 +3,8 @@
 // bytes are put together by hand.
 import { mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeError } from '../files/atomic.js';
 import { AppendFile } from '../files/appendFile.js';
+import { writeError } from '../files/atomic.js';
 import { maskedCrc32c } from './crc32c.js';
 
 /** A protobuf varint; values here are not negative. */

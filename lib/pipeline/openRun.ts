@@ -4,7 +4,6 @@ import { resolve } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
 import { AudioStore } from '../audio/store.js';
-import { removeSteps } from '../training/savedSteps.js';
 import type { RunConfig } from '../config/schema.js';
 import { checkFolds } from '../corpus/foldFile.js';
 import { type Fold, makeFolds, resolveFolds } from '../corpus/folds.js';
@@ -16,16 +15,17 @@ import { binding } from '../model/binding.js';
 import { Engine } from '../model/engine.js';
 import { quoted } from '../quote.js';
 import { deriveSeed } from '../random/philox.js';
-import type { AudioSource, StageContext, StageReport } from '../stages/context.js';
-import { alignmentStages, type StageName, stageNames } from '../run/paths.js';
-import { needs, stages } from '../stages/index.js';
-import { isDone } from '../run/stageResult.js';
-import { packageVersion } from '../version.js';
+import { openRunDirectory, type RunDirectory } from '../run/directory.js';
 import { chooseLabels, type RunLabels } from '../run/labels.js';
-import type { StageCallOptions, TrainerOptions } from './options.js';
-import { openRun, type RunDirectory } from '../run/directory.js';
-import { StageLog } from './stageLog.js';
+import { alignmentStages, type StageName, stageNames } from '../run/paths.js';
+import { isDone } from '../run/stageResult.js';
 import { type RunSummary, writeSummary } from '../run/summary.js';
+import type { AudioSource, StageContext, StageReport } from '../stages/context.js';
+import { needs, stages } from '../stages/index.js';
+import { removeSteps } from '../training/savedSteps.js';
+import { packageVersion } from '../version.js';
+import type { StageCallOptions, TrainerOptions } from './options.js';
+import { StageLog } from './stageLog.js';
 
 /** The config with what the call, the corpus and the split decide put in its place: what the run records. */
 function settle({ config, corpus, precision, folds }: TrainerOptions): RunConfig {
@@ -103,7 +103,7 @@ async function gather(
 }
 
 /** A run that is open: what all of its stages share. */
-export class Session {
+export class OpenRun {
   readonly chosen: RunLabels;
   readonly folds: readonly Fold[];
   /** Utterances that were left out because their audio cannot be read. */
@@ -115,7 +115,7 @@ export class Session {
     readonly options: TrainerOptions,
     readonly config: RunConfig,
     material: RunMaterial,
-    readonly run: RunDirectory,
+    readonly directory: RunDirectory,
     private readonly engine: Engine,
     private readonly pool: AudioPool,
     private readonly audio: AudioSource,
@@ -129,7 +129,7 @@ export class Session {
   }
 
   /** Opens the run directory and the engine. */
-  static async open(options: TrainerOptions): Promise<Session> {
+  static async open(options: TrainerOptions): Promise<OpenRun> {
     const config = settle(options);
     // Said before all audio is read.
     chooseLabels(options.corpus, config);
@@ -153,12 +153,12 @@ export class Session {
         material = await gather(options, config, pool, skipped);
         return { config, model, corpus: material.chosen.corpus, folds: material.folds, skipped: material.skipped };
       };
-      const run = await openRun(options.out, prepare, environmentOf(engine, options));
+      const directory = await openRunDirectory(options.out, prepare, environmentOf(engine, options));
       try {
-        const log = JsonlLog.open(run.log);
-        return new Session(options, config, material!, run, engine, pool, audioOf(pool, config), log);
+        const log = JsonlLog.open(directory.log);
+        return new OpenRun(options, config, material!, directory, engine, pool, audioOf(pool, config), log);
       } catch (error) {
-        run.release();
+        directory.release();
         throw error;
       }
     } catch (error) {
@@ -175,7 +175,7 @@ export class Session {
       // May be refused, as by a full disk.
       await this.log.close();
     } finally {
-      this.run.release();
+      this.directory.release();
     }
   }
 
@@ -207,7 +207,7 @@ export class Session {
 
   /** Runs a stage, unless it is done. */
   async complete(fold: Fold, stage: StageName, call: StageCallOptions): Promise<void> {
-    const paths = this.run.fold(fold.name).stage(stage);
+    const paths = this.directory.fold(fold.name).stage(stage);
     // A stage that was killed between its mark and this left its checkpoints.
     if (await isDone(paths)) return removeSteps(paths.checkpoint);
     throwIfAborted(call.signal);
@@ -229,18 +229,18 @@ export class Session {
       );
     }
     for (const needed of needs[stage].filter((name) => this.stageNames.includes(name))) {
-      if (await isDone(this.run.fold(fold.name).stage(needed))) continue;
+      if (await isDone(this.directory.fold(fold.name).stage(needed))) continue;
       throw new EmoframeError(
         'ERR_STAGE',
-        `Stage ${stage} of fold ${fold.name} needs stage ${needed}: run "emoframe ${needed}" on ${this.run.dir} first, or "emoframe run" for all of them.`,
-        { file: this.run.dir },
+        `Stage ${stage} of fold ${fold.name} needs stage ${needed}: run "emoframe ${needed}" on ${this.directory.dir} first, or "emoframe run" for all of them.`,
+        { file: this.directory.dir },
       );
     }
   }
 
   summarize(): Promise<RunSummary | undefined> {
     const names = this.folds.map(({ name }) => name);
-    return writeSummary(this.run, names, this.config, this.chosen, this.skipped);
+    return writeSummary(this.directory, names, this.config, this.chosen, this.skipped);
   }
 
   /** What a stage is given that only shows its progress. */
@@ -249,7 +249,7 @@ export class Session {
   }
 
   #stageLog(fold: Fold, stage: StageName, call: StageCallOptions): StageLog {
-    return new StageLog({ fold: fold.name, stage }, this.log, this.run.tensorboard(fold.name, stage), call);
+    return new StageLog({ fold: fold.name, stage }, this.log, this.directory.tensorboard(fold.name, stage), call);
   }
 
   #context(fold: Fold, stage: StageName, report: StageReport, { signal }: StageCallOptions): StageContext {
@@ -266,7 +266,7 @@ export class Session {
       neutral: this.chosen.neutral,
       audio: this.audio,
       sampleCounts: this.#sampleCounts,
-      paths: this.run.fold(fold.name),
+      paths: this.directory.fold(fold.name),
       report,
       startedAt: Date.now(),
       ...(signal !== undefined && { signal }),

@@ -5,12 +5,12 @@ import type { Fold } from '../corpus/folds.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
 import { parseOptions } from '../issues.js';
-import { type SweepRow, sweepClusters } from '../stages/cluster.js';
 import { alignmentStages, type StageName } from '../run/paths.js';
+import type { RunSummary } from '../run/summary.js';
+import { type SweepRow, sweepClusters } from '../stages/cluster.js';
+import { OpenRun } from './openRun.js';
 import { type StageCallOptions, stageCallSchema, type TrainerOptions, trainerSchema } from './options.js';
 import { buildPredictor } from './predictor.js';
-import { Session } from './openRun.js';
-import type { RunSummary } from '../run/summary.js';
 
 /** What {@link Trainer.sweep} compares. */
 export interface ClusterSweep {
@@ -46,7 +46,7 @@ const sweepSchema = z.strictObject({ layers: integers, clusters: integers });
  * const model = await EmotionModel.load(trainer.predictorDir('s5'));
  */
 export class Trainer {
-  readonly #session: Session;
+  readonly #run: OpenRun;
   readonly #resume: boolean;
   /** Stages of folds that this trainer has begun, which it may go on with. */
   readonly #begun = new Set<string>();
@@ -54,8 +54,8 @@ export class Trainer {
   #queue: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
-  private constructor(session: Session, resume: boolean) {
-    this.#session = session;
+  private constructor(run: OpenRun, resume: boolean) {
+    this.#run = run;
     this.#resume = resume;
   }
 
@@ -69,33 +69,33 @@ export class Trainer {
    */
   static async open(options: TrainerOptions): Promise<Trainer> {
     const settings = parseOptions(trainerSchema, options) as TrainerOptions;
-    return new Trainer(await Session.open(settings), settings.resume === true);
+    return new Trainer(await OpenRun.open(settings), settings.resume === true);
   }
 
   /** The folds of the run, each with its test session. */
   get folds(): readonly Fold[] {
-    return this.#session.folds;
+    return this.#run.folds;
   }
 
   /** The classes, in the order of the classifier's outputs. */
   get labels(): readonly string[] {
-    return this.#session.chosen.labels;
+    return this.#run.chosen.labels;
   }
 
   /** Utterances that the run leaves out because their audio cannot be read. */
   get skipped(): readonly UnreadableUtterance[] {
-    return this.#session.skipped;
+    return this.#run.skipped;
   }
 
   /** The stages of the run, in order; `mfcc` only from scratch. */
   get stages(): readonly StageName[] {
-    return this.#session.stageNames;
+    return this.#run.stageNames;
   }
 
   /** Where a fold's predictor is once stage 4 is done: what `EmotionModel.load` takes. @throws `ERR_FOLDS` */
   predictorDir(fold: string): string {
-    this.#session.select([fold]);
-    return this.#session.run.fold(fold).predictor;
+    this.#run.select([fold]);
+    return this.#run.directory.fold(fold).predictor;
   }
 
   /** First round from scratch: masked prediction of MFCC clusters. @throws as {@link run} */
@@ -156,12 +156,12 @@ export class Trainer {
    */
   run(options: StageCallOptions = {}): Promise<RunSummary> {
     return this.#queued(options, async (call) => {
-      const folds = this.#session.select(call.folds);
+      const folds = this.#run.select(call.folds);
       for (const fold of folds) for (const stage of this.stages) await this.#refuseBegun(fold, stage);
       let summary: RunSummary | undefined;
       for (const fold of folds) {
         for (const stage of this.stages) await this.#complete(fold, stage, call);
-        summary = await this.#session.summarize();
+        summary = await this.#run.summarize();
       }
       // There is a fold, and its last stage is evaluation.
       return summary!;
@@ -180,9 +180,9 @@ export class Trainer {
     parseOptions(sweepSchema, sweep);
     return this.#queued(options, async (call) => {
       const results: SweepResult[] = [];
-      for (const fold of this.#session.select(call.folds)) {
-        await this.#session.requireNeeds(fold, 'cluster');
-        const context = this.#session.context(fold, 'cluster', call);
+      for (const fold of this.#run.select(call.folds)) {
+        await this.#run.requireNeeds(fold, 'cluster');
+        const context = this.#run.context(fold, 'cluster', call);
         results.push({ fold: fold.name, rows: await sweepClusters(context, sweep) });
       }
       return results;
@@ -192,7 +192,7 @@ export class Trainer {
   /** Stops the call in hand between two steps, as its signal would, and frees everything. May be called again. */
   async dispose(): Promise<void> {
     this.#stop.abort();
-    this.#closing ??= this.#queue.then(() => this.#session.close());
+    this.#closing ??= this.#queue.then(() => this.#run.close());
     await this.#closing;
   }
 
@@ -202,31 +202,31 @@ export class Trainer {
 
   #stage(stage: StageName, options: StageCallOptions): Promise<RunSummary | undefined> {
     return this.#queued(options, async (call) => {
-      for (const fold of this.#session.select(call.folds)) {
-        await this.#session.requireNeeds(fold, stage);
+      for (const fold of this.#run.select(call.folds)) {
+        await this.#run.requireNeeds(fold, stage);
         await this.#refuseBegun(fold, stage);
         await this.#complete(fold, stage, call);
       }
-      return this.#session.summarize();
+      return this.#run.summarize();
     });
   }
 
   async #complete(fold: Fold, stage: StageName, call: StageCallOptions): Promise<void> {
     this.#begun.add(`${fold.name}/${stage}`);
-    await this.#session.complete(fold, stage, call);
-    const last = alignmentStages(this.#session.config.align.objective).at(-1)!;
-    if (stage === last) await buildPredictor(this.#session.run.fold(fold.name), last);
+    await this.#run.complete(fold, stage, call);
+    const last = alignmentStages(this.#run.config.align.objective).at(-1)!;
+    if (stage === last) await buildPredictor(this.#run.directory.fold(fold.name), last);
   }
 
   /** Going on with what somebody else began must be asked for. */
   async #refuseBegun(fold: Fold, stage: StageName): Promise<void> {
     if (this.#resume || this.#begun.has(`${fold.name}/${stage}`)) return;
-    const { dir } = this.#session.run.fold(fold.name).stage(stage);
+    const { dir } = this.#run.directory.fold(fold.name).stage(stage);
     const entries = await readdir(dir).catch(() => []);
     if (entries.length === 0) return;
     throw new EmoframeError(
       'ERR_RUN_EXISTS',
-      `Stage ${stage} of fold ${fold.name} was already begun in ${this.#session.run.dir}: continue it with --resume (resume: true), or choose another folder.`,
+      `Stage ${stage} of fold ${fold.name} was already begun in ${this.#run.directory.dir}: continue it with --resume (resume: true), or choose another folder.`,
       { file: dir },
     );
   }

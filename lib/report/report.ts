@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
-import { writeFileAtomic } from '../files/atomic.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { writeFileAtomic } from '../files/atomic.js';
 import { type Example, readOverview } from './choose.js';
 import { reportPage } from './page.js';
 import { readRun } from './readRun.js';

@@ -2,18 +2,18 @@
 // and refuses to go on with other settings or another corpus than those it was begun with.
 import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { writeFileAtomic } from '../files/atomic.js';
-import { fileExists, readError } from '../files/read.js';
 import { parseConfig } from '../config/read.js';
 import type { RunConfig } from '../config/schema.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
+import { writeFileAtomic } from '../files/atomic.js';
 import { parseJson } from '../files/json.js';
+import { fileExists, readError } from '../files/read.js';
 import { quoted } from '../quote.js';
-import { FoldPaths, type StageName } from './paths.js';
 import { lockName, RunLock } from './lock.js';
+import { FoldPaths, type StageName } from './paths.js';
 
 /** What decides the result of a run. */
 export interface RunRequest {
@@ -30,7 +30,7 @@ export interface RunRequest {
 /** What produced it: kept for the record, and free to change when a run is resumed. */
 export type Environment = Record<string, unknown>;
 
-/** Paths of a run, which is this process's alone until it is released; made by `openRun`. */
+/** Paths of a run, which is this process's alone until it is released; made by `openRunDirectory`. */
 export class RunDirectory {
   #lock: RunLock | undefined;
 
@@ -81,7 +81,7 @@ export class RunDirectory {
  * @throws `ERR_RUN_EXISTS` when the directory holds something else than a run; `ERR_RUN_IN_USE` while another process has it;
  * `ERR_RUN_MISMATCH` naming the first difference from what it was begun with; `ERR_WRITE`, `ERR_READ`.
  */
-export async function openRun(
+export async function openRunDirectory(
   out: string,
   prepare: (skipped: readonly UnreadableUtterance[] | undefined) => Promise<RunRequest>,
   environment: Environment,

@@ -3,8 +3,8 @@
 import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { makeDirectory, writeError } from '../files/atomic.js';
 import { EmoframeError } from '../errors.js';
+import { makeDirectory, writeError } from '../files/atomic.js';
 import { binding } from '../model/binding.js';
 
 /** In the run directory, while a process works there; a killed one leaves it, which means nothing. */

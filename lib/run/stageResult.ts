@@ -3,12 +3,12 @@
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { z } from 'zod';
-import { recoverDirectory, writeFileAtomic } from '../files/atomic.js';
-import { removeSteps } from '../training/savedSteps.js';
-import { fileExists, readJson } from '../files/read.js';
-import { damaged, type Seal, sealOf, sealSchema, verifySeal } from '../files/checksum.js';
 import { EmoframeError } from '../errors.js';
+import { recoverDirectory, writeFileAtomic } from '../files/atomic.js';
+import { damaged, type Seal, sealOf, sealSchema, verifySeal } from '../files/checksum.js';
+import { fileExists, readJson } from '../files/read.js';
 import type { StageContext } from '../stages/context.js';
+import { removeSteps } from '../training/savedSteps.js';
 import type { StagePaths } from './paths.js';
 
 const markSchema = z.object({

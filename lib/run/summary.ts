@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
-import { writeFileAtomic } from '../files/atomic.js';
 import type { RunConfig } from '../config/schema.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { bootstrapInterval } from '../evaluate/metrics.js';
+import { writeFileAtomic } from '../files/atomic.js';
+import { yieldWhenDue } from '../yield.js';
+import type { RunDirectory } from './directory.js';
+import type { RunLabels } from './labels.js';
 import { stageNames } from './paths.js';
 import { classesOf, type PredictionRow, type Scores, scoreRows } from './scores.js';
 import { isDone, secondsTaken, verifyResult } from './stageResult.js';
-import { yieldWhenDue } from '../yield.js';
-import type { RunLabels } from './labels.js';
-import type { RunDirectory } from './directory.js';
 
 /** Scores of one fold's test session. */
 export interface FoldSummary extends Scores {

@@ -1,6 +1,7 @@
 // Stage 2: the frames of the training sessions, as the fine-tuned model hears them, are clustered. A frame's cluster is its
 // emotional pseudo-label: frames that express the same state fall together, whatever the label of their utterance.
 import { writeFileAtomic } from '../files/atomic.js';
+import { finishStage } from '../run/stageResult.js';
 import {
   type ClusterSource,
   clusterFrames,
@@ -14,7 +15,6 @@ import { agreementWithTruth } from './clusterQuality.js';
 import { framesOf, type StageContext } from './context.js';
 import { existingLayer, hiddenStates } from './hiddenStates.js';
 import { loadEncoder, type StageModel } from './models.js';
-import { finishStage } from '../run/stageResult.js';
 
 /** Runs the stage and leaves centroids and labels in `cluster`. */
 export async function cluster(context: StageContext): Promise<void> {

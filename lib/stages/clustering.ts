@@ -5,10 +5,10 @@ import { readSafetensors, writeSafetensors } from '../checkpoint/safetensors.js'
 import type { KMeansSection } from '../config/schema.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { PhiloxStream, sites } from '../random/philox.js';
+import { verifyResult } from '../run/stageResult.js';
 import { yieldWhenDue } from '../yield.js';
 import type { StageContext } from './context.js';
 import type { UtteranceRows } from './hiddenStates.js';
-import { verifyResult } from '../run/stageResult.js';
 
 /** Frames to cluster. */
 export interface ClusterSource {

@@ -7,8 +7,8 @@ import type { Utterance } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
 import type { Engine } from '../model/engine.js';
 import type { Geometry } from '../model/geometry.js';
-import { yieldWhenDue } from '../yield.js';
 import type { FoldPaths, StageName } from '../run/paths.js';
+import { yieldWhenDue } from '../yield.js';
 
 /** Where audio comes from. */
 export interface AudioSource {

@@ -2,7 +2,6 @@
 // an emotion and every frame a posterior and a weight; where frame-level truth is known, the timelines are scored too.
 import { rangeOf } from '../audio/range.js';
 import { groupBy, packLocally, packSamples } from '../batch/pack.js';
-import { streamFileAtomic } from '../files/atomic.js';
 import type { Head } from '../checkpoint/head.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { type CalibrationScores, calibrationScores } from '../evaluate/calibration.js';
@@ -12,18 +11,19 @@ import { probabilitiesOf, type UtteranceLogits } from '../evaluate/fusion.js';
 import { type Said, saidOf } from '../evaluate/saidOf.js';
 import { toSegments } from '../evaluate/segments.js';
 import { smooth } from '../evaluate/viterbi.js';
+import { streamFileAtomic } from '../files/atomic.js';
 import { askHeads } from '../model/askHeads.js';
 import type { ClassifyResult } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
+import { alignmentStages } from '../run/paths.js';
+import { type PredictionRow, type Scores, scoreRows } from '../run/scores.js';
+import { finishStage } from '../run/stageResult.js';
 import { yieldWhenDue } from '../yield.js';
 import { assignLabels, type LabelMap, readCentroids } from './clustering.js';
 import { framesOf, mapLimited, type StageContext, samplesOf, utteranceOf } from './context.js';
-import { alignmentStages } from '../run/paths.js';
 import { hiddenStates } from './hiddenStates.js';
 import { framesIn } from './inputs.js';
 import { loadClassifier, loadEncoder, type StageModel } from './models.js';
-import { type PredictionRow, type Scores, scoreRows } from '../run/scores.js';
-import { finishStage } from '../run/stageResult.js';
 
 /** Runs the stage and leaves rows, and their scores, in `evaluate`. */
 export async function evaluate(context: StageContext): Promise<void> {

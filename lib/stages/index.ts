@@ -1,9 +1,9 @@
+import type { StageName } from '../run/paths.js';
 import { align } from './align.js';
 import { cluster } from './cluster.js';
 import type { StageContext } from './context.js';
 import { evaluate } from './evaluate.js';
 import { finetune } from './finetune.js';
-import type { StageName } from '../run/paths.js';
 import { mfccRound } from './mfccRound.js';
 import { pretrain } from './pretrain.js';
 import { tapt } from './tapt.js';

@@ -7,12 +7,12 @@ import { EmoframeError } from '../errors.js';
 import type { PackedBatch, TrainStepOptions } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
 import { PhiloxStream, sites } from '../random/philox.js';
+import { finishStage } from '../run/stageResult.js';
 import { framesOf, type Metrics, type StageContext } from './context.js';
 import { framesIn, Inputs, passesOf } from './inputs.js';
 import { prepareMemory } from './memory.js';
 import { featureEncoderPrefixes, type HeadSpec, type StageModel, saveModel } from './models.js';
 import { learningRateShare } from './schedule.js';
-import { finishStage } from '../run/stageResult.js';
 import { passStep, runTrainingLoop, stepBefore } from './trainingLoop.js';
 
 export interface MaskedPredictionTask {

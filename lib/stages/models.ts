@@ -7,8 +7,8 @@ import { Geometry } from '../model/geometry.js';
 import { parseHubertConfig } from '../model/hubertConfig.js';
 import type { Model, ModelSpec } from '../model/model.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
-import type { StageContext } from './context.js';
 import { verifyResult } from '../run/stageResult.js';
+import type { StageContext } from './context.js';
 
 /** Parts that are not HuBERT's own, by the beginning of their names. */
 export const headPrefixes = ['final_proj.', 'label_embs_concat', 'pooling.', 'classifier.', 'alignment.'];

@@ -1,9 +1,9 @@
 // Stage 1a, task-adaptive pretraining: before it sees any label, the pretrained model gets used to the corpus's speech by
 // going on with its own task there: predicting, for hidden frames, the cluster of what its own middle layer made of them.
 import { readCentroidFile } from '../checkpoint/centroids.js';
-import { fileExists } from '../files/read.js';
 import type { Centroids } from '../checkpoint/foreign/kmeansModel.js';
 import { EmoframeError } from '../errors.js';
+import { fileExists } from '../files/read.js';
 import {
   assignLabels,
   type ClusterSource,

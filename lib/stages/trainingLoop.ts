@@ -1,9 +1,10 @@
 // The loop that both kinds of training share: prepare, update, log, checkpoint, stop. An update is a pure function of
 // (weights, moments, seed, step), so a checkpoint of those continues a run bit for bit.
-import { openLatestStep, saveStep } from '../training/savedSteps.js';
+
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { PackedBatch, TrainStepOptions, TrainStepResult } from '../model/binding.js';
 import type { Model } from '../model/model.js';
+import { openLatestStep, saveStep } from '../training/savedSteps.js';
 import type { Metrics, StageContext } from './context.js';
 import { withMemoryAdvice } from './memory.js';
 import type { WeightAverage } from './weightAverage.js';

@@ -3,14 +3,14 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { EmoframeError } from '../errors.js';
-import { describeIssues } from '../issues.js';
-import type { StoredMoments, StoredTensor } from '../model/tensor.js';
-import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
-import { readJson } from '../files/read.js';
 import { checkedWhenRead } from '../checkpoint/finite.js';
 import { openSafetensors, type SafetensorsFile, safetensorsBytes, writeFully } from '../checkpoint/safetensors.js';
+import { EmoframeError } from '../errors.js';
+import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import { damaged, hashedAtOnce, type Seal, sealSchema, verifySeal } from '../files/checksum.js';
+import { readJson } from '../files/read.js';
+import { describeIssues } from '../issues.js';
+import type { StoredMoments, StoredTensor } from '../model/tensor.js';
 
 export interface TrainingState {
   /** Read one after another while they are written. */

@@ -5,9 +5,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packFeatures, packSamples } from '../../dist/batch/pack.js';
-import { openLatestStep } from '../../dist/training/savedSteps.js';
 import { readHead, writeHead } from '../../dist/checkpoint/head.js';
-import { openTrainingState, saveTrainingState } from '../../dist/training/trainingState.js';
 import {
   Engine,
   loadPretrained,
@@ -18,6 +16,8 @@ import {
   writeSafetensors,
 } from '../../dist/index.js';
 import { readCentroids } from '../../dist/stages/clustering.js';
+import { openLatestStep } from '../../dist/training/savedSteps.js';
+import { openTrainingState, saveTrainingState } from '../../dist/training/trainingState.js';
 import { FIXTURES, loadModel, pack, readData, stepOptions } from '../support/parity.js';
 import { refused } from '../support/refused.js';
 import { readAll, storedForm } from '../support/storedTensors.js';

@@ -14,12 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  directoryExists,
-  recoverDirectory,
-  writeDirectoryAtomic,
-  writeFileAtomic,
-} from '../../dist/files/atomic.js';
+import { directoryExists, recoverDirectory, writeDirectoryAtomic, writeFileAtomic } from '../../dist/files/atomic.js';
 import { refused } from '../support/refused.js';
 
 let scratch;

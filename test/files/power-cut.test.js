@@ -14,7 +14,7 @@ test.before.each(() => {
 });
 test.after.each(() => rmSync(scratch, { recursive: true, force: true }));
 
-const module = (name) => JSON.stringify(new URL(`../../dist/checkpoint/${name}.js`, import.meta.url).href);
+const module = (name) => JSON.stringify(new URL(`../../dist/${name}.js`, import.meta.url).href);
 
 /** Sentences about what a power cut could take that the program believes to be safe. */
 function losses(calls) {
@@ -47,7 +47,7 @@ function losses(calls) {
 test('a new checkpoint is on disk before it bears its name, and an older one is removed only then', () => {
   const directory = join(scratch, 'checkpoint');
   const calls = fileSystemCalls(
-    `import { saveStep } from ${module('checkpoints')};
+    `import { saveStep } from ${module('training/savedSteps')};
      import { storedForm } from ${JSON.stringify(new URL('../support/storedTensors.js', import.meta.url).href)};
      const data = Float32Array.of(1, 2);
      const save = (step) => saveStep(process.argv[1], storedForm({
@@ -70,7 +70,7 @@ test('a new checkpoint is on disk before it bears its name, and an older one is 
 
 test('a directory that takes the place of another is on disk before the other is removed', () => {
   const calls = fileSystemCalls(
-    `import { writeDirectoryAtomic } from ${module('atomic')};
+    `import { writeDirectoryAtomic } from ${module('files/atomic')};
      import { writeFile, mkdir } from 'node:fs/promises';
      const fill = (text) => async (directory) => {
        await mkdir(directory + '/inner');
@@ -88,7 +88,7 @@ test('a directory that takes the place of another is on disk before the other is
 
 test('the folders that a file is the first in are on disk too', () => {
   const calls = fileSystemCalls(
-    `import { writeFileAtomic } from ${module('atomic')};
+    `import { writeFileAtomic } from ${module('files/atomic')};
      startCounting();
      await writeFileAtomic(process.argv[1] + '/a/b/c/file', 'text');`,
     [scratch],

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { EmoframeError, parseConfig, parseHubertConfig, readConfig, readCorpus } from '../../dist/index.js';
 import { parseJson } from '../../dist/files/json.js';
-import { openRun } from '../../dist/run/directory.js';
+import { EmoframeError, parseConfig, parseHubertConfig, readConfig, readCorpus } from '../../dist/index.js';
+import { openRunDirectory } from '../../dist/run/directory.js';
 import { refused } from '../support/refused.js';
 import { readTorch } from '../support/torchFile.js';
 
@@ -93,12 +93,12 @@ test('a run whose files hold something else is refused by name', async () => {
     folds: [],
     skipped: [],
   };
-  const run = await openRun(join(scratch, 'run'), async () => request, {});
+  const run = await openRunDirectory(join(scratch, 'run'), async () => request, {});
   run.release();
   for (const content of ['[]', '{"utterances":7}', '{"utterances":[null]}', '{', nested(500)]) {
     writeFileSync(run.corpus, content);
     await refused(
-      openRun(run.dir, async () => request, {}),
+      openRunDirectory(run.dir, async () => request, {}),
       'ERR_RUN_MISMATCH',
       /corpus\.json cannot be used \(.*\)/,
     );

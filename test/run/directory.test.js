@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseConfig } from '../../dist/config/read.js';
+import { firstDifference, openRunDirectory } from '../../dist/run/directory.js';
 import { chooseLabels } from '../../dist/run/labels.js';
-import { firstDifference, openRun } from '../../dist/run/directory.js';
 import { refusal } from '../support/refused.js';
 
 let dir;
@@ -32,7 +32,7 @@ const environment = { versions: { emoframe: '0.1.0' } };
 
 /** Begins a run, or opens one, and lets it go again. */
 async function openAndRelease(out, asked, environment) {
-  const run = await openRun(out, async () => asked, environment);
+  const run = await openRunDirectory(out, async () => asked, environment);
   run.release();
   return run;
 }

@@ -3,9 +3,9 @@
 import { promisify } from 'node:util';
 import { unzip } from 'node:zlib';
 import { EmoframeError } from '../../errors.js';
+import { readSmallFile } from '../../files/read.js';
 import { newFloats } from '../../model/floats.js';
 import { decode } from '../dtypes.js';
-import { readSmallFile } from '../../files/read.js';
 import { arrayInStream, arrayOf } from './numpyArrays.js';
 import { unpickle } from './pickle.js';
 import { type PickleArray, PickleObject, type PickleValue } from './pickleValues.js';

@@ -3,10 +3,10 @@
 // keys, then each storage as a count and its bytes. Several tensors may be views of one storage.
 import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../../errors.js';
+import { openForReading, readExactly } from '../../files/read.js';
 import { roomFor } from '../../model/floats.js';
 import type { StoredTensor } from '../../model/tensor.js';
 import { allocate, bytesPerElement, readElements } from '../dtypes.js';
-import { openForReading, readExactly } from '../../files/read.js';
 import { type Unpickled, unpickle } from './pickle.js';
 import { type PickleDict, type PickleStorage, PickleTensor, type PickleValue } from './pickleValues.js';
 import { readZipEntries } from './zip.js';

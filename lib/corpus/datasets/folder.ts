@@ -1,7 +1,7 @@
 import { opendir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, posix, relative, resolve, sep } from 'node:path';
-import { readError } from '../../files/read.js';
 import { EmoframeError, throwIfAborted } from '../../errors.js';
+import { readError } from '../../files/read.js';
 import { yieldWhenDue } from '../../yield.js';
 
 /** More files than this below a folder are refused: their names are held in memory. */

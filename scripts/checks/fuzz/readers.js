@@ -6,19 +6,19 @@ import { AudioCache } from '../../../dist/audio/cache.js';
 import { loadAudio } from '../../../dist/audio/load.js';
 import { packSamples } from '../../../dist/batch/pack.js';
 import { readCentroidFile } from '../../../dist/checkpoint/centroids.js';
+import { unpickle } from '../../../dist/checkpoint/foreign/pickle.js';
 import { readHead, writeHead } from '../../../dist/checkpoint/head.js';
 import { readNpy } from '../../../dist/checkpoint/npy.js';
-import { unpickle } from '../../../dist/checkpoint/foreign/pickle.js';
 import { loadPretrained } from '../../../dist/checkpoint/pretrained.js';
 import { readSafetensors } from '../../../dist/checkpoint/safetensors.js';
-import { openTrainingState, saveTrainingState } from '../../../dist/training/trainingState.js';
 import { parseConfig, readConfig } from '../../../dist/config/read.js';
 import { readCorpus } from '../../../dist/corpus/read.js';
 import { Engine } from '../../../dist/model/engine.js';
-import { openRun } from '../../../dist/run/directory.js';
 import { loadClassifier } from '../../../dist/predict/loadModel.js';
 import { writeReport } from '../../../dist/report/report.js';
+import { openRunDirectory } from '../../../dist/run/directory.js';
 import { readCentroids } from '../../../dist/stages/clustering.js';
+import { openTrainingState, saveTrainingState } from '../../../dist/training/trainingState.js';
 import { readAll, storedForm } from '../../../test/support/storedTensors.js';
 import { writeSyntheticRun } from '../../../test/support/syntheticRun.js';
 import { writeTinyPredictor } from '../../../test/support/tinyPredictor.js';
@@ -132,7 +132,7 @@ const request = {
   skipped: [{ id: 'one', file: '/audio/one.wav', code: 'ERR_AUDIO', reason: 'it is cut short' }],
 };
 async function beginRun(directory) {
-  const run = await openRun(join(directory, 'run'), async () => request, { version: '0' });
+  const run = await openRunDirectory(join(directory, 'run'), async () => request, { version: '0' });
   run.release();
   return run;
 }
@@ -345,14 +345,14 @@ export const readers = {
     text: true,
     prepare: beginRun,
     structured: json,
-    read: async (path) => (await openRun(dirname(path), async () => request, {})).release(),
+    read: async (path) => (await openRunDirectory(dirname(path), async () => request, {})).release(),
   },
   'run-skipped': {
     file: 'run/skipped.json',
     text: true,
     prepare: beginRun,
     structured: json,
-    read: async (path) => (await openRun(dirname(path), async () => request, {})).release(),
+    read: async (path) => (await openRunDirectory(dirname(path), async () => request, {})).release(),
   },
   'run-summary': {
     file: 'run/summary.json',
