@@ -47,9 +47,9 @@ const node = process.execPath;
 const suites = [
   { name: 'op table', command: ['build/op_table'] },
   { name: 'emulation of a GPU', command: ['build/simt_tests'] },
-  { name: 'probe', command: [node, 'scripts/checks/probe.js'] },
+  { name: 'probe', command: [node, 'test/slow/probe.js'] },
   { name: 'native model', command: ['build/native_tests'] },
-  { name: 'recovery', command: [node, 'scripts/checks/recovery.js'] },
+  { name: 'recovery', command: [node, 'test/slow/recovery.js'] },
   { name: 'graphs of real steps', command: ['build/null_tests'] },
   {
     name: 'TypeScript',
@@ -69,20 +69,20 @@ const all = [
       ),
     ],
   },
-  { name: 'install', command: [node, 'scripts/checks/install.js'] },
-  { name: 'long audio', command: [node, 'scripts/checks/long-audio.js'] },
+  { name: 'install', command: [node, 'test/slow/install.js'] },
+  { name: 'long audio', command: [node, 'test/slow/long-audio.js'] },
   { name: 'API reference', command: [node, 'scripts/docs/generate.js', '--check'] },
   { name: 'ONNX schema', command: [node, 'scripts/onnx/generate.js', '--check'] },
-  { name: 'exports in ONNX Runtime', command: [node, 'scripts/checks/onnx.js'] },
-  { name: 'sanitizers', command: [node, 'scripts/checks/sanitize.js'] },
-  { name: 'fuzzing', command: [node, 'scripts/checks/fuzz.js'] },
-  { name: 'kills', command: [node, 'scripts/checks/kill.js'] },
+  { name: 'exports in ONNX Runtime', command: [node, 'test/slow/onnx.js'] },
+  { name: 'sanitizers', command: [node, 'test/slow/sanitize.js'] },
+  { name: 'fuzzing', command: [node, 'test/slow/fuzz.js'] },
+  { name: 'kills', command: [node, 'test/slow/kill.js'] },
   // The strict bound is for quiet machines: see docs/threads.md.
-  { name: 'event loop', command: [node, 'scripts/checks/eventLoop.js', '--limit', '60'] },
-  { name: 'lifetimes', command: [node, 'scripts/checks/lifetime.js'] },
-  { name: 'planned memory', command: [node, 'scripts/checks/memory-plan.js'] },
-  { name: 'many files', command: [node, 'scripts/checks/load.js'] },
-  { name: 'large corpus', command: [node, 'scripts/checks/scan.js'] },
+  { name: 'event loop', command: [node, 'test/slow/eventLoop.js', '--limit', '60'] },
+  { name: 'lifetimes', command: [node, 'test/slow/lifetime.js'] },
+  { name: 'planned memory', command: [node, 'test/slow/memory-plan.js'] },
+  { name: 'many files', command: [node, 'test/slow/load.js'] },
+  { name: 'large corpus', command: [node, 'test/slow/scan.js'] },
 ];
 
 const { values } = parseArgs({ options: { all: { type: 'boolean', default: false } } });

@@ -1,4 +1,4 @@
-// What an exported graph holds. That it computes what the engine does is shown by scripts/checks/onnx.js, in ONNX Runtime.
+// What an exported graph holds. That it computes what the engine does is shown by test/slow/onnx.js, in ONNX Runtime.
 import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

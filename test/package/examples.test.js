@@ -30,7 +30,7 @@ test.after(() => rmSync(dir, { recursive: true, force: true }));
 const example = (name) => join(root, 'examples', name);
 
 test('every example is in the docs as it is, and what the docs show as code is an example', () => {
-  // install.md shows imports, which scripts/checks/install.js does on a bare machine.
+  // install.md shows imports, which test/slow/install.js does on a bare machine.
   const pages = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md') && name !== 'install.md');
   const fences = pages.flatMap((page) => {
     const text = readFileSync(join(root, 'docs', page), 'utf8');

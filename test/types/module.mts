@@ -1,4 +1,4 @@
-// A TypeScript user's ES module: it is compiled against the installed package (scripts/checks/install.js), not run. A line that
+// A TypeScript user's ES module: it is compiled against the installed package (test/slow/install.js), not run. A line that
 // must be refused stands under `@ts-expect-error`, which is itself an error where the line is not refused.
 import {
   type Corpus,

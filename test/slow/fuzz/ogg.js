@@ -1,7 +1,7 @@
 // Ogg files whose pages are wrong inside and have the checksum that belongs to it: else nothing behind the checksum would be
 // reached.
 
-import { sealed, splitPages } from '../../../test/support/oggPages.js';
+import { sealed, splitPages } from '../../support/oggPages.js';
 
 const headerBytes = 27;
 

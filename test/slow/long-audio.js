@@ -2,14 +2,14 @@
 // is measured. `--size base` does it with a model of HuBERT-base's size and takes a quarter of an hour of two processors;
 // the default is a small model, where what is measured is that memory follows the windows and not the recording.
 //
-//   node scripts/checks/long-audio.js [--size small|base] [--minutes 30]
+//   node test/slow/long-audio.js [--size small|base] [--minutes 30]
 import { spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { wavHeader } from '../../test/support/wav.js';
+import { wavHeader } from '../support/wav.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const { values } = parseArgs({

@@ -2,7 +2,7 @@
 // file in a memory that does not follow their size. With `--run`, ONNX Runtime and our own engine then hear a second of noise.
 // By hand: it needs 8 GB of disk and, with `--run`, 9 GB of memory. Ends with `N passed, N failed`.
 //
-//   node scripts/checks/onnx-xlarge.js [--run]
+//   node test/slow/onnx-xlarge.js [--run]
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';

@@ -3,20 +3,20 @@
 // ones half come so, half before a call to the file system, where there is most to be broken. Parts run at one or two threads
 // at random, which must not matter either.
 //
-//   node scripts/checks/kill.js                       the short form: under a minute on two free cores
-//   node scripts/checks/kill.js --long --rounds 20    both forms in both precisions, 20 rounds each
-//   node scripts/checks/kill.js --seed 7 --threads 2  other moments; always two threads
+//   node test/slow/kill.js                       the short form: under a minute on two free cores
+//   node test/slow/kill.js --long --rounds 20    both forms in both precisions, 20 rounds each
+//   node test/slow/kill.js --seed 7 --threads 2  other moments; always two threads
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { probe } from '../../test/support/fileSystemCalls.js';
-import { killedConfigs } from '../../test/support/killedRuns.js';
-import { differences, runContents } from '../../test/support/runContents.js';
-import { generator } from '../../test/support/syntheticRun.js';
-import { writeTinyCorpus } from '../../test/support/tinyCorpus.js';
+import { probe } from '../support/fileSystemCalls.js';
+import { killedConfigs } from '../support/killedRuns.js';
+import { differences, runContents } from '../support/runContents.js';
+import { generator } from '../support/syntheticRun.js';
+import { writeTinyCorpus } from '../support/tinyCorpus.js';
 
 const program = join(dirname(fileURLToPath(import.meta.url)), '../../dist/cli/main.js');
 const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline', 'evaluate'];

@@ -17,9 +17,9 @@ import { Graph } from '../../dist/onnx/graph.js';
 import { writeOnnx } from '../../dist/onnx/write.js';
 import { loadClassifier } from '../../dist/predict/loadModel.js';
 import { batchOf } from '../../dist/predict/wholeAudio.js';
-import { writeAlignedPredictor } from '../../test/support/alignedPredictor.js';
-import { generator, speechLike } from '../../test/support/syntheticRun.js';
-import { fixtures, labels, writeTinyPredictor } from '../../test/support/tinyPredictor.js';
+import { writeAlignedPredictor } from '../support/alignedPredictor.js';
+import { generator, speechLike } from '../support/syntheticRun.js';
+import { fixtures, labels, writeTinyPredictor } from '../support/tinyPredictor.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const bench = join(root, 'bench');

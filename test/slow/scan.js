@@ -1,14 +1,14 @@
 // A corpus of very many files is looked through within minutes and in level memory: `emoframe corpus` over WAV and FLAC files,
 // of which some are damaged, each told by name. With --decode everything is decoded too.
 //
-//   node scripts/checks/scan.js [--files N] [--decode]     (default 20000 files)
+//   node test/slow/scan.js [--files N] [--decode]     (default 20000 files)
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { generator, speechLike, writeWav } from '../../test/support/syntheticRun.js';
+import { generator, speechLike, writeWav } from '../support/syntheticRun.js';
 
 const { values } = parseArgs({
   options: { files: { type: 'string', default: '20000' }, decode: { type: 'boolean', default: false } },

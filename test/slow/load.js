@@ -1,15 +1,15 @@
 // Many short files stream through `emoframe predict` in level memory: resident memory and open files, sampled while the
 // program works, are as high in the last quarter of the run as in the second, and results come while it goes on.
 //
-//   node scripts/checks/load.js [--files N] [--format text|json|jsonl]     (default 6000 files, jsonl)
+//   node test/slow/load.js [--files N] [--format text|json|jsonl]     (default 6000 files, jsonl)
 import { spawn } from 'node:child_process';
 import { linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { generator, speechLike, writeWav } from '../../test/support/syntheticRun.js';
-import { writeTinyPredictor } from '../../test/support/tinyPredictor.js';
+import { generator, speechLike, writeWav } from '../support/syntheticRun.js';
+import { writeTinyPredictor } from '../support/tinyPredictor.js';
 
 const { values } = parseArgs({
   options: { files: { type: 'string', default: '6000' }, format: { type: 'string', default: 'jsonl' } },

@@ -1,7 +1,7 @@
 // The event loop stays free while a run trains: the longest time that our own work keeps it waiting, over all stages of a run
 // from scratch, one stop and its resumption included, so that checkpoints are written, read and verified.
 //
-//   node scripts/checks/eventLoop.js [--size tiny|mid|base] [--limit MS]
+//   node test/slow/eventLoop.js [--size tiny|mid|base] [--limit MS]
 //
 // `base` is HuBERT-base (95 M weights, checkpoints of 1.1 GB) and takes minutes; `mid` has 27 M weights.
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { parseConfig } from '../../dist/config/read.js';
 import { readCorpus } from '../../dist/corpus/read.js';
 import { Trainer } from '../../dist/pipeline/trainer.js';
-import { tinyConfig, writeTinyCorpus } from '../../test/support/tinyCorpus.js';
+import { tinyConfig, writeTinyCorpus } from '../support/tinyCorpus.js';
 import { LoopWatch } from './loopWatch.js';
 
 const sizes = {

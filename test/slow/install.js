@@ -22,7 +22,7 @@ import { tmpdir } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EmotionModel } from '../../dist/index.js';
-import { fixtures, writeTinyPredictor } from '../../test/support/tinyPredictor.js';
+import { fixtures, writeTinyPredictor } from '../support/tinyPredictor.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const scratch = mkdtempSync(join(tmpdir(), 'emoframe-install-'));

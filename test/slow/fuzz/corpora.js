@@ -2,7 +2,7 @@
 import { dirname, join } from 'node:path';
 import { readFolds } from '../../../dist/corpus/foldFile.js';
 import { readCorpus } from '../../../dist/corpus/read.js';
-import { plant, turn } from '../../../test/support/datasetTree.js';
+import { plant, turn } from '../../support/datasetTree.js';
 import { mutateJson } from './mutate.js';
 
 const json = (random, bytes) => Buffer.from(mutateJson(random, bytes.toString('utf8')));

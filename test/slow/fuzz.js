@@ -10,7 +10,7 @@ import { ReaderProcess } from './fuzz/process.js';
 import { hash, Random } from './fuzz/random.js';
 import { place, prepare, readers, seedsOf } from './fuzz/readers.js';
 
-const usage = `usage: node scripts/checks/fuzz.js [--seconds N] [--seed N] [--reader NAME] [--replay FILE]
+const usage = `usage: node test/slow/fuzz.js [--seconds N] [--seed N] [--reader NAME] [--replay FILE]
 readers: ${Object.keys(readers).join(', ')}
 `;
 /** More failures than this of one reader teach nothing new. */
@@ -54,7 +54,7 @@ function save(name, index, bytes, wrong) {
   mkdirSync(values.keep, { recursive: true });
   const file = join(values.keep, `${name}.${seed}.${index}${extname(readers[name].file)}`);
   writeFileSync(file, bytes);
-  process.stdout.write(`${name}: case ${index} ${wrong}\n  again: node scripts/checks/fuzz.js --replay ${file}\n`);
+  process.stdout.write(`${name}: case ${index} ${wrong}\n  again: node test/slow/fuzz.js --replay ${file}\n`);
 }
 
 /** Reads broken inputs for so long; gives how many failed. */

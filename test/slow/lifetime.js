@@ -1,14 +1,14 @@
 // Engines and models come and go without leaving anything: memory, heap and threads stay level over many of them, whether
 // they are disposed of, dropped for the garbage collector, or cut off by the end of their worker thread at any moment.
 //
-//   node scripts/checks/lifetime.js [--rounds N]     (default 60; each of three kinds)
+//   node test/slow/lifetime.js [--rounds N]     (default 60; each of three kinds)
 import { readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
-import { digest, makeEngine, noise, trainAndEncode } from '../../test/support/busyEngine.js';
-import { generator } from '../../test/support/syntheticRun.js';
+import { digest, makeEngine, noise, trainAndEncode } from '../support/busyEngine.js';
+import { generator } from '../support/syntheticRun.js';
 
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '60' } } });
 const rounds = Number(values.rounds);
@@ -42,7 +42,7 @@ const kinds = {
     await model.encode(noise(model, short.seconds), 'output');
   },
   'cut off with their worker thread': async (round) => {
-    const url = new URL('../../test/support/engineWorker.js', import.meta.url);
+    const url = new URL('../support/engineWorker.js', import.meta.url);
     const worker = new Worker(url, { workerData: { busy: true } });
     const failed = new Promise((_, reject) => worker.once('error', reject));
     // Before, while and after the addon is loaded and the model made.

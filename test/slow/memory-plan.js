@@ -1,7 +1,7 @@
 // Whether the memory that is planned is what the process takes: updates of masked prediction on the CPU with HuBERT-base's
 // size, frozen features stored, each precision in a process of its own whose largest memory is measured against the plan.
 //
-//   node scripts/checks/memory-plan.js [--seconds 10]
+//   node test/slow/memory-plan.js [--seconds 10]
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
