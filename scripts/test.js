@@ -1,7 +1,11 @@
-// Runs every test: the op table and the model on the native side, then the TypeScript tests. Ends with one line that counts
-// them all: `N passed, N failed`.
+// Runs tests: the op table and the model on the native side, then the TypeScript tests. Ends with one line that counts them
+// all: `N passed, N failed`.
+//
+//   npm test                    all but the slow suites
+//   npm test -- --all           all
+//   npm test -- PATTERN         suites by name, slow ones too, and TypeScript tests by path: a regular expression
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -85,9 +89,34 @@ const all = [
   { name: 'large corpus', command: [node, 'test/slow/scan.js'] },
 ];
 
-const { values } = parseArgs({ options: { all: { type: 'boolean', default: false } } });
-const sums = { passed: 0, failed: 0 };
-for (const { name, command, pattern = counted } of values.all ? [...suites, ...all] : suites) {
+/** The suites that a pattern names: by their own names, or TypeScript tests by their paths. */
+function matching(wanted) {
+  const test = new RegExp(wanted, 'i');
+  const files = readdirSync(join(root, 'test'), { recursive: true }).filter(
+    (file) => file.endsWith('.test.js') && test.test(file),
+  );
+  const chosen = [...suites, ...all].filter(({ name }) => test.test(name));
+  const typeScript = suites.find(({ pattern }) => pattern === uvu);
+  if (files.length > 0 && !chosen.includes(typeScript)) {
+    const escaped = files.map((file) => file.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+    const [file, program, color, folder] = typeScript.command;
+    chosen.push({ ...typeScript, command: [file, program, color, folder, `^(${escaped.join('|')})$`] });
+  }
+  return chosen;
+}
+
+const { values, positionals } = parseArgs({
+  options: { all: { type: 'boolean', default: false } },
+  allowPositionals: true,
+});
+const [wanted] = positionals;
+const chosen = wanted !== undefined ? matching(wanted) : values.all ? [...suites, ...all] : suites;
+if (chosen.length === 0) {
+  const names = [...suites, ...all].map(({ name }) => name).join(', ');
+  process.stderr.write(`test: no suite (${names}) and no file below test/ matches ${wanted}.\n`);
+}
+const sums = { passed: 0, failed: chosen.length === 0 ? 1 : 0 };
+for (const { name, command, pattern = counted } of chosen) {
   process.stdout.write(`\n# ${name}\n`);
   const [file, ...args] = command;
   if (!existsSync(resolve(root, file))) {
