@@ -1,14 +1,12 @@
 // The op table and the native model tests under AddressSanitizer (with its leak check) and UndefinedBehaviorSanitizer, in a
-// build folder of their own. The first finding ends the test program and so fails its suite.
+// build folder of their own (CMakePresets.json). The first finding ends the test program and so fails its suite.
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const folder = join(root, 'build-sanitize');
-// float-cast-overflow and float-divide-by-zero are not part of `undefined`: a NaN that becomes an index is worth a stop.
-const sanitizers = 'address,undefined,float-cast-overflow,float-divide-by-zero';
+const folder = join(root, 'build', 'sanitizers');
 
 function run(command, args, options) {
   const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, ...options });
@@ -19,8 +17,7 @@ function run(command, args, options) {
 function build() {
   const jobs = process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? String(availableParallelism());
   const steps = [
-    // A build type of its own: none of CMake's flags join those of EMOFRAME_SANITIZE.
-    ['-S', root, '-B', folder, '-DCMAKE_BUILD_TYPE=Sanitize', `-DEMOFRAME_SANITIZE=${sanitizers}`],
+    ['--preset', 'sanitizers'],
     ['--build', folder, '--parallel', jobs],
   ];
   for (const step of steps) {
