@@ -1,7 +1,6 @@
 // Stored number formats to float32. Little-endian hosts only, as are all that this package runs on.
-import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { readExactly } from '../files/read.js';
+import type { OpenFile } from '../files/read.js';
 import { newFloats, roomFor } from '../model/floats.js';
 
 export type StoredType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL';
@@ -110,25 +109,24 @@ export function allocate(count: number, path: string, tensor: string): Float32Ar
  * result and a few MiB.
  */
 export async function readElements(
-  handle: FileHandle,
-  path: string,
+  file: OpenFile,
   tensor: string,
   type: StoredType,
   position: number,
   count: number,
   into?: Float32Array,
 ): Promise<Float32Array> {
-  const values = roomFor(count, into, () => allocate(count, path, tensor));
+  const values = roomFor(count, into, () => allocate(count, file.path, tensor));
   if (type === 'F32') {
-    await readExactly(handle, path, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), position);
+    await file.readInto(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), position);
     return values;
   }
   const width = bytesPerElement[type];
-  const piece = Math.min(count, (1 << 20) / width);
-  const buffer = new Uint8Array(piece * width);
-  for (let at = 0; at < count; at += piece) {
-    const bytes = buffer.subarray(0, Math.min(piece, count - at) * width);
-    await readExactly(handle, path, bytes, position + at * width);
+  const atOnce = Math.min(count, (1 << 20) / width);
+  const buffer = new Uint8Array(atOnce * width);
+  for (let at = 0; at < count; at += atOnce) {
+    const bytes = buffer.subarray(0, Math.min(atOnce, count - at) * width);
+    await file.readInto(bytes, position + at * width);
     decode(bytes, type, values, at);
   }
   return values;

@@ -1,6 +1,7 @@
 // A file of weights is opened as what it is, not as what it is called: safetensors, or what `torch.save` wrote.
 import { EmoframeError } from '../errors.js';
-import { openForReading, readExactly } from '../files/read.js';
+import { OpenFile } from '../files/read.js';
+import { damaged } from './failures.js';
 import { describedByFairseq } from './foreign/fairseq.js';
 import { type PickleDict, PickleTensor, type PickleValue } from './foreign/pickleValues.js';
 import { openTorch, type TorchFile } from './foreign/torch.js';
@@ -11,17 +12,16 @@ import type { OpenWeights } from './weights.js';
 const statePlaces = ['model', 'model_weight', 'state_dict', 'model_state_dict'];
 
 /** A file that calls itself safetensors must be one: whoever asks for it asks for a file that can hold nothing but tensors. */
-async function isSafetensors(file: string): Promise<boolean> {
-  if (file.endsWith('.safetensors')) return true;
-  const { handle, size } = await openForReading(file);
+async function isSafetensors(path: string): Promise<boolean> {
+  if (path.endsWith('.safetensors')) return true;
+  const file = await OpenFile.open(path, damaged(path));
   try {
     // A length of which the upper half is zero, and the brace that JSON begins with: neither an archive nor a pickle has them there.
-    if (size < 9) return false;
-    const start = new Uint8Array(9);
-    await readExactly(handle, file, start, 0);
+    if (file.size < 9) return false;
+    const start = await file.read(0, 9);
     return start[8] === 0x7b && start.subarray(4, 8).every((byte) => byte === 0);
   } finally {
-    await handle.close();
+    await file.close();
   }
 }
 

@@ -5,11 +5,12 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import type { Calibration } from '../evaluate/fusion.js';
 import { writeFileAtomic } from '../files/atomic.js';
-import { fileExists, readJson } from '../files/read.js';
+import { fileExists } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import { type AlignmentSettings, alignmentSchema } from '../model/alignment.js';
 import type { PoolingName } from '../model/binding.js';
 import type { Tensor } from '../model/tensor.js';
+import { readModelJson } from './failures.js';
 import { checkFinite } from './finite.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
 
@@ -82,7 +83,7 @@ export const headFiles = ['emoframe.json', 'head.safetensors'] as const;
 export async function readHead(directory: string): Promise<Head | undefined> {
   const file = join(directory, headFiles[0]);
   if (!(await fileExists(file))) return undefined;
-  const { kind, labels, pooling, alignment, calibration, info } = parseDescription(await readJson(file), file);
+  const { kind, labels, pooling, alignment, calibration, info } = parseDescription(await readModelJson(file), file);
   const weights = join(directory, headFiles[1]);
   const { tensors } = await readSafetensors(weights);
   await checkFinite(tensors.values(), weights, weights);

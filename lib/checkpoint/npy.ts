@@ -2,7 +2,7 @@
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 import { EmoframeError } from '../errors.js';
 import { streamFileAtomic } from '../files/atomic.js';
-import { openForReading, readExactly } from '../files/read.js';
+import { OpenFile } from '../files/read.js';
 import { bytesPerElement, readElements, type StoredType } from './dtypes.js';
 import { writeFully } from './safetensors.js';
 
@@ -63,10 +63,10 @@ const types = new Map<string, StoredType>([
  * const { data, shape } = await readNpy('centroids.npy'); // Float32Array, [50, 768]
  */
 export async function readNpy(path: string): Promise<{ data: Float32Array | Int32Array; shape: number[] }> {
-  const { handle, size } = await openForReading(path);
+  const file = await OpenFile.open(path, (reason, cause) => refuse(path, reason, cause));
+  const { size } = file;
   try {
-    const start = new Uint8Array(Math.min(12, size));
-    await readExactly(handle, path, start, 0);
+    const start = await file.read(0, Math.min(12, size));
     if (start.length < 12 || magic.some((byte, i) => start[i] !== byte))
       throw refuse(path, 'it does not begin like one');
     const view = new DataView(start.buffer);
@@ -75,9 +75,7 @@ export async function readNpy(path: string): Promise<{ data: Float32Array | Int3
     const [headerStart, length] = version === 1 ? [10, view.getUint16(8, true)] : [12, view.getUint32(8, true)];
     if (length > headerLimitBytes) throw refuse(path, `its header has ${length} bytes, more than ${headerLimitBytes}`);
     if (headerStart + length > size) throw refuse(path, 'its header is cut short');
-    const bytes = new Uint8Array(length);
-    await readExactly(handle, path, bytes, headerStart);
-    const header = new TextDecoder('latin1').decode(bytes).trim();
+    const header = new TextDecoder('latin1').decode(await file.read(headerStart, length)).trim();
 
     const match =
       /^\{\s*'descr':\s*'([^']{1,16})',\s*'fortran_order':\s*(True|False),\s*'shape':\s*\(([\d,\s]*)\),?\s*\}$/.exec(
@@ -101,12 +99,10 @@ export async function readNpy(path: string): Promise<{ data: Float32Array | Int3
       throw refuse(path, `its shape (${shape.join(', ')}) of ${descr} does not fit its ${size} bytes`);
     }
     if (type === 'I32') {
-      const data = new Int32Array(count);
-      await readExactly(handle, path, new Uint8Array(data.buffer), position);
-      return { data, shape };
+      return { data: new Int32Array((await file.read(position, 4 * count)).buffer), shape };
     }
-    return { data: await readElements(handle, path, 'array', type, position, count), shape };
+    return { data: await readElements(file, 'array', type, position, count), shape };
   } finally {
-    await handle.close();
+    await file.close();
   }
 }

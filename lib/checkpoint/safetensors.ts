@@ -5,12 +5,13 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { streamFileAtomic } from '../files/atomic.js';
 import { parseJson } from '../files/json.js';
-import { openForReading, readExactly } from '../files/read.js';
+import { OpenFile } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import { newFloats } from '../model/floats.js';
 import { elementsOf, type StoredTensor, type Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 import { bytesPerElement, isStoredType, readElements, type StoredType } from './dtypes.js';
+import { damaged } from './failures.js';
 
 /** The format's own limit. */
 const headerLimitBytes = 100_000_000;
@@ -84,18 +85,16 @@ function parseEntry(path: string, name: string, value: unknown): Entry {
   return { name, type: dtype, shape, count, begin, end };
 }
 
-async function readHeader(handle: FileHandle, path: string, size: number): Promise<Header> {
+async function readHeader(file: OpenFile): Promise<Header> {
+  const { path, size } = file;
   if (size < 8) throw malformed(path, `it has ${size} bytes, less than the 8 of the header's length`);
-  const prefix = new Uint8Array(8);
-  await readExactly(handle, path, prefix, 0);
-  const length = new DataView(prefix.buffer).getBigUint64(0, true);
+  const length = new DataView((await file.read(0, 8)).buffer).getBigUint64(0, true);
   if (length > BigInt(headerLimitBytes)) {
     throw malformed(path, `its header would be ${length} bytes long; at most ${headerLimitBytes} are allowed`);
   }
   const dataStart = 8 + Number(length);
   if (dataStart > size) throw malformed(path, `its header should end at byte ${dataStart}, the file at ${size}`);
-  const bytes = new Uint8Array(Number(length));
-  await readExactly(handle, path, bytes, 8);
+  const bytes = await file.read(8, Number(length));
 
   let json: unknown;
   try {
@@ -151,17 +150,17 @@ export interface SafetensorsFile {
  * those of reading by the tensors' `read`.
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
-  const { handle, size } = await openForReading(path);
+  const file = await OpenFile.open(path, damaged(path));
   try {
-    const { metadata, entries, dataStart } = await readHeader(handle, path, size);
+    const { metadata, entries, dataStart } = await readHeader(file);
     const tensors = entries.map(({ name, type, shape, begin, count }) => ({
       name,
       shape,
-      read: (into?: Float32Array) => readElements(handle, path, name, type, dataStart + begin, count, into),
+      read: (into?: Float32Array) => readElements(file, name, type, dataStart + begin, count, into),
     }));
-    return { metadata, tensors, close: () => handle.close() };
+    return { metadata, tensors, close: () => file.close() };
   } catch (error) {
-    await handle.close();
+    await file.close();
     throw error;
   }
 }

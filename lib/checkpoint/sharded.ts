@@ -2,9 +2,9 @@
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { readJson } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import type { StoredTensor } from '../model/tensor.js';
+import { readModelJson } from './failures.js';
 import type { OpenWeights } from './weights.js';
 
 /** Each is open while the model is read. transformers' default of 5 GB and more a file makes a handful. */
@@ -19,9 +19,9 @@ function refuse(file: string, what: string, tensor?: string): EmoframeError {
   });
 }
 
-/** Which file holds each tensor, by name. Errors: `ERR_CHECKPOINT`, and as `readJson`. */
+/** Which file holds each tensor, by name. Errors: `ERR_CHECKPOINT`, `ERR_FILE_NOT_FOUND`, `ERR_READ`. */
 export async function readShardIndex(index: string): Promise<Map<string, string>> {
-  const parsed = indexSchema.safeParse(await readJson(index));
+  const parsed = indexSchema.safeParse(await readModelJson(index));
   if (!parsed.success) throw refuse(index, describeIssues(parsed.error));
   const places = new Map(Object.entries(parsed.data.weight_map));
   for (const [tensor, file] of places) {

@@ -4,10 +4,11 @@ import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { fileExists, readError, readJson } from '../files/read.js';
+import { fileExists, readError } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor } from '../model/tensor.js';
+import { readModelJson, unusable } from './failures.js';
 import { hfleaHead } from './foreign/hflea.js';
 import { openWeights } from './formats.js';
 import { type Head, readHead } from './head.js';
@@ -50,16 +51,10 @@ const preprocessorSchema = z.looseObject({
 async function readNormalize(directory: string): Promise<boolean> {
   const file = join(directory, preprocessorFile);
   if (!(await fileExists(file))) return true;
-  const parsed = preprocessorSchema.safeParse(await readJson(file));
-  if (!parsed.success) {
-    throw new EmoframeError('ERR_CHECKPOINT', `${file} cannot be used: ${describeIssues(parsed.error)}.`, { file });
-  }
+  const parsed = preprocessorSchema.safeParse(await readModelJson(file));
+  if (!parsed.success) throw unusable(file)(describeIssues(parsed.error));
   if (parsed.data.sampling_rate !== 16000) {
-    throw new EmoframeError(
-      'ERR_CHECKPOINT',
-      `${file} asks for ${parsed.data.sampling_rate} Hz; only models of 16000 Hz audio are supported.`,
-      { file },
-    );
+    throw unusable(file)(`it asks for audio of ${parsed.data.sampling_rate} Hz; only models of 16000 Hz are supported`);
   }
   return parsed.data.do_normalize;
 }
@@ -67,7 +62,7 @@ async function readNormalize(directory: string): Promise<boolean> {
 /** config.json and preprocessor_config.json of a directory. */
 async function describedByDirectory(directory: string): Promise<ModelDescription> {
   const file = join(directory, configFile);
-  const config = (await readJson(file)) as Record<string, unknown>;
+  const config = (await readModelJson(file)) as Record<string, unknown>;
   // Tells at once what cannot be done, before any weight is looked at.
   parseHubertConfig(config, file);
   return { config, normalize: await readNormalize(directory) };
@@ -77,7 +72,7 @@ async function describedByDirectory(directory: string): Promise<ModelDescription
 async function hasModelConfig(directory: string): Promise<boolean> {
   const file = join(directory, configFile);
   if (!(await fileExists(file))) return false;
-  const config = await readJson(file).catch(() => undefined);
+  const config = await readModelJson(file).catch(() => undefined);
   return typeof config === 'object' && config !== null && ('model_type' in config || 'hidden_size' in config);
 }
 

@@ -1,9 +1,9 @@
 // A split in a file: what a run writes as folds.json, and takes back.
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { readJson } from '../files/json.js';
 import { describeIssues } from '../issues.js';
 import { type Fold, foldError, isLabelled, refuseSharedSpeakers } from './folds.js';
-import { readLimitedJson } from './limitedJson.js';
 import type { Corpus } from './types.js';
 
 const MAX_BYTES = 2 ** 30;
@@ -41,7 +41,7 @@ export async function readFolds(file: string): Promise<Fold[]> {
         cause,
       },
     );
-  const value = await readLimitedJson(file, MAX_BYTES, refuse);
+  const value = await readJson(file, MAX_BYTES, refuse);
   const result = foldsSchema.safeParse(value);
   if (!result.success) throw refuse(describeIssues(result.error));
   return result.data;

@@ -3,7 +3,8 @@ import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { EmoframeError } from '../errors.js';
-import { parseJson } from '../files/json.js';
+import { readJsonl as readJsonLines } from '../files/json.js';
+import { type LineLimit, readLines as readFileLines } from '../files/read.js';
 import { BadRow, type RawRow } from './row.js';
 
 /** A line or CSV record longer than this is not a row of a manifest. */
@@ -18,17 +19,10 @@ export interface ReadRow {
 
 /** One JSON object a line. Empty lines are skipped. */
 export async function* readJsonl(path: string): AsyncGenerator<ReadRow> {
-  for await (const { row, line } of readLines(path)) {
-    yield parseRow(row, () => {
-      let value: unknown;
-      try {
-        value = parseJson(line);
-      } catch (error) {
-        throw new BadRow(`not JSON: ${error instanceof Error ? error.message : String(error)}`);
-      }
-      if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new BadRow('not a JSON object');
-      return value as RawRow;
-    });
+  for await (const { row, value, reason } of readJsonLines(path, lineLimit(path))) {
+    if (reason !== undefined) yield { row, reason: `not JSON: ${reason}` };
+    else if (typeof value === 'object' && value !== null && !Array.isArray(value)) yield { row, raw: value as RawRow };
+    else yield { row, reason: 'not a JSON object' };
   }
 }
 
@@ -117,29 +111,17 @@ function parseRow(row: number, parseLine: () => RawRow): ReadRow {
   }
 }
 
-/** Lines that are not empty, numbered from 1. Unlike node's readline it does not gather a line without end. */
-export async function* readLines(path: string): AsyncGenerator<{ row: number; line: string }> {
-  let rest = '';
-  let row = 0;
-  for await (const part of createReadStream(path, { encoding: 'utf8' })) {
-    const lines = (rest + part).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) {
-      row++;
-      if (line.trim() !== '') yield { row, line: cleanLine(line, row) };
-    }
-    if (rest.length > MAX_ROW_CHARACTERS) {
-      throw new EmoframeError(
-        'ERR_CORPUS',
-        `Line ${row + 1} of ${path} has more than ${MAX_ROW_CHARACTERS} characters: this is not a manifest.`,
-        { file: path, row: row + 1 },
-      );
-    }
-  }
-  if (rest.trim() !== '') yield { row: row + 1, line: cleanLine(rest, row + 1) };
-}
+/** Lines that are not empty, numbered from 1. Errors: `ERR_CORPUS` for one that is too long, `ERR_READ`. */
+export const readLines = (path: string) => readFileLines(path, lineLimit(path));
 
-/** Without the byte-order mark that some editors put first. */
-function cleanLine(line: string, row: number): string {
-  return row === 1 && line.startsWith('\ufeff') ? line.slice(1) : line;
+function lineLimit(path: string): LineLimit {
+  return {
+    characters: MAX_ROW_CHARACTERS,
+    refuse: (row) =>
+      new EmoframeError(
+        'ERR_CORPUS',
+        `Line ${row} of ${path} has more than ${MAX_ROW_CHARACTERS} characters: this is not a manifest.`,
+        { file: path, row },
+      ),
+  };
 }

@@ -3,7 +3,8 @@ import { realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { fileExists, readJson } from '../files/read.js';
+import { readJson } from '../files/json.js';
+import { fileExists } from '../files/read.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { describeIssues } from '../issues.js';
 import { alignmentStages, FoldPaths, type StageName, stageNames } from '../run/paths.js';
@@ -172,15 +173,15 @@ async function scoresOf(
 }
 
 async function read<T>(file: string, schema: z.ZodType<T>): Promise<T> {
-  const parsed = schema.safeParse(await readJson(file, largestJson));
+  const parsed = schema.safeParse(await readJson(file, largestJson, (reason, cause) => strange(file, reason, cause)));
   if (parsed.success) return parsed.data;
   throw strange(file, describeIssues(parsed.error));
 }
 
-function strange(file: string, what: string): EmoframeError {
+function strange(file: string, what: string, cause?: unknown): EmoframeError {
   return new EmoframeError(
     'ERR_CHECKPOINT',
     `${file} is not as a run writes it (${what}); restore it, or copy the model out of the run to export it without its record.`,
-    { file },
+    { file, cause },
   );
 }

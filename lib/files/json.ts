@@ -1,4 +1,5 @@
 // JSON from files. JSON.parse itself takes any depth, but whoever then walks or prints the value runs out of stack.
+import { type LineLimit, type Refuse, readLines, readSmallFile } from './read.js';
 
 /** More than anything that this package reads has any use for. */
 const deepest = 100;
@@ -25,4 +26,44 @@ function depthOf(text: string): number {
     else if (character === ']' || character === '}') depth--;
   }
   return most;
+}
+
+/**
+ * The value of a JSON file that has at most `limit` bytes.
+ *
+ * @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`; what `refuse` makes for a larger file, and for one that is not JSON
+ * @example
+ * const config = await readJson(file, 16 << 20, (reason, cause) =>
+ *   new EmoframeError('ERR_CONFIG', `${file} cannot be used: ${reason}.`, { file, cause }),
+ * );
+ */
+export async function readJson(path: string, limit: number, refuse: Refuse): Promise<unknown> {
+  const bytes = await readSmallFile(path, limit, refuse);
+  try {
+    return parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw refuse(`it is not valid JSON: ${(error as Error).message}`, error);
+  }
+}
+
+/**
+ * The values of a file of one JSON value a line, with the lines' numbers from 1; a line that is not JSON, as a crash may leave the
+ * last, has a `reason` in place of its value.
+ *
+ * @throws EmoframeError as {@link readLines}
+ */
+export async function* readJsonl(
+  path: string,
+  limit?: LineLimit,
+): AsyncGenerator<{ row: number; value?: unknown; reason?: string }> {
+  for await (const { row, line } of readLines(path, limit)) {
+    let value: unknown;
+    try {
+      value = parseJson(line);
+    } catch (error) {
+      yield { row, reason: (error as Error).message };
+      continue;
+    }
+    yield { row, value };
+  }
 }

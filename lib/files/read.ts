@@ -1,9 +1,13 @@
+// Reading files. What is wrong with a file's content is named by whoever asks for it: this folder knows no formats.
+import { createReadStream } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { parseJson } from './json.js';
 
 /** Bytes asked of the system at once: large enough for full disk speed, far below the 2 GiB limit of one read. */
 const chunkBytes = 4 << 20;
+
+/** Makes the error of a file whose content cannot be used; `reason` is a clause such as "it is not valid JSON". */
+export type Refuse = (reason: string, cause?: unknown) => EmoframeError;
 
 function codeOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;
@@ -26,77 +30,105 @@ export function readError(path: string, error: unknown): unknown {
   return new EmoframeError('ERR_READ', `Could not read ${path}: ${reason}.`, { file: path, cause: error });
 }
 
-/** Opens a regular file for reading and tells its size in bytes. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`. */
-export async function openForReading(path: string): Promise<{ handle: FileHandle; size: number }> {
-  try {
-    // A pipe would block in open, and its size says nothing, so look before opening.
-    const found = await stat(path);
-    if (!found.isFile()) {
-      throw new EmoframeError('ERR_READ', `Could not read ${path}: it is not a regular file.`, { file: path });
+/** A regular file that is open for reading at any place. */
+export class OpenFile {
+  private constructor(
+    readonly path: string,
+    /** Bytes. */
+    readonly size: number,
+    private readonly handle: FileHandle,
+    private readonly refuse: Refuse,
+  ) {}
+
+  /** @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`; later what `refuse` makes, for a file that became shorter */
+  static async open(path: string, refuse: Refuse): Promise<OpenFile> {
+    try {
+      // A pipe would block in open, and its size says nothing, so look before opening.
+      const found = await stat(path);
+      if (!found.isFile()) {
+        throw new EmoframeError('ERR_READ', `Could not read ${path}: it is not a regular file.`, { file: path });
+      }
+      const handle = await open(path, 'r');
+      return new OpenFile(path, (await handle.stat()).size, handle, refuse);
+    } catch (error) {
+      throw readError(path, error);
     }
-    const handle = await open(path, 'r');
-    return { handle, size: (await handle.stat()).size };
+  }
+
+  /** Fills `target` with the bytes from `position` on. */
+  async readInto(target: Uint8Array, position: number): Promise<void> {
+    let done = 0;
+    while (done < target.byteLength) {
+      const length = Math.min(chunkBytes, target.byteLength - done);
+      const { bytesRead } = await this.handle.read(target, done, length, position + done).catch((error: unknown) => {
+        throw readError(this.path, error);
+      });
+      if (bytesRead === 0) {
+        const missing = target.byteLength - done;
+        throw this.refuse(
+          `it ends at byte ${position + done}, where ${missing} more were expected; copy or download it again`,
+        );
+      }
+      done += bytesRead;
+    }
+  }
+
+  /** `length` bytes from `position` on. */
+  async read(position: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(length);
+    await this.readInto(bytes, position);
+    return bytes;
+  }
+
+  close(): Promise<void> {
+    return this.handle.close();
+  }
+}
+
+/** The bytes of a file that has at most `limit`. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`, and what `refuse` makes. */
+export async function readSmallFile(path: string, limit: number, refuse: Refuse): Promise<Uint8Array> {
+  const file = await OpenFile.open(path, refuse);
+  try {
+    if (file.size > limit) throw refuse(`it has ${file.size} bytes; at most ${limit} are expected of such a file`);
+    return await file.read(0, file.size);
+  } finally {
+    await file.close();
+  }
+}
+
+/** How long a line may be, and the error for a longer one. */
+export interface LineLimit {
+  characters: number;
+  refuse: (row: number) => EmoframeError;
+}
+
+/**
+ * Lines that are not empty, numbered from 1, without the byte-order mark that some editors put first. The file is never
+ * held whole; with a limit, neither is a line that has no end.
+ *
+ * @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`, and what `limit.refuse` makes
+ */
+export async function* readLines(path: string, limit?: LineLimit): AsyncGenerator<{ row: number; line: string }> {
+  let rest = '';
+  let row = 0;
+  try {
+    for await (const part of createReadStream(path, { encoding: 'utf8' })) {
+      const lines = (rest + part).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        row++;
+        if (line.trim() !== '') yield { row, line: withoutMark(line, row) };
+      }
+      if (limit !== undefined && rest.length > limit.characters) throw limit.refuse(row + 1);
+    }
   } catch (error) {
     throw readError(path, error);
   }
+  if (rest.trim() !== '') yield { row: row + 1, line: withoutMark(rest, row + 1) };
 }
 
-/** Fills `target` from the file at `position`; a file that ends before is `ERR_CHECKPOINT_DAMAGED`. */
-export async function readExactly(
-  handle: FileHandle,
-  path: string,
-  target: Uint8Array,
-  position: number,
-): Promise<void> {
-  let done = 0;
-  while (done < target.byteLength) {
-    const length = Math.min(chunkBytes, target.byteLength - done);
-    const { bytesRead } = await handle.read(target, done, length, position + done).catch((error: unknown) => {
-      throw readError(path, error);
-    });
-    if (bytesRead === 0) {
-      throw new EmoframeError(
-        'ERR_CHECKPOINT_DAMAGED',
-        `${path} ends at byte ${position + done}, where ${target.byteLength - done} more were expected; copy or download it again.`,
-        { file: path },
-      );
-    }
-    done += bytesRead;
-  }
-}
-
-/** The bytes of a small file, refused when larger than `limit` bytes (`ERR_CHECKPOINT`). */
-export async function readSmallFile(path: string, limit: number): Promise<Uint8Array> {
-  const { handle, size } = await openForReading(path);
-  try {
-    if (size > limit) {
-      throw new EmoframeError(
-        'ERR_CHECKPOINT',
-        `${path} has ${size} bytes; at most ${limit} are expected of such a file.`,
-        {
-          file: path,
-        },
-      );
-    }
-    const bytes = new Uint8Array(size);
-    await readExactly(handle, path, bytes, 0);
-    return bytes;
-  } finally {
-    await handle.close();
-  }
-}
-
-/** A small JSON file, parsed. Errors as `readSmallFile`, and `ERR_CHECKPOINT` when it is not JSON. */
-export async function readJson(path: string, limit = 16 << 20): Promise<unknown> {
-  const bytes = await readSmallFile(path, limit);
-  try {
-    return parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (error) {
-    throw new EmoframeError('ERR_CHECKPOINT', `${path} is not valid JSON: ${(error as Error).message}.`, {
-      file: path,
-      cause: error,
-    });
-  }
+function withoutMark(line: string, row: number): string {
+  return row === 1 && line.startsWith('\ufeff') ? line.slice(1) : line;
 }
 
 export async function fileExists(path: string): Promise<boolean> {

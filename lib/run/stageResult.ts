@@ -5,8 +5,10 @@ import { basename, dirname, join, sep } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { recoverDirectory, writeFileAtomic } from '../files/atomic.js';
-import { damaged, type Seal, sealOf, sealSchema, verifySeal } from '../files/checksum.js';
-import { fileExists, readJson } from '../files/read.js';
+import { type Checksum, checksumOf, checksumSchema, verifyChecksum } from '../files/checksum.js';
+import { readJson } from '../files/json.js';
+import { fileExists, type Refuse } from '../files/read.js';
+import { describeIssues } from '../issues.js';
 import type { StageContext } from '../stages/context.js';
 import { removeSteps } from '../training/savedSteps.js';
 import type { StagePaths } from './paths.js';
@@ -16,7 +18,7 @@ const markSchema = z.object({
   /** From the stage's start or last resumption. */
   seconds: z.number(),
   /** By path in the stage's folder. Runs of earlier versions have none, and are read as they are. */
-  files: z.record(z.string(), sealSchema).optional(),
+  files: z.record(z.string(), checksumSchema).optional(),
 });
 type Mark = z.infer<typeof markSchema>;
 
@@ -24,7 +26,7 @@ type Mark = z.infer<typeof markSchema>;
 export async function finishStage(context: StageContext, metrics: Record<string, unknown>): Promise<void> {
   const paths = context.paths.stage(context.stage);
   await writeFileAtomic(paths.metrics, `${JSON.stringify(metrics, undefined, 2)}\n`);
-  const files = await sealResults(paths);
+  const files = await checksumsOfResults(paths);
   const seconds = (Date.now() - context.startedAt) / 1000;
   const mark: Mark = { time: new Date().toISOString(), seconds, files };
   await writeFileAtomic(paths.done, `${JSON.stringify(mark)}\n`);
@@ -53,44 +55,38 @@ export async function verifyResult(result: string): Promise<void> {
   if (!(await fileExists(done))) return;
   const { files = {} } = await readMark(done);
   await recoverDirectory(result);
-  for (const [path, seal] of Object.entries(files)) {
+  for (const [path, checksum] of Object.entries(files)) {
     if (path !== name && !path.startsWith(`${name}/`)) continue;
-    await verifySeal(join(dir, path), seal).catch((error: unknown) => {
-      throw toldWhatToDo(error, dir);
-    });
+    await verifyChecksum(join(dir, path), checksum, damaged(join(dir, path), dir));
   }
 }
 
-async function sealResults(paths: StagePaths): Promise<Record<string, Seal>> {
-  const files: Record<string, Seal> = {};
+async function checksumsOfResults(paths: StagePaths): Promise<Record<string, Checksum>> {
+  const files: Record<string, Checksum> = {};
   for (const result of paths.results) {
     const inside = await readdir(result).catch(() => undefined);
     const found = inside?.map((name) => join(result, name)) ?? ((await fileExists(result)) ? [result] : []);
-    for (const file of found.sort()) files[file.slice(paths.dir.length + 1).replaceAll(sep, '/')] = await sealOf(file);
+    for (const file of found.sort()) {
+      const name = file.slice(paths.dir.length + 1).replaceAll(sep, '/');
+      files[name] = await checksumOf(file, damaged(file, paths.dir));
+    }
   }
   return files;
 }
 
 async function readMark(file: string): Promise<Mark> {
-  const parsed = markSchema.safeParse(
-    await readJson(file).catch((error: unknown) => {
-      if (error instanceof EmoframeError && error.code === 'ERR_CHECKPOINT') return undefined;
-      throw error;
-    }),
-  );
+  const refuse = damaged(file, dirname(file));
+  const parsed = markSchema.safeParse(await readJson(file, 16 << 20, refuse));
   if (parsed.success) return parsed.data;
-  throw toldWhatToDo(damaged(file, 'it is not the mark of a finished stage', parsed.error), dirname(file));
+  throw refuse(`it is not the mark of a finished stage (${describeIssues(parsed.error)})`);
 }
 
-/** A stage that is done again comes to the same bits, so the finished ones after it remain good. */
-function toldWhatToDo(error: unknown, dir: string): unknown {
-  if (!(error instanceof EmoframeError) || error.file === undefined) return error;
-  if (error.code !== 'ERR_CHECKPOINT_DAMAGED' && error.code !== 'ERR_FILE_NOT_FOUND') return error;
-  const said =
-    error.code === 'ERR_FILE_NOT_FOUND' ? `${error.file} is missing, which a finished stage left.` : error.message;
-  return new EmoframeError(
-    'ERR_CHECKPOINT_DAMAGED',
-    `${said} Restore a copy, or delete ${dir} and resume, and this stage is done again, with the same result.`,
-    { file: error.file, cause: error },
-  );
+/** Errors of a file that a finished stage left. A stage that is done again gives the same bits: those after it remain good. */
+function damaged(file: string, dir: string): Refuse {
+  return (reason, cause) =>
+    new EmoframeError(
+      'ERR_CHECKPOINT_DAMAGED',
+      `${file} is damaged: ${reason}. Restore a copy, or delete ${dir} and resume, and this stage is done again, with the same result.`,
+      { file, cause },
+    );
 }

@@ -3,12 +3,13 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { damaged } from '../checkpoint/failures.js';
 import { checkedWhenRead } from '../checkpoint/finite.js';
 import { openSafetensors, type SafetensorsFile, safetensorsBytes, writeFully } from '../checkpoint/safetensors.js';
 import { EmoframeError } from '../errors.js';
 import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
-import { damaged, hashedAtOnce, type Seal, sealSchema, verifySeal } from '../files/checksum.js';
-import { readJson } from '../files/read.js';
+import { type Checksum, checksumSchema, hashedAtOnce, verifyChecksum } from '../files/checksum.js';
+import { readJson } from '../files/json.js';
 import { describeIssues } from '../issues.js';
 import type { StoredMoments, StoredTensor } from '../model/tensor.js';
 
@@ -29,16 +30,16 @@ const stateFile = 'state.json';
 const stateSchema = z.object({
   format: z.literal(1),
   files: z.strictObject({
-    'model.safetensors': sealSchema,
-    'moments.safetensors': sealSchema,
-    'average.safetensors': sealSchema.optional(),
+    'model.safetensors': checksumSchema,
+    'moments.safetensors': checksumSchema,
+    'average.safetensors': checksumSchema.optional(),
   }),
   /** Of the state's JSON text without spaces. */
   stateSha256: z.string(),
   state: z.record(z.string(), z.unknown()),
 });
 
-async function writeSealed(path: string, tensors: Iterable<StoredTensor>): Promise<Seal> {
+async function writeWithChecksum(path: string, tensors: Iterable<StoredTensor>): Promise<Checksum> {
   const hash = createHash('sha256');
   let bytes = 0;
   await streamFileAtomic(path, async (handle) => {
@@ -81,10 +82,10 @@ export async function saveTrainingState(directory: string, checkpoint: TrainingS
   const tensors = checkedWhenRead(checkpoint.tensors, 'the model in training');
   await writeDirectoryAtomic(directory, async (temporary) => {
     const files = {
-      'model.safetensors': await writeSealed(join(temporary, dataFiles[0]), tensors),
-      'moments.safetensors': await writeSealed(join(temporary, dataFiles[1]), momentTensors(moments)),
+      'model.safetensors': await writeWithChecksum(join(temporary, dataFiles[0]), tensors),
+      'moments.safetensors': await writeWithChecksum(join(temporary, dataFiles[1]), momentTensors(moments)),
       ...(average !== undefined && {
-        'average.safetensors': await writeSealed(join(temporary, dataFiles[2]), average),
+        'average.safetensors': await writeWithChecksum(join(temporary, dataFiles[2]), average),
       }),
     };
     const text = JSON.stringify(checkpoint.state);
@@ -93,14 +94,14 @@ export async function saveTrainingState(directory: string, checkpoint: TrainingS
   });
 }
 
-/** A checkpoint's file that is missing or malformed was damaged after it was written whole. */
+/** A file of a training state that is missing or malformed was damaged after it was written whole. */
 async function orDamaged<T>(file: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
     const code = error instanceof EmoframeError ? error.code : '';
-    if (code === 'ERR_FILE_NOT_FOUND') throw damaged(file, 'it is missing', error);
-    if (code === 'ERR_CHECKPOINT') throw damaged(file, (error as Error).message, error);
+    if (code === 'ERR_FILE_NOT_FOUND') throw damaged(file)('it is missing', error);
+    if (code === 'ERR_CHECKPOINT') throw damaged(file)((error as Error).message, error);
     throw error;
   }
 }
@@ -112,7 +113,7 @@ function pairMoments(file: string, tensors: readonly StoredTensor[]): StoredMome
     .map((m) => {
       const name = m.name.slice(2);
       const v = byName.get(`v/${name}`);
-      if (!v) throw damaged(file, `the second moments of ${name} are missing`);
+      if (!v) throw damaged(file)(`the second moments of ${name} are missing`);
       return { name, m, v };
     });
 }
@@ -137,10 +138,11 @@ export async function openTrainingState(directory: string): Promise<OpenTraining
     throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no checkpoint ${directory}.`, { file: directory });
   }
   const statePath = join(directory, stateFile);
-  const parsed = stateSchema.safeParse(await orDamaged(statePath, () => readJson(statePath, 256 << 20)));
-  if (!parsed.success) throw damaged(statePath, describeIssues(parsed.error));
+  const refuse = damaged(statePath);
+  const parsed = stateSchema.safeParse(await orDamaged(statePath, () => readJson(statePath, 256 << 20, refuse)));
+  if (!parsed.success) throw refuse(describeIssues(parsed.error));
   const { files, state, stateSha256 } = parsed.data;
-  if (sha256(JSON.stringify(state)) !== stateSha256) throw damaged(statePath, 'its state is not what was written');
+  if (sha256(JSON.stringify(state)) !== stateSha256) throw refuse('its state is not what was written');
 
   const open: SafetensorsFile[] = [];
   const close = async () => {
@@ -148,11 +150,11 @@ export async function openTrainingState(directory: string): Promise<OpenTraining
   };
   try {
     for (const name of dataFiles) {
-      const seal = files[name];
-      if (seal === undefined) continue;
+      const checksum = files[name];
+      if (checksum === undefined) continue;
       const file = join(directory, name);
       await orDamaged(file, async () => {
-        await verifySeal(file, seal);
+        await verifyChecksum(file, checksum, damaged(file));
         open.push(await openSafetensors(file));
       });
     }

@@ -266,7 +266,7 @@ test('ZED: the one emotion of an utterance and its bounds are frame-level truth'
 test('an annotation file that is not what it should be is an error that names it', async () => {
   for (const [name, text, reason] of [
     ['ZED.json', '[1]', /not a JSON object/],
-    ['ZED.json', '{"a"', /not JSON/],
+    ['ZED.json', '{"a"', /not valid JSON/],
     ['labels_consensus.json', 'null', /not a JSON object/],
   ]) {
     const home = plant(join(root, `not-${name}-${text.length}`), { [name]: text, 'a.wav': silence });

@@ -209,7 +209,7 @@ test('a split that does not fit the corpus is refused with the fold, and the utt
 
 test('a file that is no split is refused with its name', async () => {
   for (const [text, message] of [
-    ['[', /not JSON/],
+    ['[', /not valid JSON/],
     ['[]', /is not a split/],
     ['{"name":"a"}', /Expected a list of \{name, train, validation, test\}/],
     ['[{"name":"a","train":[],"validation":[],"test":[1]}]', /0\.test\.0/],

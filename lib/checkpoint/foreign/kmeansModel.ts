@@ -30,7 +30,7 @@ function refuse(file: string, what: string, cause?: unknown): EmoframeError {
 
 /** The pickle in a file, which joblib may have compressed. */
 async function readStream(file: string): Promise<Uint8Array> {
-  const bytes = await readSmallFile(file, limitBytes);
+  const bytes = await readSmallFile(file, limitBytes, (reason, cause) => refuse(file, reason, cause));
   if (bytes[0] === 0x80) return bytes;
   const zlib = bytes[0] === 0x78 || (bytes[0] === 0x1f && bytes[1] === 0x8b);
   if (!zlib) throw refuse(file, 'it is neither a pickle nor one compressed with zlib or gzip');

@@ -1,12 +1,12 @@
 // What `torch.save` writes. Since PyTorch 1.6 it is a zip archive: `NAME/data.pkl` holds the structure, `NAME/data/KEY` the bytes
 // of each storage. Before, it was one stream: pickles of a magic number, a version, the machine, the structure and the storages'
 // keys, then each storage as a count and its bytes. Several tensors may be views of one storage.
-import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../../errors.js';
-import { openForReading, readExactly } from '../../files/read.js';
+import { OpenFile } from '../../files/read.js';
 import { roomFor } from '../../model/floats.js';
 import type { StoredTensor } from '../../model/tensor.js';
 import { allocate, bytesPerElement, readElements } from '../dtypes.js';
+import { damaged } from '../failures.js';
 import { type Unpickled, unpickle } from './pickle.js';
 import { type PickleDict, type PickleStorage, PickleTensor, type PickleValue } from './pickleValues.js';
 import { readZipEntries } from './zip.js';
@@ -44,28 +44,20 @@ function refuse(path: string, what: string, tensor?: string): EmoframeError {
   });
 }
 
-async function readBytes(handle: FileHandle, path: string, start: number, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  await readExactly(handle, path, bytes, start);
-  return bytes;
-}
-
-async function readArchive(handle: FileHandle, path: string, size: number): Promise<Contents> {
-  const entries = await readZipEntries(handle, path, size);
+async function readArchive(file: OpenFile): Promise<Contents> {
+  const { path } = file;
+  const entries = await readZipEntries(file);
   const pickle = [...entries.values()].find(({ name }) => /^(?:.*\/)?data\.pkl$/.test(name));
   if (!pickle) throw refuse(path, 'the archive has no data.pkl');
   if (pickle.bytes > pickleLimitBytes) throw refuse(path, `its data.pkl has ${pickle.bytes} bytes`);
   const folder = pickle.name.slice(0, -'data.pkl'.length);
   const order = entries.get(`${folder}byteorder`);
   // Six letters at most: `little` or `big`.
-  if (
-    order &&
-    (order.bytes > 6 || new TextDecoder().decode(await readBytes(handle, path, order.start, order.bytes)) !== 'little')
-  ) {
+  if (order && (order.bytes > 6 || new TextDecoder().decode(await file.read(order.start, order.bytes)) !== 'little')) {
     throw refuse(path, 'it was saved on a big-endian machine');
   }
   return {
-    value: unpickle(await readBytes(handle, path, pickle.start, pickle.bytes), path).value,
+    value: unpickle(await file.read(pickle.start, pickle.bytes), path).value,
     place: ({ key }, tensor) => {
       const entry = entries.get(`${folder}data/${key}`);
       if (!entry) throw refuse(path, `the storage ${key} of tensor ${tensor} is missing`, tensor);
@@ -78,10 +70,11 @@ async function readArchive(handle: FileHandle, path: string, size: number): Prom
 type StreamStart = Record<'version' | 'machine' | 'saved' | 'keys', Unpickled>;
 
 /** How long the pickles are is told by nothing but themselves. */
-async function readStreamStart(handle: FileHandle, path: string, size: number): Promise<StreamStart> {
-  const most = Math.min(size, pickleLimitBytes);
+async function readStreamStart(file: OpenFile): Promise<StreamStart> {
+  const { path } = file;
+  const most = Math.min(file.size, pickleLimitBytes);
   for (let length = Math.min(most, 1 << 20); ; length = Math.min(most, 8 * length)) {
-    const bytes = await readBytes(handle, path, 0, length);
+    const bytes = await file.read(0, length);
     try {
       const magic = unpickle(bytes, path);
       const version = unpickle(bytes, path, { start: magic.end });
@@ -95,11 +88,12 @@ async function readStreamStart(handle: FileHandle, path: string, size: number): 
   }
 }
 
-async function readStream(handle: FileHandle, path: string, size: number): Promise<Contents> {
-  if (Buffer.from(await readBytes(handle, path, 0, Math.min(size, 64))).indexOf(legacyMagic) < 0) {
+async function readStream(file: OpenFile): Promise<Contents> {
+  const { path, size } = file;
+  if (Buffer.from(await file.read(0, Math.min(size, 64))).indexOf(legacyMagic) < 0) {
     throw refuse(path, 'it is a pickle, but not of PyTorch');
   }
-  const { version, machine, saved, keys } = await readStreamStart(handle, path, size);
+  const { version, machine, saved, keys } = await readStreamStart(file);
   if (version.value !== legacyVersion) throw refuse(path, `it is of version ${String(version.value)}`);
   if (machine.value instanceof Map && machine.value.get('little_endian') === false) {
     throw refuse(path, 'it was saved on a big-endian machine');
@@ -111,7 +105,7 @@ async function readStream(handle: FileHandle, path: string, size: number): Promi
     const storage = typeof key === 'string' ? saved.storages.get(key) : undefined;
     if (storage === undefined) throw refuse(path, 'it lists a storage that no tensor has');
     if (size - at < 8) throw refuse(path, `it ends before storage ${storage.key}`);
-    const count = new DataView((await readBytes(handle, path, at, 8)).buffer).getBigUint64(0, true);
+    const count = new DataView((await file.read(at, 8)).buffer).getBigUint64(0, true);
     const bytes = storage.count * bytesPerElement[storage.type];
     if (count !== BigInt(storage.count) || bytes > size - at - 8) {
       throw refuse(path, `its storage ${storage.key} should have ${storage.count} elements, but has ${count} or less`);
@@ -174,14 +168,8 @@ function gather(values: Float32Array, { offset, shape, strides }: PickleTensor, 
   }
 }
 
-function storedTensor(
-  handle: FileHandle,
-  path: string,
-  name: string,
-  tensor: PickleTensor,
-  count: number,
-  place: Place,
-): StoredTensor {
+function storedTensor(file: OpenFile, name: string, tensor: PickleTensor, count: number, place: Place): StoredTensor {
+  const { path } = file;
   const { type, count: stored } = tensor.storage;
   if (stored * bytesPerElement[type] > place.bytes) {
     throw refuse(
@@ -197,9 +185,9 @@ function storedTensor(
     read: async (into) => {
       if (whole) {
         const start = place.start + tensor.offset * bytesPerElement[type];
-        return readElements(handle, path, name, type, start, count, into);
+        return readElements(file, name, type, start, count, into);
       }
-      const values = await readElements(handle, path, name, type, place.start, stored);
+      const values = await readElements(file, name, type, place.start, stored);
       const data = roomFor(count, into, () => allocate(count, path, name));
       gather(values, tensor, data);
       return data;
@@ -219,10 +207,11 @@ function storedTensor(
  * if (file.value instanceof Map) for (const { name, read } of file.tensorsOf(file.value)) console.log(name, await read());
  */
 export async function openTorch(path: string): Promise<TorchFile> {
-  const { handle, size } = await openForReading(path);
+  const file = await OpenFile.open(path, damaged(path));
+  const { size } = file;
   try {
-    const [first] = await readBytes(handle, path, 0, Math.min(1, size));
-    const { value, place } = await (first === 0x80 ? readStream : readArchive)(handle, path, size);
+    const [first] = await file.read(0, Math.min(1, size));
+    const { value, place } = await (first === 0x80 ? readStream : readArchive)(file);
     const tensorsOf = (state: PickleDict): StoredTensor[] => {
       const tensors: StoredTensor[] = [];
       let total = 0;
@@ -235,13 +224,13 @@ export async function openTorch(path: string): Promise<TorchFile> {
         total += count;
         if (total > 4 * size)
           throw refuse(path, `its tensors have ${total} elements or more, far beyond its ${size} bytes`);
-        tensors.push(storedTensor(handle, path, name, tensor, count, place(tensor.storage, name)));
+        tensors.push(storedTensor(file, name, tensor, count, place(tensor.storage, name)));
       }
       return tensors;
     };
-    return { value, tensorsOf, close: () => handle.close() };
+    return { value, tensorsOf, close: () => file.close() };
   } catch (error) {
-    await handle.close();
+    await file.close();
     throw error;
   }
 }

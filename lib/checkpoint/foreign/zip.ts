@@ -1,7 +1,7 @@
 // Random access to the stored (not compressed) entries of a zip archive, which is how PyTorch keeps tensors.
-import type { FileHandle } from 'node:fs/promises';
 import * as yauzl from 'yauzl';
 import { EmoframeError } from '../../errors.js';
+import type { OpenFile } from '../../files/read.js';
 
 export interface ZipEntry {
   name: string;
@@ -21,10 +21,7 @@ class ArchiveReader extends yauzl.RandomAccessReader {
   readonly broken: Promise<never>;
   #break: (error: unknown) => void = () => undefined;
 
-  constructor(
-    private readonly handle: FileHandle,
-    private readonly size: number,
-  ) {
+  constructor(private readonly file: OpenFile) {
     super();
     this.broken = new Promise((_, reject) => {
       this.#break = reject;
@@ -39,9 +36,11 @@ class ArchiveReader extends yauzl.RandomAccessReader {
     position: number,
     callback: (error: Error | null, bytesRead?: number) => void,
   ): void {
-    const inside = position >= 0 && position + length <= this.size;
+    const inside = position >= 0 && position + length <= this.file.size;
     const reading = inside
-      ? this.handle.read(buffer, offset, length, position).then(({ bytesRead }) => ({ error: null, bytesRead }))
+      ? this.file
+          .readInto(buffer.subarray(offset, offset + length), position)
+          .then(() => ({ error: null, bytesRead: length }))
       : Promise.resolve({ error: new Error('it refers to bytes outside of itself'), bytesRead: 0 });
     reading
       .catch((error: Error) => ({ error, bytesRead: 0 }))
@@ -51,18 +50,18 @@ class ArchiveReader extends yauzl.RandomAccessReader {
 }
 
 /**
- * The entries of an open zip archive of `size` bytes, by name. All are stored as they are and lie inside the file.
+ * The entries of a zip archive, by name. All are stored as they are and lie inside the file.
  * Errors: `ERR_CHECKPOINT` (not a zip archive, damaged, compressed, or more than 100 000 entries).
  */
-export async function readZipEntries(handle: FileHandle, path: string, size: number): Promise<Map<string, ZipEntry>> {
+export async function readZipEntries(file: OpenFile): Promise<Map<string, ZipEntry>> {
   const refuse = (what: string, cause?: unknown) =>
-    new EmoframeError('ERR_CHECKPOINT', `${path} is not a PyTorch checkpoint that can be read: ${what}.`, {
-      file: path,
+    new EmoframeError('ERR_CHECKPOINT', `${file.path} is not a PyTorch checkpoint that can be read: ${what}.`, {
+      file: file.path,
       cause,
     });
-  const reader = new ArchiveReader(handle, size);
+  const reader = new ArchiveReader(file);
   try {
-    return await Promise.race([readEntries(reader, size, refuse), reader.broken]);
+    return await Promise.race([readEntries(reader, file.size, refuse), reader.broken]);
   } catch (error) {
     throw error instanceof EmoframeError ? error : refuse((error as Error).message, error);
   }

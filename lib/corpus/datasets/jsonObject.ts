@@ -1,5 +1,5 @@
 import { EmoframeError } from '../../errors.js';
-import { readLimitedJson } from '../limitedJson.js';
+import { readJson } from '../../files/json.js';
 
 /** A table of MSP-Podcast in JSON, the largest that there is, has some 60 MB. */
 const MAX_JSON_BYTES = 2 ** 28;
@@ -8,7 +8,7 @@ const MAX_JSON_BYTES = 2 ** 28;
 export async function readJsonObject(file: string): Promise<Record<string, unknown>> {
   const refuse = (reason: string, cause?: unknown) =>
     new EmoframeError('ERR_CORPUS', `${file} cannot be used: ${reason}.`, { file, cause });
-  const value = await readLimitedJson(file, MAX_JSON_BYTES, refuse);
+  const value = await readJson(file, MAX_JSON_BYTES, refuse);
   if (!isObject(value)) throw refuse('it is not a JSON object');
   return value;
 }
