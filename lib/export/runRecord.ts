@@ -100,7 +100,7 @@ export interface RunRecord {
  * What is known of a model that lies where a run puts it: a fold's `predictor`, or a stage's `model`. Nothing for other
  * directories.
  *
- * @throws EmoframeError `ERR_CHECKPOINT` for a file that is not as a run writes it; `ERR_CHECKPOINT_DAMAGED`, `ERR_READ`
+ * @throws EmoframeError `ERR_RUN_INCOMPLETE` for a file that is not as a run writes it; `ERR_CHECKPOINT_DAMAGED`, `ERR_READ`
  */
 export async function readRunRecord(dir: string): Promise<RunRecord | undefined> {
   const place = placeInRun(await realpath(dir));
@@ -180,7 +180,7 @@ async function read<T>(file: string, schema: z.ZodType<T>): Promise<T> {
 
 function strange(file: string, what: string, cause?: unknown): EmoframeError {
   return new EmoframeError(
-    'ERR_CHECKPOINT',
+    'ERR_RUN_INCOMPLETE',
     `${file} is not as a run writes it (${what}); restore it, or copy the model out of the run to export it without its record.`,
     { file, cause },
   );

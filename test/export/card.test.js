@@ -221,7 +221,7 @@ test('a damaged record is told, not passed over', async () => {
   cpSync(run, spoilt, { recursive: true });
   writeFileSync(join(spoilt, 'folds.json'), '[{"name": "other", "train": [], "validation": [], "test": []}]');
   const model = join(spoilt, 'folds', 's3', 'predictor');
-  await refused(exportModel(model, { format: 'hf', out: fresh() }), 'ERR_CHECKPOINT', /folds\.json .*no fold s3/);
+  await refused(exportModel(model, { format: 'hf', out: fresh() }), 'ERR_RUN_INCOMPLETE', /folds\.json .*no fold s3/);
   writeFileSync(join(spoilt, 'folds', 's3', 'align', 'model', 'config.json'), '{}');
   const stage = join(spoilt, 'folds', 's3', 'align', 'model');
   await refused(exportModel(stage, { format: 'hf', out: fresh() }), 'ERR_CHECKPOINT_DAMAGED', /config\.json/);
