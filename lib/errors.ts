@@ -11,6 +11,61 @@ export interface ErrorContext {
   cause?: unknown;
 }
 
+/** Codes of {@link EmoframeError}, each with its meaning in `docs/errors.md`. */
+export const errorCodes = [
+  'ERR_ABORTED',
+  'ERR_ADDON',
+  'ERR_ARGUMENT',
+  'ERR_AUDIO',
+  'ERR_AUDIO_CACHE',
+  'ERR_AUDIO_FORMAT',
+  'ERR_AUDIO_LIMIT',
+  'ERR_AUDIO_RANGE',
+  'ERR_AUDIO_SHORT',
+  'ERR_AUDIO_WORKER',
+  'ERR_BATCH',
+  'ERR_CHECKPOINT',
+  'ERR_CHECKPOINT_DAMAGED',
+  'ERR_CLUSTERS',
+  'ERR_CONFIG',
+  'ERR_CORPUS',
+  'ERR_DEMO',
+  'ERR_DEVICE',
+  'ERR_DEVICE_DRIVER',
+  'ERR_DEVICE_FAULT',
+  'ERR_DEVICE_UNSUPPORTED',
+  'ERR_DISPOSED',
+  'ERR_DOWNLOAD',
+  'ERR_FILE_NOT_FOUND',
+  'ERR_FOLDS',
+  'ERR_HEAD',
+  'ERR_HUB',
+  'ERR_INTERNAL',
+  'ERR_LABEL',
+  'ERR_MODEL_CONFIG',
+  'ERR_NOT_FINITE',
+  'ERR_NPY',
+  'ERR_OUT_OF_MEMORY',
+  'ERR_PICKLE',
+  'ERR_READ',
+  'ERR_RUN_EXISTS',
+  'ERR_RUN_INCOMPLETE',
+  'ERR_RUN_IN_USE',
+  'ERR_RUN_MISMATCH',
+  'ERR_STAGE',
+  'ERR_TENSOR',
+  'ERR_USAGE',
+  'ERR_WRITE',
+] as const;
+
+/** One of the codes in `docs/errors.md`. */
+export type EmoframeErrorCode = (typeof errorCodes)[number];
+
+/** Whether an error of somewhere else carries one of this package's codes. */
+export function isErrorCode(code: unknown): code is EmoframeErrorCode {
+  return errorCodes.some((known) => known === code);
+}
+
 /**
  * The one error class of this package. `code` is stable and documented in `docs/errors.md`; `message` says what is wrong
  * and what to do.
@@ -24,12 +79,12 @@ export interface ErrorContext {
  */
 export class EmoframeError extends Error {
   override readonly name = 'EmoframeError';
-  readonly code: string;
+  readonly code: EmoframeErrorCode;
   readonly file?: string;
   readonly row?: number;
   readonly tensor?: string;
 
-  constructor(code: string, message: string, context: ErrorContext = {}) {
+  constructor(code: EmoframeErrorCode, message: string, context: ErrorContext = {}) {
     // Messages name and quote what files hold.
     super(printable(message), context.cause === undefined ? undefined : { cause: context.cause });
     this.code = code;

@@ -25,7 +25,7 @@ export { type Fold, type FoldOptions, makeFolds } from './corpus/folds.js';
 export { type ReadCorpusOptions, readCorpus } from './corpus/read.js';
 export type { Corpus, CustomaryFolds, Dimensions, GivenFold, Problem, Segment, Utterance } from './corpus/types.js';
 export { type AudioCheck, checkAudio, type UnreadableUtterance } from './corpus/unreadable.js';
-export { EmoframeError, type ErrorContext } from './errors.js';
+export { EmoframeError, type EmoframeErrorCode, type ErrorContext } from './errors.js';
 export { type DiarizationErrors, diarizationErrors } from './evaluate/eder.js';
 export { type FrameMetrics, type FrameRow, frameMetrics, frameTruth } from './evaluate/frames.js';
 export type { Calibration } from './evaluate/fusion.js';

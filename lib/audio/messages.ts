@@ -1,4 +1,4 @@
-import { EmoframeError } from '../errors.js';
+import { EmoframeError, type EmoframeErrorCode } from '../errors.js';
 import type { AudioCacheOptions } from './cacheFolder.js';
 import type { AudioRange } from './types.js';
 
@@ -18,7 +18,7 @@ export interface Results {
 
 /** An error as plain data: a class does not survive the way between threads. */
 export interface ErrorData {
-  code: string;
+  code: EmoframeErrorCode;
   message: string;
   file?: string;
 }

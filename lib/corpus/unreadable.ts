@@ -1,7 +1,7 @@
 import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
 import { isUnreadable } from '../audio/unreadable.js';
-import { throwIfAborted } from '../errors.js';
+import { type EmoframeErrorCode, throwIfAborted } from '../errors.js';
 import type { Corpus, GivenFold, Utterance } from './types.js';
 
 /** An utterance whose audio cannot be used, and why. */
@@ -9,8 +9,7 @@ export interface UnreadableUtterance {
   id: string;
   /** The audio file. */
   file: string;
-  /** Of docs/errors.md. */
-  code: string;
+  code: EmoframeErrorCode;
   reason: string;
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SAMPLE_RATE } from '../audio/resample.js';
 import type { Segment } from '../corpus/types.js';
-import { EmoframeError } from '../errors.js';
+import { EmoframeError, type EmoframeErrorCode } from '../errors.js';
 import { espeakTalker } from './espeakTalker.js';
 import { encodeWav } from './signal.js';
 import { makeSpeaker } from './speaker.js';
@@ -33,7 +33,7 @@ export interface DemoRow {
 export type SpeakerMessage =
   | { kind: 'row'; row: DemoRow; seconds: number }
   | { kind: 'done' }
-  | { kind: 'error'; code: string; message: string };
+  | { kind: 'error'; code: EmoframeErrorCode; message: string };
 
 const task = workerData as SpeakerTask;
 const post = (message: SpeakerMessage): void => parentPort?.postMessage(message);

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { NativeBinding } from '../../binding.js';
-import { EmoframeError } from '../errors.js';
+import { EmoframeError, isErrorCode } from '../errors.js';
 
 export type * from '../../binding.js';
 
@@ -64,7 +64,7 @@ function addonError(problem: string, cause: unknown): EmoframeError {
 export function fromNative(error: unknown, file?: string): unknown {
   if (error instanceof EmoframeError || !(error instanceof Error)) return error;
   const code = (error as Error & { code?: unknown }).code;
-  if (typeof code !== 'string' || !code.startsWith('ERR_')) return error;
+  if (!isErrorCode(code)) return error;
   return new EmoframeError(code, error.message, file === undefined ? { cause: error } : { cause: error, file });
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { errorCodes } from '../../dist/errors.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const self = fileURLToPath(import.meta.url);
@@ -29,7 +30,10 @@ function codesIn(files, strip = withoutComments) {
   return found;
 }
 
-const thrown = codesIn([...filesIn('lib', /\.ts$/), ...filesIn('native', /\.(cpp|h|cu|cuh)$/)]);
+// The list of all codes throws none.
+const list = join(root, 'lib', 'errors.ts');
+const sources = filesIn('lib', /\.ts$/).filter((file) => file !== list);
+const thrown = codesIn([...sources, ...filesIn('native', /\.(cpp|h|cu|cuh)$/)]);
 const table = readFileSync(join(root, 'docs', 'errors.md'), 'utf8');
 const documented = new Map(
   [...table.matchAll(/^\| `(ERR_[A-Z_]+)` \| (.+) \|$/gm)].map(([, code, meaning]) => [code, meaning]),
@@ -55,6 +59,10 @@ test('every code that is documented is thrown', () => {
     [...documented.keys()].filter((code) => !thrown.has(code)),
     [],
   );
+});
+
+test("the type of an error's code has every documented code, but for what is no EmoframeError", () => {
+  assert.equal([...errorCodes, 'ERR_UNEXPECTED'].sort(), [...documented.keys()]);
 });
 
 test('every documented code is asserted by a test', () => {

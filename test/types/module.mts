@@ -3,6 +3,7 @@
 import {
   type Corpus,
   EmoframeError,
+  type EmoframeErrorCode,
   EmotionModel,
   Encoder,
   Engine,
@@ -114,8 +115,14 @@ export function tell(error: unknown, native: NativeDescription): string {
   if (!(error instanceof EmoframeError)) return native.cpu.library;
   const row: number | undefined = error.row;
   // @ts-expect-error a code is never written
-  error.code = 'ERR_OTHER';
-  return `${error.code} ${error.file ?? ''} ${row ?? ''}`;
+  error.code = 'ERR_AUDIO';
+  // @ts-expect-error no such code
+  if (error.code === 'ERR_OTHER') return '';
+  // @ts-expect-error no such code
+  new EmoframeError('ERR_OTHER', 'A code that is not documented.');
+  const code: EmoframeErrorCode = error.code;
+  const remedies: Partial<Record<EmoframeErrorCode, string>> = { ERR_OUT_OF_MEMORY: 'a smaller window' };
+  return `${remedies[code]} ${error.file ?? ''} ${row ?? ''}`;
 }
 
 // @ts-expect-error not part of the public interface
