@@ -8,7 +8,8 @@ import { parseConfig } from '../../dist/config/read.js';
 import { readCorpus } from '../../dist/corpus/read.js';
 import { makeDemoCorpus } from '../../dist/demo/corpus.js';
 import { Trainer } from '../../dist/pipeline/trainer.js';
-import { alignmentStages, FoldPaths } from '../../dist/run/paths.js';
+import { FoldPaths } from '../../dist/run/paths.js';
+import { alignmentStages } from '../../dist/run/stages.js';
 import { makePromptsCorpus } from '../corpora/prompts.js';
 
 export const OBJECTIVES = ['attention', 'forward-backward', 'both'];

@@ -1,26 +1,15 @@
-import type { StageName } from '../run/paths.js';
+import { stageList } from '../run/stages.js';
 import { type Command, defineCommand } from './command.js';
 import { Progress } from './progress.js';
 import { openTrainer, readRunOptions, runDirectoryOptions } from './runOptions.js';
 
-const stages: [StageName, string][] = [
-  ['mfcc', 'first round from scratch: masked prediction of MFCC clusters'],
-  ['tapt', 'stage 1a: task-adaptive pretraining on the corpus'],
-  ['finetune', 'stage 1b: fine-tuning on utterance labels'],
-  ['cluster', 'stage 2: frame-level pseudo-labels by k-means'],
-  ['pretrain', 'stage 3: pretraining on the pseudo-labels'],
-  ['align', 'stage 4: fine-tuning with attention'],
-  ['timeline', 'stage 4, second part: the alignment network, which says when'],
-  ['evaluate', 'stage 5: scores on the held-out sessions'],
-];
-
 /** One command a stage: what `emoframe run` does in turn. */
-export const stageCommands: Command[] = stages.map(([stage, summary]) =>
+export const stageCommands: Command[] = stageList.map(({ name: stage, title }) =>
   defineCommand({
     name: stage,
-    summary,
+    summary: title,
     arguments: 'CORPUS...',
-    description: `Runs ${summary}, over a run directory that holds the stages before it.`,
+    description: `Runs ${title}, over a run directory that holds the stages before it.`,
     options: runDirectoryOptions,
     examples: [`emoframe ${stage} iemocap.jsonl --model hubert-base-ls960 --out runs/iemocap`],
     run: async (positionals, values, context) => {

@@ -2,7 +2,7 @@
 // not known is left out; what only the publisher knows, as the licence, is theirs to give.
 import { stringify } from 'yaml';
 import { poolingOf } from '../checkpoint/head.js';
-import type { StageName } from '../run/paths.js';
+import { stageNamed } from '../run/stages.js';
 import { packageVersion } from '../version.js';
 import type { CardFacts } from './cardFacts.js';
 import { code, plain, table } from './markdown.js';
@@ -62,17 +62,6 @@ function result(record: RunRecord, scores: RecordedScores): Record<string, unkno
   };
 }
 
-const stageWords: Record<StageName, string> = {
-  mfcc: 'pretrained from scratch on clusters of MFCCs',
-  tapt: 'adapted to the task by masked prediction (stage 1a)',
-  finetune: 'fine-tuned on the emotions of utterances (stage 1b)',
-  cluster: '',
-  pretrain: 'pretrained on frame-level pseudo-emotion labels (stage 3)',
-  align: 'trained with frame-level emotional state alignment (stage 4)',
-  timeline: 'trained with frame-level emotional state alignment, its timeline by forward-backward (stage 4)',
-  evaluate: '',
-};
-
 function about(facts: CardFacts): string {
   const { head, layers, hiddenSize, parameters, geometry, normalize, record, format } = facts;
   const hop = `${1000 * geometry.frameSeconds} ms`;
@@ -87,7 +76,7 @@ function about(facts: CardFacts): string {
   const trained =
     record === undefined
       ? ''
-      : ` It was ${stageWords[record.stage]} by emoframe ${plain(record.emoframe)}${objective === undefined ? '' : `, objective ${code(objective)}`}.`;
+      : ` It was trained by emoframe ${plain(record.emoframe)}${objective === undefined ? '' : `, objective ${code(objective)}`} (${stageNamed(record.stage).title}).`;
   const pooledBy = head?.kind === 'classifier' ? poolingOf(head) : undefined;
   const pooling = pooledBy === undefined ? '' : ` Frames are pooled by ${code(pooledBy)}.`;
   const input = normalize

@@ -7,8 +7,9 @@ import { readJson } from '../files/json.js';
 import { fileExists } from '../files/read.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { describeIssues } from '../issues.js';
-import { alignmentStages, FoldPaths, type StageName, stageNames } from '../run/paths.js';
+import { FoldPaths } from '../run/paths.js';
 import { isDone, verifyResult } from '../run/stageResult.js';
+import { predictingStage, type StageName, stageNames } from '../run/stages.js';
 
 /** A corpus of millions of utterances. */
 const largestJson = 1 << 30;
@@ -107,7 +108,7 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
   if (place === undefined || !(await fileExists(join(place.run, 'folds.json')))) return undefined;
   const { run, paths, fold } = place;
   const { model, versions, config } = await read(join(run, 'config.json'), configSchema);
-  const last = alignmentStages(config.align?.objective ?? 'attention').at(-1)!;
+  const last = predictingStage(config.align?.objective ?? 'attention');
   const stage = place.stage ?? last;
   const hubName = model === null ? undefined : nameOfSnapshot(model);
   const corpus = await read(join(run, 'corpus.json'), corpusSchema);

@@ -17,11 +17,11 @@ import { quoted } from '../quote.js';
 import { deriveSeed } from '../random/philox.js';
 import { openRunDirectory, type RunDirectory } from '../run/directory.js';
 import { chooseLabels, type RunLabels } from '../run/labels.js';
-import { alignmentStages, type StageName, stageNames } from '../run/paths.js';
 import { isDone } from '../run/stageResult.js';
+import { type StageName, stagesOf } from '../run/stages.js';
 import { type RunSummary, writeSummary } from '../run/summary.js';
 import type { AudioSource, StageContext, StageReport } from '../stages/context.js';
-import { needs, stages } from '../stages/index.js';
+import { findStage } from '../stages/index.js';
 import { removeSteps } from '../training/savedSteps.js';
 import { packageVersion } from '../version.js';
 import type { StageCallOptions, TrainerOptions } from './options.js';
@@ -192,17 +192,10 @@ export class OpenRun {
     return names === undefined ? this.folds : this.folds.filter(({ name }) => names.includes(name));
   }
 
-  get #fromScratch(): boolean {
-    return this.options.modelDir === undefined;
-  }
-
   /** The stages of this run. */
   get stageNames(): StageName[] {
-    const ofAlignment = alignmentStages(this.config.align.objective);
-    return stageNames.filter((name) => {
-      if (name === 'mfcc') return this.#fromScratch;
-      return (name !== 'align' && name !== 'timeline') || ofAlignment.includes(name);
-    });
+    const { objective } = this.config.align;
+    return stagesOf({ fromScratch: this.options.modelDir === undefined, objective }).map(({ name }) => name);
   }
 
   /** Runs a stage, unless it is done. */
@@ -213,22 +206,23 @@ export class OpenRun {
     throwIfAborted(call.signal);
     const log = this.#stageLog(fold, stage, call);
     try {
-      await stages[stage](this.#context(fold, stage, log, call));
+      await findStage(stage).run(this.#context(fold, stage, log, call));
     } finally {
       await log.close();
     }
   }
 
   async requireNeeds(fold: Fold, stage: StageName): Promise<void> {
+    const { needs, when } = findStage(stage);
     if (!this.stageNames.includes(stage)) {
       throw new EmoframeError(
         'ERR_STAGE',
-        stage === 'mfcc'
+        when === 'from scratch'
           ? `Stage ${stage} trains from scratch, but a model directory was given.`
           : `Stage ${stage} is not part of this run, whose align.objective is '${this.config.align.objective}'.`,
       );
     }
-    for (const needed of needs[stage].filter((name) => this.stageNames.includes(name))) {
+    for (const needed of needs.filter((name) => this.stageNames.includes(name))) {
       if (await isDone(this.directory.fold(fold.name).stage(needed))) continue;
       throw new EmoframeError(
         'ERR_STAGE',

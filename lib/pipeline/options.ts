@@ -6,7 +6,7 @@ import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import { abortSignal, callback, type Shape } from '../issues.js';
 import { precisions } from '../model/precision.js';
-import type { StageName } from '../run/paths.js';
+import type { StageName } from '../run/stages.js';
 
 export type { StageName };
 

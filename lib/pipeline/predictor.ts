@@ -1,8 +1,9 @@
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { directoryExists, writeDirectoryAtomic } from '../files/atomic.js';
-import type { FoldPaths, StageName } from '../run/paths.js';
+import type { FoldPaths } from '../run/paths.js';
 import { verifyResult } from '../run/stageResult.js';
+import type { StageName } from '../run/stages.js';
 
 /**
  * Puts together what `emoframe predict` takes: the model of the last part of stage 4 with its heads, and under `clusters` the model and the

@@ -5,7 +5,7 @@ import type { Fold } from '../corpus/folds.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
 import { parseOptions } from '../issues.js';
-import { alignmentStages, type StageName } from '../run/paths.js';
+import { predictingStage, type StageName } from '../run/stages.js';
 import type { RunSummary } from '../run/summary.js';
 import { type SweepRow, sweepClusters } from '../stages/cluster.js';
 import { OpenRun } from './openRun.js';
@@ -214,8 +214,8 @@ export class Trainer {
   async #complete(fold: Fold, stage: StageName, call: StageCallOptions): Promise<void> {
     this.#begun.add(`${fold.name}/${stage}`);
     await this.#run.complete(fold, stage, call);
-    const last = alignmentStages(this.#run.config.align.objective).at(-1)!;
-    if (stage === last) await buildPredictor(this.#run.directory.fold(fold.name), last);
+    if (stage === predictingStage(this.#run.config.align.objective))
+      await buildPredictor(this.#run.directory.fold(fold.name), stage);
   }
 
   /** Going on with what somebody else began must be asked for. */

@@ -1,3 +1,4 @@
+import { stageList } from '../run/stages.js';
 import { colorOf } from './colors.js';
 import { type Html, html, isKnown, percent } from './html.js';
 import type { LogRow } from './readRun.js';
@@ -72,23 +73,9 @@ function thin(points: [number, number][], limit: number): [number, number][] {
 
 const sharePattern = /(accuracy|ua|wa|f1|purity)$/i;
 
-/** What the stages are called in the paper's terms. */
-const stageTitles: Record<string, string> = {
-  mfcc: 'From scratch: MFCC pseudo-labels',
-  tapt: 'Stage 1a: task-adaptive pretraining',
-  finetune: 'Stage 1b: fine-tuning',
-  cluster: 'Stage 2: clustering',
-  pretrain: 'Stage 3: pretraining on pseudo-labels',
-  align: 'Stage 4: attention fine-tuning',
-  timeline: 'Stage 4: forward-backward alignment',
-  evaluate: 'Stage 5: evaluation',
-};
-
 /** Training curves: a block a stage, losses and shares in charts of their own, one line a fold. */
 export function trainingCurves(log: readonly LogRow[]): Html {
-  const order = Object.keys(stageTitles);
-  const stages = [...new Set(log.map((row) => row.stage))].sort((a, b) => order.indexOf(a) - order.indexOf(b));
-  return html`${stages.map((stage) => {
+  return html`${stageList.map(({ name: stage, title }) => {
     const rows = log.filter((row) => row.stage === stage);
     const names = [...new Set(rows.flatMap((row) => Object.keys(row.metrics)))];
     const linesOf = (metric: string, tone: string): Line[] =>
@@ -109,7 +96,7 @@ export function trainingCurves(log: readonly LogRow[]): Html {
       return lines.length === 0 ? [] : [lineChart(metrics.length === 1 ? spaced(metrics[0]!) : title, lines, asShare)];
     });
     if (charts.length === 0) return undefined;
-    return html`<div class="stage"><h3>${stageTitles[stage] ?? stage}</h3><div class="charts">${charts}</div></div>`;
+    return html`<div class="stage"><h3>${title.charAt(0).toUpperCase()}${title.slice(1)}</h3><div class="charts">${charts}</div></div>`;
   })}`;
 }
 

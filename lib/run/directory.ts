@@ -13,7 +13,8 @@ import { parseJson } from '../files/json.js';
 import { fileExists, readError } from '../files/read.js';
 import { quoted } from '../quote.js';
 import { lockName, RunLock } from './lock.js';
-import { FoldPaths, type StageName } from './paths.js';
+import { FoldPaths } from './paths.js';
+import type { StageName } from './stages.js';
 
 /** What decides the result of a run. */
 export interface RunRequest {

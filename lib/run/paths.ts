@@ -1,15 +1,5 @@
 import { join } from 'node:path';
-import type { RunConfig } from '../config/schema.js';
-
-/** The stages in their order. `mfcc` runs only from scratch; which of `align` and `timeline` run, `align.objective` says. */
-export const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline', 'evaluate'] as const;
-export type StageName = (typeof stageNames)[number];
-
-/** Of the two parts of stage 4, those that a run has. */
-export function alignmentStages(objective: RunConfig['align']['objective']): StageName[] {
-  if (objective === 'attention') return ['align'];
-  return objective === 'both' ? ['align', 'timeline'] : ['timeline'];
-}
+import type { StageName } from './stages.js';
 
 /** Where one stage of one fold keeps what it makes. */
 export interface StagePaths {

@@ -6,9 +6,9 @@ import { writeFileAtomic } from '../files/atomic.js';
 import { yieldWhenDue } from '../yield.js';
 import type { RunDirectory } from './directory.js';
 import type { RunLabels } from './labels.js';
-import { stageNames } from './paths.js';
 import { classesOf, type PredictionRow, type Scores, scoreRows } from './scores.js';
 import { isDone, secondsTaken, verifyResult } from './stageResult.js';
+import { stageNames } from './stages.js';
 
 /** Scores of one fold's test session. */
 export interface FoldSummary extends Scores {

@@ -7,7 +7,8 @@ import type { Utterance } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
 import type { Engine } from '../model/engine.js';
 import type { Geometry } from '../model/geometry.js';
-import type { FoldPaths, StageName } from '../run/paths.js';
+import type { FoldPaths } from '../run/paths.js';
+import type { StageName } from '../run/stages.js';
 import { yieldWhenDue } from '../yield.js';
 
 /** Where audio comes from. */

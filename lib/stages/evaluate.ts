@@ -15,9 +15,9 @@ import { streamFileAtomic } from '../files/atomic.js';
 import { askHeads } from '../model/askHeads.js';
 import type { ClassifyResult } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
-import { alignmentStages } from '../run/paths.js';
 import { type PredictionRow, type Scores, scoreRows } from '../run/scores.js';
 import { finishStage } from '../run/stageResult.js';
+import { predictingStage } from '../run/stages.js';
 import { yieldWhenDue } from '../yield.js';
 import { assignLabels, type LabelMap, readCentroids } from './clustering.js';
 import { framesOf, mapLimited, type StageContext, samplesOf, utteranceOf } from './context.js';
@@ -28,8 +28,8 @@ import { loadClassifier, loadEncoder, type StageModel } from './models.js';
 /** Runs the stage and leaves rows, and their scores, in `evaluate`. */
 export async function evaluate(context: StageContext): Promise<void> {
   const clusters = await testClusters(context);
-  const last = alignmentStages(context.config.align.objective).at(-1)!;
-  const { rows, excluded, calibration } = await predictTest(context, context.paths.stage(last).model, clusters);
+  const { model } = context.paths.stage(predictingStage(context.config.align.objective));
+  const { rows, excluded, calibration } = await predictTest(context, model, clusters);
   const baseline = await predictTest(context, context.paths.stage('finetune').model, clusters);
   await writeRows(context.paths.rows('predictions'), rows);
   await writeRows(context.paths.rows('baseline'), baseline.rows);

@@ -1,4 +1,4 @@
-import type { StageName } from '../run/paths.js';
+import { type StageDescription, type StageName, stageNamed } from '../run/stages.js';
 import { align } from './align.js';
 import { cluster } from './cluster.js';
 import type { StageContext } from './context.js';
@@ -9,8 +9,13 @@ import { pretrain } from './pretrain.js';
 import { tapt } from './tapt.js';
 import { timeline } from './timeline.js';
 
-/** Every stage by name, in order. */
-export const stages: Record<StageName, (context: StageContext) => Promise<void>> = {
+/** A stage that can be run. */
+export interface Stage extends StageDescription {
+  /** Reads the results of the stages it needs, and leaves its own in its folder. */
+  run(context: StageContext): Promise<void>;
+}
+
+const runs: Record<StageName, Stage['run']> = {
   mfcc: mfccRound,
   tapt,
   finetune,
@@ -21,14 +26,7 @@ export const stages: Record<StageName, (context: StageContext) => Promise<void>>
   evaluate,
 };
 
-/** The stages whose results a stage reads, of those that a run has. */
-export const needs: Record<StageName, readonly StageName[]> = {
-  mfcc: [],
-  tapt: ['mfcc'],
-  finetune: ['tapt'],
-  cluster: ['finetune'],
-  pretrain: ['mfcc', 'tapt', 'cluster'],
-  align: ['pretrain'],
-  timeline: ['pretrain', 'align'],
-  evaluate: ['finetune', 'cluster', 'align', 'timeline'],
-};
+/** The stage called `name`. */
+export function findStage(name: StageName): Stage {
+  return { ...stageNamed(name), run: runs[name] };
+}

@@ -123,7 +123,8 @@ test('the card of an alignment network: what it hears, how posteriors are made, 
 
 test('what stage 4 was trained for is told, where a run says so', async () => {
   const bodyIn = async (of, ...path) => (await cardFor(join(of, 'folds', 's3', ...path))).body;
-  const forwardBackward = /timeline by forward-backward \(stage 4\) by emoframe [\d.]+, objective `both`\./;
+  const forwardBackward =
+    /trained by emoframe [\d.]+, objective `both` \(stage 4, second part: the alignment network, [\w ]+\)\./;
   assert.match(await bodyIn(run, 'predictor'), forwardBackward);
   assert.match(await bodyIn(run, 'timeline', 'model'), forwardBackward);
   assert.not.match(await bodyIn(run, 'finetune', 'model'), ', objective');
@@ -135,7 +136,7 @@ test('what stage 4 was trained for is told, where a run says so', async () => {
   writeFileSync(join(earlier, 'config.json'), JSON.stringify({ ...rest, config: { ...config, align } }));
   for (const path of [['predictor'], ['align', 'model']]) {
     const body = await bodyIn(earlier, ...path);
-    assert.match(body, /alignment \(stage 4\) by emoframe [\d.]+\. /);
+    assert.match(body, /trained by emoframe [\d.]+ \(stage 4: fine-tuning with attention\)\. /);
     assert.not.match(body, 'has not evaluated this model');
   }
 });

@@ -8,6 +8,7 @@ import { readSafetensors } from '../../dist/checkpoint/safetensors.js';
 import { parseConfig } from '../../dist/config/read.js';
 import { Trainer } from '../../dist/pipeline/trainer.js';
 import { EmotionModel } from '../../dist/predict/emotionModel.js';
+import { stageNames } from '../../dist/run/stages.js';
 import { refusal } from '../support/refused.js';
 import { makeToyCorpus, toyConfig } from '../support/toyCorpus.js';
 
@@ -18,7 +19,6 @@ let summary;
 const config = parseConfig(toyConfig);
 const out = (name) => join(dir, name);
 const optionsFor = (name, more = {}) => ({ corpus, out: out(name), config, threads: 1, folds: ['s2'], ...more });
-const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline', 'evaluate'];
 const foldFile = (name, ...path) => join(out(name), 'folds', 's2', ...path);
 const json = (...path) => JSON.parse(readFileSync(join(...path), 'utf8'));
 

@@ -8,13 +8,13 @@ import * as assert from 'uvu/assert';
 import { parseConfig } from '../../dist/config/read.js';
 import { readCorpus } from '../../dist/corpus/read.js';
 import { Trainer } from '../../dist/pipeline/trainer.js';
+import { stageNames } from '../../dist/run/stages.js';
 import { refused } from '../support/refused.js';
 import { differences, runContents } from '../support/runContents.js';
 import { tinyConfig, writeTinyCorpus } from '../support/tinyCorpus.js';
 
 const test = suite('damaged results');
 const dir = mkdtempSync(join(tmpdir(), 'emoframe-damaged-'));
-const stages = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline', 'evaluate'];
 const undisturbed = join(dir, 'undisturbed', 'run');
 const config = parseConfig(tinyConfig);
 let corpus;
@@ -32,7 +32,7 @@ async function run(out) {
 function runBefore(name, stage) {
   const out = join(dir, name, 'run');
   cpSync(undisturbed, out, { recursive: true });
-  const undone = stages.slice(stages.indexOf(stage));
+  const undone = stageNames.slice(stageNames.indexOf(stage));
   for (const later of undone) rmSync(join(out, 'folds', 's1', later), { recursive: true });
   if (undone.includes('timeline')) rmSync(join(out, 'folds', 's1', 'predictor'), { recursive: true });
   return out;
@@ -117,7 +117,7 @@ test('a file that was cut short, or is missing, and a mark that cannot be read, 
 
 test('a run of an earlier version, whose marks have no checksums, goes on as it did', async () => {
   const out = runBefore('earlier', 'pretrain');
-  for (const stage of stages.slice(0, 4)) {
+  for (const stage of stageNames.slice(0, 4)) {
     const file = join(out, 'folds', 's1', stage, 'done.json');
     const { files, ...mark } = JSON.parse(readFileSync(file, 'utf8'));
     assert.ok(Object.keys(files).includes('metrics.json'), stage);

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { stageNames } from '../../dist/run/stages.js';
 import { probe } from '../support/fileSystemCalls.js';
 import { killedConfigs } from '../support/killedRuns.js';
 import { differences, runContents } from '../support/runContents.js';
@@ -19,7 +20,6 @@ import { generator } from '../support/syntheticRun.js';
 import { writeTinyCorpus } from '../support/tinyCorpus.js';
 
 const program = join(dirname(fileURLToPath(import.meta.url)), '../../dist/cli/main.js');
-const stageNames = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline', 'evaluate'];
 
 const { values } = parseArgs({
   options: {
