@@ -9,9 +9,9 @@ import { type Checksum, checksumOf, checksumSchema, verifyChecksum } from '../fi
 import { readJson } from '../files/json.js';
 import { fileExists, type Refuse } from '../files/read.js';
 import { describeIssues } from '../issues.js';
-import type { StageContext } from '../stages/context.js';
 import { removeSteps } from '../training/savedSteps.js';
-import type { StagePaths } from './paths.js';
+import type { FoldPaths, StagePaths } from './paths.js';
+import type { StageName } from './stages.js';
 
 const markSchema = z.object({
   time: z.string(),
@@ -22,12 +22,23 @@ const markSchema = z.object({
 });
 type Mark = z.infer<typeof markSchema>;
 
+/** A stage of one fold that is about to be done. */
+export interface FinishedStage {
+  paths: FoldPaths;
+  stage: StageName;
+  /** When it began, in ms as `Date.now()`. */
+  startedAt: number;
+}
+
 /** Writes the stage's metrics, then marks it done; its checkpoint is needed no more. */
-export async function finishStage(context: StageContext, metrics: Record<string, unknown>): Promise<void> {
-  const paths = context.paths.stage(context.stage);
+export async function finishStage(
+  { paths: fold, stage, startedAt }: FinishedStage,
+  metrics: Record<string, unknown>,
+): Promise<void> {
+  const paths = fold.stage(stage);
   await writeFileAtomic(paths.metrics, `${JSON.stringify(metrics, undefined, 2)}\n`);
   const files = await checksumsOfResults(paths);
-  const seconds = (Date.now() - context.startedAt) / 1000;
+  const seconds = (Date.now() - startedAt) / 1000;
   const mark: Mark = { time: new Date().toISOString(), seconds, files };
   await writeFileAtomic(paths.done, `${JSON.stringify(mark)}\n`);
   await removeSteps(paths.checkpoint);
