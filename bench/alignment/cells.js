@@ -8,7 +8,7 @@ import { parseConfig } from '../../dist/config/read.js';
 import { readCorpus } from '../../dist/corpus/read.js';
 import { makeDemoCorpus } from '../../dist/demo/corpus.js';
 import { Trainer } from '../../dist/pipeline/trainer.js';
-import { FoldPaths } from '../../dist/run/paths.js';
+import { RunPaths } from '../../dist/run/paths.js';
 import { alignmentStages } from '../../dist/run/stages.js';
 import { makePromptsCorpus } from '../corpora/prompts.js';
 
@@ -37,7 +37,7 @@ async function inRun(place, name, { corpus, config, threads }, work) {
 async function shareStages(place, maker, seed, threads, onProgress) {
   const { manifest } = await maker(join(place, 'corpus'), { seed, threads });
   const corpus = await readCorpus(manifest);
-  const shared = new FoldPaths(join(place, 'shared', 'folds', FOLD));
+  const shared = new RunPaths(join(place, 'shared')).fold(FOLD);
   if (existsSync(shared.stage('align').done)) return corpus;
   await inRun(place, 'shared', { corpus, config: configOf(seed, OBJECTIVES[0]), threads }, async (trainer) => {
     for (const stage of SHARED_STAGES) await trainer[stage]({ folds: [FOLD], onProgress });
@@ -58,7 +58,7 @@ async function branch(place, objective, seed) {
   await rm(part, { recursive: true, force: true });
   await mkdir(part, { recursive: true });
   for (const stage of sharedBy(objective)) {
-    const dir = new FoldPaths(join('folds', FOLD)).stage(stage).dir;
+    const dir = new RunPaths('').fold(FOLD).stage(stage).dir;
     await cp(join(from, dir), join(part, dir), { recursive: true });
   }
   for (const name of RECORDS) await cp(join(from, name), join(part, name));
@@ -78,7 +78,7 @@ async function branch(place, objective, seed) {
  */
 export async function runCells(place, { maker, seed, objectives, threads }, onProgress) {
   const missing = objectives.filter(
-    (objective) => !existsSync(new FoldPaths(join(place, objective, 'folds', FOLD)).stage('evaluate').done),
+    (objective) => !existsSync(new RunPaths(join(place, objective)).fold(FOLD).stage('evaluate').done),
   );
   if (missing.length === 0) return;
   const corpus = await shareStages(place, maker, seed, threads, onProgress);
@@ -93,7 +93,7 @@ export async function runCells(place, { maker, seed, objectives, threads }, onPr
 
 /** Where a finished objective has its rows, and how long its stages took. */
 export async function readCell(place, objective) {
-  const paths = new FoldPaths(join(place, objective, 'folds', FOLD));
+  const paths = new RunPaths(join(place, objective)).fold(FOLD);
   const seconds = async (stage) => JSON.parse(await readFile(paths.stage(stage).done, 'utf8')).seconds;
   const rows = async (which) =>
     (await readFile(paths.rows(which), 'utf8'))

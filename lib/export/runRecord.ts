@@ -1,15 +1,15 @@
 // What a run directory tells of a model that lies in it: the data, the settings, and how well it did.
 import { realpath } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { readJson } from '../files/json.js';
 import { fileExists } from '../files/read.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { describeIssues } from '../issues.js';
-import { FoldPaths } from '../run/paths.js';
+import { placeOf, type RunPaths } from '../run/paths.js';
 import { isDone, verifyResult } from '../run/stageResult.js';
-import { predictingStage, type StageName, stageNames } from '../run/stages.js';
+import { predictingStage, type StageName } from '../run/stages.js';
 
 /** A corpus of millions of utterances. */
 const largestJson = 1 << 30;
@@ -104,17 +104,17 @@ export interface RunRecord {
  * @throws EmoframeError `ERR_RUN_INCOMPLETE` for a file that is not as a run writes it; `ERR_CHECKPOINT_DAMAGED`, `ERR_READ`
  */
 export async function readRunRecord(dir: string): Promise<RunRecord | undefined> {
-  const place = placeInRun(await realpath(dir));
-  if (place === undefined || !(await fileExists(join(place.run, 'folds.json')))) return undefined;
-  const { run, paths, fold } = place;
-  const { model, versions, config } = await read(join(run, 'config.json'), configSchema);
+  const place = placeOf(await realpath(dir));
+  if (place === undefined || !(await fileExists(place.run.folds))) return undefined;
+  const { run, fold } = place;
+  const { model, versions, config } = await read(run.config, configSchema);
   const last = predictingStage(config.align?.objective ?? 'attention');
   const stage = place.stage ?? last;
   const hubName = model === null ? undefined : nameOfSnapshot(model);
-  const corpus = await read(join(run, 'corpus.json'), corpusSchema);
-  const folds = await read(join(run, 'folds.json'), foldsSchema);
+  const corpus = await read(run.corpus, corpusSchema);
+  const folds = await read(run.folds, foldsSchema);
   const parts = folds.find(({ name }) => name === fold);
-  if (parts === undefined) throw strange(join(run, 'folds.json'), `it has no fold ${fold}`);
+  if (parts === undefined) throw strange(run.folds, `it has no fold ${fold}`);
   const byId = new Map(corpus.utterances.map((utterance) => [utterance.id, utterance]));
   const speakersOf = (ids: readonly string[]) => new Set(ids.flatMap((id) => byId.get(id)?.speaker ?? []));
   const part = (ids: readonly string[]): PartOfCorpus => {
@@ -139,36 +139,24 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
     validation: part(parts.validation),
     test: part(parts.test),
     sharedSpeakers: [...speakersOf(parts.test)].filter((speaker) => trained.has(speaker)).length,
-    ...(await scoresOf(run, paths, stage, last)),
+    ...(await scoresOf(run, fold, stage, last)),
   };
-}
-
-/** Without a stage: a predictor, which is of the stage that is evaluated. */
-function placeInRun(dir: string): { run: string; paths: FoldPaths; fold: string; stage?: StageName } | undefined {
-  const isPredictor = basename(dir) === 'predictor';
-  const stage = isPredictor ? undefined : stageNames.find((name) => name === basename(dirname(dir)));
-  if (!isPredictor && (stage === undefined || basename(dir) !== 'model')) return undefined;
-  const folder = isPredictor ? dirname(dir) : dirname(dirname(dir));
-  if (basename(dirname(folder)) !== 'folds') return undefined;
-  const place = { run: dirname(dirname(folder)), paths: new FoldPaths(folder), fold: basename(folder) };
-  return stage === undefined ? place : { ...place, stage };
 }
 
 /** Stage 5 hears the model of stage 4's last part and, as the baseline, stage 1b's. */
 async function scoresOf(
-  run: string,
-  paths: FoldPaths,
+  run: RunPaths,
+  fold: string,
   stage: StageName,
   last: StageName,
 ): Promise<Pick<RunRecord, 'scores' | 'overall'>> {
-  const evaluated = paths.stage('evaluate');
+  const evaluated = run.fold(fold).stage('evaluate');
   if ((stage !== last && stage !== 'finetune') || !(await isDone(evaluated))) return {};
   await verifyResult(evaluated.metrics);
   const { utterances, baseline, ...scores } = await read(evaluated.metrics, metricsSchema);
   const found = { scores: { ...(stage === last ? scores : baseline), utterances } };
-  const file = join(run, 'summary.json');
-  if (!(await fileExists(file))) return found;
-  const summary = await read(file, summarySchema);
+  if (!(await fileExists(run.summary))) return found;
+  const summary = await read(run.summary, summarySchema);
   const pooled = stage === last ? summary : summary.baseline;
   return { ...found, overall: { ...pooled, utterances: summary.utterances, folds: summary.folds.length } };
 }

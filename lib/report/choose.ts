@@ -1,4 +1,4 @@
-import { type PredictionRow, predictedIndex, predictionsFile, type RunFiles, readRows } from './readRun.js';
+import { type PredictionRow, predictedIndex, type RunFiles, readRows } from './readRun.js';
 
 /** An utterance for the page: stage 4's row and, when there is one, stage 1b's. */
 export interface Example {
@@ -44,7 +44,7 @@ export async function readOverview(run: RunFiles, count: number): Promise<Overvi
   const framesByClass = new Array<number>(labels.length).fill(0);
   let seconds = 0;
   for (const fold of run.folds) {
-    for await (const row of readRows<PredictionRow>(predictionsFile(run, fold, 'predictions'))) {
+    for await (const row of readRows<PredictionRow>(run.paths.fold(fold).rows('predictions'))) {
       const right = row.labels[predictedIndex(row)] === row.label;
       candidates.push({ fold, id: row.id, label: row.label, right });
       utterancesByLabel.set(row.label, (utterancesByLabel.get(row.label) ?? 0) + 1);
@@ -96,7 +96,7 @@ async function readExamples(run: RunFiles, chosen: Candidate[]): Promise<Example
   for (const fold of new Set(chosen.map((candidate) => candidate.fold))) {
     const wanted = new Set(chosen.filter((candidate) => candidate.fold === fold).map((candidate) => candidate.id));
     for (const which of ['predictions', 'baseline'] as const) {
-      for await (const row of readRows<PredictionRow>(predictionsFile(run, fold, which))) {
+      for await (const row of readRows<PredictionRow>(run.paths.fold(fold).rows(which))) {
         if (wanted.has(row.id)) rows.set(`${which}/${fold}/${row.id}`, row);
       }
     }

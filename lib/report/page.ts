@@ -46,7 +46,7 @@ ${legend}${overview.examples.map((example, i) => timelineFigure(example, i, soun
 }
 ${run.log.length > 0 && html`<section id="training"><h2>Training</h2><p>Over optimiser steps${run.folds.length > 1 && ', one line a fold'}.</p><div class="stages">${trainingCurves(run.log)}</div></section>`}
 <section id="settings"><h2>Settings</h2><details><summary>The configuration of this run</summary><pre>${JSON.stringify(run.config, null, 2)}</pre></details></section>
-<footer>Made by emoframe from ${run.dir.split('/').at(-1) ?? ''}. Frame-level emotional state alignment: Li et al., 2023. EDER: Wang et al., 2023.</footer>
+<footer>Made by emoframe from ${run.paths.dir.split('/').at(-1) ?? ''}. Frame-level emotional state alignment: Li et al., 2023. EDER: Wang et al., 2023.</footer>
 </main>
 ${jsonScript('timeline-data', { labels, utterances: overview.examples.map((example) => timelineData(example, neutral)) })}<script>${new Html(pageScript)}</script></body></html>
 `.text;

@@ -1,10 +1,10 @@
 import { createReadStream } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { describeIssues } from '../issues.js';
+import { RunPaths } from '../run/paths.js';
 import type { PredictionRow } from '../run/scores.js';
 
 export type { PredictionRow };
@@ -72,7 +72,7 @@ export interface LogRow {
 }
 
 export interface RunFiles {
-  dir: string;
+  paths: RunPaths;
   name: string;
   summary: Summary;
   config: Record<string, unknown>;
@@ -90,19 +90,19 @@ const objectiveSchema = z.looseObject({
 
 /** Reads what a finished run left. @throws `ERR_RUN_INCOMPLETE` when nothing was evaluated yet. */
 export async function readRun(dir: string): Promise<RunFiles> {
-  const summary = await readSummary(join(dir, 'summary.json'));
-  const corpus = await readJson<{ name?: string }>(join(dir, 'corpus.json'));
-  const folds = (await readdir(join(dir, 'folds')).catch(() => [])).sort();
-  const config = (await readJson<Record<string, unknown>>(join(dir, 'config.json'))) ?? {};
+  const paths = new RunPaths(dir);
+  const summary = await readSummary(paths.summary);
+  const corpus = await readJson<{ name?: string }>(paths.corpus);
+  const config = (await readJson<Record<string, unknown>>(paths.config)) ?? {};
   return {
-    dir,
+    paths,
     name: corpus?.name ?? '',
     summary,
     config,
     // Runs of before there was a choice had this one.
     objective: objectiveSchema.safeParse(config).data?.config.align.objective ?? 'attention',
-    log: await readLog(join(dir, 'log.jsonl')),
-    folds,
+    log: await readLog(paths.log),
+    folds: (summary.folds ?? []).map(({ name }) => name).sort(),
   };
 }
 
@@ -162,10 +162,6 @@ async function readLog(file: string): Promise<LogRow[]> {
     rows.push({ fold: String(fold ?? ''), stage, step, metrics });
   }
   return rows;
-}
-
-export function predictionsFile(run: RunFiles, fold: string, which: 'predictions' | 'baseline'): string {
-  return join(run.dir, 'folds', fold, 'evaluate', `${which}.jsonl`);
 }
 
 /** Class index of a row's prediction, which may be given by name or by number. */

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
@@ -36,9 +35,8 @@ export async function writeReport(dir: string, options: ReportOptions = {}): Pro
   const pool = new AudioPool({ threads: 2 });
   try {
     const sounds = await Promise.all(overview.examples.map((example) => soundOf(example, pool, options)));
-    const page = join(dir, 'report.html');
-    await writeFileAtomic(page, reportPage(run, overview, sounds));
-    return page;
+    await writeFileAtomic(run.paths.report, reportPage(run, overview, sounds));
+    return run.paths.report;
   } finally {
     await pool.close();
   }

@@ -1,7 +1,7 @@
 // The run directory: what a run was asked to do, and where each part of it lies. It is opened by every command of a run,
 // and refuses to go on with other settings or another corpus than those it was begun with.
 import { readdir, readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { parseConfig } from '../config/read.js';
 import type { RunConfig } from '../config/schema.js';
 import type { Fold } from '../corpus/folds.js';
@@ -13,8 +13,7 @@ import { parseJson } from '../files/json.js';
 import { fileExists, readError } from '../files/read.js';
 import { quoted } from '../quote.js';
 import { lockName, RunLock } from './lock.js';
-import { FoldPaths } from './paths.js';
-import type { StageName } from './stages.js';
+import { RunPaths } from './paths.js';
 
 /** What decides the result of a run. */
 export interface RunRequest {
@@ -31,11 +30,9 @@ export interface RunRequest {
 /** What produced it: kept for the record, and free to change when a run is resumed. */
 export type Environment = Record<string, unknown>;
 
-/** Paths of a run, which is this process's alone until it is released; made by `openRunDirectory`. */
-export class RunDirectory {
+/** The paths of a run that is this process's alone until it is released; made by `openRunDirectory`. */
+export class RunDirectory extends RunPaths {
   #lock: RunLock | undefined;
-
-  constructor(readonly dir: string) {}
 
   /** Keeps other processes out. Errors: `ERR_RUN_IN_USE`, `ERR_WRITE`. */
   async lock(): Promise<void> {
@@ -46,31 +43,6 @@ export class RunDirectory {
   release(): void {
     this.#lock?.release();
     this.#lock = undefined;
-  }
-
-  get config(): string {
-    return join(this.dir, 'config.json');
-  }
-  get corpus(): string {
-    return join(this.dir, 'corpus.json');
-  }
-  get folds(): string {
-    return join(this.dir, 'folds.json');
-  }
-  get skipped(): string {
-    return join(this.dir, 'skipped.json');
-  }
-  get log(): string {
-    return join(this.dir, 'log.jsonl');
-  }
-  get summary(): string {
-    return join(this.dir, 'summary.json');
-  }
-  tensorboard(fold: string, stage: StageName): string {
-    return join(this.dir, 'tensorboard', fold, stage);
-  }
-  fold(name: string): FoldPaths {
-    return new FoldPaths(join(this.dir, 'folds', name));
   }
 }
 

@@ -1,5 +1,9 @@
-import { join } from 'node:path';
-import type { StageName } from './stages.js';
+// Where everything of a run directory lies: the one place that knows.
+import { basename, dirname, join } from 'node:path';
+import { type StageName, stageNames } from './stages.js';
+
+/** In a stage's folder once the stage is finished, beside all that it left. */
+export const markName = 'done.json';
 
 /** Where one stage of one fold keeps what it makes. */
 export interface StagePaths {
@@ -38,7 +42,7 @@ export class FoldPaths {
       centroids,
       metrics,
       results: [model, labels, centroids, metrics, ...rows],
-      done: join(dir, 'done.json'),
+      done: join(dir, markName),
     };
   }
 
@@ -51,4 +55,56 @@ export class FoldPaths {
   rows(which: 'predictions' | 'baseline'): string {
     return join(this.dir, 'evaluate', `${which}.jsonl`);
   }
+}
+
+/** A run directory and what lies in it. */
+export class RunPaths {
+  constructor(readonly dir: string) {}
+
+  get config(): string {
+    return join(this.dir, 'config.json');
+  }
+  get corpus(): string {
+    return join(this.dir, 'corpus.json');
+  }
+  get folds(): string {
+    return join(this.dir, 'folds.json');
+  }
+  get skipped(): string {
+    return join(this.dir, 'skipped.json');
+  }
+  get log(): string {
+    return join(this.dir, 'log.jsonl');
+  }
+  get summary(): string {
+    return join(this.dir, 'summary.json');
+  }
+  get report(): string {
+    return join(this.dir, 'report.html');
+  }
+  tensorboard(fold: string, stage: StageName): string {
+    return join(this.dir, 'tensorboard', fold, stage);
+  }
+  fold(name: string): FoldPaths {
+    return new FoldPaths(join(this.dir, 'folds', name));
+  }
+}
+
+/** Whose model a directory is: of a fold's stage, or, without one, a fold's predictor. */
+export interface ModelPlace {
+  run: RunPaths;
+  fold: string;
+  stage?: StageName;
+}
+
+/** Where in which run a model lies, from the absolute path of its directory; undefined: not where runs put models. */
+export function placeOf(model: string): ModelPlace | undefined {
+  for (const folder of [dirname(model), dirname(dirname(model))]) {
+    const [run, fold] = [new RunPaths(dirname(dirname(folder))), basename(folder)];
+    const paths = run.fold(fold);
+    if (model === paths.predictor) return { run, fold };
+    const stage = stageNames.find((name) => model === paths.stage(name).model);
+    if (stage !== undefined) return { run, fold, stage };
+  }
+  return undefined;
 }

@@ -10,7 +10,7 @@ import { readJson } from '../files/json.js';
 import { fileExists, type Refuse } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import { removeSteps } from '../training/savedSteps.js';
-import type { FoldPaths, StagePaths } from './paths.js';
+import { type FoldPaths, markName, type StagePaths } from './paths.js';
 import type { StageName } from './stages.js';
 
 const markSchema = z.object({
@@ -62,7 +62,7 @@ export async function secondsTaken(paths: StagePaths): Promise<number> {
  */
 export async function verifyResult(result: string): Promise<void> {
   const [dir, name] = [dirname(result), basename(result)];
-  const done = join(dir, 'done.json');
+  const done = join(dir, markName);
   if (!(await fileExists(done))) return;
   const { files = {} } = await readMark(done);
   await recoverDirectory(result);
