@@ -1,6 +1,6 @@
 /** The public interface of emoframe. Deep imports are not part of it. */
 
-export type { RawFormat } from './audio/byteStream.js';
+export type { RawFormat } from './audio/wav.js';
 export {
   type AudioCacheContents,
   type AudioCacheOptions,

@@ -1,24 +1,24 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { ByteReader } from './byteReader.js';
-import { decodeFlac, type FlacInfo, readFlacInfo, readFlacSlices, readSlices } from './flac.js';
-import { type FlacFrame, findFlacFrame } from './flacSeek.js';
+import { ByteSource, cannotRead } from './byteSource.js';
+import { flac } from './flac.js';
+import type { AudioFormat, AudioTrack } from './format.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from './limits.js';
-import { decodeMp3, isMp3, type Mp3Info, readMp3Info } from './mp3.js';
-import { type OggInfo, readOggInfo } from './ogg.js';
-import { decodeOgg } from './oggDecode.js';
+import { mp3 } from './mp3.js';
+import { ogg } from './oggDecode.js';
 import { toSampleRange } from './range.js';
 import type { AudioInfo, AudioRange, DecodedAudio } from './types.js';
-import { readWavBlocks, readWavInfo, type WavInfo } from './wav.js';
+import { openRaw, type RawFormat, wav } from './wav.js';
 
-type FileInfo = WavInfo | FlacInfo | Mp3Info | OggInfo;
+/** Told apart by the first bytes. */
+const formats: readonly AudioFormat[] = [wav, flac, ogg, mp3];
+const MAGIC_BYTES = 12;
 
 /**
- * Decodes a WAV (PCM of 8, 16, 24, 32 bits; float of 32, 64), FLAC, MP3 or Ogg (Opus, Vorbis) file, told by its content and
+ * Decodes a WAV (PCM of 8, 16, 24, 32 bits; float of 32, 64), FLAC, MP3 or Ogg (Opus, Vorbis) file, recognised by its content and
  * not by its name, block by block.
  *
  * @param path the file
- * @param range the stretch wanted: only that stretch of a WAV file is read, and what lies near it of a FLAC file
+ * @param range the part wanted: only that part of a WAV file is read, and what lies near it of a FLAC file
  * @returns blocks of at most a few megabytes: one array a channel at the file's own rate, integers scaled by 2^(1 - bits),
  *   floats as they are
  * @throws `ERR_FILE_NOT_FOUND`; `ERR_AUDIO` (damaged, cut short or empty); `ERR_AUDIO_FORMAT` (not supported);
@@ -27,38 +27,92 @@ type FileInfo = WavInfo | FlacInfo | Mp3Info | OggInfo;
  * for await (const { channels, sampleRate } of decodeFile('speech.flac', { startSeconds: 1.5, endSeconds: 4 })) {}
  */
 export async function* decodeFile(path: string, range: AudioRange = {}): AsyncGenerator<DecodedAudio> {
-  const { handle, fileBytes } = await openFile(path);
-  try {
-    const info = await readInfo(handle, fileBytes, path);
-    let position = 0;
-    for await (const channels of readBlocks(handle, fileBytes, info, range, path)) {
-      for (const channel of channels) checkFinite(channel, path, position);
-      position += channels[0]!.length;
-      yield { channels, sampleRate: info.sampleRate };
-    }
-  } catch (error) {
-    throw toSentence(error, path);
-  } finally {
-    await handle.close();
+  yield* decode(await ByteSource.openFile(path), range);
+}
+
+/**
+ * The same of bytes that have no file, an upload or a pipe, or of raw samples where `raw` says how they are written. What has come
+ * of a stream is decoded while the rest is still on its way.
+ *
+ * @param name of the audio in errors
+ * @throws as decodeFile; what the stream throws comes as it is, if it is an EmoframeError
+ */
+export async function* decodeBytes(
+  bytes: Uint8Array | AsyncIterable<Uint8Array>,
+  name: string,
+  raw?: RawFormat,
+): AsyncGenerator<DecodedAudio> {
+  const source = bytes instanceof Uint8Array ? ByteSource.ofBytes(bytes, name) : ByteSource.ofStream(bytes, name);
+  for await (const block of decode(source, {}, raw)) {
+    yield block;
+    // Decoding is done on this thread: others get their turn between blocks.
+    await new Promise(setImmediate);
   }
 }
 
 /**
  * What a file's header says, without decoding it.
  *
- * @throws as decodeAudio, of what a header can show
+ * @throws as decodeFile, of what a header can show
  * @example
  * const { sampleRate, channelCount, frameCount } = await probeAudio('speech.wav');
  */
 export async function probeAudio(path: string): Promise<AudioInfo> {
-  const { handle, fileBytes } = await openFile(path);
+  const source = await ByteSource.openFile(path);
   try {
-    return await readInfo(handle, fileBytes, path);
+    return (await openTrack(source)).info;
   } catch (error) {
-    throw toSentence(error, path);
+    throw cannotRead(error, path);
   } finally {
-    await handle.close();
+    await source.close();
   }
+}
+
+async function* decode(source: ByteSource, range: AudioRange, raw?: RawFormat): AsyncGenerator<DecodedAudio> {
+  const { name } = source;
+  try {
+    const { info, blocks } = await openTrack(source, raw);
+    const { sampleRate } = info;
+    // A streamed file does not say how long it is until it is over.
+    const { start, end } = toSampleRange(range, sampleRate, info.frameCount ?? Number.MAX_SAFE_INTEGER, name);
+    let position = 0;
+    for await (const { first, channels } of blocks(start)) {
+      position = first + channels[0]!.length;
+      const wanted = channels.map((channel) => channel.subarray(Math.max(start - first, 0), Math.max(end - first, 0)));
+      if (wanted[0]!.length > 0) {
+        for (const channel of wanted) checkFinite(channel, name, Math.max(start, first));
+        yield { channels: wanted, sampleRate };
+      }
+      // What is not asked for is not judged; without a range, the end of the file is.
+      if (range.endSeconds !== undefined && position >= end) return;
+    }
+    toSampleRange(range, sampleRate, position, name);
+  } catch (error) {
+    throw cannotRead(error, name);
+  } finally {
+    await source.close();
+  }
+}
+
+/** The sound behind the header of a file of any format, or raw samples. */
+async function openTrack(source: ByteSource, raw?: RawFormat): Promise<AudioTrack> {
+  const track = raw === undefined ? await openFormat(source) : openRaw(source, raw);
+  checkRate(track.info.sampleRate, source.name);
+  return track;
+}
+
+async function openFormat(source: ByteSource): Promise<AudioTrack> {
+  const { name } = source;
+  const start = await source.peek(MAGIC_BYTES);
+  if (start.length === 0) throw new EmoframeError('ERR_AUDIO', `${name} is empty.`, { file: name });
+  const format = formats.find(({ matches }) => matches(start));
+  if (format !== undefined) return format.open(source);
+  throw new EmoframeError(
+    'ERR_AUDIO_FORMAT',
+    `${name} is neither WAV (RIFF) nor FLAC, MP3, Opus or Vorbis (Ogg). Convert it, e.g. with sox or ffmpeg, ` +
+      'or give raw samples as bytes and say how they are written.',
+    { file: name },
+  );
 }
 
 /** A number times 0 is 0, and NaN if it is not finite: four sums side by side are several times faster than a test a sample. */
@@ -89,26 +143,6 @@ export function checkFinite(samples: Float32Array, path: string, before: number)
   }
 }
 
-async function readInfo(handle: FileHandle, fileBytes: number, path: string): Promise<FileInfo> {
-  const magic = Buffer.alloc(12);
-  const { bytesRead } = await handle.read(magic, 0, 12, 0);
-  if (bytesRead === 0) throw new EmoframeError('ERR_AUDIO', `${path} is empty.`, { file: path });
-  let info: FileInfo;
-  if (magic.toString('latin1', 0, 4) === 'RIFF' && magic.toString('latin1', 8, 12) === 'WAVE') {
-    info = await readWavInfo(handle, fileBytes, path);
-  } else if (magic.toString('latin1', 0, 4) === 'fLaC') {
-    info = await readFlacInfo(handle, path);
-  } else if (magic.toString('latin1', 0, 4) === 'OggS') {
-    info = await readOggInfo(handle, fileBytes, path);
-  } else if (isMp3(magic)) {
-    info = await readMp3Info(new ByteReader(readSlices(handle), path), path);
-  } else {
-    throw unknownFormat(path, 'Convert it, e.g. with sox or ffmpeg.');
-  }
-  checkRate(info.sampleRate, path);
-  return info;
-}
-
 /** Throws `ERR_AUDIO_FORMAT` for a rate that cannot be resampled. */
 export function checkRate(sampleRate: number, path: string): void {
   if (sampleRate >= MIN_SAMPLE_RATE && sampleRate <= MAX_SAMPLE_RATE) return;
@@ -117,92 +151,4 @@ export function checkRate(sampleRate: number, path: string): void {
     `${path} has ${sampleRate} samples a second; ${MIN_SAMPLE_RATE} to ${MAX_SAMPLE_RATE} are supported.`,
     { file: path },
   );
-}
-
-async function* readBlocks(
-  handle: FileHandle,
-  fileBytes: number,
-  info: FileInfo,
-  range: AudioRange,
-  path: string,
-): AsyncGenerator<Float32Array[]> {
-  if (info.format === 'wav') {
-    yield* readWavBlocks(handle, info, toSampleRange(range, info.sampleRate, info.frameCount, path), path);
-    return;
-  }
-  // A streamed file tells its length when it is over.
-  const { start, end } = toSampleRange(range, info.sampleRate, info.frameCount ?? Number.MAX_SAFE_INTEGER, path);
-  const from = info.format === 'flac' && start > 0 ? await findFlacFrame(handle, fileBytes, info, start) : undefined;
-  let position = from?.sample ?? 0;
-  for await (const channels of decodeFrom(handle, info, from, path)) {
-    const first = Math.max(start - position, 0);
-    const last = Math.min(end - position, channels[0]!.length);
-    if (first < last) yield channels.map((channel) => channel.subarray(first, last));
-    position += channels[0]!.length;
-    // What is not asked for is not judged; without a range, the end of the file is.
-    if (range.endSeconds !== undefined && position >= end) return;
-  }
-  toSampleRange(range, info.sampleRate, position, path);
-}
-
-/** Decodes a compressed file from its start; a FLAC file, from a frame. */
-async function* decodeFrom(
-  handle: FileHandle,
-  info: Exclude<FileInfo, WavInfo>,
-  from: FlacFrame | undefined,
-  path: string,
-): AsyncGenerator<Float32Array[]> {
-  if (info.format === 'flac') {
-    const { frameCount } = info;
-    const rest = frameCount === undefined ? info : { ...info, frameCount: frameCount - (from?.sample ?? 0) };
-    yield* decodeFlac(readFlacSlices(handle, from?.position), rest, path);
-    return;
-  }
-  const blocks = decodeCompressed(new ByteReader(readSlices(handle), path), info, path);
-  for await (const { channels } of blocks) yield channels;
-}
-
-/** Decodes MP3, Opus or Vorbis from its first byte on. */
-async function* decodeCompressed(
-  reader: ByteReader,
-  info: Mp3Info | OggInfo,
-  name: string,
-): AsyncGenerator<DecodedAudio> {
-  // Past the tags, to where the sound begins.
-  if (info.format === 'mp3') yield* decodeMp3(reader, await readMp3Info(reader, name), name);
-  else yield* decodeOgg(reader, info, name);
-}
-
-/** What audio of no known kind is told. */
-export function unknownFormat(name: string, hint: string): EmoframeError {
-  return new EmoframeError(
-    'ERR_AUDIO_FORMAT',
-    `${name} is neither WAV (RIFF) nor FLAC, MP3, Opus or Vorbis (Ogg). ${hint}`,
-    {
-      file: name,
-    },
-  );
-}
-
-async function openFile(path: string): Promise<{ handle: FileHandle; fileBytes: number }> {
-  let handle: FileHandle | undefined;
-  try {
-    handle = await open(path, 'r');
-    const stats = await handle.stat();
-    if (!stats.isFile()) throw new EmoframeError('ERR_AUDIO', `${path} is not a file.`, { file: path });
-    return { handle, fileBytes: stats.size };
-  } catch (error) {
-    await handle?.close();
-    throw toSentence(error, path);
-  }
-}
-
-/** The system's errors as ours. */
-function toSentence(error: unknown, path: string): EmoframeError {
-  if (error instanceof EmoframeError) return error;
-  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
-    return new EmoframeError('ERR_FILE_NOT_FOUND', `There is no file ${path}.`, { file: path, cause: error });
-  }
-  const reason = error instanceof Error ? error.message : String(error);
-  return new EmoframeError('ERR_AUDIO', `${path} cannot be read: ${reason}.`, { file: path, cause: error });
 }

@@ -1,20 +1,18 @@
-import type { FileHandle } from 'node:fs/promises';
 import { FLACDecoder } from '@wasm-audio-decoders/flac';
-import type { EmoframeError } from '../errors.js';
-import { ByteReader } from './byteReader.js';
+import type { ByteSource } from './byteSource.js';
 import { readFlacFrames } from './flacFrames.js';
+import { findFlacFrame } from './flacSeek.js';
+import { type AudioFormat, type Block, blocksFrom, type Corrupt, corruptFile } from './format.js';
 import type { AudioInfo } from './types.js';
-import { corruptFile, quietly } from './wasmDecoder.js';
+import { quietly } from './wasmDecoder.js';
 
-/** Bytes read at once. */
-const SLICE_BYTES = 2 ** 16;
 /** Frames decoded at once: at most some megabytes of samples. */
 const FRAMES_AT_ONCE = 16;
 /** `fLaC`, a block header and the STREAMINFO block, which always comes first. */
-export const FLAC_HEADER_BYTES = 4 + 4 + 34;
+const HEADER_BYTES = 4 + 4 + 34;
 
 /** A walk over more metadata blocks than this is a walk through noise. */
-export const MAX_METADATA_BLOCKS = 1000;
+const MAX_METADATA_BLOCKS = 1000;
 
 export interface FlacInfo extends AudioInfo {
   format: 'flac';
@@ -25,21 +23,29 @@ export interface FlacInfo extends AudioInfo {
   maxFrameBytes: number;
 }
 
-function corrupt(path: string, what: string, cause?: unknown): EmoframeError {
-  return corruptFile('FLAC', path)(what, cause);
-}
+export const flac: AudioFormat = {
+  matches: (start) => start.toString('latin1', 0, 4) === 'fLaC',
+  async open(source) {
+    const corrupt = corruptFile('FLAC', source.name);
+    const header = await source.take(HEADER_BYTES);
+    const info = parseInfo(header, corrupt);
+    if ((header[4]! & 0x80) === 0) await skipMetadata(source, corrupt);
+    const firstFrame = source.position;
+    async function* blocks(start: number): AsyncGenerator<Block> {
+      const from =
+        start > 0 && source.size !== undefined ? await findFlacFrame(source, firstFrame, info, start) : undefined;
+      if (from !== undefined) source.seek(from.position);
+      const first = from?.sample ?? 0;
+      yield* blocksFrom(first, decodeFrames(source, info, first, corrupt));
+    }
+    return { info, blocks };
+  },
+};
 
-/** The STREAMINFO block. Throws `ERR_AUDIO`. */
-export async function readFlacInfo(handle: FileHandle, path: string): Promise<FlacInfo> {
-  const header = Buffer.alloc(FLAC_HEADER_BYTES);
-  const { bytesRead } = await handle.read(header, 0, FLAC_HEADER_BYTES, 0);
-  return parseFlacInfo(header.subarray(0, bytesRead), path);
-}
-
-/** The same of a file's first bytes. */
-export function parseFlacInfo(header: Buffer, path: string): FlacInfo {
-  if (header.length < FLAC_HEADER_BYTES || (header[4] & 0x7f) !== 0 || header.readUIntBE(5, 3) !== 34) {
-    throw corrupt(path, 'it does not start with a STREAMINFO block');
+/** The STREAMINFO block. */
+function parseInfo(header: Buffer, corrupt: Corrupt): FlacInfo {
+  if (header.length < HEADER_BYTES || (header[4]! & 0x7f) !== 0 || header.readUIntBE(5, 3) !== 34) {
+    throw corrupt('it does not start with a STREAMINFO block');
   }
   // 20 bits of rate, 3 of channels - 1, 5 of bits - 1, 36 of samples.
   const high = header.readUInt32BE(18);
@@ -56,60 +62,38 @@ export function parseFlacInfo(header: Buffer, path: string): FlacInfo {
   return frameCount === 0 ? info : { ...info, frameCount };
 }
 
-/** A file's bytes in order, from `start` on. */
-export async function* readSlices(handle: FileHandle, start = 0): AsyncGenerator<Uint8Array> {
-  for (let position = start; ; ) {
-    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(SLICE_BYTES), 0, SLICE_BYTES, position);
-    if (bytesRead === 0) return;
-    position += bytesRead;
-    yield buffer.subarray(0, bytesRead);
-  }
-}
-
-/** A file's bytes in order, or those of its header and of what comes from `start` on, which must be a frame. */
-export async function* readFlacSlices(handle: FileHandle, start = 0): AsyncGenerator<Uint8Array> {
-  if (start > 0) {
-    const header = Buffer.alloc(FLAC_HEADER_BYTES);
-    await handle.read(header, 0, FLAC_HEADER_BYTES, 0);
-    // No metadata follows.
-    header[4]! |= 0x80;
-    yield header;
-  }
-  yield* readSlices(handle, start);
-}
-
 // Its start costs more than decoding an utterance, so a decoder that ended well waits for more work.
 const idle: FLACDecoder[] = [];
 const KEPT_DECODERS = 2;
 
 /**
- * Decodes the bytes of a FLAC file, from its first one on, to ±1, scaled by 2^(1 - bits), block by block.
+ * Decodes the frames that come, the first of which begins at a sample, to ±1, scaled by 2^(1 - bits), block by block.
  *
  * @throws `ERR_AUDIO` where the file is damaged, or holds fewer or more samples than it announces
  */
-export async function* decodeFlac(
-  bytes: AsyncIterable<Uint8Array>,
+async function* decodeFrames(
+  source: ByteSource,
   info: FlacInfo,
-  path: string,
+  first: number,
+  corrupt: Corrupt,
 ): AsyncGenerator<Float32Array[]> {
   const decoder = idle.pop() ?? new FLACDecoder();
   await decoder.ready;
+  const announced = info.frameCount === undefined ? undefined : info.frameCount - first;
   let frames = 0;
   let broken = false;
   try {
-    const reader = new ByteReader(bytes, path);
-    await skipMetadata(reader, path);
-    for await (const parts of readFlacFrames(reader, info, (what) => corrupt(path, what))) {
+    for await (const parts of readFlacFrames(source, info, corrupt)) {
       // What came out is counted between: a hostile file can unfold a thousandfold.
-      for (let first = 0; first < parts.length; first += FRAMES_AT_ONCE) {
-        const some = parts.slice(first, first + FRAMES_AT_ONCE);
-        const block = accept(await decoded(path, () => decoder.decodeFrames(some)), frames);
+      for (let i = 0; i < parts.length; i += FRAMES_AT_ONCE) {
+        const some = parts.slice(i, i + FRAMES_AT_ONCE);
+        const block = accept(await decoded(corrupt, () => decoder.decodeFrames(some)), frames);
         if (block !== undefined) yield block;
       }
     }
-    if (frames === 0) throw corrupt(path, 'it holds no samples');
-    if (info.frameCount !== undefined && frames !== info.frameCount) {
-      throw corrupt(path, `it is damaged or cut short: ${info.frameCount} samples announced, ${frames} there`);
+    if (frames === 0) throw corrupt('it holds no samples');
+    if (announced !== undefined && frames !== announced) {
+      throw corrupt(`it is damaged or cut short: ${announced} samples announced, ${frames} there`);
     }
   } catch (error) {
     broken = true;
@@ -125,14 +109,14 @@ export async function* decodeFlac(
 
   function accept(result: Decoded, before: number): Float32Array[] | undefined {
     const { channelData, samplesDecoded, sampleRate, errors } = result;
-    if (errors.length > 0) throw corrupt(path, `${errors[0].message}, after ${before} samples`);
+    if (errors.length > 0) throw corrupt(`${errors[0]!.message}, after ${before} samples`);
     if (samplesDecoded === 0) return undefined;
     if (channelData.length !== info.channelCount || sampleRate !== info.sampleRate) {
-      throw corrupt(path, 'its channels or rate change midway');
+      throw corrupt('its channels or rate change midway');
     }
     frames += samplesDecoded;
-    if (info.frameCount !== undefined && frames > info.frameCount) {
-      throw corrupt(path, `it holds more than the ${info.frameCount} samples that it may`);
+    if (announced !== undefined && frames > announced) {
+      throw corrupt(`it holds more than the ${announced} samples that it may`);
     }
     // The decoder divides by 2^(bits - 1) - 1; going back to the integers makes a FLAC file equal its WAV to the bit.
     const full = 2 ** (info.bitsPerSample - 1);
@@ -140,27 +124,22 @@ export async function* decodeFlac(
   }
 }
 
-async function skipMetadata(reader: ByteReader, path: string): Promise<void> {
-  await reader.take(4);
-  for (let block = 0; block < MAX_METADATA_BLOCKS; block++) {
-    const head = await reader.take(4);
+async function skipMetadata(source: ByteSource, corrupt: Corrupt): Promise<void> {
+  for (let block = 1; block < MAX_METADATA_BLOCKS; block++) {
+    const head = await source.take(4);
     if (head.length < 4) break;
-    for (let left = head.readUIntBE(1, 3); left > 0; ) {
-      const skipped = await reader.takeSome(left);
-      if (skipped.length === 0) break;
-      left -= skipped.length;
-    }
+    await source.skip(head.readUIntBE(1, 3));
     if (head[0]! & 0x80) return;
   }
-  throw corrupt(path, 'its metadata do not end');
+  throw corrupt('its metadata do not end');
 }
 
 type Decoded = Awaited<ReturnType<FLACDecoder['decode']>>;
 
-async function decoded(path: string, work: () => Promise<Decoded>): Promise<Decoded> {
+async function decoded(corrupt: Corrupt, work: () => Promise<Decoded>): Promise<Decoded> {
   try {
     return await quietly(work);
   } catch (error) {
-    throw corrupt(path, 'the decoder stopped', error);
+    throw corrupt('the decoder stopped', error);
   }
 }

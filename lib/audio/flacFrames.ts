@@ -1,9 +1,9 @@
 // The frames of a FLAC stream. They do not tell their length: a frame ends where its checksum holds and the next one begins.
 // They are told apart here, and not by the parser that comes with the decoder, as that one loses a last frame of under 14
 // bytes, which is what silence at the end makes.
-import type { EmoframeError } from '../errors.js';
-import type { ByteReader } from './byteReader.js';
+import type { ByteSource } from './byteSource.js';
 import type { FlacInfo } from './flac.js';
+import type { Corrupt } from './format.js';
 
 export interface FrameHeader {
   /** The frame's first sample, counted in one channel. */
@@ -20,18 +20,14 @@ const LARGEST_FRAME_BYTES = 2 ** 22;
 const READ_BYTES = 2 ** 16;
 
 /** The frames that follow the metadata, some at a time; what ends the stream and is no frame is damage. */
-export async function* readFlacFrames(
-  reader: ByteReader,
-  info: FlacInfo,
-  corrupt: (what: string) => EmoframeError,
-): AsyncGenerator<Buffer[]> {
+export async function* readFlacFrames(source: ByteSource, info: FlacInfo, corrupt: Corrupt): AsyncGenerator<Buffer[]> {
   let bytes: Buffer = Buffer.alloc(0);
   /** Of the frame at the start of `bytes`: how much of it was looked at, and the checksum of that. */
   let seen = 0;
   let crc = 0;
   let count = 0;
   for (let ended = false; !ended; ) {
-    const more = await reader.takeSome(READ_BYTES);
+    const more = await source.takeSome(READ_BYTES);
     ended = more.length === 0;
     bytes = bytes.length === 0 ? more : Buffer.concat([bytes, more]);
     const frames: Buffer[] = [];

@@ -5,12 +5,12 @@ import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
 import { parseOptions, type Shape } from '../issues.js';
-import { decodeBytes, type RawFormat } from './byteStream.js';
-import { checkFinite, checkRate } from './decode.js';
+import { checkFinite, checkRate, decodeBytes } from './decode.js';
 import { collect, toSpeech } from './load.js';
 import type { AudioPool } from './pool.js';
 import { SAMPLE_RATE } from './resample.js';
 import type { AudioRange, DecodedAudio } from './types.js';
+import type { RawFormat } from './wav.js';
 
 /**
  * Audio in any of the forms that a program has it in:
@@ -132,7 +132,7 @@ async function* decodeInput(
   if (input instanceof Float32Array) {
     yield* decodeSamples(slices(input), sampleRate, name);
   } else if (input instanceof Uint8Array) {
-    yield* decodeBytes(only(input), name, format);
+    yield* decodeBytes(input, name, format);
   } else if (isAsyncIterable(input)) {
     const chunks = chunksOf(input, name, signal);
     try {
@@ -185,10 +185,6 @@ async function* slices(samples: Float32Array): AsyncGenerator<Float32Array> {
     if (position > 0) await new Promise(setImmediate);
     yield samples.subarray(position, position + SLICE_SAMPLES);
   }
-}
-
-async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes;
 }
 
 async function* after(first: IteratorResult<unknown>, rest: AsyncIterable<unknown>): AsyncGenerator<unknown> {

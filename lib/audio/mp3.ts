@@ -3,11 +3,12 @@
 // programs do, so that what comes out has the length of what was encoded.
 import { MPEGDecoder } from 'mpg123-decoder';
 import { EmoframeError } from '../errors.js';
-import type { ByteReader } from './byteReader.js';
-import type { AudioInfo, DecodedAudio } from './types.js';
-import { channelsOf, corruptFile } from './wasmDecoder.js';
+import type { ByteSource } from './byteSource.js';
+import { type AudioFormat, blocksFrom, corruptFile } from './format.js';
+import type { AudioInfo } from './types.js';
+import { channelsOf } from './wasmDecoder.js';
 
-export interface Mp3Info extends AudioInfo {
+interface Mp3Info extends AudioInfo {
   format: 'mp3';
   /** Samples of one channel in a frame. */
   frameSamples: number;
@@ -38,26 +39,25 @@ const sampleRates = [44_100, 48_000, 32_000] as const;
 
 const corrupt = (name: string) => corruptFile('MP3', name);
 
-/** Whether bytes start as an MP3 file does. */
-export function isMp3(start: Buffer): boolean {
-  return start.toString('latin1', 0, 3) === 'ID3' || readHeader(start) !== undefined;
-}
+export const mp3: AudioFormat = {
+  matches: (start) => start.toString('latin1', 0, 3) === 'ID3' || readHeader(start) !== undefined,
+  async open(source) {
+    const info = await readInfo(source, source.name);
+    return { info, blocks: () => blocksFrom(0, decode(source, info, source.name)) };
+  },
+};
 
-/**
- * Takes everything before the sound: tags, and the frame that describes the others.
- *
- * @throws `ERR_AUDIO`, `ERR_AUDIO_FORMAT`
- */
-export async function readMp3Info(reader: ByteReader, name: string): Promise<Mp3Info> {
-  await skipTags(reader, name);
-  const start = await reader.peek(4);
+/** Takes everything before the sound: tags, and the frame that describes the others. */
+async function readInfo(source: ByteSource, name: string): Promise<Mp3Info> {
+  await skipTags(source, name);
+  const start = await source.peek(4);
   const header = readHeader(start);
   if (header === undefined) throw notAFrame(start, name, 'where its sound should begin');
   const { samples: frameSamples, sampleRate, channelCount } = header;
   const info: Mp3Info = { format: 'mp3', sampleRate, channelCount, frameSamples, skipped: 0 };
-  const description = readDescription(await reader.peek(header.bytes), header);
+  const description = readDescription(await source.peek(header.bytes), header);
   if (description === undefined) return info;
-  await reader.take(header.bytes);
+  await source.take(header.bytes);
   const { frames, delay, padding } = description;
   if (frames === undefined) return info;
   const skipped = delay === undefined ? 0 : delay + DECODER_DELAY;
@@ -67,20 +67,16 @@ export async function readMp3Info(reader: ByteReader, name: string): Promise<Mp3
   return { ...info, frames, skipped, frameCount };
 }
 
-/**
- * Decodes what follows `readMp3Info`.
- *
- * @throws `ERR_AUDIO` where the file is damaged, or holds fewer or more frames than it announces
- */
-export async function* decodeMp3(reader: ByteReader, info: Mp3Info, name: string): AsyncGenerator<DecodedAudio> {
-  const { sampleRate, channelCount, frameSamples, skipped, frameCount } = info;
+/** Decodes what follows `readInfo`. */
+async function* decode(source: ByteSource, info: Mp3Info, name: string): AsyncGenerator<Float32Array[]> {
+  const { channelCount, frameSamples, skipped, frameCount } = info;
   const decoder = new MPEGDecoder({ enableGapless: false });
   await decoder.ready;
   let frames = 0;
   let decoded = 0;
   try {
     for (;;) {
-      const batch = await takeFrames(reader, info, frames, name);
+      const batch = await takeFrames(source, info, frames, name);
       if (batch.length === 0) break;
       frames += batch.length;
       if (info.frames !== undefined && frames > info.frames) {
@@ -95,7 +91,7 @@ export async function* decodeMp3(reader: ByteReader, info: Mp3Info, name: string
       const to = frameCount === undefined ? undefined : Math.max(skipped + frameCount - decoded, 0);
       decoded += channels[0]!.length;
       const sound = channels.map((channel) => channel.subarray(from, to));
-      if (sound[0]!.length > 0) yield { channels: sound, sampleRate };
+      if (sound[0]!.length > 0) yield sound;
     }
     if (frames === 0) throw corrupt(name)('it holds no samples');
     if (info.frames !== undefined && frames < info.frames) {
@@ -110,17 +106,17 @@ export async function* decodeMp3(reader: ByteReader, info: Mp3Info, name: string
 }
 
 /** The next frames, whole ones; none at the end of the sound. */
-async function takeFrames(reader: ByteReader, info: Mp3Info, before: number, name: string): Promise<Buffer[]> {
+async function takeFrames(source: ByteSource, info: Mp3Info, before: number, name: string): Promise<Buffer[]> {
   const batch: Buffer[] = [];
   while (batch.length < BATCH_FRAMES) {
-    const start = await reader.peek(4);
+    const start = await source.peek(4);
     if (start.length === 0 || isTrailer(start)) break;
     const header = readHeader(start);
     if (header === undefined) throw notAFrame(start, name, `after frame ${before + batch.length}`);
     if (header.sampleRate !== info.sampleRate || header.channelCount !== info.channelCount) {
       throw corrupt(name)(`its channels or rate change at frame ${before + batch.length + 1}`);
     }
-    const frame = await reader.take(header.bytes);
+    const frame = await source.take(header.bytes);
     if (frame.length < header.bytes) throw corrupt(name)(`it is cut short inside frame ${before + batch.length + 1}`);
     batch.push(frame);
   }
@@ -132,18 +128,14 @@ function isTrailer(start: Buffer): boolean {
   return ['TAG', 'APE', 'LYR', 'ID3', '\0\0\0'].includes(start.toString('latin1', 0, 3));
 }
 
-async function skipTags(reader: ByteReader, name: string): Promise<void> {
+async function skipTags(source: ByteSource, name: string): Promise<void> {
   for (;;) {
-    const head = await reader.peek(10);
+    const head = await source.peek(10);
     if (head.toString('latin1', 0, 3) !== 'ID3') return;
     if (head.length < 10) throw corrupt(name)('it ends inside its tags');
     // Seven bits a byte; a footer is as long as the header.
     const size = head.subarray(6).reduce((sum, byte) => sum * 128 + (byte & 0x7f), 0) + (head[5]! & 0x10 ? 20 : 10);
-    for (let left = size; left > 0; ) {
-      const skipped = await reader.takeSome(left);
-      if (skipped.length === 0) throw corrupt(name)('it ends inside its tags');
-      left -= skipped.length;
-    }
+    if (!(await source.skip(size))) throw corrupt(name)('it ends inside its tags');
   }
 }
 

@@ -1,10 +1,9 @@
 // Ogg: pages with a checksum, a number and a position each, in which the packets of Opus and Vorbis lie. A page that is
 // damaged, missing or not the last where the file ends is told of here; the decoders would step over it.
-import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import type { ByteReader } from './byteReader.js';
+import type { ByteSource } from './byteSource.js';
+import { corruptFile } from './format.js';
 import type { AudioInfo } from './types.js';
-import { corruptFile } from './wasmDecoder.js';
 
 export interface OggInfo extends AudioInfo {
   format: 'opus' | 'vorbis';
@@ -16,7 +15,7 @@ export interface OggPage {
   /** All of it. */
   bytes: Buffer;
   body: Buffer;
-  /** Lengths of the pieces that it holds: one under 255 ends a packet. */
+  /** Lengths of the segments that it holds: one under 255 ends a packet. */
   lacing: Buffer;
   serial: number;
   /** Samples up to the end of the last packet that ends here; negative where none does. */
@@ -35,12 +34,12 @@ const LAST = 4;
 const corrupt = (name: string) => corruptFile('Ogg', name);
 
 /** The pages of a stream, from its first to its last, in order and each whole. Throws `ERR_AUDIO`, `ERR_AUDIO_FORMAT`. */
-export async function* readPages(reader: ByteReader, name: string): AsyncGenerator<OggPage> {
+export async function* readPages(source: ByteSource, name: string): AsyncGenerator<OggPage> {
   let serial: number | undefined;
   for (let sequence = 0; ; sequence++) {
-    const page = parsePage(await peekPage(reader));
+    const page = parsePage(await peekPage(source));
     if (page === undefined) {
-      const left = (await reader.peek(1)).length;
+      const left = (await source.peek(1)).length;
       throw corrupt(name)(
         left === 0
           ? `it is cut short: it ends after page ${sequence}, which is not the last`
@@ -50,20 +49,20 @@ export async function* readPages(reader: ByteReader, name: string): AsyncGenerat
     serial ??= page.serial;
     if (page.serial !== serial) throw severalStreams(name);
     if (page.bytes.readUInt32LE(18) !== sequence) throw corrupt(name)(`page ${sequence + 1} is missing`);
-    await reader.take(page.bytes.length);
+    await source.take(page.bytes.length);
     yield page;
     if (!page.last) continue;
-    if ((await reader.peek(1)).length > 0) throw severalStreams(name);
+    if ((await source.peek(1)).length > 0) throw severalStreams(name);
     return;
   }
 }
 
 /** As many bytes as the page that comes says that it has: no more, as they may be long in coming. */
-export async function peekPage(reader: ByteReader): Promise<Buffer> {
-  const head = await reader.peek(HEADER_BYTES);
+async function peekPage(source: ByteSource): Promise<Buffer> {
+  const head = await source.peek(HEADER_BYTES);
   if (head.length < HEADER_BYTES) return head;
-  const lacing = (await reader.peek(HEADER_BYTES + head[26]!)).subarray(HEADER_BYTES);
-  return reader.peek(HEADER_BYTES + head[26]! + lacing.reduce((sum, piece) => sum + piece, 0));
+  const lacing = (await source.peek(HEADER_BYTES + head[26]!)).subarray(HEADER_BYTES);
+  return source.peek(HEADER_BYTES + head[26]! + lacing.reduce((sum, segment) => sum + segment, 0));
 }
 
 function severalStreams(name: string): EmoframeError {
@@ -99,13 +98,14 @@ export async function* readPackets(
 }
 
 /**
- * What the first and the last page say.
+ * What the first page says and, where it can be read before its turn, the last one.
  *
  * @throws `ERR_AUDIO`, `ERR_AUDIO_FORMAT`
  */
-export async function readOggInfo(handle: FileHandle, fileBytes: number, name: string): Promise<OggInfo> {
-  const info = parseOggInfo(await readSome(handle, 0, LARGEST_PAGE_BYTES), name);
-  const tail = await readSome(handle, Math.max(0, fileBytes - LARGEST_PAGE_BYTES), LARGEST_PAGE_BYTES);
+export async function readOggInfo(source: ByteSource): Promise<OggInfo> {
+  const info = parseOggInfo(await peekPage(source), source.name);
+  if (source.size === undefined) return info;
+  const tail = await source.readAt(Math.max(0, source.size - LARGEST_PAGE_BYTES), LARGEST_PAGE_BYTES);
   for (let at = tail.lastIndexOf('OggS'); at >= 0; at = at === 0 ? -1 : tail.lastIndexOf('OggS', at - 1)) {
     const page = parsePage(tail.subarray(at));
     // A page within a page is chance.
@@ -117,7 +117,7 @@ export async function readOggInfo(handle: FileHandle, fileBytes: number, name: s
 }
 
 /** What the first page says, at the start of `start`. */
-export function parseOggInfo(start: Buffer, name: string): OggInfo {
+function parseOggInfo(start: Buffer, name: string): OggInfo {
   const page = parsePage(start);
   if (page === undefined || !page.first) throw corrupt(name)('its first page is damaged');
   const { body } = page;
@@ -135,18 +135,12 @@ export function parseOggInfo(start: Buffer, name: string): OggInfo {
   );
 }
 
-async function readSome(handle: FileHandle, position: number, length: number): Promise<Buffer> {
-  const buffer = Buffer.alloc(length);
-  const { bytesRead } = await handle.read(buffer, 0, length, position);
-  return buffer.subarray(0, bytesRead);
-}
-
 /** The page at the start of `bytes`, if a whole one stands there. */
 function parsePage(bytes: Buffer): OggPage | undefined {
   if (bytes.length < HEADER_BYTES || bytes.toString('latin1', 0, 4) !== 'OggS' || bytes[4] !== 0) return undefined;
   const bodyAt = HEADER_BYTES + bytes[26]!;
   const lacing = bytes.subarray(HEADER_BYTES, bodyAt);
-  const length = bodyAt + lacing.reduce((sum, piece) => sum + piece, 0);
+  const length = bodyAt + lacing.reduce((sum, segment) => sum + segment, 0);
   if (bytes.length < length) return undefined;
   const page = bytes.subarray(0, length);
   if (checksum(page) !== page.readUInt32LE(22)) return undefined;

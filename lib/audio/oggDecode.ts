@@ -2,28 +2,32 @@
 import { OggVorbisDecoder } from '@wasm-audio-decoders/ogg-vorbis';
 import { OpusDecoder } from 'opus-decoder';
 import { EmoframeError } from '../errors.js';
-import type { ByteReader } from './byteReader.js';
-import { type OggInfo, type OggPage, readPackets, readPages } from './ogg.js';
-import type { DecodedAudio } from './types.js';
-import { channelsOf, corruptFile } from './wasmDecoder.js';
+import type { ByteSource } from './byteSource.js';
+import { type AudioFormat, blocksFrom, type Corrupt, corruptFile } from './format.js';
+import { type OggInfo, type OggPage, readOggInfo, readPackets, readPages } from './ogg.js';
+import { channelsOf } from './wasmDecoder.js';
 
 /** Comments, which may hold a picture, and the first sound. */
 const LARGEST_START_BYTES = 2 ** 25;
 
-/**
- * Decodes an Ogg stream of Opus or Vorbis, from its first byte on.
- *
- * @throws `ERR_AUDIO` where it is damaged or cut short; `ERR_AUDIO_FORMAT`
- */
-export async function* decodeOgg(reader: ByteReader, info: OggInfo, name: string): AsyncGenerator<DecodedAudio> {
+export const ogg: AudioFormat = {
+  matches: (start) => start.toString('latin1', 0, 4) === 'OggS',
+  async open(source) {
+    const info = await readOggInfo(source);
+    return { info, blocks: () => blocksFrom(0, decode(source, info, source.name)) };
+  },
+};
+
+/** Decodes a stream from its first byte on. */
+async function* decode(source: ByteSource, info: OggInfo, name: string): AsyncGenerator<Float32Array[]> {
   const corrupt = corruptFile('Ogg', name);
-  const { sampleRate, skipped } = info;
+  const { skipped } = info;
   let decoded = 0;
   let given = 0;
   let end: number | undefined;
   for await (const { page, channels } of info.format === 'opus'
-    ? decodeOpus(reader, info, name)
-    : decodeVorbis(reader, name)) {
+    ? decodeOpus(source, info, name)
+    : decodeVorbis(source, name)) {
     if (page.last) end = page.position;
     if (channels.length === 0) continue;
     if (channels.length !== info.channelCount) throw corrupt('its channels change midway');
@@ -33,7 +37,7 @@ export async function* decodeOgg(reader: ByteReader, info: OggInfo, name: string
     const sound = channels.map((channel) => channel.subarray(from, to));
     if (sound[0]!.length === 0) continue;
     given += sound[0]!.length;
-    yield { channels: sound, sampleRate };
+    yield sound;
   }
   if (end !== undefined && decoded < end) {
     throw corrupt(`it is damaged or cut short: ${end} samples announced, ${decoded} there`);
@@ -46,13 +50,13 @@ interface DecodedPage {
   channels: Float32Array[];
 }
 
-async function* decodeOpus(reader: ByteReader, info: OggInfo, name: string): AsyncGenerator<DecodedPage> {
+async function* decodeOpus(source: ByteSource, info: OggInfo, name: string): AsyncGenerator<DecodedPage> {
   const corrupt = corruptFile('Ogg', name);
   let decoder: OpusDecoder | undefined;
   let gain = 1;
   let headers = 0;
   try {
-    for await (const { page, packets } of readPackets(readPages(reader, name), name)) {
+    for await (const { page, packets } of readPackets(readPages(source, name), name)) {
       for (; headers < 2 && packets.length > 0; headers++) {
         const packet = packets.shift()!;
         if (headers > 0) continue;
@@ -104,7 +108,7 @@ function readOpusHead(
   return { ...base, streamCount, coupledStreamCount, channelMappingTable };
 }
 
-async function* decodeVorbis(reader: ByteReader, name: string): AsyncGenerator<DecodedPage> {
+async function* decodeVorbis(source: ByteSource, name: string): AsyncGenerator<DecodedPage> {
   const corrupt = corruptFile('Ogg', name);
   const decoder = new OggVorbisDecoder();
   await decoder.ready;
@@ -113,7 +117,7 @@ async function* decodeVorbis(reader: ByteReader, name: string): AsyncGenerator<D
   // The decoder gives a page when it has seen the next, and must not be asked before there is sound.
   let waiting: Buffer[] | undefined = [];
   try {
-    for await (const { page, packets } of readPackets(readPages(reader, name), name)) {
+    for await (const { page, packets } of readPackets(readPages(source, name), name)) {
       for (; headers < 3 && packets.length > 0; headers++) checkVorbisHeader(packets.shift()!, headers, corrupt);
       if (headers === 3 && packets.length > 0) soundPages++;
       if (waiting === undefined) {
@@ -138,7 +142,7 @@ async function* decodeVorbis(reader: ByteReader, name: string): AsyncGenerator<D
 }
 
 /** Vorbis begins with three packets that are no sound. */
-function checkVorbisHeader(packet: Buffer, index: number, corrupt: ReturnType<typeof corruptFile>): void {
+function checkVorbisHeader(packet: Buffer, index: number, corrupt: Corrupt): void {
   if (packet[0] === 2 * index + 1 && packet.toString('latin1', 1, 7) === 'vorbis') return;
   throw corrupt(`its header ${index + 1} of 3 is missing`);
 }

@@ -1,4 +1,4 @@
-/** A part of a file: a stretch, in seconds from its start, an absent bound being the file's own; and a channel. */
+/** A part of a file: a time range, in seconds from its start, an absent bound being the file's own; and a channel. */
 export interface AudioRange {
   startSeconds?: number;
   endSeconds?: number;
@@ -12,7 +12,7 @@ export interface DecodedAudio {
   sampleRate: number;
 }
 
-/** What a file's header tells. */
+/** What a file's header says. */
 export interface AudioInfo {
   format: 'wav' | 'flac' | 'mp3' | 'opus' | 'vorbis';
   sampleRate: number;

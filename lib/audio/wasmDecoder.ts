@@ -1,4 +1,4 @@
-import { EmoframeError } from '../errors.js';
+import type { Corrupt } from './format.js';
 
 /** Runs a decoder, which prints its errors besides returning them; ours are thrown. All its work is done before it first waits. */
 export function quietly<Result>(work: () => Result): Result {
@@ -19,10 +19,7 @@ export interface Answer {
 }
 
 /** The channels of an answer; none when it holds no samples. Throws what `corrupt` makes of the decoder's first error, or of its failing. */
-export async function channelsOf(
-  work: () => Answer | Promise<Answer>,
-  corrupt: (what: string, cause?: unknown) => EmoframeError,
-): Promise<Float32Array[]> {
+export async function channelsOf(work: () => Answer | Promise<Answer>, corrupt: Corrupt): Promise<Float32Array[]> {
   let answer: Answer;
   try {
     answer = await quietly(work);
@@ -33,10 +30,4 @@ export async function channelsOf(
   if (errors.length > 0) throw corrupt(`the decoder says: ${errors[0]!.message}`);
   // Without samples, the number of channels may not be known.
   return samplesDecoded === 0 ? [] : channelData.map((channel) => channel.subarray(0, samplesDecoded));
-}
-
-/** `ERR_AUDIO` of a kind of file, for one file. */
-export function corruptFile(kind: string, name: string): (what: string, cause?: unknown) => EmoframeError {
-  return (what, cause) =>
-    new EmoframeError('ERR_AUDIO', `${name} is not a sound ${kind} file: ${what}.`, { file: name, cause });
 }

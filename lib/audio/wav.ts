@@ -1,87 +1,136 @@
 // WAV is read here rather than by a package: the packages on npm that are kept up scale positive samples by 1/32767
 // (libsndfile, sox and torchaudio use 1/32768, so a model would see other numbers than it was trained on) and take a
 // truncated file for a short one; and none can read ten seconds from the middle of an hour without decoding the hour.
-import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import type { AudioInfo, SampleRange } from './types.js';
+import type { ByteSource } from './byteSource.js';
+import { type AudioFormat, type AudioTrack, blocksFrom, type Corrupt, corruptFile } from './format.js';
 
 const FORMAT_PCM = 1;
 const FORMAT_FLOAT = 3;
 const FORMAT_EXTENSIBLE = 0xfffe;
-/** Programs that write to a pipe cannot know the size and put a number near the largest (sox: 0x7ffff000 and up). */
-export const UNKNOWN_SIZE = 0x7ffff000;
 /** A walk over more chunks than this is a walk through noise. */
-export const MAX_CHUNKS = 1000;
+const MAX_CHUNKS = 1000;
+/** Bytes decoded at once. */
+const BLOCK_BYTES = 2 ** 16;
+/** Programs that write to a pipe cannot know the size and put a number near the largest: from here on, fewer bytes are no damage. */
+const NEARLY_UNKNOWN_SIZE = 0x7ffff000;
+/** The numbers of sox and of ffmpeg: more bytes may follow. */
+const unknownSizes = [NEARLY_UNKNOWN_SIZE, 0xffffffff];
 
-/** How samples are written. */
-export interface SampleFormat {
+/** Samples without a header. */
+export interface RawFormat {
+  /** Signed 16-bit integers or 32-bit floats, little-endian; channels interleaved. */
+  encoding: 's16le' | 'f32le';
+  /** Samples a second, 1 000 to 192 000. */
+  sampleRate: number;
+  channels: number;
+}
+
+/** How interleaved samples are written. */
+interface SampleFormat {
+  sampleRate: number;
   channelCount: number;
   encoding: 'pcm' | 'float';
   bitsPerSample: number;
 }
 
-export type WavFormat = SampleFormat & { sampleRate: number };
-
-export interface WavInfo extends AudioInfo, SampleFormat {
-  format: 'wav';
-  frameCount: number;
-  /** Byte offset of the first sample in the file. */
-  dataOffset: number;
-}
-
-export function corruptWav(path: string, what: string): EmoframeError {
-  return new EmoframeError('ERR_AUDIO', `${path} is not a sound WAV file: ${what}.`, { file: path });
-}
-
-async function readExactly(handle: FileHandle, position: number, length: number, path: string): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(length);
-  let done = 0;
-  while (done < length) {
-    const { bytesRead } = await handle.read(buffer, done, length - done, position + done);
-    if (bytesRead === 0) throw corruptWav(path, `it ends at byte ${position + done}, inside its samples or a header`);
-    done += bytesRead;
-  }
-  return buffer;
-}
-
-/** The header of a RIFF/WAVE file, its sizes checked against the file's. Throws `ERR_AUDIO` and `ERR_AUDIO_FORMAT`. */
-export async function readWavInfo(handle: FileHandle, fileBytes: number, path: string): Promise<WavInfo> {
-  let position = 12;
-  let format: WavFormat | undefined;
-  for (let chunk = 0; chunk < MAX_CHUNKS && position + 8 <= fileBytes; chunk++) {
-    const head = await readExactly(handle, position, 8, path);
-    const name = head.toString('latin1', 0, 4);
-    const declared = head.readUInt32LE(4);
-    position += 8;
-    if (name === 'fmt ') {
-      format = parseFormat(await readExactly(handle, position, Math.min(declared, 40), path), path);
-    } else if (name === 'data') {
-      if (format === undefined) throw corruptWav(path, 'its samples come before their format');
-      const available = fileBytes - position;
-      if (declared > available && declared < UNKNOWN_SIZE) {
-        throw corruptWav(path, `it is cut short: ${declared} bytes of samples announced, ${available} there`);
+export const wav: AudioFormat = {
+  matches: (start) => start.toString('latin1', 0, 4) === 'RIFF' && start.toString('latin1', 8, 12) === 'WAVE',
+  async open(source) {
+    const corrupt = corruptFile('WAV', source.name);
+    await source.take(12);
+    let format: SampleFormat | undefined;
+    for (let chunk = 0; chunk < MAX_CHUNKS; chunk++) {
+      const head = await source.take(8);
+      if (head.length < 8) break;
+      const declared = head.readUInt32LE(4);
+      const kind = head.toString('latin1', 0, 4);
+      if (kind === 'data') {
+        if (format === undefined) throw corrupt('its samples come before their format');
+        return openSamples(source, format, declared);
       }
-      const bytesPerFrame = (format.channelCount * format.bitsPerSample) / 8;
-      const frameCount = Math.floor(Math.min(declared, available) / bytesPerFrame);
-      if (frameCount === 0) throw corruptWav(path, 'it holds no samples');
-      return { ...format, format: 'wav', frameCount, dataOffset: position };
+      // Chunks start at even offsets.
+      let left = declared + (declared % 2);
+      if (kind === 'fmt ') {
+        const length = Math.min(declared, 40);
+        const bytes = await source.take(length);
+        if (bytes.length < length) throw corrupt('it ends inside its format chunk');
+        format = parseFormat(bytes, source.name, corrupt);
+        left -= bytes.length;
+      }
+      await source.skip(left);
     }
-    // Chunks start at even offsets.
-    position += declared + (declared % 2);
+    throw corrupt(`it has no "${format === undefined ? 'fmt ' : 'data'}" chunk`);
+  },
+};
+
+/** Samples without a header, to the end of the source. */
+export function openRaw(source: ByteSource, { encoding, sampleRate, channels }: RawFormat): AudioTrack {
+  const [kind, bitsPerSample] = encoding === 's16le' ? (['pcm', 16] as const) : (['float', 32] as const);
+  return openSamples(source, { encoding: kind, bitsPerSample, channelCount: channels, sampleRate }, 0xffffffff);
+}
+
+/** Interleaved samples from where the source stands: `declared` bytes, where these are known, or all that come. */
+function openSamples(source: ByteSource, format: SampleFormat, declared: number): AudioTrack {
+  const { sampleRate, channelCount } = format;
+  const frameBytes = (channelCount * format.bitsPerSample) / 8;
+  const dataOffset = source.position;
+  const mayBeFewer = declared >= NEARLY_UNKNOWN_SIZE;
+  let least = mayBeFewer ? frameBytes : declared;
+  let most = unknownSizes.includes(declared) ? Number.POSITIVE_INFINITY : declared;
+  const corrupt = corruptFile('WAV', source.name);
+  const tooFew = (there: number) =>
+    there < frameBytes
+      ? corrupt('it holds no samples')
+      : corrupt(`it is cut short: ${declared} bytes of samples announced, ${there} there`);
+  if (source.size !== undefined) {
+    const available = source.size - dataOffset;
+    if (available < least) throw tooFew(available);
+    most = Math.min(most, available);
+    least = most;
   }
-  throw corruptWav(path, `it has no "${format === undefined ? 'fmt ' : 'data'}" chunk`);
+  if (most < frameBytes) throw tooFew(most);
+
+  async function* samples(): AsyncGenerator<Float32Array[]> {
+    let taken = source.position - dataOffset;
+    let begun: Buffer = Buffer.alloc(0);
+    while (taken < most) {
+      const bytes = await source.takeSome(Math.min(BLOCK_BYTES, most - taken));
+      if (bytes.length === 0) break;
+      taken += bytes.length;
+      begun = begun.length === 0 ? bytes : Buffer.concat([begun, bytes]);
+      const whole = begun.length - (begun.length % frameBytes);
+      if (whole > 0) yield decodeFrames(begun.subarray(0, whole), format);
+      begun = begun.subarray(whole);
+    }
+    if (taken < least) throw tooFew(taken);
+  }
+
+  return {
+    info: {
+      format: 'wav',
+      sampleRate,
+      channelCount,
+      ...(least === most && { frameCount: Math.floor(most / frameBytes) }),
+    },
+    blocks(start) {
+      const first = source.size === undefined ? 0 : start;
+      if (first > 0) source.seek(dataOffset + first * frameBytes);
+      return blocksFrom(first, samples());
+    },
+  };
 }
 
 /** The `fmt ` chunk. Throws `ERR_AUDIO` and `ERR_AUDIO_FORMAT`. */
-export function parseFormat(chunk: Buffer, path: string): WavFormat {
-  if (chunk.length < 16) throw corruptWav(path, 'its format chunk is too short');
+function parseFormat(chunk: Buffer, path: string, corrupt: Corrupt): SampleFormat {
+  if (chunk.length < 16) throw corrupt('its format chunk is too short');
   let tag = chunk.readUInt16LE(0);
   const channelCount = chunk.readUInt16LE(2);
   const sampleRate = chunk.readUInt32LE(4);
   const bytesPerFrame = chunk.readUInt16LE(12);
   const bitsPerSample = chunk.readUInt16LE(14);
   if (tag === FORMAT_EXTENSIBLE) {
-    if (chunk.length < 40) throw corruptWav(path, 'its extensible format chunk is too short');
+    if (chunk.length < 40) throw corrupt('its extensible format chunk is too short');
     // The sub-format's identifier starts with the plain tag.
     tag = chunk.readUInt16LE(24);
   }
@@ -96,32 +145,13 @@ export function parseFormat(chunk: Buffer, path: string): WavFormat {
     );
   }
   if (channelCount === 0 || bytesPerFrame !== (channelCount * bitsPerSample) / 8) {
-    throw corruptWav(path, `${channelCount} channels of ${bitsPerSample} bits do not make ${bytesPerFrame} bytes`);
+    throw corrupt(`${channelCount} channels of ${bitsPerSample} bits do not make ${bytesPerFrame} bytes`);
   }
   return { sampleRate, channelCount, encoding, bitsPerSample };
 }
 
-/** Frames of a block, which bound the memory beside the result to a few megabytes. */
-const BLOCK_BYTES = 2 ** 20;
-
-/** Reads and decodes the samples of `range` only, block by block. */
-export async function* readWavBlocks(
-  handle: FileHandle,
-  info: WavInfo,
-  range: SampleRange,
-  path: string,
-): AsyncGenerator<Float32Array[]> {
-  const bytesPerFrame = (info.channelCount * info.bitsPerSample) / 8;
-  const blockFrames = Math.max(1, Math.floor(BLOCK_BYTES / bytesPerFrame));
-  for (let first = range.start; first < range.end; first += blockFrames) {
-    const count = Math.min(blockFrames, range.end - first);
-    const position = info.dataOffset + first * bytesPerFrame;
-    yield decodeFrames(await readExactly(handle, position, count * bytesPerFrame, path), info);
-  }
-}
-
 /** Whole frames of interleaved samples to one array a channel; integers are scaled by 2^(1 - bits), as libsndfile does. */
-export function decodeFrames(block: Buffer, format: SampleFormat): Float32Array[] {
+function decodeFrames(block: Buffer, format: SampleFormat): Float32Array[] {
   const { channelCount, bitsPerSample } = format;
   const frames = (8 * block.length) / (channelCount * bitsPerSample);
   const sample = sampleReader(block, format);
@@ -140,7 +170,7 @@ function sampleReader(block: Buffer, info: SampleFormat): (i: number) => number 
   }
   switch (info.bitsPerSample) {
     case 8: // The only unsigned width: silence is 128.
-      return (i) => (block[i] - 128) / 2 ** 7;
+      return (i) => (block[i]! - 128) / 2 ** 7;
     case 16:
       return (i) => view.getInt16(i * 2, true) / 2 ** 15;
     case 24:

@@ -1,6 +1,6 @@
 // Options of prediction and encoding, checked where they come in.
 import { z } from 'zod';
-import type { RawFormat } from '../audio/byteStream.js';
+import type { RawFormat } from '../audio/wav.js';
 import { type AudioCacheOptions, audioCacheSchema } from '../audio/cacheFolder.js';
 import type { AudioInputOptions } from '../audio/input.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from '../audio/limits.js';
