@@ -25,7 +25,7 @@ const HEADER_BYTES = 8 + 4 + 4 + 8 + 32;
 const MAGIC = Buffer.from('EMOAUDIO');
 const FORMAT_VERSION = 1;
 const HASH_BYTES = 2 ** 20;
-/** A file that was changed within this time of being read may change again without its times telling. */
+/** A file that was changed within this time of being read may change again without a change of its times. */
 const SETTLED_MILLISECONDS = 2000;
 /** Entries that are used are marked so at most this often. */
 const MARK_MILLISECONDS = 3600 * 1000;
@@ -48,7 +48,7 @@ export class AudioCache {
   /** Written since room was last made; at first as if enough had been. */
   #unchecked = Number.POSITIVE_INFINITY;
 
-  /** `warn` is told of what goes wrong and is got over: a damaged entry, a disk that is full. */
+  /** `warn` is called with what goes wrong without stopping the work: a damaged entry, a disk that is full. */
   constructor({ dir, bytes = DEFAULT_CACHE_BYTES }: AudioCacheOptions, warn: (message: string) => void) {
     this.#dir = dir;
     this.#bytes = bytes;
@@ -125,7 +125,7 @@ export class AudioCache {
     await makeRoom(this.#dir, this.#bytes);
   }
 
-  /** Whether a file was written. A cache that cannot be written to is told of once, and is only read from then on. */
+  /** Whether a file was written. A cache that cannot be written to is reported once, and is only read from then on. */
   async #put(path: string, chunks: readonly Uint8Array[]): Promise<boolean> {
     if (!this.#writes) return false;
     try {
@@ -186,7 +186,7 @@ function headerOf(key: string, count: number, checksum: number): Buffer {
   return header;
 }
 
-/** Reads an entry in one piece; nothing where it is not what was written under the key. */
+/** Reads a whole entry; nothing where it is not what was written under the key. */
 async function readEntry(handle: FileHandle, size: number, key: string): Promise<Float32Array | undefined> {
   const count = (size - HEADER_BYTES) / Float32Array.BYTES_PER_ELEMENT;
   if (!Number.isInteger(count) || count < 0 || count > MAX_SAMPLES) return undefined;

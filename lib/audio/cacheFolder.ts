@@ -55,12 +55,16 @@ export async function openCacheFolder(dir: string): Promise<void> {
     // Another process may be at the same: its tag may be on its way, or there by now.
     const foreign = names.find((name) => !name.startsWith(tagName));
     if (foreign !== undefined && !(await isCacheFolder(folder))) {
-      throw notACache(folder, `it holds something else (${foreign})`);
+      throw cacheError(
+        `${folder} cannot be used as the audio cache: it holds something else (${foreign}). Choose another folder.`,
+        folder,
+      );
     }
     await putFile(join(folder, tagName), [Buffer.from(tag)]);
   } catch (error) {
     if (error instanceof EmoframeError) throw error;
-    throw notACache(folder, error instanceof Error ? error.message : String(error), error);
+    const reason = error instanceof Error ? error.message : String(error);
+    throw cacheError(`${folder} cannot be used as the audio cache: ${reason}. Choose another folder.`, folder, error);
   }
 }
 
@@ -69,15 +73,8 @@ async function isCacheFolder(folder: string): Promise<boolean> {
   return found.startsWith(signature) && found.includes('emoframe');
 }
 
-function notACache(folder: string, reason: string, cause?: unknown): EmoframeError {
-  return new EmoframeError(
-    'ERR_AUDIO_CACHE',
-    `${folder} cannot be the audio cache: ${reason}. Choose another folder.`,
-    {
-      file: folder,
-      cause,
-    },
-  );
+function cacheError(message: string, folder: string, cause?: unknown): EmoframeError {
+  return new EmoframeError('ERR_AUDIO_CACHE', message, { file: folder, cause });
 }
 
 /** Where the samples under a key lie. */
@@ -177,7 +174,8 @@ export async function makeRoom(dir: string, bytes: number, left = LEFT_SHARE * b
 }
 
 async function checkCacheFolder(dir: string): Promise<void> {
-  if (!(await isCacheFolder(resolve(dir)))) throw notACache(resolve(dir), 'it is none');
+  if (!(await isCacheFolder(resolve(dir))))
+    throw cacheError(`${resolve(dir)} is not an audio cache of emoframe. Give the folder of one.`, resolve(dir));
 }
 
 interface Entry {

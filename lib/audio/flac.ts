@@ -101,7 +101,7 @@ async function* decodeFrames(
   } finally {
     if (broken || idle.length >= KEPT_DECODERS) decoder.free();
     else {
-      // It holds what it was told of this file.
+      // It holds what it has learnt of this file.
       await decoder.reset();
       idle.push(decoder);
     }

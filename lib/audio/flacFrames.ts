@@ -1,5 +1,5 @@
-// The frames of a FLAC stream. They do not tell their length: a frame ends where its checksum holds and the next one begins.
-// They are told apart here, and not by the parser that comes with the decoder, as that one loses a last frame of under 14
+// The frames of a FLAC stream. Their headers have no length: a frame ends where its checksum holds and the next one begins.
+// They are found here, and not by the parser that comes with the decoder, as that one loses a last frame of under 14
 // bytes, which is what silence at the end makes.
 import type { ByteSource } from './byteSource.js';
 import type { FlacInfo } from './flac.js';
@@ -92,7 +92,7 @@ export function readFrameHeader(bytes: Buffer, at: number, info: FlacInfo): Fram
   return { sample, blockSize };
 }
 
-/** A number in the form of UTF-8, stretched to 36 bits. */
+/** A number coded as UTF-8 codes characters, of up to 36 bits. */
 function readNumber(bytes: Buffer, at: number): { value: number; length: number } | undefined {
   const lead = bytes[at]!;
   if (lead < 0x80) return { value: lead, length: 1 };

@@ -12,7 +12,7 @@ export interface FlacFrame {
   sample: number;
 }
 
-/** What is read at once in search of a frame, when the header does not tell how large frames are. */
+/** What is read at once in search of a frame, when the header does not say how large frames are. */
 const DEFAULT_WINDOW_BYTES = 2 ** 18;
 const LARGEST_WINDOW_BYTES = 2 ** 23;
 

@@ -16,7 +16,7 @@ import type { RawFormat } from './wav.js';
  * Audio in any of the forms that a program has it in:
  *
  * - `string`: the path of a file, decoded in a thread;
- * - {@link AudioFile}: a part of a file: a stretch, a channel;
+ * - {@link AudioFile}: a part of a file: a time range, a channel;
  * - `Float32Array`: mono samples at ±1, of `sampleRate`;
  * - `Uint8Array` (a `Buffer`): the bytes of an audio file, or raw samples of `format`;
  * - a stream of such bytes: a Node `Readable` (a request, a pipe), a web `ReadableStream`, any `AsyncIterable<Uint8Array>`;
@@ -39,7 +39,7 @@ export interface AudioFile extends AudioRange {
 /** An input that is not in a file. */
 export type LiveInput = Exclude<AudioInput, string | AudioFile>;
 
-/** How to read an {@link AudioInput} that does not tell by itself. */
+/** How to read an {@link AudioInput} that does not say so itself. */
 export interface AudioInputOptions {
   /** Of `Float32Array`s: samples a second, 1 000 to 192 000. Default 16 000. */
   sampleRate?: number;
@@ -136,7 +136,7 @@ async function* decodeInput(
   } else if (isAsyncIterable(input)) {
     const chunks = chunksOf(input, name, signal);
     try {
-      // The first chunk tells which kind of stream it is.
+      // Bytes or samples: the first chunk shows which.
       const first = await chunks.next();
       if (first.value instanceof Float32Array) yield* decodeSamples(after(first, chunks), sampleRate, name);
       else yield* decodeBytes(after(first, chunks) as AsyncIterable<Uint8Array>, name, format);
@@ -193,7 +193,7 @@ async function* after(first: IteratorResult<unknown>, rest: AsyncIterable<unknow
   yield* rest;
 }
 
-/** The chunks of a stream; an abort ends the wait for the next one, and the stream is told when no more is wanted. */
+/** The chunks of a stream; an abort ends the wait for the next one, and the stream is ended when no more is wanted. */
 async function* chunksOf(
   stream: AsyncIterable<unknown>,
   name: string,
@@ -217,11 +217,11 @@ async function* chunksOf(
   }
 }
 
-/** Tells a stream that no more is wanted. It is not waited for: one that hangs would hang this too. */
+/** Ends a stream of which no more is wanted. It is not waited for: one that hangs would hang this too. */
 function leave(stream: AsyncIterable<unknown>, source: AsyncIterator<unknown>): void {
-  // A request shares its socket with the response, which may be about to tell what was wrong with it.
+  // A request shares its socket with the response, which may be about to say what was wrong with it.
   if (stream instanceof IncomingMessage) return;
-  // A Node stream that hangs hears of it only so.
+  // Only this reaches a Node stream that hangs.
   if (stream instanceof Readable) stream.destroy();
   else Promise.resolve(source.return?.()).catch(() => undefined);
 }

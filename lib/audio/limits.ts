@@ -1,7 +1,7 @@
 /**
  * The most that one audio may make this package hold in memory, in samples of 16 kHz mono: 2^28 are 4.6 hours, 1 GiB. It is
  * far above any corpus of utterances, and exists so that a broken or hostile header is an error, never an exhausted
- * machine. For a longer recording, ask for a stretch of it: only that stretch counts.
+ * machine. For a longer recording, ask for a part of it: only that part counts.
  */
 export const MAX_SAMPLES = 2 ** 28;
 

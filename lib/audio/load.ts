@@ -10,7 +10,7 @@ import type { AudioRange, DecodedAudio } from './types.js';
  * same file gives the same bits. The file is decoded block by block, so memory is that of the result.
  *
  * @param path a WAV, FLAC, MP3 or Ogg (Opus, Vorbis) file of any rate and channel count
- * @param range the stretch wanted, in seconds, and the channel; an end up to 0.1 s past the file's is the file's
+ * @param range the part wanted, in seconds, and the channel; an end up to 0.1 s past the file's is the file's
  * @throws as decodeFile; `ERR_AUDIO_LIMIT` for more than limits.ts allows
  * @example
  * const samples = await loadAudio('dialogue.wav', { startSeconds: 12.4, endSeconds: 15.1 });

@@ -23,7 +23,7 @@ export interface ErrorData {
   file?: string;
 }
 
-/** `warnings`: what went wrong on the way and was got over. */
+/** `warnings`: what went wrong on the way without stopping the work. */
 export type Reply = ({ result: Results[Task['kind']] } | { error: ErrorData }) & { warnings: string[] };
 
 /** What a worker is started with. */

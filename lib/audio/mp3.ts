@@ -1,5 +1,5 @@
-// MP3. Frames are walked here, one header to the next, so that a file that is damaged or cut short is told of: decoders step
-// over what they cannot read. The encoder's delay and padding are taken off where the file says how much they are, as other
+// MP3. Frames are walked here, one header to the next, so that a file that is damaged or cut short is an error: decoders
+// step over what they cannot read. The encoder's delay and padding are taken off where the file says how much they are, as other
 // programs do, so that what comes out has the length of what was encoded.
 import { MPEGDecoder } from 'mpg123-decoder';
 import { EmoframeError } from '../errors.js';
@@ -181,7 +181,7 @@ function readDescription(
   { dataOffset }: FrameHeader,
 ): { frames?: number; delay?: number; padding: number } | undefined {
   const at = (offset: number, length: number) => frame.toString('latin1', offset, offset + length);
-  // Fraunhofer's, always at the same place; it does not tell the delay.
+  // Fraunhofer's, always at the same place; it does not say the delay.
   if (at(36, 4) === 'VBRI' && frame.length >= 54) return { frames: frame.readUInt32BE(50), padding: 0 };
   if (!['Xing', 'Info'].includes(at(dataOffset, 4)) || frame.length < dataOffset + 8) return undefined;
   const flags = frame.readUInt32BE(dataOffset + 4);

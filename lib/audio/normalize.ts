@@ -6,7 +6,7 @@ export interface WaveformStatistics {
 }
 
 /**
- * Of an utterance that is heard by stretches; one that is heard whole the device normalises by itself.
+ * Of an utterance that goes through the model in windows; one that goes through it whole is normalised on the device.
  *
  * @param samples f32 at 16 kHz, all of the utterance's
  * @example

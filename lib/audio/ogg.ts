@@ -1,5 +1,5 @@
 // Ogg: pages with a checksum, a number and a position each, in which the packets of Opus and Vorbis lie. A page that is
-// damaged, missing or not the last where the file ends is told of here; the decoders would step over it.
+// damaged, missing or not the last where the file ends is an error here; the decoders would step over it.
 import { EmoframeError } from '../errors.js';
 import type { ByteSource } from './byteSource.js';
 import { corruptFile } from './format.js';

@@ -26,7 +26,7 @@ export interface AudioPoolOptions {
   threads?: number;
   /** Where decoded audio is kept between runs. Default: nowhere. */
   cache?: AudioCacheOptions;
-  /** Told what goes wrong with the cache and is got over. Default: `process.emitWarning`. */
+  /** Called with what goes wrong with the cache without stopping the work. Default: `process.emitWarning`. */
   onWarning?: (message: string) => void;
 }
 
@@ -71,7 +71,7 @@ export class AudioPool {
   }
 
   /**
-   * Decodes a file in a thread and tells how many samples of 16 kHz it has.
+   * Decodes a file in a thread and gives how many samples of 16 kHz it has.
    *
    * @throws as load
    */
@@ -115,7 +115,7 @@ export class AudioPool {
       return await new Promise<Results[Kind]>((succeed, fail) => {
         const job: Job = { task, succeed: (result) => succeed(result as Results[Kind]), fail };
         stop = () => {
-          // A job that a thread has begun runs to its end there, unheard; one in the queue never begins.
+          // A job that a thread has begun runs to its end there, its result unused; one in the queue never begins.
           const index = this.#queue.indexOf(job);
           if (index >= 0) this.#queue.splice(index, 1);
           fail(new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal?.reason }));

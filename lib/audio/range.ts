@@ -3,7 +3,7 @@ import type { AudioRange, SampleRange } from './types.js';
 
 /**
  * Manifests round their times, so an end a little past the file's is the file's end; more than this is a mistake in the
- * manifest and is told.
+ * manifest and an error.
  */
 export const RANGE_TOLERANCE_SECONDS = 0.1;
 

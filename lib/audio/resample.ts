@@ -2,7 +2,7 @@ import libsamplerate from '@alexanderolsen/libsamplerate-js';
 import { EmoframeError } from '../errors.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from './limits.js';
 
-/** What HuBERT hears. */
+/** Samples a second of HuBERT's input. */
 export const SAMPLE_RATE = 16_000;
 
 /** Input samples a call into the library; its own buffers end at about a million, in or out. */
@@ -16,7 +16,7 @@ type Converter = Awaited<ReturnType<typeof libsamplerate.create>>;
  *
  * @param samples one channel at `from` samples a second
  * @param from 1 000 to 192 000
- * @param to 16 000 unless told
+ * @param to default 16 000
  * @returns ceil(length · to / from) samples, aligned with the input in time; `samples` itself where the rates agree
  * @throws `ERR_AUDIO_FORMAT` for a rate outside the limits
  * @example

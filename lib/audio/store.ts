@@ -5,8 +5,8 @@ import { checkChannel, rangeOf, toSampleRange } from './range.js';
 import { SAMPLE_RATE } from './resample.js';
 import type { AudioRange } from './types.js';
 
-/** What is needed of an utterance to find its samples; `Utterance` of lib/corpus fits. */
-export interface AudioSource extends AudioRange {
+/** Which part of which file an utterance is; `Utterance` of lib/corpus fits. */
+export interface AudioExcerpt extends AudioRange {
   audio: string;
 }
 
@@ -49,9 +49,9 @@ export class AudioStore {
    *
    * @throws as AudioPool.load. An abort ends this wait only; others that wait for the same utterance get it.
    */
-  async get(source: AudioSource, signal?: AbortSignal): Promise<Float32Array> {
+  async get(excerpt: AudioExcerpt, signal?: AbortSignal): Promise<Float32Array> {
     throwIfAborted(signal);
-    const key = keyOf(source);
+    const key = keyOf(excerpt);
     const kept = this.#kept.get(key);
     if (kept !== undefined) {
       this.#kept.delete(key);
@@ -60,7 +60,7 @@ export class AudioStore {
     }
     let loading = this.#loading.get(key);
     if (loading === undefined) {
-      loading = this.#load(key, source);
+      loading = this.#load(key, excerpt);
       this.#loading.set(key, loading);
     }
     return unlessAborted(loading, signal);
@@ -69,13 +69,13 @@ export class AudioStore {
   /**
    * How long the utterance is, read from the file's header where it says; without decoding.
    *
-   * @throws as decodeAudio
+   * @throws as probeAudio
    */
-  seconds(source: AudioSource): Promise<number> {
-    const key = keyOf(source);
+  seconds(excerpt: AudioExcerpt): Promise<number> {
+    const key = keyOf(excerpt);
     let seconds = this.#seconds.get(key);
     if (seconds === undefined) {
-      seconds = measureSeconds(source, this.#pool);
+      seconds = measureSeconds(excerpt, this.#pool);
       this.#seconds.set(key, seconds);
       // A failure may be mended; only lengths are kept.
       seconds.catch(() => this.#seconds.delete(key));
@@ -83,9 +83,9 @@ export class AudioStore {
     return seconds;
   }
 
-  async #load(key: string, source: AudioSource): Promise<Float32Array> {
+  async #load(key: string, excerpt: AudioExcerpt): Promise<Float32Array> {
     try {
-      const samples = await this.#pool.load(source.audio, rangeOf(source));
+      const samples = await this.#pool.load(excerpt.audio, rangeOf(excerpt));
       this.#keep(key, samples);
       return samples;
     } finally {
@@ -105,15 +105,15 @@ export class AudioStore {
   }
 }
 
-/** An utterance's length from the header; where that does not tell (a streamed FLAC), by decoding it in the pool. */
-export async function measureSeconds(source: AudioSource, pool: Pick<AudioPool, 'measure'>): Promise<number> {
-  const { sampleRate, frameCount, channelCount } = await probeAudio(source.audio);
-  checkChannel(source, channelCount, source.audio);
-  if (frameCount === undefined) return (await pool.measure(source.audio, rangeOf(source))) / SAMPLE_RATE;
-  const { start, end } = toSampleRange(rangeOf(source), sampleRate, frameCount, source.audio);
+/** An utterance's length from the header; where that does not say (a streamed FLAC), by decoding it in the pool. */
+export async function measureSeconds(excerpt: AudioExcerpt, pool: Pick<AudioPool, 'measure'>): Promise<number> {
+  const { sampleRate, frameCount, channelCount } = await probeAudio(excerpt.audio);
+  checkChannel(excerpt, channelCount, excerpt.audio);
+  if (frameCount === undefined) return (await pool.measure(excerpt.audio, rangeOf(excerpt))) / SAMPLE_RATE;
+  const { start, end } = toSampleRange(rangeOf(excerpt), sampleRate, frameCount, excerpt.audio);
   return (end - start) / sampleRate;
 }
 
-function keyOf(source: AudioSource): string {
-  return `${source.startSeconds ?? ''}:${source.endSeconds ?? ''}:${source.channel ?? ''}:${source.audio}`;
+function keyOf(excerpt: AudioExcerpt): string {
+  return `${excerpt.startSeconds ?? ''}:${excerpt.endSeconds ?? ''}:${excerpt.channel ?? ''}:${excerpt.audio}`;
 }

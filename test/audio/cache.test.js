@@ -1,5 +1,5 @@
 // Decoded audio kept between runs: a hit gives the bits of decoding, and nothing else than the same content, part and version
-// is a hit. What is damaged is told of and made again; the folder stays within its bound and belongs to the cache alone.
+// is a hit. What is damaged is reported and made again; the folder stays within its bound and belongs to the cache alone.
 import { execFile } from 'node:child_process';
 import {
   copyFileSync,
@@ -71,7 +71,7 @@ function copy(name, as) {
   return path;
 }
 
-test('a hit has the bits of decoding, whole, a stretch, a channel', async () => {
+test('a hit has the bits of decoding, whole, a part, a channel', async () => {
   const warnings = await withCache('bits', async (pool, cache) => {
     const wanted = [
       ['voice.flac', {}],
@@ -146,7 +146,7 @@ test('a WAV file of 16 kHz is read as it is', async () => {
   });
 });
 
-test('a damaged entry is told of and made again', async () => {
+test('a damaged entry is reported and made again', async () => {
   const path = fixture('voice.flac');
   const expected = await loadAudio(path);
   const damages = {
@@ -252,7 +252,7 @@ test('processes that fill one cache at once give the same bits and leave whole e
   assert.ok(names.every((path) => /\/[0-9a-f]{64}$/.test(path)));
 });
 
-test('a cache that cannot be written to is told of once, and work goes on', async () => {
+test('a cache that cannot be written to is reported once, and work goes on', async () => {
   const path = fixture('voice.flac');
   mkdirSync(join(dir, 'unwritable'));
   copyFileSync(join(dir, 'plain', 'CACHEDIR.TAG'), join(dir, 'unwritable', 'CACHEDIR.TAG'));
@@ -270,8 +270,8 @@ test('a folder that holds something else is left alone', async () => {
   mkdirSync(foreign);
   writeFileSync(join(foreign, 'thesis.tex'), '');
   await withCache('thesis', (pool) => refused(pool.load(fixture('voice.flac')), 'ERR_AUDIO_CACHE', /something else/));
-  await refused(trimAudioCache(foreign, 0), 'ERR_AUDIO_CACHE', /thesis cannot be the audio cache: it is none/);
-  await refused(describeAudioCache(join(dir, 'nowhere')), 'ERR_AUDIO_CACHE', /it is none/);
+  await refused(trimAudioCache(foreign, 0), 'ERR_AUDIO_CACHE', /thesis is not an audio cache of emoframe/);
+  await refused(describeAudioCache(join(dir, 'nowhere')), 'ERR_AUDIO_CACHE', /is not an audio cache/);
   assert.equal(readdirSync(foreign), ['thesis.tex']);
   const pool = () => new AudioPool({ cache: { dir: '', bytes: -1 } });
   assert.throws(pool, (error) => error.code === 'ERR_ARGUMENT' && /dir.*bytes/.test(error.message));

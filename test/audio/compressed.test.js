@@ -1,5 +1,5 @@
 // MP3, Opus and Vorbis: what comes out is what their own tools decode, sample for sample in number; what is damaged, cut short
-// or of another kind is told of.
+// or of another kind is an error.
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,7 +47,7 @@ function write(name, bytes) {
   return path;
 }
 
-async function* pieces(bytes, size) {
+async function* chunks(bytes, size) {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
@@ -64,12 +64,12 @@ for (const name of [...Object.keys(files), 'untagged.mp3']) {
     }
   });
 
-  test(`${name}: bytes and streams of them give the bits that the file gives; a stretch is that of the whole`, async () => {
+  test(`${name}: bytes and streams of them give the bits that the file gives; a part is that of the whole`, async () => {
     const bytes = readFileSync(fixture(name));
     const expected = await loadAudio(fixture(name));
     const load = (input) => loadInput(pool, input, {}, 'upload');
     sameSamples(await load(bytes), expected);
-    for (const size of [1, 997]) sameSamples(await load(pieces(bytes, size)), expected, `pieces of ${size}`);
+    for (const size of [1, 997]) sameSamples(await load(chunks(bytes, size)), expected, `chunks of ${size}`);
     sameSamples(await pool.load(fixture(name)), expected);
     sameSamples(await pool.load(fixture(name)), expected, 'from the cache');
     const { channels, sampleRate } = await decodeAudio(fixture(name));
@@ -81,7 +81,7 @@ for (const name of [...Object.keys(files), 'untagged.mp3']) {
   });
 }
 
-test('headers tell rate, channels and the exact length, without decoding', async () => {
+test('headers give rate, channels and the exact length, without decoding', async () => {
   for (const [name, expected] of Object.entries(files)) {
     const { format, sampleRate, channelCount, frameCount } = await probeAudio(fixture(name));
     assert.equal({ format, sampleRate, channelCount, frameCount }, expected, name);

@@ -106,7 +106,7 @@ test('a run ends at it, or leaves it out, lists it, and still does so when the f
   }
 });
 
-test('a trainer tells what it leaves out, and can be stopped while it looks', async () => {
+test('a trainer reports what it leaves out, and can be stopped while it looks', async () => {
   const corpus = await readCorpus(manifest);
   const config = parseConfig({ ...tinyConfig, audio: { onCorrupt: 'skip' } });
   const options = { corpus, config, threads: 1 };
@@ -164,7 +164,7 @@ test('predict --on-corrupt skip gives the reason in its place, in every format, 
   }
 });
 
-test('channels of a file that cannot be read are told of once; nothing left is a failure', async () => {
+test('channels of a file that cannot be read are reported once; nothing left is a failure', async () => {
   const words = ['predict', join(dir, 'missing.wav'), '--model', join(dir, 'predictor'), '--json'];
   const { code, stdout, stderr } = await emoframe([...words, '--channels', 'split', '--on-corrupt', 'skip']);
   assert.is(code, 1);

@@ -92,7 +92,7 @@ test('floats of 32 and 64 bits come out as they are, beyond full scale too', asy
   }
 });
 
-test('channels are told apart, and mixed by their mean', async () => {
+test('channels are kept apart, and mixed by their mean', async () => {
   const data = Buffer.from(Int16Array.from([16384, -16384, 8192, 16384, 0, 0]).buffer);
   const path = write('stereo.wav', wav({ bits: 16, channels: 2, data }));
   const { channels } = await decodeAudio(path);
@@ -125,13 +125,13 @@ test('many FLAC files at once do not disturb each other', async () => {
   }
 });
 
-test('a file is told by its content, not by its name', async () => {
+test('a file is recognised by its content, not by its name', async () => {
   const path = write('really-flac.wav', readFileSync(join(fixtures, 'voice.flac')));
   assert.equal((await probeAudio(path)).format, 'flac');
   assert.equal((await loadAudio(path)).length, 19200);
 });
 
-test('the header alone tells rate, channels and length', async () => {
+test('the header alone gives rate, channels and length', async () => {
   for (const format of ['wav', 'flac']) {
     const { sampleRate, channelCount, frameCount } = await probeAudio(join(fixtures, `stereo48k.${format}`));
     assert.deepEqual(
@@ -141,7 +141,7 @@ test('the header alone tells rate, channels and length', async () => {
   }
 });
 
-test('a range is that stretch of the whole', async () => {
+test('a range is that part of the whole', async () => {
   for (const name of ['voice.wav', 'voice.flac']) {
     const path = join(fixtures, name);
     const whole = await loadAudio(path);
@@ -219,7 +219,7 @@ test('damaged and cut FLAC files are errors that name the file, and say it once'
   assert.equal((await loadAudio(join(fixtures, 'voice.flac'))).length, 19200);
 });
 
-test('a FLAC file that does not tell its length is read to its end', async () => {
+test('a FLAC file that does not say its length is read to its end', async () => {
   const flac = Buffer.from(readFileSync(join(fixtures, 'voice.flac')));
   flac.writeUInt32BE(0, 22);
   const path = write('streamed.flac', flac);

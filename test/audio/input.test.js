@@ -21,8 +21,8 @@ test.before(() => {
 test.after(() => pool.close());
 const load = (input, options = {}) => loadInput(pool, input, options, 'upload');
 
-/** Bytes in pieces of sizes that fit nothing. */
-async function* pieces(bytes, size) {
+/** Bytes in chunks of sizes that fit nothing. */
+async function* chunks(bytes, size) {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
@@ -41,9 +41,9 @@ for (const name of names) {
       'bytes within others': new Uint8Array(around.buffer, around.byteOffset + 3, bytes.length),
       'a Node stream': createReadStream(file(name), { highWaterMark: 1000 }),
       'a web stream': Readable.toWeb(createReadStream(file(name))),
-      'chunks of 1': pieces(bytes, 1),
-      'chunks of 1009': pieces(bytes, 1009),
-      'chunks of 7919': pieces(bytes, 7919),
+      'chunks of 1': chunks(bytes, 1),
+      'chunks of 1009': chunks(bytes, 1009),
+      'chunks of 7919': chunks(bytes, 7919),
     }))
       sameSamples(await load(input), expected, way);
   });
@@ -51,9 +51,9 @@ for (const name of names) {
 
 test('a header cut anywhere is put together', async () => {
   const bytes = await readFile(file('voice.wav'));
-  assert.equal(await load(pieces(bytes.subarray(0, 44 + 1000), 1)).catch((error) => error.code), 'ERR_AUDIO');
+  assert.equal(await load(chunks(bytes.subarray(0, 44 + 1000), 1)).catch((error) => error.code), 'ERR_AUDIO');
   async function* cut() {
-    yield* pieces(bytes.subarray(0, 100), 1);
+    yield* chunks(bytes.subarray(0, 100), 1);
     yield bytes.subarray(100);
   }
   assert.equal(await load(cut()), await loadAudio(file('voice.wav')));
@@ -64,15 +64,15 @@ test('a WAV of unknown size goes to its end, and of a size that is known to that
   const bytes = Buffer.from(await readFile(file('voice.wav')));
   for (const size of [0xffffffff, 0x7ffff000, 0x80000000]) {
     bytes.writeUInt32LE(size, bytes.indexOf('data') + 4);
-    assert.equal(await load(pieces(bytes, 4096)), expected);
+    assert.equal(await load(chunks(bytes, 4096)), expected);
     assert.equal(await load(bytes), expected);
   }
   bytes.writeUInt32LE(2000, bytes.indexOf('data') + 4);
-  assert.equal(await load(pieces(bytes, 4096)), expected.slice(0, 1000));
+  assert.equal(await load(chunks(bytes, 4096)), expected.slice(0, 1000));
   assert.equal(await load(bytes), expected.slice(0, 1000));
 });
 
-test('raw samples are read as their format says, whatever the pieces', async () => {
+test('raw samples are read as their format says, whatever the chunks', async () => {
   const { channels, sampleRate } = await decodeAudio(file('stereo48k.wav'));
   const frames = channels[0].length;
   const integers = Int16Array.from({ length: 2 * frames }, (_, i) => Math.round(channels[i % 2][i >> 1] * 32768));
@@ -88,7 +88,7 @@ test('raw samples are read as their format says, whatever the pieces', async () 
     assert.equal(await load(bytes, { format }), expected, encoding);
     for (const size of [1, 3, 1001]) {
       const part = size === 1 ? bytes.subarray(0, 4000) : bytes;
-      const found = await load(pieces(part, size), { format });
+      const found = await load(chunks(part, size), { format });
       assert.is(found.length, Math.ceil(part.length / (bytes.length / frames) / 3));
       if (size > 1) assert.equal(found, expected, `${encoding} by ${size}`);
     }
@@ -100,10 +100,10 @@ test('samples are taken at their rate, alone or in a stream', async () => {
   const mono = channels[0].map((value, i) => (value + channels[1][i]) / 2);
   const expected = await loadAudio(file('stereo48k.wav'));
   assert.equal(await load(mono, { sampleRate: 48000 }), expected);
-  assert.equal(await load(pieces(mono, 777), { sampleRate: 48000 }), expected);
+  assert.equal(await load(chunks(mono, 777), { sampleRate: 48000 }), expected);
   const speech = await loadAudio(file('voice.wav'));
   assert.is(await load(speech), speech, 'what needs no change is not copied');
-  assert.equal(await load(pieces(speech, 4097)), speech);
+  assert.equal(await load(chunks(speech, 4097)), speech);
 });
 
 test('a stream is decoded while it comes', async () => {
@@ -141,12 +141,12 @@ test('what is no audio says what is taken', async () => {
   await refused(load(Buffer.alloc(1), { format }), 'ERR_AUDIO', /no samples/);
 });
 
-test('cut and damaged streams are errors, and a stream that fails is told with its reason', async () => {
+test('cut and damaged streams are errors, and a stream that fails is reported with its reason', async () => {
   const wav = await readFile(file('voice.wav'));
   const flac = await readFile(file('voice.flac'));
-  await refused(load(pieces(wav.subarray(0, 20000), 999)), 'ERR_AUDIO', /cut short: 38400 bytes .* 19956 there/);
-  await refused(load(pieces(wav.subarray(0, 30), 7)), 'ERR_AUDIO', /WAV/);
-  await refused(load(pieces(flac.subarray(0, 12000), 999)), 'ERR_AUDIO', /FLAC/);
+  await refused(load(chunks(wav.subarray(0, 20000), 999)), 'ERR_AUDIO', /cut short: 38400 bytes .* 19956 there/);
+  await refused(load(chunks(wav.subarray(0, 30), 7)), 'ERR_AUDIO', /WAV/);
+  await refused(load(chunks(flac.subarray(0, 12000), 999)), 'ERR_AUDIO', /FLAC/);
   async function* failing() {
     yield wav.subarray(0, 5000);
     throw new Error('socket hang up');
@@ -155,7 +155,7 @@ test('cut and damaged streams are errors, and a stream that fails is told with i
   assert.is(error.cause.message, 'socket hang up');
 });
 
-test('an abort ends the wait for a stream, and the stream is told', async () => {
+test('an abort ends the wait for a stream, and ends the stream', async () => {
   const controller = new AbortController();
   const stream = new Readable({ read() {} });
   stream.push((await readFile(file('voice.wav'))).subarray(0, 5000));

@@ -1,4 +1,4 @@
-// Parts of files: a stretch of a FLAC file without decoding the rest, and one channel of a call.
+// Parts of files: a part of a FLAC file without decoding the rest, and one channel of a call.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -66,7 +66,7 @@ function writeCall(name = 'call.wav') {
   return path;
 }
 
-test('a stretch of a FLAC file is that stretch of the whole, wherever it starts and ends', async () => {
+test('a part of a FLAC file is that part of the whole, wherever it starts and ends', async () => {
   const whole = await loadAudio(frames);
   assert.is(whole.length, 8 * rate);
   for (let start = 0; start < 127_000; start += 4321) {
@@ -79,18 +79,18 @@ test('a stretch of a FLAC file is that stretch of the whole, wherever it starts 
   }
 });
 
-test('a FLAC file that ends in silence is whole, in pieces too; what is cut off its last frame is missed', async () => {
+test('a FLAC file that ends in silence is whole, in chunks too; what is cut off its last frame is missed', async () => {
   const path = join(fixtures, 'audio', 'silent-end.flac');
   const { channels } = await decodeAudio(path);
   assert.is(channels[0].length, 9923);
   assert.ok(channels[0].subarray(5000).every((value) => value === 0));
   assert.ok(channels[0].subarray(0, 4000).some((value) => value !== 0));
   const bytes = readFileSync(path);
-  async function* pieces(size) {
+  async function* chunks(size) {
     for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
   }
   const whole = await loadAudio(path);
-  for (const size of [1, 13, 1000]) sameSamples(await loadInput(pool, pieces(size), {}, 'x'), whole, `by ${size}`);
+  for (const size of [1, 13, 1000]) sameSamples(await loadInput(pool, chunks(size), {}, 'x'), whole, `by ${size}`);
   for (const missing of [1, 12, 13, 14]) {
     const cut = join(dir, 'cut.flac');
     writeFileSync(cut, bytes.subarray(0, bytes.length - missing));
@@ -98,7 +98,7 @@ test('a FLAC file that ends in silence is whole, in pieces too; what is cut off 
   }
 });
 
-test('what lies before a stretch of a FLAC file, and after it, is not decoded', async () => {
+test('what lies before a part of a FLAC file, and after it, is not decoded', async () => {
   const whole = await loadAudio(frames);
   const bytes = readFileSync(frames);
   const damaged = Buffer.from(bytes);
@@ -111,7 +111,7 @@ test('what lies before a stretch of a FLAC file, and after it, is not decoded', 
   await refused(loadAudio(path, { startSeconds: 7 }), 'ERR_AUDIO', /damaged\.flac/);
 });
 
-test('a stretch of a FLAC file that does not tell its length, and one outside it', async () => {
+test('a part of a FLAC file that does not say its length, and one outside it', async () => {
   const whole = await loadAudio(frames);
   const bytes = readFileSync(frames);
   bytes.writeUInt8(bytes[21] & 0xf0, 21);
@@ -123,7 +123,7 @@ test('a stretch of a FLAC file that does not tell its length, and one outside it
   await refused(loadAudio(path, { startSeconds: 7.5, endSeconds: 8.5 }), 'ERR_AUDIO_RANGE', /8\.000 seconds/);
 });
 
-test('a channel is that channel alone, of a stretch too; none is the mean', async () => {
+test('a channel is that channel alone, of a part too; none is the mean', async () => {
   const call = writeCall();
   const { channels } = await decodeAudio(call);
   sameSamples(await loadAudio(call, { channel: 1 }), channels[0]);
@@ -153,7 +153,7 @@ test('a channel that a file lacks, and a part that is none, are refused', async 
   await refused(load({ file: call }), 'ERR_ARGUMENT', /Expected a path/);
 });
 
-test("a manifest's channel is the one that is heard, and names the row", async () => {
+test("a manifest's channel is the one that is read, and names the row", async () => {
   writeCall();
   const rows = [1, '2', undefined, 0, 'left'].map((channel) => JSON.stringify({ audio: 'call.wav', channel }));
   rows.push(JSON.stringify({ audio: 'call.wav', channel: 2, start: 0.5, end: 1 }));

@@ -159,7 +159,7 @@ storing('calls for one utterance share one load, and later ones need none', asyn
     assert.equal(first, second);
     assert.equal(await store.get(a), first);
     assert.equal(pool.loads.length, 1);
-    // Another stretch of the same file is another entry.
+    // Another part of the same file is another entry.
     assert.equal((await store.get({ ...a, endSeconds: 0.5 })).length, 8000);
     assert.equal(store.bytes, (19200 + 8000) * 4);
   });
@@ -212,7 +212,7 @@ storing('seconds come from the header, of a range too, without a load', async ()
     assert.equal(await store.seconds({ audio: stereo, endSeconds: 0.3 }), 0.25);
     await assert.rejects(store.seconds({ audio: voice, startSeconds: 5 }), { code: 'ERR_AUDIO_RANGE' });
     assert.deepEqual(pool.loads, []);
-    // Only where the header does not tell, the file is decoded.
+    // Only where the header does not say, the file is decoded.
     const bytes = readFileSync(flac);
     bytes.writeUInt32BE(0, 22);
     const streamed = join(folder, 'streamed.flac');

@@ -34,7 +34,7 @@ test('what is above the band is gone, not folded back', async () => {
   assert.ok(difference(output, new Float32Array(16000), 200) < 1e-5);
 });
 
-test('long audio is one piece: no seam, no lost end', async () => {
+test('long audio is continuous: no seam, no lost end', async () => {
   const seconds = 30;
   const output = await resample(sine(1000, 44100, seconds), 44100);
   assert.equal(output.length, 16000 * seconds);
