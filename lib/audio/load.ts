@@ -84,11 +84,12 @@ function tooLong(name: string): EmoframeError {
 }
 
 function mixToMono(channels: Float32Array[]): Float32Array {
-  if (channels.length === 1) return channels[0];
-  const mono = new Float32Array(channels[0].length);
+  const [first] = channels;
+  if (channels.length === 1) return first!;
+  const mono = new Float32Array(first!.length);
   for (let i = 0; i < mono.length; i++) {
     let sum = 0;
-    for (const channel of channels) sum += channel[i];
+    for (const channel of channels) sum += channel[i]!;
     mono[i] = sum / channels.length;
   }
   return mono;

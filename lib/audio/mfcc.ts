@@ -84,7 +84,7 @@ export function mfccAtFrames(samples: Float32Array, frames: number): Float32Arra
 /** Σ n (x[t + n] - x[t - n]) / 10 over n = 1, 2, the first and last row repeated beyond the ends. [frames, 13]. */
 function computeDeltas(rows: Float64Array, frames: number): Float64Array {
   const deltas = new Float64Array(rows.length);
-  const at = (frame: number, c: number) => rows[Math.min(Math.max(frame, 0), frames - 1) * CEPSTRA + c];
+  const at = (frame: number, c: number) => rows[Math.min(Math.max(frame, 0), frames - 1) * CEPSTRA + c]!;
   for (let frame = 0; frame < frames; frame++) {
     for (let c = 0; c < CEPSTRA; c++) {
       const near = at(frame + 1, c) - at(frame - 1, c);
@@ -106,29 +106,28 @@ function frameAnalyser(): (samples: Float32Array, first: number, cepstra: Float6
   const logMel = new Float64Array(MEL_BANDS);
   return (samples, first, cepstra) => {
     let sum = 0;
-    for (let i = 0; i < WINDOW_SAMPLES; i++) sum += samples[first + i];
+    for (let i = 0; i < WINDOW_SAMPLES; i++) sum += samples[first + i]!;
     const offset = sum / WINDOW_SAMPLES;
     // The sample before the first is taken to be the first.
-    let previous = samples[first] - offset;
+    let previous = samples[first]! - offset;
     for (let i = 0; i < WINDOW_SAMPLES; i++) {
-      const value = samples[first + i] - offset;
-      frame[i] = (value - PREEMPHASIS * previous) * window[i];
+      const value = samples[first + i]! - offset;
+      frame[i] = (value - PREEMPHASIS * previous) * window[i]!;
       previous = value;
     }
     fft.realTransform(spectrum, frame);
-    for (let band = 0; band < MEL_BANDS; band++) {
-      const { firstBin, weights } = bands[band];
+    for (const [band, { firstBin, weights }] of bands.entries()) {
       let energy = 0;
       for (let i = 0; i < weights.length; i++) {
-        const real = spectrum[2 * (firstBin + i)];
-        const imaginary = spectrum[2 * (firstBin + i) + 1];
-        energy += weights[i] * (real * real + imaginary * imaginary);
+        const real = spectrum[2 * (firstBin + i)]!;
+        const imaginary = spectrum[2 * (firstBin + i) + 1]!;
+        energy += weights[i]! * (real * real + imaginary * imaginary);
       }
       logMel[band] = Math.log(Math.max(energy, LOG_FLOOR));
     }
     for (let c = 0; c < CEPSTRA; c++) {
       let value = 0;
-      for (let band = 0; band < MEL_BANDS; band++) value += cosines[c * MEL_BANDS + band] * logMel[band];
+      for (let band = 0; band < MEL_BANDS; band++) value += cosines[c * MEL_BANDS + band]! * logMel[band]!;
       cepstra[c] = value;
     }
   };
