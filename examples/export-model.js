@@ -1,4 +1,4 @@
-// A trained model in the forms that others read: a Hugging Face directory and an ONNX graph.
+// Exports a trained model in the two formats that other software reads: a Hugging Face directory and an ONNX graph.
 //
 //   node export-model.js PREDICTOR_DIR OUT_DIR
 import { join } from 'node:path';

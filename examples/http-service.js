@@ -1,5 +1,5 @@
-// Speech emotion over HTTP. POST /predict takes an audio file and answers with the decision; POST /timeline answers line
-// by line while the audio is still being sent.
+// Speech emotion over HTTP. POST /predict takes an audio file and returns the decision; POST /timeline returns a line per
+// window while the audio is still being sent.
 //
 //   node http-service.js PREDICTOR_DIR [PORT]
 //   curl --data-binary @speech.wav localhost:8080/predict
@@ -14,13 +14,13 @@ const mostAtOnce = 8;
 let active = 0;
 
 const server = createServer(async (request, response) => {
-  // What a client that went away had asked for is not worth finishing.
+  // Stop working for a client that has gone away.
   const gone = new AbortController();
   response.on('close', () => gone.abort());
   const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
   const answer = { '/predict': predict, '/timeline': timeline }[pathname];
   if (request.method !== 'POST' || answer === undefined) return respond(response, 404, { error: 'Not found' });
-  // Better to be told to come back than to wait in a queue without end.
+  // Refuse early instead of queueing without bound.
   if (active === mostAtOnce) return respond(response, 503, { error: 'Busy' });
   active++;
   try {
@@ -49,13 +49,13 @@ async function timeline(request, response, query, signal) {
     windowSeconds: 6,
     overlapSeconds: 1,
     signal,
-    // Without a rate, what is sent is an audio file.
+    // Without a rate, the body is an audio file.
     ...(rate !== null && { format }),
   });
   for await (const { start, end, segments, soFar, last } of chunks) {
     if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/x-ndjson' });
     const line = `${JSON.stringify({ start, end, segments, label: soFar.label, last })}\n`;
-    // A client that reads slowly slows the model down, and that slows the upload down: nothing piles up.
+    // A slow reader slows the model down, and that slows the upload down: nothing accumulates.
     if (!response.write(line)) await once(response, 'drain', { signal });
   }
   response.end();
@@ -67,6 +67,6 @@ function respond(response, status, body) {
 
 server.listen(Number(port), () => console.log(`http://localhost:${server.address().port}`));
 process.once('SIGTERM', () => {
-  // No new requests; those that are there are answered; then the model goes.
+  // Accept no new requests, finish the current ones, then free the model.
   server.close(() => model.dispose());
 });

@@ -1,4 +1,4 @@
-// Hidden states of an audio file, by a model of the Hugging Face Hub.
+// Hidden states of an audio file, with a model from the Hugging Face Hub.
 //
 //   node hub-model.js OWNER/NAME FILE
 import { downloadModel, Encoder } from 'emoframe';

@@ -1,4 +1,4 @@
-// A line of JSON for each audio file: many at once through the model, and one that is damaged does not stop the others.
+// A line of JSON for each audio file: files go through the model in batches, and a damaged one does not stop the others.
 //
 //   node many-files.js PREDICTOR_DIR FILE...
 import { EmotionModel } from 'emoframe';

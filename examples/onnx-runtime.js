@@ -1,4 +1,4 @@
-// The emotion of an audio file by ONNX Runtime, from what `emoframe export --format onnx` wrote.
+// The emotion of an audio file with ONNX Runtime, from the output of `emoframe export --format onnx`.
 //
 //   npm install onnxruntime-node
 //   node onnx-runtime.js EXPORT_DIR FILE
@@ -16,4 +16,4 @@ const { logits, frame_posteriors, attention } = await session.run({
 });
 const best = logits.data.indexOf(Math.max(...logits.data));
 const heaviest = attention.data.indexOf(Math.max(...attention.data));
-console.log(`${id2label[best]}: ${frame_posteriors.dims[1]} frames, heard most at ${(heaviest * 0.02).toFixed(2)} s`);
+console.log(`${id2label[best]}: ${frame_posteriors.dims[1]} frames, most attention at ${(heaviest * 0.02).toFixed(2)} s`);

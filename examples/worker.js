@@ -1,4 +1,4 @@
-// A model in a worker thread: for a process whose own thread must not even make the result's objects.
+// A model in a worker thread, for a process whose main thread must not even build the result objects.
 //
 //   node worker.js PREDICTOR_DIR FILE
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
