@@ -1,7 +1,8 @@
-/** Loads the native addon and turns its errors into {@link EmoframeError}. The only file that knows where it lies. */
+/** Loads the native addon and turns its errors into {@link EmoframeError}. */
 import { createRequire } from 'node:module';
 import { dirname, join, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import nodeGypBuild from 'node-gyp-build';
 import type { NativeBinding } from '../../binding.js';
 import { EmoframeError, isErrorCode } from '../errors.js';
 
@@ -23,7 +24,7 @@ export function binding(): NativeBinding {
   if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= '20000';
   const { file } = findAddon();
   try {
-    const addon = require(file) as NativeBinding;
+    const addon = require('../addon.cjs') as NativeBinding;
     // process.exit() and an uncaught exception end the process with its threads running, while what those use is destroyed.
     process.once('exit', () => addon.endEngines());
     loaded = addon;
@@ -42,9 +43,8 @@ export interface AddonFile {
 
 /** @throws EmoframeError `ERR_ADDON` when there is none for this platform. */
 export function findAddon(): AddonFile {
-  const { path } = require('node-gyp-build') as { path: (root: string) => string };
   try {
-    const file = path(root);
+    const file = nodeGypBuild.path(root);
     return { file, origin: file.startsWith(join(root, 'build', sep)) ? 'source' : 'prebuild' };
   } catch (cause) {
     // The first line names the platform, its C library too.

@@ -1,47 +1,18 @@
-// Makes prebuilds/<platform>-<arch>: the addon, the shared libraries that it needs apart from glibc's own, and their licences.
-// It runs on Debian or Ubuntu, whose packages know which licence belongs to which library.
-//
-// By itself it takes what CMake finds, which does to try a package. What is published is built with the CUDA 12 toolkit that
-// EMOFRAME_CUDA_TOOLKIT names (scripts/cuda-toolkit.js brings one): such kernels run on drivers from 525 on, those of CUDA 13
-// from 580 on; and for every GPU that is supported, with PTX for later ones.
+#!/usr/bin/env node
+// prebuildify runs this in place of node-gyp, in a folder of its own: it builds the addon of a prebuild with cmake-js and leaves it in
+// build/Release there, and in `artifacts` the shared libraries that it needs apart from glibc's own, with their licences.
 import { spawnSync } from 'node:child_process';
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fail, output, root } from './common.js';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const toolkit = process.env.EMOFRAME_CUDA_TOOLKIT;
-const build = toolkit === undefined ? 'build' : join('build', 'release');
-const built = join(root, build, 'prebuild', 'emoframe.glibc.node');
-const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`);
-const licences = join(folder, 'LICENSES');
+const folder = join(root, toolkit === undefined ? 'build' : join('build', 'release'));
+const built = join(folder, 'prebuild', 'emoframe.glibc.node');
+const artifacts = resolve('artifacts');
+const licences = join(artifacts, 'LICENSES');
 // glibc is the user's: its parts must be of one version with the system's loader.
 const glibc = /^(linux-vdso|ld-linux|lib(c|m|dl|pthread|rt|resolv|util|anl))[.-]/;
-
-function fail(text) {
-  process.stderr.write(`prebuild: ${text}\n`);
-  process.exit(1);
-}
-
-function output(command, args) {
-  const { error, status, stdout, stderr } = spawnSync(command, args, {
-    cwd: root,
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-  });
-  if (error) fail(`${command} cannot be run: ${error.message}`);
-  if (status !== 0) fail(`${[command, ...args].join(' ')} failed:\n${stdout}${stderr}`);
-  return stdout;
-}
 
 /** Every library that the loader brings in with a file, by soname with the file itself, glibc's left out. */
 function librariesOf(file) {
@@ -70,7 +41,7 @@ function packageOf(library) {
 
 /** Writes the licences of bundled libraries, the common ones that they refer to, and which is whose. */
 function writeLicences(libraries) {
-  mkdirSync(licences);
+  mkdirSync(licences, { recursive: true });
   const common = new Set();
   const rows = [];
   for (const [soname, path] of libraries) {
@@ -97,44 +68,20 @@ function compilerOf(folder) {
   return nvcc;
 }
 
-/** The newest version of a family of symbols, such as GLIBC, that a file asks for. */
-function newest(family, file) {
-  const versions = [...output('objdump', ['-T', file]).matchAll(/\*UND\*.*\(([A-Z]+)_([\d.]+)\)/g)]
-    .filter(([, name]) => name === family)
-    .map(([, , version]) => version);
-  return versions.sort((a, b) => a.localeCompare(b, 'en', { numeric: true })).at(-1) ?? 'none';
-}
-
-if (process.report.getReport().header.glibcVersionRuntime === undefined)
-  fail('prebuilds are made on Linux with glibc; elsewhere the addon is built from source.');
-if (toolkit === undefined && process.env.npm_command === 'publish')
-  fail('what is published is built with CUDA 12: set EMOFRAME_CUDA_TOOLKIT to such a toolkit (docs/install.md).');
-const nvcc = toolkit === undefined ? undefined : compilerOf(toolkit);
-const command = ['run', '--silent', 'build:addon', '--', '--target', 'emoframe_prebuild', '--out', build];
-if (nvcc !== undefined) {
+const command = ['run', '--silent', 'build:addon', '--', '--target', 'emoframe_prebuild', '--out', folder];
+if (toolkit !== undefined) {
   const options = {
     EMOFRAME_CUDA: 'ON',
     EMOFRAME_CUDA_RELEASE: 'ON',
     EMOFRAME_TESTS: 'OFF',
-    CMAKE_CUDA_COMPILER: nvcc,
+    CMAKE_CUDA_COMPILER: compilerOf(toolkit),
   };
   command.push(...Object.entries(options).map(([name, value]) => `--CD${name}=${value}`));
 }
 if (spawnSync('npm', command, { cwd: root, stdio: ['ignore', 2, 2] }).status !== 0) fail('the addon did not build.');
 
-rmSync(folder, { recursive: true, force: true });
-mkdirSync(folder, { recursive: true });
 const libraries = librariesOf(built);
-const addon = join(folder, basename(built));
-copyFileSync(built, addon);
-output('strip', ['--strip-unneeded', addon]);
-for (const [soname, path] of libraries) copyFileSync(path, join(folder, soname));
 writeLicences(libraries);
-
-for (const name of [basename(built), ...libraries.keys()]) {
-  const file = join(folder, name);
-  const megabytes = (statSync(file).size / 1e6).toFixed(1).padStart(5);
-  process.stdout.write(
-    `${name.padEnd(20)} ${megabytes} MB, needs GLIBC ${newest('GLIBC', file)}, GLIBCXX ${newest('GLIBCXX', file)}\n`,
-  );
-}
+for (const [soname, path] of libraries) copyFileSync(path, join(artifacts, soname));
+mkdirSync(join('build', 'Release'), { recursive: true });
+copyFileSync(built, join('build', 'Release', 'emoframe.node'));
