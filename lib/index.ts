@@ -1,6 +1,5 @@
 /** The public interface of emoframe. Deep imports are not part of it. */
 
-export type { RawFormat } from './audio/wav.js';
 export {
   type AudioCacheContents,
   type AudioCacheOptions,
@@ -12,6 +11,7 @@ export { loadAudio } from './audio/load.js';
 export { type Mfcc, mfcc } from './audio/mfcc.js';
 export { AudioPool, type AudioPoolOptions } from './audio/pool.js';
 export type { AudioRange } from './audio/types.js';
+export type { RawFormat } from './audio/wav.js';
 export type { Head } from './checkpoint/head.js';
 export { readNpy, writeNpy } from './checkpoint/npy.js';
 export { loadPretrained, type Pretrained, savePretrained } from './checkpoint/pretrained.js';

@@ -1,9 +1,9 @@
 // Options of prediction and encoding, checked where they come in.
 import { z } from 'zod';
-import type { RawFormat } from '../audio/wav.js';
 import { type AudioCacheOptions, audioCacheSchema } from '../audio/cacheFolder.js';
 import type { AudioInputOptions } from '../audio/input.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from '../audio/limits.js';
+import type { RawFormat } from '../audio/wav.js';
 import { abortSignal, type Shape } from '../issues.js';
 import type { Precision } from '../model/binding.js';
 import { precisions } from '../model/precision.js';
