@@ -17,7 +17,7 @@ export { readNpy, writeNpy } from './checkpoint/npy.js';
 export { loadPretrained, type Pretrained, savePretrained } from './checkpoint/pretrained.js';
 export { readSafetensors, writeSafetensors } from './checkpoint/safetensors.js';
 export { parseConfig, readConfig } from './config/read.js';
-export type { RunConfig, RunConfigInput } from './config/schema.js';
+export type { RunConfig, RunConfigInput } from './config/types.js';
 export { type CorpusSource, type ReadCorporaOptions, readCorpora } from './corpus/combine.js';
 export { type CorpusDescription, type DescribeOptions, describeCorpus } from './corpus/describe.js';
 export { readFolds } from './corpus/foldFile.js';

@@ -1,6 +1,6 @@
 // All numbers of the demo in one place: a 4-layer, 128-wide HuBERT from scratch, through all stages of one fold of about
 // 45 minutes of synthetic speech, on two cores.
-import type { RunConfigInput } from './schema.js';
+import type { RunConfigInput } from './types.js';
 
 const kmeans = { restarts: 2, algorithm: 'lloyd', maxIterations: 20, frameLimit: 40_000 } as const;
 const maskedPrediction = {

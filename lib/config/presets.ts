@@ -1,5 +1,5 @@
 import { demoConfig } from './demo.js';
-import type { RunConfigInput } from './schema.js';
+import type { RunConfigInput } from './types.js';
 
 /**
  * What speech emotion diarization trains on (Wang et al., 2023): utterances of up to 15 s, three joined ones to each of the

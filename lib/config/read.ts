@@ -3,7 +3,8 @@ import { EmoframeError } from '../errors.js';
 import { parseJson } from '../files/json.js';
 import { describe, explain } from '../issues.js';
 import { type PresetName, presets } from './presets.js';
-import { configSchema, type RunConfig } from './schema.js';
+import { configSchema } from './schema.js';
+import type { RunConfig } from './types.js';
 
 /**
  * Checks a config and fills in what it leaves out from a preset.

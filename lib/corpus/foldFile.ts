@@ -9,6 +9,7 @@ import type { Corpus } from './types.js';
 const MAX_BYTES = 2 ** 30;
 const ids = z.array(z.string().min(1));
 
+/** @internal */
 export const foldsSchema = z
   .array(
     z.strictObject({

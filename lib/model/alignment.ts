@@ -46,7 +46,7 @@ export interface AlignmentSettings {
 
 const count = z.int().nonnegative();
 
-/** Checks {@link AlignmentSettings}; those of before log-mel bands have none. */
+/** Checks {@link AlignmentSettings}; those of before log-mel bands have none. @internal */
 export const alignmentSchema: z.ZodType<AlignmentSettings> = z
   .strictObject({
     neutral: count,

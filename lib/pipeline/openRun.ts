@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
 import { AudioStore } from '../audio/store.js';
-import type { RunConfig } from '../config/schema.js';
+import type { RunConfig } from '../config/types.js';
 import { checkFolds } from '../corpus/foldFile.js';
 import { type Fold, makeFolds, resolveFolds } from '../corpus/folds.js';
 import type { Utterance } from '../corpus/types.js';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type AudioCacheOptions, audioCacheSchema } from '../audio/cacheFolder.js';
-import type { RunConfig } from '../config/schema.js';
+import type { RunConfig } from '../config/types.js';
 import { foldsSchema } from '../corpus/foldFile.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';

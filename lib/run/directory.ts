@@ -3,7 +3,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { parseConfig } from '../config/read.js';
-import type { RunConfig } from '../config/schema.js';
+import type { RunConfig } from '../config/types.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';

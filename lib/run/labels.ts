@@ -1,4 +1,4 @@
-import type { RunConfig } from '../config/schema.js';
+import type { RunConfig } from '../config/types.js';
 import type { Corpus } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
 

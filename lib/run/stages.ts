@@ -1,6 +1,6 @@
 // The stages of the method in their order: the one list that the pipeline, the command line, reports and model cards read.
 // What each of them does stands in lib/stages.
-import type { RunConfig } from '../config/schema.js';
+import type { RunConfig } from '../config/types.js';
 
 type Objective = RunConfig['align']['objective'];
 

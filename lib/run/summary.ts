@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import type { RunConfig } from '../config/schema.js';
+import type { RunConfig } from '../config/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { bootstrapInterval } from '../evaluate/metrics.js';
 import { writeFileAtomic } from '../files/atomic.js';

@@ -5,7 +5,7 @@ import { maskSpans } from '../batch/masks.js';
 import { BalancedSampler, type Draw, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
 import type { Head } from '../checkpoint/head.js';
 import { usePretrained } from '../checkpoint/pretrained.js';
-import type { FineTuningSettings, UtteranceTrainingSettings } from '../config/schema.js';
+import type { FineTuningSettings, UtteranceTrainingSettings } from '../config/types.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch, TrainStepOptions } from '../model/binding.js';
 import { newFloats } from '../model/floats.js';

@@ -2,7 +2,7 @@
 
 import { checkFinite } from '../checkpoint/finite.js';
 import { readSafetensors, writeSafetensors } from '../checkpoint/safetensors.js';
-import type { KMeansSection } from '../config/schema.js';
+import type { KMeansSection } from '../config/types.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { verifyResult } from '../run/stageResult.js';

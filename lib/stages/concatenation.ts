@@ -1,7 +1,7 @@
 // Joined utterances beside the real ones: what stage 4 is given when `align.concatenate` asks for them. They are made of
 // training utterances alone, and their sound is put together when it is asked for, from what the run's audio gives.
 import { mfcc } from '../audio/mfcc.js';
-import type { ConcatenationSettings } from '../config/schema.js';
+import type { ConcatenationSettings } from '../config/types.js';
 import type { Utterance } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
 import { Geometry } from '../model/geometry.js';

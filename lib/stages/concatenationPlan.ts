@@ -1,7 +1,7 @@
 // Which training utterances are joined, drawn before any is heard: neutral and emotional speech of one speaker, as speech
 // emotion diarization makes its training data (Wang et al., "Speech Emotion Diarization: Which Emotion Appears When?", 2023),
 // so that the place of an emotion is known to the sample. A pure function of the seed and the utterances' lengths.
-import type { ConcatenationSettings, concatenationPatterns } from '../config/schema.js';
+import type { ConcatenationPattern, ConcatenationSettings } from '../config/types.js';
 import type { Segment, Utterance } from '../corpus/types.js';
 import { Geometry } from '../model/geometry.js';
 import { PhiloxStream, type RandomSource, type Seed, sites } from '../random/philox.js';
@@ -47,8 +47,6 @@ export interface JoinOptions {
   maxSamples: number;
   seed: Seed;
 }
-
-type Pattern = (typeof concatenationPatterns)[number];
 
 /**
  * Draws joined utterances: of each label as many as its utterances times `share`, every utterance being the one whose label
@@ -116,7 +114,7 @@ class Drawer {
   }
 
   /** What may stand beside an anchor, other than itself. */
-  #partners(anchor: JoinCandidate, pattern: Pattern): readonly JoinCandidate[] {
+  #partners(anchor: JoinCandidate, pattern: ConcatenationPattern): readonly JoinCandidate[] {
     const { speaker, label } = anchor.utterance;
     const { neutral } = this.options;
     const pool = this.#pools.get(poolKey(speaker, pattern === 'same' ? label : neutral)) ?? [];
@@ -126,7 +124,7 @@ class Drawer {
     return pool.filter((other) => other !== anchor && other.samples <= room);
   }
 
-  #isPossible(anchor: JoinCandidate, pattern: Pattern): boolean {
+  #isPossible(anchor: JoinCandidate, pattern: ConcatenationPattern): boolean {
     const { maxSamples } = this.options;
     if (this.#isNeutral(anchor) && (pattern !== 'same' || maxSamples < 2 * SHORTEST_PART)) return false;
     const others = this.#partners(anchor, pattern).length;
@@ -135,7 +133,7 @@ class Drawer {
     return others >= needed && maxSamples - anchor.samples >= needed * SHORTEST_PART;
   }
 
-  #make(anchor: JoinCandidate, pattern: Pattern): JoinedUtterance {
+  #make(anchor: JoinCandidate, pattern: ConcatenationPattern): JoinedUtterance {
     const partners = this.#partners(anchor, pattern);
     const chosen = this.random.integer(partners.length);
     const partner = partners[chosen]!;

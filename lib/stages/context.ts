@@ -1,7 +1,7 @@
 // What a stage is given: one fold of one run. A stage reads the results of earlier stages from the fold's folder and leaves
 // its own there; nothing passes from stage to stage in memory, so any of them can run alone.
 
-import type { RunConfig } from '../config/schema.js';
+import type { RunConfig } from '../config/types.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Utterance } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';

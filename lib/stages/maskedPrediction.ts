@@ -2,7 +2,7 @@
 // which cluster each hidden frame belongs to, from what it hears around it. The loop of stages 1a and 3 and of the MFCC round.
 import { maskSpans } from '../batch/masks.js';
 import { type Draw, PretrainingSampler } from '../batch/samplers.js';
-import type { MaskedPredictionSettings } from '../config/schema.js';
+import type { MaskedPredictionSettings } from '../config/types.js';
 import { EmoframeError } from '../errors.js';
 import type { PackedBatch, TrainStepOptions } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
