@@ -98,13 +98,12 @@ async function measureAll(
   { decode = false, signal, onProgress }: DescribeOptions,
 ): Promise<Measurement[]> {
   const measured = new Array<Measurement>(utterances.length);
-  let next = 0;
   let done = 0;
+  const queue = utterances.entries();
   const work = async () => {
-    while (next < utterances.length) {
+    for (const [index, utterance] of queue) {
       throwIfAborted(signal);
-      const index = next++;
-      measured[index] = await measure(utterances[index], pool, decode, signal);
+      measured[index] = await measure(utterance, pool, decode, signal);
       onProgress?.(++done, utterances.length);
     }
   };

@@ -114,12 +114,15 @@ function splitFold(corpus: Corpus): Sides {
 
 /** A fold of the dataset's own; what the label scheme left out is not in it. */
 function pick(corpus: Corpus, { name, train, validation = [], test }: GivenFold): Sides {
-  const [inTrain, inValidation, inTest] = [train, validation, test].map((list) => new Set(list));
+  const utterancesOf = (list: readonly string[]) => {
+    const members = new Set(list);
+    return corpus.utterances.filter(({ id }) => members.has(id));
+  };
   return {
     name,
-    train: corpus.utterances.filter(({ id }) => inTrain.has(id)),
-    validation: corpus.utterances.filter((utterance) => inValidation.has(utterance.id) && isLabelled(utterance)),
-    test: corpus.utterances.filter((utterance) => inTest.has(utterance.id) && isLabelled(utterance)),
+    train: utterancesOf(train),
+    validation: utterancesOf(validation).filter(isLabelled),
+    test: utterancesOf(test).filter(isLabelled),
   };
 }
 
@@ -198,8 +201,7 @@ function heldOutFolds(
   if (values.length < 2) {
     throw foldError(`Folds by ${field} need labelled rows of at least 2 ${field}s; the corpus has ${values.length}`);
   }
-  const names = folderNames(values, field);
-  const groups = given ?? values.map((value, i) => ({ name: names[i], members: [value] }));
+  const groups = given ?? namedGroups(values, field);
   return groups.map(({ name, members }) => {
     const held = new Set(members);
     const isHeld = (utterance: Utterance) => held.has(utterance[field] ?? '');
@@ -288,10 +290,10 @@ function sortBy(keys: string[], place: (key: string) => string): string[] {
 }
 
 /** Letters, digits, dots, dashes and underscores only, and no two alike. */
-function folderNames(groups: string[], field: string): string[] {
+function namedGroups(values: string[], field: string): { name: string; members: string[] }[] {
   const names = new Set<string>();
-  return groups.map((group) => {
-    const plain = group
+  return values.map((value) => {
+    const plain = value
       .replace(/[^\p{L}\p{N}._-]/gu, '_')
       .replace(/^\.+/, '_')
       .slice(0, 100);
@@ -300,6 +302,6 @@ function folderNames(groups: string[], field: string): string[] {
     let name = stem;
     for (let i = 2; names.has(name); i++) name = `${stem}-${i}`;
     names.add(name);
-    return name;
+    return { name, members: [value] };
   });
 }

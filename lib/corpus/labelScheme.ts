@@ -33,8 +33,8 @@ const NONE: KnownSchemes = { schemes: {}, unlabelled: [] };
  */
 export function parseLabelScheme(text: string, known: KnownSchemes = NONE): LabelScheme {
   if (text === EVERY_LABEL) return { name: text };
-  if (Object.hasOwn(known.schemes, text)) return { name: text, classes: parseClasses(known.schemes[text], known) };
-  return { name: text, classes: parseClasses(text, known) };
+  const [, scheme = text] = Object.entries(known.schemes).find(([name]) => name === text) ?? [];
+  return { name: text, classes: parseClasses(scheme, known) };
 }
 
 function parseClasses(text: string, known: KnownSchemes): Map<string, string> {
@@ -48,7 +48,7 @@ function parseClasses(text: string, known: KnownSchemes): Map<string, string> {
   const classes = new Map<string, string>();
   const names = new Set<string>();
   for (const part of text.split(',')) {
-    const [name, sum, ...rest] = part.split('=').map((word) => word.trim());
+    const [name = '', sum, ...rest] = part.split('=').map((word) => word.trim());
     if (name === '' || rest.length > 0) throw refuse(`${quoted(part)} is not a class`);
     if (names.has(name)) throw refuse(`class ${name} is there twice`);
     names.add(name);

@@ -8,7 +8,9 @@ import type { Corpus, Problem, Utterance } from './types.js';
 /** More rows than this are refused: the list of utterances is held in memory. */
 export const MAX_ROWS = 5_000_000;
 
-const READERS: Record<string, (path: string) => AsyncGenerator<ReadRow>> = {
+type Reader = (path: string) => AsyncGenerator<ReadRow>;
+
+const READERS: Record<string, Reader> = {
   '.jsonl': (path) => readJsonl(path),
   '.csv': (path) => readCsv(path),
   '.scp': (path) => readScp(path),
@@ -18,10 +20,16 @@ export const MANIFEST_LAYOUTS =
   'one HFLEA list each for training, validation and test (*train.scp, *valid.scp, *test.scp)';
 const SHOWN_PROBLEMS = 5;
 
+interface Manifest {
+  file: string;
+  read: Reader;
+  split?: Utterance['split'];
+}
+
 /** A corpus in manifests, whose rows are one list. */
 export interface Manifests {
   name: string;
-  manifests: { file: string; split?: Utterance['split'] }[];
+  manifests: readonly [Manifest, ...Manifest[]];
 }
 
 /** Reads every row; relative paths start at `audioRoot`, or at the manifest. @throws `ERR_CORPUS`, `ERR_ABORTED` */
@@ -34,8 +42,8 @@ export async function readManifests(
   const utterances: Utterance[] = [];
   const problems: Problem[] = [];
   let count = 0;
-  for (const { file, split } of manifests) {
-    for await (const { row, raw, reason } of READERS[extname(file).toLowerCase()](file)) {
+  for (const { file, read, split } of manifests) {
+    for await (const { row, raw, reason } of read(file)) {
       throwIfAborted(signal);
       if (++count > MAX_ROWS) {
         throw new EmoframeError('ERR_CORPUS', `${file} has more than ${MAX_ROWS} rows. Split it.`, { file, row });
@@ -61,31 +69,38 @@ export async function findManifests(path: string): Promise<Manifests | undefined
   if (stats.isDirectory()) {
     const names = await readdir(path);
     const found = ['manifest.jsonl', 'manifest.csv'].find((name) => names.includes(name));
-    const manifests = found === undefined ? foldLists(path, names) : [{ file: join(path, found) }];
+    const manifests = found === undefined ? foldLists(path, names) : manifestAt(join(path, found));
     return manifests === undefined ? undefined : { name: basename(path), manifests };
   }
-  const extension = extname(path);
-  if (!stats.isFile() || !(extension.toLowerCase() in READERS)) return undefined;
-  return { name: basename(path, extension), manifests: [{ file: path }] };
+  const manifests = stats.isFile() ? manifestAt(path) : undefined;
+  return manifests === undefined ? undefined : { name: basename(path, extname(path)), manifests };
+}
+
+function manifestAt(file: string): [Manifest] | undefined {
+  const read = READERS[extname(file).toLowerCase()];
+  return read === undefined ? undefined : [{ file, read }];
 }
 
 /** The three lists of one HFLEA fold, if the folder holds exactly these; its manual says "valid", its code "dev". */
-function foldLists(folder: string, names: string[]): Manifests['manifests'] | undefined {
+function foldLists(folder: string, names: string[]): [Manifest, ...Manifest[]] | undefined {
   const lists = names.filter((name) => name.endsWith('.scp'));
   const endings = { train: /train\.scp$/, validation: /(valid|dev)\.scp$/, test: /test\.scp$/ } as const;
-  const manifests = (['train', 'validation', 'test'] as const).flatMap((split) =>
-    lists.filter((name) => endings[split].test(name)).map((name) => ({ file: join(folder, name), split })),
+  const [first, ...others] = (['train', 'validation', 'test'] as const).flatMap((split) =>
+    lists
+      .filter((name) => endings[split].test(name))
+      .map((name) => ({ file: join(folder, name), read: readScp, split })),
   );
-  const complete = lists.length === 3 && new Set(manifests.map(({ split }) => split)).size === 3;
-  return complete ? manifests : undefined;
+  const splits = new Set([first, ...others].map((list) => list?.split));
+  return first !== undefined && lists.length === 3 && splits.size === 3 ? [first, ...others] : undefined;
 }
 
 function nothingUsable(file: string, problems: Problem[]): EmoframeError {
   if (problems.length === 0) return new EmoframeError('ERR_CORPUS', `${file} has no rows.`, { file });
+  const row = problems[0]?.row;
   const shown = problems.slice(0, SHOWN_PROBLEMS).map(({ row, reason }) => `line ${row}: ${reason}`);
   const more = problems.length > shown.length ? `; and ${problems.length - shown.length} more` : '';
   return new EmoframeError('ERR_CORPUS', `${file} has no row that can be used. ${shown.join('; ')}${more}.`, {
     file,
-    ...(problems[0].row === undefined ? {} : { row: problems[0].row }),
+    ...(row === undefined ? {} : { row }),
   });
 }

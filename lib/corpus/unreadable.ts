@@ -39,7 +39,7 @@ export async function checkAudio(
   const { utterances } = corpus;
   const found = new Array<UnreadableUtterance | undefined>(utterances.length);
   const sampleCounts = new Map<string, number>();
-  let next = 0;
+  const queue = utterances.entries();
   let done = 0;
   const check = async ({ id, audio, ...range }: Utterance): Promise<UnreadableUtterance | undefined> => {
     try {
@@ -51,10 +51,9 @@ export async function checkAudio(
     }
   };
   const work = async () => {
-    while (next < utterances.length) {
+    for (const [index, utterance] of queue) {
       throwIfAborted(options.signal);
-      const index = next++;
-      found[index] = await check(utterances[index]!);
+      found[index] = await check(utterance);
       options.onProgress?.(++done, utterances.length);
     }
   };

@@ -66,7 +66,7 @@ function findSet(folder: Folder): { name: string; home: string; lists: List[] } 
   for (const file of folder.files) {
     const match = LIST.exec(file);
     if (match === null) continue;
-    const [, home = '', fold, name, part] = match;
+    const [, home = '', fold, name = '', part] = match;
     const set = sets.get(`${home}/${name}`) ?? { name, home, lists: [] };
     set.lists.push({ file: folder.path(file), fold: Number(fold), part: part as List['part'] });
     sets.set(`${home}/${name}`, set);
@@ -141,7 +141,7 @@ function readEntry({ raw, reason = 'it cannot be read' }: ReadRow, labelOf: (lab
 
 /** Finds audio that is named from EmoBox's folder. */
 class AudioFinder {
-  readonly #roots: string[];
+  readonly #roots: readonly [string, ...string[]];
 
   /** `home`: the folder of the set, `data/SET`. */
   constructor(home: string, audioRoot: string | undefined) {

@@ -2,23 +2,16 @@
 import { bySpeaker } from './dataset.js';
 import { namedFiles } from './namedFiles.js';
 
-const EMOTIONS: Record<string, string> = {
-  amused: 'amused',
-  anger: 'angry',
-  disgust: 'disgust',
-  neutral: 'neutral',
-  sleepiness: 'sleepy',
-};
-
 export const emovDb = namedFiles({
   name: 'emov-db',
   layout: 'bea_Amused/amused_1-15_0001.wav',
   // Some files have a capital, some an underscore for the dash.
   pattern:
     /(?:^|\/)(bea|jenie|josh|sam)(?:_[a-z]+)?\/(?:.*\/)?((amused|anger|disgust|neutral|sleepiness)_\d+[-_]\d+_\d+)$/i,
-  read: ([, speaker, name, emotion]) => ({
+  emotions: { anger: 'angry', sleepiness: 'sleepy' },
+  read: (speaker, name, emotion) => ({
     id: `${speaker.toLowerCase()}_${name}`,
-    label: EMOTIONS[emotion.toLowerCase()],
+    label: emotion.toLowerCase(),
     speaker: speaker.toLowerCase(),
   }),
   customary: bySpeaker,

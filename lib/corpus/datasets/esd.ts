@@ -7,22 +7,17 @@ const SPLITS: Record<string, 'train' | 'validation' | 'test' | undefined> = {
   evaluation: 'validation',
   test: 'test',
 };
-const EMOTIONS: Record<string, string> = {
-  Angry: 'angry',
-  Happy: 'happy',
-  Neutral: 'neutral',
-  Sad: 'sad',
-  Surprise: 'surprised',
-};
 
-function read([, speaker, emotion, part, id, prefix]: (string | undefined)[], language?: string): Named {
+/** `groups`: speaker, emotion, part (of the release alone), id and the speaker in it. */
+function read(groups: readonly (string | undefined)[], language: string | undefined): Named {
+  const [speaker = '', emotion = '', part = '', id = '', prefix] = groups;
   const number = Number(speaker);
   if (prefix !== speaker) return { reason: `it lies in the folder of speaker ${speaker}` };
   if (number < 1 || number > 20) return { reason: `there is no speaker ${speaker}` };
   const spoken = number <= 10 ? 'Mandarin' : 'English';
   if (language !== undefined && spoken !== language) return { part: spoken };
-  const split = SPLITS[part ?? ''];
-  return { id: id!, label: EMOTIONS[emotion!], speaker: speaker!, ...(split === undefined ? {} : { split }) };
+  const split = SPLITS[part];
+  return { id, label: emotion.toLowerCase(), speaker, ...(split === undefined ? {} : { split }) };
 }
 
 const of = (name: string, language?: string) =>
@@ -30,7 +25,8 @@ const of = (name: string, language?: string) =>
     name,
     layout: '0011/Angry/0011_000351.wav, or the same with train, evaluation and test below the emotion',
     pattern: /(?:^|\/)(\d{4})\/(Angry|Happy|Neutral|Sad|Surprise)\/(?:(train|evaluation|test)\/)?((\d{4})_\d{6})$/,
-    read: (match) => read(match, language),
+    read: (...groups) => read(groups, language),
+    emotions: { surprise: 'surprised' },
     customary: (utterances) =>
       utterances.length > 0 && utterances.every(({ split }) => split !== undefined)
         ? { scheme: 'given' }

@@ -123,7 +123,8 @@ async function filesBelow(root: string, signal: AbortSignal | undefined): Promis
       const real = await realpath(folder);
       if (listed.has(real)) continue;
       listed.add(real);
-      const [within, linked]: string[][] = [[], []];
+      const within: string[] = [];
+      const linked: string[] = [];
       for await (const entry of await opendir(folder, { bufferSize: 1024 })) {
         throwIfAborted(signal);
         if (entry.name.startsWith('.') || entry.name === '__MACOSX') continue;

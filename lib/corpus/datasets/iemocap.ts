@@ -54,10 +54,10 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
 function readTurn(line: string, session: string) {
   const match = TURN.exec(line);
   if (match === null) return 'a turn that is not "[start - end] name emotion [valence, activation, dominance]"';
-  const [, id, number, label, ratings] = match;
+  const [, id = '', number, label = '', ratings = ''] = match;
   if (number !== session) return `turn ${id} lies in Session${session}`;
   if (!EMOTIONS.has(label)) return `turn ${id} has the emotion "${label}", which IEMOCAP does not have`;
-  const [valence, activation, dominance] = ratings.split(',').map(Number);
+  const [valence = Number.NaN, activation = Number.NaN, dominance = Number.NaN] = ratings.split(',').map(Number);
   const dimensions = { valence, activation, dominance };
   const rated = Object.values(dimensions).every((value) => Number.isFinite(value));
   return {

@@ -68,8 +68,8 @@ export async function recogniseDataset(folder: Folder): Promise<Dataset | undefi
     throw ambiguous(folder, `is like several datasets: ${namesOf([...known, ...others])}`);
   }
   if (known.length === 1) return known[0];
-  const most = shares.filter(({ share }) => share >= 0.5);
-  if (most.length === 1) return most[0].dataset;
+  const [most, ...alike] = shares.filter(({ share }) => share >= 0.5);
+  if (most !== undefined && alike.length === 0) return most.dataset;
   const some = shares.filter(({ share }) => share > 0);
   if (some.length === 0) return undefined;
   const told = some.map(({ dataset, share }) => `${dataset.name} (${(100 * share).toFixed(1)} %)`).join(', ');

@@ -12,6 +12,6 @@ export const jlCorpus = namedFiles({
   },
   pattern:
     /(?:^|\/)(((?:fe)?male[12])_(angry|anxious|apologetic|assertive|concerned|encouraging|excited|happy|neutral|sad)_\d+[ab]_\d)$/,
-  read: ([, id, speaker, label]) => ({ id, label, speaker }),
+  read: (id, speaker, label) => ({ id, label, speaker }),
   customary: bySpeaker,
 });

@@ -30,8 +30,9 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
   const audio = await audioOf(source);
   const clips = clipsOf(audio);
   for (const table of folder.files) {
-    const part = TABLE.exec(table)?.[1];
-    if (part === undefined) continue;
+    const [, part = ''] = TABLE.exec(table) ?? [];
+    const split = SPLITS[part];
+    if (split === undefined) continue;
     const file = folder.path(table);
     for await (const { row, raw, reason = 'it cannot be read' } of readCsv(file, COLUMNS)) {
       await yieldWhenDue();
@@ -54,7 +55,7 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
       } else if (!isAudio(clip)) yield { file, row, reason: toConvert(clip) };
       else {
         const speaker = String(raw.Speaker).trim();
-        const utterance = { id, audio: audio.path(clip), label, split: SPLITS[part] };
+        const utterance = { id, audio: audio.path(clip), label, split };
         yield { file, row, utterance: { ...utterance, ...(speaker === '' ? {} : { speaker }) } };
       }
     }

@@ -43,7 +43,7 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
         yield { file, row, reason: 'a line that is not "UTD-IMPROV-name.avi; emotion; A:…; V:…; D:…; N:…;"' };
         continue;
       }
-      const [, name, speaker, session, , rest] = match;
+      const [, name, speaker = '', session, , rest = ''] = match;
       const id = `MSP-IMPROV-${name}`;
       const path = audio.audioNamed(id);
       if (path === undefined) yield { file, row, reason: audio.lacking(id) };

@@ -14,7 +14,10 @@ interface NamedFiles {
   schemes?: Record<string, string>;
   /** Matches a path below the folder, without extension, with `/` between names. */
   pattern: RegExp;
-  read(match: RegExpExecArray): Named;
+  /** What its groups tell. */
+  read(...groups: string[]): Named;
+  /** Labels of what the names call otherwise. */
+  emotions?: Readonly<Record<string, string>>;
   customary(utterances: readonly Utterance[]): CustomaryFolds;
 }
 
@@ -24,10 +27,22 @@ export interface NamedDataset extends Dataset {
   named(file: string): Named | undefined;
 }
 
-export function namedFiles({ name, layout, schemes = {}, pattern, read, customary }: NamedFiles): NamedDataset {
-  const named = (file: string) => {
+export function namedFiles({
+  name,
+  layout,
+  schemes = {},
+  pattern,
+  read,
+  emotions = {},
+  customary,
+}: NamedFiles): NamedDataset {
+  const named = (file: string): Named | undefined => {
     const match = pattern.exec(file.slice(0, file.lastIndexOf('.')));
-    return match === null ? undefined : read(match);
+    if (match === null) return undefined;
+    const found = read(...match.slice(1));
+    return 'id' in found && found.label !== undefined
+      ? { ...found, label: emotions[found.label] ?? found.label }
+      : found;
   };
   return {
     named,

@@ -10,7 +10,7 @@ const MODALITIES: Record<string, string | undefined> = {
 };
 const CHANNELS: Record<string, string | undefined> = { '01': 'speech', '02': 'song' };
 
-function read([, id, modality, channel, emotion, actor]: string[], wanted: string): Named {
+function read(wanted: 'speech' | 'song', ...[id = '', modality = '', channel = '', emotion, actor]: string[]): Named {
   const label = EMOTIONS[Number(emotion) - 1];
   const [medium, voice] = [MODALITIES[modality], CHANNELS[channel]];
   if (medium === undefined || voice === undefined || label === undefined) {
@@ -21,7 +21,7 @@ function read([, id, modality, channel, emotion, actor]: string[], wanted: strin
   return { id, label, speaker: `Actor_${actor}` };
 }
 
-const [ravdess, ravdessSong] = ['speech', 'song'].map((wanted) =>
+const of = (wanted: 'speech' | 'song') =>
   namedFiles({
     name: wanted === 'speech' ? 'ravdess' : 'ravdess-song',
     layout: `Actor_*/03-${wanted === 'speech' ? '01' : '02'}-*.wav, seven numbers a name`,
@@ -33,10 +33,10 @@ const [ravdess, ravdessSong] = ['speech', 'song'].map((wanted) =>
       },
     }),
     pattern: /(?:^|\/)((\d\d)-(\d\d)-(\d\d)-\d\d-\d\d-\d\d-(\d\d))$/,
-    read: (match) => read(match, wanted),
+    read: (...groups) => read(wanted, ...groups),
     // Four actors a fold.
     customary: () => ({ scheme: 'speakers', count: 6 }),
-  }),
-);
+  });
 
-export { ravdess, ravdessSong };
+export const ravdess = of('speech');
+export const ravdessSong = of('song');

@@ -2,20 +2,11 @@
 import { bySpeaker } from './dataset.js';
 import { namedFiles } from './namedFiles.js';
 
-const EMOTIONS: Record<string, string> = {
-  a: 'angry',
-  d: 'disgust',
-  f: 'fearful',
-  h: 'happy',
-  n: 'neutral',
-  sa: 'sad',
-  su: 'surprised',
-};
-
 export const savee = namedFiles({
   name: 'savee',
   layout: 'AudioData/DC/a01.wav, or DC_a01.wav',
   pattern: /(?:^|\/)(DC|JE|JK|KL)[/_]((a|d|f|h|n|sa|su)\d\d)$/,
-  read: ([, speaker, name, emotion]) => ({ id: `${speaker}_${name}`, label: EMOTIONS[emotion], speaker }),
+  emotions: { a: 'angry', d: 'disgust', f: 'fearful', h: 'happy', n: 'neutral', sa: 'sad', su: 'surprised' },
+  read: (speaker, name, label) => ({ id: `${speaker}_${name}`, label, speaker }),
   customary: bySpeaker,
 });

@@ -74,8 +74,10 @@ function readEntry(entry: unknown): { wav: string; label: string; segments: Segm
     if (label !== 'neutral') segments.push({ start, end, label });
   }
   segments.sort((a, b) => a.start - b.start);
-  if (segments.some(({ start }, i) => i > 0 && start < segments[i - 1].end - TIME_TOLERANCE_SECONDS)) {
-    return 'its emotions overlap';
+  let ended = -Infinity;
+  for (const { start, end } of segments) {
+    if (start < ended - TIME_TOLERANCE_SECONDS) return 'its emotions overlap';
+    ended = end;
   }
   const labels = new Set(segments.map(({ label }) => label));
   if (labels.size > 1) return `it has more than one emotion: ${[...labels].join(', ')}`;
