@@ -3,27 +3,27 @@
 import { writeFileAtomic } from '../files/atomic.js';
 import { finishStage } from '../run/stageResult.js';
 import {
-  type ClusterSource,
+  assignLabels,
   clusterFrames,
   fitCentroids,
   gatherPoints,
+  type LabelMap,
+  readCentroids,
   saveCentroids,
   saveLabels,
   splitByUtterance,
 } from './clustering.js';
 import { agreementWithTruth } from './clusterQuality.js';
-import { framesOf, type StageContext } from './context.js';
-import { existingLayer, hiddenStates } from './hiddenStates.js';
-import { loadEncoder, type StageModel } from './models.js';
+import { type StageContext, trainingIds } from './context.js';
+import { existingLayer, hiddenStates, withEncoder } from './hiddenStates.js';
 
 /** Runs the stage and leaves centroids and labels in `cluster`. */
 export async function cluster(context: StageContext): Promise<void> {
   const settings = context.config.cluster;
   const paths = context.paths.stage('cluster');
-  const stage = await loadEncoder(context, context.paths.stage('finetune').model);
-  try {
-    const layer = existingLayer(stage, settings.layer);
-    const source = await trainingFrames(context, stage, layer);
+  await withEncoder(context, context.paths.stage('finetune').model, async (encoder) => {
+    const layer = existingLayer(encoder, settings.layer);
+    const source = await hiddenStates(context, encoder, trainingIds(context), layer);
     const { labels, centroids, ...found } = await clusterFrames(context, source, settings.kmeans);
     await saveLabels(paths.labels, labels);
     await saveCentroids(paths.centroids, centroids, source.dimension, layer);
@@ -32,11 +32,17 @@ export async function cluster(context: StageContext): Promise<void> {
       clusters: settings.kmeans.clusters,
       utterances: source.items.length,
       ...found,
-      ...(await agreementWithTruth(context, stage.model.geometry, labels)),
+      ...(await agreementWithTruth(context, encoder.model.geometry, labels)),
     });
-  } finally {
-    stage.model.dispose();
-  }
+  });
+}
+
+/** The cluster of stage 2 of every frame of these utterances, whether they took part in the clustering or not. */
+export async function nearestClusters(context: StageContext, ids: readonly string[]): Promise<LabelMap> {
+  const { centroids, layer } = await readCentroids(context.paths.stage('cluster').centroids);
+  return withEncoder(context, context.paths.stage('finetune').model, async (encoder) =>
+    assignLabels(context, await hiddenStates(context, encoder, ids, layer), centroids),
+  );
 }
 
 /** One row of a sweep. */
@@ -61,34 +67,21 @@ export async function sweepClusters(
   sweep: { layers: readonly number[]; clusters: readonly number[] },
 ): Promise<SweepRow[]> {
   const { kmeans } = context.config.cluster;
-  const stage = await loadEncoder(context, context.paths.stage('finetune').model);
   const rows: SweepRow[] = [];
-  try {
+  await withEncoder(context, context.paths.stage('finetune').model, async (encoder) => {
     for (const layer of sweep.layers) {
-      const source = await trainingFrames(context, stage, layer);
+      const source = await hiddenStates(context, encoder, trainingIds(context), layer);
       const { points, complete } = await gatherPoints(context, source, kmeans.frameLimit);
       for (const clusters of sweep.clusters) {
         const fitted = await fitCentroids(context, points, source.dimension, { ...kmeans, clusters });
         // Agreement needs to know whose frame each is, which a sample of frames does not tell.
         const agreement = complete
-          ? await agreementWithTruth(context, stage.model.geometry, splitByUtterance(source.items, fitted.labels))
+          ? await agreementWithTruth(context, encoder.model.geometry, splitByUtterance(source.items, fitted.labels))
           : {};
         rows.push({ layer, clusters, inertiaPerFrame: fitted.inertiaPerFrame, ...agreement });
       }
     }
-  } finally {
-    stage.model.dispose();
-  }
+  });
   await writeFileAtomic(`${context.paths.stage('cluster').dir}/sweep.json`, `${JSON.stringify(rows, undefined, 2)}\n`);
   return rows;
-}
-
-async function trainingFrames(context: StageContext, stage: StageModel, layer: number): Promise<ClusterSource> {
-  const ids = [...context.fold.train, ...context.fold.validation];
-  const items = await framesOf(context, stage.model.geometry, ids);
-  return {
-    items: items.filter(({ frames }) => frames > 0),
-    dimension: stage.model.config.shape.hiddenSize,
-    rows: (wanted) => hiddenStates(context, stage, wanted, layer),
-  };
 }

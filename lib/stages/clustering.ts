@@ -8,14 +8,14 @@ import { PhiloxStream, sites } from '../random/philox.js';
 import { verifyResult } from '../run/stageResult.js';
 import { yieldWhenDue } from '../yield.js';
 import type { StageContext } from './context.js';
-import type { UtteranceRows } from './hiddenStates.js';
 
 /** Frames to cluster. */
 export interface ClusterSource {
+  /** Utterances of at least one frame. */
   items: readonly { id: string; frames: number }[];
   dimension: number;
-  /** The rows of these utterances, in order. */
-  rows(items: readonly { id: string; frames: number }[]): AsyncGenerator<UtteranceRows>;
+  /** Their rows f32 `[T, dimension]`, in order; may be read more than once. */
+  rows(): AsyncGenerator<{ id: string; rows: Float32Array }>;
 }
 
 export type LabelMap = Map<string, Int32Array>;
@@ -47,7 +47,7 @@ export async function gatherPoints(context: StageContext, source: ClusterSource,
   let seen = 0;
   let taken = 0;
   let done = 0;
-  for await (const { rows } of source.rows(items)) {
+  for await (const { rows } of source.rows()) {
     throwIfAborted(context.signal);
     await yieldWhenDue();
     context.report.progress(++done, items.length, 'reading frames to cluster');
@@ -105,7 +105,7 @@ export async function assignLabels(
   centroids: Float32Array,
 ): Promise<LabelMap> {
   const labels: LabelMap = new Map();
-  for await (const { id, rows } of source.rows(source.items)) {
+  for await (const { id, rows } of source.rows()) {
     throwIfAborted(context.signal);
     labels.set(id, (await context.engine.assign(rows, centroids, source.dimension)).labels);
     context.report.progress(labels.size, source.items.length, 'assigning frames to clusters');

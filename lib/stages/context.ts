@@ -130,8 +130,13 @@ export async function framesOf(
   return ids.map((id) => ({ id, frames: geometry.frames(context.sampleCounts.get(id)!) }));
 }
 
+/** All utterances of the training sessions. */
+export function trainingIds({ fold }: StageContext): string[] {
+  return [...fold.train, ...fold.validation];
+}
+
 /** Audio for masked prediction: all of the training sessions, and with the transductive protocol the test session's. */
-export function pretrainingIds({ fold, config }: StageContext): string[] {
-  const training = [...fold.train, ...fold.validation];
-  return config.protocol === 'transductive' ? [...training, ...fold.test] : training;
+export function pretrainingIds(context: StageContext): string[] {
+  const { fold, config } = context;
+  return config.protocol === 'transductive' ? [...trainingIds(context), ...fold.test] : trainingIds(context);
 }

@@ -19,15 +19,15 @@ import { type PredictionRow, type Scores, scoreRows } from '../run/scores.js';
 import { finishStage } from '../run/stageResult.js';
 import { predictingStage } from '../run/stages.js';
 import { yieldWhenDue } from '../yield.js';
-import { assignLabels, type LabelMap, readCentroids } from './clustering.js';
+import { nearestClusters } from './cluster.js';
+import type { LabelMap } from './clustering.js';
 import { framesOf, mapLimited, type StageContext, samplesOf, utteranceOf } from './context.js';
-import { hiddenStates } from './hiddenStates.js';
 import { framesIn } from './inputs.js';
-import { loadClassifier, loadEncoder, type StageModel } from './models.js';
+import { loadClassifier, type StageModel } from './models.js';
 
 /** Runs the stage and leaves rows, and their scores, in `evaluate`. */
 export async function evaluate(context: StageContext): Promise<void> {
-  const clusters = await testClusters(context);
+  const clusters = await nearestClusters(context, context.fold.test);
   const { model } = context.paths.stage(predictingStage(context.config.align.objective));
   const { rows, excluded, calibration } = await predictTest(context, model, clusters);
   const baseline = await predictTest(context, context.paths.stage('finetune').model, clusters);
@@ -60,23 +60,6 @@ async function testItems(
     throw new EmoframeError('ERR_CORPUS', `Fold ${context.fold.name} has no test utterance of at least one frame.`);
   }
   return { items, excluded: all.filter(({ frames }) => frames === 0).map(({ id }) => id) };
-}
-
-/** Stage 2's clusters of the test frames. */
-async function testClusters(context: StageContext): Promise<LabelMap> {
-  const { centroids, layer } = await readCentroids(context.paths.stage('cluster').centroids);
-  const stage = await loadEncoder(context, context.paths.stage('finetune').model);
-  try {
-    const { items } = await testItems(context, stage);
-    const source = {
-      items,
-      dimension: stage.model.config.shape.hiddenSize,
-      rows: (wanted: typeof items) => hiddenStates(context, stage, wanted, layer),
-    };
-    return await assignLabels(context, source, centroids);
-  } finally {
-    stage.model.dispose();
-  }
 }
 
 async function predictTest(

@@ -1,40 +1,51 @@
 // Hidden states of whole utterances, without masking: the reference code masks frames while it extracts what it clusters.
 import { groupBy, packSamples } from '../batch/pack.js';
-import { mapLimited, type StageContext, samplesOf } from './context.js';
+import type { ClusterSource } from './clustering.js';
+import { framesOf, mapLimited, type StageContext, samplesOf } from './context.js';
 import { framesIn } from './inputs.js';
-import type { StageModel } from './models.js';
+import { loadEncoder, type StageModel } from './models.js';
 
-/** Rows of one utterance. */
-export interface UtteranceRows {
-  id: string;
-  /** f32 `[T, dimension]` */
-  rows: Float32Array;
+/** Gives `work` the HuBERT of a directory, which is freed at the end. */
+export async function withEncoder<Result>(
+  context: StageContext,
+  dir: string,
+  work: (encoder: StageModel) => Promise<Result>,
+): Promise<Result> {
+  const encoder = await loadEncoder(context, dir);
+  try {
+    return await work(encoder);
+  } finally {
+    encoder.model.dispose();
+  }
 }
 
-/**
- * Hidden states at `layer`, utterance by utterance, in order.
- *
- * @param items utterances of at least one frame.
- */
-export async function* hiddenStates(
+/** Hidden states at `layer` of those of these utterances that have a frame. */
+export async function hiddenStates(
   context: StageContext,
   { model, normalize }: StageModel,
-  items: readonly { id: string; frames: number }[],
+  ids: readonly string[],
   layer: number,
-): AsyncGenerator<UtteranceRows> {
+): Promise<ClusterSource> {
   const { geometry } = model;
   const capacity = framesIn(context.config.memory.passSeconds, geometry);
-  const width = model.config.shape.hiddenSize;
-  for (const group of groupBy(items, (item) => item.frames, capacity)) {
-    const audio = await mapLimited(group, ({ id }) => samplesOf(context, id));
-    const { hidden, offsets } = await model.encode(
-      packSamples(audio, geometry.stride, { names: group.map(({ id }) => id), normalize }),
-      layer,
-    );
-    for (const [index, { id }] of group.entries()) {
-      yield { id, rows: hidden.subarray(offsets[index]! * width, offsets[index + 1]! * width) };
-    }
-  }
+  const dimension = model.config.shape.hiddenSize;
+  const items = (await framesOf(context, geometry, ids)).filter(({ frames }) => frames > 0);
+  return {
+    items,
+    dimension,
+    async *rows() {
+      for (const group of groupBy(items, ({ frames }) => frames, capacity)) {
+        const audio = await mapLimited(group, ({ id }) => samplesOf(context, id));
+        const names = group.map(({ id }) => id);
+        const { hidden, offsets } = await model.encode(
+          packSamples(audio, geometry.stride, { names, normalize }),
+          layer,
+        );
+        for (const [index, id] of names.entries())
+          yield { id, rows: hidden.subarray(offsets[index]! * dimension, offsets[index + 1]! * dimension) };
+      }
+    },
+  };
 }
 
 /** A layer that the model has: `layer`, or its last one. */

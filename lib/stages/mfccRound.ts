@@ -29,12 +29,13 @@ export async function mfccRound(context: StageContext): Promise<void> {
 /** Rows are MFCCs at the model's frame rate: every second one. */
 async function mfccSource(context: StageContext): Promise<ClusterSource> {
   const { shape } = parseHubertConfig(context.config.model, "the config's model");
-  const items = await framesOf(context, new Geometry(shape), pretrainingIds(context));
+  const all = await framesOf(context, new Geometry(shape), pretrainingIds(context));
+  const items = all.filter(({ frames }) => frames > 0);
   return {
-    items: items.filter(({ frames }) => frames > 0),
+    items,
     dimension: MFCC_DIMENSION,
-    async *rows(wanted) {
-      for (const { id, frames } of wanted) {
+    async *rows() {
+      for (const { id, frames } of items) {
         const source = await context.audio.mfcc(utteranceOf(context, id), context.signal);
         yield { id, rows: alignMfcc(source, frames) };
       }

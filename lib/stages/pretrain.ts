@@ -1,11 +1,11 @@
 // Stage 3: the pretrained HuBERT is pretrained once more, now to predict the emotional pseudo-labels of hidden frames from
 // the speech around them. What stage 1b learned from utterance labels becomes knowledge about frames and their context.
 import { fileExists } from '../files/read.js';
-import { assignLabels, type LabelMap, readCentroids, readLabels, saveLabels } from './clustering.js';
-import { framesOf, pretrainingIds, type StageContext } from './context.js';
-import { hiddenStates } from './hiddenStates.js';
+import { nearestClusters } from './cluster.js';
+import { type LabelMap, readCentroids, readLabels, saveLabels } from './clustering.js';
+import { pretrainingIds, type StageContext } from './context.js';
 import { trainMaskedPrediction } from './maskedPrediction.js';
-import { loadEncoder, loadWithNewHeads, pretrainedDir } from './models.js';
+import { loadWithNewHeads, pretrainedDir } from './models.js';
 
 /** Runs the stage and leaves its model in `pretrain/model`. */
 export async function pretrain(context: StageContext): Promise<void> {
@@ -27,21 +27,7 @@ async function pseudoLabels(context: StageContext): Promise<LabelMap> {
   const missing = pretrainingIds(context).filter((id) => !labels.has(id));
   if (missing.length === 0) return labels;
   const file = context.paths.stage('pretrain').labels;
-  if (!(await fileExists(file))) {
-    const { centroids, layer } = await readCentroids(context.paths.stage('cluster').centroids);
-    const stage = await loadEncoder(context, context.paths.stage('finetune').model);
-    try {
-      const items = await framesOf(context, stage.model.geometry, missing);
-      const source = {
-        items: items.filter(({ frames }) => frames > 0),
-        dimension: stage.model.config.shape.hiddenSize,
-        rows: (wanted: typeof items) => hiddenStates(context, stage, wanted, layer),
-      };
-      await saveLabels(file, await assignLabels(context, source, centroids));
-    } finally {
-      stage.model.dispose();
-    }
-  }
+  if (!(await fileExists(file))) await saveLabels(file, await nearestClusters(context, missing));
   for (const [id, ids] of await readLabels(file)) labels.set(id, ids);
   return labels;
 }

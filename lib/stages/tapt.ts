@@ -4,18 +4,11 @@ import { readCentroidFile } from '../checkpoint/centroids.js';
 import type { Centroids } from '../checkpoint/foreign/kmeansModel.js';
 import { EmoframeError } from '../errors.js';
 import { fileExists } from '../files/read.js';
-import {
-  assignLabels,
-  type ClusterSource,
-  clusterFrames,
-  readLabels,
-  saveCentroids,
-  saveLabels,
-} from './clustering.js';
-import { framesOf, pretrainingIds, type StageContext } from './context.js';
-import { existingLayer, hiddenStates } from './hiddenStates.js';
+import { assignLabels, clusterFrames, readLabels, saveCentroids, saveLabels } from './clustering.js';
+import { pretrainingIds, type StageContext } from './context.js';
+import { existingLayer, hiddenStates, withEncoder } from './hiddenStates.js';
 import { trainMaskedPrediction } from './maskedPrediction.js';
-import { loadEncoder, loadWithNewHeads, pretrainedDir } from './models.js';
+import { loadWithNewHeads, pretrainedDir } from './models.js';
 
 /** Runs the stage and leaves its model in `tapt/model`. */
 export async function tapt(context: StageContext): Promise<void> {
@@ -41,18 +34,10 @@ async function importedOrFitted(context: StageContext): Promise<{ clusters: numb
 async function makeLabels(context: StageContext): Promise<void> {
   const settings = context.config.tapt;
   const paths = context.paths.stage('tapt');
-  const stage = await loadEncoder(context, pretrainedDir(context));
-  try {
-    const layer = existingLayer(stage, settings.layer);
-    const dimension = stage.model.config.shape.hiddenSize;
-    const items = (await framesOf(context, stage.model.geometry, pretrainingIds(context))).filter(
-      ({ frames }) => frames > 0,
-    );
-    const source: ClusterSource = {
-      items,
-      dimension,
-      rows: (wanted) => hiddenStates(context, stage, wanted, layer),
-    };
+  await withEncoder(context, pretrainedDir(context), async (encoder) => {
+    const layer = existingLayer(encoder, settings.layer);
+    const source = await hiddenStates(context, encoder, pretrainingIds(context), layer);
+    const { dimension } = source;
     const { centroids: imported } = await importedOrFitted(context);
     if (imported !== undefined && imported.shape[1] !== dimension) {
       throw new EmoframeError(
@@ -67,7 +52,5 @@ async function makeLabels(context: StageContext): Promise<void> {
         : { centroids: imported.data, labels: await assignLabels(context, source, imported.data) };
     await saveCentroids(paths.centroids, centroids, dimension, layer);
     await saveLabels(paths.labels, labels);
-  } finally {
-    stage.model.dispose();
-  }
+  });
 }

@@ -34,8 +34,8 @@ const items = Array.from({ length: 10 }, (_, i) => ({ id: `u${i}`, frames: 20 + 
 const source = {
   items,
   dimension: 2,
-  async *rows(wanted) {
-    for (const { id, frames } of wanted) {
+  async *rows() {
+    for (const { id, frames } of items) {
       const rows = Float32Array.from({ length: 2 * frames }, (_, i) => ((i >> 1) % 3 === 0 ? 10 : 0) + (i % 7) / 100);
       yield { id, rows };
     }
@@ -71,9 +71,8 @@ test('every frame gets its cluster, whether all are fitted or a sample', async (
 
 test('a sample has exactly its size, and comes from all over', async () => {
   const seen = { ...source };
-  seen.rows = async function* (wanted) {
-    for (const [index, { id, frames }] of wanted.entries())
-      yield { id, rows: new Float32Array(2 * frames).fill(index) };
+  seen.rows = async function* () {
+    for (const [index, { id, frames }] of items.entries()) yield { id, rows: new Float32Array(2 * frames).fill(index) };
   };
   const { points, complete } = await gatherPoints(contextOf(), seen, 100);
   assert.is(complete, false);
