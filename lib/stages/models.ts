@@ -1,3 +1,4 @@
+import { type LoadedHubert, loadHubert, loadHubertClassifier } from '../checkpoint/load.js';
 import { splitTensors } from '../checkpoint/names.js';
 import { type Head, savePretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
@@ -5,7 +6,7 @@ import { type AlignmentSettings, alignmentOptions } from '../model/alignment.js'
 import type { PoolingName } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
 import { parseHubertConfig } from '../model/hubertConfig.js';
-import type { Model, ModelSpec } from '../model/model.js';
+import type { ModelSpec } from '../model/model.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
 import { verifyResult } from '../run/stageResult.js';
 import type { StageContext } from './context.js';
@@ -17,10 +18,7 @@ export const headPrefixes = ['final_proj.', 'label_embs_concat', 'pooling.', 'cl
 export const featureEncoderPrefixes = ['feature_extractor.'];
 
 /** A model and whether its input is brought to zero mean and unit variance. */
-export interface StageModel {
-  model: Model;
-  normalize: boolean;
-}
+export type StageModel = LoadedHubert;
 
 /** Heads to build on a HuBERT. */
 export type HeadSpec = Pick<ModelSpec, 'maskedPrediction' | 'classifier'>;
@@ -28,6 +26,11 @@ export type HeadSpec = Pick<ModelSpec, 'maskedPrediction' | 'classifier'>;
 /** Where the pretrained model of this run lies: given, or made by the MFCC round. */
 export function pretrainedDir(context: StageContext): string {
   return context.modelDir ?? context.paths.stage('mfcc').model;
+}
+
+/** A stage's result is looked at before it is read; a model that the user gave lies outside the run, and is theirs. */
+async function verifyGiven({ modelDir }: StageContext, dir: string): Promise<void> {
+  if (dir !== modelDir) await verifyResult(dir);
 }
 
 /** A new HuBERT with random weights, from the config's `model`. */
@@ -47,8 +50,7 @@ export async function createFromScratch(context: StageContext, heads: HeadSpec):
 
 /** HuBERT from a directory with new random heads: the start of a training stage. */
 export async function loadWithNewHeads(context: StageContext, dir: string, heads: HeadSpec): Promise<StageModel> {
-  // What the user gave lies outside the run, and is theirs.
-  if (dir !== context.modelDir) await verifyResult(dir);
+  await verifyGiven(context, dir);
   return usePretrained(dir, async ({ config, tensors, normalize }) => {
     const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
     await model.initialize(context.seed, (name) => !tensors.has(name));
@@ -58,30 +60,16 @@ export async function loadWithNewHeads(context: StageContext, dir: string, heads
   });
 }
 
-/** HuBERT from a directory, for its hidden states. */
+/** HuBERT from the result of a stage or from the pretrained model, for its hidden states. */
 export async function loadEncoder(context: StageContext, dir: string): Promise<StageModel> {
-  return loadWithNewHeads(context, dir, {});
+  await verifyGiven(context, dir);
+  return loadHubert(context.engine, dir, context.config.precision);
 }
 
 /** A fine-tuned model as it was saved, with all of its heads. */
 export async function loadClassifier(context: StageContext, dir: string): Promise<StageModel & { head: Head }> {
   await verifyResult(dir);
-  return usePretrained(dir, async ({ config, tensors, normalize, head }) => {
-    if (head?.kind !== 'classifier' || (head.pooling === undefined && head.alignment === undefined)) {
-      throw new EmoframeError('ERR_HEAD', `${dir} holds no classifier: run the stage that makes it again.`, {
-        file: dir,
-      });
-    }
-    const { pooling, alignment } = head;
-    const model = await context.engine.createModel({
-      config,
-      precision: context.config.precision,
-      ...(pooling !== undefined && { classifier: { classes: head.labels.length, pooling } }),
-      ...(alignment !== undefined && { alignment: alignmentOptions(alignment, head.labels.length) }),
-    });
-    await model.importTensors([...tensors.values(), ...head.tensors], { file: dir });
-    return { model, normalize, head };
-  });
+  return loadHubertClassifier(context.engine, dir, context.config.precision);
 }
 
 /** A model with a new alignment network. */
