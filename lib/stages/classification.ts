@@ -1,25 +1,23 @@
 // Training on the labels of utterances: the loop of stages 1b and 4, which classify pooled frames and differ in the weights that
 // they start from and in the pooling, and of the alignment network. Kept is the epoch with the best validation UA, or the mean of
 // the weights at the ends of the last epochs; validation then says by which weights logits become probabilities.
-import { maskSpans } from '../batch/masks.js';
 import { BalancedSampler, type Draw, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
 import type { Head } from '../checkpoint/head.js';
 import { usePretrained } from '../checkpoint/pretrained.js';
 import type { FineTuningSettings, UtteranceTrainingSettings } from '../config/types.js';
 import type { SoundStatistics } from '../model/alignment.js';
-import type { PackedBatch, TrainStepOptions } from '../model/binding.js';
 import { newFloats } from '../model/floats.js';
 import type { Geometry } from '../model/geometry.js';
 import { elementsOf, readInto, type Tensor } from '../model/tensor.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { finishStage } from '../run/stageResult.js';
-import { framesOf, type Metrics, type StageContext, utteranceOf } from './context.js';
-import { framesIn, type InputOptions, Inputs, passesOf } from './inputs.js';
+import { framesOf, type StageContext, utteranceOf } from './context.js';
+import { framesIn, framesOfDraws, type InputOptions, Inputs, maskDraws, passesOf } from './inputs.js';
 import { MemberStart } from './members.js';
 import { prepareMemory } from './memory.js';
 import { featureEncoderPrefixes, type StageModel, saveModel } from './models.js';
-import { learningRateShare } from './schedule.js';
-import { passStep, runTrainingLoop, stepBefore } from './trainingLoop.js';
+import { runTrainingLoop } from './trainingLoop.js';
+import { optimizerAt, type PassTargets, type Update, updateOf } from './update.js';
 import { type Validation, validate } from './validation.js';
 import { WeightAverage } from './weightAverage.js';
 
@@ -42,16 +40,6 @@ export interface UtteranceTask {
   /** What validation says of the weights that are kept, in place of what it says of the model in training. */
   judge?(kept: readonly Tensor[], validation: readonly LabelledItem[], maxFrames: number): Promise<Validation>;
   info?: Record<string, unknown>;
-}
-
-interface Pass {
-  batch: PackedBatch;
-  /** i32 `[B]` */
-  labels: Int32Array;
-  /** u8 `[T]` */
-  mask?: Uint8Array;
-  /** i32 `[T]` */
-  frameLabels?: Int32Array;
 }
 
 /** Weights that are to be kept: those after an epoch, and what validation said, where there is any. */
@@ -136,8 +124,8 @@ export async function trainOnUtterances(context: StageContext, task: UtteranceTa
       updates,
       state,
       ...(average !== undefined && { average }),
-      prepare: (step) => preparePasses(context, model.geometry, task, inputs, sampler.at(step), step),
-      update: (step, passes, following) => update(context, task, memberUpdates, step, passes, following?.[0]),
+      prepare: (step) => prepareUpdate(context, task, inputs, memberUpdates, sampler.at(step), step),
+      metricsOf: ({ featurePenalty: _, frames: __, ...metrics }) => metrics,
       afterUpdate: async (step) => {
         if (step % sampler.updatesPerEpoch !== 0) return;
         const epoch = step / sampler.updatesPerEpoch;
@@ -229,81 +217,30 @@ async function labelledItems(
   };
 }
 
-async function preparePasses(
+async function prepareUpdate(
   context: StageContext,
-  geometry: Geometry,
-  task: UtteranceTask,
+  { settings, objective, stage: { model }, mask, frameLabels }: UtteranceTask,
   inputs: Inputs,
+  memberUpdates: number,
   draws: readonly LabelledDraw[],
   step: number,
-): Promise<Pass[]> {
+): Promise<Update> {
   const random = new PhiloxStream(context.seed, step, sites.mask);
   const rounding = random.uniform();
-  const passes: Pass[] = [];
-  for (const group of passesOf(context, geometry, draws)) {
-    const labels = Int32Array.from(group, ({ label }) => label);
-    const mask = task.mask === undefined ? undefined : maskOf(group, task.mask, rounding, random);
-    const frameLabels = task.frameLabels?.(group);
+  const passes: PassTargets[] = [];
+  for (const group of passesOf(context, model.geometry, draws)) {
     passes.push({
-      labels,
-      ...(mask !== undefined && { mask }),
-      ...(frameLabels !== undefined && { frameLabels }),
+      frames: framesOfDraws(group),
+      labels: Int32Array.from(group, ({ label }) => label),
+      ...(mask !== undefined && { mask: maskDraws(group, mask, rounding, random).mask }),
+      ...(frameLabels !== undefined && { frameLabels: frameLabels(group) }),
       batch: await inputs.pack(group),
     });
   }
-  return passes;
-}
-
-function maskOf(
-  group: readonly LabelledDraw[],
-  settings: FineTuningSettings['mask'],
-  rounding: number,
-  random: PhiloxStream,
-): Uint8Array {
-  const mask = new Uint8Array(group.reduce((sum, { count }) => sum + count, 0));
-  let first = 0;
-  for (const { count } of group) {
-    maskSpans(mask.subarray(first, first + count), settings, rounding, random);
-    first += count;
-  }
-  return mask;
-}
-
-async function update(
-  context: StageContext,
-  { settings, objective, stage: { model } }: UtteranceTask,
-  memberUpdates: number,
-  step: number,
-  passes: readonly Pass[],
-  following: Pass | undefined,
-): Promise<Metrics> {
-  let lossSum = 0;
-  let correct = 0;
-  const optionsOf = ({ batch: _, ...targets }: Pass, index: number): TrainStepOptions => ({
-    objective,
-    ...targets,
-    denominator: settings.batchSize,
-    featurePenalty: 0,
-    featureGradientScale: 1,
-    seed: context.seed,
-    step: passStep(step, index),
-    dropout: true,
-  });
-  for (const [index, pass] of passes.entries()) {
-    const result = await stepBefore(model, pass, passes[index + 1] ?? following, (its) => optionsOf(its, index));
-    lossSum += result.lossSum;
-    correct += result.correct;
-  }
-  const { schedule: decay, warmupUpdates, optimizer } = settings;
+  const common = { objective, denominator: settings.batchSize, featurePenalty: 0, featureGradientScale: 1 };
   // Draws, masks and dropout follow from the update's number over all members; the schedule and AdamW begin anew with each.
-  const own = step % memberUpdates;
-  const share = learningRateShare(own, { decay, warmupUpdates, updates: memberUpdates });
-  const learningRate = optimizer.learningRate * share;
-  const { gradientNorm } = await model.optimizerStep({ ...optimizer, learningRate, step: own + 1 });
-  return {
-    loss: lossSum / settings.batchSize,
-    accuracy: correct / settings.batchSize,
-    gradientNorm,
-    learningRate,
-  };
+  const { schedule: decay, warmupUpdates } = settings;
+  const schedule = { decay, warmupUpdates, updates: memberUpdates };
+  const optimizer = optimizerAt(step % memberUpdates, settings.optimizer, schedule);
+  return updateOf({ seed: context.seed, step }, passes, common, optimizer);
 }

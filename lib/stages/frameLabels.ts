@@ -5,6 +5,7 @@ import { EmoframeError } from '../errors.js';
 import { frameTruth } from '../evaluate/frames.js';
 import type { FrameTimes } from '../evaluate/segments.js';
 import { type StageContext, utteranceOf } from './context.js';
+import { framesOfDraws } from './inputs.js';
 
 /** The class of a frame that is not known. */
 export const UNKNOWN_FRAME = -1;
@@ -33,7 +34,7 @@ export function frameLabeller(
     );
   }
   return (draws) => {
-    const labels = new Int32Array(draws.reduce((sum, { count }) => sum + count, 0)).fill(UNKNOWN_FRAME);
+    const labels = new Int32Array(framesOfDraws(draws)).fill(UNKNOWN_FRAME);
     let first = 0;
     for (const { id, start, count } of draws) {
       const utterance = utteranceOf(context, id);

@@ -1,11 +1,13 @@
 // Batches of one stage. When the feature encoder is frozen its output is computed once an utterance and kept by the engine;
 // when it is trained, or its output would not fit the memory allowed, batches hold the samples themselves.
 import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
+import { maskSpans, type SpanMask } from '../batch/masks.js';
 import { groupBy, packFeatures, packLocally, packSamples } from '../batch/pack.js';
 import type { Draw, SamplerItem } from '../batch/samplers.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
+import type { RandomSource } from '../random/philox.js';
 import { mapLimited, type StageContext, samplesOf } from './context.js';
 import type { StageModel } from './models.js';
 
@@ -21,6 +23,27 @@ export function passesOf<Item extends { count: number }>(
   draws: readonly Item[],
 ): Item[][] {
   return groupBy(draws, (draw) => draw.count, framesIn(context.config.memory.passSeconds, geometry));
+}
+
+/** Frames of all draws together. */
+export function framesOfDraws(draws: readonly { count: number }[]): number {
+  return draws.reduce((sum, { count }) => sum + count, 0);
+}
+
+/** Masks the frames of a pass draw by draw: u8 `[T]`, and how many of them are masked. */
+export function maskDraws(
+  draws: readonly Draw[],
+  settings: SpanMask,
+  rounding: number,
+  random: RandomSource,
+): { mask: Uint8Array; masked: number } {
+  const mask = new Uint8Array(framesOfDraws(draws));
+  let [first, masked] = [0, 0];
+  for (const { count } of draws) {
+    masked += maskSpans(mask.subarray(first, first + count), settings, rounding, random);
+    first += count;
+  }
+  return { mask, masked };
 }
 
 export interface InputOptions {

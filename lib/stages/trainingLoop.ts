@@ -2,14 +2,14 @@
 // (weights, moments, seed, step), so a checkpoint of those continues a run bit for bit.
 
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import type { PackedBatch, TrainStepOptions, TrainStepResult } from '../model/binding.js';
 import type { Model } from '../model/model.js';
 import { openLatestStep, saveStep } from '../training/savedSteps.js';
 import type { Metrics, StageContext } from './context.js';
 import { withMemoryAdvice } from './memory.js';
+import { trainOn, type Update, type UpdateResult } from './update.js';
 import type { WeightAverage } from './weightAverage.js';
 
-export interface TrainingLoop<Prepared, State> {
+export interface TrainingLoop<State> {
   context: StageContext;
   model: Model;
   updates: number;
@@ -18,9 +18,9 @@ export interface TrainingLoop<Prepared, State> {
   /** A mean of weights that {@link afterUpdate} makes; kept in the checkpoint. */
   average?: WeightAverage;
   /** Reads an update's data; runs ahead of the updates before it. */
-  prepare(step: number): Promise<Prepared>;
-  /** Trains on it, optimiser step included. `following`: the next update's data, where it is there to be sent ahead. */
-  update(step: number, prepared: Prepared, following: Prepared | undefined): Promise<Metrics>;
+  prepare(step: number): Promise<Update>;
+  /** What is logged of an update. */
+  metricsOf(result: UpdateResult): Metrics;
   /** After update `step` (from 1); may change the state. */
   afterUpdate?(step: number): Promise<void>;
   /** Before a checkpoint: puts on disk what the state speaks of. */
@@ -30,10 +30,12 @@ export interface TrainingLoop<Prepared, State> {
 /**
  * Runs from the checkpoint, or from the start, to the end. When the signal fires, the update in hand is finished, a
  * checkpoint written, and `ERR_ABORTED` thrown.
+ *
+ * @returns the metrics of the last update; none where all were done before.
  */
-export async function runTrainingLoop<Prepared, State extends Record<string, unknown>>(
-  loop: TrainingLoop<Prepared, State>,
-): Promise<void> {
+export async function runTrainingLoop<State extends Record<string, unknown>>(
+  loop: TrainingLoop<State>,
+): Promise<Metrics> {
   const { context, model, updates } = loop;
   const { checkpoint } = context.paths.stage(context.stage);
   let step = 0;
@@ -72,7 +74,8 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
 
   // What is to be sent to the device while an update runs must be there when it begins.
   const depth = model.prefetches ? 2 : 1;
-  const ahead: Ahead<Prepared>[] = [];
+  const ahead: Ahead[] = [];
+  let metrics: Metrics = {};
   const prepareUpTo = (end: number) => {
     for (let next = step + ahead.length; next < Math.min(end, updates); next++)
       ahead.push(new Ahead(loop.prepare(next)));
@@ -83,9 +86,10 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
       throwIfAborted(context.signal);
       const prepared = await next.promise;
       prepareUpTo(step + 1 + depth);
-      const metrics = await loop.update(step, prepared, ahead[1]?.value).catch((error: unknown) => {
+      const result = await trainOn(model, prepared, ahead[1]?.value?.passes[0]).catch((error: unknown) => {
         throw withMemoryAdvice(stoppedBy(error, context.stage, step, savedStep), context);
       });
+      metrics = loop.metricsOf(result);
       step++;
       ahead.shift();
       if (step % context.config.logEvery === 0 || step === updates) {
@@ -107,14 +111,15 @@ export async function runTrainingLoop<Prepared, State extends Record<string, unk
     throw error;
   }
   await tellGraphs(context);
+  return metrics;
 }
 
-/** Data that is being prepared. */
-class Ahead<Prepared> {
+/** An update that is being prepared. */
+class Ahead {
   /** Once it is there. */
-  value: Prepared | undefined;
+  value: Update | undefined;
 
-  constructor(readonly promise: Promise<Prepared>) {
+  constructor(readonly promise: Promise<Update>) {
     // A failure is met when its turn comes; until then it must not count as unhandled.
     promise.then(
       (value) => {
@@ -145,32 +150,4 @@ function stoppedBy(error: unknown, stage: string, step: number, savedStep: numbe
     `Update ${step + 1} of ${stage}: ${error.message} ${saved}A resumed run would meet this again: begin a new one with a lower ${stage}.optimizer.learningRate, or with precision fp32.`,
     { cause: error },
   );
-}
-
-/**
- * Trains on one pass, and meanwhile sends the one that comes after it to the device: of that one's options, its own labels and
- * mask alone matter.
- */
-export async function stepBefore<Pass extends { batch: PackedBatch }>(
-  model: Model,
-  pass: Pass,
-  following: Pass | undefined,
-  optionsOf: (pass: Pass) => TrainStepOptions,
-): Promise<TrainStepResult> {
-  const running = model.trainStep(pass.batch, optionsOf(pass));
-  if (following !== undefined && model.prefetches) model.prefetch(following.batch, optionsOf(following));
-  return running;
-}
-
-const passesPerUpdate = 1024;
-
-/** The step number under which pass `index` of an update draws its dropout: no two passes share one. */
-export function passStep(step: number, index: number): number {
-  if (index >= passesPerUpdate || step >= 2 ** 32 / passesPerUpdate) {
-    throw new EmoframeError(
-      'ERR_CONFIG',
-      `An update may have ${passesPerUpdate} passes and a stage ${2 ** 32 / passesPerUpdate} updates: raise memory.passSeconds, or lower batchSeconds, batchSize or updates.`,
-    );
-  }
-  return step * passesPerUpdate + index;
 }

@@ -1,0 +1,109 @@
+// An update of the weights: passes of forward and backward whose gradients add up, and the optimiser's step. Both kinds of
+// training prepare updates, and nothing but this does them.
+import { EmoframeError } from '../errors.js';
+import type { OptimizerOptions, PackedBatch, TrainStepOptions } from '../model/binding.js';
+import type { Model } from '../model/model.js';
+import { learningRateShare, type Schedule } from './schedule.js';
+
+/** One pass of forward and backward. */
+export interface Pass {
+  batch: PackedBatch;
+  frames: number;
+  options: TrainStepOptions;
+}
+
+/** All that an update is made of. It follows from the run's seed and the update's number. */
+export interface Update {
+  passes: readonly Pass[];
+  optimizer: OptimizerOptions;
+}
+
+/** A pass of an update that is being prepared: its batch, and what is to be learned from it. */
+export type PassTargets = Omit<Pass, 'options'> & Pick<TrainStepOptions, 'labels' | 'mask' | 'frameLabels'>;
+
+/**
+ * Completes the passes of an update, which draw their dropout each for itself.
+ *
+ * @param step the update's number in the stage, from 0.
+ * @param common what its passes have in common.
+ */
+export function updateOf(
+  { seed, step }: { seed: number; step: number },
+  passes: readonly PassTargets[],
+  common: Omit<TrainStepOptions, 'labels' | 'mask' | 'frameLabels' | 'seed' | 'step' | 'dropout'>,
+  optimizer: OptimizerOptions,
+): Update {
+  return {
+    passes: passes.map(({ batch, frames, ...targets }, index) => ({
+      batch,
+      frames,
+      options: { ...common, ...targets, seed, step: passStep(step, index), dropout: true },
+    })),
+    optimizer,
+  };
+}
+
+/** What is known of an update once it is done. */
+export interface UpdateResult {
+  /** Per masked frame, or per utterance, as is accuracy. */
+  loss: number;
+  accuracy: number;
+  featurePenalty: number;
+  /** Before it was clipped. */
+  gradientNorm: number;
+  learningRate: number;
+  frames: number;
+}
+
+/**
+ * Does an update. While a pass runs, the one after it is sent to the device.
+ *
+ * @param following the first pass of the next update, where it is prepared.
+ */
+export async function trainOn(model: Model, update: Update, following: Pass | undefined): Promise<UpdateResult> {
+  const { passes, optimizer } = update;
+  const frames = passes.reduce((sum, pass) => sum + pass.frames, 0);
+  let [loss, accuracy, featurePenalty] = [0, 0, 0];
+  for (const [index, pass] of passes.entries()) {
+    const running = model.trainStep(pass.batch, pass.options);
+    const next = passes[index + 1] ?? following;
+    if (next !== undefined && model.prefetches) model.prefetch(next.batch, next.options);
+    const result = await running;
+    loss += result.lossSum;
+    accuracy += result.correct;
+    featurePenalty += result.featurePenalty * (pass.frames / frames);
+  }
+  const denominator = passes[0]?.options.denominator ?? 1;
+  const { gradientNorm } = await model.optimizerStep(optimizer);
+  return {
+    loss: loss / denominator,
+    accuracy: accuracy / denominator,
+    featurePenalty,
+    gradientNorm,
+    learningRate: optimizer.learningRate,
+    frames,
+  };
+}
+
+/** The optimiser's step of an update (from 0), with the learning rate that the schedule has for it. */
+export function optimizerAt(
+  update: number,
+  optimizer: Omit<OptimizerOptions, 'step'>,
+  schedule: Schedule,
+): OptimizerOptions {
+  const learningRate = optimizer.learningRate * learningRateShare(update, schedule);
+  return { ...optimizer, learningRate, step: update + 1 };
+}
+
+const passesPerUpdate = 1024;
+
+/** The step number under which pass `index` of an update draws its dropout: no two passes share one. */
+function passStep(step: number, index: number): number {
+  if (index >= passesPerUpdate || step >= 2 ** 32 / passesPerUpdate) {
+    throw new EmoframeError(
+      'ERR_CONFIG',
+      `An update may have ${passesPerUpdate} passes and a stage ${2 ** 32 / passesPerUpdate} updates: raise memory.passSeconds, or lower batchSeconds, batchSize or updates.`,
+    );
+  }
+  return step * passesPerUpdate + index;
+}
