@@ -103,6 +103,5 @@ export type {
 export type { WindowOptions, WindowsUsed } from './predict/windows.js';
 export type { Seed } from './random/philox.js';
 export { type ReportOptions, writeReport } from './report/report.js';
-export type { Scores } from './run/scores.js';
-export type { FoldSummary, Intervals, RunSummary } from './run/summary.js';
+export type { FoldSummary, Intervals, RunSummary, Scores } from './run/scores.js';
 export type { SweepRow } from './stages/cluster.js';

@@ -15,11 +15,12 @@ import { binding } from '../model/binding.js';
 import { Engine } from '../model/engine.js';
 import { quoted } from '../quote.js';
 import { deriveSeed } from '../random/philox.js';
-import { openRunDirectory, type RunDirectory } from '../run/directory.js';
+import { type Environment, openRunDirectory, type RunDirectory } from '../run/directory.js';
 import { chooseLabels, type RunLabels } from '../run/labels.js';
+import type { RunSummary } from '../run/scores.js';
 import { isDone } from '../run/stageResult.js';
 import { type StageName, stagesOf } from '../run/stages.js';
-import { type RunSummary, writeSummary } from '../run/summary.js';
+import { writeSummary } from '../run/summary.js';
 import type { AudioSource, StageContext, StageReport } from '../stages/context.js';
 import { findStage } from '../stages/index.js';
 import { removeSteps } from '../training/savedSteps.js';
@@ -49,7 +50,7 @@ function refuseOther(field: string, wanted: string | null, read: string | undefi
   );
 }
 
-function environmentOf(engine: Engine, options: TrainerOptions): Record<string, unknown> {
+function environmentOf(engine: Engine, options: TrainerOptions): Environment {
   return {
     versions: {
       emoframe: packageVersion(),

@@ -1,6 +1,6 @@
 // The run directory: what a run was asked to do, and where each part of it lies. It is opened by every command of a run,
 // and refuses to go on with other settings or another corpus than those it was begun with.
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { parseConfig } from '../config/read.js';
 import type { RunConfig } from '../config/types.js';
@@ -9,9 +9,9 @@ import type { Corpus } from '../corpus/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
 import { writeFileAtomic } from '../files/atomic.js';
-import { parseJson } from '../files/json.js';
 import { fileExists, readError } from '../files/read.js';
 import { quoted } from '../quote.js';
+import { objectiveOf, RunReader, type RunSettings } from './format.js';
 import { lockName, RunLock } from './lock.js';
 import { RunPaths } from './paths.js';
 
@@ -28,7 +28,13 @@ export interface RunRequest {
 }
 
 /** What produced it: kept for the record, and free to change when a run is resumed. */
-export type Environment = Record<string, unknown>;
+export interface Environment {
+  versions: { emoframe: string; node: string; cpuLibrary: string };
+  device: string;
+  /** The instruction set that kernels of the CPU were chosen for. */
+  instructions: string;
+  threads: number;
+}
 
 /** The paths of a run that is this process's alone until it is released; made by `openRunDirectory`. */
 export class RunDirectory extends RunPaths {
@@ -65,7 +71,7 @@ export async function openRunDirectory(
   await run.lock();
   try {
     // After the lock: another process may have begun the run just now.
-    if (await fileExists(run.config)) await compare(run, await prepare(await readSkipped(run)));
+    if (await fileExists(run.config)) await compare(run, await prepare(await readerOf(run).skipped()));
     else await begin(run, await prepare(undefined), environment);
     return run;
   } catch (error) {
@@ -111,9 +117,10 @@ function toJson(value: unknown): string {
 }
 
 async function compare(run: RunDirectory, request: RunRequest): Promise<void> {
-  const begun = await readRunFile(run.config, isObject);
-  const corpus = await readRunFile(run.corpus, isCorpus);
-  const folds = await readRunFile(run.folds, Array.isArray);
+  const reader = readerOf(run);
+  const begun = await reader.config();
+  const corpus = await reader.corpus();
+  const folds = await reader.folds();
   const difference =
     firstDifference(
       { model: begun.model, config: withDefaults(begun.config) },
@@ -130,60 +137,28 @@ async function compare(run: RunDirectory, request: RunRequest): Promise<void> {
 }
 
 /** A config that was written by an earlier version has the defaults in fields that it did not know, and one part of stage 4. */
-function withDefaults(config: unknown): unknown {
-  if (config === undefined) return config;
+function withDefaults(config: RunSettings): unknown {
   try {
-    const align = isObject(config) && isObject(config.align) ? config.align : undefined;
-    return parseConfig(
-      align === undefined || 'objective' in align
-        ? config
-        : { ...(config as object), align: { ...align, objective: 'attention' } },
-    );
+    return parseConfig({ ...config, align: { ...config.align, objective: objectiveOf(config) } });
   } catch {
     // The comparison then tells the field.
     return config;
   }
 }
 
-async function readSkipped(run: RunDirectory): Promise<readonly UnreadableUtterance[]> {
-  return (await fileExists(run.skipped)) ? readRunFile(run.skipped, isSkipped) : [];
-}
-
-/** A file of the run that is of the kind that a run wrote there. */
-async function readRunFile<T>(file: string, isOfKind: (value: unknown) => value is T): Promise<T> {
-  let value: unknown;
-  let cause: unknown;
-  try {
-    value = parseJson(await readFile(file, 'utf8'));
-  } catch (error) {
-    cause = error;
-  }
-  if (isOfKind(value)) return value;
-  const reason = cause instanceof Error ? cause.message : 'it does not hold what a run writes';
-  throw new EmoframeError(
-    'ERR_RUN_MISMATCH',
-    `${file} cannot be used (${reason}): the run cannot be continued. Restore the file, or choose another folder.`,
-    { file, cause },
+function readerOf(run: RunDirectory): RunReader {
+  return new RunReader(
+    run,
+    (file, reason, cause) =>
+      new EmoframeError(
+        'ERR_RUN_MISMATCH',
+        `${file} cannot be used (${reason}): the run cannot be continued. Restore the file, or choose another folder.`,
+        { file, cause },
+      ),
   );
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
-}
-
-function isCorpus(value: unknown): value is Pick<Corpus, 'utterances'> {
-  return isObject(value) && Array.isArray(value.utterances) && value.utterances.every(isObject);
-}
-
-function isSkipped(value: unknown): value is UnreadableUtterance[] {
-  const isText = (item: unknown) => typeof item === 'string';
-  return (
-    Array.isArray(value) &&
-    value.every((item) => isObject(item) && [item.id, item.file, item.code, item.reason].every(isText))
-  );
-}
-
-function byId(corpus: Pick<Corpus, 'utterances'>): unknown {
+function byId(corpus: { utterances: readonly { id: string }[] }): unknown {
   return Object.fromEntries(corpus.utterances.map((utterance) => [utterance.id, utterance]));
 }
 

@@ -1,4 +1,6 @@
 // Scores of prediction rows: of one fold for its metrics, of all folds for the summary.
+import type { RunConfig } from '../config/types.js';
+import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import type { DiarizationErrors } from '../evaluate/eder.js';
 import { type FrameMetrics, type FrameRow, frameMetrics } from '../evaluate/frames.js';
 import { type UtteranceMetrics, utteranceMetrics } from '../evaluate/metrics.js';
@@ -49,6 +51,43 @@ export interface Scores extends UtteranceMetrics {
   lift: number | null;
   /** The parts of EDER. */
   frameErrors: Pick<FrameMetrics, 'missed' | 'falseAlarm' | 'confusion'> | null;
+}
+
+/** Scores of one fold's test session. */
+export interface FoldSummary extends Scores {
+  name: string;
+  utterances: number;
+  /** Test utterances that are too short for one frame. */
+  excluded: string[];
+  baseline: Scores;
+}
+
+/** 95 % bootstrap intervals over utterances. */
+export type Intervals = {
+  wa: [number, number];
+  ua: [number, number];
+  macroF1: [number, number];
+};
+
+/** Scores over the utterances of all folds. */
+export interface PooledScores extends Scores {
+  intervals: Intervals;
+  /** Means over folds. */
+  meanOverFolds: { wa: number; ua: number };
+}
+
+/** `summary.json`: scores over the utterances of all folds, of stage 4 and, as `baseline`, of stage 1b. */
+export interface RunSummary extends PooledScores {
+  baseline: PooledScores;
+  folds: FoldSummary[];
+  labels: string[];
+  neutral: string;
+  protocol: RunConfig['protocol'];
+  utterances: number;
+  /** Utterances of the corpus that were left out because their audio cannot be read. */
+  skipped: UnreadableUtterance[];
+  /** Of all stages, each from its start or last resumption. */
+  seconds: number;
 }
 
 /** True and predicted classes of rows. */

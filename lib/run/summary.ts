@@ -1,54 +1,29 @@
-import { readFile } from 'node:fs/promises';
+// Scores of the folds that are evaluated, each on its own and over the utterances of all.
+import { dirname } from 'node:path';
 import type { RunConfig } from '../config/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
+import { EmoframeError } from '../errors.js';
 import { bootstrapInterval } from '../evaluate/metrics.js';
 import { writeFileAtomic } from '../files/atomic.js';
-import { yieldWhenDue } from '../yield.js';
-import type { RunDirectory } from './directory.js';
+import { RunReader } from './format.js';
 import type { RunLabels } from './labels.js';
-import { classesOf, type PredictionRow, type Scores, scoreRows } from './scores.js';
+import type { RunPaths } from './paths.js';
+import {
+  classesOf,
+  type FoldSummary,
+  type Intervals,
+  type PooledScores,
+  type PredictionRow,
+  type RunSummary,
+  type Scores,
+  scoreRows,
+} from './scores.js';
 import { isDone, secondsTaken, verifyResult } from './stageResult.js';
 import { stageNames } from './stages.js';
 
-/** Scores of one fold's test session. */
-export interface FoldSummary extends Scores {
-  name: string;
-  utterances: number;
-  /** Test utterances that are too short for one frame. */
-  excluded: string[];
-  baseline: Scores;
-}
-
-/** 95 % bootstrap intervals over utterances. */
-export type Intervals = {
-  wa: [number, number];
-  ua: [number, number];
-  macroF1: [number, number];
-};
-
-/** `summary.json`: scores over the utterances of all folds, of stage 4 and, as `baseline`, of stage 1b. */
-export interface RunSummary extends Scores {
-  intervals: Intervals;
-  /** Means over folds. */
-  meanOverFolds: { wa: number; ua: number };
-  baseline: Scores & { intervals: Intervals; meanOverFolds: { wa: number; ua: number } };
-  folds: FoldSummary[];
-  labels: string[];
-  neutral: string;
-  protocol: RunConfig['protocol'];
-  utterances: number;
-  /** Utterances of the corpus that were left out because their audio cannot be read. */
-  skipped: UnreadableUtterance[];
-  /** Of all stages, each from its start or last resumption. */
-  seconds: number;
-}
-
-/** What folds that were evaluated before it was measured do not tell. */
-const unmeasured = { posteriorOnEmotion: null, lift: null } as const;
-
 /** Scores the folds that are evaluated and writes `summary.json`; nothing when none is. */
 export async function writeSummary(
-  run: RunDirectory,
+  run: RunPaths,
   foldNames: readonly string[],
   config: RunConfig,
   { labels, neutral }: Pick<RunLabels, 'labels' | 'neutral'>,
@@ -58,6 +33,7 @@ export async function writeSummary(
   const rows: PredictionRow[] = [];
   const baselineRows: PredictionRow[] = [];
   let seconds = 0;
+  const reader = new RunReader(run, damaged);
   for (const name of foldNames) {
     const paths = run.fold(name);
     for (const stage of stageNames) {
@@ -65,13 +41,12 @@ export async function writeSummary(
     }
     if (!(await isDone(paths.stage('evaluate')))) continue;
     for (const result of paths.stage('evaluate').results) await verifyResult(result);
-    const metrics = JSON.parse(await readFile(paths.stage('evaluate').metrics, 'utf8')) as Omit<FoldSummary, 'name'>;
-    folds.push({ name, ...unmeasured, ...metrics, baseline: { ...unmeasured, ...metrics.baseline } });
-    rows.push(...(await readRows(paths.rows('predictions'))));
-    baselineRows.push(...(await readRows(paths.rows('baseline'))));
+    folds.push({ name, ...(await reader.metrics(name)) });
+    for await (const row of reader.rows(name, 'predictions')) rows.push(row);
+    for await (const row of reader.rows(name, 'baseline')) baselineRows.push(row);
   }
   if (folds.length === 0) return undefined;
-  const pooled = async (of: readonly PredictionRow[], scores: readonly Scores[]) => ({
+  const pooled = async (of: readonly PredictionRow[], scores: readonly Scores[]): Promise<PooledScores> => ({
     ...scoreRows(of, labels, neutral),
     intervals: await intervalsOf(of, labels, config),
     meanOverFolds: { wa: mean(scores.map(({ wa }) => wa)), ua: mean(scores.map(({ ua }) => ua)) },
@@ -94,13 +69,13 @@ export async function writeSummary(
   return summary;
 }
 
-async function readRows(file: string): Promise<PredictionRow[]> {
-  const rows: PredictionRow[] = [];
-  for (const line of (await readFile(file, 'utf8')).split('\n')) {
-    await yieldWhenDue();
-    if (line !== '') rows.push(JSON.parse(line) as PredictionRow);
-  }
-  return rows;
+/** Of a fold that is evaluated, whose marks may be of a version that kept no checksums. */
+function damaged(file: string, reason: string, cause?: unknown): EmoframeError {
+  return new EmoframeError(
+    'ERR_CHECKPOINT_DAMAGED',
+    `${file} is damaged: ${reason}. Restore a copy, or delete ${dirname(file)} and resume, and this stage is done again, with the same result.`,
+    { file, cause },
+  );
 }
 
 async function intervalsOf(

@@ -93,7 +93,7 @@ test('a run whose files hold something else is refused by name', async () => {
     folds: [],
     skipped: [],
   };
-  const run = await openRunDirectory(join(scratch, 'run'), async () => request, {});
+  const run = await openRunDirectory(join(scratch, 'run'), async () => request, { versions: { emoframe: '0.1.0' } });
   run.release();
   for (const content of ['[]', '{"utterances":7}', '{"utterances":[null]}', '{', nested(500)]) {
     writeFileSync(run.corpus, content);

@@ -132,7 +132,7 @@ const request = {
   skipped: [{ id: 'one', file: '/audio/one.wav', code: 'ERR_AUDIO', reason: 'it is cut short' }],
 };
 async function beginRun(directory) {
-  const run = await openRunDirectory(join(directory, 'run'), async () => request, { version: '0' });
+  const run = await openRunDirectory(join(directory, 'run'), async () => request, { versions: { emoframe: '0' } });
   run.release();
   return run;
 }

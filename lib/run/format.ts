@@ -1,0 +1,234 @@
+// What each file of a run directory holds, a schema a file, and the one reader of them all. A run of an earlier version lacks
+// what was not recorded yet, which is read as not known.
+import { z } from 'zod';
+import type { RunConfig } from '../config/types.js';
+import { foldsSchema } from '../corpus/foldFile.js';
+import type { Fold } from '../corpus/folds.js';
+import type { UnreadableUtterance } from '../corpus/unreadable.js';
+import { EmoframeError, type EmoframeErrorCode, isErrorCode } from '../errors.js';
+import { readJson, readJsonl } from '../files/json.js';
+import { fileExists } from '../files/read.js';
+import { describeIssues, type Shape } from '../issues.js';
+import type { RunPaths } from './paths.js';
+import type { FoldSummary, Intervals, PredictionRow, RunSummary, Scores } from './scores.js';
+
+const text = z.string();
+const texts = z.array(text);
+const numbers = z.array(z.number());
+
+/** Null where it cannot be known. */
+const score = z.number().nullable();
+
+/** JSON has null for the recall of a class that the truth lacks, which is NaN. */
+const recall = z.custom<number>((value) => value === null || typeof value === 'number', 'Expected a number');
+
+const errors = z.looseObject({ missed: z.number(), falseAlarm: z.number(), confusion: z.number() });
+
+const scoresSchema = z.looseObject({
+  wa: z.number(),
+  ua: z.number(),
+  macroF1: z.number(),
+  recalls: z.array(recall),
+  absent: numbers,
+  confusion: z.array(numbers),
+  eder: score,
+  meanEder: score.exactOptional(),
+  frameAccuracy: score,
+  frameUa: score,
+  attentionOnEmotion: score,
+  posteriorOnEmotion: score.exactOptional(),
+  emotionFrameShare: score,
+  lift: score.exactOptional(),
+  frameErrors: errors.nullable(),
+} satisfies Shape<Scores>);
+
+/** `metrics.json` of stage 5. */
+const metricsSchema = scoresSchema.extend({ utterances: z.number(), excluded: texts, baseline: scoresSchema });
+
+const unreadable = z.looseObject({
+  id: text,
+  file: text,
+  code: z.custom<EmoframeErrorCode>(isErrorCode, 'Expected the code of an error'),
+  reason: text,
+} satisfies Shape<UnreadableUtterance>);
+const interval = z.tuple([z.number(), z.number()]);
+const pooledSchema = scoresSchema.extend({
+  intervals: z.looseObject({ wa: interval, ua: interval, macroF1: interval } satisfies Shape<Intervals>),
+  meanOverFolds: z.looseObject({ wa: z.number(), ua: z.number() }),
+});
+const summarySchema = pooledSchema.extend({
+  baseline: pooledSchema,
+  folds: z.array(metricsSchema.extend({ name: text })),
+  labels: texts,
+  neutral: text,
+  protocol: z.enum(['inductive', 'transductive']),
+  utterances: z.number(),
+  skipped: z.array(unreadable).optional(),
+  seconds: z.number(),
+});
+
+/** Of the settings in `config.json`, what reports and model cards speak of. */
+export const settingsSchema = z.looseObject({
+  seed: z.number(),
+  precision: text,
+  protocol: text,
+  folds: z.looseObject({ scheme: text }),
+  // Runs of before there was a choice tell none.
+  align: z.looseObject({ objective: z.enum(['attention', 'forward-backward', 'both']).optional() }).optional(),
+});
+
+export type RunSettings = z.infer<typeof settingsSchema>;
+
+const configSchema = z.looseObject({
+  versions: z.looseObject({ emoframe: text }),
+  /** Where the pretrained model was; null: from scratch. */
+  model: text.nullable(),
+  config: settingsSchema,
+});
+
+const corpusSchema = z.looseObject({
+  name: text,
+  dataset: text.optional(),
+  labels: text.optional(),
+  utterances: z.array(z.looseObject({ id: text, label: text.optional(), speaker: text.optional() })),
+});
+
+/** `predictions.jsonl` and `baseline.jsonl`. */
+const rowSchema = z.looseObject({
+  id: text,
+  audio: text,
+  startSeconds: z.number().exactOptional(),
+  endSeconds: z.number().exactOptional(),
+  channel: z.number().exactOptional(),
+  label: text,
+  predicted: text,
+  probabilities: numbers,
+  seconds: z.number(),
+  frameSeconds: z.number(),
+  labels: texts,
+  timeline: z.enum(['alignment', 'attention']).exactOptional(),
+  posteriors: z.array(numbers),
+  attention: numbers,
+  clusters: numbers.exactOptional(),
+  path: numbers,
+  truth: numbers.exactOptional(),
+  errorSeconds: errors.exactOptional(),
+} satisfies Shape<PredictionRow>);
+
+/** A row of `log.jsonl` that a step has: where it stands, and numbers by name. Other rows are notes and warnings. */
+export interface LogRow {
+  fold: string;
+  stage: string;
+  step: number;
+  metrics: Record<string, number>;
+}
+const logSchema = z.looseObject({ fold: text, stage: text, step: z.number() });
+
+/** Of the settings that a run was begun with: what stage 4 is trained for. */
+export function objectiveOf({ align }: RunSettings): RunConfig['align']['objective'] {
+  return align?.objective ?? 'attention';
+}
+
+/** A corpus of millions of utterances. */
+const largestJson = 1 << 30;
+
+/** Makes the error of a file that cannot be read as what a run writes there: `reason` is a clause, "it is missing". */
+export type RefuseFile = (file: string, reason: string, cause?: unknown) => EmoframeError;
+
+/**
+ * The files of a run. What is wrong with one is an error that the reader's owner makes; the system's refusals are `ERR_READ`.
+ *
+ * @example
+ * const { labels } = await new RunReader(new RunPaths('runs/a'), refuse).summary();
+ */
+export class RunReader {
+  constructor(
+    readonly paths: RunPaths,
+    private readonly refuse: RefuseFile,
+  ) {}
+
+  /** What the run was begun with, and by what. */
+  config(): Promise<z.infer<typeof configSchema>> {
+    return this.#json(this.paths.config, configSchema);
+  }
+
+  corpus(): Promise<z.infer<typeof corpusSchema>> {
+    return this.#json(this.paths.corpus, corpusSchema);
+  }
+
+  folds(): Promise<Fold[]> {
+    return this.#json(this.paths.folds, z.array(foldsSchema.element));
+  }
+
+  /** Utterances that the run leaves out; none in a run of before that could be asked for. */
+  async skipped(): Promise<UnreadableUtterance[]> {
+    const { skipped } = this.paths;
+    return (await fileExists(skipped)) ? this.#json(skipped, z.array(unreadable)) : [];
+  }
+
+  /** Scores of a fold that is evaluated. */
+  async metrics(fold: string): Promise<Omit<FoldSummary, 'name'>> {
+    return measuredFold(await this.#json(this.paths.fold(fold).stage('evaluate').metrics, metricsSchema));
+  }
+
+  async summary(): Promise<RunSummary> {
+    const { baseline, folds, skipped = [], ...summary } = await this.#json(this.paths.summary, summarySchema);
+    return {
+      ...summary,
+      ...measured(summary),
+      baseline: { ...baseline, ...measured(baseline) },
+      folds: folds.map((fold) => ({ name: fold.name, ...measuredFold(fold) })),
+      skipped,
+    };
+  }
+
+  /** What stage 4's model (`predictions`) or stage 1b's (`baseline`) said of a fold's test utterances, one by one. */
+  async *rows(fold: string, which: 'predictions' | 'baseline'): AsyncGenerator<PredictionRow> {
+    const file = this.paths.fold(fold).rows(which);
+    if (!(await fileExists(file))) throw this.refuse(file, 'it is missing');
+    for await (const { row, value, reason } of readJsonl(file)) {
+      const { error } = rowSchema.safeParse(value);
+      if (error === undefined) yield value as PredictionRow;
+      else throw this.refuse(file, `line ${row} is no prediction: ${reason ?? describeIssues(error)}`);
+    }
+  }
+
+  /** What was logged of steps. A last line that a crash cut short is passed over. */
+  async log(): Promise<LogRow[]> {
+    const rows: LogRow[] = [];
+    if (!(await fileExists(this.paths.log))) return rows;
+    for await (const { value } of readJsonl(this.paths.log)) {
+      const { data } = logSchema.safeParse(value);
+      if (data === undefined) continue;
+      const { fold, stage, step, total: _, ...rest } = data;
+      const metrics: Record<string, number> = {};
+      for (const [name, number] of Object.entries(rest)) {
+        if (typeof number === 'number' && Number.isFinite(number)) metrics[name] = number;
+      }
+      rows.push({ fold, stage, step, metrics });
+    }
+    return rows;
+  }
+
+  /** A file's content as it stands, so with what the schema does not know, once it is what a run writes. */
+  async #json<Content>(file: string, schema: z.ZodType<Content>): Promise<Content> {
+    const refuse = (reason: string, cause?: unknown) => this.refuse(file, reason, cause);
+    const content = await readJson(file, largestJson, refuse).catch((error: unknown) => {
+      const missing = error instanceof EmoframeError && error.code === 'ERR_FILE_NOT_FOUND';
+      throw missing ? refuse('it is missing', error) : error;
+    });
+    const { error } = schema.safeParse(content);
+    if (error !== undefined) throw refuse(describeIssues(error));
+    return content as Content;
+  }
+}
+
+/** With null for what the run's version did not measure yet. */
+function measured(scores: z.infer<typeof scoresSchema>): Scores {
+  return { posteriorOnEmotion: null, lift: null, ...scores, meanEder: scores.meanEder ?? null };
+}
+
+function measuredFold(metrics: z.infer<typeof metricsSchema>): Omit<FoldSummary, 'name'> {
+  const { utterances, excluded, baseline } = metrics;
+  return { ...measured(metrics), utterances, excluded, baseline: measured(baseline) };
+}
