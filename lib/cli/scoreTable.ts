@@ -1,4 +1,4 @@
-import type { Scores } from '../report/readRun.js';
+import type { RunSummary, Scores } from '../run/scores.js';
 
 const share = (value: number) => (100 * value).toFixed(1);
 const times = (value: number) => `${value.toFixed(2)} ×`;
@@ -16,7 +16,7 @@ const measures: [key: keyof Scores, name: string, written: (value: number) => st
 ];
 
 /** Scores of both fine-tuned models side by side; what the corpus cannot tell is left out. */
-export function scoreTable(summary: Scores & { baseline?: Scores | null }): string {
+export function scoreTable(summary: RunSummary): string {
   const cell = (value: unknown, written: (value: number) => string) =>
     (typeof value === 'number' ? written(value) : '–').padStart(9);
   const shown = measures.filter(([key]) => typeof summary[key] === 'number');
@@ -24,7 +24,7 @@ export function scoreTable(summary: Scores & { baseline?: Scores | null }): stri
     `${'%'.padEnd(24)} stage 1b  stage 4`,
     ...shown.map(
       ([key, name, written]) =>
-        `${name.padEnd(24)}${cell(summary.baseline?.[key], written)}${cell(summary[key], written)}`,
+        `${name.padEnd(24)}${cell(summary.baseline[key], written)}${cell(summary[key], written)}`,
     ),
   ].join('\n');
 }

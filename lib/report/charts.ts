@@ -1,7 +1,7 @@
 import { stageList } from '../run/stages.js';
+import type { LogRow } from '../run/format.js';
 import { colorOf } from './colors.js';
 import { type Html, html, isKnown, percent } from './html.js';
-import type { LogRow } from './readRun.js';
 
 const width = 300;
 const height = 180;

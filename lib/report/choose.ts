@@ -1,4 +1,5 @@
-import { type PredictionRow, predictedIndex, type RunFiles, readRows } from './readRun.js';
+import type { PredictionRow } from '../run/scores.js';
+import type { ReportedRun } from './readRun.js';
 
 /** An utterance for the page: stage 4's row and, when there is one, stage 1b's. */
 export interface Example {
@@ -37,15 +38,15 @@ interface Candidate {
  * Reads all predictions in two passes (they can be large) and picks examples by a fixed rule, so that the page cannot be
  * flattered: every emotion in turn gives one right and one wrong utterance, then right ones, each evenly spread over the list.
  */
-export async function readOverview(run: RunFiles, count: number): Promise<Overview> {
+export async function readOverview(run: ReportedRun, count: number): Promise<Overview> {
   const { labels } = run.summary;
   const candidates: Candidate[] = [];
   const utterancesByLabel = new Map<string, number>();
   const framesByClass = new Array<number>(labels.length).fill(0);
   let seconds = 0;
   for (const fold of run.folds) {
-    for await (const row of readRows<PredictionRow>(run.paths.fold(fold).rows('predictions'))) {
-      const right = row.labels[predictedIndex(row)] === row.label;
+    for await (const row of run.reader.rows(fold, 'predictions')) {
+      const right = row.predicted === row.label;
       candidates.push({ fold, id: row.id, label: row.label, right });
       utterancesByLabel.set(row.label, (utterancesByLabel.get(row.label) ?? 0) + 1);
       seconds += row.seconds;
@@ -91,12 +92,12 @@ function evenly<T>(items: readonly T[], count: number): T[] {
   return Array.from({ length: taken }, (_, i) => items[Math.floor(((i + 0.5) * items.length) / taken)]!);
 }
 
-async function readExamples(run: RunFiles, chosen: Candidate[]): Promise<Example[]> {
+async function readExamples(run: ReportedRun, chosen: Candidate[]): Promise<Example[]> {
   const rows = new Map<string, PredictionRow>();
   for (const fold of new Set(chosen.map((candidate) => candidate.fold))) {
     const wanted = new Set(chosen.filter((candidate) => candidate.fold === fold).map((candidate) => candidate.id));
     for (const which of ['predictions', 'baseline'] as const) {
-      for await (const row of readRows<PredictionRow>(run.paths.fold(fold).rows(which))) {
+      for await (const row of run.reader.rows(fold, which)) {
         if (wanted.has(row.id)) rows.set(`${which}/${fold}/${row.id}`, row);
       }
     }

@@ -1,6 +1,6 @@
+import type { PooledScores, RunSummary } from '../run/scores.js';
 import type { Chance } from './choose.js';
 import { type Html, html, isKnown, percent, times } from './html.js';
-import type { Scores, Summary } from './readRun.js';
 
 interface Measure {
   key: 'wa' | 'ua' | 'frameAccuracy' | 'frameUa' | 'eder' | 'attentionOnEmotion' | 'lift';
@@ -29,13 +29,13 @@ const measures: Measure[] = [
 ];
 
 /** Stage 4 beside stage 1b: one scale a measure, with 95 % intervals and the level of a guess. */
-export function headline(summary: Summary, chance: Chance): Html {
+export function headline(summary: RunSummary, chance: Chance): Html {
   const shown = measures.filter(({ key }) => isKnown(summary[key]));
   return html`<div class="scores" role="table" aria-label="Scores of stage 4 and stage 1b">
 <div class="score head" role="row"><span role="columnheader">measure</span><span class="scale-head" role="columnheader"><span>0</span><span class="legend"><span class="key after">stage 4</span><span class="key before">stage 1b</span><span class="key chance">guess</span></span><span>100${'\u2009'}%</span></span><span role="columnheader">stage 1b</span><span role="columnheader">stage 4</span><span role="columnheader">change</span></div>
 ${shown.map((measure) => {
   const after = summary[measure.key]!;
-  const before = summary.baseline?.[measure.key];
+  const before = summary.baseline[measure.key];
   const guess = guessOf(measure, summary, chance);
   const written = measure.key === 'lift' ? times : percent;
   const at = (value: number) => place(measure, value, summary);
@@ -48,21 +48,21 @@ ${isKnown(before) && html`<i class="join" style="left:${at(Math.min(before, afte
 })}</div>`;
 }
 
-function guessOf({ key }: Measure, { emotionFrameShare }: Summary, chance: Chance): number | null | undefined {
+function guessOf({ key }: Measure, { emotionFrameShare }: RunSummary, chance: Chance): number | null | undefined {
   if (key === 'attentionOnEmotion') return emotionFrameShare;
   return key === 'lift' ? 1 : chance[key];
 }
 
 /** Where a value stands on its scale. Lift ends where all posterior mass lies on emotion, and its guess at the share of time. */
-function place({ key }: Measure, value: number, { emotionFrameShare }: Summary): string {
+function place({ key }: Measure, value: number, { emotionFrameShare }: RunSummary): string {
   return shareOf(key === 'lift' ? value * (emotionFrameShare ?? 0) : value);
 }
 
 const shareOf = (share: number) => `${(100 * Math.min(Math.max(share, 0), 1)).toFixed(2)}%`;
 
-function interval(which: 'before' | 'after', scores: Scores | undefined, key: Measure['key']): Html | undefined {
-  const limits = key === 'wa' || key === 'ua' ? scores?.intervals?.[key] : undefined;
-  if (limits === undefined || !isKnown(limits[0]) || !isKnown(limits[1])) return undefined;
+function interval(which: 'before' | 'after', scores: PooledScores, key: Measure['key']): Html | undefined {
+  const limits = key === 'wa' || key === 'ua' ? scores.intervals[key] : undefined;
+  if (limits === undefined) return undefined;
   const [low, high] = limits;
   return html`<i class="interval ${which}" style="left:${shareOf(low)};width:${shareOf(high - low)}" title="95 % interval: ${percent(low)} to ${percent(high)}"></i>`;
 }

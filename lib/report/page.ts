@@ -1,21 +1,19 @@
+import type { RunSummary, Scores } from '../run/scores.js';
 import { confusionMatrix, trainingCurves } from './charts.js';
 import type { Example, Overview } from './choose.js';
 import { colorOf, emotionColors } from './colors.js';
 import { headline } from './headline.js';
 import { Html, html, isKnown, jsonScript, percent, times } from './html.js';
-import type { Objective, RunFiles, Scores, Summary } from './readRun.js';
+import type { ReportedRun } from './readRun.js';
 import { pageScript } from './script.js';
 import { pageStyle } from './style.js';
 import { type Sound, timelineData, timelineFigure } from './timeline.js';
 
 /** The whole page. `sounds` go with the overview's examples, in their order. */
-export function reportPage(run: RunFiles, overview: Overview, sounds: readonly (Sound | undefined)[]): string {
+export function reportPage(run: ReportedRun, overview: Overview, sounds: readonly (Sound | undefined)[]): string {
   const { summary } = run;
   const { labels } = summary;
-  const neutral = labels.indexOf(summary.neutral ?? '');
-  const baselineConfusion =
-    summary.baseline?.confusion ?? sumOf(summary.folds?.map((fold) => fold.baseline?.confusion));
-  const confusion = summary.confusion ?? sumOf(summary.folds?.map((fold) => fold.confusion));
+  const neutral = labels.indexOf(summary.neutral);
   const legend = html`<div class="emotions"><span class="legend">${labels.map(
     (label, i) => html`<span><i class="swatch" style="${colorOf(i)}"></i>${label}</span>`,
   )}</span></div>`;
@@ -26,18 +24,13 @@ ${emotionColors(labels)}<style>${new Html(pageStyle)}</style></head><body>
 <div class="masthead"><p class="brand">emoframe${run.name !== '' && html` · ${run.name}`}</p>
 <h1>${sentence(summary, overview)}</h1>
 <p class="lede">${comparison(summary)}</p>
-<ul class="facts"><li><b>${overview.utterances}</b> test utterances</li><li><b>${duration(overview.seconds)}</b> of speech</li><li><b>${labels.length}</b> emotions</li><li><b>${run.folds.length}</b> ${run.folds.length === 1 ? 'fold' : 'folds'}</li>${
-    isKnown(summary.seconds) && html`<li>run in <b>${duration(summary.seconds)}</b></li>`
-  }</ul></div>
+<ul class="facts"><li><b>${overview.utterances}</b> test utterances</li><li><b>${duration(overview.seconds)}</b> of speech</li><li><b>${labels.length}</b> emotions</li><li><b>${run.folds.length}</b> ${run.folds.length === 1 ? 'fold' : 'folds'}</li><li>run in <b>${duration(summary.seconds)}</b></li></ul></div>
 <main>
 <section id="scores"><h2>Scores on held-out speech</h2>
 <p>Stage 1b is the same network fine-tuned with plain averaging over time; stage 4 ${addedInStage4[run.objective]}. Bars are 95 % bootstrap intervals. A guess always names the commonest class (for UA: any class).</p>
-${headline(summary, overview.chance)}${summary.folds !== undefined && summary.folds.length > 1 && foldTable(summary)}</section>
-${
-  confusion !== undefined &&
-  html`<section id="confusion"><h2>What is taken for what</h2><p>Rows are true emotions, columns what was heard: percent of the row, and utterances.</p>
-<div class="matrices">${confusionMatrix('Stage 4', confusion, labels)}${baselineConfusion !== undefined && confusionMatrix('Stage 1b', baselineConfusion, labels)}</div></section>`
-}
+${headline(summary, overview.chance)}${summary.folds.length > 1 && foldTable(summary)}</section>
+<section id="confusion"><h2>What is taken for what</h2><p>Rows are true emotions, columns what was heard: percent of the row, and utterances.</p>
+<div class="matrices">${confusionMatrix('Stage 4', summary.confusion, labels)}${confusionMatrix('Stage 1b', summary.baseline.confusion, labels)}</div></section>
 ${
   overview.examples.length > 0 &&
   html`<section id="timelines"><h2>When each emotion is heard</h2>
@@ -46,7 +39,7 @@ ${legend}${overview.examples.map((example, i) => timelineFigure(example, i, soun
 }
 ${run.log.length > 0 && html`<section id="training"><h2>Training</h2><p>Over optimiser steps${run.folds.length > 1 && ', one line a fold'}.</p><div class="stages">${trainingCurves(run.log)}</div></section>`}
 <section id="settings"><h2>Settings</h2><details><summary>The configuration of this run</summary><pre>${JSON.stringify(run.config, null, 2)}</pre></details></section>
-<footer>Made by emoframe from ${run.paths.dir.split('/').at(-1) ?? ''}. Frame-level emotional state alignment: Li et al., 2023. EDER: Wang et al., 2023.</footer>
+<footer>Made by emoframe from ${run.reader.paths.dir.split('/').at(-1) ?? ''}. Frame-level emotional state alignment: Li et al., 2023. EDER: Wang et al., 2023.</footer>
 </main>
 ${jsonScript('timeline-data', { labels, utterances: overview.examples.map((example) => timelineData(example, neutral)) })}<script>${new Html(pageScript)}</script></body></html>
 `.text;
@@ -54,7 +47,7 @@ ${jsonScript('timeline-data', { labels, utterances: overview.examples.map((examp
 
 const network =
   'a network that hears only the neighbourhood of a frame and aligns emotion with time by forward-backward';
-const addedInStage4: Record<Objective, string> = {
+const addedInStage4: Record<ReportedRun['objective'], string> = {
   attention: 'adds pretraining on frame-level pseudo-labels and attention',
   'forward-backward': `adds pretraining on frame-level pseudo-labels and ${network}`,
   both: `adds pretraining on frame-level pseudo-labels, attention, and ${network}, which draws the timeline`,
@@ -67,18 +60,14 @@ function lineOf(examples: readonly Example[]): string {
     : 'the line is the attention of stage 4, dashed where it would be if all frames weighed the same';
 }
 
-function sentence(summary: Summary, { chance }: Overview): string {
-  if (!isKnown(summary.wa)) return 'This run has no utterance-level score';
+function sentence(summary: RunSummary, { chance }: Overview): string {
   return `${percent(summary.wa, 0)} of held-out utterances are heard right, where a guess gives ${percent(chance.wa, 0)}`;
 }
 
-function comparison(summary: Summary): string {
+function comparison(summary: RunSummary): string {
   const { baseline, frameUa } = summary;
   if (!isKnown(frameUa)) return 'The corpus has no frame-level truth, so timelines are shown but not scored.';
-  const frames = `Frame by frame, mean recall over the emotions is ${percent(frameUa)}`;
-  return isKnown(baseline?.frameUa)
-    ? `${frames} after stage 4 and ${percent(baseline.frameUa)} after stage 1b.`
-    : `${frames}.`;
+  return `Frame by frame, mean recall over the emotions is ${percent(frameUa)} after stage 4 and ${percent(baseline.frameUa)} after stage 1b.`;
 }
 
 function duration(seconds: number): string {
@@ -87,7 +76,7 @@ function duration(seconds: number): string {
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
-function foldTable(summary: Summary): Html {
+function foldTable(summary: RunSummary): Html {
   const columns: [string, (scores: Scores) => string][] = [
     ['WA', ({ wa }) => percent(wa)],
     ['UA', ({ ua }) => percent(ua)],
@@ -97,16 +86,10 @@ function foldTable(summary: Summary): Html {
     ['mean EDER', ({ meanEder }) => percent(meanEder)],
     ['lift', ({ lift }) => times(lift)],
   ];
-  return html`<details open><summary>By fold: stage 4, and stage 1b</summary><div class="scroll"><table class="folds"><thead><tr><th>fold</th>${columns.map(([name]) => html`<th>${name}</th>`)}</tr></thead><tbody>${summary.folds!.map(
+  return html`<details open><summary>By fold: stage 4, and stage 1b</summary><div class="scroll"><table class="folds"><thead><tr><th>fold</th>${columns.map(([name]) => html`<th>${name}</th>`)}</tr></thead><tbody>${summary.folds.map(
     (fold) =>
       html`<tr><td>${fold.name}</td>${columns.map(
-        ([, of]) => html`<td>${of(fold)} <small>${fold.baseline && of(fold.baseline)}</small></td>`,
+        ([, of]) => html`<td>${of(fold)} <small>${of(fold.baseline)}</small></td>`,
       )}</tr>`,
   )}</tbody></table></div></details>`;
-}
-
-function sumOf(matrices: (number[][] | undefined)[] | undefined): number[][] | undefined {
-  const known = (matrices ?? []).filter((matrix) => matrix !== undefined);
-  if (known.length === 0) return undefined;
-  return known[0]!.map((row, i) => row.map((_, j) => known.reduce((sum, matrix) => sum + matrix[i]![j]!, 0)));
 }

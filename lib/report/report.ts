@@ -35,8 +35,9 @@ export async function writeReport(dir: string, options: ReportOptions = {}): Pro
   const pool = new AudioPool({ threads: 2 });
   try {
     const sounds = await Promise.all(overview.examples.map((example) => soundOf(example, pool, options)));
-    await writeFileAtomic(run.paths.report, reportPage(run, overview, sounds));
-    return run.paths.report;
+    const page = run.reader.paths.report;
+    await writeFileAtomic(page, reportPage(run, overview, sounds));
+    return page;
   } finally {
     await pool.close();
   }

@@ -1,7 +1,7 @@
+import type { PredictionRow } from '../run/scores.js';
 import type { Example } from './choose.js';
 import { colorOf } from './colors.js';
 import { type Html, html, percent } from './html.js';
-import { type PredictionRow, predictedIndex } from './readRun.js';
 
 /** What the page draws of an utterance's sound. */
 export interface Sound {
@@ -37,13 +37,13 @@ export function extremesOf(samples: Float32Array, buckets: number): [number, num
  */
 export function timelineFigure(example: Example, index: number, sound: Sound | undefined, neutral: number): Html {
   const { row, baseline } = example;
-  const predicted = row.labels[predictedIndex(row)] ?? '?';
+  const predictedIndex = row.labels.indexOf(row.predicted);
   const truthIndex = row.labels.indexOf(row.label);
-  const confidence = row.probabilities[predictedIndex(row)];
+  const confidence = row.probabilities[predictedIndex];
   return html`<article class="utterance" data-index="${index}">
 <header><span class="verdict ${example.right ? 'right' : 'wrong'}">${example.right ? 'right' : 'wrong'}</span>
 <h3 title="${row.id}">${row.id}</h3>
-<p><span class="chip" style="${colorOf(truthIndex)}">${row.label}</span><span class="arrow" aria-label="heard as">→</span><span class="chip" style="${colorOf(predictedIndex(row))}">${predicted} ${percent(confidence, 0)}</span></p>
+<p><span class="chip" style="${colorOf(truthIndex)}">${row.label}</span><span class="arrow" aria-label="heard as">→</span><span class="chip" style="${colorOf(predictedIndex)}">${row.predicted} ${percent(confidence, 0)}</span></p>
 ${sound?.wav !== undefined && html`<button type="button" class="play" aria-label="Play ${row.id}">▶</button><audio preload="none" src="${sound.wav}"></audio>`}</header>
 <div class="rows">
 <span class="name">sound, <em>${aligned(row) ? 'emotional' : 'attention'}</em></span><div class="lane wave">${wave(row, sound, lineOver(row, neutral))}</div>

@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { writeReport } from '../../dist/report/report.js';
 import { extremesOf } from '../../dist/report/timeline.js';
+import { refused } from '../support/refused.js';
 import { writeSyntheticRun } from '../support/syntheticRun.js';
 
 const test = suite('report');
@@ -116,7 +117,8 @@ test('the page needs nothing from outside', async () => {
 test('text from a corpus is shown, never run', async () => {
   const evil = '</script><img src=x onerror="alert(1)">\'&';
   const run = writeSyntheticRun(join(dir, 'evil'), { name: evil, id: (n) => `${evil}${n}` });
-  writeFileSync(join(run, 'config.json'), JSON.stringify({ note: evil }));
+  const config = JSON.parse(readFileSync(join(run, 'config.json'), 'utf8'));
+  writeFileSync(join(run, 'config.json'), JSON.stringify({ ...config, note: evil }));
   const page = readFileSync(await writeReport(run), 'utf8');
   assert.not.match(page, '<img');
   assert.is(count(page, /<script/g), 2);
@@ -156,6 +158,28 @@ test('a run that was not evaluated is refused with what to do', async () => {
   } catch (error) {
     assert.is(error.code, 'ERR_RUN_INCOMPLETE');
     assert.match(error.message, '--resume');
+  }
+});
+
+test('a file of the run that is damaged or missing is named, with what is wrong in it', async () => {
+  for (const [file, change, reason] of [
+    ['summary.json', '{"wa":', /summary\.json cannot be used \(it is not .*JSON/],
+    ['summary.json', '[]', /summary\.json cannot be used \(.*expected object/],
+    ['summary.json', { labels: 'angry' }, /summary\.json cannot be used \(labels: .*expected array/],
+    ['config.json', { config: { align: { objective: 'loss' } } }, /config\.json cannot be used \(.*config\.seed/],
+    ['corpus.json', null, /corpus\.json cannot be used \(it is missing\)/],
+    ['folds/session5/evaluate/baseline.jsonl', null, /baseline\.jsonl cannot be used \(it is missing\)/],
+    ['folds/session5/evaluate/predictions.jsonl', '\n{"id":', /predictions\.jsonl .*line 2 is no prediction: .*JSON/],
+    ['folds/session5/evaluate/predictions.jsonl', '{"id": 7}', /line 1 is no prediction: id: .*expected string/],
+  ]) {
+    const run = writeSyntheticRun(join(dir, 'damaged'), { utterances: 4 });
+    const path = join(run, file);
+    if (change === null) rmSync(path);
+    else if (typeof change === 'string') writeFileSync(path, change);
+    else writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...change }));
+    const error = await refused(writeReport(run), 'ERR_RUN_INCOMPLETE', reason);
+    assert.is(error.file, path);
+    rmSync(run, { recursive: true });
   }
 });
 

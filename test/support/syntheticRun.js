@@ -119,22 +119,35 @@ export function writeSyntheticRun(dir, options = {}) {
     frameUa: 0.7 * wa,
     attentionOnEmotion: 0.3 + 0.3 * wa,
     emotionFrameShare: 0.44,
-    ...(options.objective && { posteriorOnEmotion: 0.8 * wa, lift: (0.8 * wa) / 0.44 }),
+    // A run of before there was a choice of objective did not measure these.
+    ...(options.objective && { meanEder: 0.9 - 0.7 * wa, posteriorOnEmotion: 0.8 * wa, lift: (0.8 * wa) / 0.44 }),
+    frameErrors: { missed: 0.1, falseAlarm: 0.1, confusion: 0.7 - 0.7 * wa },
     confusion,
+    recalls: labels.map(() => wa),
+    absent: [],
   });
   const all = (matrices) => matrices[0].map((row, i) => row.map((_, j) => matrices.reduce((s, m) => s + m[i][j], 0)));
   const interval = (value) => [value - 0.06, value + 0.05];
-  const intervals = (wa) => ({ wa: interval(wa), ua: interval(wa - 0.012) });
+  const pooled = (wa, matrices) => ({
+    ...scores(wa, all(matrices)),
+    intervals: { wa: interval(wa), ua: interval(wa - 0.012), macroF1: interval(wa - 0.02) },
+    meanOverFolds: { wa, ua: wa - 0.012 },
+  });
+  const utterances = options.utterances ?? 40;
   const summary = {
-    ...scores(0.78, all(confusions.predictions)),
-    intervals: intervals(0.78),
-    baseline: { ...scores(0.63, all(confusions.baseline)), intervals: intervals(0.63) },
+    ...pooled(0.78, confusions.predictions),
+    baseline: pooled(0.63, confusions.baseline),
     seconds: 412.6,
     labels,
     neutral: 'neutral',
+    protocol: 'inductive',
+    utterances: folds.length * utterances,
+    ...(options.objective && { skipped: [] }),
     folds: folds.map((name, i) => ({
       name,
       ...scores(0.78 - 0.01 * i, confusions.predictions[i]),
+      utterances,
+      excluded: [],
       baseline: scores(0.63, confusions.baseline[i]),
     })),
   };
@@ -166,10 +179,13 @@ export function writeSyntheticRun(dir, options = {}) {
     }
   }
   writeFileSync(join(dir, 'summary.json'), JSON.stringify(summary));
-  writeFileSync(join(dir, 'corpus.json'), JSON.stringify({ name: options.name ?? 'synthetic demo' }));
+  writeFileSync(join(dir, 'corpus.json'), JSON.stringify({ name: options.name ?? 'synthetic demo', utterances: [] }));
   const align = options.objective && { align: { objective: options.objective } };
-  const config = { seed: 1, precision: 'fp32', cluster: { layer: 4 }, ...align };
-  writeFileSync(join(dir, 'config.json'), JSON.stringify({ model: null, config }));
+  const config = { seed: 1, precision: 'fp32', protocol: 'inductive', folds: { scheme: 'session' }, ...align };
+  writeFileSync(
+    join(dir, 'config.json'),
+    JSON.stringify({ versions: { emoframe: '0.1.0' }, model: null, seed: 1, config }),
+  );
   writeFileSync(join(dir, 'log.jsonl'), `${log.join('\n')}\n{"time":"cut`);
   return dir;
 }
