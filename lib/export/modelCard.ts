@@ -2,11 +2,12 @@
 // not known is left out; what only the publisher knows, as the licence, is theirs to give.
 import { stringify } from 'yaml';
 import { poolingOf } from '../checkpoint/head.js';
+import type { Scores } from '../run/scores.js';
 import { stageNamed } from '../run/stages.js';
 import { packageVersion } from '../version.js';
 import type { CardFacts } from './cardFacts.js';
 import { code, plain, table } from './markdown.js';
-import type { PartOfCorpus, RecordedScores, RunRecord } from './runRecord.js';
+import type { PartOfCorpus, RunRecord } from './runRecord.js';
 import { timelineSection } from './timelineCard.js';
 import { useSection } from './usage.js';
 
@@ -45,7 +46,7 @@ function frontMatter(facts: CardFacts): Record<string, unknown> {
 }
 
 /** Metrics are named as the Hub knows them: unweighted accuracy is its recall, averaged over classes. */
-function result(record: RunRecord, scores: RecordedScores): Record<string, unknown> {
+function result(record: RunRecord, scores: Scores): Record<string, unknown> {
   const metric = (type: string, name: string, value: number | null | undefined) =>
     typeof value === 'number' ? [{ type, name, value: Number(value.toFixed(4)) }] : [];
   return {

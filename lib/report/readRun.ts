@@ -1,4 +1,4 @@
-import type { RunConfig } from '../config/schema.js';
+import type { RunConfig } from '../config/types.js';
 import { EmoframeError } from '../errors.js';
 import { type LogRow, objectiveOf, RunReader } from '../run/format.js';
 import { RunPaths } from '../run/paths.js';
