@@ -89,7 +89,7 @@ export {
   type StreamOptions,
 } from './predict/emotionModel.js';
 export { type EncodeOptions, Encoder, type HiddenStates } from './predict/encoder.js';
-export type { PredictionMemory } from './predict/memory.js';
+export type { PredictionMemory } from './predict/passMemory.js';
 export type { AudioCallOptions, AudioProgress, DeviceOptions, Level, ListeningOptions } from './predict/options.js';
 export type {
   Decision,

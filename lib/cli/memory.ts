@@ -1,5 +1,5 @@
 import { mebibytes } from '../model/memory.js';
-import type { PredictionMemory } from '../predict/memory.js';
+import type { PredictionMemory } from '../predict/passMemory.js';
 
 /** What prediction or encoding needs at its most, for a note before the first audio is heard. */
 export function describeMemory({ weights, passes, total, available }: PredictionMemory, device: string): string {

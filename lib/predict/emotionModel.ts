@@ -15,7 +15,7 @@ import { inFlight } from './inFlight.js';
 import { type Heard, Listener } from './listener.js';
 import { loadClassifier } from './loadModel.js';
 import { hearWindows, streamWindows } from './longAudio.js';
-import { type PredictionMemory, planPasses } from './memory.js';
+import { type PredictionMemory, planPasses } from './passMemory.js';
 import { onNewEngine } from './onEngine.js';
 import {
   type AudioCallOptions,

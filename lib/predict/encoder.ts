@@ -7,7 +7,7 @@ import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
 import { wholeWindows } from './heardWindows.js';
 import { type LoadedModel, loadEncoder } from './loadModel.js';
-import { type PredictionMemory, planPasses } from './memory.js';
+import { type PredictionMemory, planPasses } from './passMemory.js';
 import { onNewEngine } from './onEngine.js';
 import {
   type AudioCallOptions,

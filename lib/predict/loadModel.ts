@@ -2,7 +2,7 @@ import { type LoadedHubert, loadHubert, loadHubertClassifier } from '../checkpoi
 import type { Head } from '../checkpoint/pretrained.js';
 import type { Precision } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
-import { PassMemory } from './memory.js';
+import { PassMemory } from './passMemory.js';
 
 /** A model for inference, with what its checkpoint says about its input. */
 export interface LoadedModel extends LoadedHubert {

@@ -10,7 +10,7 @@ import { Engine } from '../../dist/model/engine.js';
 import { Trainer } from '../../dist/pipeline/trainer.js';
 import { EmotionModel } from '../../dist/predict/emotionModel.js';
 import { loadClassifier } from '../../dist/predict/loadModel.js';
-import { planPasses } from '../../dist/predict/memory.js';
+import { planPasses } from '../../dist/predict/passMemory.js';
 import { largestPass } from '../../dist/stages/memory.js';
 import { emoframe } from '../support/cli.js';
 import { loadModel, pack, readData, stepOptions } from '../support/parity.js';

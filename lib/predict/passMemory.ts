@@ -1,4 +1,4 @@
-// Memory of prediction: of every pass it is known beforehand what it takes, and a pass that does not fit is not begun.
+// The memory of a pass through a model: what it takes is known beforehand, and a pass that does not fit is not begun.
 import { EmoframeError } from '../errors.js';
 import type { MemoryPlan, PackedBatch } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
@@ -86,7 +86,7 @@ export class PassMemory {
 
   get #advice(): string {
     const ways = [
-      'lower windowSeconds (--window-seconds), or batchSeconds where several audios are heard together',
+      'lower windowSeconds (--window-seconds), or batchSeconds where several audios go through the model together',
       ...(this.model.spec.precision === 'bf16' ? [] : ['use precision bf16']),
       ...(this.engine.memoryLimit > 0 ? ['raise memoryLimit (--memory-limit)'] : []),
     ];
