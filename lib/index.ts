@@ -79,18 +79,21 @@ export { type ImportOptions, Model, type ModelSpec } from './model/model.js';
 export type { StoredMoments, StoredTensor, Tensor } from './model/tensor.js';
 export type { ProgressEvent, RunWarning, StageCallOptions, StageName, TrainerOptions } from './pipeline/options.js';
 export { type ClusterSweep, type SweepResult, Trainer } from './pipeline/trainer.js';
-export {
-  EmotionModel,
-  type EmotionModelOptions,
-  type NamedAudio,
-  type PredictionSizes,
-  type PredictManyOptions,
-  type PredictOptions,
-  type StreamOptions,
-} from './predict/emotionModel.js';
+export { EmotionModel } from './predict/emotionModel.js';
 export { type EncodeOptions, Encoder, type HiddenStates } from './predict/encoder.js';
+export type {
+  AudioCallOptions,
+  AudioProgress,
+  DeviceOptions,
+  EmotionModelOptions,
+  InferenceOptions,
+  Level,
+  PredictionSizes,
+  PredictManyOptions,
+  PredictOptions,
+  StreamOptions,
+} from './predict/options.js';
 export type { PredictionMemory } from './predict/passMemory.js';
-export type { AudioCallOptions, AudioProgress, DeviceOptions, Level, ListeningOptions } from './predict/options.js';
 export type {
   Decision,
   FrameColumns,
@@ -100,6 +103,7 @@ export type {
   StreamedFrame,
   TimelineChunk,
 } from './predict/prediction.js';
+export type { NamedAudio } from './predict/predictMany.js';
 export type { WindowOptions, WindowsUsed } from './predict/windows.js';
 export type { Seed } from './random/philox.js';
 export { type ReportOptions, writeReport } from './report/report.js';

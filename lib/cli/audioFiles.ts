@@ -5,7 +5,7 @@ import { basename, extname, join } from 'node:path';
 import { text as readText } from 'node:stream/consumers';
 import { probeAudio } from '../audio/decode.js';
 import { readError } from '../files/read.js';
-import type { NamedAudio } from '../predict/emotionModel.js';
+import type { NamedAudio } from '../predict/predictMany.js';
 import { text, UsageError } from './options.js';
 
 const endings = ['.wav', '.flac', '.mp3', '.ogg', '.oga', '.opus'];

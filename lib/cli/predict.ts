@@ -1,5 +1,6 @@
 import { isUnreadable } from '../audio/unreadable.js';
-import { EmotionModel, type PredictManyOptions } from '../predict/emotionModel.js';
+import { EmotionModel } from '../predict/emotionModel.js';
+import type { PredictManyOptions } from '../predict/options.js';
 import type { Prediction } from '../predict/prediction.js';
 import { audioFiles, listOption, nameAudio, splitChannels } from './audioFiles.js';
 import { defineCommand } from './command.js';

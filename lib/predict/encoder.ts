@@ -5,20 +5,18 @@ import { EmoframeError, throwIfAborted } from '../errors.js';
 import { callback, parseOptions } from '../issues.js';
 import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
-import { wholeWindows } from './heardWindows.js';
-import { type LoadedModel, loadEncoder } from './loadModel.js';
-import { type PredictionMemory, planPasses } from './passMemory.js';
-import { onNewEngine } from './onEngine.js';
+import { type LoadedModel, loadEncoder, onNewEngine } from './loadModel.js';
+import { batchOf } from './modelInput.js';
 import {
   type AudioCallOptions,
   type AudioProgress,
   audioCallShape,
-  type ListeningOptions,
-  listeningShape,
-  windowShape,
+  type InferenceOptions,
+  inferenceShape,
+  windowSchema,
 } from './options.js';
-import { batchOf } from './wholeAudio.js';
-import { type WindowOptions, WindowPlan, type WindowsUsed } from './windows.js';
+import { type PredictionMemory, planPasses } from './passMemory.js';
+import { type WindowOptions, WindowPlan, type WindowsUsed, wholeWindows } from './windows.js';
 
 /** Hidden states of one utterance. */
 export interface HiddenStates {
@@ -26,7 +24,7 @@ export interface HiddenStates {
   readonly hidden: Float32Array;
   readonly frames: number;
   readonly dimension: number;
-  /** The windows through which the audio was heard; null when it was heard in one pass. */
+  /** The windows in which they were computed; null for one pass. */
   readonly windows: WindowsUsed | null;
 }
 
@@ -37,8 +35,7 @@ export interface EncodeOptions extends AudioCallOptions {
   onProgress?: (progress: AudioProgress) => void;
 }
 
-const loadSchema = z.strictObject(listeningShape);
-const windowSchema = z.strictObject(windowShape);
+const loadSchema = z.strictObject(inferenceShape);
 const encodeSchema = z.strictObject({
   ...audioCallShape,
   layer: z.number().int().nonnegative().optional(),
@@ -65,8 +62,8 @@ export class Encoder {
   }
 
   /** @param dir a checkpoint of any kind that {@link loadPretrained} reads: a directory or a file. */
-  static async load(dir: string, options: ListeningOptions = {}): Promise<Encoder> {
-    const { audioCache: cache, ...settings } = parseOptions(loadSchema, options) as ListeningOptions;
+  static async load(dir: string, options: InferenceOptions = {}): Promise<Encoder> {
+    const { audioCache: cache, ...settings } = parseOptions(loadSchema, options) as InferenceOptions;
     return onNewEngine(settings, async (engine, precision) => {
       const loaded = await loadEncoder(engine, dir, precision);
       return new Encoder(engine, loaded, new AudioPool({ threads: 1, ...(cache !== undefined && { cache }) }));
@@ -91,7 +88,7 @@ export class Encoder {
   /**
    * The hidden state at `layer` (0 = the transformer's input, L = the output of layer L, as in transformers 5's
    * `hidden_states`), or without one the model's output (`last_hidden_state`: in pre-norm models after the final LayerNorm).
-   * Audio longer than `windowSeconds` is heard through overlapping windows.
+   * Audio longer than `windowSeconds` goes through the model in overlapping windows.
    *
    * @param input a file, samples, bytes or a stream; see {@link AudioInput}.
    * @throws `ERR_AUDIO_SHORT`, `ERR_ARGUMENT` (no such layer), `ERR_OUT_OF_MEMORY` (before what does not fit is begun),
@@ -122,9 +119,9 @@ export class Encoder {
     const hidden = new Float32Array(frames * dimension);
     for await (const window of wholeWindows(samples, model.geometry, [this.#loaded], plan, name, settings.signal)) {
       const batch = window.batch(this.#loaded);
-      const heard = await memory.run(batch, false, () => model.encode(batch, layer));
+      const encoded = await memory.run(batch, false, () => model.encode(batch, layer));
       const [first, end] = [window.keepStart - window.start, window.keepEnd - window.start];
-      hidden.set(heard.hidden.subarray(first * dimension, end * dimension), window.keepStart * dimension);
+      hidden.set(encoded.hidden.subarray(first * dimension, end * dimension), window.keepStart * dimension);
       const doneSeconds = window.last ? totalSeconds : window.keepEnd * model.geometry.frameSeconds;
       settings.onProgress?.({ id, doneSeconds, totalSeconds });
     }

@@ -1,13 +1,29 @@
 import { type LoadedHubert, loadHubert, loadHubertClassifier } from '../checkpoint/load.js';
 import type { Head } from '../checkpoint/pretrained.js';
 import type { Precision } from '../model/binding.js';
-import type { Engine } from '../model/engine.js';
+import { Engine } from '../model/engine.js';
+import type { DeviceOptions } from './options.js';
 import { PassMemory } from './passMemory.js';
 
 /** A model for inference, with what its checkpoint says about its input. */
 export interface LoadedModel extends LoadedHubert {
   memory: PassMemory;
   head?: Head;
+}
+
+/** Makes something that owns an engine; where that fails, the engine goes at once. Errors: `ERR_DEVICE`, `ERR_DEVICE_UNSUPPORTED`, and what `make` throws. */
+export async function onNewEngine<Made>(
+  { device = 'cpu', precision = 'fp32', threads = 0, memoryLimit = 0 }: DeviceOptions,
+  make: (engine: Engine, precision: Precision) => Promise<Made>,
+): Promise<Made> {
+  const engine = Engine.create({ device, threads, memoryLimit });
+  try {
+    engine.requirePrecision(precision);
+    return await make(engine, precision);
+  } catch (error) {
+    engine.dispose();
+    throw error;
+  }
 }
 
 /** Loads the HuBERT of a checkpoint without its head. */

@@ -4,7 +4,7 @@ import { type AudioCacheOptions, audioCacheSchema } from '../audio/cacheFolder.j
 import type { AudioInputOptions } from '../audio/input.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from '../audio/limits.js';
 import type { RawFormat } from '../audio/wav.js';
-import { abortSignal, type Shape } from '../issues.js';
+import { abortSignal, callback, type Shape } from '../issues.js';
 import type { Precision } from '../model/binding.js';
 import { precisions } from '../model/precision.js';
 import type { WindowOptions } from './windows.js';
@@ -21,8 +21,8 @@ export interface DeviceOptions {
   memoryLimit?: number;
 }
 
-/** How a model that hears audio is loaded. */
-export interface ListeningOptions extends DeviceOptions {
+/** How a model is loaded that takes audio in. */
+export interface InferenceOptions extends DeviceOptions {
   /** Where the decoded audio of files is kept for later. Default: nowhere. It has no influence on results. */
   audioCache?: AudioCacheOptions;
 }
@@ -35,7 +35,7 @@ export interface AudioProgress {
   readonly totalSeconds: number;
 }
 
-/** How loud an alignment network hears audio: as it is, or brought to the mean level of its training audio. */
+/** How loud the audio is that an alignment network is given: as it is, or brought to the mean level of its training audio. */
 export type Level = 'as-is' | 'match';
 
 /** What every call that takes audio takes with it. */
@@ -44,20 +44,70 @@ export interface AudioCallOptions extends AudioInputOptions, WindowOptions {
   id?: string;
 }
 
-const positive = z.number().positive();
-export const nonNegative = z.number().nonnegative();
+/** How an {@link EmotionModel} is loaded. */
+export interface EmotionModelOptions extends InferenceOptions {
+  /** Give every frame its cluster, where the directory has them (default). It costs a second pass through a second model. */
+  clusters?: boolean;
+}
 
-export const deviceShape = {
+/** Of {@link EmotionModel.predict}. */
+export interface PredictOptions extends AudioCallOptions {
+  /**
+   * Nats that a change of emotion from one frame to the next must gain; 0 = no smoothing. Default: as the model was evaluated, or
+   * what its alignment network was trained with. Where {@link EmotionModel.timeline} is `alignment` it counts for audio that goes through the
+   * model in windows alone: in one pass, segments follow from the decision and from where the alignment network finds it.
+   */
+  switchingCost?: number;
+  /**
+   * How loud the audio is that an alignment network is given. It was trained on sound as loud as its corpus, and `as-is` (default)
+   * trusts that this is too; `match` brings the audio as a whole to the mean level of the training audio: for recordings of another gain.
+   */
+  level?: Level;
+  onProgress?: (progress: AudioProgress) => void;
+}
+
+/** Of {@link EmotionModel.predictMany}. */
+export interface PredictManyOptions extends Omit<PredictOptions, 'id'> {
+  /**
+   * Seconds of audio that go through the model together; 0: each alone, as soon as it is decoded. More is faster for short
+   * audio and takes more memory; a result waits until its batch is full or the inputs end. Default: {@link EmotionModel.batchSeconds}
+   * for an array or another synchronous iterable, 0 for an asynchronous one, which may be slow.
+   */
+  batchSeconds?: number;
+  /** `throw` (default): the first failure ends the iteration; `yield`: it is given in its place, and the others go on. */
+  onError?: 'throw' | 'yield';
+}
+
+/** Of {@link EmotionModel.plan}: sizes as the calls take them. */
+export type PredictionSizes = Pick<PredictManyOptions, 'windowSeconds' | 'overlapSeconds' | 'batchSeconds'>;
+
+/** Of {@link EmotionModel.stream}. */
+export interface StreamOptions extends AudioCallOptions {
+  /** As in {@link PredictOptions}. */
+  switchingCost?: number;
+  /** As in {@link PredictOptions}; `match` needs all of the audio first, and so `normalizeBy` `whole`. */
+  level?: Level;
+  /**
+   * What a window is normalised by: `whole` (default for files, bytes and samples at hand) all of the audio, which is read
+   * first, so that chunks are those of `predict`; `window` (default for streams) itself, so that results come while audio does.
+   */
+  normalizeBy?: 'whole' | 'window';
+}
+
+const positive = z.number().positive();
+const nonNegative = z.number().nonnegative();
+
+const deviceShape = {
   device: z.string().optional(),
   precision: z.enum(precisions).optional(),
   threads: z.number().int().nonnegative().optional(),
   memoryLimit: z.number().int().nonnegative().optional(),
 } satisfies Shape<DeviceOptions>;
 
-export const listeningShape = {
+export const inferenceShape = {
   ...deviceShape,
   audioCache: audioCacheSchema.optional() as z.ZodType<AudioCacheOptions | undefined>,
-} satisfies Shape<ListeningOptions>;
+} satisfies Shape<InferenceOptions>;
 
 const sampleRate = z.number().min(MIN_SAMPLE_RATE).max(MAX_SAMPLE_RATE);
 
@@ -80,7 +130,25 @@ export const audioCallShape = {
   signal: abortSignal.optional(),
 } satisfies Shape<AudioCallOptions>;
 
-export const predictionShape = {
+const predictionShape = {
   switchingCost: nonNegative.optional(),
   level: z.enum(['as-is', 'match'] satisfies Level[]).optional(),
 };
+
+export const loadSchema = z.strictObject({ ...inferenceShape, clusters: z.boolean().optional() });
+export const predictSchema = z.strictObject({
+  ...audioCallShape,
+  ...predictionShape,
+  onProgress: callback<NonNullable<PredictOptions['onProgress']>>().optional(),
+});
+export const predictManySchema = predictSchema.omit({ id: true }).extend({
+  batchSeconds: nonNegative.optional(),
+  onError: z.enum(['throw', 'yield']).optional(),
+});
+export const windowSchema = z.strictObject(windowShape);
+export const planSchema = z.strictObject({ ...windowShape, batchSeconds: nonNegative.optional() });
+export const streamSchema = z.strictObject({
+  ...audioCallShape,
+  ...predictionShape,
+  normalizeBy: z.enum(['whole', 'window']).optional(),
+});

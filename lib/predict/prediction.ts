@@ -39,10 +39,10 @@ export interface Decision {
   readonly probabilities: Readonly<Record<string, number>>;
 }
 
-/** What is heard in an utterance, and when. */
+/** The emotion of an utterance, and its timeline. */
 export interface Prediction extends Decision {
   readonly id: string;
-  /** The channel that was heard, where one was asked for, counted from 1. */
+  /** The channel that was read, where one was asked for, counted from 1. */
   readonly channel?: number;
   /** Length of the audio. */
   readonly seconds: number;
@@ -54,7 +54,7 @@ export interface Prediction extends Decision {
   readonly segments: readonly TimelineSegment[];
   /** What frames and segments are made of, without an object a frame. Not among the properties that are listed, copied or written as JSON. */
   readonly columns: FrameColumns;
-  /** The windows through which the audio was heard; null when it was heard in one pass. */
+  /** The windows in which the audio went through the model; null for one pass. */
   readonly windows: WindowsUsed | null;
 }
 
@@ -70,18 +70,18 @@ export interface StreamedFrame extends Omit<PredictedFrame, 'attention'> {
   readonly score: number;
 }
 
-/** The next stretch of a timeline. */
+/** The next part of a timeline. */
 export interface TimelineChunk {
   /**
-   * Seconds from the start of the audio, of its frames; stretches follow each other without gaps. Of a model whose timeline is
-   * `alignment` they end a second before what was heard, as posteriors wait for so much of what follows; a chunk may have no frames yet.
+   * Seconds from the start of the audio, of its frames; chunks follow each other without gaps. Of a model whose timeline is
+   * `alignment` they end a second before the audio so far, as posteriors wait for so much of what follows; a chunk may have no frames yet.
    */
   readonly start: number;
   readonly end: number;
   readonly frames: readonly StreamedFrame[];
   /** Segments that nothing to come can change; together, those of all chunks are the smoothed timeline. */
   readonly segments: readonly TimelineSegment[];
-  /** The decision on all that was heard so far; with the last chunk, on all of the audio. */
+  /** The decision on all of the audio so far; with the last chunk, on all of the audio. */
   readonly soFar: Decision;
   /** Whether the audio ends with this chunk. */
   readonly last: boolean;

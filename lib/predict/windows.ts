@@ -1,26 +1,30 @@
-// Audio longer than a window is heard through windows that overlap. The transformer hears a whole window, but only the
-// frames in its middle are kept, so that each kept frame has been heard with what lies around it.
-import { EmoframeError } from '../errors.js';
+// Audio longer than a window goes through a model in windows that overlap. The transformer sees a whole window, but only the
+// frames in its middle are kept, so that each kept frame was computed with what lies around it. Where windows lie follows from a plan
+// and the number of frames alone, whether all of the audio is at hand or it is still coming in.
+import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { AlignmentField } from '../model/alignment.js';
+import type { PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
+import type { LoadedModel } from './loadModel.js';
+import { batchOf, checkLength, NormalizedUtterance } from './modelInput.js';
 
 /** How long audio is cut. */
 export interface WindowOptions {
-  /** Seconds that the model hears at once; audio up to that long is heard in one pass. Default 30. */
+  /** Seconds that go through the model at once; audio up to that long goes through it in one pass. Default 30. */
   windowSeconds?: number;
   /**
-   * Seconds on either side of a window that are heard but not kept. From 1.3 s on, all that lies before the transformer is
+   * Seconds on either side of a window that are computed but not kept. From 1.3 s on, all that lies before the transformer is
    * as in one pass. Default 2, or a sixth of a window that is shorter than 12 s; of a model with an alignment network at least
-   * what this hears on either side of a frame.
+   * the context that this has on either side of a frame.
    */
   overlapSeconds?: number;
 }
 
-/** The windows through which a result was computed. */
+/** The windows in which a result was computed. */
 export interface WindowsUsed {
-  /** Seconds that the model heard at once. */
+  /** Seconds of a window. */
   readonly seconds: number;
-  /** Seconds on either side that were heard but not kept. */
+  /** Seconds on either side that were computed but not kept. */
   readonly overlap: number;
 }
 
@@ -39,7 +43,7 @@ const defaultOverlapSeconds = 2;
 /** Where windows of a model must lie. */
 export type WindowGrid = Pick<AlignmentField, 'chunk' | 'overlap'>;
 
-/** Of a model whose frames may be heard in any windows. */
+/** Of a model whose windows may lie anywhere. */
 const anywhere: WindowGrid = { chunk: 1, overlap: 0 };
 
 /**
@@ -69,7 +73,7 @@ export class WindowPlan {
     if (this.#overlapFrames < overlap) {
       throw new EmoframeError(
         'ERR_ARGUMENT',
-        `Expected overlapSeconds of at least ${needed}, so far does the alignment network hear, but received ${overlapSeconds}.`,
+        `Expected overlapSeconds of at least ${needed}, the alignment network's context, but received ${overlapSeconds}.`,
       );
     }
     // A window starts up to a chunk earlier than it must.
@@ -86,7 +90,7 @@ export class WindowPlan {
     this.used = { seconds, overlap: overlapSeconds };
   }
 
-  /** Whether so many frames are heard in one pass. */
+  /** Whether so many frames go through the model in one pass. */
   fits(frames: number): boolean {
     return frames <= this.windowFrames;
   }
@@ -131,4 +135,95 @@ export class WindowPlan {
 /** Without the noise of binary fractions. */
 function rounded(seconds: number): number {
   return Number(seconds.toFixed(4));
+}
+
+/** A window with its samples. */
+export interface AudioWindow extends FrameWindow {
+  /** As one of the models takes it for which the windows were made. */
+  batch(loaded: LoadedModel): PackedBatch;
+  /** f32 at 16 kHz, as it came. */
+  readonly sound: Float32Array;
+  /** Whether the audio ends with it. */
+  readonly last: boolean;
+  /** Samples of the audio so far; of all of it with the last window. */
+  readonly samples: number;
+}
+
+/** The windows of audio that is at hand, normalised over all of it for the given models. */
+export async function* wholeWindows(
+  samples: Float32Array,
+  geometry: Geometry,
+  models: readonly LoadedModel[],
+  plan: WindowPlan,
+  name: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<AudioWindow> {
+  checkLength(samples.length, geometry, name);
+  const frames = geometry.frames(samples.length);
+  const normalized = new Map<LoadedModel, NormalizedUtterance>();
+  for (const loaded of models) {
+    normalized.set(loaded, await NormalizedUtterance.open(samples, loaded, plan.windowFrames, signal));
+  }
+  for (const window of plan.over(frames)) {
+    throwIfAborted(signal);
+    const batch = (loaded: LoadedModel) => normalized.get(loaded)!.batch(window);
+    const first = window.start * geometry.stride;
+    const sound = samples.subarray(first, first + geometry.samplesFor(window.end - window.start));
+    yield { ...window, batch, sound, last: window.keepEnd === frames, samples: samples.length };
+  }
+}
+
+/** The windows of audio that comes in parts, each normalised by itself; at most two windows of samples are held. */
+export async function* liveWindows(
+  parts: AsyncIterable<Float32Array>,
+  geometry: Geometry,
+  plan: WindowPlan,
+  name: string,
+): AsyncGenerator<AudioWindow> {
+  const tail = new SampleTail();
+  let previous: FrameWindow | undefined;
+  const next = (ended: boolean): AudioWindow | undefined => {
+    const frames = geometry.frames(tail.end);
+    const window = plan.next(previous, frames, ended);
+    if (window === undefined) return undefined;
+    previous = window;
+    const first = window.start * geometry.stride;
+    // The last window may begin before the next one would have, but never before this one.
+    tail.forget(first);
+    const sound = tail.copy(first, first + geometry.samplesFor(window.end - window.start));
+    const batch = (loaded: LoadedModel) => batchOf([{ samples: sound, name }], loaded);
+    return { ...window, batch, sound, last: ended && window.keepEnd === frames, samples: tail.end };
+  };
+  for await (const part of parts) {
+    tail.push(part);
+    for (let window = next(false); window !== undefined; window = next(false)) yield window;
+  }
+  checkLength(tail.end, geometry, name);
+  const window = next(true);
+  if (window !== undefined) yield window;
+}
+
+/** The last samples of audio that comes in parts. */
+class SampleTail {
+  #parts: { start: number; samples: Float32Array }[] = [];
+  /** Samples that have come. */
+  end = 0;
+
+  push(samples: Float32Array): void {
+    this.#parts.push({ start: this.end, samples });
+    this.end += samples.length;
+  }
+
+  forget(before: number): void {
+    this.#parts = this.#parts.filter(({ start, samples }) => start + samples.length > before);
+  }
+
+  copy(first: number, end: number): Float32Array {
+    const output = new Float32Array(end - first);
+    for (const { start, samples } of this.#parts) {
+      const part = samples.subarray(Math.max(first - start, 0), Math.max(end - start, 0));
+      if (part.length > 0) output.set(part, Math.max(start - first, 0));
+    }
+    return output;
+  }
 }

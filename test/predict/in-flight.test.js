@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { inFlight } from '../../dist/predict/inFlight.js';
+import { inFlight } from '../../dist/predict/workAhead.js';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 

@@ -16,7 +16,7 @@ import { EmotionModel, Encoder, Engine, exportModel } from '../../dist/index.js'
 import { Graph } from '../../dist/onnx/graph.js';
 import { writeOnnx } from '../../dist/onnx/write.js';
 import { loadClassifier } from '../../dist/predict/loadModel.js';
-import { batchOf } from '../../dist/predict/wholeAudio.js';
+import { batchOf } from '../../dist/predict/modelInput.js';
 import { writeAlignedPredictor } from '../support/alignedPredictor.js';
 import { generator, speechLike } from '../support/syntheticRun.js';
 import { fixtures, labels, writeTinyPredictor } from '../support/tinyPredictor.js';

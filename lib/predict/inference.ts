@@ -1,4 +1,4 @@
-// The models that hear, and what comes of one window or one batch.
+// The models, and what comes of one window or one batch that goes through them.
 import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
 import { packLocally } from '../batch/pack.js';
 import { type Head, poolingOf } from '../checkpoint/head.js';
@@ -8,14 +8,16 @@ import { askHeads } from '../model/askHeads.js';
 import type { ClassifyResult, FrameRanges, PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
 import type { Clusterer } from './clusterer.js';
-import type { HeardWindow } from './heardWindows.js';
 import type { LoadedModel } from './loadModel.js';
+import { batchOf } from './modelInput.js';
 import type { Level } from './options.js';
-import { batchOf } from './wholeAudio.js';
-import { type WindowOptions, WindowPlan } from './windows.js';
+import { type AudioWindow, type WindowOptions, WindowPlan } from './windows.js';
 
-/** What was heard in some frames of one utterance. */
-export interface Heard {
+// The default of `evaluate.switchingCost` in lib/config.
+const defaultSwitchingCost = 4;
+
+/** What the models give of some frames of one utterance. */
+export interface Inferred {
   /** f32 [classes] */
   readonly logits: Float32Array;
   /** f32 [T, classes] */
@@ -29,7 +31,7 @@ export interface Heard {
 }
 
 /** The classifier, and the clusterer where there is one. */
-export class Listener {
+export class Inference {
   constructor(
     private readonly classifier: LoadedModel & { head: Head },
     private readonly clusterer: Clusterer | undefined,
@@ -43,7 +45,7 @@ export class Listener {
     return this.classifier.model.geometry;
   }
 
-  /** Windows in which frames are heard as in the whole. @throws `ERR_ARGUMENT` */
+  /** Windows in which frames come out as in one pass. @throws `ERR_ARGUMENT` */
   windows(options: WindowOptions): WindowPlan {
     const { alignment } = this.head;
     return new WindowPlan(this.geometry, options, alignment && alignmentField(alignment, this.geometry.frameSeconds));
@@ -53,7 +55,7 @@ export class Listener {
     return this.clusterer === undefined ? [this.classifier] : [this.classifier, this.clusterer.loaded];
   }
 
-  /** Those that hear a window as their statistics of the whole audio bring it to them. */
+  /** Those whose windows are normalised by statistics of the whole audio. */
   get normalizing(): readonly LoadedModel[] {
     const { alignment } = this.head;
     return alignment?.statistics !== undefined && poolingOf(this.head) === undefined
@@ -61,8 +63,15 @@ export class Listener {
       : this.models;
   }
 
-  /** Whole utterances, 16 kHz mono, in one pass. */
-  async hear(utterances: readonly { samples: Float32Array; name: string }[], level?: Level): Promise<Heard[]> {
+  /** Nats that a change of emotion must gain: as asked for, as the model was evaluated, or the default. */
+  switchingCost({ switchingCost }: { switchingCost?: number }): number {
+    const { alignment, info } = this.head;
+    const evaluated = alignment?.switchingCost ?? info?.switchingCost;
+    return switchingCost ?? (typeof evaluated === 'number' && evaluated >= 0 ? evaluated : defaultSwitchingCost);
+  }
+
+  /** Of whole utterances, 16 kHz mono, in one pass. */
+  async infer(utterances: readonly { samples: Float32Array; name: string }[], level?: Level): Promise<Inferred[]> {
     const sound = utterances.map(({ samples }) => samples);
     const names = utterances.map(({ name }) => name);
     const waveforms = this.waveformsOf(sound, level);
@@ -79,15 +88,15 @@ export class Listener {
     }));
   }
 
-  /** What brings each sound, as a whole, to the level that its alignment network is to hear; undefined: as it is. */
+  /** What brings each sound, as a whole, to the level of the alignment network's training; undefined: as it is. */
   waveformsOf(sounds: readonly Float32Array[], level: Level = 'as-is'): WaveformStatistics[] | undefined {
     if (level === 'as-is' || this.head.alignment?.statistics === undefined) return undefined;
     return sounds.map(waveformStatistics);
   }
 
-  /** The frames of a window that are kept. `waveform`: as {@link waveformsOf} has it of the whole. */
-  async hearWindow(
-    window: HeardWindow,
+  /** Of the frames of a window that are kept. `waveform`: as {@link waveformsOf} has it of the whole. */
+  async inferWindow(
+    window: AudioWindow,
     waveform: WaveformStatistics | undefined,
   ): Promise<{ result: ClassifyResult; clusters: Int32Array | undefined }> {
     const [first, count] = [window.keepStart - window.start, window.keepEnd - window.keepStart];
@@ -104,7 +113,7 @@ export class Listener {
 
   /**
    * What the heads say of utterances, or of the frames of them that are kept. An alignment network with statistics of its own
-   * hears `sound` by these, and the classifier `batch` as ever.
+   * takes `sound` normalised by these, and the classifier `batch` as ever.
    */
   async #classify(
     batch: () => PackedBatch,

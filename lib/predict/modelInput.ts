@@ -1,6 +1,6 @@
-// What of a long audio must be known before its first window is heard. Normalisation of the waveform, and GroupNorm in the
-// first convolution of the base form, are over the whole utterance; given these, everything up to the transformer is the
-// same in a window as in one pass over all.
+// Samples as a model takes them in: utterances whole, or one window after another. Normalisation of the waveform, and GroupNorm in
+// the first convolution of the base form, are over the whole utterance; with their statistics known, everything up to the
+// transformer is the same in a window as in one pass over all.
 import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
 import { packSamples } from '../batch/pack.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
@@ -8,10 +8,9 @@ import type { PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
 import { MomentSum, type WindowMomentsGiven } from '../model/momentSum.js';
 import type { LoadedModel } from './loadModel.js';
-import type { FrameWindow } from './windows.js';
 
-/** One utterance as one model hears it, stretch by stretch. */
-export class WholeAudio {
+/** An utterance for one model, window by window. */
+export class NormalizedUtterance {
   private constructor(
     private readonly samples: Float32Array,
     private readonly geometry: Geometry,
@@ -20,7 +19,7 @@ export class WholeAudio {
   ) {}
 
   /**
-   * Reads the audio once.
+   * Goes over the audio once, for what is over the whole of it.
    *
    * @param samples 16 kHz mono, of at least one frame.
    * @param blockFrames frames read at once.
@@ -30,33 +29,33 @@ export class WholeAudio {
     { model, normalize }: LoadedModel,
     blockFrames: number,
     signal: AbortSignal | undefined,
-  ): Promise<WholeAudio> {
+  ): Promise<NormalizedUtterance> {
     const waveform = normalize ? waveformStatistics(samples) : undefined;
-    if (!model.config.shape.groupNorm) return new WholeAudio(samples, model.geometry, waveform, undefined);
+    if (!model.config.shape.groupNorm) return new NormalizedUtterance(samples, model.geometry, waveform, undefined);
     const { stride } = model.geometry;
     const [kernel, hop] = [model.config.shape.convKernel[0]!, model.config.shape.convStride[0]!];
     const sum = new MomentSum(kernel);
-    const whole = new WholeAudio(samples, model.geometry, waveform, undefined);
+    const whole = new NormalizedUtterance(samples, model.geometry, waveform, undefined);
     for (let first = 0; first < samples.length; ) {
       throwIfAborted(signal);
       // The windows that start inside the block, and the rest with the last block rather than in a scrap of its own.
       let end = first + blockFrames * stride;
       if (end + stride + model.geometry.receptiveField > samples.length) end = samples.length;
-      const block = whole.#heard(first, end === samples.length ? end : end + kernel - hop);
+      const block = whole.#part(first, end === samples.length ? end : end + kernel - hop);
       const { mean, covariance, counts } = await model.windowMoments(block);
       sum.add(mean, covariance, counts[0]!);
       first = end;
     }
-    return new WholeAudio(samples, model.geometry, waveform, sum.moments());
+    return new NormalizedUtterance(samples, model.geometry, waveform, sum.moments());
   }
 
-  /** A window of it as a batch of its own. */
-  batch({ start, end }: FrameWindow): PackedBatch {
+  /** The frames `[start, end)` as a batch of their own. */
+  batch({ start, end }: { start: number; end: number }): PackedBatch {
     const first = start * this.geometry.stride;
-    return { ...this.#heard(first, first + this.geometry.samplesFor(end - start)), ...this.moments };
+    return { ...this.#part(first, first + this.geometry.samplesFor(end - start)), ...this.moments };
   }
 
-  #heard(first: number, end: number): PackedBatch {
+  #part(first: number, end: number): PackedBatch {
     return packSamples([this.samples.subarray(first, end)], this.geometry.stride, {
       ...(this.waveform !== undefined && { normalize: [this.waveform] }),
     });

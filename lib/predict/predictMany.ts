@@ -1,0 +1,131 @@
+// Many audios, in their order: decoded ahead, in batches, a few batches at once.
+import { setMaxListeners } from 'node:events';
+import { type AudioInput, idOf, isFile } from '../audio/input.js';
+import type { AudioPool } from '../audio/pool.js';
+import { EmoframeError } from '../errors.js';
+import { describe } from '../issues.js';
+import { Geometry } from '../model/geometry.js';
+import type { Inference } from './inference.js';
+import type { PredictManyOptions } from './options.js';
+import type { Prediction, PredictionFailure } from './prediction.js';
+import { loadUtterance, predictUtterances, type Utterance } from './utterances.js';
+import type { WindowPlan } from './windows.js';
+import { type Batch, batchesOf, inFlight, ReadAhead } from './workAhead.js';
+
+/** An input of {@link EmotionModel.predictMany} with a name. */
+export interface NamedAudio {
+  readonly id: string;
+  readonly audio: AudioInput;
+}
+
+export type AudioInputs = Iterable<AudioInput | NamedAudio> | AsyncIterable<AudioInput | NamedAudio>;
+
+/** Batches that are given to the engine: one computes while the next is packed and travels to the device. */
+const batchesInFlight = 2;
+/** Inputs that are taken from their source before their turn. */
+const mostAhead = 64;
+/** Seconds of decoded audio that are held at least. */
+const heldSeconds = 30;
+
+/** What came of an utterance of a batch. */
+type Outcome = Prediction | { id: string; failure: unknown };
+
+/** Predictions in the inputs' order; failures as `onError` says. */
+export async function* predictMany(
+  inference: Inference,
+  pool: AudioPool,
+  inputs: AudioInputs,
+  plan: WindowPlan,
+  settings: PredictManyOptions & { batchSeconds: number },
+): AsyncGenerator<Prediction | PredictionFailure, void, undefined> {
+  const { batchSeconds } = settings;
+  // An iteration that is left, or fails, stops what was begun ahead.
+  const stop = new AbortController();
+  setMaxListeners(0, stop.signal);
+  const abort = () => stop.abort(settings.signal?.reason);
+  settings.signal?.addEventListener('abort', abort, { once: true });
+  const ahead = new ReadAhead(
+    numberInputs(inputs),
+    ({ id, audio }) => loadUtterance(pool, inference.geometry, id, audio, { ...settings, signal: stop.signal }),
+    {
+      items: mostAhead,
+      working: pool.threads,
+      held: Math.max(batchSeconds, heldSeconds) * Geometry.sampleRate,
+      size: ({ samples }) => samples.length,
+    },
+  );
+  const budget = batchSeconds * Geometry.sampleRate;
+  const batches = batchesOf(ahead, ({ samples }) => samples.length, budget, settings.signal);
+  const predictBatch = async (batch: Batch<NamedAudio, Utterance>): Promise<Outcome[]> =>
+    'error' in batch
+      ? [{ id: batch.item.id, failure: batch.error }]
+      : predictTogether(inference, batch.results, plan, settings);
+  try {
+    for await (const outcomes of inFlight(batches, predictBatch, batchesInFlight)) {
+      for (const outcome of outcomes) {
+        if (!('failure' in outcome)) yield outcome;
+        else if (goesOn(outcome.failure, settings)) yield { id: outcome.id, error: outcome.failure };
+        else throw outcome.failure;
+      }
+    }
+  } finally {
+    settings.signal?.removeEventListener('abort', abort);
+    stop.abort();
+    ahead.close();
+  }
+}
+
+/**
+ * Predictions of utterances, or of each alone where together they fail: a failure belongs to one of them. The last may be one
+ * that ends the iteration.
+ */
+async function predictTogether(
+  inference: Inference,
+  group: readonly Utterance[],
+  plan: WindowPlan,
+  settings: PredictManyOptions,
+): Promise<Outcome[]> {
+  try {
+    return await predictUtterances(inference, group, plan, settings);
+  } catch (failure) {
+    if (group.length === 1) return [{ id: group[0]!.id, failure }];
+  }
+  const outcomes: Outcome[] = [];
+  for (const utterance of group) {
+    const [outcome] = await predictTogether(inference, [utterance], plan, settings);
+    outcomes.push(outcome!);
+    if ('failure' in outcome! && !goesOn(outcome.failure, settings)) break;
+  }
+  return outcomes;
+}
+
+/** Every input with an id: its own, a file's name without its ending, or its number from 0. */
+async function* numberInputs(inputs: AudioInputs): AsyncGenerator<NamedAudio> {
+  let index = 0;
+  for await (const input of inputs) {
+    if (isNamed(input)) yield input;
+    else yield { id: isFile(input) ? idOf(input) : String(index), audio: input };
+    index++;
+  }
+}
+
+/** @throws `ERR_ARGUMENT` for what holds no inputs */
+export function checkIterable(inputs: unknown): void {
+  const iterable =
+    typeof inputs === 'object' && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs);
+  // Samples and bytes can be iterated over too, but are one audio.
+  if (iterable && !ArrayBuffer.isView(inputs)) return;
+  throw new EmoframeError(
+    'ERR_ARGUMENT',
+    `Expected an iterable of audio for inputs but received ${ArrayBuffer.isView(inputs) ? 'one audio' : describe(inputs)}.`,
+  );
+}
+
+function isNamed(input: AudioInput | NamedAudio): input is NamedAudio {
+  return typeof input === 'object' && 'audio' in input && 'id' in input;
+}
+
+/** Whether a failure is that of one audio, and the others are to go on. */
+function goesOn(error: unknown, { onError }: PredictManyOptions): error is EmoframeError {
+  return onError === 'yield' && error instanceof EmoframeError && !['ERR_ABORTED', 'ERR_DISPOSED'].includes(error.code);
+}
