@@ -1,4 +1,4 @@
-// Which files a command is to hear: those that it names, those in folders that it names, and those of a list, since ten
+// The audio files of a command: those named on the command line, those in folders named there, and those of a list, since ten
 // thousand paths do not fit on every command line.
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
@@ -10,10 +10,10 @@ import { text, UsageError } from './options.js';
 
 const endings = ['.wav', '.flac', '.mp3', '.ogg', '.oga', '.opus'];
 
-export const listOption = text('FILE', "also the files that FILE names, one a line; '-': standard input");
+export const listOption = text('FILE', "also the files listed in FILE, one per line; '-': standard input");
 
 /**
- * The audio files of a command line, in its order; of a folder, all files in and below it that are named as audio, by name.
+ * The audio files of a command line, in its order; for a folder, all files in and below it with the extension of audio, sorted.
  *
  * @param list the value of `listOption`.
  * @throws `ERR_USAGE` when there are none, or a folder holds none; `ERR_FILE_NOT_FOUND`, `ERR_READ`.
@@ -21,7 +21,7 @@ export const listOption = text('FILE', "also the files that FILE names, one a li
 export async function audioFiles(named: readonly string[], list: string | undefined): Promise<string[]> {
   const files: string[] = [];
   for (const path of [...named, ...(list === undefined ? [] : await readList(list))]) {
-    // What is no folder is for the decoder to judge: it says best what is wrong with a file.
+    // Anything but a folder is left to the decoder, which gives the best error for a bad file.
     const found = await stat(path).catch(() => undefined);
     if (!found?.isDirectory()) {
       files.push(path);
@@ -35,7 +35,7 @@ export async function audioFiles(named: readonly string[], list: string | undefi
   return files;
 }
 
-/** Each channel of each file as an audio of its own, `NAME#1`, `NAME#2`; what cannot be read is left to be told of when it is heard. */
+/** Each channel of each file as a separate audio, `NAME#1`, `NAME#2`; an unreadable file is passed on, to fail when it is decoded. */
 export async function* splitChannels(named: readonly NamedFile[]): AsyncGenerator<NamedAudio> {
   for (const { id, audio } of named) {
     const channelCount = await probeAudio(audio).then(
@@ -54,7 +54,7 @@ export interface NamedFile extends NamedAudio {
   readonly audio: string;
 }
 
-/** A name for each file: its own without ending, or where several share that, its path. */
+/** A name for each file: its base name without extension, or its path if several share that name. */
 export function nameAudio(files: readonly string[]): NamedFile[] {
   const nameOf = (path: string) => basename(path, extname(path));
   const counts = new Map<string, number>();

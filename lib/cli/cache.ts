@@ -6,19 +6,19 @@ const gib = 2 ** 30;
 
 export const cacheCommand = defineCommand({
   name: 'cache',
-  summary: 'what a cache of decoded audio holds; make it smaller, or clear it',
+  summary: 'show, shrink or clear a cache of decoded audio',
   arguments: '[DIR]',
   description:
-    'Counts the entries of the cache that --audio-cache DIR fills, by default of EMOFRAME_AUDIO_CACHE. With --limit-gib what was\nnot used for longest is deleted until that much is left. A cache in use may be made smaller: what is missing is decoded again.',
+    'Shows the size of the cache that --audio-cache DIR fills (default: EMOFRAME_AUDIO_CACHE). --limit-gib deletes the least\nrecently used entries until the cache is that small. This is safe while the cache is in use: missing audio is decoded again.',
   options: {
-    'limit-gib': nonNegativeNumber('delete down to so many GiB'),
+    'limit-gib': nonNegativeNumber('shrink the cache to this size in GiB'),
     clear: flag('delete all entries'),
   },
   examples: ['emoframe cache ~/.cache/emoframe-audio', 'emoframe cache ~/.cache/emoframe-audio --limit-gib 20'],
   run: async (positionals, values, { print }) => {
-    if (positionals.length > 1) throw new UsageError(`Expected one cache but received ${positionals.length}.`);
+    if (positionals.length > 1) throw new UsageError(`Expected one cache folder but received ${positionals.length}.`);
     const dir = cacheFolderOf(positionals[0]);
-    if (dir === undefined) throw new UsageError('Expected the folder of a cache.');
+    if (dir === undefined) throw new UsageError('Expected the folder of a cache, or EMOFRAME_AUDIO_CACHE to name it.');
     const limit = values.clear ? 0 : values['limit-gib'];
     const contents = limit === undefined ? await describeAudioCache(dir) : await trimAudioCache(dir, limit * gib);
     await print(values.json ? JSON.stringify({ dir, ...contents }) : describe(dir, contents));

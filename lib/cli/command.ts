@@ -5,9 +5,9 @@ import { flag, readArguments } from './options.js';
 export interface CommandContext {
   /** Fires on Ctrl-C and on SIGTERM. */
   signal: AbortSignal;
-  /** Results, on stdout, with a newline; waits for a reader that is slower than the work. */
+  /** Writes a result and a newline to stdout; waits for a slow reader. */
   print(text: string): Promise<void>;
-  /** Remarks, on stderr, with a newline. */
+  /** Writes a remark and a newline to stderr. */
   note(text: string): void;
 }
 

@@ -12,10 +12,10 @@ const shownNames = 40;
 
 export const corpusCommand = defineCommand({
   name: 'corpus',
-  summary: 'what a corpus holds, and what is wrong with it',
+  summary: 'show the contents of a corpus and its problems',
   arguments: 'DIR|FILE...',
   description:
-    'Reads the folder of a dataset that is recognised, a manifest (JSONL, CSV) or an HFLEA .scp and counts utterances, labels,\nspeakers, sessions and seconds. Every row that cannot be used is listed with its file, line and reason.\nSeveral are counted as one, as "emoframe run" takes them; NAME=DIR names the dataset that one is.\n' +
+    'Reads the folder of a known dataset, a manifest (JSONL, CSV) or an HFLEA .scp and counts utterances, labels, speakers,\nsessions and seconds. Every unusable row is listed with its file, line and reason. Several corpora are combined into one, as\nin "emoframe run"; NAME=DIR states the dataset of a folder.\n' +
     `Datasets: ${names.slice(0, 9).join(', ')},\n${names.slice(9).join(', ')}.`,
   options: { ...corpusOptions, decode: flag('decode all audio, which also finds damage inside files') },
   examples: [
@@ -46,7 +46,7 @@ export const corpusCommand = defineCommand({
       note(`${file}${row === undefined ? '' : `:${row}`}: ${reason}`);
     }
     const more = description.problems.length - shownProblems;
-    if (more > 0) note(`… and ${more} more problems; --json lists them all.`);
+    if (more > 0) note(`… and ${more} more problems; use --json to list them all.`);
   },
 });
 
@@ -59,7 +59,7 @@ function table(description: CorpusDescription): string {
       `${String(count).padStart(7)}  ${((100 * count) / utterances).toFixed(1).padStart(5)} %`,
     ]);
     const more =
-      entries.length > shownNames ? [`  … and ${entries.length - shownNames} more; --json has them all`] : [];
+      entries.length > shownNames ? [`  … and ${entries.length - shownNames} more; use --json to list them all`] : [];
     return entries.length === 0 ? [] : ['', title, ...columns(entries.slice(0, shownNames)), ...more];
   };
   const out = Object.entries(leftOut).map(([name, count]) => `${name} ${count}`);
@@ -67,7 +67,10 @@ function table(description: CorpusDescription): string {
     ...columns([
       ['corpus', dataset],
       ['utterances', String(utterances)],
-      ['speech', `${(seconds / 60).toFixed(1)} min (${(seconds / Math.max(utterances, 1)).toFixed(2)} s an utterance)`],
+      [
+        'speech',
+        `${(seconds / 60).toFixed(1)} min (${(seconds / Math.max(utterances, 1)).toFixed(2)} s per utterance)`,
+      ],
       ['speakers', String(Object.keys(speakers).length)],
       ['sessions', String(Object.keys(sessions).length)],
       ...(scheme === undefined ? [] : [['label scheme', scheme] satisfies [string, string]]),

@@ -12,14 +12,18 @@ const named = choice(
 
 /** Options of everything that reads a corpus. */
 export const corpusOptions = {
-  dataset: { ...named, placeholder: 'NAME', help: 'the dataset that a folder is, e.g. iemocap (default: recognised)' },
+  dataset: {
+    ...named,
+    placeholder: 'NAME',
+    help: 'the dataset of a folder, e.g. iemocap (default: recognised by its layout)',
+  },
   labels: text('SCHEME', "a scheme of the dataset (iemocap-4), 'all', or classes: ang,hap=hap+exc,neu,sad"),
-  others: choice(OTHERS, 'what becomes of utterances of other labels (default: leave-out)'),
-  'audio-root': text('DIR', 'where audio is looked for (default: in the folder of the corpus)'),
-  test: text('CORPUS', 'the corpus that is tested on; all others train (default: parts of the corpus in turn)'),
+  others: choice(OTHERS, 'what to do with utterances that have other labels (default: leave-out)'),
+  'audio-root': text('DIR', 'where to look for audio (default: in the folder of the corpus)'),
+  test: text('CORPUS', 'test on this corpus and train on all others (default: test on parts of the corpus in turn)'),
 };
 
-/** What those options say, with what a config says where they say nothing. */
+/** The values of those options, or of a config where they are not given. */
 export interface GivenCorpus {
   dataset: string | undefined;
   labels: string | undefined;
@@ -35,20 +39,24 @@ export async function readGivenCorpus(
   signal: AbortSignal,
 ): Promise<Corpus> {
   const [path] = paths;
-  if (path === undefined) throw new UsageError('Expected a corpus, or several, but received none.');
+  if (path === undefined) throw new UsageError('Expected at least one corpus.');
   const one = sourceOf(path);
   if (paths.length === 1 && test === undefined) {
     return readCorpus(one.path, { ...given({ dataset: dataset ?? one.dataset, labels, others, audioRoot }), signal });
   }
   if (dataset !== undefined)
-    throw new UsageError(`Expected no --dataset for several corpora: write ${dataset}=DIR for the one that it is of.`);
+    throw new UsageError(
+      `Expected no --dataset for several corpora: write ${dataset}=DIR for the corpus that it describes.`,
+    );
   if (audioRoot !== undefined)
-    throw new UsageError('Expected no --audio-root for several corpora: each is looked for in its own folder.');
+    throw new UsageError(
+      'Expected no --audio-root for several corpora: the audio of each is looked for in its own folder.',
+    );
   const options = { labels, others, test: test === undefined ? undefined : sourceOf(test) };
   return readCorpora(paths.map(sourceOf), { ...given(options), signal });
 }
 
-/** `NAME=DIR` names the dataset that a folder is. */
+/** `NAME=DIR` states the dataset of a folder. */
 function sourceOf(written: string): CorpusSource {
   const at = written.indexOf('=');
   const dataset = datasets.find(({ name }) => name === written.slice(0, Math.max(at, 0)));

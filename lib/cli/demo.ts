@@ -10,19 +10,19 @@ import { Progress } from './progress.js';
 import { showStage, showWarning } from './runOptions.js';
 import { scoreTable } from './scoreTable.js';
 
-/** The session whose voices are not heard in training. */
+/** The session whose voices are not used in training. */
 const testFold = 's5';
 
 export const demoCommand = defineCommand({
   name: 'demo',
-  summary: 'make a small corpus with known emotions, run the whole method, report',
+  summary: 'synthesise a small corpus, run the whole method on it and write a report',
   arguments: '',
   description:
-    'Synthesises five sessions of emotional speech whose emotion is known frame by frame, trains a small HuBERT from scratch\nthrough all stages and scores it on the voices that it never heard. A demo that was stopped goes on where it was.',
+    'Synthesises five sessions of emotional speech whose emotion is known frame by frame, trains a small HuBERT from scratch\nthrough all stages and scores it on voices that were not in training. A demo that was stopped continues when run again.',
   options: {
     out: text('DIR', 'the run directory (default: runs/demo)'),
-    minutes: positiveNumber('speech to synthesise (default: 45)'),
-    seed: nonNegativeInteger('of the corpus and of the training (default: 1)'),
+    minutes: positiveNumber('minutes of speech to synthesise (default: 45)'),
+    seed: nonNegativeInteger('seed of the corpus and of training (default: 1)'),
     ...deviceOptions,
   },
   examples: ['emoframe demo', 'emoframe demo --out runs/other --seed 2'],

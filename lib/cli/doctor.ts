@@ -6,10 +6,10 @@ import { columns, defineCommand } from './command.js';
 
 export const doctorCommand = defineCommand({
   name: 'doctor',
-  summary: 'what this build and machine can do',
+  summary: 'show what this build and this machine can do',
   arguments: '',
   description:
-    'Tells the version, the addon that is loaded, the instruction sets in use, threads, backends built in, the devices found,\nand why not if none.',
+    'Shows the version, the loaded addon, the instruction sets in use, threads, backends, and the devices found or why there\nare none.',
   options: {},
   examples: ['emoframe doctor', 'emoframe doctor --json'],
   run: async (_positionals, { json }, { print }) => {
@@ -19,10 +19,10 @@ export const doctorCommand = defineCommand({
     try {
       addon = findAddon();
       native = binding().describe();
-      // What an engine takes when it is left to choose.
+      // The default of an engine.
       native.cpu.threads = defaultThreads();
     } catch (error) {
-      // What is known is still told; the error itself sets the exit code.
+      // Print what is known anyway; the error itself sets the exit code.
       if (json && error instanceof EmoframeError) {
         await print(JSON.stringify({ ...about, problem: { code: error.code, message: error.message } }, null, 2));
       } else
@@ -53,7 +53,7 @@ function table(
     ['threads', String(cpu.threads)],
     ['maths', cpu.library],
     ['bf16', cpu.bf16 ? 'native instructions' : 'emulated: correct, but not faster than fp32'],
-    ['tf32', cuda.devices.length > 0 ? 'on the GPUs' : 'on GPUs alone'],
+    ['tf32', cuda.devices.length > 0 ? 'on the GPUs' : 'on GPUs only'],
     [
       'cuda',
       cuda.builtFor.length > 0 ? `built with CUDA ${cuda.toolkit} for ${cuda.builtFor.join(', ')}` : 'not built in',

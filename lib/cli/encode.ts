@@ -21,21 +21,21 @@ import {
   windowOptions,
 } from './options.js';
 import { Progress, showAudio } from './progress.js';
-import { type Skipped, SkippedAudio, tellSkipped } from './skipped.js';
+import { describeSkipped, type Skipped, SkippedAudio } from './skipped.js';
 
 export const encodeCommand = defineCommand({
   name: 'encode',
-  summary: 'hidden states of audio, as .npy',
+  summary: 'write hidden states of audio as .npy',
   arguments: 'AUDIO...',
   description:
-    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac: the model's hidden states at one layer, or its output\n(last_hidden_state) when none is named, float32 [frames, channels]. The model is any checkpoint of HuBERT or wav2vec 2.0\n(docs/checkpoints.md), which also says whether input is normalised. Audio longer than a\nwindow is heard through overlapping windows.",
+    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac, ...: the model's hidden states at one layer, or by default its output\n(last_hidden_state), as float32 [frames, channels]. The model is any checkpoint of HuBERT or wav2vec 2.0\n(docs/checkpoints.md), which also says whether input is normalised. Audio longer than a window is processed in overlapping\nwindows.",
   options: {
     model: required(
-      text('MODEL', 'a directory of transformers, a checkpoint of fairseq or torchaudio, or OWNER/NAME on the Hub'),
+      text('MODEL', 'a transformers directory, a fairseq or torchaudio checkpoint, or OWNER/NAME on the Hub'),
     ),
     ...revisionOption,
     layer: nonNegativeInteger("hidden state 0 (the transformer's input) to L (default: the model's output)"),
-    out: text('DIR', 'where the .npy files go (default: the working directory)'),
+    out: text('DIR', 'where to write the .npy files (default: the working directory)'),
     'on-corrupt': corruptOption,
     ...windowOptions,
     ...cacheOptions,
@@ -91,15 +91,15 @@ export const encodeCommand = defineCommand({
     if (json) await print(JSON.stringify(written, null, 2));
     else {
       for (const row of written) {
-        if ('error' in row) await print(tellSkipped({ id: row.audio, error: row.error }));
+        if ('error' in row) await print(describeSkipped({ id: row.audio, error: row.error }));
         else await print(`${row.out}  [${row.frames}, ${row.dimension}]`);
       }
     }
-    skipped.tell(files.length, note);
+    skipped.report(files.length, note);
   },
 });
 
-/** What came of a file. */
+/** The outcome of a file. */
 type Written =
   | {
       audio: string;
@@ -111,7 +111,7 @@ type Written =
     }
   | { audio: string; error: Skipped['error'] };
 
-/** Where each file's states go. Two files of one name would overwrite each other. */
+/** The output path of each file. Files with the same base name would overwrite each other. */
 function outputPaths(files: readonly string[], out: string): string[] {
   const owners = new Map<string, string>();
   return files.map((file) => {

@@ -4,30 +4,30 @@ import { findModel, revisionOption } from './model.js';
 import { choice, flag, given, required, text, UsageError } from './options.js';
 import { Progress } from './progress.js';
 
-/** Options by their names in a program. */
+/** Command-line options by their names in the API. */
 const spelled = { architecture: 'architecture', clusters: 'no-clusters', externalData: 'external-data' } as const;
 
-/** A smaller model is written before one could read how far it is. */
+/** Below this size, progress would be over before it could be read. */
 const shownBytes = 100e6;
 
 export const exportCommand = defineCommand({
   name: 'export',
-  summary: 'a model for use elsewhere: Hugging Face directory or ONNX',
+  summary: 'export a model as a Hugging Face directory or ONNX graph',
   arguments: 'MODEL',
   description:
-    'Writes a model into a folder of its own, with a model card that states the data, settings and scores of its run.\nhf: weights that transformers reads as HubertModel, with the classifier beside them, or, where frames are pooled by their\nmean, both as HubertForSequenceClassification. onnx: one graph from the waveform, [batch, samples], to logits, frame\nposteriors and attention. See docs/export.md.',
+    'Writes a model into its own folder, with a model card that states the data, settings and scores of its run.\nhf: weights that transformers reads as HubertModel, with the classifier in separate files, or, for a model with mean pooling,\nboth as HubertForSequenceClassification. onnx: one graph from the waveform, [batch, samples], to logits, frame posteriors and\nattention. See docs/export.md.',
   options: {
     out: required(text('DIR', 'the folder to write')),
     format: required(choice(['hf', 'onnx'], 'what to write')),
     architecture: choice(
       ['HubertModel', 'HubertForSequenceClassification'],
-      'hf: the class of transformers that reads it (default: HubertModel)',
+      'hf: the transformers class that reads it (default: HubertModel)',
     ),
-    'no-clusters': flag('hf: leave out the model that gives frames their cluster'),
-    'external-data': flag('onnx: weights in a file of their own (default: when they pass 2 GiB)'),
-    name: text('NAME', "in the model card (default: the folder's)"),
-    license: text('ID', 'in the model card, as the Hub writes it, e.g. mit'),
-    'base-model': text('ID', 'in the model card: the model on the Hub that this one comes from'),
+    'no-clusters': flag('hf: leave out the model that assigns frames to clusters'),
+    'external-data': flag('onnx: weights in a separate file (default: only above 2 GiB)'),
+    name: text('NAME', "the model card's title (default: the folder's name)"),
+    license: text('ID', "the model card's license, as the Hub writes it, e.g. mit"),
+    'base-model': text('ID', "the model card's base model on the Hub"),
     overwrite: flag('replace an earlier export'),
     ...revisionOption,
   },
@@ -49,8 +49,7 @@ export const exportCommand = defineCommand({
       externalData: values['external-data'] ? true : undefined,
     });
     for (const option of Object.keys(ofFormat) as (keyof typeof formatOf)[]) {
-      if (formatOf[option] !== format)
-        throw new UsageError(`--${spelled[option]} goes with --format ${formatOf[option]}.`);
+      if (formatOf[option] !== format) throw new UsageError(`--${spelled[option]} needs --format ${formatOf[option]}.`);
     }
     const progress = new Progress();
     const model = await findModel({ model: named, revision: values.revision }, context, progress);

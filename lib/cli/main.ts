@@ -39,7 +39,7 @@ function overview(): string {
     'Commands:',
     ...columns(commands.map(({ name, summary }) => [name, summary])),
     '',
-    'emoframe COMMAND --help explains a command; emoframe --version tells the version.',
+    'emoframe COMMAND --help explains a command; emoframe --version prints the version.',
     '',
     'Examples:',
     '  emoframe demo',
@@ -83,14 +83,14 @@ async function main(words: readonly string[]): Promise<void> {
 
 function makeContext(): CommandContext {
   const controller = new AbortController();
-  // Every file that is being read listens.
+  // Every file being read adds a listener.
   setMaxListeners(0, controller.signal);
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
-      // The second one does not wait for the step in hand.
+      // The second signal does not wait for the current step.
       if (controller.signal.aborted) process.exit(130);
       controller.abort(new Error(name));
-      process.stderr.write('\nStopping after the step in hand; press Ctrl-C again to stop at once.\n');
+      process.stderr.write('\nStopping after the current step; press Ctrl-C again to stop at once.\n');
     });
   }
   return {
@@ -102,24 +102,24 @@ function makeContext(): CommandContext {
   };
 }
 
-/** Tells an error in one line, and gives the exit code: 2 for bad usage, else 1. */
-function tell(error: unknown): number {
+/** Reports an error in one line, and returns the exit code: 2 for bad usage, else 1. */
+function report(error: unknown): number {
   const debug = process.env.EMOFRAME_DEBUG === '1';
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof EmoframeError ? error.code : 'ERR_UNEXPECTED';
   process.stderr.write(`emoframe: ${message.replace(/\s*\n\s*/g, ' ')} (${code})\n`);
   if (error instanceof UsageError && error.hint !== undefined) process.stderr.write(`${error.hint}\n`);
   if (debug && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  else if (code === 'ERR_UNEXPECTED') process.stderr.write('Run again with EMOFRAME_DEBUG=1 for the stack.\n');
+  else if (code === 'ERR_UNEXPECTED') process.stderr.write('Run again with EMOFRAME_DEBUG=1 to see the stack.\n');
   return error instanceof UsageError ? 2 : 1;
 }
 
-// A reader that has seen enough, such as `head`, is no failure.
+// A reader that closes early, such as `head`, is not a failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
   throw error;
 });
 
 main(process.argv.slice(2)).catch((error: unknown) => {
-  process.exitCode = tell(error);
+  process.exitCode = report(error);
 });

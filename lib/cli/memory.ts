@@ -1,7 +1,7 @@
 import { mebibytes } from '../model/memory.js';
 import type { PredictionMemory } from '../predict/passMemory.js';
 
-/** What prediction or encoding needs at its most, for a note before the first audio is heard. */
+/** The most memory that prediction or encoding needs, for a note before the first audio. */
 export function describeMemory({ weights, passes, total, available }: PredictionMemory, device: string): string {
   const needs = `needs at most ${mebibytes(total)} on ${device} (${mebibytes(weights)} of weights, ${mebibytes(passes)} for passes), where ${mebibytes(available)} can be had`;
   return total <= available

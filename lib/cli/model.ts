@@ -3,14 +3,14 @@ import type { CommandContext } from './command.js';
 import { given, text } from './options.js';
 import type { Progress } from './progress.js';
 
-/** Which model, for everything that takes one. */
+/** For every command that takes a model. */
 export const revisionOption = {
-  revision: text('REVISION', 'of a model on the Hub: branch, tag or commit (default: main)'),
+  revision: text('REVISION', 'branch, tag or commit of a model on the Hub (default: main)'),
 };
 
 const mebibyte = 1 << 20;
 
-/** Where the model lies that `--model` names, after a download if it is one of the Hub. */
+/** The path of the model that `--model` names, downloaded first if it is on the Hub. */
 export async function findModel(
   { model, revision }: { model: string; revision: string | undefined },
   { signal, note }: Pick<CommandContext, 'signal' | 'note'>,
@@ -20,7 +20,7 @@ export async function findModel(
     signal,
     onWarning: note,
     onProgress: ({ name, file, doneBytes, totalBytes }) => {
-      // What is in the cache already is not worth a line.
+      // No line for files that are in the cache already.
       if (doneBytes === totalBytes && !progress.shows(`download ${name}`)) return;
       progress.update({
         title: `download ${name}`,

@@ -5,7 +5,7 @@ import { precisions } from '../model/precision.js';
 
 /** How one option is written, explained and read. */
 export interface Option<Value> {
-  /** Stands for the value in the help; absent: a flag without value. */
+  /** Stands for the value in the help; absent for a flag. */
   placeholder?: string;
   help: string;
   /** Reads the value; a wrong one is an error that says what was expected. */
@@ -17,7 +17,7 @@ export type Options = Record<string, Option<unknown>>;
 
 type Flag = Option<boolean> & { placeholder?: never };
 
-/** What a command receives: flags are booleans, required options are always there. */
+/** The values a command receives: flags are booleans, required options are always present. */
 export type Values<O extends Options> = {
   [K in keyof O]: O[K] extends Flag
     ? boolean
@@ -28,7 +28,7 @@ export type Values<O extends Options> = {
         : never;
 };
 
-/** A mistake in how the program was called: told with a hint, exit code 2. */
+/** Wrong usage of the program: reported with a hint, exit code 2. */
 export class UsageError extends EmoframeError {
   constructor(
     message: string,
@@ -125,42 +125,42 @@ function numberOption(
   };
 }
 
-/** Options of everything that runs a model. */
+/** Options of every command that runs a model. */
 export const deviceOptions = {
   device: text('cpu|cuda:N', 'where to compute (default: cpu)'),
-  precision: choice(precisions, 'number format of the computation (default: fp32); tf32 on a GPU'),
-  threads: nonNegativeInteger('threads to compute with (default: 0, all that this process may use)'),
-  'memory-limit': gibibytes("GiB of the device's memory that may be taken (default: all)"),
+  precision: choice(precisions, 'number format of the computation (default: fp32); tf32 on a GPU only'),
+  threads: nonNegativeInteger('compute threads (default: 0, all that this process may use)'),
+  'memory-limit': gibibytes('most device memory to use, in GiB (default: all)'),
 };
 
-/** What becomes of audio that cannot be read. */
+/** What to do with unreadable audio. */
 export const corruptOption = choice(
   ['fail', 'skip'],
-  'audio that cannot be read ends the work, or is left out and listed in the results (default: fail)',
+  'on unreadable audio: stop, or leave it out and list it in the results (default: fail)',
 );
 
 /** Where decoded audio is kept. */
 export const cacheOptions = {
-  'audio-cache': text('DIR', 'keep decoded audio there for later runs (default: EMOFRAME_AUDIO_CACHE, else nowhere)'),
-  'audio-cache-gib': positiveNumber('the most that the cache may take, about, in GiB (default: 50)'),
+  'audio-cache': text('DIR', 'keep decoded audio here for later runs (default: EMOFRAME_AUDIO_CACHE, else none)'),
+  'audio-cache-gib': positiveNumber('approximate limit of the cache in GiB (default: 50)'),
 };
 
-/** A cache's folder as it was given, or as the environment says. */
+/** The cache folder given, or that of the environment. */
 export function cacheFolderOf(named: string | undefined): string | undefined {
   return named ?? (process.env.EMOFRAME_AUDIO_CACHE || undefined);
 }
 
-/** `audioCache` of what was given, for the calls that take it. */
+/** The `audioCache` option for API calls. */
 export function audioCacheOf(values: Values<typeof cacheOptions>): { audioCache?: AudioCacheOptions } {
   const dir = cacheFolderOf(values['audio-cache']);
   const gib = values['audio-cache-gib'];
   return dir === undefined ? {} : { audioCache: { dir, ...(gib !== undefined && { bytes: gib * 2 ** 30 }) } };
 }
 
-/** How long audio is cut. */
+/** How long audio is divided into windows. */
 export const windowOptions = {
-  'window-seconds': nonNegativeNumber('seconds that the model hears at once (default: 30)'),
-  'overlap-seconds': nonNegativeNumber('seconds on either side of a window that are heard but not kept (default: 2)'),
+  'window-seconds': nonNegativeNumber('length of a window (default: 30)'),
+  'overlap-seconds': nonNegativeNumber('context on either side of a window that is not kept (default: 2)'),
 };
 
 /** Reads the words after the command's name. @throws UsageError */
@@ -189,7 +189,7 @@ export function readArguments<O extends Options>(
     if (option.placeholder === undefined) values[name] = given === true;
     else if (typeof given === 'string') values[name] = option.parse(given, name);
   }
-  // After the values: a wrong one is told first.
+  // After the values, so that a wrong one is reported first.
   for (const [name, option] of Object.entries(options)) {
     if (option.required && values[name] === undefined) {
       throw new UsageError(`Expected --${name} ${option.placeholder} but it is missing.`);
@@ -198,7 +198,7 @@ export function readArguments<O extends Options>(
   return { positionals: parsed.positionals, values: values as Values<O> };
 }
 
-/** `--layer -3` is a wrong number rather than an unknown option `-3`. */
+/** Makes `--layer -3` a wrong number rather than an unknown option `-3`. */
 function joinNegativeNumbers(words: readonly string[], options: Options): string[] {
   const joined: string[] = [];
   for (const word of words) {
@@ -227,7 +227,7 @@ function explain(error: unknown, options: Options): unknown {
   return error;
 }
 
-/** The name that is at most two letters away. */
+/** The nearest name within an edit distance of two. */
 export function nearest(word: string, names: readonly string[]): string | undefined {
   const ranked = names.map((name) => ({ name, distance: editDistance(word, name) }));
   ranked.sort((a, b) => a.distance - b.distance);
@@ -247,7 +247,7 @@ function editDistance(a: string, b: string): number {
   return row[b.length]!;
 }
 
-/** The same without what was not given, for functions that take their defaults from absence. */
+/** Drops undefined values, for functions whose defaults apply to absent properties. */
 export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   const kept = Object.entries(values).filter(([, value]) => value !== undefined);
   return Object.fromEntries(kept) as { [K in keyof T]?: Exclude<T[K], undefined> };

@@ -20,31 +20,28 @@ import {
   windowOptions,
 } from './options.js';
 import { Progress, showAudio } from './progress.js';
-import { SkippedAudio, tellSkipped } from './skipped.js';
+import { describeSkipped, SkippedAudio } from './skipped.js';
 
 export const predictCommand = defineCommand({
   name: 'predict',
-  summary: 'utterance emotion and frame-level timeline of audio',
+  summary: 'predict the emotion and frame-level timeline of audio',
   arguments: 'AUDIO|FOLDER...',
   description:
-    'Tells the emotion of each file and when it is heard. JSON holds, beside the segments, every frame: time, posterior,\nattention weight and cluster; json is one array, jsonl one line a file. Audio longer than a window is heard through\noverlapping windows. Of a folder, all WAV, FLAC, MP3\nand Ogg files in and below it are heard.',
+    'Predicts the emotion of each file and when it occurs. JSON has the segments and every frame: time, posterior, attention\nweight and cluster; json is one array, jsonl one line per file. Audio longer than a window is processed in overlapping\nwindows. For a folder, all WAV, FLAC, MP3 and Ogg files in and below it are processed.',
   options: {
-    model: required(text('MODEL', 'the predictor of a run: OUT/folds/FOLD/predictor, or OWNER/NAME of one on the Hub')),
+    model: required(text('MODEL', 'the predictor of a run, OUT/folds/FOLD/predictor, or OWNER/NAME on the Hub')),
     ...revisionOption,
-    format: choice(['text', 'json', 'jsonl'], 'default: text'),
+    format: choice(['text', 'json', 'jsonl'], 'output format (default: text)'),
     'switching-cost': nonNegativeNumber(
-      'nats that a change of emotion must gain; 0: no smoothing (with an alignment network: of audio in windows alone)',
+      'cost of a change of emotion in nats; 0: no smoothing (with an alignment network: only for audio in windows)',
     ),
     level: choice(
       ['as-is', 'match'],
-      'what an alignment network hears: the audio as it is, or brought to the level of the training audio (default: as-is)',
+      'input level of an alignment network: unchanged, or scaled to that of the training audio (default: as-is)',
     ),
-    channels: choice(
-      ['mix', 'split'],
-      'hear the mean of a file, or each channel as a speaker of its own (default: mix)',
-    ),
+    channels: choice(['mix', 'split'], 'average the channels, or predict each one separately (default: mix)'),
     'on-corrupt': corruptOption,
-    'no-clusters': flag('leave out the clusters of frames, which cost a second pass'),
+    'no-clusters': flag('leave out the clusters of frames, which need a second pass'),
     list: listOption,
     ...windowOptions,
     ...cacheOptions,
@@ -69,7 +66,7 @@ export const predictCommand = defineCommand({
       ...given({ device, precision, threads, memoryLimit: values['memory-limit'] }),
       ...audioCacheOf(values),
     });
-    // On a terminal the results themselves show how far it is.
+    // On a terminal the results themselves show the progress.
     const quiet = format !== 'json' && process.stdout.isTTY;
     const windows = given({ windowSeconds: values['window-seconds'], overlapSeconds: values['overlap-seconds'] });
     // As for a list: results do not depend on how the files were found.
@@ -88,25 +85,25 @@ export const predictCommand = defineCommand({
     let done = 0;
     const skipped = new SkippedAudio();
     for await (const result of predictions) {
-      // Only what lies in one audio may be passed over.
+      // Only an error of a single audio may be skipped.
       if ('error' in result && !isUnreadable(result.error)) throw result.error;
       const prediction = 'error' in result ? skipped.add(result.id, result.error) : result;
-      // An array is written as it grows, so that memory does not.
+      // The array is written element by element, so that memory does not grow.
       if (format === 'json') await print(`${done === 0 ? '[' : ','}\n${JSON.stringify(prediction, null, 2)}`);
       else if (format === 'jsonl') await print(JSON.stringify(prediction));
-      else await print('error' in prediction ? tellSkipped(prediction) : describe(prediction, emotions.labels));
+      else await print('error' in prediction ? describeSkipped(prediction) : describe(prediction, emotions.labels));
       done++;
       if (files.length > 1 && !quiet) progress.update({ title: 'predict', done, total: Math.max(files.length, done) });
     }
     progress.finish();
     if (format === 'json') await print(']');
-    skipped.tell(done, note);
+    skipped.report(done, note);
   },
 });
 
 const barColumns = 60;
 
-/** A few lines: the emotion, a bar with a letter for each stretch of time, and the segments. */
+/** A few lines: the emotion, a bar with a letter for each slice of time, and the segments. */
 function describe(
   { id, label, probabilities, seconds, segments, windows }: Prediction,
   labels: readonly string[],
@@ -128,7 +125,7 @@ function describe(
   ].join('\n');
 }
 
-/** A letter of each label's own, its first one where that is free. */
+/** A distinct letter for each label, its first one if that is free. */
 function initials(labels: readonly string[]): Map<string, string> {
   const taken = new Map<string, string>();
   for (const label of labels) {

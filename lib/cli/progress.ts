@@ -1,6 +1,6 @@
 import type { AudioProgress } from '../predict/options.js';
 
-/** What is shown while work goes on. */
+/** What is shown while work is in progress. */
 export interface ProgressState {
   /** What is being done, e.g. `session5 · pretrain`. */
   title: string;
@@ -16,8 +16,8 @@ const plainMilliseconds = 10_000;
 const barWidth = 24;
 
 /**
- * Progress on stderr: one line redrawn in place on a terminal; otherwise a plain line when something new begins, every ten
- * seconds, and at its end, so that a log stays readable.
+ * Progress on stderr: one line redrawn in place on a terminal; otherwise a plain line when a task begins, every ten seconds,
+ * and when it ends, so that a log stays readable.
  */
 export class Progress {
   readonly #stream: NodeJS.WriteStream;
@@ -53,7 +53,7 @@ export class Progress {
     else this.#stream.write(`\r\u001b[K${line.slice(0, Math.max((this.#stream.columns ?? 80) - 1, 20))}`);
   }
 
-  /** Whether this is what was updated last. */
+  /** Whether `title` is the task updated last. */
   shows(title: string): boolean {
     return this.#title === title;
   }
@@ -84,7 +84,7 @@ export class Progress {
   }
 }
 
-/** Long audio, window by window; the rest is too quick to show. */
+/** Progress of long audio, window by window; shorter audio is too quick to show. */
 export function showAudio(progress: Progress, title: string, { id, doneSeconds, totalSeconds }: AudioProgress): void {
   if (doneSeconds === totalSeconds && !progress.shows(`${title} ${id}`)) return;
   progress.update({

@@ -4,11 +4,11 @@ import { flag, UsageError } from './options.js';
 
 export const reportCommand = defineCommand({
   name: 'report',
-  summary: 'write the report of a run again',
+  summary: "write a run's report again",
   arguments: 'RUN',
   description:
-    'Writes RUN/report.html from the summary, log and predictions of a run directory: one page that needs nothing else.',
-  options: { audio: flag('put the sound of the shown utterances into the page, about 40 kB a second') },
+    'Writes RUN/report.html from the summary, log and predictions of a run directory: one self-contained page.',
+  options: { audio: flag('embed the audio of the shown utterances, about 40 kB a second') },
   examples: ['emoframe report runs/demo --audio'],
   run: async (positionals, { audio, json }, { print, signal }) => {
     const [dir] = positionals;

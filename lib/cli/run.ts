@@ -7,10 +7,10 @@ import { scoreTable } from './scoreTable.js';
 
 export const runCommand = defineCommand({
   name: 'run',
-  summary: 'the whole method on a corpus: all stages of all folds, scores and report',
+  summary: 'run the whole method on a corpus: all stages of all folds, scores and report',
   arguments: 'CORPUS...',
   description:
-    'Runs every stage for every fold and writes scores (summary.json), timelines and report.html into the run directory.\nA run that was stopped, for any reason, goes on with --resume.\nSeveral corpora are one, with labels of one scheme (default: common-4); NAME=DIR names the dataset that a folder is.',
+    'Runs every stage for every fold and writes scores (summary.json), timelines and report.html into the run directory.\nA run that was stopped, for any reason, is continued with --resume.\nSeveral corpora are combined under one label scheme (default: common-4); NAME=DIR states the dataset of a folder.',
   options: runDirectoryOptions,
   examples: [
     'emoframe run iemocap.jsonl --model hubert-base-ls960 --out runs/iemocap',

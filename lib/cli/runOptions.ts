@@ -22,26 +22,26 @@ import {
 } from './options.js';
 import type { Progress } from './progress.js';
 
-/** Options of everything that works in a run directory. */
+/** Options of every command that works in a run directory. */
 export const runDirectoryOptions = {
   out: required(text('DIR', 'the run directory')),
   model: text(
     'MODEL',
-    'pretrained HuBERT or wav2vec 2.0: a directory of transformers, a checkpoint of fairseq or torchaudio, or OWNER/NAME on the Hub (absent: from scratch, with the model of the config)',
+    'pretrained HuBERT or wav2vec 2.0: a transformers directory, a fairseq or torchaudio checkpoint, or OWNER/NAME on the Hub (default: train from scratch, with the model of the config)',
   ),
   ...revisionOption,
-  config: text('FILE', 'JSON: settings that differ from the preset'),
-  preset: choice(Object.keys(presets) as PresetName[], 'settings to begin with (default: paper)'),
+  config: text('FILE', 'JSON file of settings that differ from the preset'),
+  preset: choice(Object.keys(presets) as PresetName[], 'base settings (default: paper)'),
   ...corpusOptions,
-  split: text('FILE', "a split to use, such as another run's folds.json (default: as the config says)"),
+  split: text('FILE', "the split to use, such as another run's folds.json (default: made as the config says)"),
   folds: text('NAME,...', 'only these folds (default: all)'),
   'on-corrupt': corruptOption,
   ...cacheOptions,
   ...deviceOptions,
-  resume: flag('continue the run that is in --out'),
+  resume: flag('continue the run in --out'),
 };
 
-/** Reads the corpus and the config that a run or a stage was called with. */
+/** Reads the corpus and the config of a run or a stage. */
 export async function readRunOptions(
   positionals: readonly string[],
   values: Values<typeof runDirectoryOptions>,
@@ -51,7 +51,7 @@ export async function readRunOptions(
   const { signal, note } = context;
   const { model, revision } = values;
   if (model === undefined && revision !== undefined) {
-    throw new UsageError('Expected --model beside --revision, which is of a model on the Hub, but it is missing.');
+    throw new UsageError('Expected --model with --revision, which selects a version of a model on the Hub.');
   }
   const preset = values.preset ?? 'paper';
   const read = values.config === undefined ? parseConfig({}, preset) : await readConfig(values.config, preset);
@@ -62,17 +62,17 @@ export async function readRunOptions(
   const { test, 'audio-root': audioRoot } = values;
   if (test !== undefined && config.folds.scheme !== 'customary' && config.folds.scheme !== 'given') {
     throw new UsageError(
-      `Expected folds.scheme customary or given beside --test, but ${values.config} has ${config.folds.scheme}.`,
+      `Expected folds.scheme customary or given with --test, but ${values.config} has ${config.folds.scheme}.`,
     );
   }
   const asked = { dataset: dataset ?? undefined, labels: labels ?? undefined, others, audioRoot, test };
   const corpus = await readGivenCorpus(positionals, asked, signal);
   if (corpus.problems.length > 0) {
     const paths = [...positionals, ...(test === undefined ? [] : ['--test', test])].join(' ');
-    note(`${corpus.problems.length} rows of ${paths} cannot be used; emoframe corpus ${paths} lists them.`);
+    note(`${corpus.problems.length} rows of ${paths} cannot be used; run emoframe corpus ${paths} to list them.`);
   }
   if (folds === undefined && config.folds.scheme === 'customary' && corpus.customary?.allowSharedSpeakers) {
-    note(`The split that ${corpus.dataset} gives has speakers that are heard in training and in the test.`);
+    note(`In the split of ${corpus.dataset}, some speakers are in both training and test.`);
   }
   const modelDir = model === undefined ? undefined : await findModel({ model, revision }, context, progress);
   return {
@@ -99,7 +99,7 @@ export async function readRunOptions(
   };
 }
 
-/** Opens the run, and says what of the corpus it leaves out. */
+/** Opens the run, and reports how many utterances it skips. */
 export async function openTrainer(
   options: TrainerOptions,
   { note }: CommandContext,
@@ -109,7 +109,7 @@ export async function openTrainer(
   const count = trainer.skipped.length;
   if (count > 0) {
     note(
-      `${count} of ${options.corpus.utterances.length} utterances cannot be read and are skipped; ${join(options.out, 'skipped.json')} says why.`,
+      `${count} of ${options.corpus.utterances.length} utterances cannot be read and are skipped; see ${join(options.out, 'skipped.json')}.`,
     );
   }
   return trainer;
@@ -120,7 +120,7 @@ export function showStage(progress: Progress, { fold, stage, done, total, messag
   progress.update({ title: `${fold} · ${stage}`, done, total, ...given({ message, metrics }) });
 }
 
-/** A warning of the pipeline on a line of its own. */
+/** A warning of the pipeline on its own line. */
 export function showWarning(
   progress: Progress,
   note: CommandContext['note'],

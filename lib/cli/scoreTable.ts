@@ -9,13 +9,13 @@ const measures: [key: keyof Scores, name: string, written: (value: number) => st
   ['frameAccuracy', 'frame accuracy', share],
   ['frameUa', 'frame UA', share],
   ['eder', 'EDER (less is better)', share],
-  ['meanEder', 'mean of utterances’ EDER', share],
+  ['meanEder', 'EDER, mean of utterances', share],
   ['attentionOnEmotion', 'attention on emotion', share],
   ['posteriorOnEmotion', 'posterior on emotion', share],
-  ['lift', 'lift, over its time', times],
+  ['lift', 'lift over share of time', times],
 ];
 
-/** Scores of both fine-tuned models side by side; what the corpus cannot tell is left out. */
+/** Scores of both fine-tuned models side by side; scores that the corpus does not allow are left out. */
 export function scoreTable(summary: RunSummary): string {
   const cell = (value: unknown, written: (value: number) => string) =>
     (typeof value === 'number' ? written(value) : '–').padStart(9);

@@ -1,8 +1,8 @@
-// Audio that was left out because it cannot be read: it stands among the results with its reason, and is counted at the end.
+// Unreadable audio that was skipped: listed in the results with its reason, and counted at the end.
 import type { EmoframeError } from '../errors.js';
 import type { CommandContext } from './command.js';
 
-/** What stands in the results for an audio that was left out. */
+/** The entry of a skipped audio in the results. */
 export interface Skipped {
   id: string;
   error: { code: string; message: string; file?: string };
@@ -20,18 +20,18 @@ export class SkippedAudio {
   }
 
   /**
-   * Says how many of `total` were left out.
+   * Reports how many of `total` were skipped.
    *
-   * @throws the last one's error when nothing is left
+   * @throws the last error if all were
    */
-  tell(total: number, note: CommandContext['note']): void {
+  report(total: number, note: CommandContext['note']): void {
     if (this.#count === 0) return;
-    note(`${this.#count} of ${total} audios cannot be read and were skipped; the results say why.`);
+    note(`${this.#count} of ${total} audio inputs could not be read and were skipped; the results give the reasons.`);
     if (this.#count === total) throw this.#last;
   }
 }
 
 /** One line of text. */
-export function tellSkipped({ id, error }: Skipped): string {
+export function describeSkipped({ id, error }: Skipped): string {
   return `${id}  skipped: ${error.message} (${error.code})`;
 }

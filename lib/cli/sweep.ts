@@ -8,7 +8,7 @@ export const sweepCommand = defineCommand({
   summary: 'compare layers and numbers of clusters for stage 2',
   arguments: 'CORPUS...',
   description:
-    "Clusters stage 1b's hidden states at each layer with each number of clusters, beside the run's own clusters, which stay as\nthey are. Purity and NMI against frame-level truth are given where the corpus has segments.",
+    "Clusters stage 1b's hidden states at each layer with each number of clusters. The run's own clusters do not change. Purity\nand NMI against frame-level truth are shown if the corpus has segments.",
   options: {
     ...runDirectoryOptions,
     layers: required(integerList('hidden states to cluster, e.g. 6,9,12')),
@@ -28,7 +28,7 @@ export const sweepCommand = defineCommand({
     const lines = results.flatMap(({ fold, rows }) =>
       rows.map((row): [string, string] => [
         `${fold}  layer ${row.layer}  K ${row.clusters}`,
-        `inertia a frame ${number(row.inertiaPerFrame, 3)}  purity ${number(row.purity, 3)}  NMI ${number(row.nmi, 3)}`,
+        `inertia per frame ${number(row.inertiaPerFrame, 3)}  purity ${number(row.purity, 3)}  NMI ${number(row.nmi, 3)}`,
       ]),
     );
     await context.print(columns(lines).join('\n'));

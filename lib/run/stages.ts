@@ -49,7 +49,7 @@ const list = [
   },
   {
     name: 'timeline',
-    title: 'stage 4, second part: the alignment network, which says when',
+    title: 'stage 4, second part: the alignment network, which says when an emotion occurs',
     needs: ['pretrain', 'align'],
     settings: 'align.network',
     when: ['forward-backward', 'both'],

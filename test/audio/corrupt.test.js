@@ -83,7 +83,7 @@ test('a run ends at it, or leaves it out, lists it, and still does so when the f
 
   const ran = await emoframe([...words, '--out', out, '--on-corrupt', 'skip']);
   assert.is(ran.code, 0, ran.stderr);
-  assert.match(ran.stderr, /1 of 24 utterances cannot be read and are skipped; [^\n]*skipped\.json says why/);
+  assert.match(ran.stderr, /1 of 24 utterances cannot be read and are skipped; see [^\n]*skipped\.json\./);
   const { skipped } = JSON.parse(ran.stdout);
   assert.equal(skipped, JSON.parse(readFileSync(join(out, 'skipped.json'))));
   assert.equal(
@@ -140,7 +140,7 @@ test('predict --on-corrupt skip gives the reason in its place, in every format, 
   for (const format of ['json', 'jsonl', 'text']) {
     const { code, stdout, stderr } = await emoframe([...words, '--on-corrupt', 'skip', '--format', format]);
     assert.is(code, 0, stderr);
-    assert.match(stderr, '2 of 3 audios cannot be read and were skipped');
+    assert.match(stderr, '2 of 3 audio inputs could not be read and were skipped');
     if (format === 'text') {
       assert.match(stdout, /^damaged {2}skipped: [^\n]*damaged\.flac[^\n]*\(ERR_AUDIO\)$/m);
       assert.match(stdout, /^missing {2}skipped: .*\(ERR_FILE_NOT_FOUND\)$/m);
@@ -168,7 +168,7 @@ test('channels of a file that cannot be read are reported once; nothing left is 
   const words = ['predict', join(dir, 'missing.wav'), '--model', join(dir, 'predictor'), '--json'];
   const { code, stdout, stderr } = await emoframe([...words, '--channels', 'split', '--on-corrupt', 'skip']);
   assert.is(code, 1);
-  assert.match(stderr, '1 of 1 audios');
+  assert.match(stderr, '1 of 1 audio inputs');
   assert.match(stderr, '(ERR_FILE_NOT_FOUND)');
   assert.equal(
     JSON.parse(stdout).map(({ id }) => id),
@@ -184,7 +184,7 @@ test('encode --on-corrupt skip writes the others, and lists it', async () => {
   assert.is((await emoframe([...words, 'fail'])).code, 1);
   const { code, stdout, stderr } = await emoframe([...words, 'skip']);
   assert.is(code, 0, stderr);
-  assert.match(stderr, '1 of 2 audios');
+  assert.match(stderr, '1 of 2 audio inputs');
   const [first, second] = JSON.parse(stdout);
   assert.equal([first.audio, first.error.code], [files[0], 'ERR_AUDIO']);
   assert.equal(second.out, join(out, 'voice.npy'));

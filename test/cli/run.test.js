@@ -30,7 +30,7 @@ test('scores stand side by side: shares in percent, lift in times, and what is n
       ['UA', '70.0', '70.0'],
       ['frame accuracy', '76.1', '76.1'],
       ['posterior on emotion', '80.0', '80.0'],
-      ['lift, over its time', '–', '1.62 ×'],
+      ['lift over share of time', '–', '1.62 ×'],
     ],
   );
 });

@@ -234,7 +234,7 @@ test('one command trains on them, joined ones beside the real, and scores ZED', 
   writeFileSync(other, JSON.stringify({ folds: { scheme: 'session' } }));
   const wrong = await emoframe(['run', ...corpora, '--config', other, '--out', at('wrong')]);
   assert.is(wrong.code, 2);
-  assert.match(wrong.stderr, /Expected folds\.scheme customary or given beside --test, but .* has session/);
+  assert.match(wrong.stderr, /Expected folds\.scheme customary or given with --test, but .* has session/);
 });
 
 test.run();

@@ -147,7 +147,7 @@ test('a run on a split that shares speakers, as the dataset gives it, says so an
   const home = plant(join(root, 'esd'), files);
   const out = join(root, 'esd-run');
   const { stderr } = await emoframe(['cluster', home, '--config', config, '--out', out]);
-  assert.match(stderr, /The split that esd gives has speakers that are heard in training and in the test\./);
+  assert.match(stderr, /In the split of esd, some speakers are in both training and test\./);
   const { folds } = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8')).config;
   assert.deepEqual([folds.scheme, folds.allowSharedSpeakers], ['given', true]);
 });

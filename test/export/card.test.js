@@ -258,9 +258,9 @@ test('the command writes what the function does, and lists it', async () => {
 test('bad usage and failures', async () => {
   const words = ['export', fold('predictor'), '--out', fresh()];
   for (const [more, message] of [
-    [['--format', 'hf', '--external-data'], '--external-data goes with --format onnx.'],
-    [['--format', 'onnx', '--no-clusters'], '--no-clusters goes with --format hf.'],
-    [['--format', 'onnx', '--architecture', 'HubertModel'], '--architecture goes with --format hf.'],
+    [['--format', 'hf', '--external-data'], '--external-data needs --format onnx.'],
+    [['--format', 'onnx', '--no-clusters'], '--no-clusters needs --format hf.'],
+    [['--format', 'onnx', '--architecture', 'HubertModel'], '--architecture needs --format hf.'],
     [['--format', 'onnx', 'other'], 'Expected one model but received 2.'],
     [[], 'Expected --format hf|onnx but it is missing.'],
   ]) {

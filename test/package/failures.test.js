@@ -104,7 +104,7 @@ test('a fault of the program itself is told as ERR_UNEXPECTED, in one line, with
     assert.is(code, 1);
     assert.is(
       stderr,
-      'emoframe: a mistake of two lines (ERR_UNEXPECTED)\nRun again with EMOFRAME_DEBUG=1 for the stack.\n',
+      'emoframe: a mistake of two lines (ERR_UNEXPECTED)\nRun again with EMOFRAME_DEBUG=1 to see the stack.\n',
     );
     const debugged = await emoframe(['corpus', scratch], { env: { ...env, EMOFRAME_DEBUG: '1' } });
     assert.match(debugged.stderr, /at readCorpus/);
