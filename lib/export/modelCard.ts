@@ -1,5 +1,5 @@
-// README.md of an exported model, as the Hub reads it: front matter for its pages and search, then words for people. What is
-// not known is left out; what only the publisher knows, as the licence, is theirs to give.
+// README.md of an exported model, as the Hub reads it: front matter for its pages and search, then text for people. What is
+// not known is left out; what only the publisher knows, such as the licence, has to be given.
 import { stringify } from 'yaml';
 import { poolingOf } from '../checkpoint/head.js';
 import type { Scores } from '../run/scores.js';
@@ -45,7 +45,7 @@ function frontMatter(facts: CardFacts): Record<string, unknown> {
   };
 }
 
-/** Metrics are named as the Hub knows them: unweighted accuracy is its recall, averaged over classes. */
+/** Metrics have the Hub's names: unweighted accuracy is its recall, averaged over classes. */
 function result(record: RunRecord, scores: Scores): Record<string, unknown> {
   const metric = (type: string, name: string, value: number | null | undefined) =>
     typeof value === 'number' ? [{ type, name, value: Number(value.toFixed(4)) }] : [];
@@ -68,8 +68,8 @@ function about(facts: CardFacts): string {
   const hop = `${1000 * geometry.frameSeconds} ms`;
   const what =
     head?.kind === 'classifier'
-      ? `tells the emotion of an utterance, and of each frame of it, every ${hop}`
-      : `gives hidden states of speech, one each ${hop}`;
+      ? `predicts the emotion of an utterance and of each of its frames, one every ${hop}`
+      : `computes hidden states of speech, one every ${hop}`;
   const count = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format(parameters);
   const size = `${layers} layers of width ${hiddenSize}, ${count} parameters`;
   const objective =
@@ -82,15 +82,15 @@ function about(facts: CardFacts): string {
   const pooling = pooledBy === undefined ? '' : ` Frames are pooled by ${code(pooledBy)}.`;
   const input = normalize
     ? format === 'onnx'
-      ? 'The graph brings each utterance to zero mean and unit variance itself.'
-      : 'Each utterance is brought to zero mean and unit variance first, as `preprocessor_config.json` says.'
-    : 'Samples are taken as they are.';
+      ? 'The graph itself normalises each utterance to zero mean and unit variance.'
+      : 'Each utterance is first normalised to zero mean and unit variance, as `preprocessor_config.json` says.'
+    : 'Samples are not normalised.';
   return `A HuBERT (${size}) that ${what}.${trained}${pooling} Input is 16 kHz mono audio of at least ${geometry.receptiveField} samples. ${input}`;
 }
 
 const unknownOrigin = `## Training
 
-The model was exported without a record of its training: neither data nor scores are known here.`;
+The model was exported without a record of its training, so its data and scores are not known.`;
 
 function data(record: RunRecord): string {
   const { corpus, dataset, labelScheme, fold, train, validation, test, sharedSpeakers, startedFrom, config } = record;
@@ -98,7 +98,7 @@ function data(record: RunRecord): string {
   const row = (name: string, part: PartOfCorpus) => [
     name,
     part.utterances,
-    part.speakers === 0 ? 'not told' : part.speakers,
+    part.speakers === 0 ? 'unknown' : part.speakers,
     ...labels.map((label) => part.labels[label] ?? 0),
   ];
   const from =
@@ -106,11 +106,11 @@ function data(record: RunRecord): string {
   const protocol =
     config.protocol === 'transductive'
       ? 'The audio of the held-out part, without its labels, was used in pretraining (transductive).'
-      : 'Nothing of the held-out part was used in training, not even its audio (inductive).';
+      : 'No part of the held-out data was used in training, not even its audio (inductive).';
   const shared =
     sharedSpeakers === 0
       ? ''
-      : ` Of the ${test.speakers} speakers of the held-out part, ${sharedSpeakers} were heard in training too.`;
+      : ` Of the ${test.speakers} speakers of the held-out part, ${sharedSpeakers} were also in training.`;
   const kind = [
     ...(dataset === undefined ? [] : [`the layout of ${code(dataset)}`]),
     ...(labelScheme === undefined ? [] : [`labels ${code(labelScheme)}`]),
@@ -127,7 +127,7 @@ function data(record: RunRecord): string {
 
 function metrics({ scores, overall, fold }: RunRecord): string {
   if (scores === undefined) return '## Results\n\nThe run has not evaluated this model.';
-  const digits = (value: number | null | undefined) => (typeof value === 'number' ? value.toFixed(3) : 'not known');
+  const digits = (value: number | null | undefined) => (typeof value === 'number' ? value.toFixed(3) : 'unknown');
   const withInterval = (name: 'wa' | 'ua' | 'macroF1') => {
     if (overall === undefined) return '';
     const [low, high] = overall.intervals[name];
@@ -141,11 +141,11 @@ function metrics({ scores, overall, fold }: RunRecord): string {
     ['Frame UA', digits(scores.frameUa), digits(overall?.frameUa)],
     ['EDER (less is better)', digits(scores.eder), digits(overall?.eder)],
     [
-      'Share of the emotional posterior that lies on emotional frames',
+      'Share of the emotional posterior on emotional frames',
       digits(scores.posteriorOnEmotion),
       digits(overall?.posteriorOnEmotion),
     ],
-    ['Lift: that, over their share of time', digits(scores.lift), digits(overall?.lift)],
+    ['Lift: that share over the frames’ share of time', digits(scores.lift), digits(overall?.lift)],
   ];
   const heads = ['', `this model, ${scores.utterances} utterances of fold ${fold}`];
   if (overall === undefined) {
@@ -156,7 +156,7 @@ function metrics({ scores, overall, fold }: RunRecord): string {
   }
   const folds = overall.folds === 1 ? 'the one evaluated fold' : `all ${overall.folds} evaluated folds`;
   const all = `${folds}, ${overall.utterances} utterances`;
-  return `## Results\n\n${table([...heads, all], rows)}\n\nEach fold has a model of its own; the last column is the method's. Intervals are 95 % bootstrap intervals over utterances.`;
+  return `## Results\n\n${table([...heads, all], rows)}\n\nEach fold has its own model; the last column describes the method. Intervals are 95 % bootstrap intervals over utterances.`;
 }
 
 function settings({ config }: RunRecord): string {
@@ -168,7 +168,7 @@ function limits({ head }: CardFacts): string {
   if (head?.kind !== 'classifier') return `Exported by emoframe ${packageVersion()}.`;
   return `## Limits
 
-A model of emotion hears what the labels of its corpus call emotion, in the voices, the language and the recordings of that corpus; elsewhere it has to be measured again. What a voice sounds like is not what a person feels: do not decide about people by it.
+The model has learnt what the labels of its corpus call emotion, in the voices, language and recording conditions of that corpus; elsewhere it has to be evaluated again. How a voice sounds is not what a person feels: do not use it to make decisions about people.
 
 Exported by emoframe ${packageVersion()}.`;
 }

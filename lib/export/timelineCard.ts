@@ -1,10 +1,10 @@
-// What a model card says of an alignment network: what it hears, how its posteriors are made, and what decides.
+// The model card's section on an alignment network: its input, how its posteriors are computed, and what decides.
 import { type Head, poolingOf } from '../checkpoint/head.js';
 import { type AlignmentSettings, alignmentField } from '../model/alignment.js';
 import type { CardFacts } from './cardFacts.js';
 import { code } from './markdown.js';
 
-/** A section of the card; nothing without such a network. */
+/** A section of the card; empty without such a network. */
 export function timelineSection({ head, geometry, format }: CardFacts): string {
   if (head?.alignment === undefined) return '';
   const settings = head.alignment;
@@ -13,15 +13,15 @@ export function timelineSection({ head, geometry, format }: CardFacts): string {
   const field = alignmentField(settings, geometry.frameSeconds);
   const apart =
     settings.statistics === undefined
-      ? ', norms over the utterance aside'
-      : ": sound is brought to it by statistics of the training audio, not by the utterance's own";
-  const hears = `It hears at most ${seconds(field.seconds)} before and after a frame${apart}`;
-  const model = `By forward-backward over islands of an emotion between frames of ${neutral} (κ ${scale}, ${switchingCost} nats for a change) frame logits give logits of the utterance, and the probability that each frame lies in an island of an emotion, were the utterance of it`;
-  const posterior = `The posterior of an emotion in a frame is that, times the probability that the utterance has the emotion; the rest is ${neutral}`;
-  const frames = format === 'onnx' ? " `frame_logits` are the network's, before all this." : '';
+      ? ', apart from normalisation over the utterance'
+      : "; audio is normalised by statistics of the training audio, not by the utterance's own";
+  const reach = `It sees at most ${seconds(field.seconds)} before and after a frame${apart}`;
+  const model = `Forward-backward over islands of an emotion between frames of ${neutral} (κ ${scale}, ${switchingCost} nats for a change) turns frame logits into logits of the utterance and, for each emotion, the probability that a frame lies in an island of it, given that the utterance has that emotion`;
+  const posterior = `A frame's posterior of an emotion is this probability times the probability that the utterance has the emotion; the rest is ${neutral}`;
+  const frames = format === 'onnx' ? ' `frame_logits` are the output of the network before this step.' : '';
   return `## Timeline
 
-What tells when is an alignment network of ${blocks(settings)} over ${heard(settings, geometry.frameSeconds)}. ${hears}.
+The timeline comes from an alignment network of ${blocks(settings)} over ${inputOf(settings, geometry.frameSeconds)}. ${reach}.
 
 ${model}. ${posterior}.${frames}
 
@@ -34,8 +34,8 @@ function blocks({ halfWidths, width }: AlignmentSettings): string {
   return halfWidths.length === 0 ? `linear layers of width ${width}` : `${count} (${widths} frames, width ${width})`;
 }
 
-function heard(settings: AlignmentSettings, frameSeconds: number): string {
-  const bands = settings.melBands > 0 ? `${settings.melBands} log-mel bands of the sound and ` : '';
+function inputOf(settings: AlignmentSettings, frameSeconds: number): string {
+  const bands = settings.melBands > 0 ? `${settings.melBands} log-mel bands of the audio and ` : '';
   return `${bands}${sourceOf(settings, frameSeconds)}`;
 }
 
@@ -49,17 +49,16 @@ function sourceOf({ source, layer, chunkFrames, contextFrames }: AlignmentSettin
       : layer === 'output'
         ? 'the output'
         : `hidden state ${layer}`;
-  return `${states} of the transformer, which hears the utterance in ${chunks}`;
+  return `${states} of the transformer, which processes the utterance in ${chunks}`;
 }
 
 function decision(head: Head): string {
   const { classifier, alignment } = head.calibration ?? {};
   const times = (weight: number | undefined) => (weight === undefined ? '' : ` times ${Number(weight.toPrecision(4))}`);
   if (poolingOf(head) === undefined)
-    return `The decision on the utterance is by the network's logits${times(alignment)}.`;
-  const calibrated =
-    head.calibration === undefined ? ' Neither is calibrated.' : ' The factors are those of calibration.';
-  return `The decision on the utterance is by the sum of the pooled classifier's logits${times(classifier)} and the network's${times(alignment)}.${calibrated}`;
+    return `The network's logits${times(alignment)} decide the emotion of the utterance.`;
+  const calibrated = head.calibration === undefined ? ' Neither is calibrated.' : ' The factors come from calibration.';
+  return `The sum of the pooled classifier's logits${times(classifier)} and the network's${times(alignment)} decides the emotion of the utterance.${calibrated}`;
 }
 
 function seconds(value: number): string {

@@ -1,4 +1,4 @@
-// How an exported model is used, in the code that a reader of its card can paste: for this format, architecture and head.
+// How to use an exported model, as code to paste from its card, for its format, architecture and head.
 import { type Head, poolingOf } from '../checkpoint/head.js';
 import type { AlignmentSettings, SoundStatistics } from '../model/alignment.js';
 import type { PoolingName } from '../model/binding.js';
@@ -41,7 +41,7 @@ const pipeline = `from transformers import pipeline
 classify = pipeline("audio-classification", model=FOLDER)
 emotions = classify(samples)  # 16 kHz mono samples, or the name of a file`;
 
-/** The head is no part of transformers' HubertModel: some lines compute it. */
+/** The head is not part of transformers' HubertModel; a few lines of code compute it. */
 function byHand(head: Head): string {
   const pooling = poolingOf(head);
   const aligned = head.alignment;
@@ -83,14 +83,14 @@ function classifier(pooling: PoolingName): string {
   return `attention = torch.softmax(${scores[pooling]}, 0)  # [frames]\n${lines.join('\n')}`;
 }
 
-/** Frame logits, and from them, by forward-backward, utterance logits and occupancies: these are the gradient of the former. */
+/** Frame logits and, by forward-backward, utterance logits and occupancies, which are the gradient of the utterance logits. */
 function alignment(settings: AlignmentSettings): string {
   return `
 settings = description["alignment"]
 part = lambda name: (head[f"alignment.{name}.weight"], head[f"alignment.{name}.bias"])
 norm = lambda x, name: F.layer_norm(x, x.shape[-1:], *part(name))
 with torch.no_grad():
-${heard(settings)}${settings.melBands === 0 ? '' : bands(settings)}
+${networkInput(settings)}${settings.melBands === 0 ? '' : bands(settings)}
     x = (x - head["alignment.input_mean"]) * head["alignment.input_factor"]
     x = F.linear(x, *part("projection"))
     for i, half in enumerate(settings["halfWidths"]):
@@ -118,12 +118,12 @@ occupancies = occupancies.float() * emotional  # [frames, emotions]
 aligned = paths.detach().float() * emotional + head["alignment.utterance_bias"]`;
 }
 
-/** `x` `[frames, channels]`: what the network hears. */
-function heard({ source, layer, statistics }: AlignmentSettings): string {
+/** `x` `[frames, channels]`: the network's input. */
+function networkInput({ source, layer, statistics }: AlignmentSettings): string {
   const input = statistics === undefined ? 'inputs.input_values' : 'sound[None]';
-  const features = `${statistics === undefined ? '' : broughtBy(statistics)}    features = hubert.feature_extractor(${input}).transpose(1, 2)`;
+  const features = `${statistics === undefined ? '' : normalisedBy(statistics)}    features = hubert.feature_extractor(${input}).transpose(1, 2)`;
   if (source === 'features') return `${features}\n    x = features[0]`;
-  // Of a layer, whatever version of transformers: what it reads, and of the last one what it gives.
+  // The input of each layer and the output of the last, in any version of transformers.
   const kept = `    states = []
     for each in hubert.encoder.layers:
         each.register_forward_pre_hook(lambda _, args: states.append(args[0]))
@@ -147,11 +147,11 @@ ${layer === 'output' ? '' : '        states.clear()\n'}        output = hubert.e
     x = torch.cat(parts)`;
 }
 
-/** Columns more of `x`: log-mel bands of the sound. */
+/** Appends log-mel bands of the audio to the columns of `x`. */
 function bands({ statistics }: AlignmentSettings): string {
   const sound = statistics === undefined ? 'inputs.input_values[0]' : 'sound';
   return `
-    # Log-mel bands: powers of 512 points under triangles that are as wide on the HTK scale.
+    # Log-mel bands: power spectra of 512 points under triangles of equal width on the HTK mel scale.
     lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (50, 7600))
     mel = torch.linspace(lowest, highest, settings["melBands"] + 2, dtype=torch.float64)
     edges, hertz = 700 * (10 ** (mel / 2595) - 1), torch.arange(257)[:, None] * 31.25
@@ -162,8 +162,8 @@ function bands({ statistics }: AlignmentSettings): string {
     x = torch.cat([x, torch.log(powers @ filters + 1e-3).float()], -1)`;
 }
 
-/** `sound` `[samples]`, and the first convolution's norm, by statistics that are not the utterance's own. */
-function broughtBy({ windows }: SoundStatistics): string {
+/** `sound` `[samples]` and the first convolution's norm, by statistics of the training audio instead of the utterance's own. */
+function normalisedBy({ windows }: SoundStatistics): string {
   const norm = `    first, windows = hubert.feature_extractor.conv_layers[0], settings["statistics"]["windows"]
     w, mean = first.conv.weight[:, 0], torch.tensor(windows["mean"])
     covariance = torch.tensor(windows["covariance"]).view(len(mean), -1)
@@ -176,7 +176,7 @@ function broughtBy({ windows }: SoundStatistics): string {
 ${windows === undefined ? '' : norm}`;
 }
 
-/** Logits that decide, and frame posteriors under them. */
+/** The logits that decide, and the frame posteriors under them. */
 function decision(pooled: boolean): string {
   return `
 weight = description.get("calibration", {})
@@ -190,12 +190,12 @@ function onnx(classifier: Head | undefined, samples: number): string {
   const results = classifier
     ? `${outputs} = session.run(None, {"input_values": samples[None]})\nemotion = labels[logits[0].argmax()]`
     : '(hidden,) = session.run(None, {"input_values": samples[None]})  # [1, frames, width]';
-  const told = classifier
+  const labels = classifier
     ? '\nlabels = json.loads(session.get_modelmeta().custom_metadata_map["emoframe"])["labels"]'
     : '';
   return `${classifier ? 'import json\n\n' : ''}import onnxruntime
 
-session = onnxruntime.InferenceSession(f"{FOLDER}/model.onnx")${told}
+session = onnxruntime.InferenceSession(f"{FOLDER}/model.onnx")${labels}
 # samples: float32, 16 kHz mono, at least ${samples}
 ${results}`;
 }

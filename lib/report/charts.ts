@@ -73,7 +73,7 @@ function thin(points: [number, number][], limit: number): [number, number][] {
 
 const sharePattern = /(accuracy|ua|wa|f1|purity)$/i;
 
-/** Training curves: a block a stage, losses and shares in charts of their own, one line a fold. */
+/** Training curves: a block per stage with separate charts for losses and shares, and one line per fold. */
 export function trainingCurves(log: readonly LogRow[]): Html {
   return html`${stageList.map(({ name: stage, title }) => {
     const rows = log.filter((row) => row.stage === stage);
@@ -85,7 +85,7 @@ export function trainingCurves(log: readonly LogRow[]): Html {
           .map((row): [number, number] => [row.step, row.metrics[metric]!]);
         return points.length === 0 ? [] : [{ name: spaced(metric), tone, points: thin(points, 160) }];
       });
-    // Each kind has an axis of its own; what has no kind, such as learning rates, is not drawn.
+    // Each kind has its own axis; metrics of no kind, such as learning rates, are not drawn.
     const kinds: [title: string, metrics: string[], asShare: boolean][] = [
       ['loss', names.filter((name) => /loss$/i.test(name)), false],
       ['inertia', names.filter((name) => /inertia$/i.test(name)), false],
@@ -108,7 +108,7 @@ function spaced(name: string): string {
     .replace(/\b(ua|wa|f1)\b/g, (score) => score.toUpperCase());
 }
 
-/** Rows are the truth; the tint is the share of the row. */
+/** Rows are the truth; the shade is the share of the row. */
 export function confusionMatrix(
   title: string,
   confusion: readonly (readonly number[])[],
@@ -121,7 +121,7 @@ export function confusionMatrix(
     const share = (n: number) => (total === 0 ? Number.NaN : n / total);
     return html`<tr><th scope="row"><i class="swatch" style="${colorOf(truth)}"></i>${labels[truth]}</th>${row.map(
       (n, predicted) =>
-        html`<td style="${colorOf(predicted)};--s:${isKnown(share(n)) ? (100 * share(n)).toFixed(0) : 0}%" class="${predicted === truth ? 'hit' : 'miss'}" title="${n} of ${total} ${labels[truth]} taken for ${labels[predicted]}"><b>${isKnown(share(n)) ? Math.round(100 * share(n)) : '–'}</b><small>${n}</small></td>`,
+        html`<td style="${colorOf(predicted)};--s:${isKnown(share(n)) ? (100 * share(n)).toFixed(0) : 0}%" class="${predicted === truth ? 'hit' : 'miss'}" title="${n} of ${total} ${labels[truth]} predicted as ${labels[predicted]}"><b>${isKnown(share(n)) ? Math.round(100 * share(n)) : '–'}</b><small>${n}</small></td>`,
     )}<td class="recall">${percent(share(row[truth]!), 0)}</td></tr>`;
   })}</tbody></table></div></figure>`;
 }

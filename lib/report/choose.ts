@@ -1,7 +1,7 @@
 import type { PredictionRow } from '../run/scores.js';
 import type { ReportedRun } from './readRun.js';
 
-/** An utterance for the page: stage 4's row and, when there is one, stage 1b's. */
+/** An utterance for the page: stage 4's row and, if there is one, stage 1b's. */
 export interface Example {
   fold: string;
   row: PredictionRow;
@@ -9,14 +9,14 @@ export interface Example {
   right: boolean;
 }
 
-/** What a guess without listening reaches, from the truth that the predictions carry. */
+/** The scores of a constant prediction, from the truth in the prediction rows. */
 export interface Chance {
   wa: number;
   ua: number;
-  /** Always the commonest frame class. */
+  /** Of the most common frame class. */
   frameAccuracy?: number;
   frameUa?: number;
-  /** Always the commonest frame class. */
+  /** Of the most common frame class. */
   eder?: number;
 }
 
@@ -35,8 +35,8 @@ interface Candidate {
 }
 
 /**
- * Reads all predictions in two passes (they can be large) and picks examples by a fixed rule, so that the page cannot be
- * flattered: every emotion in turn gives one right and one wrong utterance, then right ones, each evenly spread over the list.
+ * Reads all predictions in two passes (they can be large) and picks examples by a fixed rule, so that the page does not
+ * flatter the model: for every emotion in turn one right and one wrong utterance, then right ones, evenly spread over the list.
  */
 export async function readOverview(run: ReportedRun, count: number): Promise<Overview> {
   const { labels } = run.summary;

@@ -6,15 +6,15 @@ interface Measure {
   key: 'wa' | 'ua' | 'frameAccuracy' | 'frameUa' | 'eder' | 'attentionOnEmotion' | 'lift';
   name: string;
   explanation: string;
-  /** EDER is an error: less is better. */
+  /** True for EDER, which is an error rate. */
   lessIsBetter?: boolean;
 }
 
 const measures: Measure[] = [
-  { key: 'wa', name: 'WA', explanation: 'utterances that are right' },
+  { key: 'wa', name: 'WA', explanation: 'correct utterances' },
   { key: 'ua', name: 'UA', explanation: 'mean recall over the emotions' },
-  { key: 'frameAccuracy', name: 'Frame accuracy', explanation: 'frames of the timeline that are right' },
-  { key: 'frameUa', name: 'Frame UA', explanation: 'mean recall of frames over the emotions' },
+  { key: 'frameAccuracy', name: 'Frame accuracy', explanation: 'correct frames of the timeline' },
+  { key: 'frameUa', name: 'Frame UA', explanation: 'mean frame recall over the emotions' },
   { key: 'eder', name: 'EDER', explanation: 'emotion diarization error rate; less is better', lessIsBetter: true },
   {
     key: 'attentionOnEmotion',
@@ -28,19 +28,19 @@ const measures: Measure[] = [
   },
 ];
 
-/** Stage 4 beside stage 1b: one scale a measure, with 95 % intervals and the level of a guess. */
+/** Stage 4 beside stage 1b: one scale per measure, with 95 % intervals and the chance level. */
 export function headline(summary: RunSummary, chance: Chance): Html {
   const shown = measures.filter(({ key }) => isKnown(summary[key]));
   return html`<div class="scores" role="table" aria-label="Scores of stage 4 and stage 1b">
-<div class="score head" role="row"><span role="columnheader">measure</span><span class="scale-head" role="columnheader"><span>0</span><span class="legend"><span class="key after">stage 4</span><span class="key before">stage 1b</span><span class="key chance">guess</span></span><span>100${'\u2009'}%</span></span><span role="columnheader">stage 1b</span><span role="columnheader">stage 4</span><span role="columnheader">change</span></div>
+<div class="score head" role="row"><span role="columnheader">measure</span><span class="scale-head" role="columnheader"><span>0</span><span class="legend"><span class="key after">stage 4</span><span class="key before">stage 1b</span><span class="key chance">chance</span></span><span>100${'\u2009'}%</span></span><span role="columnheader">stage 1b</span><span role="columnheader">stage 4</span><span role="columnheader">change</span></div>
 ${shown.map((measure) => {
   const after = summary[measure.key]!;
   const before = summary.baseline[measure.key];
-  const guess = guessOf(measure, summary, chance);
+  const level = chanceOf(measure, summary, chance);
   const written = measure.key === 'lift' ? times : percent;
   const at = (value: number) => place(measure, value, summary);
   return html`<div class="score" role="row"><span class="measure" role="rowheader"><b>${measure.name}</b><small>${measure.explanation}</small></span>
-<span class="scale" role="cell"><i class="track"></i>${isKnown(guess) && html`<i class="chance" style="left:${at(guess)}" title="guess: ${written(guess)}"></i>`}
+<span class="scale" role="cell"><i class="track"></i>${isKnown(level) && html`<i class="chance" style="left:${at(level)}" title="chance: ${written(level)}"></i>`}
 ${interval('before', summary.baseline, measure.key)}${interval('after', summary, measure.key)}
 ${isKnown(before) && html`<i class="join" style="left:${at(Math.min(before, after))};width:${at(Math.abs(after - before))}"></i><i class="point before" style="left:${at(before)}" title="stage 1b: ${written(before)}"></i>`}
 <i class="point after" style="left:${at(after)}" title="stage 4: ${written(after)}"></i></span>
@@ -48,12 +48,12 @@ ${isKnown(before) && html`<i class="join" style="left:${at(Math.min(before, afte
 })}</div>`;
 }
 
-function guessOf({ key }: Measure, { emotionFrameShare }: RunSummary, chance: Chance): number | null | undefined {
+function chanceOf({ key }: Measure, { emotionFrameShare }: RunSummary, chance: Chance): number | null | undefined {
   if (key === 'attentionOnEmotion') return emotionFrameShare;
   return key === 'lift' ? 1 : chance[key];
 }
 
-/** Where a value stands on its scale. Lift ends where all posterior mass lies on emotion, and its guess at the share of time. */
+/** The position of a value on its scale. Lift is scaled so that its end means all posterior mass on emotion; chance is the share of time. */
 function place({ key }: Measure, value: number, { emotionFrameShare }: RunSummary): string {
   return shareOf(key === 'lift' ? value * (emotionFrameShare ?? 0) : value);
 }
@@ -69,7 +69,7 @@ function interval(which: 'before' | 'after', scores: PooledScores, key: Measure[
 
 function change(before: number | null | undefined, after: number, measure: Measure): Html {
   if (!isKnown(before)) return html`<span class="number" role="cell" data-name="change">–</span>`;
-  // A hundredth of a lift, a tenth of a percent: the last digit that is shown.
+  // The last digit shown: a hundredth of a lift, a tenth of a percent.
   const [points, digits] = measure.key === 'lift' ? [after - before, 2] : [100 * (after - before), 1];
   const least = 0.5 * 10 ** -digits;
   const better = measure.lessIsBetter ? points < -least : points > least;

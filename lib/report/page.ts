@@ -9,7 +9,7 @@ import { pageScript } from './script.js';
 import { pageStyle } from './style.js';
 import { type Sound, timelineData, timelineFigure } from './timeline.js';
 
-/** The whole page. `sounds` go with the overview's examples, in their order. */
+/** The whole page. `sounds` are those of the overview's examples, in the same order. */
 export function reportPage(run: ReportedRun, overview: Overview, sounds: readonly (Sound | undefined)[]): string {
   const { summary } = run;
   const { labels } = summary;
@@ -27,18 +27,18 @@ ${emotionColors(labels)}<style>${new Html(pageStyle)}</style></head><body>
 <ul class="facts"><li><b>${overview.utterances}</b> test utterances</li><li><b>${duration(overview.seconds)}</b> of speech</li><li><b>${labels.length}</b> emotions</li><li><b>${run.folds.length}</b> ${run.folds.length === 1 ? 'fold' : 'folds'}</li><li>run in <b>${duration(summary.seconds)}</b></li></ul></div>
 <main>
 <section id="scores"><h2>Scores on held-out speech</h2>
-<p>Stage 1b is the same network fine-tuned with plain averaging over time; stage 4 ${addedInStage4[run.objective]}. Bars are 95 % bootstrap intervals. A guess always names the commonest class (for UA: any class).</p>
+<p>Stage 1b is the same network fine-tuned with mean pooling over time; stage 4 ${addedInStage4[run.objective]}. Bars are 95 % bootstrap intervals. “Chance” always predicts the most common class (for UA: any one class).</p>
 ${headline(summary, overview.chance)}${summary.folds.length > 1 && foldTable(summary)}</section>
-<section id="confusion"><h2>What is taken for what</h2><p>Rows are true emotions, columns what was heard: percent of the row, and utterances.</p>
+<section id="confusion"><h2>Confusion</h2><p>Rows are true emotions, columns predicted ones: percent of the row, and number of utterances.</p>
 <div class="matrices">${confusionMatrix('Stage 4', summary.confusion, labels)}${confusionMatrix('Stage 1b', summary.baseline.confusion, labels)}</div></section>
 ${
   overview.examples.length > 0 &&
-  html`<section id="timelines"><h2>When each emotion is heard</h2>
-<p>${overview.examples.length} test utterances, picked by a fixed rule: each emotion in turn gives right and wrong ones, evenly spread over the list. Bands behind the sound are the true segments; ${lineOf(overview.examples)}.</p>
+  html`<section id="timelines"><h2>When each emotion occurs</h2>
+<p>${overview.examples.length} test utterances, chosen by a fixed rule: correct and wrong ones of each emotion in turn, evenly spread over the list. Bands behind the waveform are the true segments; ${lineOf(overview.examples)}.</p>
 ${legend}${overview.examples.map((example, i) => timelineFigure(example, i, sounds[i], neutral))}</section>`
 }
-${run.log.length > 0 && html`<section id="training"><h2>Training</h2><p>Over optimiser steps${run.folds.length > 1 && ', one line a fold'}.</p><div class="stages">${trainingCurves(run.log)}</div></section>`}
-<section id="settings"><h2>Settings</h2><details><summary>The configuration of this run</summary><pre>${JSON.stringify(run.config, null, 2)}</pre></details></section>
+${run.log.length > 0 && html`<section id="training"><h2>Training</h2><p>Over optimiser steps${run.folds.length > 1 && ', one line per fold'}.</p><div class="stages">${trainingCurves(run.log)}</div></section>`}
+<section id="settings"><h2>Settings</h2><details><summary>Configuration of this run</summary><pre>${JSON.stringify(run.config, null, 2)}</pre></details></section>
 <footer>Made by emoframe from ${run.reader.paths.dir.split('/').at(-1) ?? ''}. Frame-level emotional state alignment: Li et al., 2023. EDER: Wang et al., 2023.</footer>
 </main>
 ${jsonScript('timeline-data', { labels, utterances: overview.examples.map((example) => timelineData(example, neutral)) })}<script>${new Html(pageScript)}</script></body></html>
@@ -46,28 +46,28 @@ ${jsonScript('timeline-data', { labels, utterances: overview.examples.map((examp
 }
 
 const network =
-  'a network that hears only the neighbourhood of a frame and aligns emotion with time by forward-backward';
+  'a network that sees only the neighbourhood of a frame and aligns emotion with time by forward-backward';
 const addedInStage4: Record<ReportedRun['objective'], string> = {
   attention: 'adds pretraining on frame-level pseudo-labels and attention',
   'forward-backward': `adds pretraining on frame-level pseudo-labels and ${network}`,
   both: `adds pretraining on frame-level pseudo-labels, attention, and ${network}, which draws the timeline`,
 };
 
-/** What is drawn over the sound. */
+/** Explains the line over the waveform. */
 function lineOf(examples: readonly Example[]): string {
   return examples.some(({ row }) => row.timeline === 'alignment')
-    ? 'the line is the posterior of stage 4 that a frame is emotional, from 0 at the foot to 1, dashed at one half'
-    : 'the line is the attention of stage 4, dashed where it would be if all frames weighed the same';
+    ? 'the line is the posterior of stage 4 that a frame is emotional, from 0 at the bottom to 1, dashed at one half'
+    : 'the line is the attention of stage 4, dashed at its level if all frames had the same weight';
 }
 
 function sentence(summary: RunSummary, { chance }: Overview): string {
-  return `${percent(summary.wa, 0)} of held-out utterances are heard right, where a guess gives ${percent(chance.wa, 0)}`;
+  return `${percent(summary.wa, 0)} of held-out utterances are classified correctly; chance is ${percent(chance.wa, 0)}`;
 }
 
 function comparison(summary: RunSummary): string {
   const { baseline, frameUa } = summary;
-  if (!isKnown(frameUa)) return 'The corpus has no frame-level truth, so timelines are shown but not scored.';
-  return `Frame by frame, mean recall over the emotions is ${percent(frameUa)} after stage 4 and ${percent(baseline.frameUa)} after stage 1b.`;
+  if (!isKnown(frameUa)) return 'The corpus has no frame-level truth: timelines are shown but not scored.';
+  return `At frame level, mean recall over the emotions is ${percent(frameUa)} after stage 4 and ${percent(baseline.frameUa)} after stage 1b.`;
 }
 
 function duration(seconds: number): string {

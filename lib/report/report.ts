@@ -11,7 +11,7 @@ import { wavDataUrl } from './wav.js';
 export interface ReportOptions {
   /** Utterances with a timeline (default 12). */
   utterances?: number;
-  /** Put the sound of short utterances into the page, to be played there; about 40 kB a second of audio. Default: no. */
+  /** Embed the audio of short utterances, to be played on the page; about 40 kB a second. Default: no. */
   embedAudio?: boolean;
   signal?: AbortSignal;
 }
@@ -20,7 +20,7 @@ const waveformBuckets = 600;
 const longestPlayedSeconds = 12;
 
 /**
- * Writes `report.html` into a run directory: one page that needs nothing else, neither files nor network.
+ * Writes `report.html` into a run directory: one self-contained page that needs neither other files nor a network.
  *
  * @param dir a run directory with `summary.json`.
  * @returns the page's path.
@@ -43,7 +43,7 @@ export async function writeReport(dir: string, options: ReportOptions = {}): Pro
   }
 }
 
-/** The sound of an example; nothing where its file is gone or cannot be read any more. */
+/** The sound of an example; undefined if its file is gone or can no longer be read. */
 async function soundOf({ row }: Example, pool: AudioPool, options: ReportOptions): Promise<Sound | undefined> {
   let samples: Float32Array;
   try {

@@ -1,6 +1,6 @@
 /**
- * The page's only script: a cursor over each timeline with what the model says there, and play buttons. It reads data from
- * the page and requests nothing.
+ * The page's only script: a cursor over each timeline that shows the model's output there, and play buttons. It reads data
+ * from the page and makes no requests.
  */
 export const pageScript = `
 'use strict';

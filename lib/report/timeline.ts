@@ -3,7 +3,7 @@ import type { Example } from './choose.js';
 import { colorOf } from './colors.js';
 import { type Html, html, percent } from './html.js';
 
-/** What the page draws of an utterance's sound. */
+/** The drawing of an utterance's waveform. */
 export interface Sound {
   /** `[buckets, 2]`: lowest and highest sample of each bucket, over the peak. */
   extremes: [low: number, high: number][];
@@ -11,7 +11,7 @@ export interface Sound {
   wav?: string;
 }
 
-/** Lowest and highest sample of equal stretches, scaled so that the loudest reaches 1. */
+/** Lowest and highest sample of equal parts, scaled so that the loudest reaches 1. */
 export function extremesOf(samples: Float32Array, buckets: number): [number, number][] {
   let peak = 1e-6;
   for (const sample of samples) peak = Math.max(peak, Math.abs(sample));
@@ -29,9 +29,9 @@ export function extremesOf(samples: Float32Array, buckets: number): [number, num
 }
 
 /**
- * One utterance: sound, and over it what says when (attention, or the emotional posterior of an alignment network), true
- * segments, the timelines of both stages, and the posterior of each frame. The drawings stretch to any width; all text is HTML
- * beside them, so it stays readable on a phone.
+ * One utterance: its waveform, with the attention or an alignment network's emotional posterior over it, true segments, the
+ * timelines of both stages, and the posterior of each frame. The drawings scale to any width; all text is HTML beside them, so
+ * it stays readable on a phone.
  *
  * @param neutral index of the neutral class
  */
@@ -43,7 +43,7 @@ export function timelineFigure(example: Example, index: number, sound: Sound | u
   return html`<article class="utterance" data-index="${index}">
 <header><span class="verdict ${example.right ? 'right' : 'wrong'}">${example.right ? 'right' : 'wrong'}</span>
 <h3 title="${row.id}">${row.id}</h3>
-<p><span class="chip" style="${colorOf(truthIndex)}">${row.label}</span><span class="arrow" aria-label="heard as">→</span><span class="chip" style="${colorOf(predictedIndex)}">${row.predicted} ${percent(confidence, 0)}</span></p>
+<p><span class="chip" style="${colorOf(truthIndex)}">${row.label}</span><span class="arrow" aria-label="predicted as">→</span><span class="chip" style="${colorOf(predictedIndex)}">${row.predicted} ${percent(confidence, 0)}</span></p>
 ${sound?.wav !== undefined && html`<button type="button" class="play" aria-label="Play ${row.id}">▶</button><audio preload="none" src="${sound.wav}"></audio>`}</header>
 <div class="rows">
 <span class="name">sound, <em>${aligned(row) ? 'emotional' : 'attention'}</em></span><div class="lane wave">${wave(row, sound, lineOver(row, neutral))}</div>
@@ -65,7 +65,7 @@ function emotionalPosterior(row: PredictionRow, neutral: number): number[] {
   return row.posteriors.map((frame) => 1 - frame[neutral]!);
 }
 
-/** What the hover script of the page reads. */
+/** The data for the page's hover script. */
 export function timelineData(example: Example, neutral: number): Record<string, unknown> {
   const { row } = example;
   return {
@@ -91,14 +91,14 @@ function cellStart(i: number, row: PredictionRow, frames: number): number {
   return Math.min((i * row.frameSeconds + (windowSeconds - row.frameSeconds) / 2) / row.seconds, 1);
 }
 
-/** A value of each frame, drawn from 0 at the foot to `highest`, and a level to compare it with. */
+/** A value of each frame, drawn from 0 at the bottom to `highest`, and a level to compare it with. */
 interface Line {
   values: readonly number[];
   highest: number;
   level: number;
 }
 
-/** Attention as a multiple of what it would be if all frames weighed the same; a posterior as it is. */
+/** Attention as a multiple of its value if all frames had the same weight; a posterior as it is. */
 function lineOver(row: PredictionRow, neutral: number): Line {
   if (aligned(row)) return { values: emotionalPosterior(row, neutral), highest: 1, level: 0.5 };
   const values = row.attention.map((weight) => weight * row.attention.length);

@@ -89,7 +89,7 @@ test('the card of an alignment network: what it hears, how posteriors are made, 
   const convolutions = await texts({ form: 'large' });
   assert.match(convolutions, '3 convolutions (9, 1, 17 frames, width 12) over the output of the convolutional');
   // 4 + 0 + 8 frames of 20 ms.
-  assert.match(convolutions, 'It hears at most 0.24 s before and after a frame');
+  assert.match(convolutions, 'It sees at most 0.24 s before and after a frame');
   assert.match(convolutions, 'between frames of `neutral` (κ 0.3, 2.5 nats for a change)');
   assert.match(convolutions, 'Neither is calibrated.');
   assert.match(convolutions, 'Frames are pooled by `attention`.');
@@ -100,28 +100,28 @@ test('the card of an alignment network: what it hears, how posteriors are made, 
   assert.match(chunks, 'over a weighted sum of hidden states 0 to 2 of the transformer');
   assert.match(chunks, 'chunks of 0.2 s, each with 0.1 s more on either side');
   // And the 9 other frames of a chunk with its 5 of context.
-  assert.match(chunks, 'It hears at most 0.52 s');
+  assert.match(chunks, 'It sees at most 0.52 s');
   assert.match(
     chunks,
-    "classifier's logits times 0.5 and the network's times 2. The factors are those of calibration.",
+    "classifier's logits times 0.5 and the network's times 2 decides the emotion of the utterance. The factors come from calibration.",
   );
-  assert.match(convolutions, 'norms over the utterance aside');
+  assert.match(convolutions, 'apart from normalisation over the utterance');
   const statistics = { waveform: { mean: 0, scale: 2 } };
   const local = await texts({ form: 'large', alignment: { statistics } });
-  assert.match(local, 'before and after a frame: sound is brought to it by statistics of the training audio');
+  assert.match(local, 'before and after a frame; audio is normalised by statistics of the training audio');
   assert.match(local, 'sound = (torch.as_tensor(samples) - waveform["mean"])');
   const alone = await texts({ pooling: null });
-  assert.match(alone, "The decision on the utterance is by the network's logits.");
+  assert.match(alone, "The network's logits decide the emotion of the utterance.");
   assert.not.match(alone, 'pooled');
   assert.not.match(alone, 'log-mel');
   const banded = await texts({ form: 'large', alignment: { melBands: 40, statistics } });
-  assert.match(banded, 'over 40 log-mel bands of the sound and the output of the convolutional');
+  assert.match(banded, 'over 40 log-mel bands of the audio and the output of the convolutional');
   assert.match(banded, 'windowed = sound.double().unfold(0, 400, 320)');
   assert.match(await texts({ alignment: { melBands: 40 } }), 'windowed = inputs.input_values[0].double()');
   assert.not.match((await cardFor(fold('align', 'model'))).body, '## Timeline');
 });
 
-test('what stage 4 was trained for is told, where a run says so', async () => {
+test('the objective of stage 4 is stated where a run records it', async () => {
   const bodyIn = async (of, ...path) => (await cardFor(join(of, 'folds', 's3', ...path))).body;
   const forwardBackward =
     /trained by emoframe [\d.]+, objective `both` \(stage 4, second part: the alignment network, [\w ]+\)\./;
@@ -156,7 +156,7 @@ test('the data by part and label, and every setting, but no path of this machine
   }
   assert.match(body, 'random weights');
   assert.match(body, '(inductive)');
-  assert.not.match(body, 'heard in training too');
+  assert.not.match(body, 'were also in training');
   const [, settings] = /```json\n(.*?)\n```/s.exec(body);
   assert.equal(JSON.parse(settings), json(run, 'config.json').config);
   assert.not.match(JSON.stringify(front) + body, dir);
@@ -168,7 +168,7 @@ test('where a model comes from is not made up', async () => {
   const { front, body } = await cardFor(copy);
   assert.not.ok('model-index' in front);
   assert.not.ok('license' in front);
-  assert.match(body, 'neither data nor scores are known');
+  assert.match(body, 'its data and scores are not known');
   // A stage that is not evaluated has data and no scores, as the first part of stage 4 where a second follows.
   for (const stage of ['pretrain', 'align']) {
     const unscored = await cardFor(fold(stage, 'model'));
@@ -194,7 +194,7 @@ test('the dataset and its labels are named, and the model of the Hub that traini
   assert.is(front.base_model, 'org/hubert-base');
   assert.match(body, 'Corpus `release` (the layout of `iemocap`, labels `iemocap-4`), fold `s3`');
   assert.match(body, 'Training started from `org/hubert-base`.');
-  assert.match(body, 'Of the 2 speakers of the held-out part, 1 were heard in training too.');
+  assert.match(body, 'Of the 2 speakers of the held-out part, 1 were also in training.');
   edit('config.json', { model: join(dir, 'models', 'my-hubert') });
   const local = await cardFor(predictor);
   assert.not.ok('base_model' in local.front);

@@ -71,10 +71,10 @@ test('over the sound lies the attention, or the emotional posterior where an ali
 test('stage 4 is called what it was trained for', async () => {
   for (const [objective, titles, words] of [
     [undefined, ['fine-tuning with attention'], 'pseudo-labels and attention.'],
-    ['forward-backward', ['the alignment network, which says when'], 'pseudo-labels and a network that hears only'],
+    ['forward-backward', ['the alignment network, which says when an emotion occurs'], 'pseudo-labels and a network that sees only'],
     [
       'both',
-      ['fine-tuning with attention', 'the alignment network, which says when'],
+      ['fine-tuning with attention', 'the alignment network, which says when an emotion occurs'],
       'pseudo-labels, attention, and a network',
     ],
   ]) {
@@ -97,7 +97,7 @@ test('lift is told in times, on a scale that ends where all of the posterior lie
   assert.match(row, /data-name="stage 1b">1\.15\u2009×/);
   assert.match(row, /data-name="stage 4">1\.42\u2009×/);
   assert.match(row, /data-name="change">\+0\.27</);
-  assert.match(row, /left:44\.00%" title="guess: 1\.00\u2009×"/);
+  assert.match(row, /left:44\.00%" title="chance: 1\.00\u2009×"/);
   assert.match(row, /left:62\.40%" title="stage 4: 1\.42/);
   // A run that did not measure it has no such line.
   const before = readFileSync(
