@@ -1,22 +1,22 @@
 /**
- * The typed contract with the native addon. `native/addon` implements exactly this and holds no logic; everything above
- * goes through `lib/model`, which validates first. Errors thrown or rejected here are plain `Error`s with a stable string
- * `code`; `lib/errors.ts` turns them into `EmoframeError`.
+ * The typed contract with the native addon. `native/addon` implements exactly this without logic of its own; all other code uses
+ * it through `lib/model`, which validates first. Errors are plain `Error`s with a stable string `code`; `lib/errors.ts` turns
+ * them into `EmoframeError`.
  *
- * Heavy calls return promises and run, in the order they were made, on the engine's own thread. Typed arrays passed to
- * such a call are read without a copy: they must not be written until the promise settles.
+ * Heavy calls return promises and run on the engine's own thread in the order in which they were made. Typed arrays passed to
+ * such a call are not copied: do not write to them until the promise settles.
  */
 export interface NativeBinding {
   /** What this build and machine can do. */
   describe(): NativeDescription;
   createEngine(options: EngineOptions): NativeEngine;
-  /** Ends the threads of all engines of this environment, each after the call in hand, and waits for them: for the process's end. */
+  /** Ends the threads of all engines of this environment, each after its current call, and waits for them; for process exit. */
   endEngines(): void;
-  /** Zeros whose memory does not hold up the event loop when it is given back; undefined where there is not so much. */
+  /** Zeros whose memory is freed without blocking the event loop; undefined if there is not enough memory. */
   largeFloats(count: number): Float32Array<ArrayBuffer> | undefined;
   /**
-   * Takes an exclusive lock on an open file without waiting; it lasts until the file is closed or the process ends, however it
-   * ends. `busy`: another open file holds it, of this process or of any other; `unsupported`: its file system has no locks.
+   * Takes an exclusive lock on an open file without waiting. It lasts until the file is closed or the process ends in any way.
+   * `busy`: another open file of this or another process holds it; `unsupported`: the file system has no locks.
    */
   lockFile(descriptor: number): 'taken' | 'busy' | 'unsupported';
 }
@@ -25,9 +25,9 @@ export interface NativeDescription {
   /** Backends compiled in, e.g. `["cpu"]`. */
   backends: string[];
   cpu: {
-    /** Instruction sets found and used, best first, e.g. `["avx512", "avx2", "baseline"]`. */
+    /** Instruction sets in use, best first, e.g. `["avx512", "avx2", "baseline"]`. */
     isa: string[];
-    /** Whether bf16 products are native instructions rather than emulated. */
+    /** Whether bf16 products use native instructions instead of emulation. */
     bf16: boolean;
     /** Threads this process may use. */
     threads: number;
@@ -37,12 +37,12 @@ export interface NativeDescription {
   cuda: {
     /** What the kernels were compiled for, e.g. `sm_80`, or `compute_80` for PTX; empty when CUDA is not built in. */
     builtFor: string[];
-    /** The CUDA version that they were built with, e.g. `"12.4"`: any driver of the same major version or newer runs them. */
+    /** The CUDA version that they were built with, e.g. `"12.4"`; drivers of that major version or newer run them. */
     toolkit?: string;
-    /** The CUDA version that the driver serves, e.g. `"13.0"`; absent where there is no driver. */
+    /** The CUDA version that the driver supports, e.g. `"13.0"`; absent without a driver. */
     driver?: string;
     devices: { index: number; name: string; memoryBytes: number; capability: string }[];
-    /** Why there are no devices, when there are none. */
+    /** Why there are no devices, if there are none. */
     reason?: string;
   };
 }
@@ -52,30 +52,30 @@ export interface EngineOptions {
   device: string;
   /** 0 = all threads this process may use. */
   threads: number;
-  /** Bytes of the device's memory that the engine may take; 0 = all that it has. */
+  /** Bytes of the device's memory that the engine may use; 0 = all. */
   memoryLimit: number;
-  /** On a GPU: steps are done as CUDA graphs. */
+  /** On a GPU: whether steps run as CUDA graphs. */
   graphs: boolean;
 }
 
-/** How an engine on a GPU has done its steps; all zeros on a CPU. */
+/** How many steps an engine on a GPU has run in each way; all zeros on a CPU. */
 export interface GraphUse {
-  /** As graphs that were kept from earlier steps. */
+  /** As graphs of earlier steps. */
   replayed: number;
-  /** As graphs that were made for them. */
+  /** As newly built graphs. */
   made: number;
-  /** Operation by operation: a kind of step that came for the first time, or graphs are not used. */
+  /** Op by op: the first step of its kind, or graphs are not used. */
   plain: number;
-  /** Why graphs are no longer used, when the driver refused one. */
+  /** Why graphs are no longer used, if the driver refused one. */
   reason?: string;
 }
 
-/** Bytes of a device's memory that an engine has taken, all of its models together. */
+/** Bytes of a device's memory held by an engine and all of its models. */
 export interface MemoryUse {
   held: number;
-  /** The most that was held at once. */
+  /** The most held at once. */
   peak: number;
-  /** What can still be taken, as far as the device tells; Infinity: a CPU without a limit. */
+  /** Still available, as far as the device reports; Infinity: a CPU without a limit. */
   available: number;
 }
 
@@ -84,17 +84,17 @@ export interface NativeEngine {
   readonly device: string;
   /** Instruction path in use, e.g. `"avx512"`. */
   readonly path: string;
-  /** That its models can be made in. */
+  /** The precisions that its models may have. */
   readonly precisions: Precision[];
   createModel(options: ModelOptions): Promise<NativeModel>;
   kmeans(options: KMeansOptions): Promise<KMeansResult>;
   /** Nearest centroid of every row: labels `[N]` and, summed over rows, the squared distances. */
   assign(points: Float32Array, centroids: Float32Array, dimension: number): Promise<AssignResult>;
-  /** Forward-backward over islands of emotion in utterances whose frame logits are known, as after hearing them by windows. */
+  /** Forward-backward over islands of emotion in utterances whose frame logits are known, for example from windows. */
   align(frameLogits: Float32Array, offsets: Int32Array, options: AlignOptions): Promise<AlignResult>;
   memory(): Promise<MemoryUse>;
   graphs(): Promise<GraphUse>;
-  /** Ends the thread after the call in hand and frees everything, models included. Later calls throw `ERR_DISPOSED`. */
+  /** Ends the thread after the current call and frees everything, including models. Later calls throw `ERR_DISPOSED`. */
   dispose(): void;
 }
 
@@ -124,8 +124,8 @@ export interface HubertShape {
 }
 
 /**
- * Of activations and products. `tf32`: activations are fp32, and products of them, but for those of heads and losses, round their
- * operands to 10 bits of fraction; on GPUs alone.
+ * The precision of activations and products. `tf32`: activations are fp32, and products of them, except in heads and losses, round
+ * their operands to 10 bits of fraction; GPUs only.
  */
 export type Precision = 'fp32' | 'tf32' | 'bf16';
 
@@ -139,41 +139,41 @@ export interface ModelOptions {
 }
 
 /**
- * A network that gives each frame its logits from its neighbourhood alone, and forward-backward over islands of emotion
- * between neutral frames, which gives the utterance's logits and says when.
+ * A network that computes a frame's logits from its neighbourhood only, and forward-backward over islands of emotion between
+ * neutral frames, which gives the utterance's logits and says when.
  */
 export interface AlignmentOptions {
   classes: number;
-  /** The class that is no emotion. */
+  /** The neutral class. */
   neutral: number;
   /**
-   * What the network hears: the convolutions' output; or, of the transformer run over chunks of an utterance, the hidden state
-   * at `layer`, or the softmax-weighted sum of hidden states 0 to `layer`, into which no gradient goes.
+   * The network's input: the convolutions' output; or, of the transformer run over chunks of an utterance, the hidden state at
+   * `layer` or the softmax-weighted sum of hidden states 0 to `layer`. No gradient flows into these states.
    */
   source: 'features' | 'hidden' | 'layers';
-  /** Of `hidden` (`output` too) and `layers`. */
+  /** For `hidden` (also `output`) and `layers`. */
   layer: number | 'output';
-  /** Frames of a chunk, counted from the utterance's first; of `hidden` and `layers`. */
+  /** Frames of a chunk, counted from the utterance's first; for `hidden` and `layers`. */
   chunkFrames: number;
-  /** Frames on either side of a chunk that the transformer hears with it. */
+  /** Context frames of the transformer on either side of a chunk. */
   contextFrames: number;
   /**
-   * Log-mel bands of the sound, 50 to 7600 Hz, that the network hears beside its source, at the level that the batch's samples
-   * are brought to; of models whose frames are 400 samples every 320. 0, which is the default: none.
+   * Log-mel bands, 50 to 7600 Hz, appended to the network's source, of the batch's samples after normalisation; for models whose
+   * frames are 400 samples every 320. 0, the default: none.
    */
   melBands?: number;
-  /** Columns of the network. */
+  /** Channels of the network. */
   width: number;
-  /** Frames that each of its blocks hears on either side. */
+  /** Frames that each of its blocks sees on either side. */
   halfWidths: number[];
   dropout: number;
-  /** Of differences of frame logits: below 1, as neighbouring frames are not independent. */
+  /** Multiplies differences of frame logits: below 1, as neighbouring frames are not independent. */
   scale: number;
   /** Nats, between neutral and emotion: a state is left with probability σ(-cost). */
   switchingCost: number;
 }
 
-/** What frame logits alone do not say; see {@link AlignmentOptions}. */
+/** What alignment needs besides frame logits; see {@link AlignmentOptions}. */
 export interface AlignOptions {
   neutral: number;
   scale: number;
@@ -183,9 +183,9 @@ export interface AlignOptions {
 }
 
 export interface AlignResult {
-  /** f32 [B, classes] of utterances: the log of the sum over all paths of each emotion, plus its bias; of neutral its bias. */
+  /** f32 [B, classes]: per emotion the log of the sum over its paths, plus its bias; for neutral only the bias. */
   logits: Float32Array;
-  /** f32 [T, classes]: the share of an emotion's paths that are in its islands at a frame; 0 for neutral. */
+  /** f32 [T, classes]: the share of an emotion's paths that are inside an island at the frame; 0 for neutral. */
   occupancies: Float32Array;
 }
 
@@ -198,7 +198,7 @@ export type PoolingName = 'mean' | 'attention' | 'attention-linear' | 'stats';
 export interface TensorInfo {
   /** transformers' name for the HuBERT part; heads: `final_proj.weight`, `final_proj.bias`, `label_embs_concat`, `pooling.weight`, `classifier.weight`, `classifier.bias`, and `alignment.*`. */
   name: string;
-  /** Shape in transformers' layout, in which tensors are imported and exported. */
+  /** Shape in transformers' layout, which imported and exported tensors have. */
   shape: number[];
 }
 
@@ -207,15 +207,15 @@ export interface TensorInfo {
  * A frame range (`frameStarts`, `frameCounts`) crops after the feature encoder; absent: all frames.
  */
 export interface PackedBatch {
-  /** [B]: each utterance's, f32 at 16 kHz. They are read where they lie, until the call that was given them settles. */
+  /** [B]: samples of each utterance, f32 at 16 kHz. They are not copied: do not change them until the call settles. */
   samples?: readonly Float32Array[];
-  /** [B] where each starts on the batch's axis of samples: multiples of the model's stride (320). */
+  /** [B] start of each on the batch's axis of samples: multiples of the model's stride (320). */
   starts?: Int32Array;
   /** [B] in samples; each gives at least one frame. */
   lengths?: Int32Array;
-  /** Whether samples are brought to zero mean and unit variance on the device, as the feature extractor of transformers does. */
+  /** Whether samples are normalised to zero mean and unit variance on the device, as by the feature extractor of transformers. */
   normalize?: boolean;
-  /** f64 [B, 2], with `normalize`: means and scales that are used in place of each utterance's own, where it is a stretch of a longer one. */
+  /** f64 [B, 2], with `normalize`: means and scales to use instead of each utterance's own, for a window of longer audio. */
   waveform?: Float64Array;
   /** [B] keys given to `storeFeatures`. */
   features?: string[];
@@ -224,12 +224,12 @@ export interface PackedBatch {
   /** [B] */
   frameCounts?: Int32Array;
   /**
-   * f32 [B, kernel of conv 0] and [B, kernel, kernel]: moments of conv 0's windows that GroupNorm uses in place of each
-   * utterance's own, as `windowMoments` gives them. Both or neither; GroupNorm form only.
+   * f32 [B, kernel of conv 0] and [B, kernel, kernel]: moments of conv 0's windows, from `windowMoments`, that GroupNorm uses
+   * instead of each utterance's own. Both or neither; GroupNorm form only.
    */
   windowMean?: Float32Array;
   windowCovariance?: Float32Array;
-  /** [B] what messages call the utterances; not read by the addon. Keys of `features` serve where there are none. */
+  /** [B] names of the utterances for error messages; not read by the addon. Defaults to the keys of `features`. */
   names?: readonly string[];
 }
 
@@ -246,19 +246,19 @@ export interface TrainStepOptions {
   /** masked-prediction: a cluster per frame, `[T]` (read at masked frames only); else a class per utterance, `[B]`. */
   labels: Int32Array;
   /**
-   * alignment: classes of frames, `[T]`, -1 where one is not known. To the utterance's loss is added the mean cross-entropy of
-   * its known frames.
+   * alignment: classes of frames, `[T]`, -1 where unknown. The mean cross-entropy of an utterance's known frames is added to its
+   * loss.
    */
   frameLabels?: Int32Array;
-  /** `[T]`, non-zero where the mask embedding replaces the frame. Absent: no masking (which alignment has none of). */
+  /** `[T]`, non-zero where the mask embedding replaces the frame. Absent: no masking; alignment never masks. */
   mask?: Uint8Array;
   /** The loss is Σ / denominator: masked frames (or utterances) of the whole update, over all its micro-batches. */
   denominator: number;
-  /** Weight of mean(feature-encoder output²), of this micro-batch scaled by its share; 0 = off. */
+  /** Weight of mean(feature-encoder output²) of this micro-batch, scaled by its share; 0 = off. */
   featurePenalty: number;
-  /** Multiplies gradients that enter the feature encoder when it is trained (0.1 in the method). */
+  /** Multiplies gradients that enter the feature encoder if it is trained (0.1 in the method). */
   featureGradientScale: number;
-  /** Dropout and layerdrop draw from Philox(seed, step, …). `step` must differ between micro-batches. Dropout off: `dropout: false`. */
+  /** Dropout and layerdrop draw from Philox(seed, step, …). `step` must differ between micro-batches. */
   seed: number;
   step: number;
   dropout: boolean;
@@ -267,10 +267,10 @@ export interface TrainStepOptions {
 export interface TrainStepResult {
   /** Σ of the loss over masked frames or utterances, not divided. */
   lossSum: number;
-  /** Frames or utterances that entered the loss. */
+  /** Frames or utterances in the loss. */
   count: number;
   correct: number;
-  /** mean(feature-encoder output²) of this micro-batch (0 when features were cached and the penalty is off). */
+  /** mean(feature-encoder output²) of this micro-batch (0 if features were stored and the penalty is off). */
   featurePenalty: number;
 }
 
@@ -284,7 +284,7 @@ export interface OptimizerOptions {
   clipNorm: number;
   /** Counts from 1; used in bias correction. */
   step: number;
-  /** Learning rates of tensors whose names start with a prefix, the first that fits; the others have `learningRate`. */
+  /** Learning rates of tensors by name prefix; the first match counts. All others have `learningRate`. */
   groups?: readonly ParameterGroup[];
 }
 
@@ -293,7 +293,7 @@ export interface ParameterGroup {
   learningRate: number;
 }
 
-/** Where no classifier is asked, all but `offsets` and `alignment` is empty. */
+/** If no classifier is run, everything but `offsets` and `alignment` is empty. */
 export interface ClassifyResult {
   /** f32 [B, classes] */
   logits: Float32Array;
@@ -301,13 +301,13 @@ export interface ClassifyResult {
   framePosteriors: Float32Array;
   /** f32 [T]: pooling weight, sums to 1 over each utterance. */
   attention: Float32Array;
-  /** f32 [B, C]: what the classifier reads; [B, 2 C] with `stats` pooling, means before standard deviations. */
+  /** f32 [B, C]: the classifier's input; [B, 2 C] with `stats` pooling, means before standard deviations. */
   pooled: Float32Array;
-  /** f32 [B]: log Σ exp(score) over the utterance's frames, by which pooled stretches of one utterance can be put together. */
+  /** f32 [B]: log Σ exp(score) over the utterance's frames, for combining pooled windows of one utterance. */
   scoreLogSums: Float32Array;
   /** i32 [B + 1]: frame bounds of each utterance. */
   offsets: Int32Array;
-  /** Of a model whose alignment head is asked; frame logits f32 [T, classes]. */
+  /** If the alignment head is run; frame logits are f32 [T, classes]. */
   alignment?: AlignResult & { frameLogits: Float32Array };
 }
 
@@ -317,7 +317,7 @@ export interface WindowMoments {
   mean: Float32Array;
   /** f32 [B, kernel, kernel], population form. */
   covariance: Float32Array;
-  /** i32 [B]: windows. */
+  /** i32 [B]: number of windows. */
   counts: Int32Array;
 }
 
@@ -328,23 +328,23 @@ export interface EncodeResult {
   offsets: Int32Array;
 }
 
-/** Work whose memory is planned: passes of at most so many frames of at most so many utterances. */
+/** Work whose memory is planned, by its largest pass. */
 export interface PlannedWork {
-  /** Frames of a pass. */
+  /** Most frames of a pass. */
   frames: number;
-  /** Utterances of a pass. */
+  /** Most utterances of a pass. */
   utterances: number;
-  /** What is trained; absent: the model is only run. */
+  /** The training objective; absent: inference. */
   objective?: TrainStepOptions['objective'];
-  /** Frames whose features will be stored in all; 0: every pass is given samples. */
+  /** Total frames whose features will be stored; 0: every pass has samples. */
   storedFrames: number;
   /** Frames of the longest utterance among them, as they are stored one by one. */
   longestStoredFrames: number;
-  /** Of a classifier that is only run: whether only ranges of frames will be classified, as of windows. Default: no. */
+  /** In inference with a classifier: whether only ranges of frames are classified, as for windows. Default: no. */
   ranges?: boolean;
 }
 
-/** Bytes of the device's memory that work takes at its most, by kind. */
+/** Most bytes of the device's memory that work takes, by kind. */
 export interface MemoryPlan {
   weights: number;
   gradients: number;
@@ -352,45 +352,45 @@ export interface MemoryPlan {
   moments: number;
   /** Stored features. */
   features: number;
-  /** Activations, and all else that lives within a pass: one arena; on a GPU inputs too, twice, as the next ones travel meanwhile. */
+  /** Activations and everything else that lives within a pass: one arena; on a GPU also two buffers of inputs, for prefetching. */
   activations: number;
-  /** Temporaries of single operations. On the CPU each thread has its own, of some megabytes, which are not counted. */
+  /** Temporaries of single ops. On the CPU each thread has its own, of a few megabytes, which are not counted. */
   scratch: number;
   /** All of the above. */
   total: number;
-  /** What the model has of `total` already. */
+  /** The part of `total` that the model already holds. */
   held: number;
-  /** What the device can still give; Infinity: a CPU without a limit. */
+  /** Still available on the device; Infinity: a CPU without a limit. */
   available: number;
-  /** Not of the device: memory of the host through which uploads pass. */
+  /** Host memory for uploads; not part of `total`. */
   staging: number;
 }
 
 export interface NativeModel {
   tensors(): TensorInfo[];
-  /** Unknown names and wrong sizes are refused by name (`ERR_TENSOR`). */
+  /** Unknown names and wrong sizes are refused (`ERR_TENSOR`, naming the tensor). */
   importTensors(tensors: { name: string; data: Float32Array }[]): Promise<void>;
   /**
-   * A tensor's weights, or its first (m) or second (v) moments in the same layout, to the front of `into`, which must not be
-   * used meanwhile. `ERR_TENSOR` without such a tensor, room for it, or moments.
+   * Copies a tensor's weights, or its first (m) or second (v) moments in the same layout, to the front of `into`, which must not
+   * be used until then. `ERR_TENSOR` if there is no such tensor, not enough room, or no moments.
    */
   readTensor(name: string, part: 'weights' | 'm' | 'v', into: Float32Array): Promise<void>;
-  /** Moments are there from the first optimiser step on. */
+  /** Moments exist from the first optimiser step on. */
   hasMoments(): Promise<boolean>;
   /** Gradients accumulated since the last optimiser step or `clearGradients`. */
   exportGradients(): Promise<{ name: string; shape: number[]; data: Float32Array }[]>;
   importMoments(moments: { name: string; m: Float32Array; v: Float32Array }[]): Promise<void>;
   /**
-   * For a model that will only be run: weights that only products read are kept once, in the form that these read. They can
-   * then no longer be changed, exported or trained.
+   * For inference only: weights that only products read are kept once, in the packed form that these read. They can then no
+   * longer be changed, exported or trained.
    */
   packForInference(): Promise<void>;
   /** Tensors whose names start with one of these get no gradient and no update. Replaces the earlier list. */
   freeze(prefixes: string[]): void;
 
-  /** Counts what work will take by going through it without computing or taking anything. */
+  /** Counts the memory of work by running through it without computing or allocating anything. */
   plan(work: PlannedWork): Promise<MemoryPlan>;
-  /** Plans, and takes the memory of a pass at once. `ERR_OUT_OF_MEMORY` where the device has less than is needed; then nothing was taken. */
+  /** Plans, and allocates the memory of a pass at once. `ERR_OUT_OF_MEMORY` if the device has too little; then nothing is allocated. */
   prepare(work: PlannedWork): Promise<MemoryPlan>;
 
   /** Runs the feature encoder and keeps its output `[T, convDim.at(-1)]` under each key. */
@@ -399,23 +399,22 @@ export interface NativeModel {
   featureBytes(): number;
   /** Frames stored under a key, or -1. */
   storedFrames(key: string): number;
-  /** Forgets all stored features; importing a tensor of the feature encoder does so too. */
+  /** Drops all stored features; importing a tensor of the feature encoder does so too. */
   clearFeatures(): void;
 
   /**
-   * Hidden states at `layer` (0 = the transformer's input, L = the output of layer L, as in transformers 5's
-   * `hidden_states`), or the model's `output` (`last_hidden_state`: that of the last layer, after the final LayerNorm of
-   * pre-norm models).
+   * Hidden states at `layer` (0 = the transformer's input, L = the output of layer L, as in transformers 5's `hidden_states`), or
+   * the model's `output` (`last_hidden_state`: the output of the last layer, in pre-norm models after the final LayerNorm).
    */
   encode(batch: PackedBatch, layer: number | 'output'): Promise<EncodeResult>;
   /**
-   * Pooled classification and frame posteriors, and what the alignment head says, dropout off. Needs one of the two. With
-   * `kept`, pooling and results are of those frames only: the others are context that is heard. With `head`, that one alone.
+   * The outputs of the pooled classifier and of the alignment head, without dropout; the model needs at least one of them. With
+   * `kept`, pooling and results are of those frames only, and the others are context. With `head`, only that head is run.
    */
   classify(batch: PackedBatch, kept?: FrameRanges, head?: 'classifier' | 'alignment'): Promise<ClassifyResult>;
-  /** What the alignment head's network hears, f32 [T, in], before it is standardized by `alignment.input_mean` and `alignment.input_factor`. */
+  /** The input of the alignment network, f32 [T, in], before it is standardized by `alignment.input_mean` and `alignment.input_factor`. */
   alignmentInput(batch: PackedBatch): Promise<EncodeResult>;
-  /** Moments of conv 0's windows over each utterance: what its GroupNorm follows from. */
+  /** Moments of conv 0's windows over each utterance, which determine its GroupNorm. */
   windowMoments(batch: PackedBatch): Promise<WindowMoments>;
   /** Whether there is anything to gain by `prefetch`: on a GPU, whose inputs travel while it computes. */
   prefetches(): boolean;
@@ -429,7 +428,7 @@ export interface NativeModel {
    * `ticket`: of the same batch with the same objective, labels, frame labels and mask.
    */
   trainStep(batch: PackedBatch, options: TrainStepOptions & { ticket?: number }): Promise<TrainStepResult>;
-  /** Clips, updates, clears gradients. Gives the gradient norm before clipping. NaN or Inf norm: `ERR_NOT_FINITE`, nothing is updated. */
+  /** Clips, updates, clears gradients. Returns the gradient norm before clipping. NaN or Inf norm: `ERR_NOT_FINITE`, nothing is updated. */
   optimizerStep(options: OptimizerOptions): Promise<{ gradientNorm: number }>;
   clearGradients(): Promise<void>;
   dispose(): void;
@@ -440,7 +439,7 @@ export interface KMeansOptions {
   points: Float32Array;
   dimension: number;
   clusters: number;
-  /** Runs side by side; the one with the least inertia is kept. */
+  /** Restarts side by side; the one with the least inertia is kept. */
   restarts: number;
   /** `lloyd`: full passes until the centroids move less than `tolerance` (relative to the mean variance) or `maxIterations`; `mini-batch`: Sculley's updates on `batchSize` rows. */
   algorithm: 'lloyd' | 'mini-batch';
@@ -459,7 +458,7 @@ export interface KMeansResult {
   centroids: Float32Array;
   /** i32 [N] of the kept restart. */
   labels: Int32Array;
-  /** Σ squared distance to the nearest centroid, all points. */
+  /** Σ squared distance to the nearest centroid over all points. */
   inertia: number;
   /** Inertia of every restart. */
   inertias: number[];

@@ -1,4 +1,4 @@
-// All numbers of the demo in one place: a 4-layer, 128-wide HuBERT from scratch, through all stages of one fold of about
+// All settings of the demo: a 4-layer, 128-wide HuBERT trained from scratch, through all stages of one fold of about
 // 45 minutes of synthetic speech, on two cores.
 import type { RunConfigInput } from './types.js';
 

@@ -1,5 +1,5 @@
-// One schema for every number of the method. The defaults are the paper's, so that `{}` is the paper; each stage reads its
-// own section and nothing else. What each number is, types.ts says.
+// One schema for all settings of the method. The defaults are the paper's, so `{}` is the paper; each stage reads only its own
+// section. types.ts says what each setting means.
 import { z } from 'zod';
 import { OTHERS } from '../corpus/labelScheme.js';
 import { precisions } from '../model/precision.js';
@@ -71,7 +71,7 @@ const maskedPredictionFields = (trainFeatureEncoder: boolean) => ({
 
 type MaskedPredictionShape = { batchSeconds: number; maxSeconds: number; minSeconds: number };
 
-// Else an utterance could not be placed in any update, or none would be long enough.
+// Otherwise an utterance would not fit into an update, or none would be long enough.
 const fitsBatch = [
   (section: MaskedPredictionShape) =>
     section.minSeconds <= section.maxSeconds && section.maxSeconds <= section.batchSeconds,
@@ -98,10 +98,10 @@ const utteranceTrainingFields = (defaults: {
   members: positiveInteger.default(1),
 });
 
-// Averaging is how several become one.
+// Several members become one model by averaging.
 const membersAverage = [
   ({ members, selection }: { members: number; selection: string }) => members === 1 || selection === 'average',
-  { path: ['members'], message: "Expected 1, or selection 'average', which is how several become one" },
+  { path: ['members'], message: "Expected 1, or selection 'average', which combines several members" },
 ] satisfies [(section: { members: number; selection: string }) => boolean, { path: string[]; message: string }];
 
 const fineTuningFields = (pooling: 'mean' | 'attention') => ({
@@ -264,7 +264,7 @@ export const configSchema: z.ZodType<RunConfig, RunConfigInput> = runSchema.supe
     context.addIssue({
       code: 'custom',
       path: ['memory', 'passSeconds'],
-      message: `Expected at least ${name}.maxSeconds (${maxSeconds}), so that an utterance fits into a pass, but received ${config.memory.passSeconds}`,
+      message: `Expected at least ${name}.maxSeconds (${maxSeconds}), the longest utterance of a pass, but received ${config.memory.passSeconds}`,
     });
   }
 });

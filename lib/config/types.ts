@@ -2,44 +2,44 @@
 import type { Others } from '../corpus/labelScheme.js';
 import type { Precision } from '../model/binding.js';
 
-/** A run's settings, all of them present. */
+/** A run's settings, with every field present. */
 export interface RunConfig {
   seed: number;
-  /** `tf32` on GPUs alone. */
+  /** `tf32` on GPUs only. */
   precision: Precision;
   /** `inductive`: nothing of the test session is used before evaluation; `transductive`: its audio joins mfcc, tapt and pretrain. */
   protocol: 'inductive' | 'transductive';
   /** Classes in the order of the classifier's outputs; null: all labels of the corpus, sorted. */
   labels: string[] | null;
-  /** The class of time outside all segments; `neu` is taken when only that is a label. */
+  /** The class of time outside all segments; `neu` is used if it is a label and this is not. */
   neutralLabel: string;
   /** How the command line reads the corpus; a program passes the same to `readCorpus`. */
   corpus: {
-    /** The dataset that a folder is; null: it is recognised. */
+    /** The dataset of a folder; null: recognised by its layout. */
     dataset: string | null;
-    /** A label scheme of the dataset, `all`, or classes such as `ang,hap=hap+exc`; null: the dataset's customary one. */
+    /** A label scheme of the dataset, `all`, or classes such as `ang,hap=hap+exc`; null: the dataset's default. */
     labels: string | null;
     /** Utterances of labels outside of the scheme: left out, or kept as unlabelled speech to pretrain on. */
     others: Others;
   };
   folds: {
     /**
-     * What is held out: each session in turn, each speaker in turn, each of `count` groups of speakers, what the corpus gives
-     * (`given`: its `split`, or the dataset's folds), or what is customary for the dataset (`customary`; else by session).
+     * What is held out in turn: each session, each speaker, each of `count` groups of speakers, the corpus's own folds (`given`:
+     * its `split`, or the dataset's folds), or what is customary for the dataset (`customary`; otherwise by session).
      */
     scheme: 'customary' | 'session' | 'speaker' | 'speakers' | 'given';
-    /** Folds of `speakers`. */
+    /** Number of folds with `speakers`. */
     count: number;
-    /** How validation is cut from the training sessions: whole speakers, or utterances at random. */
+    /** How the validation set is taken from the training sessions: by whole speakers, or utterances at random. */
     validation: { by: 'speaker' | 'random'; fraction: number };
-    /** Lets a speaker be heard in training and in the test session. Say so beside any figure. */
+    /** Permits speakers in both training and test. State this beside any figure. */
     allowSharedSpeakers: boolean;
   };
   audio: {
-    /** Audio that cannot be read: `fail`: it ends the run; `skip`: all is read first, and that is left out and listed. */
+    /** Unreadable audio: `fail` ends the run; `skip` decodes everything first, then leaves out and lists what failed. */
     onCorrupt: 'fail' | 'skip';
   };
-  /** HuBERT to train from scratch: a Hugging Face `config.json`; null: a pretrained directory is given. */
+  /** HuBERT to train from scratch, as a Hugging Face `config.json`; null: a pretrained model is given. */
   model: Record<string, unknown> | null;
   /** First round from scratch: masked prediction of k-means labels of MFCCs. */
   mfcc: MfccSettings;
@@ -55,25 +55,25 @@ export interface RunConfig {
   align: AlignSettings;
   /** Stage 5. */
   evaluate: {
-    /** Nats a change of emotion costs in the smoothed path (Viterbi). */
+    /** Cost in nats of a change of emotion in the smoothed path (Viterbi). */
     switchingCost: number;
     bootstrapSamples: number;
   };
-  /** A checkpoint is written when either has passed. */
+  /** A checkpoint is written when either limit is reached. */
   checkpoint: { everyUpdates: number; everySeconds: number };
-  /** A row of the log every so many updates. */
+  /** Updates between rows of the log. */
   logEvery: number;
   memory: {
-    /** Decoded audio that is kept. */
+    /** Decoded audio to keep. */
     audioBytes: number;
-    /** Output of a frozen feature encoder that is kept; when it would need more, it is computed in every step. */
+    /** Output of a frozen feature encoder to keep; if it needs more, it is recomputed in every step. */
     featureBytes: number;
-    /** Audio a forward and backward pass; larger updates are made of several. */
+    /** Audio per forward and backward pass; a larger update uses several passes. */
     passSeconds: number;
   };
 }
 
-/** The same with every field optional: what a JSON file holds. */
+/** The same with every field optional, as in a JSON file. */
 export type RunConfigInput = Partially<RunConfig>;
 
 type Partially<T> = { [K in keyof T]?: Given<T[K]> | undefined };
@@ -85,13 +85,13 @@ export interface OptimizerSettings {
   beta2: number;
   epsilon: number;
   weightDecay: number;
-  /** Largest gradient norm; 0: not clipped. */
+  /** Largest gradient norm; 0: no clipping. */
   clipNorm: number;
 }
 
 export interface MaskSettings {
   probability: number;
-  /** Frames a span. */
+  /** Frames per span. */
   length: number;
   minimumSpans: number;
 }
@@ -100,33 +100,33 @@ export interface KMeansSection {
   clusters: number;
   restarts: number;
   algorithm: 'lloyd' | 'mini-batch';
-  /** Rows an update of mini-batch k-means. */
+  /** Rows per update of mini-batch k-means. */
   batchSize: number;
   maxIterations: number;
   tolerance: number;
-  /** Frames to fit on at most; beyond it, as many drawn at random. All frames get a label. */
+  /** Most frames to fit on, drawn at random if there are more. All frames get a label. */
   frameLimit: number;
 }
 
 export interface MaskedPredictionSettings {
   updates: number;
-  /** Updates over which the learning rate rises to its peak; it then falls linearly to 0. */
+  /** Updates of warm-up to the peak learning rate, which then falls linearly to 0. */
   warmupUpdates: number;
   optimizer: OptimizerSettings;
-  /** Audio an update. */
+  /** Audio per update. */
   batchSeconds: number;
-  /** Shorter utterances are left out, longer ones cropped at random. */
+  /** Shorter utterances are skipped, longer ones cropped at random. */
   minSeconds: number;
   maxSeconds: number;
   mask: MaskSettings;
-  /** Width of the space in which frames and label embeddings meet. */
+  /** Width of the space in which frames and label embeddings are compared. */
   dimension: number;
-  /** Divides the cosine. */
+  /** Divides the cosine similarity. */
   temperature: number;
   trainFeatureEncoder: boolean;
-  /** Multiplies the gradient that enters the feature encoder, when it is trained. */
+  /** Multiplies the gradient that enters the feature encoder, if it is trained. */
   featureGradientScale: number;
-  /** Weight of mean(feature-encoder output²), when it is trained. */
+  /** Weight of mean(feature-encoder output²), if it is trained. */
   featurePenalty: number;
 }
 
@@ -135,7 +135,7 @@ export interface MfccSettings extends MaskedPredictionSettings {
 }
 
 export interface TaptSettings extends MaskedPredictionSettings {
-  /** Hidden state that is clustered; the last one when the model has fewer layers. */
+  /** Hidden state to cluster; the last one if the model has fewer layers. */
   layer: number;
   kmeans: KMeansSection;
   /**
@@ -146,28 +146,28 @@ export interface TaptSettings extends MaskedPredictionSettings {
 }
 
 export interface PretrainSettings extends MaskedPredictionSettings {
-  /** Whose weights training starts from: the pretrained model's, or stage 1a's. */
+  /** The weights to start from: the pretrained model's, or stage 1a's. */
   startFrom: 'pretrained' | 'tapt';
 }
 
-/** Training on the labels of utterances: what fine-tuning and the alignment network have in common. */
+/** Settings of training on utterance labels, which fine-tuning and the alignment network share. */
 export interface UtteranceTrainingSettings {
   epochs: number;
-  /** Utterances an update. */
+  /** Utterances per update. */
   batchSize: number;
   optimizer: OptimizerSettings;
-  /** `constant`: the peak is kept after the warm-up; `linear`: it falls to 0. */
+  /** After warm-up, `constant` keeps the peak and `linear` falls to 0. */
   schedule: 'constant' | 'linear';
   warmupUpdates: number;
-  /** Only the first so many seconds of an utterance are used in training and validation. */
+  /** Training and validation use only the first seconds of an utterance, up to this. */
   maxSeconds: number;
   /**
-   * Weights that are kept: `validation-ua`: those of the epoch with the best validation UA; `average`: the mean of those at
-   * the ends of the last `averageEpochs` epochs, which a small validation set cannot mislead.
+   * The weights to keep. `validation-ua`: those of the epoch with the best validation UA; `average`: the mean of the weights
+   * after each of the last `averageEpochs` epochs, which does not depend on a small validation set.
    */
   selection: 'validation-ua' | 'average';
   averageEpochs: number;
-  /** Trainings from the same start with other random numbers, whose weights are averaged together. */
+  /** Number of trainings from the same start with different random numbers; their weights are averaged. */
   members: number;
 }
 
@@ -180,43 +180,43 @@ export interface FineTuningSettings extends UtteranceTrainingSettings {
 
 export interface AlignSettings extends FineTuningSettings {
   /**
-   * What says which emotion, and when: `attention`, the pooled classifier as published; `forward-backward`, the alignment
+   * What decides which emotion, and when. `attention`: the pooled classifier, as published; `forward-backward`: the alignment
    * network alone; `both`: the emotion from both, the timeline from the network.
    */
   objective: 'attention' | 'forward-backward' | 'both';
   network: AlignmentNetworkSettings;
-  /** Whether `segments` that the corpus has for training utterances teach the alignment network, or are left for scores. */
+  /** Whether the `segments` of training utterances are used to train the alignment network, or only for scores. */
   truth: 'ignore' | 'use';
   concatenate: ConcatenationSettings;
 }
 
-/** The network that reads each frame's neighbourhood alone, trained by forward-backward over islands of emotion. */
+/** The network that sees only each frame's neighbourhood, trained by forward-backward over islands of emotion. */
 export interface AlignmentNetworkSettings extends UtteranceTrainingSettings {
   /**
    * What it takes as input: the convolutional `features`, the `hidden` state at `layer` of the transformer run over chunks, or
    * the weighted sum of the states of `layers` 0 to `layer`.
    */
   source: 'features' | 'hidden' | 'layers';
-  /** Log-mel bands of the sound that it takes beside that; 0: none. */
+  /** Log-mel bands appended to the input; 0: none. */
   melBands: number;
-  /** Lowered to the model's last one where it has fewer. */
+  /** The last layer if the model has fewer. */
   layer: number;
-  /** Of `hidden` and `layers`: the length of a chunk, counted from an utterance's start, … */
+  /** For `hidden` and `layers`: length of the transformer's chunks, counted from an utterance's start. */
   chunkSeconds: number;
-  /** … with so much more on either side. */
+  /** Context on either side of a chunk. */
   contextSeconds: number;
-  /** What its convolutions read on either side of a frame. */
+  /** Receptive field of the convolutions on either side of a frame. */
   fieldSeconds: number;
-  /** Residual convolutions, among which the field is shared. */
+  /** Residual convolutions, which together have that field. */
   blocks: number;
-  /** Channels within. */
+  /** Channels of the convolutions. */
   width: number;
   dropout: number;
-  /** κ in training: how much a frame's evidence counts, as neighbouring frames are not independent. */
+  /** κ in training: the weight of a frame's evidence, small because neighbouring frames are not independent. */
   scale: number;
   /** κ of the model that is kept: what was learned cautiously may be decoded with more decision. */
   decodingScale: number;
-  /** Nats: a frame stays inside or outside of an island with probability σ(switchingCost). */
+  /** Nats: a frame stays inside or outside an island with probability σ(switchingCost). */
   switchingCost: number;
 }
 
@@ -227,12 +227,12 @@ export type ConcatenationPattern = 'neutral-emotional' | 'emotional-neutral' | '
 export interface ConcatenationSettings {
   /** Joined utterances of each class, as a multiple of its training utterances; 0: none. In the paper it is 3. */
   share: number;
-  /** Drawn alike from these; `same` joins two utterances of one class, so that a seam does not give a change away. */
+  /** Drawn uniformly from these; `same` joins two utterances of one class, so that a seam does not imply a change. */
   patterns: ConcatenationPattern[];
   /** Silence at each seam: uniform between 0 and this. */
   pauseSeconds: number;
-  /** Over so many seconds each part fades out and in at a seam. */
+  /** Length of the fades at each seam. */
   fadeSeconds: number;
-  /** Whether all parts are brought to the loudness of the first, as recordings differ in it. */
+  /** Whether all parts are scaled to the loudness of the first, as recordings differ in level. */
   matchLevels: boolean;
 }

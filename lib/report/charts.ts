@@ -1,5 +1,5 @@
-import { stageList } from '../run/stages.js';
 import type { LogRow } from '../run/format.js';
+import { stageList } from '../run/stages.js';
 import { colorOf } from './colors.js';
 import { type Html, html, isKnown, percent } from './html.js';
 

@@ -64,7 +64,7 @@ const refusals = [
   [{ pretrain: { maxSeconds: 400 } }, 'Expected minSeconds <= maxSeconds <= batchSeconds for pretrain.maxSeconds.'],
   [{ memory: { passSeconds: 10 } }, 'for memory.passSeconds.'],
   [{ align: null }, 'for align but received null.'],
-  [{ align: { members: 3 } }, "Expected 1, or selection 'average', which is how several become one for align.members."],
+  [{ align: { members: 3 } }, "Expected 1, or selection 'average', which combines several members for align.members."],
 ];
 for (const [input, sentence] of refusals) {
   test(`refused: ${JSON.stringify(input)}`, () => {

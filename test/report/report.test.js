@@ -71,7 +71,11 @@ test('over the sound lies the attention, or the emotional posterior where an ali
 test('stage 4 is called what it was trained for', async () => {
   for (const [objective, titles, words] of [
     [undefined, ['fine-tuning with attention'], 'pseudo-labels and attention.'],
-    ['forward-backward', ['the alignment network, which says when an emotion occurs'], 'pseudo-labels and a network that sees only'],
+    [
+      'forward-backward',
+      ['the alignment network, which says when an emotion occurs'],
+      'pseudo-labels and a network that sees only',
+    ],
     [
       'both',
       ['fine-tuning with attention', 'the alignment network, which says when an emotion occurs'],
