@@ -1,10 +1,9 @@
 // NumPy's .npy format: magic, version, header length, a Python dict as text, then the array's bytes.
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 import { EmoframeError } from '../errors.js';
-import { streamFileAtomic } from '../files/atomic.js';
+import { streamFileAtomic, writeFully } from '../files/atomic.js';
 import { OpenFile } from '../files/read.js';
 import { bytesPerElement, readElements, type StoredType } from './dtypes.js';
-import { writeFully } from './safetensors.js';
 
 const headerLimitBytes = 65536;
 const magic = Uint8Array.of(0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59);

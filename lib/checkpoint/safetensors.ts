@@ -1,9 +1,8 @@
 // The safetensors format: 8 bytes of header length (little-endian), a JSON header of name → {dtype, shape, data_offsets},
 // then the tensors' bytes, without gaps or overlaps. https://huggingface.co/docs/safetensors
-import type { FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { streamFileAtomic } from '../files/atomic.js';
+import { streamFileAtomic, writeFully } from '../files/atomic.js';
 import { parseJson } from '../files/json.js';
 import { OpenFile } from '../files/read.js';
 import { describeIssues } from '../issues.js';
@@ -253,14 +252,6 @@ export async function* safetensorsBytes(
     const data = 'read' in tensor ? await tensor.read(memory) : tensor.data;
     checkCount(tensor, data);
     yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  }
-}
-
-/** Writes all of `bytes`: one call of the system may take less than it was given. */
-export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.byteLength; ) {
-    const { bytesWritten } = await handle.write(bytes, done, Math.min(64 << 20, bytes.byteLength - done));
-    done += bytesWritten;
   }
 }
 

@@ -91,6 +91,18 @@ export async function removeLeftovers(directory: string, ofName?: string): Promi
 }
 
 /**
+ * Writes all of `bytes`, at the end of what was written or at `position`: one call of the system may take less than it was given,
+ * and never more than 2 GiB.
+ */
+export async function writeFully(handle: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const length = Math.min(64 << 20, bytes.byteLength - done);
+    const { bytesWritten } = await handle.write(bytes, done, length, position === undefined ? null : position + done);
+    done += bytesWritten;
+  }
+}
+
+/**
  * Writes a file through `write`, which gets a handle opened for writing, so that `path` holds the old bytes or all the
  * new ones, never a part. Missing parent directories are made. Errors: `ERR_WRITE`.
  */

@@ -2,11 +2,11 @@
 // disk and has the hash that the Hub names. Writers of one file may meet: each writes the same bytes to the same places.
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { makeDirectory, writeError } from '../files/atomic.js';
+import { makeDirectory, writeError, writeFully } from '../files/atomic.js';
 import { readError } from '../files/read.js';
 import type { HubClient, HubFile } from './client.js';
 
@@ -31,23 +31,11 @@ async function sizeOf(path: string): Promise<number | undefined> {
 async function hashOf(path: string, size: number, like: string): Promise<string> {
   const hash = like.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
   try {
-    for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(piece as Buffer);
+    for await (const part of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(part as Buffer);
   } catch (error) {
     throw readError(path, error);
   }
   return hash.digest('hex');
-}
-
-/** Writes all of `bytes` at a place: one call of the system may take less than it was given. */
-async function writeAt(handle: FileHandle, path: string, bytes: Uint8Array, position: number): Promise<void> {
-  try {
-    for (let done = 0; done < bytes.length; ) {
-      const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
-      done += bytesWritten;
-    }
-  } catch (error) {
-    throw writeError(path, error);
-  }
 }
 
 /** Appends what is missing of a file. Errors of the disk as `ERR_WRITE`; of the network as they come. */
@@ -58,28 +46,23 @@ async function append(
   partial: string,
   options: FetchOptions,
 ): Promise<void> {
-  let handle: FileHandle;
-  let done: number;
-  try {
-    handle = await open(partial, constants.O_WRONLY | constants.O_CREAT, 0o666);
-    done = (await handle.stat()).size;
-  } catch (error) {
+  const refuseToWrite = (error: unknown): never => {
     throw writeError(partial, error);
-  }
+  };
+  const handle = await open(partial, constants.O_WRONLY | constants.O_CREAT, 0o666).catch(refuseToWrite);
   try {
+    let done = (await handle.stat()).size;
     options.onBytes?.(done);
     if (done >= file.size) return;
-    for await (const piece of await client.open(file.path, commit, done)) {
+    for await (const part of await client.open(file.path, commit, done)) {
       throwIfAborted(options.signal);
       // A server that does not stop at the end would fill the disk.
-      if (done + piece.length > file.size) throw new Error(`it sent more than the ${file.size} bytes that it lists`);
-      await writeAt(handle, partial, piece, done);
-      done += piece.length;
+      if (done + part.length > file.size) throw new Error(`it sent more than the ${file.size} bytes that it lists`);
+      await writeFully(handle, part, done).catch(refuseToWrite);
+      done += part.length;
       options.onBytes?.(done);
     }
-    await handle.sync().catch((error: unknown) => {
-      throw writeError(partial, error);
-    });
+    await handle.sync().catch(refuseToWrite);
   } finally {
     await handle.close();
   }

@@ -5,9 +5,15 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { damaged } from '../checkpoint/failures.js';
 import { checkedWhenRead } from '../checkpoint/finite.js';
-import { openSafetensors, type SafetensorsFile, safetensorsBytes, writeFully } from '../checkpoint/safetensors.js';
+import { openSafetensors, type SafetensorsFile, safetensorsBytes } from '../checkpoint/safetensors.js';
 import { EmoframeError } from '../errors.js';
-import { directoryExists, streamFileAtomic, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
+import {
+  directoryExists,
+  streamFileAtomic,
+  writeDirectoryAtomic,
+  writeFileAtomic,
+  writeFully,
+} from '../files/atomic.js';
 import { type Checksum, checksumSchema, hashedAtOnce, verifyChecksum } from '../files/checksum.js';
 import { readJson } from '../files/json.js';
 import { describeIssues } from '../issues.js';
