@@ -10,13 +10,10 @@ import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor } from '../model/tensor.js';
 import { readModelJson, unusable } from './failures.js';
 import { hfleaHead } from './foreign/hflea.js';
-import { openWeights } from './formats.js';
 import { type Head, readHead } from './head.js';
-import { describedByShapes } from './inferred.js';
 import { normalizeNames } from './names.js';
-import { checkShapes } from './shapes.js';
-import { openSharded } from './sharded.js';
-import type { ModelDescription, OpenWeights } from './weights.js';
+import { checkShapes, describedByShapes, type ModelDescription } from './shapes.js';
+import { type OpenWeights, openWeights } from './weights.js';
 
 export const configFile = 'config.json';
 export const preprocessorFile = 'preprocessor_config.json';
@@ -92,8 +89,6 @@ export async function findWeights(directory: string): Promise<string> {
   );
 }
 
-const isIndex = (file: string): boolean => file.endsWith('.index.json');
-
 /** What is at a path. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`. */
 async function kindOf(path: string): Promise<'directory' | 'file'> {
   try {
@@ -150,7 +145,7 @@ async function withWeights(
   file: string,
   use: (weights: OpenWeights) => Promise<CheckpointSource>,
 ): Promise<CheckpointSource> {
-  const weights = isIndex(file) ? await openSharded(file, openWeights) : await openWeights(file);
+  const weights = await openWeights(file);
   try {
     return await use(weights);
   } catch (error) {

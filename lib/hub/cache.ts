@@ -2,8 +2,8 @@
 // `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and in `refs` the commit of each branch.
 import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { readShardIndex } from '../checkpoint/sharded.js';
 import { configFile, findWeights, preprocessorFile } from '../checkpoint/source.js';
+import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { EmoframeError } from '../errors.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
 import { fileExists } from '../files/read.js';
@@ -120,7 +120,7 @@ async function isComplete(directory: string): Promise<boolean> {
   if (!(await fileExists(join(directory, configFile)))) return false;
   try {
     const weights = await findWeights(directory);
-    if (!weights.endsWith('.index.json')) return true;
+    if (!isIndex(weights)) return true;
     for (const name of new Set((await readShardIndex(weights)).values())) {
       if (!(await fileExists(join(directory, name)))) return false;
     }

@@ -2,8 +2,8 @@
 import { stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { headFiles } from '../checkpoint/head.js';
-import { readShardIndex } from '../checkpoint/sharded.js';
 import { configFile, preprocessorFile, safetensorsFile, weightFiles } from '../checkpoint/source.js';
+import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { abortSignal, callback, parseOptions, type Shape } from '../issues.js';
 import { CachedModel, isCommit } from './cache.js';
@@ -87,7 +87,7 @@ class Download {
     this.#total = [...first, weights].reduce((sum, { size }) => sum + size, 0);
     for (const file of first) await this.#fetch(file);
     if (this.#find(preprocessorFile) === undefined) await this.cached.noteAbsent(commit, preprocessorFile);
-    if (weights.path.endsWith('.index.json')) await this.#fetchParts(weights);
+    if (isIndex(weights.path)) await this.#fetchParts(weights);
     await this.#fetch(weights);
     return this.cached.snapshot(commit);
   }

@@ -1,4 +1,4 @@
-import { openWeights } from '../../dist/checkpoint/formats.js';
+import { openWeights } from '../../dist/checkpoint/weights.js';
 
 /** All tensors of a file that PyTorch saved, in memory. */
 export async function readTorch(path) {

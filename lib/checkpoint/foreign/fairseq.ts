@@ -2,7 +2,7 @@
 // command line (`args`) before. A model fine-tuned for recognition holds the config of the one that it began as in `w2v_args`.
 // s3prl's conversions keep the two parts of the config as `model_cfg` and `task_cfg`.
 import { EmoframeError } from '../../errors.js';
-import type { ModelDescription } from '../weights.js';
+import type { ModelDescription } from '../shapes.js';
 import { type PickleDict, PickleObject, type PickleValue } from './pickleValues.js';
 
 /** A value without the object that holds it: an option of omegaconf, or a member of an enumeration. */

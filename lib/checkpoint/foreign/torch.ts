@@ -37,30 +37,32 @@ interface Contents {
   place(storage: PickleStorage, tensor: string): Place;
 }
 
-function refuse(path: string, what: string, tensor?: string): EmoframeError {
-  return new EmoframeError('ERR_CHECKPOINT', `${path} is not a PyTorch checkpoint that can be read: ${what}.`, {
-    file: path,
+/** Errors `ERR_CHECKPOINT` of a file that holds nothing that can be read here. */
+export function notTorch(file: string, what: string, tensor?: string, cause?: unknown): EmoframeError {
+  return new EmoframeError('ERR_CHECKPOINT', `${file} is not a PyTorch checkpoint that can be read: ${what}.`, {
+    file,
     ...(tensor === undefined ? {} : { tensor }),
+    cause,
   });
 }
 
 async function readArchive(file: OpenFile): Promise<Contents> {
   const { path } = file;
-  const entries = await readZipEntries(file);
+  const entries = await readZipEntries(file, (reason, cause) => notTorch(path, reason, undefined, cause));
   const pickle = [...entries.values()].find(({ name }) => /^(?:.*\/)?data\.pkl$/.test(name));
-  if (!pickle) throw refuse(path, 'the archive has no data.pkl');
-  if (pickle.bytes > pickleLimitBytes) throw refuse(path, `its data.pkl has ${pickle.bytes} bytes`);
+  if (!pickle) throw notTorch(path, 'the archive has no data.pkl');
+  if (pickle.bytes > pickleLimitBytes) throw notTorch(path, `its data.pkl has ${pickle.bytes} bytes`);
   const folder = pickle.name.slice(0, -'data.pkl'.length);
   const order = entries.get(`${folder}byteorder`);
   // Six letters at most: `little` or `big`.
   if (order && (order.bytes > 6 || new TextDecoder().decode(await file.read(order.start, order.bytes)) !== 'little')) {
-    throw refuse(path, 'it was saved on a big-endian machine');
+    throw notTorch(path, 'it was saved on a big-endian machine');
   }
   return {
     value: unpickle(await file.read(pickle.start, pickle.bytes), path).value,
     place: ({ key }, tensor) => {
       const entry = entries.get(`${folder}data/${key}`);
-      if (!entry) throw refuse(path, `the storage ${key} of tensor ${tensor} is missing`, tensor);
+      if (!entry) throw notTorch(path, `the storage ${key} of tensor ${tensor} is missing`, tensor);
       return entry;
     },
   };
@@ -91,24 +93,27 @@ async function readStreamStart(file: OpenFile): Promise<StreamStart> {
 async function readStream(file: OpenFile): Promise<Contents> {
   const { path, size } = file;
   if (Buffer.from(await file.read(0, Math.min(size, 64))).indexOf(legacyMagic) < 0) {
-    throw refuse(path, 'it is a pickle, but not of PyTorch');
+    throw notTorch(path, 'it is a pickle, but not of PyTorch');
   }
   const { version, machine, saved, keys } = await readStreamStart(file);
-  if (version.value !== legacyVersion) throw refuse(path, `it is of version ${String(version.value)}`);
+  if (version.value !== legacyVersion) throw notTorch(path, `it is of version ${String(version.value)}`);
   if (machine.value instanceof Map && machine.value.get('little_endian') === false) {
-    throw refuse(path, 'it was saved on a big-endian machine');
+    throw notTorch(path, 'it was saved on a big-endian machine');
   }
-  if (!Array.isArray(keys.value)) throw refuse(path, 'it does not list its storages');
+  if (!Array.isArray(keys.value)) throw notTorch(path, 'it does not list its storages');
   const places = new Map<string, Place>();
   let at = keys.end;
   for (const key of keys.value) {
     const storage = typeof key === 'string' ? saved.storages.get(key) : undefined;
-    if (storage === undefined) throw refuse(path, 'it lists a storage that no tensor has');
-    if (size - at < 8) throw refuse(path, `it ends before storage ${storage.key}`);
+    if (storage === undefined) throw notTorch(path, 'it lists a storage that no tensor has');
+    if (size - at < 8) throw notTorch(path, `it ends before storage ${storage.key}`);
     const count = new DataView((await file.read(at, 8)).buffer).getBigUint64(0, true);
     const bytes = storage.count * bytesPerElement[storage.type];
     if (count !== BigInt(storage.count) || bytes > size - at - 8) {
-      throw refuse(path, `its storage ${storage.key} should have ${storage.count} elements, but has ${count} or less`);
+      throw notTorch(
+        path,
+        `its storage ${storage.key} should have ${storage.count} elements, but has ${count} or less`,
+      );
     }
     places.set(storage.key, { start: at + 8, bytes });
     at += 8 + bytes;
@@ -117,7 +122,7 @@ async function readStream(file: OpenFile): Promise<Contents> {
     value: saved.value,
     place: ({ key }, tensor) => {
       const place = places.get(key);
-      if (place === undefined) throw refuse(path, `the storage ${key} of tensor ${tensor} is missing`, tensor);
+      if (place === undefined) throw notTorch(path, `the storage ${key} of tensor ${tensor} is missing`, tensor);
       return place;
     },
   };
@@ -134,7 +139,7 @@ function checkedCount(path: string, name: string, { storage, offset, shape, stri
   if (count === 0) return 0;
   // Expanded views (stride 0) of a small storage could ask for any amount of memory; saved weights never are.
   if (!Number.isSafeInteger(count) || !Number.isSafeInteger(last) || last >= storage.count || count > storage.count) {
-    throw refuse(
+    throw notTorch(
       path,
       `tensor ${name} (offset ${offset}, shape [${shape.join(', ')}], strides [${strides.join(', ')}]) reaches beyond its storage of ${storage.count} elements`,
       name,
@@ -172,7 +177,7 @@ function storedTensor(file: OpenFile, name: string, tensor: PickleTensor, count:
   const { path } = file;
   const { type, count: stored } = tensor.storage;
   if (stored * bytesPerElement[type] > place.bytes) {
-    throw refuse(
+    throw notTorch(
       path,
       `tensor ${name} says that its storage has ${stored} elements, but it has ${place.bytes} bytes`,
       name,
@@ -217,13 +222,13 @@ export async function openTorch(path: string): Promise<TorchFile> {
       let total = 0;
       for (const [name, tensor] of state) {
         if (typeof name !== 'string' || !(tensor instanceof PickleTensor)) {
-          throw refuse(path, `its entry ${String(name)} is not a tensor; save model.state_dict() only`);
+          throw notTorch(path, `its entry ${String(name)} is not a tensor; save model.state_dict() only`);
         }
         const count = checkedCount(path, name, tensor);
         // Many names for one storage cost a file nothing, and memory each time; tied weights need a few.
         total += count;
         if (total > 4 * size)
-          throw refuse(path, `its tensors have ${total} elements or more, far beyond its ${size} bytes`);
+          throw notTorch(path, `its tensors have ${total} elements or more, far beyond its ${size} bytes`);
         tensors.push(storedTensor(file, name, tensor, count, place(tensor.storage, name)));
       }
       return tensors;

@@ -1,7 +1,7 @@
 // Random access to the stored (not compressed) entries of a zip archive, which is how PyTorch keeps tensors.
 import * as yauzl from 'yauzl';
 import { EmoframeError } from '../../errors.js';
-import type { OpenFile } from '../../files/read.js';
+import type { OpenFile, Refuse } from '../../files/read.js';
 
 export interface ZipEntry {
   name: string;
@@ -51,14 +51,9 @@ class ArchiveReader extends yauzl.RandomAccessReader {
 
 /**
  * The entries of a zip archive, by name. All are stored as they are and lie inside the file.
- * Errors: `ERR_CHECKPOINT` (not a zip archive, damaged, compressed, or more than 100 000 entries).
+ * Errors: what `refuse` makes (not a zip archive, damaged, compressed, or more than 100 000 entries).
  */
-export async function readZipEntries(file: OpenFile): Promise<Map<string, ZipEntry>> {
-  const refuse = (what: string, cause?: unknown) =>
-    new EmoframeError('ERR_CHECKPOINT', `${file.path} is not a PyTorch checkpoint that can be read: ${what}.`, {
-      file: file.path,
-      cause,
-    });
+export async function readZipEntries(file: OpenFile, refuse: Refuse): Promise<Map<string, ZipEntry>> {
   const reader = new ArchiveReader(file);
   try {
     return await Promise.race([readEntries(reader, file.size, refuse), reader.broken]);
@@ -67,11 +62,7 @@ export async function readZipEntries(file: OpenFile): Promise<Map<string, ZipEnt
   }
 }
 
-async function readEntries(
-  reader: ArchiveReader,
-  size: number,
-  refuse: (what: string) => EmoframeError,
-): Promise<Map<string, ZipEntry>> {
+async function readEntries(reader: ArchiveReader, size: number, refuse: Refuse): Promise<Map<string, ZipEntry>> {
   const archive = await yauzl.fromRandomAccessReaderPromise(reader, size, { autoClose: false });
   if (archive.entryCount > entryLimit) throw refuse(`it has ${archive.entryCount} entries, more than ${entryLimit}`);
   const entries = new Map<string, ZipEntry>();
