@@ -1,8 +1,9 @@
-// The checkpoints of one training: the newest and the one before it, each under a name of its own, so that a new one never
-// takes the place of another and a stop at any moment leaves those that were whole. The one before is there for a newest one
-// that a power cut or a failing disk damaged: training repeats the steps in between and comes to the same bits.
+// The training states of one stage that are kept: the newest and the one before it, each under a name of its own, so that a new one
+// never takes the place of another and a stop at any moment leaves those that were whole. The one before is for when a power cut
+// or a failing disk damaged the newest: training repeats the steps in between and comes to the same bits.
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { damaged } from '../checkpoint/failures.js';
 import { EmoframeError } from '../errors.js';
 import { directoryExists, removeLeftovers, writeError } from '../files/atomic.js';
 import { isSystemError, readError } from '../files/read.js';
@@ -18,7 +19,7 @@ export type OpenStep = StepState & OpenTrainingState;
 
 const placeOf = (directory: string, step: number): string => join(directory, `step-${step}`);
 
-/** Steps that have a checkpoint, the latest first. */
+/** Steps whose state is kept, the latest first. */
 async function stepsIn(directory: string): Promise<number[]> {
   const names = await readdir(directory).catch((error: unknown) => {
     if (isSystemError(error) && (error as { code: string }).code === 'ENOENT') return [];
@@ -35,9 +36,9 @@ async function remove(path: string): Promise<void> {
 }
 
 /**
- * Writes a checkpoint beside the one before it, and removes those that are older. Disk space for two suffices.
+ * Writes a training state beside the one before it, and removes those that are older. Disk space for two suffices.
  *
- * @throws EmoframeError `ERR_WRITE`, with the checkpoints that were there as good as before; `ERR_TENSOR`
+ * @throws EmoframeError `ERR_WRITE`, with the states that were there as good as before; `ERR_TENSOR`
  * @example
  * await saveStep('tapt/checkpoint', { step: 1200, tensors, moments, state: { best: 0.71 } });
  */
@@ -57,21 +58,12 @@ async function makeRoom(directory: string): Promise<void> {
   });
 }
 
-/** A copy that was put back under another name would train some steps twice, or leave some out. */
-function misnamed(place: string, written: unknown): EmoframeError {
-  return new EmoframeError(
-    'ERR_CHECKPOINT_DAMAGED',
-    `${place} is damaged: it holds the state after update ${String(written)}, not that of its name.`,
-    { file: place },
-  );
-}
-
 /**
- * Opens the newest checkpoint; when it is damaged, the one before it, which `warn` is told of. A damaged one that was passed
- * over is removed: it could not serve, and the next checkpoint must not count it as the one before.
+ * Opens the newest training state; when it is damaged, the one before it, with a message to `warn`. The damaged one is then
+ * removed: it is of no use, and the next state must not count it as the one before.
  *
  * @returns undefined when there is none.
- * @throws EmoframeError `ERR_CHECKPOINT_DAMAGED` naming the file, when no checkpoint is whole; `ERR_READ`
+ * @throws EmoframeError `ERR_CHECKPOINT_DAMAGED` naming the file, when none is whole; `ERR_READ`
  * @example
  * const saved = await openLatestStep('tapt/checkpoint', (message) => console.error(message));
  */
@@ -79,35 +71,37 @@ export async function openLatestStep(
   directory: string,
   warn: (message: string) => void,
 ): Promise<OpenStep | undefined> {
-  const damaged: { step: number; error: EmoframeError }[] = [];
+  const passedOver: { step: number; error: EmoframeError }[] = [];
   for (const step of await stepsIn(directory)) {
+    const place = placeOf(directory, step);
     try {
-      const { state, ...opened } = await openTrainingState(placeOf(directory, step));
+      const { state, ...opened } = await openTrainingState(place);
       const { step: written, ...rest } = state;
       if (written !== step) {
         await opened.close();
-        throw misnamed(placeOf(directory, step), written);
+        // A copy that was put back under another name would train some steps twice, or leave some out.
+        throw damaged(place)(`it holds the state after update ${String(written)}, not that of its name`);
       }
-      for (const { step: unusable, error } of damaged) {
-        warn(`${error.message} It was removed; going on from the checkpoint before it, of update ${step}.`);
+      for (const { step: unusable, error } of passedOver) {
+        warn(`${error.message} It was removed; going on from the training state before it, of update ${step}.`);
         await remove(placeOf(directory, unusable));
       }
       return { step, state: rest, ...opened };
     } catch (error) {
       if (!(error instanceof EmoframeError) || error.code !== 'ERR_CHECKPOINT_DAMAGED') throw error;
-      damaged.push({ step, error });
+      passedOver.push({ step, error });
     }
   }
-  const [newest] = damaged;
+  const [newest] = passedOver;
   if (newest === undefined) return undefined;
   throw new EmoframeError(
     'ERR_CHECKPOINT_DAMAGED',
-    `${newest.error.message} There is no whole checkpoint before it. Restore a copy, or delete ${directory} to begin this stage again; the stages before it are kept.`,
-    { file: newest.error.file!, cause: newest.error },
+    `${newest.error.message} There is no whole training state before it. Restore a copy, or delete ${directory} to begin this stage again; the stages before it are kept.`,
+    { file: newest.error.file ?? directory, cause: newest.error },
   );
 }
 
-/** Removes all checkpoints: the stage is done. Errors: `ERR_WRITE`. */
+/** Removes all of them: the stage is done. Errors: `ERR_WRITE`. */
 export function removeSteps(directory: string): Promise<void> {
   return remove(directory);
 }

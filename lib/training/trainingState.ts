@@ -1,5 +1,5 @@
-// One checkpoint: all that training needs to go on as if it had never stopped: weights, the optimiser's moments, and the
-// loop's own state. Sizes and checksums are kept, since a run may be resumed days later from a disk that lost power.
+// A training state: all that training needs to go on as if it had never stopped, which is weights, the optimiser's moments and
+// the loop's own state. Sizes and checksums are kept, since a run may be resumed days later from a disk that lost power.
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -49,12 +49,12 @@ async function writeWithChecksum(path: string, tensors: Iterable<StoredTensor>):
   const hash = createHash('sha256');
   let bytes = 0;
   await streamFileAtomic(path, async (handle) => {
-    for await (const piece of safetensorsBytes(tensors)) {
-      bytes += piece.byteLength;
-      for (let at = 0; at < piece.byteLength; at += hashedAtOnce) {
-        const part = piece.subarray(at, at + hashedAtOnce);
-        hash.update(part);
-        await writeFully(handle, part);
+    for await (const part of safetensorsBytes(tensors)) {
+      bytes += part.byteLength;
+      for (let at = 0; at < part.byteLength; at += hashedAtOnce) {
+        const block = part.subarray(at, at + hashedAtOnce);
+        hash.update(block);
+        await writeFully(handle, block);
       }
     }
   });
@@ -73,19 +73,19 @@ function momentTensors(moments: StoredMoments[]): StoredTensor[] {
 }
 
 /**
- * Writes a checkpoint directory in one go: a crash leaves the old one or the new one, whole.
+ * Writes a training state as a directory, in one go: a crash leaves the old one or the new one, whole. Its `state` must be JSON:
+ * what JSON cannot hold (NaN, Map, functions) is not kept.
  *
- * @param checkpoint.state must be JSON: what JSON cannot hold (NaN, Map, functions) is not kept
  * @throws EmoframeError `ERR_WRITE`, `ERR_TENSOR`, `ERR_NOT_FINITE` (weights are NaN or infinite; the old one stays)
  * @example
  * await saveTrainingState('tapt/checkpoint/step-1200', {
  *   tensors: model.storedTensors(), moments: await model.storedMoments(), state: { step: 1200, seed: 1 },
  * });
  */
-export async function saveTrainingState(directory: string, checkpoint: TrainingState): Promise<void> {
-  const { moments, average } = checkpoint;
-  // Weights that have become NaN would make a run that can never go on; the checkpoint before them can.
-  const tensors = checkedWhenRead(checkpoint.tensors, 'the model in training');
+export async function saveTrainingState(directory: string, training: TrainingState): Promise<void> {
+  const { moments, average, state } = training;
+  // Weights that have become NaN would make a run that can never go on; from the state before them it can.
+  const tensors = checkedWhenRead(training.tensors, 'the model in training');
   await writeDirectoryAtomic(directory, async (temporary) => {
     const files = {
       'model.safetensors': await writeWithChecksum(join(temporary, dataFiles[0]), tensors),
@@ -94,8 +94,7 @@ export async function saveTrainingState(directory: string, checkpoint: TrainingS
         'average.safetensors': await writeWithChecksum(join(temporary, dataFiles[2]), average),
       }),
     };
-    const text = JSON.stringify(checkpoint.state);
-    const content = { format: 1, files, stateSha256: sha256(text), state: checkpoint.state };
+    const content = { format: 1, files, stateSha256: sha256(JSON.stringify(state)), state };
     await writeFileAtomic(join(temporary, stateFile), `${JSON.stringify(content)}\n`);
   });
 }
@@ -124,7 +123,7 @@ function pairMoments(file: string, tensors: readonly StoredTensor[]): StoredMome
     });
 }
 
-/** A checkpoint whose tensors are read when they are asked for, until it is closed. */
+/** A training state whose tensors are read when they are asked for, until it is closed. */
 export interface OpenTrainingState extends TrainingState {
   close(): Promise<void>;
 }
@@ -141,7 +140,7 @@ export interface OpenTrainingState extends TrainingState {
  */
 export async function openTrainingState(directory: string): Promise<OpenTrainingState> {
   if (!(await directoryExists(directory))) {
-    throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no checkpoint ${directory}.`, { file: directory });
+    throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no training state ${directory}.`, { file: directory });
   }
   const statePath = join(directory, stateFile);
   const refuse = damaged(statePath);

@@ -44,7 +44,7 @@ function losses(calls) {
   return found;
 }
 
-test('a new checkpoint is on disk before it bears its name, and an older one is removed only then', () => {
+test('a new training state is on disk before it bears its name, and an older one is removed only then', () => {
   const directory = join(scratch, 'checkpoint');
   const calls = fileSystemCalls(
     `import { saveStep } from ${module('training/savedSteps')};

@@ -1,4 +1,4 @@
-// What may befall a run that was killed and is resumed: a full disk, a folder that may not be written, a checkpoint that was
+// What may befall a run that was killed and is resumed: a full disk, a folder that may not be written, a training state that was
 // cut short. Each time it says what is wrong and leaves what was whole, and then comes to the bits of a run without trouble.
 import { spawnSync } from 'node:child_process';
 import {
@@ -33,7 +33,7 @@ let manifest;
 let config;
 let reference;
 let run;
-const checkpoints = (out = run) => join(out, 'folds', 's3', 'mfcc', 'checkpoint');
+const statesIn = (out = run) => join(out, 'folds', 's3', 'mfcc', 'checkpoint');
 
 /** Words of a run from scratch to its end. */
 const wordsFor = (out) => ['run', manifest, '--config', config, '--out', out, '--folds', 's3', '--threads', '1'];
@@ -59,7 +59,7 @@ function copyOf(name) {
 
 async function newest(out) {
   const warnings = [];
-  const { step } = await readAll(await openLatestStep(checkpoints(out), (warning) => warnings.push(warning)));
+  const { step } = await readAll(await openLatestStep(statesIn(out), (warning) => warnings.push(warning)));
   assert.equal(warnings, []);
   return step;
 }
@@ -76,23 +76,23 @@ test.before(() => {
   assert.is(status, 0, stderr);
   reference = runContents(whole);
 
-  // Killed when its second checkpoint has come to its place and the first is still there.
+  // Killed when its second state has come to its place and the first is still there.
   const calls = JSON.parse(readFileSync(callsFile, 'utf8'));
   const second = calls.findIndex(({ call, to }) => call === 'rename' && to?.endsWith('/mfcc/checkpoint/step-4'));
   run = join(scratch, 'killed', 'run');
   const killed = emoframe(run, { resume: false, node: probe, env: { KILL_AT_CALL: String(second + 2) } });
   assert.is(killed.signal, 'SIGKILL', killed.stderr);
-  assert.equal(readdirSync(checkpoints()).sort(), ['step-2', 'step-4']);
+  assert.equal(readdirSync(statesIn()).sort(), ['step-2', 'step-4']);
 });
 test.after(() => rmSync(scratch, { recursive: true, force: true }));
 
-test('a limit on file sizes: the refusal names the file and the limit; the last checkpoint is whole', async () => {
+test('a limit on file sizes: the refusal names the file and the limit; the last training state is whole', async () => {
   const out = copyOf('limited');
-  const limit = statSync(join(checkpoints(out), 'step-4', 'model.safetensors')).size - 1;
+  const limit = statSync(join(statesIn(out), 'step-4', 'model.safetensors')).size - 1;
   const limited = emoframe(out, { before: ['prlimit', `--fsize=${limit}`] });
   failedWith(limited, 'ERR_WRITE', /Could not write \S+step-6\S+: .*ulimit -f/);
   assert.is(await newest(out), 4);
-  assert.equal(readdirSync(checkpoints(out)), ['step-4'], 'nothing half written is left');
+  assert.equal(readdirSync(statesIn(out)), ['step-4'], 'nothing half written is left');
 });
 
 /** Runs a shell script where a small file system can be mounted, or tells that there is no such place. */
@@ -115,11 +115,11 @@ test('a full disk: the refusal says so; with space again the run comes to its en
   const out = join(disk, 'run');
   mkdirSync(disk);
   const command = quoted([process.execPath, program, ...wordsFor(out), '--resume']);
-  const half = Math.ceil(statSync(join(checkpoints(), 'step-4', 'model.safetensors')).size / 2);
+  const half = Math.ceil(statSync(join(statesIn(), 'step-4', 'model.safetensors')).size / 2);
   const found = withMounts(`
     mount -t tmpfs -o size=64m none '${disk}'
     cp -r '${run}' '${out}'
-    rm -r '${checkpoints(out)}/step-2'
+    rm -r '${statesIn(out)}/step-2'
     free=$(df --output=avail -B1 '${disk}' | tail -1)
     head -c $((free - ${half})) /dev/zero > '${disk}/ballast'
     set +e
@@ -131,7 +131,7 @@ test('a full disk: the refusal says so; with space again the run comes to its en
     ${command}
     cp -r '${out}' '${scratch}/recovered'`);
   if (found === undefined) {
-    // Where nothing can be mounted, a limit that is met elsewhere: in the log, not in a checkpoint.
+    // Where nothing can be mounted, a limit that is met elsewhere: in the log, not in a training state.
     const limited = emoframe(run, { before: ['prlimit', `--fsize=${statSync(join(run, 'log.jsonl')).size + 50}`] });
     return failedWith(limited, 'ERR_WRITE', /Could not write .*ulimit -f/);
   }
@@ -151,26 +151,26 @@ const obedient =
     ? ['setpriv', '--bounding-set=-dac_override,-dac_read_search', '--inh-caps=-dac_override,-dac_read_search']
     : [];
 
-test('a folder that may not be written: the refusal names it; the last checkpoint is whole', async () => {
+test('a folder that may not be written: the refusal names it; the last training state is whole', async () => {
   const locked = join(scratch, 'locked');
   mkdirSync(locked, { mode: 0o555 });
   const begun = emoframe(join(locked, 'run'), { resume: false, before: obedient });
   failedWith(begun, 'ERR_WRITE', /Could not write \S+locked\/run\S*: permission denied; choose a place/);
 
   const out = copyOf('read-only');
-  chmodSync(checkpoints(out), 0o555);
+  chmodSync(statesIn(out), 0o555);
   try {
     failedWith(emoframe(out, { before: obedient }), 'ERR_WRITE', /Could not write \S+checkpoint\S*: permission denied/);
     assert.is(await newest(out), 4);
   } finally {
-    chmodSync(checkpoints(out), 0o755);
+    chmodSync(statesIn(out), 0o755);
   }
 });
 
-test('a checkpoint that is cut short with none before it: the run stops, says what to do and removes nothing', () => {
+test('a training state that is cut short with none before it: the run stops, says what to do and removes nothing', () => {
   const out = copyOf('cut');
-  rmSync(join(checkpoints(out), 'step-2'), { recursive: true });
-  const file = join(checkpoints(out), 'step-4', 'moments.safetensors');
+  rmSync(join(statesIn(out), 'step-2'), { recursive: true });
+  const file = join(statesIn(out), 'step-4', 'moments.safetensors');
   const whole = readFileSync(file);
   for (const [bytes, what] of [
     [whole.subarray(0, whole.length - 512), 'bytes instead of'],
@@ -186,8 +186,8 @@ test('a checkpoint that is cut short with none before it: the run stops, says wh
   writeFileSync(file, whole);
 });
 
-test('a newest checkpoint that is cut short: the run says so, goes on from the one before and comes to the same bits', () => {
-  truncateSync(join(checkpoints(), 'step-4', 'model.safetensors'), 1000);
+test('a newest training state that is cut short: the run says so, goes on from the one before and comes to the same bits', () => {
+  truncateSync(join(statesIn(), 'step-4', 'model.safetensors'), 1000);
   const { status, stderr } = emoframe(run);
   assert.is(status, 0, stderr);
   assert.match(
@@ -200,8 +200,8 @@ test('a newest checkpoint that is cut short: the run says so, goes on from the o
   writeFileSync(log, lines.filter((line) => !line.includes('"warning"')).join('\n'));
   assert.equal(differences(reference, runContents(run)), []);
 
-  // As a kill leaves a stage between the mark that it is done and the removal of its checkpoints.
-  cpSync(join(scratch, 'cut', 'run', 'folds', 's3', 'mfcc', 'checkpoint'), checkpoints(), { recursive: true });
+  // As a kill leaves a stage between the mark that it is done and the removal of its training states.
+  cpSync(join(scratch, 'cut', 'run', 'folds', 's3', 'mfcc', 'checkpoint'), statesIn(), { recursive: true });
   assert.is(emoframe(run).status, 0);
   assert.equal(differences(reference, runContents(run)), []);
 });

@@ -51,7 +51,7 @@ test('an event file that begins again takes back the points of earlier files fro
   await after.close();
 });
 
-test("a stage that goes on from a checkpoint says nothing twice, and leaves other stages' and folds' words alone", async () => {
+test("a stage that goes on from a training state says nothing twice, and leaves other stages' and folds' words alone", async () => {
   const path = join(scratch, 'log.jsonl');
   const log = JsonlLog.open(path);
   const stageLog = (fold, stage) => new StageLog({ fold, stage }, log, join(scratch, 'board', fold, stage), {});

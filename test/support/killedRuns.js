@@ -1,5 +1,5 @@
 // A small corpus and settings whose runs stop and start often: everything that a resume could get wrong takes part, such as
-// dropout, crops, several passes an update, a best epoch that is not the last, and checkpoints at short intervals.
+// dropout, crops, several passes an update, a best epoch that is not the last, and training states saved at short intervals.
 import { tinyConfig } from './tinyCorpus.js';
 
 const dropout = {

@@ -2,7 +2,7 @@
 
 const stored = (name, shape, data) => ({ name, shape, read: async () => data });
 
-/** `{ tensors: [{ name, shape, data }], moments: [{ name, m, v }], ... }` as a checkpoint is given. */
+/** `{ tensors: [{ name, shape, data }], moments: [{ name, m, v }], ... }` as a training state is given. */
 export function storedForm({ tensors, moments, average, ...rest }) {
   return {
     ...rest,
@@ -20,7 +20,7 @@ export function storedForm({ tensors, moments, average, ...rest }) {
 export const readMoments = (moments) =>
   Promise.all(moments.map(async ({ name, m, v }) => ({ name, m: await m.read(), v: await v.read() })));
 
-/** All of an open checkpoint, or undefined for none; it is closed. */
+/** All of an open training state, or undefined for none; it is closed. */
 export async function readAll(opened) {
   if (opened === undefined) return undefined;
   const { tensors, moments, average, close, ...rest } = opened;

@@ -19,24 +19,24 @@ import { fileSystemCalls, killedAtCall } from '../support/fileSystemCalls.js';
 import { refused } from '../support/refused.js';
 import { readAll, storedForm } from '../support/storedTensors.js';
 
-const test = suite('checkpoints');
+const test = suite('saved steps');
 let scratch;
 let directory;
 test.before.each(() => {
-  scratch = mkdtempSync(join(tmpdir(), 'emoframe-checkpoints-'));
+  scratch = mkdtempSync(join(tmpdir(), 'emoframe-steps-'));
   directory = join(scratch, 'stage', 'checkpoint');
 });
 test.after.each(() => rmSync(scratch, { recursive: true, force: true }));
 
 const numbers = (length, seed) => Float32Array.from({ length }, (_, i) => Math.sin(seed + i));
-const checkpoint = (step) => ({
+const trainingState = (step) => ({
   step,
   tensors: [{ name: 'encoder.a', shape: [3, 4], data: numbers(12, step) }],
   moments: [{ name: 'encoder.a', m: numbers(12, step + 1), v: numbers(12, step + 2) }],
   state: { best: { epoch: step } },
 });
 const never = (message) => assert.unreachable(message);
-const save = (step) => saveStep(directory, storedForm(checkpoint(step)));
+const save = (step) => saveStep(directory, storedForm(trainingState(step)));
 const load = async (warn = never) => readAll(await openLatestStep(directory, warn));
 const damage = (step) => truncateSync(join(directory, `step-${step}`, 'moments.safetensors'), 100);
 
@@ -45,7 +45,7 @@ test('none is none', async () => assert.is(await load(), undefined));
 test('the newest is read, the one before it kept, older ones removed', async () => {
   for (const step of [9, 10, 200]) {
     await save(step);
-    assert.equal(await load(), checkpoint(step));
+    assert.equal(await load(), trainingState(step));
   }
   assert.equal(readdirSync(directory).sort(), ['step-10', 'step-200']);
   await removeSteps(directory);
@@ -58,13 +58,13 @@ test('a damaged one is passed over for the one before it, and said to be', async
   await save(20);
   damage(20);
   const warnings = [];
-  assert.equal(await load((message) => warnings.push(message)), checkpoint(10));
+  assert.equal(await load((message) => warnings.push(message)), trainingState(10));
   assert.is(warnings.length, 1);
   assert.match(warnings[0], /step-20\/moments\.safetensors is damaged: it has 100 bytes.* of update 10\./);
   // The whole one must outlive the next save, whose predecessor it is.
   await save(20);
   damage(20);
-  assert.equal(await load(() => undefined), checkpoint(10));
+  assert.equal(await load(() => undefined), trainingState(10));
 });
 
 test('when none is whole the refusal says what to do, and removes nothing', async () => {
@@ -84,7 +84,7 @@ test('a copy that is put back under its name serves', async () => {
   damage(10);
   rmSync(directory, { recursive: true });
   cpSync(join(scratch, 'copy'), directory, { recursive: true });
-  assert.equal(await load(), checkpoint(10));
+  assert.equal(await load(), trainingState(10));
 });
 
 test('a copy that is put back under another name is refused', async () => {
@@ -107,9 +107,9 @@ const program = `
   import { saveStep } from ${JSON.stringify(new URL('../../dist/training/savedSteps.js', import.meta.url).href)};
   import { storedForm } from ${JSON.stringify(new URL('../support/storedTensors.js', import.meta.url).href)};
   const numbers = ${numbers};
-  const checkpoint = ${checkpoint};
+  const trainingState = ${trainingState};
   startCounting();
-  await saveStep(process.argv[1], storedForm(checkpoint(3)));`;
+  await saveStep(process.argv[1], storedForm(trainingState(3)));`;
 
 test('killed before any one of its file-system calls, a save leaves the newest whole, old or new', async () => {
   for (const step of [1, 2]) await save(step);
@@ -125,7 +125,7 @@ test('killed before any one of its file-system calls, a save leaves the newest w
     assert.is(signal, 'SIGKILL', `call ${call}`);
     const found = await load();
     assert.ok(found.step === 2 || found.step === 3, `step ${found.step} after call ${call}`);
-    assert.equal(found, checkpoint(found.step));
+    assert.equal(found, trainingState(found.step));
     if (found.step === 2) before++;
     await save(4);
     assert.equal(readdirSync(directory).sort(), [`step-${found.step}`, 'step-4'], `after call ${call}`);

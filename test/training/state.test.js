@@ -16,7 +16,7 @@ test.before.each(() => {
 test.after.each(() => rmSync(scratch, { recursive: true, force: true }));
 
 const numbers = (length, seed) => Float32Array.from({ length }, (_, i) => Math.sin(seed + i));
-const checkpoint = (step) => ({
+const trainingState = (step) => ({
   tensors: [
     { name: 'encoder.a', shape: [3, 4], data: numbers(12, step) },
     { name: 'encoder.b', shape: [5], data: numbers(5, step + 1) },
@@ -28,16 +28,16 @@ const checkpoint = (step) => ({
   state: { step, best: 0.1 + 0.2, 9: 'nine', order: [3, 1, 2], nested: { seed: 2 ** 40, none: null, zero: -0 } },
 });
 
-const save = (checkpoint) => saveTrainingState(directory, storedForm(checkpoint));
+const save = (trainingState) => saveTrainingState(directory, storedForm(trainingState));
 const load = async () => readAll(await openTrainingState(directory));
 
 test('weights, moments and state come back to the bit', async () => {
-  await save(checkpoint(7));
-  assert.equal(await load(), checkpoint(7));
+  await save(trainingState(7));
+  assert.equal(await load(), trainingState(7));
 });
 
 test('tensors are copied one after another, each into the same memory', async () => {
-  const given = storedForm(checkpoint(7));
+  const given = storedForm(trainingState(7));
   const rooms = new Set();
   let reading = 0;
   const watched = (tensor) => ({
@@ -58,35 +58,35 @@ test('tensors are copied one after another, each into the same memory', async ()
     moments: given.moments.map(({ name, m, v }) => ({ name, m: watched(m), v: watched(v) })),
   });
   assert.is(rooms.size, 2, 'one for each file');
-  assert.equal(await load(), checkpoint(7));
+  assert.equal(await load(), trainingState(7));
 });
 
 test('before the first step there are no moments', async () => {
-  await save({ ...checkpoint(0), moments: [] });
+  await save({ ...trainingState(0), moments: [] });
   assert.equal((await load()).moments, []);
 });
 
-test('the next checkpoint takes the place of the last', async () => {
-  await save(checkpoint(1));
-  await save(checkpoint(2));
-  assert.equal(await load(), checkpoint(2));
+test('the next training state takes the place of the last', async () => {
+  await save(trainingState(1));
+  await save(trainingState(2));
+  assert.equal(await load(), trainingState(2));
   assert.equal(readdirSync(scratch), ['checkpoint']);
 });
 
-test('none is told as none', () => refused(load(), 'ERR_FILE_NOT_FOUND', /no checkpoint/));
+test('a missing one is named', () => refused(load(), 'ERR_FILE_NOT_FOUND', /no training state/));
 
-const averaged = (step) => ({ ...checkpoint(step), average: checkpoint(step + 100).tensors });
+const averaged = (step) => ({ ...trainingState(step), average: trainingState(step + 100).tensors });
 
 test('a mean of weights comes back beside them, and only where there is one', async () => {
-  await save(checkpoint(7));
-  assert.equal(await load(), checkpoint(7));
+  await save(trainingState(7));
+  assert.equal(await load(), trainingState(7));
   await save(averaged(8));
   assert.equal(await load(), averaged(8));
 });
 
 const files = ['model.safetensors', 'moments.safetensors', 'average.safetensors', 'state.json'];
 for (const name of files) {
-  test(`${name} missing, cut short or changed anywhere is told as damage, by name`, async () => {
+  test(`${name} missing, cut short or changed anywhere is reported as damage, by name`, async () => {
     await save(averaged(3));
     const path = join(directory, name);
     const whole = readFileSync(path);
@@ -114,10 +114,10 @@ for (const name of files) {
   });
 }
 
-test('files of two checkpoints do not pass as one', async () => {
-  await save(checkpoint(4));
+test('files of two training states do not pass as one', async () => {
+  await save(trainingState(4));
   const moments = readFileSync(join(directory, 'moments.safetensors'));
-  await save(checkpoint(5));
+  await save(trainingState(5));
   writeFileSync(join(directory, 'moments.safetensors'), moments);
   await refused(load(), 'ERR_CHECKPOINT_DAMAGED', /moments\.safetensors is damaged/);
 });
