@@ -2,41 +2,45 @@ import { EmoframeError } from '../errors.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 
-/** Looked at without a break: a fraction of a millisecond, and some before V8 has compiled the loop. */
-const stretch = 1 << 16;
+/** Values that are checked without a break: a fraction of a millisecond, some more before V8 has compiled the loop. */
+const chunk = 1 << 16;
 
 /**
- * Refuses tensors that hold NaN or infinities: one of them makes every result NaN. One pass, a fraction of the time that
- * reading them takes. Errors: `ERR_NOT_FINITE` with the tensor, how many there are and the first.
+ * Refuses tensors that hold NaN or infinities, of which a single one makes every result NaN. This takes a fraction of the time of
+ * reading them. Errors: `ERR_NOT_FINITE` with the tensor, how many there are and the first.
  *
- * @param what what holds the tensors, for the message
+ * @param holder what holds the tensors, for the message
  */
-export async function checkFinite(tensors: Iterable<Tensor>, what: string, file?: string): Promise<void> {
+export async function checkFinite(tensors: Iterable<Tensor>, holder: string, file?: string): Promise<void> {
   for (const { name, data } of tensors) {
     let finite = true;
-    for (let first = 0; finite && first < data.length; first += stretch) {
+    for (let first = 0; finite && first < data.length; first += chunk) {
       await yieldWhenDue();
-      finite = allFinite(data.subarray(first, first + stretch));
+      finite = allFinite(data.subarray(first, first + chunk));
     }
     if (finite) continue;
     const index = data.findIndex((value) => !Number.isFinite(value));
     const count = data.reduce((sum, value) => sum + (Number.isFinite(value) ? 0 : 1), 0);
     throw new EmoframeError(
       'ERR_NOT_FINITE',
-      `Tensor ${name} of ${what} has ${count} values that are not finite numbers, the first (${data[index]}) at index ${index}.`,
+      `Tensor ${name} of ${holder} has ${count} values that are not finite numbers, the first (${data[index]}) at index ${index}.`,
       { tensor: name, ...(file === undefined ? {} : { file }) },
     );
   }
 }
 
-/** The same tensors, each refused while it is read if it is not finite. Errors of reading: as {@link checkFinite}. */
-export function checkedWhenRead(tensors: Iterable<Tensor | StoredTensor>, what: string, file?: string): StoredTensor[] {
+/** The same tensors, each checked when it is read. Errors of reading: as {@link checkFinite}. */
+export function checkedWhenRead(
+  tensors: Iterable<Tensor | StoredTensor>,
+  holder: string,
+  file?: string,
+): StoredTensor[] {
   return [...tensors].map((tensor) => ({
     name: tensor.name,
     shape: tensor.shape,
     read: async (into) => {
       const data = 'read' in tensor ? await tensor.read(into) : tensor.data;
-      await checkFinite([{ name: tensor.name, shape: tensor.shape, data }], what, file);
+      await checkFinite([{ name: tensor.name, shape: tensor.shape, data }], holder, file);
       return data;
     },
   }));

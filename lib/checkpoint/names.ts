@@ -1,4 +1,4 @@
-// One set of names inside, transformers' own of today, whatever a checkpoint was saved from.
+// Tensors have one set of names in this package, those of today's transformers, whatever program saved the checkpoint.
 import { EmoframeError } from '../errors.js';
 
 const roots = ['feature_extractor.', 'feature_projection.', 'encoder.'];
@@ -17,15 +17,15 @@ function withoutOldWeightNorm(name: string): string {
 
 /** Who named a checkpoint's tensors. */
 interface Family {
-  /** A tensor that every model of theirs has. What stands before it stands before all names of the encoder. */
+  /** A tensor that every model of theirs has. The prefix that it has here is that of all names of the encoder. */
   anchor: string;
-  /** Parts of names, without what stands before them, and transformers' parts for them; the first that is there counts. */
+  /** Names without that prefix, and transformers' for them; the first pattern that matches is used. */
   renames: readonly (readonly [pattern: RegExp, replacement: string])[];
-  /** The mask embedding, where it is kept beside the encoder and has not its prefix. */
+  /** The mask embedding, where it is kept beside the encoder and lacks the prefix. */
   maskEmbedding?: string;
 }
 
-/** The most telling first: torchaudio names its convolutions as transformers does. */
+/** The most specific first: torchaudio names its convolutions as transformers does. */
 const families: readonly Family[] = [
   {
     // fairseq, and s3prl's conversions of it
@@ -55,10 +55,10 @@ const families: readonly Family[] = [
   { anchor: 'feature_extractor.conv_layers.0.conv.weight', renames: [] },
 ];
 
-/** What stands before transformers' names in models built on the encoder, for files that lack the family's anchor. */
+/** The prefix of transformers' names in models built on the encoder, for files without a family's anchor. */
 const usualPrefix = /^(?:hubert|wav2vec2)\./;
 
-/** How the names of a checkpoint become transformers'; undefined for what has no part in the encoder. */
+/** How the names of a checkpoint become transformers'; undefined for what is not of the encoder. */
 function renamer(names: readonly string[]): (name: string) => string | undefined {
   for (const { anchor, renames, maskEmbedding } of families) {
     const found = names.find((name) => name === anchor || name.endsWith(`.${anchor}`));
@@ -80,8 +80,8 @@ const positionBias = /\.(?:rel_attn_embed|gru_rel_pos\w*|relative_attention_bias
 
 /**
  * The encoder of a checkpoint under transformers' HubertModel names, whoever named it: transformers (HuBERT and wav2vec 2.0, of
- * any model built on them), fairseq, torchaudio. The old names of weight norm are replaced. What else there is (`lm_head`,
- * `quantizer`, `classifier`) is `ignored`, by its name in the checkpoint.
+ * any model built on them), fairseq, torchaudio. The old names of weight norm are replaced. Other tensors (`lm_head`,
+ * `quantizer`, `classifier`) are `ignored`, by their names in the checkpoint.
  *
  * Errors: `ERR_CHECKPOINT` when two tensors would get the same name, none is of HuBERT, or the model is WavLM.
  */
@@ -126,7 +126,7 @@ export function normalizeNames<Named extends { name: string }>(
   return { tensors: found, ignored };
 }
 
-/** All tensors of a model, parted into the HuBERT encoder's and the heads'. */
+/** All tensors of a model, split into the HuBERT encoder's and the heads'. */
 export function splitTensors<Named extends { name: string }>(
   tensors: Iterable<Named>,
 ): { encoder: Named[]; head: Named[] } {

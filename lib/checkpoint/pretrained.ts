@@ -18,7 +18,7 @@ export interface Pretrained extends Described {
   tensors: Map<string, Tensor>;
 }
 
-/** A checkpoint whose weights are read one tensor at a time, each found to be finite as it is. */
+/** A checkpoint whose weights are read one tensor at a time, and each is checked to be finite as it is read. */
 export interface StoredPretrained extends Described {
   /** As in {@link Pretrained}. */
   tensors: Map<string, StoredTensor>;
@@ -65,7 +65,7 @@ export async function usePretrained<Result>(
  * - a file: a checkpoint of fairseq, s3prl or PyTorch Lightning, a state dict of torchaudio or transformers. What the file does not
  *   say of its model is taken from a `config.json` beside it, or from the shapes of its tensors.
  *
- * Errors: `ERR_FILE_NOT_FOUND` naming what was looked for, `ERR_READ`, `ERR_MODEL_CONFIG` (see parseHubertConfig; or nothing tells
+ * Errors: `ERR_FILE_NOT_FOUND` naming what was looked for, `ERR_READ`, `ERR_MODEL_CONFIG` (see parseHubertConfig; or it is unknown
  * what the model is), `ERR_TENSOR` (weights and config disagree), `ERR_NOT_FINITE` (a weight is NaN or infinite), `ERR_CHECKPOINT`
  * (not readable as what it should be, or of another family, such as WavLM), `ERR_PICKLE` (a pickle asks for something that no
  * checkpoint has), `ERR_HEAD` (a head of HFLEA's that cannot be done).
@@ -145,7 +145,7 @@ export async function savePretrained(
   if (stranger) {
     throw new EmoframeError(
       'ERR_TENSOR',
-      `Tensor ${stranger.name} is not one of HuBERT's; give heads in \`head\` (splitTensors parts them).`,
+      `Tensor ${stranger.name} is not one of HuBERT's; give heads in \`head\` (splitTensors separates them).`,
       { tensor: stranger.name },
     );
   }

@@ -191,7 +191,7 @@ export async function readSafetensors(
 const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
 
 /**
- * The front of a safetensors file: its header, padded to 8 bytes, and what it tells of, sorted by name, so that equal tensors
+ * The front of a safetensors file, which is its header, padded to 8 bytes; and the tensors, sorted by name, so that equal tensors
  * give equal files. Errors: `ERR_TENSOR`.
  */
 function layOut(
@@ -237,8 +237,8 @@ function checkCount({ name, shape }: { name: string; shape: readonly number[] },
 }
 
 /**
- * The bytes of a safetensors file, in pieces: header, then each tensor. Tensors that are stored are read one after another into
- * the same memory, so a piece is to be used up before the next is asked for. Errors: `ERR_TENSOR`, and what reading throws.
+ * The bytes of a safetensors file, part by part: header, then each tensor. Stored tensors are read one after another into the same
+ * memory, so a part must be used up before the next is asked for. Errors: `ERR_TENSOR`, and what reading throws.
  */
 export async function* safetensorsBytes(
   tensors: Iterable<Tensor | StoredTensor>,
@@ -269,6 +269,6 @@ export async function writeSafetensors(
   metadata: Record<string, string> = {},
 ): Promise<void> {
   await streamFileAtomic(path, async (handle) => {
-    for await (const piece of safetensorsBytes(tensors, metadata)) await writeFully(handle, piece);
+    for await (const part of safetensorsBytes(tensors, metadata)) await writeFully(handle, part);
   });
 }

@@ -59,7 +59,7 @@ export function checkShapes(shape: HubertShape, tensors: ReadonlyMap<string, { s
   }
   let held = 0;
   for (const tensor of tensors.values()) held += elementsOf(tensor);
-  // A model saved in parts, or one weight short, is told by the weight's name later; this is about orders of magnitude.
+  // Importing the weights names those that are missing; this is about orders of magnitude.
   if (described > 1_000_000 + 4 * held) {
     throw new EmoframeError(
       'ERR_TENSOR',
@@ -84,14 +84,14 @@ const headsOfWidth = new Map([
   [1280, 16],
 ]);
 
-/** Strides leave no trace in weights; with these kernels they are always these. */
+/** Strides cannot be seen in weights; with these kernels they are always the following. */
 const kernels = '10,3,3,3,3,2,2';
 const strides = [5, 2, 2, 2, 2, 2, 2];
 
 /**
  * A model's config from its tensors' names (transformers') and shapes.
  *
- * @throws EmoframeError `ERR_MODEL_CONFIG` when they do not decide it; the message asks for a config.json
+ * @throws EmoframeError `ERR_MODEL_CONFIG` when it does not follow from them; the message asks for a config.json
  */
 export function describedByShapes(
   tensors: ReadonlyMap<string, { shape: readonly number[] }>,
@@ -100,12 +100,12 @@ export function describedByShapes(
   const undecided = (what: string) =>
     new EmoframeError(
       'ERR_MODEL_CONFIG',
-      `${file} does not say what model it holds, and ${what}; put its config.json beside it.`,
+      `${file} does not say what model it holds, and ${what}; put the model's config.json beside it.`,
       { file },
     );
   const shapeOf = (name: string): readonly number[] => {
     const found = tensors.get(name)?.shape;
-    if (found === undefined) throw undecided(`tensor ${name}, which would tell, is missing`);
+    if (found === undefined) throw undecided(`tensor ${name}, from whose shape it would follow, is missing`);
     return found;
   };
   const convolution = (layer: number) => `feature_extractor.conv_layers.${layer}.conv.weight`;
@@ -142,7 +142,7 @@ export function describedByShapes(
     feat_proj_layer_norm: tensors.has('feature_projection.layer_norm.weight'),
     num_conv_pos_embeddings: positionalKernel,
     num_conv_pos_embedding_groups: hidden / groupWidth,
-    // Of all published models, those with LayerNorm in their convolutions, and no others, normalise before each block and hear
+    // Of all published models, those with LayerNorm in their convolutions, and no others, normalise before each block and take
     // normalised audio.
     do_stable_layer_norm: layerNorm,
   };

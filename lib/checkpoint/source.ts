@@ -1,5 +1,5 @@
-// A model from whatever holds one: a directory of transformers, of emoframe or of HFLEA's script, or one file of fairseq, s3prl,
-// torchaudio or PyTorch Lightning. From here on they are all the same: a config, and named tensors that are still in their files.
+// A checkpoint of any kind, opened: a directory of transformers, of emoframe or of HFLEA's script, or one file of fairseq, s3prl,
+// torchaudio or PyTorch Lightning. All of them become the same: a config, and named tensors that are still in their files.
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
@@ -20,7 +20,7 @@ export const preprocessorFile = 'preprocessor_config.json';
 export const safetensorsFile = 'model.safetensors';
 export const torchFile = 'pytorch_model.bin';
 
-/** What a checkpoint says of itself, without its weights. */
+/** A checkpoint without its weights. */
 export interface Described {
   config: HubertConfig;
   /** Whether the model expects audio of zero mean and unit variance per utterance. */
@@ -60,12 +60,12 @@ async function readNormalize(directory: string): Promise<boolean> {
 async function describedByDirectory(directory: string): Promise<ModelDescription> {
   const file = join(directory, configFile);
   const config = (await readModelJson(file)) as Record<string, unknown>;
-  // Tells at once what cannot be done, before any weight is looked at.
+  // Refuses a model that is not supported before any weight is read.
   parseHubertConfig(config, file);
   return { config, normalize: await readNormalize(directory) };
 }
 
-/** Whether beside a file of weights lies a config.json of a model: any other program may call its settings so. */
+/** Whether the config.json beside a file of weights is a model's: other programs give their settings that name too. */
 async function hasModelConfig(directory: string): Promise<boolean> {
   const file = join(directory, configFile);
   if (!(await fileExists(file))) return false;
@@ -157,11 +157,11 @@ async function withWeights(
 async function finish(
   file: string,
   weights: OpenWeights,
-  told?: ModelDescription & { at: string },
+  description?: ModelDescription & { at: string },
   ownHead?: Head,
 ): Promise<CheckpointSource> {
   const { tensors, ignored } = normalizeNames(weights.tensors, file);
-  const { config: raw, normalize, at } = told ?? { ...describedByShapes(tensors, file), at: file };
+  const { config: raw, normalize, at } = description ?? { ...describedByShapes(tensors, file), at: file };
   const config = parseHubertConfig(raw, at);
   checkShapes(config.shape, tensors, file);
   const others = new Set(ignored);

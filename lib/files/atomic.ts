@@ -1,4 +1,4 @@
-// Files and directories that are whole or not there, whenever the process or the machine stops: everything is written
+// Files and directories that are complete or absent, whenever the process or the machine stops: everything is written
 // under a temporary name beside its place, forced to disk, and then renamed, which the file system does in one step.
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';

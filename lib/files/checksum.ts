@@ -1,4 +1,4 @@
-// What a file held when it was written: its size and SHA-256, kept elsewhere, so that a disk that changed it is found out.
+// The size and SHA-256 of a file as it was written, kept in another file, so that a change on disk is detected.
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { fileExists, OpenFile, type Refuse } from './read.js';
@@ -6,10 +6,10 @@ import { fileExists, OpenFile, type Refuse } from './read.js';
 export const checksumSchema = z.object({ bytes: z.int().nonnegative(), sha256: z.string() });
 export type Checksum = z.infer<typeof checksumSchema>;
 
-/** Hashing is the event loop's work: about 2 ms of it, and then everybody else's turn while the bytes are written or read. */
+/** Hashing blocks the event loop: about 2 ms for so many bytes, after which others get their turn while bytes are read or written. */
 export const hashedAtOnce = 1 << 20;
 
-/** What a file holds now. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`; what `refuse` makes for a file that became shorter. */
+/** The checksum of a file as it is now. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`; what `refuse` makes for a file that became shorter. */
 export async function checksumOf(path: string, refuse: Refuse): Promise<Checksum> {
   const file = await OpenFile.open(path, refuse);
   try {

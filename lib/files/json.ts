@@ -1,7 +1,7 @@
 // JSON from files. JSON.parse itself takes any depth, but whoever then walks or prints the value runs out of stack.
 import { type LineLimit, type Refuse, readLines, readSmallFile } from './read.js';
 
-/** More than anything that this package reads has any use for. */
+/** Far deeper than anything that this package reads. */
 const deepest = 100;
 
 /** JSON.parse; throws a SyntaxError too when the value nests more than 100 deep. */

@@ -1,5 +1,5 @@
-// The Hub's cache on disk, the same that its Python tools use, so that neither downloads what the other has: file contents in
-// `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and in `refs` the commit of each branch.
+// The Hub's cache on disk, shared with its Python tools, so that neither downloads what the other has: contents of files are in
+// `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and the commit of each branch in `refs`.
 import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { configFile, findWeights, preprocessorFile } from '../checkpoint/source.js';
@@ -65,7 +65,7 @@ export class CachedModel {
     return (await isComplete(directory)) ? directory : undefined;
   }
 
-  /** Whether it is known how the model wants its audio: a file that says so, or the Hub's own note that there is none. */
+  /** Whether it is known if the model takes normalised audio: by the file that says so, or by the note that the Hub has none. */
   async knowsNormalization(directory: string): Promise<boolean> {
     const commit = relative(join(this.folder, 'snapshots'), directory);
     return (

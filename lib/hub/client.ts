@@ -1,4 +1,4 @@
-// The Hub's own client, told of aborts, and its errors in this package's words.
+// The Hub's own client, with aborts, and with its errors as this package's.
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { isCommit } from './cache.js';
 import type { HubSettings } from './settings.js';
@@ -24,14 +24,14 @@ const hashPattern = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 const mostFiles = 10_000;
 const mostRequests = 1000;
 
-/** What went wrong with the network, below the words of `fetch`. */
+/** What went wrong with the network: the cause of `fetch`'s error says more than its message. */
 function reasonOf(error: unknown): string {
   const { message, cause } = error as { message?: unknown; cause?: { code?: unknown; message?: unknown } };
   const below = cause?.message || cause?.code;
   return below ? `${String(message)} (${String(below)})` : String(message ?? error);
 }
 
-/** Talks to one endpoint about one model. */
+/** Asks one endpoint about one model. */
 export class HubClient {
   #requests = 0;
 
@@ -54,20 +54,20 @@ export class HubClient {
   #fetch: typeof fetch = (input, init) => {
     // A list whose pages lead to each other would never end.
     if (++this.#requests > mostRequests)
-      throw this.#malformed(`more than ${mostRequests} answers, each with a next one`);
+      throw this.#malformed(`its answers lead to more than ${mostRequests} requests`);
     const headers = new Headers(init?.headers);
     const url = input instanceof Request ? input.url : String(input);
-    // The client asks where it was led; the token is for the endpoint alone.
+    // The client follows the endpoint's links to other hosts; the token is for the endpoint alone.
     if (new URL(url).origin !== new URL(this.settings.endpoint).origin) headers.delete('authorization');
     return fetch(input, { ...init, headers, ...(this.signal === undefined ? {} : { signal: this.signal }) });
   };
 
-  /** An error of the client: what the Hub answered as `ERR_HUB`, what did not arrive as `ERR_DOWNLOAD`. */
+  /** An error of the client: a refusal of the Hub as `ERR_HUB`, a failure of the network as `ERR_DOWNLOAD`. */
   refusal(error: unknown): unknown {
     throwIfAborted(this.signal);
     if (error instanceof EmoframeError) return error;
     const { name, settings } = this;
-    const told = { cause: error };
+    const context = { cause: error };
     const status = (error as { statusCode?: unknown } | null)?.statusCode;
     const page = `${settings.endpoint}/${name}`;
     switch (status) {
@@ -75,26 +75,26 @@ export class HubClient {
         return new EmoframeError(
           'ERR_HUB',
           `${settings.endpoint} does not show ${name}: there is no such model, or it is private or gated. Check the name; if it is right, set HF_TOKEN to a token that may read it.`,
-          told,
+          context,
         );
       case 403:
         return new EmoframeError(
           'ERR_HUB',
-          `${settings.endpoint} does not give ${name} to you: accept its conditions at ${page}, and set HF_TOKEN to a token that may read it.`,
-          told,
+          `${settings.endpoint} does not let you download ${name}: accept its conditions at ${page}, and set HF_TOKEN to a token that may read it.`,
+          context,
         );
       case 404:
         return new EmoframeError(
           'ERR_HUB',
           `${settings.endpoint} has no model ${name} with a revision ${settings.revision}.`,
-          told,
+          context,
         );
     }
     const reason = typeof status === 'number' ? `it answered with status ${status}` : reasonOf(error);
     return new EmoframeError(
       'ERR_DOWNLOAD',
       `Could not get ${name} from ${settings.endpoint}: ${reason}. Try again.`,
-      told,
+      context,
     );
   }
 
@@ -106,7 +106,7 @@ export class HubClient {
     const { revision } = this.settings;
     try {
       const { sha } = await modelInfo({ ...parameters, name: this.name, revision, additionalFields: ['sha'] });
-      if (!isCommit(sha)) throw this.#malformed('a commit that is none');
+      if (!isCommit(sha)) throw this.#malformed('its commit is not a hash');
       const files: HubFile[] = [];
       for await (const { type, path, size, oid, lfs } of listFiles({
         ...parameters,
@@ -117,11 +117,11 @@ export class HubClient {
         if (type !== 'file') continue;
         const hash = lfs?.oid ?? oid ?? '';
         // It becomes a file name.
-        if (!hashPattern.test(hash)) throw this.#malformed(`no hash of ${path}`);
+        if (!hashPattern.test(hash)) throw this.#malformed(`it lists no hash of ${path}`);
         const bytes = lfs?.size ?? size;
-        if (!Number.isSafeInteger(bytes) || bytes < 0) throw this.#malformed(`no size of ${path}`);
+        if (!Number.isSafeInteger(bytes) || bytes < 0) throw this.#malformed(`it lists no size of ${path}`);
         files.push({ path, size: bytes, hash });
-        if (files.length > mostFiles) throw this.#malformed(`more than ${mostFiles} files`);
+        if (files.length > mostFiles) throw this.#malformed(`it lists more than ${mostFiles} files`);
       }
       return { name: this.name, commit: sha, files };
     } catch (error) {
@@ -135,11 +135,14 @@ export class HubClient {
     const { downloadFile } = await import('@huggingface/hub');
     // Not by the chunks of Xet: plain ranges can be resumed at any byte, and every mirror has them.
     const file = await downloadFile({ ...this.#parameters(), path, revision: commit, xet: false });
-    if (file === null) throw this.#malformed(`no ${path}, which it lists`);
+    if (file === null) throw this.#malformed(`it lists ${path}, but does not have it`);
     return (from === 0 ? file : file.slice(from)).stream();
   }
 
   #malformed(what: string): EmoframeError {
-    return new EmoframeError('ERR_HUB', `${this.settings.endpoint} says of ${this.name}: ${what}.`);
+    return new EmoframeError(
+      'ERR_HUB',
+      `The answer of ${this.settings.endpoint} about ${this.name} cannot be used: ${what}.`,
+    );
   }
 }

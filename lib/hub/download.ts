@@ -1,4 +1,4 @@
-// A model of the Hub by its name: asked for, brought to the cache file by file, and from then on a directory like any other.
+// A model of the Hub by its name: downloaded to the cache file by file, and from then on a directory like any other.
 import { stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { headFiles } from '../checkpoint/head.js';
@@ -25,7 +25,7 @@ export interface DownloadProgress {
 /** What {@link downloadModel} takes. What is absent comes from the environment, as for the Hub's own tools. */
 export interface DownloadOptions extends HubOptions {
   onProgress?: (progress: DownloadProgress) => void;
-  /** Told when the Hub cannot be reached and what is in the cache serves. */
+  /** Called with a message when the Hub cannot be reached and the copy in the cache is used. */
   onWarning?: (message: string) => void;
   signal?: AbortSignal;
 }
@@ -56,7 +56,7 @@ const described = [
   ...['centroids.safetensors', configFile, preprocessorFile, safetensorsFile].map((name) => `clusters/${name}`),
 ];
 
-/** Brings the files of one model to the cache, one after another. */
+/** Downloads the files of one model to the cache, one after another. */
 class Download {
   #doneBefore = 0;
   #total = 0;
@@ -72,7 +72,7 @@ class Download {
     return this.model.files.find((file) => file.path === path);
   }
 
-  /** The weights come last, so that a snapshot that has them is whole. */
+  /** The weights come last, so that a snapshot that has them is complete. */
   async run(): Promise<string> {
     const { name, commit, files } = this.model;
     const weights = weightFiles.map((path) => this.#find(path)).find((file) => file !== undefined);
@@ -80,7 +80,7 @@ class Download {
       const held = files.slice(0, 8).map(({ path }) => path);
       throw new EmoframeError(
         'ERR_HUB',
-        `${name} on the Hub is no model of transformers: it has no ${weights === undefined ? safetensorsFile : configFile}, but ${held.join(', ') || 'nothing'}. A checkpoint of another kind can be downloaded and given as a file.`,
+        `${name} on the Hub is not a model of transformers: it has no ${weights === undefined ? safetensorsFile : configFile}, but ${held.join(', ') || 'nothing'}. Download a checkpoint of another kind by hand and give its path.`,
       );
     }
     const first = described.map((path) => this.#find(path)).filter((file) => file !== undefined);
@@ -92,7 +92,7 @@ class Download {
     return this.cached.snapshot(commit);
   }
 
-  /** What an index names, before the index itself takes its place. */
+  /** The files that an index names, before the index itself takes its place. */
   async #fetchParts(index: HubFile): Promise<void> {
     const blob = this.cached.blob(index.hash);
     await fetchFile(this.client, index, this.model.commit, blob, this.#fetchOptions());
@@ -128,30 +128,30 @@ class Download {
   }
 }
 
-/** What is in the cache, for when nothing else is to be had. */
+/** The copy in the cache, for when the network may not be used. */
 async function fromCache(cached: CachedModel, settings: HubSettings, options: DownloadOptions): Promise<string> {
   const directory = await cached.find(settings.revision);
   if (directory === undefined) {
     throw new EmoframeError(
       'ERR_HUB',
-      `${cached.name} (revision ${settings.revision}) is not, or not wholly, in the cache ${settings.cacheDir}, and offline it cannot be downloaded.`,
+      `${cached.name} (revision ${settings.revision}) is not in the cache ${settings.cacheDir}, or is incomplete there, and cannot be downloaded offline.`,
     );
   }
   if (!(await cached.knowsNormalization(directory))) {
     options.onWarning?.(
-      `The cache has no ${preprocessorFile} of ${cached.name}; its audio is normalised, as transformers does without one.`,
+      `The cache has no ${preprocessorFile} of ${cached.name}; audio is normalised, as in transformers without that file.`,
     );
   }
   return directory;
 }
 
 /**
- * Brings a model of the Hugging Face Hub to the cache that the Hub's tools share, and gives its directory there. Only files that are
- * missing are downloaded; each takes its place when it is whole and has the size and hash that the Hub lists. A download that broke
- * off goes on where it was. The environment is respected as by the Hub's own tools: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`,
+ * Downloads a model of the Hugging Face Hub to the cache that the Hub's tools share, and returns its directory there. Only files that
+ * are missing are downloaded; each takes its place when it is complete and has the size and hash that the Hub lists. An interrupted
+ * download is resumed. The environment is respected as by the Hub's own tools: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`,
  * `HF_HUB_CACHE`, `HF_HUB_OFFLINE`.
  *
- * When the Hub cannot be reached, a copy of the revision in the cache serves, and `onWarning` is told. A revision that is a whole commit
+ * When the Hub cannot be reached, a copy of the revision in the cache is used, and `onWarning` gets a message. A revision that is a whole commit
  * hash and is in the cache needs no network.
  *
  * @param name `OWNER/NAME`
@@ -179,7 +179,7 @@ export async function downloadModel(name: string, options: DownloadOptions = {})
   try {
     model = await client.describe();
   } catch (error) {
-    // The network is at fault, not the model: what was downloaded before is as good as it was.
+    // The network failed: what was downloaded before can still be used.
     if (!(error instanceof EmoframeError) || error.code !== 'ERR_DOWNLOAD') throw error;
     const directory = await cached.find(settings.revision);
     if (directory === undefined) throw error;
@@ -192,8 +192,8 @@ export async function downloadModel(name: string, options: DownloadOptions = {})
 }
 
 /**
- * Where the model lies that a user named: a file or directory if there is one of that name, else a model of the Hub if it may be
- * one. Errors: as {@link downloadModel}.
+ * Where the model is that a user named: a file or directory if there is one of that name, else a model of the Hub if the name can
+ * be one. Errors: as {@link downloadModel}.
  */
 export async function locateModel(name: string, options: DownloadOptions = {}): Promise<string> {
   const here = await stat(name).then(
@@ -204,7 +204,7 @@ export async function locateModel(name: string, options: DownloadOptions = {}): 
   if (options.revision !== undefined) {
     throw new EmoframeError(
       'ERR_ARGUMENT',
-      `A revision is of a model on the Hub, and ${name} is ${here ? 'a file or directory here' : 'not named like one (OWNER/NAME)'}.`,
+      `Only a model on the Hub has a revision, and ${name} is ${here ? 'a file or directory here' : 'not named like one (OWNER/NAME)'}.`,
     );
   }
   return name;

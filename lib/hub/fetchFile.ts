@@ -1,5 +1,5 @@
-// One file into the cache: what an earlier attempt left is taken up again, and the file takes its place only when all of it is on
-// disk and has the hash that the Hub names. Writers of one file may meet: each writes the same bytes to the same places.
+// One file into the cache: an earlier attempt is resumed, and the file takes its place only when all of it is on disk and has the
+// hash that the Hub lists. Two processes may download one file at once: both write the same bytes to the same places.
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
@@ -88,7 +88,7 @@ async function complete(
       failure = error;
     }
     const refusal = client.refusal(failure);
-    // What the Hub has answered, it will answer again.
+    // Asking again would bring the same refusal.
     if (refusal instanceof EmoframeError && refusal.code === 'ERR_HUB') throw refusal;
     const after = (await sizeOf(partial)) ?? 0;
     if (after >= file.size) return;
@@ -100,7 +100,7 @@ async function complete(
 }
 
 /**
- * Brings a file of the Hub to `blob`, unless it is there.
+ * Downloads a file of the Hub to `blob`, unless it is there.
  *
  * @throws EmoframeError `ERR_DOWNLOAD` (the network fails, with what has arrived kept for the next time; or what arrived is not what
  *   the Hub lists), `ERR_HUB`, `ERR_WRITE`, `ERR_ABORTED`
@@ -123,7 +123,7 @@ export async function fetchFile(
   for (const last of [false, true]) {
     await complete(client, file, commit, partial, options);
     if ((await sizeOf(partial)) === file.size && (await hashOf(partial, file.size, file.hash)) === file.hash) break;
-    // What an earlier attempt left may be of another file, or damaged: once more, from its beginning.
+    // An earlier attempt may have left another file's bytes, or damaged ones: once more, from the beginning.
     await rm(partial, { force: true });
     if (!last) continue;
     throw new EmoframeError(

@@ -1,4 +1,4 @@
-// Where models come from and where they are kept, by the environment variables that the Hub's own tools go by.
+// Where models come from and where they are kept, by the environment variables of the Hub's own tools.
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ export interface HubSettings extends Required<Omit<HubOptions, 'token'>> {
   token?: string;
 }
 
-/** What the Hub's tools take for yes. */
+/** Values that the Hub's tools take as yes. */
 const yes = /^(?:1|true|yes|on)$/i;
 
 function environment(name: string): string | undefined {
@@ -45,7 +45,7 @@ async function findToken(): Promise<string | undefined> {
   if (isSet('HF_HUB_DISABLE_IMPLICIT_TOKEN')) return undefined;
   const given = environment('HF_TOKEN') ?? environment('HUGGING_FACE_HUB_TOKEN');
   if (given !== undefined) return given;
-  // A file that cannot be read is as if nobody had logged in; the Hub then says what it asks for.
+  // Without a readable file nobody is logged in; the Hub then says what it requires.
   const kept = await readFile(environment('HF_TOKEN_PATH') ?? join(home(), 'token'), 'utf8').catch(() => '');
   return kept.trim() === '' ? undefined : kept.trim();
 }

@@ -11,7 +11,7 @@ export function crc32c(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** TFRecord stores checksums rotated and offset, so that a record which itself holds checksums is still told apart. */
+/** TFRecord stores checksums rotated and offset, so that a record may itself hold checksums. */
 export function maskedCrc32c(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;

@@ -5,13 +5,13 @@ import { AppendFile } from '../files/appendFile.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
 import { readError } from '../files/read.js';
 
-/** Bytes after the last newline are a line that a kill cut short: where the whole lines end. */
+/** Where the complete lines end. Bytes after the last newline are a line that a kill cut short. */
 function endOfWholeLines(descriptor: number): number {
-  const piece = new Uint8Array(65536);
+  const block = new Uint8Array(65536);
   for (let end = fstatSync(descriptor).size; end > 0; ) {
-    const start = Math.max(0, end - piece.length);
-    const length = readSync(descriptor, piece, 0, end - start, start);
-    const newline = piece.subarray(0, length).lastIndexOf(0x0a);
+    const start = Math.max(0, end - block.length);
+    const length = readSync(descriptor, block, 0, end - start, start);
+    const newline = block.subarray(0, length).lastIndexOf(0x0a);
     if (newline >= 0) return start + newline + 1;
     end = start;
   }
@@ -54,7 +54,7 @@ export class JsonlLog {
   private constructor(private file: AppendFile) {}
 
   /**
-   * Opens a log to go on at its end, or begins it. A last line that a kill cut short is removed. Missing parent directories
+   * Opens a log to append to it, or begins it. A last line that a kill cut short is removed. Missing parent directories
    * are made. Errors: `ERR_WRITE`.
    */
   static open(path: string): JsonlLog {
@@ -70,8 +70,8 @@ export class JsonlLog {
   }
 
   /**
-   * Takes back records for which `keep` is false, and lines that are no records, as a power cut may leave them. A stop leaves
-   * the log as it was or as it shall be. Nothing may be written before the promise is fulfilled. Errors: `ERR_READ`,
+   * Removes records for which `keep` is false, and lines that are no records, as a power cut may leave them. A crash leaves the
+   * log as it was before or as it is after. Nothing may be written before the promise is fulfilled. Errors: `ERR_READ`,
    * `ERR_WRITE`.
    */
   async retain(keep: (record: Row) => boolean): Promise<void> {

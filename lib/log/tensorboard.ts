@@ -1,6 +1,6 @@
 // TensorBoard's event files: TFRecord frames (length, masked CRC-32C of it, data, masked CRC-32C of it) that each hold an
-// `Event` of tensorflow/core/util/event.proto. Three kinds of Event with few fields are written here, so their few protobuf
-// bytes are put together by hand.
+// `Event` of tensorflow/core/util/event.proto. Only three kinds of Event with few fields are written, so their protobuf bytes are
+// put together by hand.
 import { mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppendFile } from '../files/appendFile.js';
@@ -81,8 +81,8 @@ export class TensorBoardLog {
   private constructor(private readonly file: AppendFile) {}
 
   /**
-   * Begins an event file in `directory`, which is made when missing. With `firstStep` it takes back the points that earlier
-   * files there hold from that step on, of all curves: a resumed run writes them again. Errors: `ERR_WRITE`.
+   * Begins an event file in `directory`, which is made when missing. With `firstStep`, TensorBoard drops the
+   * points of earlier files there from that step on, of all curves: a resumed run writes them again. Errors: `ERR_WRITE`.
    */
   static open(directory: string, { firstStep }: { firstStep?: number } = {}): TensorBoardLog {
     const now = Date.now() / 1000;

@@ -1,4 +1,4 @@
-// A graph of ONNX operators in the making. It knows the format and nothing of any model.
+// Builds a graph of ONNX operators. It knows the format and nothing of any model.
 import { create } from '@bufbuild/protobuf';
 import type { StoredTensor } from '../model/tensor.js';
 import {
@@ -21,7 +21,7 @@ export type Value = string;
 /** An attribute of an operator: an integer, several, a floating-point number, or a graph that the operator runs. */
 export type Attribute = number | readonly number[] | { float: number } | { graph: GraphProto };
 
-/** What an operator reads and how it is set. */
+/** How an operator is made. */
 interface NodeOptions {
   /** Where in the model it is, e.g. `encoder.layers.0.attention`; the operator's name is made of it. */
   scope: string;
@@ -30,7 +30,7 @@ interface NodeOptions {
   output?: Value;
 }
 
-/** What a recurrence goes through, and how. */
+/** A recurrence: what it starts from, what it goes through, and its step. */
 interface ScanOptions {
   scope: string;
   /** Float32 values before the first step. */
@@ -44,13 +44,13 @@ interface ScanOptions {
   step: (graph: Graph, state: Value[], slices: Value[]) => { state: Value[]; collected: Value[] };
 }
 
-/** Of a whole model: what is told once, however deep the graph in which it is asked for. */
+/** What all graphs of a model share, however deep they nest. */
 interface Shared {
   /** Small constants of the graph itself. */
   readonly constants: TensorProto[];
   readonly constantNames: Set<string>;
   readonly weights: Map<string, StoredTensor>;
-  /** How often each name was wished for. */
+  /** How often each name was asked for. */
   readonly names: Map<string, number>;
 }
 

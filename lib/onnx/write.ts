@@ -1,6 +1,6 @@
-// Writes an ONNX file while its weights still lie elsewhere: one tensor at a time is in memory, whatever the model's size.
-// All lengths follow from the shapes, so the messages around the weights can be written first. A protobuf message ends
-// at 2 GiB; the weights of a larger model go into a file of their own beside it (ONNX's "external data").
+// Writes an ONNX file whose weights are still stored elsewhere: one tensor at a time is in memory, whatever the model's size. All
+// lengths follow from the shapes, so the messages around the weights can be written first. A protobuf message has at most 2 GiB;
+// the weights of a larger model go into a file of their own beside it (ONNX's "external data").
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
@@ -64,8 +64,8 @@ export interface WriteOptions {
 interface Placed {
   weight: StoredTensor;
   bytes: number;
-  /** The message without the weight's bytes. */
-  message: Uint8Array;
+  /** The message in the graph's file up to the weight's bytes. */
+  before: Uint8Array;
   /** In the weights' file; absent: in the message. */
   offset?: number;
 }
@@ -83,11 +83,11 @@ export async function writeOnnx(file: string, model: OnnxModel, options: WriteOp
   const { graph } = model;
   let external = options.external ?? false;
   let placed = place(graph.weights, external ? externalName : undefined);
-  let pieces = frame(model, placed);
-  if (!external && pieces.totalBytes > limitBytes) {
+  let { head, totalBytes } = layOut(model, placed);
+  if (!external && totalBytes > limitBytes) {
     external = true;
     placed = place(graph.weights, externalName);
-    pieces = frame(model, placed);
+    ({ head, totalBytes } = layOut(model, placed));
   }
   const memory = newFloats(Math.max(0, ...graph.weights.map(elementsOf)));
   const bytesOf = async ({ weight }: Placed) => {
@@ -106,9 +106,9 @@ export async function writeOnnx(file: string, model: OnnxModel, options: WriteOp
     });
   }
   await streamFileAtomic(file, async (handle: FileHandle) => {
-    await writeFully(handle, pieces.head);
-    for (const [index, part] of placed.entries()) {
-      await writeFully(handle, pieces.before[index]!);
+    await writeFully(handle, head);
+    for (const part of placed) {
+      await writeFully(handle, part.before);
       if (part.offset === undefined) await writeFully(handle, await bytesOf(part));
     }
   });
@@ -124,12 +124,16 @@ function place(weights: readonly StoredTensor[], externalName: string | undefine
       dataType: TensorProto_DataType.FLOAT,
       dims: weight.shape.map(BigInt),
     });
-    if (externalName === undefined || bytes < smallestExternal) return { weight, bytes, message: encode(tensor) };
+    if (externalName === undefined || bytes < smallestExternal) {
+      const message = concatenate(encode(tensor), prefix(TensorProtoSchema.field.rawData, bytes));
+      return { weight, bytes, before: concatenate(initializer(message.length + bytes), message) };
+    }
     const offset = Math.ceil(end / pageBytes) * pageBytes;
     end = offset + bytes;
     tensor.dataLocation = TensorProto_DataLocation.EXTERNAL;
     tensor.externalData = entries({ location: externalName, offset: String(offset), length: String(bytes) });
-    return { weight, bytes, message: encode(tensor), offset };
+    const message = encode(tensor);
+    return { weight, bytes, before: concatenate(initializer(message.length), message), offset };
   });
 }
 
@@ -140,18 +144,12 @@ function prefix(field: { number: number }, bytes: number): Uint8Array {
   return new BinaryWriter().tag(field.number, WireType.LengthDelimited).uint64(bytes).finish();
 }
 
-/** The file without its weights: what comes before the first, and what stands directly before each. */
-function frame(
-  model: OnnxModel,
-  placed: readonly Placed[],
-): { head: Uint8Array; before: Uint8Array[]; totalBytes: number } {
+/** What stands before a weight's message of so many bytes. */
+const initializer = (bytes: number): Uint8Array => prefix(GraphProtoSchema.field.initializer, bytes);
+
+/** What comes before the first weight in the graph's file, and how large that file becomes. */
+function layOut(model: OnnxModel, placed: readonly Placed[]): { head: Uint8Array; totalBytes: number } {
   const { graph } = model;
-  const initializers = placed.map(({ message, bytes, offset }) => {
-    const data = offset === undefined ? prefix(TensorProtoSchema.field.rawData, bytes) : new Uint8Array();
-    const length = message.length + data.length + (offset === undefined ? bytes : 0);
-    const start = prefix(GraphProtoSchema.field.initializer, length);
-    return { before: concatenate(start, message, data), total: start.length + length };
-  });
   const own = toBinary(
     GraphProtoSchema,
     create(GraphProtoSchema, {
@@ -162,7 +160,10 @@ function frame(
       output: model.outputs.map(valueInfo),
     }),
   );
-  const graphBytes = initializers.reduce((sum, { total }) => sum + total, own.length);
+  const weightBytes = placed.reduce(
+    (sum, { before, bytes, offset }) => sum + before.length + (offset === undefined ? bytes : 0),
+    0,
+  );
   const outer = toBinary(
     ModelProtoSchema,
     create(ModelProtoSchema, {
@@ -174,12 +175,8 @@ function frame(
       metadataProps: entries(model.metadata),
     }),
   );
-  const head = concatenate(outer, prefix(ModelProtoSchema.field.graph, graphBytes), own);
-  return {
-    head,
-    before: initializers.map(({ before }) => before),
-    totalBytes: head.length - own.length + graphBytes,
-  };
+  const head = concatenate(outer, prefix(ModelProtoSchema.field.graph, own.length + weightBytes), own);
+  return { head, totalBytes: head.length + weightBytes };
 }
 
 function concatenate(...parts: Uint8Array[]): Uint8Array {

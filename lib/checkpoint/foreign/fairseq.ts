@@ -1,4 +1,4 @@
-// What fairseq says of a model in its checkpoints: a nested config (`cfg.model`, `cfg.task`) since 2021, one flat namespace of the
+// The description of a model in fairseq's checkpoints: a nested config (`cfg.model`, `cfg.task`) since 2021, one flat namespace of the
 // command line (`args`) before. A model fine-tuned for recognition holds the config of the one that it began as in `w2v_args`.
 // s3prl's conversions keep the two parts of the config as `model_cfg` and `task_cfg`.
 import { EmoframeError } from '../../errors.js';
@@ -27,7 +27,7 @@ function modelPart(config: PickleValue | undefined): PickleValue | undefined {
   return field(part, 'encoder_layers') === undefined && field(part, 'w2v_args') === undefined ? config : part;
 }
 
-/** More layers than a model has make no list. */
+/** A list of more layers than any model has is refused. */
 const mostConvolutions = 100;
 
 /**
@@ -73,10 +73,10 @@ const defaults = { activation_dropout: 0, layerdrop: 0, conv_bias: false, do_sta
 const defaultConvolutions = '[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2';
 
 /**
- * What the root of a fairseq checkpoint says of its model, in transformers' terms.
+ * The model that the root of a fairseq checkpoint describes, in transformers' terms.
  *
- * @returns undefined when it says nothing
- * @throws EmoframeError `ERR_MODEL_CONFIG` when it is a model that cannot be done
+ * @returns undefined when it describes none
+ * @throws EmoframeError `ERR_MODEL_CONFIG` when the model is not supported
  */
 export function describedByFairseq(root: PickleDict, file: string): ModelDescription | undefined {
   const refuse = (what: string) =>
@@ -110,6 +110,6 @@ export function describedByFairseq(root: PickleDict, file: string): ModelDescrip
     if (value !== undefined) config[ours] = value;
   }
   const task = root.get('task_cfg') ?? field(cfg, 'task');
-  const told = [field(task, 'normalize'), field(outer, 'normalize'), field(options, 'normalize')];
-  return { config, normalize: told.find((value) => typeof value === 'boolean') ?? mode === 'layer_norm' };
+  const stated = [field(task, 'normalize'), field(outer, 'normalize'), field(options, 'normalize')];
+  return { config, normalize: stated.find((value) => typeof value === 'boolean') ?? mode === 'layer_norm' };
 }

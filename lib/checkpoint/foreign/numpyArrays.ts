@@ -54,7 +54,7 @@ export function arrayInStream(
   const element = elementOf(fields.get('dtype'));
   const shape = shapeOf(fields.get('shape'));
   if (element === undefined || shape === undefined) return {};
-  // joblib 1.2 and later align the bytes: one tells how many follow that mean nothing.
+  // joblib 1.2 and later align the bytes: the first says how many bytes of padding follow.
   const aligned = typeof fields.get('numpy_array_alignment_bytes') === 'number';
   const start = aligned ? at + 1 + (stream[at] ?? 0) : at;
   const end = start + product(shape, element.bytes);

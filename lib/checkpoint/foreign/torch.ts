@@ -71,7 +71,7 @@ async function readArchive(file: OpenFile): Promise<Contents> {
 /** The pickles after the magic number of a stream of before 1.6. */
 type StreamStart = Record<'version' | 'machine' | 'saved' | 'keys', Unpickled>;
 
-/** How long the pickles are is told by nothing but themselves. */
+/** Nothing but the pickles themselves says how long they are, so ever more of the file is read until they are complete. */
 async function readStreamStart(file: OpenFile): Promise<StreamStart> {
   const { path } = file;
   const most = Math.min(file.size, pickleLimitBytes);
@@ -84,7 +84,7 @@ async function readStreamStart(file: OpenFile): Promise<StreamStart> {
       const saved = unpickle(bytes, path, { start: machine.end });
       return { version, machine, saved, keys: unpickle(bytes, path, { start: saved.end }) };
     } catch (error) {
-      // Not yet enough of it, perhaps.
+      // Perhaps because too little was read.
       if (!(error instanceof EmoframeError) || error.code !== 'ERR_PICKLE' || length === most) throw error;
     }
   }
