@@ -1,4 +1,4 @@
-// What transformers' files have no place for: the heads' tensors in `head.safetensors`, and what they mean in
+// The head of a model, for which transformers' files have no place: its tensors in `head.safetensors`, its description in
 // `emoframe.json`.
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -20,11 +20,11 @@ export interface Head {
   kind: 'classifier' | 'masked-prediction';
   /** Class names in the order of the classifier's outputs; may be empty for masked prediction. */
   labels: string[];
-  /** Of a pooled classifier; absent beside an alignment network: there is none. */
+  /** How a classifier pools frames; absent where there is an alignment network alone. */
   pooling?: PoolingName;
   /** Of an alignment network, whose tensors are `alignment.*`. */
   alignment?: AlignmentSettings;
-  /** How much the logits of either count in the decision; 1 where it is not said. */
+  /** How much the logits of either count in the decision; 1 where it is absent. */
   calibration?: Calibration;
   tensors: Tensor[];
   /** Anything worth keeping with it, as JSON: where it came from, its scores. */
@@ -59,7 +59,7 @@ export function poolingOf({ pooling, alignment }: Pick<Head, 'pooling' | 'alignm
   return pooling ?? (alignment === undefined ? 'attention' : undefined);
 }
 
-/** Checks what is to be, or was, in `emoframe.json`. Errors: `ERR_CHECKPOINT` naming the field. */
+/** Checks the content of `emoframe.json`, before it is written and after it was read. Errors: `ERR_CHECKPOINT` naming the field. */
 function parseDescription(value: unknown, file: string): z.infer<typeof description> {
   const format = (value as { format?: unknown } | null)?.format;
   if (typeof format === 'number' && format > 1) {

@@ -69,7 +69,7 @@ export async function readNpy(path: string): Promise<{ data: Float32Array | Int3
     if (start.length < 12 || magic.some((byte, i) => start[i] !== byte))
       throw refuse(path, 'it does not begin like one');
     const view = new DataView(start.buffer);
-    const version = start[6]!;
+    const version = view.getUint8(6);
     if (version < 1 || version > 3) throw refuse(path, `it is of version ${version}`);
     const [headerStart, length] = version === 1 ? [10, view.getUint16(8, true)] : [12, view.getUint32(8, true)];
     if (length > headerLimitBytes) throw refuse(path, `its header has ${length} bytes, more than ${headerLimitBytes}`);

@@ -7,7 +7,6 @@ import { elementsOf } from '../model/tensor.js';
 /** Names and shapes of HuBERT's tensors, as transformers has them. */
 export function* encoderShapes(shape: HubertShape): Generator<[name: string, shape: number[]]> {
   const { convDim, convKernel, hiddenSize: hidden, intermediateSize: inner, positionalKernel: kernel } = shape;
-  const last = convDim.at(-1)!;
   const vectors = function* (name: string, size: number): Generator<[string, number[]]> {
     yield [`${name}.weight`, [size]];
     yield [`${name}.bias`, [size]];
@@ -17,14 +16,16 @@ export function* encoderShapes(shape: HubertShape): Generator<[name: string, sha
     yield [`${name}.bias`, [output]];
   };
   yield ['masked_spec_embed', [hidden]];
+  let channels = 1;
   for (const [i, output] of convDim.entries()) {
     const name = `feature_extractor.conv_layers.${i}`;
-    yield [`${name}.conv.weight`, [output, i === 0 ? 1 : convDim[i - 1]!, convKernel[i]!]];
+    yield [`${name}.conv.weight`, [output, channels, convKernel[i]!]];
+    channels = output;
     if (shape.convBias) yield [`${name}.conv.bias`, [output]];
     if (!shape.groupNorm || i === 0) yield* vectors(`${name}.layer_norm`, output);
   }
-  if (shape.featureProjectionLayerNorm) yield* vectors('feature_projection.layer_norm', last);
-  yield* linear('feature_projection.projection', hidden, last);
+  if (shape.featureProjectionLayerNorm) yield* vectors('feature_projection.layer_norm', channels);
+  yield* linear('feature_projection.projection', hidden, channels);
   const positional = 'encoder.pos_conv_embed.conv';
   yield [`${positional}.bias`, [hidden]];
   yield [`${positional}.parametrizations.weight.original0`, [1, 1, kernel]];

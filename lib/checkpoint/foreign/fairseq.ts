@@ -40,9 +40,11 @@ export function parseConvolutions(text: string): [channels: number, kernel: numb
   for (const term of text.replace(/\s/g, '').split('+')) {
     const match = /^\(?\[((?:\(\d{1,7},\d{1,7},\d{1,7}\),?)+)\](?:\*(\d{1,3}))?\)?$/.exec(term);
     if (match === null) return undefined;
-    const numbers = match[1]!.match(/\d+/g)!.map(Number);
-    for (let times = Number(match[2] ?? 1); times > 0; times--) {
-      for (let i = 0; i < numbers.length; i += 3) layers.push([numbers[i]!, numbers[i + 1]!, numbers[i + 2]!]);
+    const [, list = '', repeated = '1'] = match;
+    for (let times = Number(repeated); times > 0; times--) {
+      for (const [, channels, kernel, stride] of list.matchAll(/(\d+),(\d+),(\d+)/g)) {
+        layers.push([Number(channels), Number(kernel), Number(stride)]);
+      }
       if (layers.length > mostConvolutions) return undefined;
     }
   }

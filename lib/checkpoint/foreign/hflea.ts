@@ -5,13 +5,6 @@ import type { StoredTensor, Tensor } from '../../model/tensor.js';
 import { checkFinite } from '../finite.js';
 import type { Head } from '../head.js';
 
-/** Its names and ours. */
-const names = {
-  'atten.atten_weight': 'pooling.weight',
-  'classifier.fc_out_1.weight': 'classifier.weight',
-  'classifier.fc_out_1.bias': 'classifier.bias',
-} as const;
-
 /** The order in which its script numbers the four classes of IEMOCAP; the file itself does not say. */
 const itsLabels = ['hap', 'neu', 'sad', 'ang'];
 
@@ -38,12 +31,12 @@ export async function hfleaHead(
   config: Record<string, unknown>,
   file: string,
 ): Promise<Head | undefined> {
-  const found = tensors.filter(({ name }) => Object.hasOwn(names, name));
-  if (found.length < Object.keys(names).length) return undefined;
-  const stored = new Map(found.map((tensor) => [tensor.name, tensor]));
-  const classifier = stored.get('classifier.fc_out_1.weight')!;
+  const named = (name: string) => tensors.find((tensor) => tensor.name === name);
+  const attention = named('atten.atten_weight');
+  const classifier = named('classifier.fc_out_1.weight');
+  const bias = named('classifier.fc_out_1.bias');
+  if (attention === undefined || classifier === undefined || bias === undefined) return undefined;
   const [classes = 0, width] = classifier.shape;
-  const attention = stored.get('atten.atten_weight')!;
   if (classifier.shape.length !== 2 || attention.shape.join() !== `${width},1`) {
     throw new EmoframeError(
       'ERR_HEAD',
@@ -51,12 +44,12 @@ export async function hfleaHead(
       { file, tensor: classifier.name },
     );
   }
-  const read: Tensor[] = [];
-  for (const [theirs, ours] of Object.entries(names)) {
-    const { shape, read: values } = stored.get(theirs)!;
+  const read: Tensor[] = [
     // Its attention weights are a column.
-    read.push({ name: ours, shape: ours === 'pooling.weight' ? [shape[0]!] : shape, data: await values() });
-  }
+    { name: 'pooling.weight', shape: attention.shape.slice(0, 1), data: await attention.read() },
+    { name: 'classifier.weight', shape: classifier.shape, data: await classifier.read() },
+    { name: 'classifier.bias', shape: bias.shape, data: await bias.read() },
+  ];
   await checkFinite(read, file, file);
   return { kind: 'classifier', labels: labelsOf(config, classes), pooling: 'attention', tensors: read };
 }

@@ -10,7 +10,7 @@ import { arrayInStream, arrayOf } from './numpyArrays.js';
 import { unpickle } from './pickle.js';
 import { type PickleArray, PickleObject, type PickleValue } from './pickleValues.js';
 
-/** A model that keeps the label of every frame that it was fitted on has 4 bytes for each: this is of 370 hours. */
+/** A model may keep a label of 4 bytes for every frame that it was fitted on; this suffices for 370 hours of audio. */
 const limitBytes = 256 << 20;
 
 const decompress = promisify(unzip);

@@ -1,4 +1,4 @@
-// What the calls in a pickle come to. A few functions make the values that a checkpoint consists of; of every other that may be
+// The values of the calls in a pickle. A few functions make the values that a checkpoint consists of; of every other that may be
 // named, only the name and the arguments are kept. Nothing is called.
 import {
   defaultDict,

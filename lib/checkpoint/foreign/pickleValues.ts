@@ -1,4 +1,4 @@
-// All that a pickle may be made of here, and all that it may name.
+// The values that a pickle may hold here, and the classes and functions that it may name.
 import type { StoredType } from '../dtypes.js';
 
 /** A Python tuple, apart from a list, which is a plain array. A set is a plain array too. */
@@ -118,7 +118,7 @@ const made = new Set([
 
 /**
  * The packages that write checkpoints, whose classes are kept as {@link PickleObject}s. As none is run, this list makes nothing
- * safer: it is there so that a file that asks for anything else, such as `os.system`, is called what it is.
+ * safer: it is there so that a file that asks for anything else, such as `os.system`, is refused with a warning.
  */
 const packages = new Set([
   ...['accelerate', 'argparse', 'enum', 'fairseq', 'joblib', 'lightning', 'lightning_fabric', 'numpy', 'omegaconf'],

@@ -13,8 +13,8 @@ export interface ZipEntry {
 const entryLimit = 100_000;
 
 /**
- * The archive's bytes for yauzl. It asks for them at whatever place a damaged archive names, and what it throws when it is
- * called back would end the process: both are caught here.
+ * The archive's bytes for yauzl. A damaged archive makes yauzl ask for bytes at any place, and what it throws in a callback would end
+ * the process: both are caught here.
  */
 class ArchiveReader extends yauzl.RandomAccessReader {
   /** Rejects when yauzl throws where nobody waits for it. */
