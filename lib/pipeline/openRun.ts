@@ -202,7 +202,7 @@ export class OpenRun {
   /** Runs a stage, unless it is done. */
   async complete(fold: Fold, stage: StageName, call: StageCallOptions): Promise<void> {
     const paths = this.directory.fold(fold.name).stage(stage);
-    // A stage that was killed between its mark and this left its checkpoints.
+    // A stage that was killed between its mark and this left its training states.
     if (await isDone(paths)) return removeSteps(paths.checkpoint);
     throwIfAborted(call.signal);
     const log = this.#stageLog(fold, stage, call);

@@ -21,7 +21,7 @@ export interface ProgressEvent {
   metrics?: Record<string, number>;
 }
 
-/** Something that went wrong and that the run gets over, such as a damaged checkpoint with a whole one before it. */
+/** Something that went wrong and that the run gets over, such as a damaged training state with a whole one before it. */
 export interface RunWarning {
   fold: string;
   stage: StageName;

@@ -1,5 +1,5 @@
 // Where a stage's words go: rows of the run's log, curves for TensorBoard, progress and warnings to the caller. A stage that
-// is resumed says some of them again, so what was said after its checkpoint is taken back first.
+// is resumed says some of them again, so what was said after its training state is taken back first.
 import type { JsonlLog } from '../log/jsonl.js';
 import { TensorBoardLog } from '../log/tensorboard.js';
 import type { Metrics, StageReport } from '../stages/context.js';

@@ -1,4 +1,4 @@
-// One process at a time works in a run directory: two would write each other's checkpoints and logs. The lock is the kernel's,
+// One process at a time works in a run directory: two would write each other's training states and logs. The lock is the kernel's,
 // on a file of the directory, so it ends with the process that holds it, and a run that was killed can be resumed at once.
 import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';

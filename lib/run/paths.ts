@@ -8,7 +8,7 @@ export const markName = 'done.json';
 /** Where one stage of one fold keeps what it makes. */
 export interface StagePaths {
   dir: string;
-  /** The last two checkpoints while the stage trains; gone when it is done. */
+  /** The last two training states while the stage trains; gone when it is done. */
   checkpoint: string;
   /** The stage's result, a `savePretrained` directory. */
   model: string;

@@ -30,7 +30,7 @@ export interface FinishedStage {
   startedAt: number;
 }
 
-/** Writes the stage's metrics, then marks it done; its checkpoint is needed no more. */
+/** Writes the stage's metrics, then marks it done; its training states are needed no more. */
 export async function finishStage(
   { paths: fold, stage, startedAt }: FinishedStage,
   metrics: Record<string, unknown>,
