@@ -21,7 +21,7 @@ import type { RunSummary } from '../run/scores.js';
 import { isDone } from '../run/stageResult.js';
 import { type StageName, stagesOf } from '../run/stages.js';
 import { writeSummary } from '../run/summary.js';
-import type { AudioSource, StageContext, StageReport } from '../stages/context.js';
+import type { StageContext, StageReport, UtteranceAudio } from '../stages/context.js';
 import { findStage } from '../stages/index.js';
 import { removeSteps } from '../training/savedSteps.js';
 import { packageVersion } from '../version.js';
@@ -29,7 +29,7 @@ import type { StageCallOptions, TrainerOptions } from './options.js';
 import { StageLog } from './stageLog.js';
 
 /** The config with what the call, the corpus and the split decide put in its place: what the run records. */
-function settle({ config, corpus, precision, folds }: TrainerOptions): RunConfig {
+function resolveConfig({ config, corpus, precision, folds }: TrainerOptions): RunConfig {
   const { dataset, labels, others } = config.corpus;
   refuseOther('dataset', dataset, corpus.dataset);
   refuseOther('labels', labels, corpus.labels);
@@ -63,7 +63,7 @@ function environmentOf(engine: Engine, options: TrainerOptions): Environment {
   };
 }
 
-function audioOf(pool: AudioPool, config: RunConfig): AudioSource {
+function audioOf(pool: AudioPool, config: RunConfig): UtteranceAudio {
   const store = new AudioStore(pool, { bytes: config.memory.audioBytes });
   return {
     get: (utterance, signal) => store.get(utterance, signal),
@@ -119,7 +119,7 @@ export class OpenRun {
     readonly directory: RunDirectory,
     private readonly engine: Engine,
     private readonly pool: AudioPool,
-    private readonly audio: AudioSource,
+    private readonly audio: UtteranceAudio,
     private readonly log: JsonlLog,
   ) {
     this.chosen = material.chosen;
@@ -131,7 +131,7 @@ export class OpenRun {
 
   /** Opens the run directory and the engine. */
   static async open(options: TrainerOptions): Promise<OpenRun> {
-    const config = settle(options);
+    const config = resolveConfig(options);
     // Said before all audio is read.
     chooseLabels(options.corpus, config);
     if (options.modelDir === undefined && config.model === null) {

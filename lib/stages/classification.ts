@@ -14,7 +14,7 @@ import { finishStage } from '../run/stageResult.js';
 import { framesOf, type StageContext, utteranceOf } from './context.js';
 import { framesIn, framesOfDraws, type InputOptions, Inputs, maskDraws, passesOf } from './inputs.js';
 import { MemberStart } from './members.js';
-import { prepareMemory } from './memory.js';
+import { prepareMemory } from './memoryPlan.js';
 import { featureEncoderPrefixes, type StageModel, saveModel } from './models.js';
 import { runTrainingLoop } from './trainingLoop.js';
 import { optimizerAt, type PassTargets, type Update, updateOf } from './update.js';
@@ -189,7 +189,7 @@ async function savedWeights(dir: string): Promise<readonly Tensor[]> {
   });
 }
 
-/** UA decides; where a small validation set cannot tell two epochs apart, its loss does. */
+/** UA decides; where a small validation set has two epochs equal, its loss does. */
 function isBetter(found: Validation, { ua, loss }: Kept): boolean {
   if (ua === undefined || loss === undefined) return true;
   return found.ua > ua || (found.ua === ua && found.loss < loss);

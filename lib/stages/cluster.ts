@@ -1,4 +1,4 @@
-// Stage 2: the frames of the training sessions, as the fine-tuned model hears them, are clustered. A frame's cluster is its
+// Stage 2: the frames of the training sessions are clustered by the fine-tuned model's hidden states. A frame's cluster is its
 // emotional pseudo-label: frames that express the same state fall together, whatever the label of their utterance.
 import { writeFileAtomic } from '../files/atomic.js';
 import { finishStage } from '../run/stageResult.js';
@@ -74,7 +74,7 @@ export async function sweepClusters(
       const { points, complete } = await gatherPoints(context, source, kmeans.frameLimit);
       for (const clusters of sweep.clusters) {
         const fitted = await fitCentroids(context, points, source.dimension, { ...kmeans, clusters });
-        // Agreement needs to know whose frame each is, which a sample of frames does not tell.
+        // Agreement needs to know which utterance each frame is of, which is lost in a sample of frames.
         const agreement = complete
           ? await agreementWithTruth(context, encoder.model.geometry, splitByUtterance(source.items, fitted.labels))
           : {};

@@ -6,7 +6,7 @@ import type { Utterance } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
 import { Geometry } from '../model/geometry.js';
 import { drawJoined, type JoinCandidate, type JoinedUtterance } from './concatenationPlan.js';
-import { type AudioSource, measureSamples, type StageContext, utteranceOf } from './context.js';
+import { measureSamples, type StageContext, type UtteranceAudio, utteranceOf } from './context.js';
 
 /** A part is made louder or softer by this factor at most: what is nearly silent would become noise. */
 const MAX_GAIN = 10;
@@ -87,11 +87,11 @@ function nothingJoined({ fold, config }: StageContext, label: string, usable: re
 }
 
 /** Gives the sound of joined utterances, and of all others what another source gives. */
-export class JoinedAudio implements AudioSource {
+export class JoinedAudio implements UtteranceAudio {
   readonly #joined: ReadonlyMap<string, JoinedUtterance>;
 
   constructor(
-    private readonly source: AudioSource,
+    private readonly source: UtteranceAudio,
     joined: readonly JoinedUtterance[],
     private readonly settings: Pick<ConcatenationSettings, 'fadeSeconds' | 'matchLevels'>,
   ) {

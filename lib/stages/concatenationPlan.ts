@@ -1,4 +1,4 @@
-// Which training utterances are joined, drawn before any is heard: neutral and emotional speech of one speaker, as speech
+// Which training utterances are joined, drawn before any is read: neutral and emotional speech of one speaker, as speech
 // emotion diarization makes its training data (Wang et al., "Speech Emotion Diarization: Which Emotion Appears When?", 2023),
 // so that the place of an emotion is known to the sample. A pure function of the seed and the utterances' lengths.
 import type { ConcatenationPattern, ConcatenationSettings } from '../config/types.js';
@@ -19,10 +19,10 @@ export interface JoinCandidate {
   samples: number;
 }
 
-/** A stretch of an utterance. */
+/** A part of an utterance. */
 export interface JoinedPart {
   utterance: Utterance;
-  /** Its first sample that is heard. */
+  /** Its first sample, counted from the utterance's start. */
   start: number;
   /** Samples. */
   count: number;

@@ -11,9 +11,9 @@ import type { FoldPaths } from '../run/paths.js';
 import type { StageName } from '../run/stages.js';
 import { yieldWhenDue } from '../yield.js';
 
-/** Where audio comes from. */
-export interface AudioSource {
-  /** f32 at 16 kHz, mono. */
+/** Gives the audio of utterances. */
+export interface UtteranceAudio {
+  /** Samples: f32 at 16 kHz, mono. */
   get(utterance: Utterance, signal?: AbortSignal): Promise<Float32Array>;
   /** MFCCs f32 `[F, 39]` at 100 Hz. */
   mfcc(utterance: Utterance, signal?: AbortSignal): Promise<{ features: Float32Array; frames: number }>;
@@ -32,7 +32,7 @@ export interface StageReport {
   sync(): Promise<void>;
   /** Shown at every start of the stage; the numbers go to `log.jsonl` under `name` at the first, so that a resumed log is the same. */
   note(message: string, name: string, numbers: Metrics): Promise<void>;
-  /** Something that a user must hear of although work goes on. */
+  /** Something that a user must know although work goes on. */
   warn(message: string): void;
 }
 
@@ -51,7 +51,7 @@ export interface StageContext {
   labels: readonly string[];
   /** The class of time outside all segments. */
   neutral: string;
-  audio: AudioSource;
+  audio: UtteranceAudio;
   /** Samples of each utterance that has been decoded, by id; shared by all stages. */
   sampleCounts: Map<string, number>;
   paths: FoldPaths;

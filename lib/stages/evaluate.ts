@@ -1,4 +1,4 @@
-// Stage 5: the held-out session is heard for the first time. Stage 4's model and, beside it, stage 1b's give every utterance
+// Stage 5: the held-out session is read for the first time. Stage 4's model and, beside it, stage 1b's give every utterance
 // an emotion and every frame a posterior and a weight; where frame-level truth is known, the timelines are scored too.
 import { rangeOf } from '../audio/range.js';
 import { groupBy, packLocally, packSamples } from '../batch/pack.js';
@@ -49,7 +49,7 @@ async function writeRows(file: string, rows: readonly PredictionRow[]): Promise<
   });
 }
 
-/** Test utterances of at least one frame, and those that are too short to be heard. */
+/** Test utterances of at least one frame, and those that are shorter. */
 async function testItems(
   context: StageContext,
   { model }: StageModel,

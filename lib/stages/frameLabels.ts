@@ -39,7 +39,7 @@ export function frameLabeller(
     for (const { id, start, count } of draws) {
       const utterance = utteranceOf(context, id);
       if (utterance.segments !== undefined) {
-        // Frames are counted from the utterance's start, of which a crop is a later stretch.
+        // Frames are counted from the utterance's start, of which a crop is a later part.
         const truth = frameTruth(utterance, context.labels, context.neutral, start + count, times);
         labels.set(truth.subarray(start), first);
       }

@@ -57,7 +57,7 @@ export interface InputOptions {
   statistics?: SoundStatistics;
 }
 
-/** A stretch of an utterance, with what the whole is normalised by where the model wants that. */
+/** A part of an utterance, with what the whole is normalised by where the model wants that. */
 interface Cut {
   readonly samples: Float32Array;
   readonly waveform?: WaveformStatistics;
@@ -114,7 +114,7 @@ export class Inputs {
     return { samples, ...(this.#stage.normalize && { waveform: waveformStatistics(whole) }) };
   }
 
-  /** Normalised over whole utterances, so that a crop hears the same signal as the whole. */
+  /** Normalised over whole utterances, so that a crop is the same signal as in the whole. */
   #packed(cuts: readonly Cut[], names: readonly string[]): PackedBatch {
     const { statistics } = this.#options;
     if (statistics !== undefined) {

@@ -18,9 +18,9 @@ export async function soundStatistics(context: StageContext, model: Model): Prom
   for await (const sounds of trainingSounds(context, model)) {
     for (const samples of sounds) {
       await yieldWhenDue();
-      for (let i = 0; i < samples.length; i++) {
-        sum += samples[i]!;
-        squares += samples[i]! ** 2;
+      for (const sample of samples) {
+        sum += sample;
+        squares += sample ** 2;
       }
       count += samples.length;
     }
@@ -30,12 +30,12 @@ export async function soundStatistics(context: StageContext, model: Model): Prom
   const waveform = { mean, scale: 1 / Math.sqrt(squares / count - mean ** 2 + 1e-7) };
   const { groupNorm, convKernel } = model.config.shape;
   if (!groupNorm) return { waveform };
-  const windows = new MomentSum(convKernel[0]!);
+  const kernel = convKernel[0]!;
+  const windows = new MomentSum(kernel);
   for await (const sounds of trainingSounds(context, model)) {
     const batch = packSamples(sounds, model.geometry.stride, { normalize: sounds.map(() => waveform) });
     const { mean: means, covariance, counts } = await model.windowMoments(batch);
     for (const [index, windowCount] of counts.entries()) {
-      const kernel = convKernel[0]!;
       const [own, square] = [index * kernel, index * kernel ** 2];
       windows.add(means.subarray(own, own + kernel), covariance.subarray(square, square + kernel ** 2), windowCount);
     }
@@ -44,7 +44,7 @@ export async function soundStatistics(context: StageContext, model: Model): Prom
   return { waveform, windows: { mean: [...windowMean], covariance: [...windowCovariance] } };
 }
 
-/** Mean of each column of what the network hears, and one over its standard deviation, as the network keeps them. */
+/** Mean of each column of the network's input, and one over its standard deviation, as the network keeps them. */
 export async function inputStatistics(
   context: StageContext,
   model: Model,

@@ -1,5 +1,5 @@
 // Masked prediction (HuBERT, Hsu et al. 2021): spans of frames are hidden behind one embedding, and the transformer must say
-// which cluster each hidden frame belongs to, from what it hears around it. The loop of stages 1a and 3 and of the MFCC round.
+// which cluster each hidden frame belongs to, from the frames around it. The training of stages 1a and 3 and of the MFCC round.
 import { type Draw, PretrainingSampler } from '../batch/samplers.js';
 import type { MaskedPredictionSettings } from '../config/types.js';
 import { EmoframeError } from '../errors.js';
@@ -8,7 +8,7 @@ import { PhiloxStream, sites } from '../random/philox.js';
 import { finishStage } from '../run/stageResult.js';
 import { framesOf, type StageContext } from './context.js';
 import { framesIn, Inputs, maskDraws, passesOf } from './inputs.js';
-import { prepareMemory } from './memory.js';
+import { prepareMemory } from './memoryPlan.js';
 import { featureEncoderPrefixes, type HeadSpec, type StageModel, saveModel } from './models.js';
 import { runTrainingLoop } from './trainingLoop.js';
 import { optimizerAt, type PassTargets, type Update, updateOf } from './update.js';

@@ -1,6 +1,6 @@
-// Stage 4, second part: when. A network that hears each frame's neighbourhood alone is trained by forward-backward: an utterance
-// of an emotion is neutral frames and at least one island of that emotion, and its label is all that is told. The model under it
-// stays as it is, so that one model answers both questions: which emotion, and when.
+// Stage 4, second part: when. A network whose input is each frame's neighbourhood alone is trained by forward-backward: an
+// utterance of an emotion is neutral frames and at least one island of that emotion, and its label is all that is known. The
+// model under it stays as it is, so that one model answers both questions: which emotion, and when.
 import type { AlignmentSettings } from '../model/alignment.js';
 import type { Geometry } from '../model/geometry.js';
 import { trainOnUtterances } from './classification.js';
@@ -24,7 +24,7 @@ export async function timeline(context: StageContext): Promise<void> {
   const statistics = await soundStatistics(context, model);
   await model.importTensors(await inputStatistics(context, model, statistics), { allowMissing: true });
   const frameLabels = frameLabeller(extended, model.geometry);
-  // What is kept tells islands with more decision than they were learned with.
+  // A frame's evidence counts more in the model that is kept than it does in training.
   const kept = { ...alignment, scale: network.decodingScale, statistics };
   await trainOnUtterances(extended, {
     settings: network,

@@ -5,7 +5,7 @@ import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { Model } from '../model/model.js';
 import { openLatestStep, saveStep } from '../training/savedSteps.js';
 import type { Metrics, StageContext } from './context.js';
-import { withMemoryAdvice } from './memory.js';
+import { withMemoryAdvice } from './memoryPlan.js';
 import { trainOn, type Update, type UpdateResult } from './update.js';
 import type { WeightAverage } from './weightAverage.js';
 
@@ -110,7 +110,7 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
     if (error instanceof EmoframeError && error.code === 'ERR_ABORTED' && step > savedStep) await save();
     throw error;
   }
-  await tellGraphs(context);
+  await reportGraphs(context);
   return metrics;
 }
 
@@ -131,7 +131,7 @@ class Ahead {
 }
 
 /** How steps were done on a GPU. A driver that refuses graphs is no reason to stop, but one to say so. */
-async function tellGraphs({ engine, report }: StageContext): Promise<void> {
+async function reportGraphs({ engine, report }: StageContext): Promise<void> {
   const { replayed, made, plain, reason } = await engine.graphs();
   if (reason !== undefined)
     report.warn(

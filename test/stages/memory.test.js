@@ -11,7 +11,7 @@ import { Trainer } from '../../dist/pipeline/trainer.js';
 import { EmotionModel } from '../../dist/predict/emotionModel.js';
 import { loadClassifier } from '../../dist/predict/loadModel.js';
 import { planPasses } from '../../dist/predict/passMemory.js';
-import { largestPass } from '../../dist/stages/memory.js';
+import { largestPass } from '../../dist/stages/memoryPlan.js';
 import { emoframe } from '../support/cli.js';
 import { loadModel, pack, readData, stepOptions } from '../support/parity.js';
 import { refused } from '../support/refused.js';

@@ -1,4 +1,4 @@
-// Memory is planned before a stage's first step: told, refused where the device has less, and taken at once.
+// Memory is planned before a stage's first step: reported, refused where the device has less, and taken at once.
 import { EmoframeError } from '../errors.js';
 import type { MemoryPlan, TrainStepOptions } from '../model/binding.js';
 import { availableBytes, mebibytes } from '../model/memory.js';
@@ -23,7 +23,7 @@ export interface PassSet {
 }
 
 /**
- * Plans the stage's passes at their largest, tells what they need, and takes it.
+ * Plans the stage's passes at their largest, reports what they need, and takes it.
  *
  * @throws `ERR_OUT_OF_MEMORY`, with the settings that lower what is needed
  */
@@ -40,7 +40,7 @@ export async function prepareMemory(context: StageContext, model: Model, passes:
   const plan = await model.prepare(work).catch((error: unknown) => {
     throw withMemoryAdvice(error, context);
   });
-  await tell(context, plan);
+  await reportPlan(context, plan);
 }
 
 /** The most frames and the most utterances that a pass of a set can have; not both are reached by one pass. */
@@ -60,7 +60,7 @@ export function largestPass(
   return { frames, utterances: Math.max(utterances, 1) };
 }
 
-async function tell(context: StageContext, plan: MemoryPlan): Promise<void> {
+async function reportPlan(context: StageContext, plan: MemoryPlan): Promise<void> {
   const { engine, report } = context;
   const { weights, gradients, moments, features, activations, scratch, total, held } = plan;
   const free = availableBytes(engine.device, plan.available);
