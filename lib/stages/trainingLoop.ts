@@ -3,6 +3,7 @@
 
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { Model } from '../model/model.js';
+import { type StageName, stageNamed } from '../run/stages.js';
 import { openLatestStep, saveStep } from '../training/savedSteps.js';
 import type { Metrics, StageContext } from './context.js';
 import { withMemoryAdvice } from './memoryPlan.js';
@@ -142,12 +143,12 @@ async function reportGraphs({ engine, report }: StageContext): Promise<void> {
 }
 
 /** A loss or gradient that is no number would come again after a resume, as updates are exact: says where, and what then. */
-function stoppedBy(error: unknown, stage: string, step: number, savedStep: number): unknown {
+function stoppedBy(error: unknown, stage: StageName, step: number, savedStep: number): unknown {
   if (!(error instanceof EmoframeError) || error.code !== 'ERR_NOT_FINITE') return error;
   const saved = savedStep > 0 ? `The checkpoint of update ${savedStep} is whole. ` : '';
   return new EmoframeError(
     error.code,
-    `Update ${step + 1} of ${stage}: ${error.message} ${saved}A resumed run would meet this again: begin a new one with a lower ${stage}.optimizer.learningRate, or with precision fp32.`,
+    `Update ${step + 1} of ${stage}: ${error.message} ${saved}A resumed run would meet this again: begin a new one with a lower ${stageNamed(stage).settings}.optimizer.learningRate, or with precision fp32.`,
     { cause: error },
   );
 }
