@@ -9,13 +9,17 @@ export {
 export type { AudioFile, AudioInput, AudioInputOptions } from './audio/input.js';
 export { loadAudio } from './audio/load.js';
 export { type Mfcc, mfcc } from './audio/mfcc.js';
+export type { WaveformStatistics } from './audio/normalize.js';
 export { AudioPool, type AudioPoolOptions } from './audio/pool.js';
 export type { AudioRange } from './audio/types.js';
 export type { RawFormat } from './audio/wav.js';
+export { type FrameRange, type PackOptions, packFeatures, packLocally, packSamples } from './batch/pack.js';
 export type { Head } from './checkpoint/head.js';
+export { splitTensors } from './checkpoint/names.js';
 export { readNpy, writeNpy } from './checkpoint/npy.js';
 export { loadPretrained, type Pretrained, savePretrained } from './checkpoint/pretrained.js';
 export { readSafetensors, writeSafetensors } from './checkpoint/safetensors.js';
+export type { PresetName } from './config/presets.js';
 export { parseConfig, readConfig } from './config/read.js';
 export type { RunConfig, RunConfigInput } from './config/types.js';
 export { type CorpusSource, type ReadCorporaOptions, readCorpora } from './corpus/combine.js';
@@ -45,6 +49,7 @@ export {
   type AlignmentField,
   type AlignmentSettings,
   alignmentField,
+  alignmentOptions,
   type SoundStatistics,
 } from './model/alignment.js';
 export type {

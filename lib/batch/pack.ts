@@ -4,7 +4,7 @@ import type { WaveformStatistics } from '../audio/normalize.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch } from '../model/binding.js';
 
-/** A stretch of an utterance in frames of the model. */
+/** A part of an utterance in frames of the model. */
 export interface FrameRange {
   /** First frame. */
   start: number;
@@ -16,7 +16,7 @@ export interface FrameRange {
 export interface PackOptions {
   /** What messages call the utterances. */
   names?: readonly string[];
-  /** Whether each is brought to zero mean and unit variance: by its own statistics, or by these, of what it is a stretch of. */
+  /** Whether each is brought to zero mean and unit variance: by its own statistics, or by these, of what it is a part of. */
   normalize?: boolean | readonly WaveformStatistics[];
 }
 
@@ -54,8 +54,8 @@ export function packSamples(
 }
 
 /**
- * Packs raw audio that is brought to a model by statistics that are not its own, so that no frame knows more of its utterance
- * than it hears.
+ * Packs raw audio for an alignment network that was trained with statistics of its corpus (`AlignmentSettings.statistics`): they
+ * bring the samples to the model in place of each utterance's own, so that a frame follows from its neighbourhood alone.
  *
  * @param utterances f32 at 16 kHz, each long enough for one frame.
  * @param waveforms in place of the mean and scale of `statistics`, of each utterance.

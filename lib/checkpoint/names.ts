@@ -126,7 +126,12 @@ export function normalizeNames<Named extends { name: string }>(
   return { tensors: found, ignored };
 }
 
-/** All tensors of a model, split into the HuBERT encoder's and the heads'. */
+/**
+ * All tensors of a model, split into the HuBERT encoder's and the heads'.
+ *
+ * @example
+ * const { encoder, head } = splitTensors(await model.exportTensors());
+ */
 export function splitTensors<Named extends { name: string }>(
   tensors: Iterable<Named>,
 ): { encoder: Named[]; head: Named[] } {

@@ -72,7 +72,14 @@ export const alignmentSchema: z.ZodType<AlignmentSettings> = z
     message: "'layers' are summed up to a number of a layer, not 'output'",
   });
 
-/** What a model with such a network is made with. */
+/**
+ * What a model with such a network is made with.
+ *
+ * @example
+ * const { config, head } = await loadPretrained('predictor');
+ * const alignment = alignmentOptions(head.alignment, head.labels.length);
+ * const model = await engine.createModel({ config, precision: 'fp32', alignment });
+ */
 export function alignmentOptions({ statistics: _, ...network }: AlignmentSettings, classes: number): AlignmentOptions {
   return { classes, ...network };
 }

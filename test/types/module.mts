@@ -8,11 +8,14 @@ import {
   Encoder,
   Engine,
   type Fold,
+  loadPretrained,
   makeFolds,
   type NativeDescription,
+  type PackedBatch,
   type Prediction,
   type PredictionFailure,
   type ProgressEvent,
+  packSamples,
   parseConfig,
   type RunConfig,
   type RunConfigInput,
@@ -82,6 +85,16 @@ export function engine(): string {
   // @ts-expect-error threads is a number
   Engine.create({ threads: '1' });
   return device;
+}
+
+export async function hiddenStates(engine: Engine, samples: Float32Array): Promise<Float32Array> {
+  const { config, tensors, normalize } = await loadPretrained('hubert');
+  const model = await engine.createModel({ config, precision: 'fp32' });
+  await model.importTensors(tensors.values());
+  const batch: PackedBatch = packSamples([samples], model.geometry.stride, { normalize });
+  // @ts-expect-error a layer is a number, or the model's output
+  await model.encode(batch, 'last');
+  return (await model.encode(batch, 'output')).hidden;
 }
 
 export async function run(input: RunConfigInput): Promise<Fold[]> {
