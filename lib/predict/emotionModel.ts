@@ -87,9 +87,9 @@ export class EmotionModel {
 
   /**
    * What a frame's posterior and the segments follow from. `attention`: the classifier on this frame alone, as published, smoothed.
-   * `alignment`: a network whose context is a frame's neighbourhood alone, and where it finds an emotion. In one pass every frame is then
-   * neutral or of the emotions that the whole utterance may have; audio that is computed in windows, and every stream, may hold any emotions one after
-   * another.
+   * `alignment`: a network whose context is a frame's neighbourhood alone, and where it finds an emotion. In one pass every frame is
+   * then neutral or of the emotions that the whole utterance may have; audio that goes through the model in windows, and every stream,
+   * may hold any emotions one after another.
    */
   get timeline(): 'alignment' | 'attention' {
     return this.#inference.head.alignment === undefined ? 'attention' : 'alignment';
@@ -186,24 +186,19 @@ export class EmotionModel {
         "The level of audio whose end is not known cannot be matched: give level 'as-is', or normalizeBy 'whole'.",
       );
     }
-    if (normalizeBy === 'window' && !isFile(input)) {
-      const name = nameOf(id, input);
-      const windows = liveWindows(streamInput(input, settings, name), geometry, plan, name);
-      yield* streamWindows(this.#inference, windows, cost, undefined);
+    if (normalizeBy === 'whole') {
+      const { samples, name } = await this.#load(id, input, settings);
+      const windows = wholeWindows(samples, geometry, this.#inference.normalizing, plan, name, settings.signal);
+      const [waveform] = this.#inference.waveformsOf([samples], settings.level) ?? [];
+      yield* streamWindows(this.#inference, windows, cost, waveform);
       return;
     }
-    const { samples, name } = await this.#load(id, input, settings);
-    const windows =
-      normalizeBy === 'whole'
-        ? wholeWindows(samples, geometry, this.#inference.normalizing, plan, name, settings.signal)
-        : liveWindows(
-            streamInput(samples, { ...(settings.signal && { signal: settings.signal }) }, name),
-            geometry,
-            plan,
-            name,
-          );
-    const [waveform] = this.#inference.waveformsOf([samples], settings.level) ?? [];
-    yield* streamWindows(this.#inference, windows, cost, waveform);
+    const name = nameOf(id, input);
+    const { sampleRate } = Geometry;
+    const parts = isFile(input)
+      ? streamInput((await this.#load(id, input, settings)).samples, { ...settings, sampleRate }, name)
+      : streamInput(input, settings, name);
+    yield* streamWindows(this.#inference, liveWindows(parts, geometry, plan, name), cost, undefined);
   }
 
   /**

@@ -11,7 +11,11 @@ export interface LoadedModel extends LoadedHubert {
   head?: Head;
 }
 
-/** Makes something that owns an engine; where that fails, the engine goes at once. Errors: `ERR_DEVICE`, `ERR_DEVICE_UNSUPPORTED`, and what `make` throws. */
+/**
+ * Makes something that owns an engine; where that fails, the engine is disposed of at once.
+ *
+ * @throws `ERR_DEVICE`, `ERR_DEVICE_UNSUPPORTED`, and what `make` throws
+ */
 export async function onNewEngine<Made>(
   { device = 'cpu', precision = 'fp32', threads = 0, memoryLimit = 0 }: DeviceOptions,
   make: (engine: Engine, precision: Precision) => Promise<Made>,

@@ -1,5 +1,5 @@
-// What windows of an utterance give, merged exactly as one pass over all of it would give it: the decision from sums, the frames from
-// a decoder that goes on from window to window.
+// What the windows of an utterance give, merged exactly as one pass over all of it would give it: the decision from sums, the
+// frames from a decoder that goes on from window to window.
 import type { WaveformStatistics } from '../audio/normalize.js';
 import { type Head, poolingOf } from '../checkpoint/head.js';
 import { type DecodedFrames, RecordingDecoder } from '../evaluate/alignmentTimeline.js';
@@ -35,13 +35,14 @@ export async function inferWindows(
     const { result, clusters: found } = await inference.inferWindow(window, waveform);
     utterance.add(result);
     if (decoder !== undefined) decoded.push(decoder.push(result));
-    if (utterance.pooled !== undefined) classified.push(classifiedWindow(result));
+    const { framePosteriors: posteriors, attention, pooled, scoreLogSums } = result;
+    if (utterance.pooled !== undefined) classified.push({ posteriors, attention, pooled, scoreLogSums });
     if (found !== undefined) clusters.push(found);
     afterWindow(window.last ? window.samples : window.keepEnd * inference.geometry.stride, window.samples);
   }
-  for (const { posteriors, pooled: own, attention, logSum } of classified) {
+  for (const { posteriors, pooled: own, attention, scoreLogSums } of classified) {
     utterance.pooled!.correct(posteriors, own);
-    const share = Math.exp(logSum - utterance.pooled!.logSum);
+    const share = Math.exp(scoreLogSums[0]! - utterance.pooled!.logSum);
     attention.forEach((weight, frame) => {
       attention[frame] = weight * share;
     });
@@ -61,16 +62,7 @@ export async function inferWindows(
 }
 
 /** What the pooled classifier makes of a window by itself. */
-interface ClassifiedWindow {
-  posteriors: Float32Array;
-  attention: Float32Array;
-  pooled: Float32Array;
-  logSum: number;
-}
-
-function classifiedWindow({ framePosteriors, attention, pooled, scoreLogSums }: ClassifyResult): ClassifiedWindow {
-  return { posteriors: framePosteriors, attention, pooled, logSum: scoreLogSums[0]! };
-}
+type ClassifiedWindow = Pick<ClassifyResult, 'attention' | 'pooled' | 'scoreLogSums'> & { posteriors: Float32Array };
 
 function joinFloats(parts: readonly Float32Array[]): Float32Array {
   const joined = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
@@ -199,7 +191,7 @@ class PooledSum {
   }
 }
 
-/** Posteriors of the frames of windows, and the smoothed path through them, in order; those of a window may be due with a later one. */
+/** Posteriors of frames and the smoothed path through them, window by window; those of a window may come with a later one. */
 export interface FrameDecoder {
   push(result: ClassifyResult): DecodedFrames;
   /** The frames that are left. */

@@ -1,6 +1,6 @@
 // Audio longer than a window goes through a model in windows that overlap. The transformer sees a whole window, but only the
-// frames in its middle are kept, so that each kept frame was computed with what lies around it. Where windows lie follows from a plan
-// and the number of frames alone, whether all of the audio is at hand or it is still coming in.
+// frames in its middle are kept, so that each kept frame was computed with what lies around it. Where windows lie follows from the
+// number of frames, whether all of the audio is at hand or it is still coming in.
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { AlignmentField } from '../model/alignment.js';
 import type { PackedBatch } from '../model/binding.js';

@@ -59,7 +59,7 @@ test('an alignment network’s tensors are a head’s', () => {
   assert.equal(splitTensors(tensors), { head: [tensors[0]], encoder: [tensors[1]] });
 });
 
-test('what is wrong with a description is told by its field', async () => {
+test('what is wrong with a description is reported with its field', async () => {
   const file = join(dir, 'emoframe.json');
   const read = async (change) => {
     await writeHead(dir, head());
@@ -94,7 +94,7 @@ test('what is wrong with a description is told by its field', async () => {
 const geometry = new Geometry({ convKernel: [10, 3, 3, 3, 3, 2, 2], convStride: [5, 2, 2, 2, 2, 2, 2] });
 const near = (found, expected) => assert.ok(Math.abs(found - expected) < 1e-9, `${found} is not ${expected}`);
 
-test('how far a network hears follows from its convolutions, and from the chunks that it reads', () => {
+test('the context of a network follows from its convolutions, and from the chunks that it reads', () => {
   const field = alignmentField(alignment, geometry.frameSeconds);
   assert.is(field.frames, 20);
   near(field.seconds, 0.4);
@@ -106,19 +106,19 @@ test('how far a network hears follows from its convolutions, and from the chunks
 
 const same = (found, expected) => JSON.stringify(found) === JSON.stringify(expected);
 
-/** What of an utterance, that is there from `start` to `end`, has a part in a frame's logits: stretches, as they lie in it. */
-function heardBy(frame, { start, end }, { source, chunkFrames, contextFrames, halfWidths }) {
+/** What of an utterance, that is there from `start` to `end`, has a part in a frame's logits: ranges, as they lie in it. */
+function contextOf(frame, { start, end }, { source, chunkFrames, contextFrames, halfWidths }) {
   const reach = halfWidths.reduce((sum, half) => sum + half, 0);
-  const heard = [];
+  const ranges = [];
   for (let near = Math.max(frame - reach, start); near <= Math.min(frame + reach, end - 1); near++) {
-    if (source === 'features') heard.push(near);
+    if (source === 'features') ranges.push(near);
     else {
       const first = start + Math.floor((near - start) / chunkFrames) * chunkFrames;
       const last = Math.min(first + chunkFrames, end);
-      heard.push([Math.max(first - contextFrames, start), first, last, Math.min(last + contextFrames, end)]);
+      ranges.push([Math.max(first - contextFrames, start), first, last, Math.min(last + contextFrames, end)]);
     }
   }
-  return heard;
+  return ranges;
 }
 
 for (const settings of [
@@ -128,7 +128,7 @@ for (const settings of [
   { ...alignment, source: 'layers', layer: 1, chunkFrames: 4, contextFrames: 9, halfWidths: [1, 2] },
 ]) {
   const { source, chunkFrames, contextFrames } = settings;
-  test(`${source}, chunks of ${chunkFrames} with ${contextFrames} around: windows hear around a kept frame what the whole does`, () => {
+  test(`${source}, chunks of ${chunkFrames} with ${contextFrames} around: a kept frame has in a window the context that it has in the whole`, () => {
     const field = alignmentField(settings, geometry.frameSeconds);
     let differs = false;
     let farthest = 0;
@@ -145,25 +145,25 @@ for (const settings of [
           assert.is(window.keepStart, kept);
           kept = window.keepEnd;
           for (let frame = window.keepStart; frame < window.keepEnd; frame++) {
-            const heard = heardBy(frame, whole, settings);
-            assert.equal(heardBy(frame, window, settings), heard, `frame ${frame} of ${frames}`);
-            const distances = heard.flat().map((place) => Math.abs(place - frame));
+            const ranges = contextOf(frame, whole, settings);
+            assert.equal(contextOf(frame, window, settings), ranges, `frame ${frame} of ${frames}`);
+            const distances = ranges.flat().map((place) => Math.abs(place - frame));
             farthest = Math.max(farthest, ...distances);
           }
           // With a frame less of overlap one more would be kept.
           const next = window.keepEnd;
-          if (next < frames) differs ||= !same(heardBy(next, window, settings), heardBy(next, whole, settings));
+          if (next < frames) differs ||= !same(contextOf(next, window, settings), contextOf(next, whole, settings));
         }
         assert.is(kept, frames);
       }
     }
     assert.ok(differs, 'the overlap is more than is needed');
-    // The ends of stretches are one beyond their last frame.
+    // The ends of ranges are one beyond their last frame.
     assert.is(farthest - (source === 'features' ? 0 : 1), field.frames);
   });
 }
 
-test('windows are refused that are too short for what the network hears', async () => {
+test('windows are refused that are too short for the context of the network', async () => {
   const field = alignmentField(alignment, geometry.frameSeconds);
   const plan = (options, grid = field) => new WindowPlan(geometry, options, grid);
   await refused(

@@ -14,7 +14,7 @@ import { classifyWhole, labels, tinyAlignment, writeTinyPredictor } from '../sup
 const test = suite('emotion model with an alignment network');
 const keep = keeper(test);
 const { neutral } = tinyAlignment;
-// Such that no decision is certain: else frames would not tell whose posteriors they are.
+// Such that no decision is certain: else frames would not show whose posteriors they are.
 const kinds = {
   alone: { form: 'large', pooling: null, alignment: { scale: 0.02 } },
   both: { pooling: 'attention', alignment: { source: 'hidden' }, calibration: { classifier: 0.5, alignment: 0.02 } },
@@ -24,7 +24,7 @@ const kinds = {
     alignment: { source: 'layers' },
     calibration: { classifier: 0.5, alignment: 0.01 },
   },
-  // Of louder audio than is heard.
+  // Of louder audio than comes in.
   statistics: {
     pooling: 'stats',
     alignment: { source: 'hidden' },
@@ -176,7 +176,7 @@ test('a head whose description and tensors differ is refused', async () => {
   await refused(EmotionModel.load(broken), 'ERR_TENSOR', /alignment\..* \[.*13/);
 });
 
-test('a recording of any gain is heard alike where its level is matched, in one pass, in windows and as a stream', async () => {
+test('a recording of any gain gives the same where its level is matched, in one pass, in windows and as a stream', async () => {
   const model = keep(await EmotionModel.load(join(dir, 'statistics'), { clusters: false }));
   const samples = utterances[2];
   const quiet = samples.map((value) => 0.3 * value);

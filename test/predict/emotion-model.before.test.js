@@ -1,4 +1,4 @@
-// A predictor directory that was written, and heard with, before heads could have an alignment network.
+// A predictor directory that was written, and predicted with, before heads could have an alignment network.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';

@@ -170,7 +170,7 @@ test('many files give, in order, what each gives alone: to the bit one by one, w
   }
 });
 
-test('batches are filled by seconds and never wait on an asynchronous source unless told to', async () => {
+test('batches are filled by seconds and never wait on an asynchronous source unless asked to', async () => {
   const model = keep(await EmotionModel.load(join(dir, 'base')));
   const given = [];
   async function* slowly() {
@@ -329,7 +329,7 @@ test('samples give what their file gives, under the given name', async () => {
   assert.equal(await model.predict(samples, { id: 'voice' }), await model.predict(voice));
 });
 
-test('audio that is too short is told with its file, in a row of files too', async () => {
+test('audio that is too short is an error with its file, in a row of files too', async () => {
   const short = join(dir, 'short.wav');
   writeWav(short, new Float32Array(399).fill(0.1));
   const model = keep(await EmotionModel.load(join(dir, 'base')));
@@ -371,7 +371,7 @@ test('wrong options say what was expected and received', async () => {
   await refused(EmotionModel.load(join(dir, 'base'), { device: 'cuda:x' }), 'ERR_DEVICE', /cpu/);
 });
 
-test('a stopped call and use after dispose are told, and dispose may be called again', async () => {
+test('a stopped call and use after dispose are errors, and dispose may be called again', async () => {
   const model = await EmotionModel.load(join(dir, 'base'));
   await refused(model.predict(voice, { signal: AbortSignal.abort() }), 'ERR_ABORTED', /stopped/);
   const running = refused(model.predict(voice), 'ERR_DISPOSED', /./);

@@ -38,7 +38,7 @@ test('in the post-norm form the output is the last layer, and samples give what 
   assert.equal(fromFile.hidden, fromSamples.hidden);
 });
 
-test('a layer that is not there, audio that is too short and a stopped call are told', async () => {
+test('a layer that is not there, audio that is too short and a stopped call are errors', async () => {
   const encoder = keep(await Encoder.load(model('base')));
   await refused(() => encoder.encode(voice, { layer: 3 }), 'ERR_ARGUMENT', 'layer');
   await refused(() => encoder.encode(new Float32Array(399)), 'ERR_AUDIO_SHORT', '400');
@@ -46,7 +46,7 @@ test('a layer that is not there, audio that is too short and a stopped call are 
   await refused(() => encoder.encode(voice, { signal: AbortSignal.abort() }), 'ERR_ABORTED', 'stopped');
 });
 
-test('a directory without a model is told by name', async () => {
+test('a directory without a model is an error with its name', async () => {
   await refused(() => Encoder.load('/nowhere/model'), 'ERR_FILE_NOT_FOUND', '/nowhere/model');
 });
 

@@ -4,7 +4,7 @@ import { inFlight } from '../../dist/predict/workAhead.js';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** Work whose parts end when they are told to. */
+/** Work whose parts end on request. */
 function manual() {
   const begun = [];
   const ends = new Map();
@@ -58,7 +58,7 @@ test('a result does not wait for an item that is slow to come', async () => {
   assert.is((await results.next()).done, true);
 });
 
-test('what failed is thrown in its turn, and what is under way then is heard by nobody', async () => {
+test('what failed is thrown in its turn, and what is under way then is ignored', async () => {
   const { work, end, fail } = manual();
   const results = inFlight(numbers(3), work, 2);
   const first = results.next();
@@ -81,8 +81,8 @@ test('items that end in a failure give the results before it first', async () =>
   assert.is(await results.next().catch(({ message }) => message), 'the source');
 });
 
-test('an iteration that is left tells the source, and does not wait for it', async () => {
-  let told = false;
+test('an iteration that is left ends the source, and does not wait for it', async () => {
+  let ended = false;
   const hanging = {
     count: 0,
     [Symbol.asyncIterator]() {
@@ -92,14 +92,14 @@ test('an iteration that is left tells the source, and does not wait for it', asy
       return ++this.count === 1 ? Promise.resolve({ value: 1, done: false }) : new Promise(() => undefined);
     },
     async return() {
-      told = true;
+      ended = true;
     },
   };
   for await (const result of inFlight(hanging, async (item) => item, 2)) {
     assert.is(result, 1);
     break;
   }
-  assert.ok(told);
+  assert.ok(ended);
 });
 
 test.run();

@@ -93,7 +93,7 @@ for (const [kind, { pooling }] of Object.entries(kinds)) {
         });
         assert.is(segments.find(({ end }) => time < end).label, labels[path[t]], `frame ${t}`);
       }
-      // What the classifier hears depends on the window.
+      // What the classifier is given depends on the window.
       alike(prediction, found[0], pooling === null);
       if (pooling !== null) continue;
       const logits = whole.alignment.logits.map((logit) => calibration.alignment * logit);
@@ -180,7 +180,7 @@ test('of live audio a frame comes when it was said to, at the latest', async () 
   }
 });
 
-test('with statistics of its own a network hears live audio as it hears the whole', async () => {
+test('with statistics of its own a network gives for live audio what it gives for the whole', async () => {
   const model = keep(await EmotionModel.load(join(dir, 'statistics'), { clusters: false }));
   const windows = { windowSeconds: 3 };
   const [live, whole] = [
@@ -190,7 +190,7 @@ test('with statistics of its own a network hears live audio as it hears the whol
   assert.equal(live, whole);
   const other = keep(await EmotionModel.load(join(dir, 'output')));
   const first = async (normalizeBy) => (await collect(other.stream(samples, { ...windows, normalizeBy })))[0].frames;
-  assert.not.equal(await first('window'), await first('whole'), 'the test can tell');
+  assert.not.equal(await first('window'), await first('whole'), 'the test sees a difference');
 });
 
 test('audio of one window streams as a recording too', async () => {
@@ -204,7 +204,7 @@ test('audio of one window streams as a recording too', async () => {
   for (const [name, p] of Object.entries(probabilities)) near(chunks[0].soFar.probabilities[name], p, 1e-5, name);
 });
 
-test('windows that hear too little are refused before anything is heard', async () => {
+test('windows with too little context are refused before anything is computed', async () => {
   const model = keep(await EmotionModel.load(join(dir, 'hidden')));
   const short = { windowSeconds: 4, overlapSeconds: 0.3 };
   const needs = /overlapSeconds of at least 0\.5.*received 0\.3/;

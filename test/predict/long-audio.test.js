@@ -34,7 +34,7 @@ function recording(seconds, seed = 5) {
 
 const geometry = new Geometry({ convKernel: [10, 3, 3, 3, 3, 2, 2], convStride: [5, 2, 2, 2, 2, 2, 2] });
 
-test('windows keep every frame once, with the overlap heard on both sides', () => {
+test('windows keep every frame once, with the overlap on both sides', () => {
   for (const [windowSeconds, overlapSeconds] of [
     [2, 0.4],
     [1, 0],
@@ -95,20 +95,20 @@ for (const form of ['base', 'large']) {
   });
 }
 
-test('without shared statistics windows would hear something else: the test can tell', async () => {
+test('without shared statistics windows would give something else: the test sees it', async () => {
   const encoder = keep(await Encoder.load(join(fixtures, 'encode', 'base')));
   const samples = recording(20);
   const once = await encoder.encode(samples, { layer: 0 });
-  const stretch = await encoder.encode(samples.subarray(0, 16000 * 10), { layer: 0 });
+  const part = await encoder.encode(samples.subarray(0, 16000 * 10), { layer: 0 });
   const kept = 400 * encoder.dimension;
-  const error = frameError(stretch.hidden.subarray(0, kept), once.hidden.subarray(0, kept), encoder.dimension);
+  const error = frameError(part.hidden.subarray(0, kept), once.hidden.subarray(0, kept), encoder.dimension);
   assert.ok(error > 1e-2, `${error}`);
 });
 
 for (const pooling of ['mean', 'attention', 'attention-linear', 'stats']) {
   test(`${pooling} pooling over windows is pooling over all of their frames`, async () => {
     // The scores of these weights are large, so that rounding shows in the third digit of what exp makes of them.
-    // Without attention nothing is heard beyond a frame's neighbours, so windows must give what one pass gives.
+    // Without attention nothing counts beyond a frame's neighbours, so windows must give what one pass gives.
     const model = keep(
       await EmotionModel.load(await writeTinyPredictor(join(dir, pooling), { pooling, attend: 0, clusters: false })),
     );
@@ -135,23 +135,23 @@ function near(found, expected, tolerance, what) {
   assert.ok(Math.abs(found - expected) <= tolerance, `${what}: ${found} is not ${expected}`);
 }
 
-test('clusters come through windows too, and progress is told in seconds', async () => {
+test('clusters come through windows too, and progress is reported in seconds', async () => {
   const model = keep(await EmotionModel.load(await writeTinyPredictor(join(dir, 'clusters'))));
   const samples = recording(12);
-  const told = [];
+  const reported = [];
   const found = await model.predict(samples, {
     id: 'talk',
     windowSeconds: 5,
     overlapSeconds: 1.5,
-    onProgress: (progress) => told.push(progress),
+    onProgress: (progress) => reported.push(progress),
   });
   const once = await model.predict(samples);
   const same = found.frames.filter(({ cluster }, i) => cluster === once.frames[i].cluster).length;
   assert.ok(same > 0.9 * once.frames.length, `${same} of ${once.frames.length} clusters agree`);
-  assert.ok(told.length > 3);
-  assert.ok(told.every(({ id, totalSeconds }) => id === 'talk' && totalSeconds === 12));
-  assert.is(told.at(-1).doneSeconds, 12);
-  for (const [i, { doneSeconds }] of told.slice(1).entries()) assert.ok(doneSeconds > told[i].doneSeconds);
+  assert.ok(reported.length > 3);
+  assert.ok(reported.every(({ id, totalSeconds }) => id === 'talk' && totalSeconds === 12));
+  assert.is(reported.at(-1).doneSeconds, 12);
+  for (const [i, { doneSeconds }] of reported.slice(1).entries()) assert.ok(doneSeconds > reported[i].doneSeconds);
 });
 
 const collect = async (results) => {
