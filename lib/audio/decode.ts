@@ -4,7 +4,7 @@ import { flac } from './flac.js';
 import type { AudioFormat, AudioTrack } from './format.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from './limits.js';
 import { mp3 } from './mp3.js';
-import { ogg } from './oggDecode.js';
+import { ogg } from './ogg.js';
 import { toSampleRange } from './range.js';
 import type { AudioInfo, AudioRange, DecodedAudio } from './types.js';
 import { openRaw, type RawFormat, wav } from './wav.js';
@@ -55,7 +55,7 @@ export async function* decodeBytes(
  *
  * @throws as decodeFile, of what a header can show
  * @example
- * const { sampleRate, channelCount, frameCount } = await probeAudio('speech.wav');
+ * const { sampleRate, channelCount, sampleCount } = await probeAudio('speech.wav');
  */
 export async function probeAudio(path: string): Promise<AudioInfo> {
   const source = await ByteSource.openFile(path);
@@ -74,7 +74,7 @@ async function* decode(source: ByteSource, range: AudioRange, raw?: RawFormat): 
     const { info, blocks } = await openTrack(source, raw);
     const { sampleRate } = info;
     // A streamed file does not say how long it is until it is over.
-    const { start, end } = toSampleRange(range, sampleRate, info.frameCount ?? Number.MAX_SAFE_INTEGER, name);
+    const { start, end } = toSampleRange(range, sampleRate, info.sampleCount ?? Number.MAX_SAFE_INTEGER, name);
     let position = 0;
     for await (const { first, channels } of blocks(start)) {
       position = first + channels[0]!.length;

@@ -49,7 +49,7 @@ function parseInfo(header: Buffer, corrupt: Corrupt): FlacInfo {
   }
   // 20 bits of rate, 3 of channels - 1, 5 of bits - 1, 36 of samples.
   const high = header.readUInt32BE(18);
-  const frameCount = (high & 0xf) * 2 ** 32 + header.readUInt32BE(22);
+  const sampleCount = (high & 0xf) * 2 ** 32 + header.readUInt32BE(22);
   const info: FlacInfo = {
     format: 'flac',
     sampleRate: high >>> 12,
@@ -59,7 +59,7 @@ function parseInfo(header: Buffer, corrupt: Corrupt): FlacInfo {
     maxFrameBytes: header.readUIntBE(15, 3),
   };
   // Zero means unknown.
-  return frameCount === 0 ? info : { ...info, frameCount };
+  return sampleCount === 0 ? info : { ...info, sampleCount };
 }
 
 // Its start costs more than decoding an utterance, so a decoder that ended well waits for more work.
@@ -79,7 +79,7 @@ async function* decodeFrames(
 ): AsyncGenerator<Float32Array[]> {
   const decoder = idle.pop() ?? new FLACDecoder();
   await decoder.ready;
-  const announced = info.frameCount === undefined ? undefined : info.frameCount - first;
+  const announced = info.sampleCount === undefined ? undefined : info.sampleCount - first;
   let frames = 0;
   let broken = false;
   try {

@@ -56,7 +56,7 @@ async function frameAfter(
   let previous: { at: number; header: FrameHeader }[] = [];
   for (let at = bytes.indexOf(0xff); at >= 0; at = bytes.indexOf(0xff, at + 1)) {
     const header = readFrameHeader(bytes, at, info);
-    if (header === undefined || (info.frameCount !== undefined && header.sample >= info.frameCount)) continue;
+    if (header === undefined || (info.sampleCount !== undefined && header.sample >= info.sampleCount)) continue;
     const before = previous.find((one) => one.header.sample + one.header.blockSize === header.sample);
     if (before !== undefined && crc16(bytes, before.at, at) === 0) {
       return { position: position + before.at, sample: before.header.sample };

@@ -16,9 +16,9 @@ import type { AudioRange, DecodedAudio } from './types.js';
  * const samples = await loadAudio('dialogue.wav', { startSeconds: 12.4, endSeconds: 15.1 });
  */
 export async function loadAudio(path: string, range: AudioRange = {}): Promise<Float32Array> {
-  const { frameCount = 0, sampleRate, channelCount } = await probeAudio(path);
+  const { sampleCount = 0, sampleRate, channelCount } = await probeAudio(path);
   checkChannel(range, channelCount, path);
-  const seconds = Math.min(range.endSeconds ?? Infinity, frameCount / sampleRate) - (range.startSeconds ?? 0);
+  const seconds = Math.min(range.endSeconds ?? Infinity, sampleCount / sampleRate) - (range.startSeconds ?? 0);
   if (seconds * SAMPLE_RATE > MAX_SAMPLES) throw tooLong(path);
   return collect(toSpeech(decodeFile(path, range), path, range.channel), path);
 }

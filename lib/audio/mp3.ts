@@ -62,14 +62,14 @@ async function readInfo(source: ByteSource, name: string): Promise<Mp3Info> {
   if (frames === undefined) return info;
   const skipped = delay === undefined ? 0 : delay + DECODER_DELAY;
   const cut = delay === undefined ? 0 : Math.max(0, padding - DECODER_DELAY);
-  const frameCount = frames * frameSamples - skipped - cut;
-  if (frameCount <= 0) throw corrupt(name)('it holds no samples');
-  return { ...info, frames, skipped, frameCount };
+  const sampleCount = frames * frameSamples - skipped - cut;
+  if (sampleCount <= 0) throw corrupt(name)('it holds no samples');
+  return { ...info, frames, skipped, sampleCount };
 }
 
 /** Decodes what follows `readInfo`. */
 async function* decode(source: ByteSource, info: Mp3Info, name: string): AsyncGenerator<Float32Array[]> {
-  const { channelCount, frameSamples, skipped, frameCount } = info;
+  const { channelCount, frameSamples, skipped, sampleCount } = info;
   const decoder = new MPEGDecoder({ enableGapless: false });
   await decoder.ready;
   let frames = 0;
@@ -88,7 +88,7 @@ async function* decode(source: ByteSource, info: Mp3Info, name: string): AsyncGe
       );
       if (channels.length === 0) continue;
       const from = Math.max(skipped - decoded, 0);
-      const to = frameCount === undefined ? undefined : Math.max(skipped + frameCount - decoded, 0);
+      const to = sampleCount === undefined ? undefined : Math.max(skipped + sampleCount - decoded, 0);
       decoded += channels[0]!.length;
       const sound = channels.map((channel) => channel.subarray(from, to));
       if (sound[0]!.length > 0) yield sound;

@@ -30,9 +30,9 @@ export function rangeOf({ startSeconds, endSeconds, channel }: AudioRange): Audi
  * Seconds to samples of one channel: both ends rounded to the nearest sample, the end clipped to the file's.
  * Throws `ERR_AUDIO_RANGE` where nothing would be left or the range leaves the file.
  */
-export function toSampleRange(range: AudioRange, sampleRate: number, frameCount: number, path: string): SampleRange {
+export function toSampleRange(range: AudioRange, sampleRate: number, sampleCount: number, path: string): SampleRange {
   const { startSeconds = 0, endSeconds } = range;
-  const seconds = frameCount / sampleRate;
+  const seconds = sampleCount / sampleRate;
   if (!(startSeconds >= 0) || (endSeconds !== undefined && !(endSeconds > startSeconds))) {
     throw new EmoframeError(
       'ERR_AUDIO_RANGE',
@@ -41,8 +41,8 @@ export function toSampleRange(range: AudioRange, sampleRate: number, frameCount:
     );
   }
   const start = Math.round(startSeconds * sampleRate);
-  const end = endSeconds === undefined ? frameCount : Math.round(endSeconds * sampleRate);
-  if (end - frameCount > RANGE_TOLERANCE_SECONDS * sampleRate || start >= Math.min(end, frameCount)) {
+  const end = endSeconds === undefined ? sampleCount : Math.round(endSeconds * sampleRate);
+  if (end - sampleCount > RANGE_TOLERANCE_SECONDS * sampleRate || start >= Math.min(end, sampleCount)) {
     const asked = `${startSeconds} to ${endSeconds ?? 'the end'} seconds`;
     throw new EmoframeError(
       'ERR_AUDIO_RANGE',
@@ -50,5 +50,5 @@ export function toSampleRange(range: AudioRange, sampleRate: number, frameCount:
       { file: path },
     );
   }
-  return { start, end: Math.min(end, frameCount) };
+  return { start, end: Math.min(end, sampleCount) };
 }

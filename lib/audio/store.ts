@@ -107,10 +107,10 @@ export class AudioStore {
 
 /** An utterance's length from the header; where that does not say (a streamed FLAC), by decoding it in the pool. */
 export async function measureSeconds(excerpt: AudioExcerpt, pool: Pick<AudioPool, 'measure'>): Promise<number> {
-  const { sampleRate, frameCount, channelCount } = await probeAudio(excerpt.audio);
+  const { sampleRate, sampleCount, channelCount } = await probeAudio(excerpt.audio);
   checkChannel(excerpt, channelCount, excerpt.audio);
-  if (frameCount === undefined) return (await pool.measure(excerpt.audio, rangeOf(excerpt))) / SAMPLE_RATE;
-  const { start, end } = toSampleRange(rangeOf(excerpt), sampleRate, frameCount, excerpt.audio);
+  if (sampleCount === undefined) return (await pool.measure(excerpt.audio, rangeOf(excerpt))) / SAMPLE_RATE;
+  const { start, end } = toSampleRange(rangeOf(excerpt), sampleRate, sampleCount, excerpt.audio);
   return (end - start) / sampleRate;
 }
 

@@ -18,7 +18,7 @@ export interface AudioInfo {
   sampleRate: number;
   channelCount: number;
   /** Samples of one channel; absent where the header does not say (a streamed FLAC). */
-  frameCount?: number;
+  sampleCount?: number;
 }
 
 /** The samples `[start, end)` of one channel. */

@@ -111,7 +111,7 @@ function openSamples(source: ByteSource, format: SampleFormat, declared: number)
       format: 'wav',
       sampleRate,
       channelCount,
-      ...(least === most && { frameCount: Math.floor(most / frameBytes) }),
+      ...(least === most && { sampleCount: Math.floor(most / frameBytes) }),
     },
     blocks(start) {
       const first = source.size === undefined ? 0 : start;

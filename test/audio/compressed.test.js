@@ -20,10 +20,10 @@ import { fixtures, writeTinyPredictor } from '../support/tinyPredictor.js';
 const test = suite('audio: compressed');
 const fixture = (name) => join(fixtures, 'audio', name);
 const files = {
-  'short.mp3': { format: 'mp3', sampleRate: 16000, channelCount: 1, frameCount: 6400 },
-  'short.opus': { format: 'opus', sampleRate: 48000, channelCount: 1, frameCount: 19200 },
-  'short.ogg': { format: 'vorbis', sampleRate: 16000, channelCount: 1, frameCount: 6400 },
-  'stereo.opus': { format: 'opus', sampleRate: 48000, channelCount: 2, frameCount: 12000 },
+  'short.mp3': { format: 'mp3', sampleRate: 16000, channelCount: 1, sampleCount: 6400 },
+  'short.opus': { format: 'opus', sampleRate: 48000, channelCount: 1, sampleCount: 19200 },
+  'short.ogg': { format: 'vorbis', sampleRate: 16000, channelCount: 1, sampleCount: 6400 },
+  'stereo.opus': { format: 'opus', sampleRate: 48000, channelCount: 2, sampleCount: 12000 },
 };
 let dir;
 let pool;
@@ -83,12 +83,12 @@ for (const name of [...Object.keys(files), 'untagged.mp3']) {
 
 test('headers give rate, channels and the exact length, without decoding', async () => {
   for (const [name, expected] of Object.entries(files)) {
-    const { format, sampleRate, channelCount, frameCount } = await probeAudio(fixture(name));
-    assert.equal({ format, sampleRate, channelCount, frameCount }, expected, name);
+    const { format, sampleRate, channelCount, sampleCount } = await probeAudio(fixture(name));
+    assert.equal({ format, sampleRate, channelCount, sampleCount }, expected, name);
     const never = { measure: () => assert.unreachable('it was decoded') };
-    assert.is(await measureSeconds({ audio: fixture(name) }, never), expected.frameCount / expected.sampleRate);
+    assert.is(await measureSeconds({ audio: fixture(name) }, never), expected.sampleCount / expected.sampleRate);
   }
-  assert.is((await probeAudio(fixture('untagged.mp3'))).frameCount, undefined);
+  assert.is((await probeAudio(fixture('untagged.mp3'))).sampleCount, undefined);
   const { channels } = await decodeAudio(fixture('untagged.mp3'));
   assert.is(await measureSeconds({ audio: fixture('untagged.mp3') }, pool), channels[0].length / 16000);
 });

@@ -133,10 +133,10 @@ test('a file is recognised by its content, not by its name', async () => {
 
 test('the header alone gives rate, channels and length', async () => {
   for (const format of ['wav', 'flac']) {
-    const { sampleRate, channelCount, frameCount } = await probeAudio(join(fixtures, `stereo48k.${format}`));
+    const { sampleRate, channelCount, sampleCount } = await probeAudio(join(fixtures, `stereo48k.${format}`));
     assert.deepEqual(
-      { sampleRate, channelCount, frameCount },
-      { sampleRate: 48000, channelCount: 2, frameCount: 12000 },
+      { sampleRate, channelCount, sampleCount },
+      { sampleRate: 48000, channelCount: 2, sampleCount: 12000 },
     );
   }
 });
@@ -223,7 +223,7 @@ test('a FLAC file that does not say its length is read to its end', async () => 
   const flac = Buffer.from(readFileSync(join(fixtures, 'voice.flac')));
   flac.writeUInt32BE(0, 22);
   const path = write('streamed.flac', flac);
-  assert.equal((await probeAudio(path)).frameCount, undefined);
+  assert.equal((await probeAudio(path)).sampleCount, undefined);
   assert.deepEqual(await loadAudio(path), await loadAudio(join(fixtures, 'voice.wav')));
 });
 
