@@ -55,7 +55,8 @@ export class AudioPool {
       );
     }
     this.threads = threads;
-    this.#settings = options.cache === undefined ? {} : { cache: parseOptions(audioCacheSchema, options.cache) };
+    this.#settings =
+      options.cache === undefined ? {} : { cache: parseOptions(audioCacheSchema, options.cache) as AudioCacheOptions };
     this.#warn = options.onWarning ?? ((message) => process.emitWarning(message, { type: 'EmoframeWarning' }));
   }
 

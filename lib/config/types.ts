@@ -1,4 +1,4 @@
-// The numbers of the method, as a run has them. Defaults and bounds stand in schema.ts.
+// The settings of a run. Defaults and bounds are in schema.ts.
 import type { Others } from '../corpus/labelScheme.js';
 import type { Precision } from '../model/binding.js';
 
@@ -139,8 +139,8 @@ export interface TaptSettings extends MaskedPredictionSettings {
   layer: number;
   kmeans: KMeansSection;
   /**
-   * A file of centroids `[K, hidden]` to use instead of fitting: .npy, .safetensors, or a k-means model of scikit-learn saved
-   * by joblib; then `kmeans` is not read.
+   * A file of centroids `[K, hidden]` to use instead of fitting: .npy, .safetensors, or a scikit-learn k-means model saved by
+   * joblib; `kmeans` is then ignored.
    */
   centroids: string | null;
 }
@@ -193,7 +193,7 @@ export interface AlignSettings extends FineTuningSettings {
 /** The network that sees only each frame's neighbourhood, trained by forward-backward over islands of emotion. */
 export interface AlignmentNetworkSettings extends UtteranceTrainingSettings {
   /**
-   * What it takes as input: the convolutional `features`, the `hidden` state at `layer` of the transformer run over chunks, or
+   * Its input: the convolutional `features`, the `hidden` state at `layer` of the transformer run over chunks, or
    * the weighted sum of the states of `layers` 0 to `layer`.
    */
   source: 'features' | 'hidden' | 'layers';
@@ -214,13 +214,13 @@ export interface AlignmentNetworkSettings extends UtteranceTrainingSettings {
   dropout: number;
   /** κ in training: the weight of a frame's evidence, small because neighbouring frames are not independent. */
   scale: number;
-  /** κ of the model that is kept: what was learned cautiously may be decoded with more decision. */
+  /** κ of the saved model: islands learned with a small κ may be decoded with a larger one. */
   decodingScale: number;
   /** Nats: a frame stays inside or outside an island with probability σ(switchingCost). */
   switchingCost: number;
 }
 
-/** What a joined utterance is made of, in order. */
+/** The parts of a joined utterance, in order. */
 export type ConcatenationPattern = 'neutral-emotional' | 'emotional-neutral' | 'neutral-emotional-neutral' | 'same';
 
 /** Neutral and emotional utterances joined, as speech emotion diarization trains on (Wang et al., 2023). */

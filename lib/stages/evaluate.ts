@@ -111,7 +111,7 @@ interface Found extends Said {
   timeline: 'alignment' | 'attention';
 }
 
-/** The heads' results for one utterance of a batch, with the path of the smoothed posteriors where they give none. */
+/** What the heads say of one utterance of a batch, with the path of the smoothed posteriors where they have none. */
 function foundIn(context: StageContext, head: Head, result: ClassifyResult, index: number): Found {
   const said = saidOf(result, index, head);
   return {

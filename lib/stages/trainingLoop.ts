@@ -24,7 +24,7 @@ export interface TrainingLoop<State> {
   metricsOf(result: UpdateResult): Metrics;
   /** After update `step` (from 1); may change the state. */
   afterUpdate?(step: number): Promise<void>;
-  /** Before a checkpoint: writes the files that the state refers to. */
+  /** Before a checkpoint: puts on disk what the state speaks of. */
   beforeCheckpoint?(): Promise<void>;
 }
 
@@ -56,7 +56,7 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
   await context.report.continueFrom(step);
   const save = async () => {
     await loop.beforeCheckpoint?.();
-    // Rows up to here are not logged again after a resume, so they must be as safe as the checkpoint.
+    // What the log says up to here is not said again after a resume, so it must be as safe as the checkpoint.
     await context.report.sync();
     const [tensors, moments] = [model.storedTensors(), await model.storedMoments()];
     const { average, state } = loop;
@@ -131,7 +131,7 @@ class Ahead {
   }
 }
 
-/** Reports how steps were done on a GPU. A driver that refuses graphs is worth a warning, not an error. */
+/** How steps were done on a GPU. A driver that refuses graphs is no reason to stop, but one to say so. */
 async function reportGraphs({ engine, report }: StageContext): Promise<void> {
   const { replayed, made, plain, reason } = await engine.graphs();
   if (reason !== undefined)
@@ -142,7 +142,7 @@ async function reportGraphs({ engine, report }: StageContext): Promise<void> {
   if (all > 0) report.progress(0, 0, `${replayed} of ${all} steps were replayed as CUDA graphs`);
 }
 
-/** A loss or gradient that is not finite would come again after a resume, as updates are exact: names the update and a remedy. */
+/** A loss or gradient that is no number would come again after a resume, as updates are exact: says where, and what then. */
 function stoppedBy(error: unknown, stage: StageName, step: number, savedStep: number): unknown {
   if (!(error instanceof EmoframeError) || error.code !== 'ERR_NOT_FINITE') return error;
   const saved = savedStep > 0 ? `The checkpoint of update ${savedStep} is whole. ` : '';
