@@ -416,18 +416,13 @@ export interface NativeModel {
   alignmentInput(batch: PackedBatch): Promise<EncodeResult>;
   /** Moments of conv 0's windows over each utterance, which determine its GroupNorm. */
   windowMoments(batch: PackedBatch): Promise<WindowMoments>;
-  /** Whether there is anything to gain by `prefetch`: on a GPU, whose inputs travel while it computes. */
-  prefetches(): boolean;
-  /**
-   * Sends a later `trainStep`'s inputs while work that was asked for before is still under way, and gives the ticket under which
-   * that step finds them. What is wrong with the batch, that step says.
-   */
-  prefetch(batch: PackedBatch, options: TrainStepOptions): number;
   /**
    * Forward and backward; gradients add up until `optimizerStep` or `clearGradients`. NaN or Inf loss: `ERR_NOT_FINITE`.
-   * `ticket`: of the same batch with the same objective, labels, frame labels and mask.
+   *
+   * This and `optimizerStep` may be queued without waiting for the calls before. When one fails, those that were queued until its
+   * promise rejected are cancelled: they change nothing, and reject with an error whose property `cancelled` is true.
    */
-  trainStep(batch: PackedBatch, options: TrainStepOptions & { ticket?: number }): Promise<TrainStepResult>;
+  trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult>;
   /** Clips, updates, clears gradients. Returns the gradient norm before clipping. NaN or Inf norm: `ERR_NOT_FINITE`, nothing is updated. */
   optimizerStep(options: OptimizerOptions): Promise<{ gradientNorm: number }>;
   clearGradients(): Promise<void>;

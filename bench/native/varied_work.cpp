@@ -64,7 +64,7 @@ struct Batch {
       host.samples = noise.data();
       host.sampleCount = samples;
     }
-    host.ticket = static_cast<uint64_t>(number) + 1;
+    host.id = static_cast<uint64_t>(number) + 1;
   }
   Batch(const Batch &) = delete;
   Batch &operator=(const Batch &) = delete;

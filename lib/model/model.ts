@@ -49,8 +49,8 @@ const partElements = 1 << 22;
 /** HuBERT with its heads on an engine's device. Made by {@link Engine.createModel}. */
 export class Model {
   readonly geometry: Geometry;
-  /** What was sent ahead of its step. */
-  readonly #sent = new WeakMap<PackedBatch, { options: TrainStepOptions; ticket: number }>();
+  /** The last call of training. */
+  #training: Promise<unknown> = Promise.resolve();
 
   constructor(
     readonly spec: ModelSpec,
@@ -275,47 +275,36 @@ export class Model {
     return nativeOn(batch, () => this.nativeModel.windowMoments(batch));
   }
 
-  /** Forward and backward of one micro-batch; gradients add up until {@link optimizerStep}. */
-  async trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult> {
-    const sent = this.#sent.get(batch);
-    this.#sent.delete(batch);
-    const isIts =
-      sent !== undefined &&
-      sent.options.objective === options.objective &&
-      sent.options.labels === options.labels &&
-      sent.options.frameLabels === options.frameLabels &&
-      sent.options.mask === options.mask;
-    return nativeOn(batch, () =>
-      this.nativeModel.trainStep(batch, isIts ? { ...options, ticket: sent.ticket } : options),
-    );
-  }
-
-  /** Whether {@link prefetch} gains anything: on a GPU, not on the CPU. */
-  get prefetches(): boolean {
-    return this.nativeModel.prefetches();
-  }
-
   /**
-   * Sends what a later {@link trainStep} will read to the device while the step before it still computes. Call it once that
-   * step has been asked for, and before it is awaited, with the very batch, labels and mask, which must not change any more.
-   * It can be left out: the same comes of it, a little later. What is wrong with the batch, `trainStep` says.
+   * Forward and backward of one micro-batch; gradients add up until {@link optimizerStep}.
+   *
+   * An update is best queued whole: on a GPU a pass's inputs then travel while the one before computes. When a pass fails, what
+   * was queued behind it is not done and fails with the same error, so that an update is never made of a part of its passes.
    *
    * @example
-   * const running = model.trainStep(batches[0], options[0]);
-   * model.prefetch(batches[1], options[1]);
-   * const { lossSum } = await running;
+   * const passes = batches.map((batch, i) => model.trainStep(batch, options[i]));
+   * const [{ gradientNorm }, ...results] = await Promise.all([model.optimizerStep(optimizer), ...passes]);
    */
-  prefetch(batch: PackedBatch, options: TrainStepOptions): void {
-    try {
-      this.#sent.set(batch, { options, ticket: this.nativeModel.prefetch(batch, options) });
-    } catch {
-      this.#sent.delete(batch);
-    }
+  trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult> {
+    return this.#train(nativeOn(batch, () => this.nativeModel.trainStep(batch, options)));
   }
 
   /** Clips, updates with AdamW and clears the gradients. The norm that is clipped is that of all groups. */
-  async optimizerStep(options: OptimizerOptions): Promise<{ gradientNorm: number }> {
-    return native(() => this.nativeModel.optimizerStep(options));
+  optimizerStep(options: OptimizerOptions): Promise<{ gradientNorm: number }> {
+    return this.#train(native(() => this.nativeModel.optimizerStep(options)));
+  }
+
+  /** Lets a call that was cancelled reject as the one before it did. */
+  #train<Result>(call: Promise<Result>): Promise<Result> {
+    const before = this.#training;
+    // Whoever awaits this call hears of it.
+    before.catch(() => undefined);
+    const result = call.catch(async (error: unknown) => {
+      if (error instanceof Error && 'cancelled' in error) await before;
+      throw error;
+    });
+    this.#training = result;
+    return result;
   }
 
   async clearGradients(): Promise<void> {

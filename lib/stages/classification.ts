@@ -126,27 +126,29 @@ export async function trainOnUtterances(context: StageContext, task: UtteranceTa
       ...(average !== undefined && { average }),
       prepare: (step) => prepareUpdate(context, task, inputs, memberUpdates, sampler.at(step), step),
       metricsOf: ({ featurePenalty: _, frames: __, ...metrics }) => metrics,
-      afterUpdate: async (step) => {
-        if (step % sampler.updatesPerEpoch !== 0) return;
-        const epoch = step / sampler.updatesPerEpoch;
-        const found = await validated();
-        if (found !== undefined) {
-          const metrics = { epoch, validationLoss: found.loss, validationWa: found.wa, validationUa: found.ua };
-          context.report.log(step, updates, metrics);
-          context.report.progress(step, updates, `epoch ${epoch} of ${settings.members * settings.epochs}`, metrics);
-        }
-        if (average !== undefined) {
-          const left = (settings.members * settings.epochs - epoch) % settings.epochs;
-          if (left < settings.averageEpochs) await average.add(model.storedTensors());
-          if (left === 0 && step < updates) await start?.restore();
-          return;
-        }
-        if (found === undefined ? step < updates : state.best !== null && !isBetter(found, state.best)) return;
-        state.best = { epoch, ...found };
-        const tensors = model.storedTensors();
-        bestMemory ??= newFloats(tensors.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
-        best = await readInto(bestMemory, tensors);
-        unsaved = true;
+      epoch: {
+        updates: sampler.updatesPerEpoch,
+        end: async (step) => {
+          const epoch = step / sampler.updatesPerEpoch;
+          const found = await validated();
+          if (found !== undefined) {
+            const metrics = { epoch, validationLoss: found.loss, validationWa: found.wa, validationUa: found.ua };
+            context.report.log(step, updates, metrics);
+            context.report.progress(step, updates, `epoch ${epoch} of ${settings.members * settings.epochs}`, metrics);
+          }
+          if (average !== undefined) {
+            const left = (settings.members * settings.epochs - epoch) % settings.epochs;
+            if (left < settings.averageEpochs) await average.add(model.storedTensors());
+            if (left === 0 && step < updates) await start?.restore();
+            return;
+          }
+          if (found === undefined ? step < updates : state.best !== null && !isBetter(found, state.best)) return;
+          state.best = { epoch, ...found };
+          const tensors = model.storedTensors();
+          bestMemory ??= newFloats(tensors.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
+          best = await readInto(bestMemory, tensors);
+          unsaved = true;
+        },
       },
       beforeCheckpoint: saveBest,
     });

@@ -16,20 +16,20 @@ export interface TrainingLoop<State> {
   updates: number;
   /** What the stage remembers from update to update beside weights and moments; kept in the checkpoint. */
   state: State;
-  /** A mean of weights that {@link afterUpdate} makes; kept in the checkpoint. */
+  /** A mean of weights that {@link epoch} makes; kept in the checkpoint. */
   average?: WeightAverage;
   /** Reads an update's data; runs ahead of the updates before it. */
   prepare(step: number): Promise<Update>;
   /** What is logged of an update. */
   metricsOf(result: UpdateResult): Metrics;
-  /** After update `step` (from 1); may change the state. */
-  afterUpdate?(step: number): Promise<void>;
+  /** What is done after every so many updates; may change weights and the state. `step` counts from 1. */
+  epoch?: { updates: number; end(step: number): Promise<void> };
   /** Before a checkpoint: puts on disk what the state speaks of. */
   beforeCheckpoint?(): Promise<void>;
 }
 
 /**
- * Runs from the checkpoint, or from the start, to the end. When the signal fires, the update in hand is finished, a
+ * Runs from the checkpoint, or from the start, to the end. When the signal fires, what the engine has been given is finished, a
  * checkpoint written, and `ERR_ABORTED` thrown.
  *
  * @returns the metrics of the last update; none where all were done before.
@@ -73,62 +73,76 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
   let savedTime = Date.now();
   const everyMilliseconds = context.config.checkpoint.everySeconds * 1000;
 
-  // What is to be sent to the device while an update runs must be there when it begins.
-  const depth = model.prefetches ? 2 : 1;
-  const ahead: Ahead[] = [];
+  const ends = (step: number) => loop.epoch !== undefined && step % loop.epoch.updates === 0;
+  const due = (step: number) =>
+    step - savedStep >= context.config.checkpoint.everyUpdates || Date.now() - savedTime >= everyMilliseconds;
+  let failed = false;
+  // A GPU is given the next update while it computes this one, unless weights are read or changed in between.
+  const most = context.engine.device === 'cpu' ? 1 : 2;
+  const restsAfter = (step: number) =>
+    step === updates || ends(step) || due(step) || failed || context.signal?.aborted === true;
+
+  const prepared: Promise<Update>[] = [];
+  const queued: Promise<UpdateResult>[] = [];
   let metrics: Metrics = {};
-  const prepareUpTo = (end: number) => {
-    for (let next = step + ahead.length; next < Math.min(end, updates); next++)
-      ahead.push(new Ahead(loop.prepare(next)));
+  const prepareNext = () => {
+    const next = step + queued.length + prepared.length;
+    if (next >= updates) return;
+    const data = loop.prepare(next);
+    data.catch(() => undefined); // a failure is met when its turn comes
+    prepared.push(data);
+  };
+  const queueNext = async () => {
+    const data = await prepared[0]!;
+    if (failed) return;
+    prepared.shift();
+    const update = trainOn(model, data);
+    update.catch(() => {
+      failed = true;
+    });
+    queued.push(update);
+    prepareNext();
+  };
+  const finishFirst = async () => {
+    metrics = loop.metricsOf(await queued[0]!);
+    queued.shift();
+    step++;
+    if (step % context.config.logEvery === 0 || step === updates) {
+      context.report.log(step, updates, metrics);
+    }
+    context.report.progress(step, updates, undefined, metrics);
   };
   try {
-    prepareUpTo(step + 1);
-    for (let next = ahead[0]; next !== undefined; next = ahead[0]) {
-      throwIfAborted(context.signal);
-      const prepared = await next.promise;
-      prepareUpTo(step + 1 + depth);
-      const result = await trainOn(model, prepared, ahead[1]?.value?.passes[0]).catch((error: unknown) => {
+    prepareNext();
+    while (step < updates) {
+      if (queued.length === 0) {
+        throwIfAborted(context.signal);
+        await queueNext();
+      }
+      while (queued.length < most && !restsAfter(step + queued.length)) await queueNext();
+      await finishFirst().catch((error: unknown) => {
         throw withMemoryAdvice(stoppedBy(error, context.stage, step, savedStep), context);
       });
-      metrics = loop.metricsOf(result);
-      step++;
-      ahead.shift();
-      if (step % context.config.logEvery === 0 || step === updates) {
-        context.report.log(step, updates, metrics);
-      }
-      context.report.progress(step, updates, undefined, metrics);
-      await loop.afterUpdate?.(step);
-      const due =
-        step - savedStep >= context.config.checkpoint.everyUpdates || Date.now() - savedTime >= everyMilliseconds;
-      if (due && step < updates) {
+      if (queued.length > 0) continue;
+      if (ends(step)) await loop.epoch!.end(step);
+      if (due(step) && step < updates) {
         await save();
         savedStep = step;
         savedTime = Date.now();
       }
     }
   } catch (error) {
-    await Promise.allSettled(ahead.map(({ promise }) => promise));
+    await Promise.allSettled(prepared);
+    try {
+      while (queued.length > 0) await finishFirst();
+    } catch {
+      // It failed by the same error, or by one that it brought about.
+    }
     if (error instanceof EmoframeError && error.code === 'ERR_ABORTED' && step > savedStep) await save();
     throw error;
   }
   await reportGraphs(context);
   return metrics;
-}
-
-/** An update that is being prepared. */
-class Ahead {
-  /** Once it is there. */
-  value: Update | undefined;
-
-  constructor(readonly promise: Promise<Update>) {
-    // A failure is met when its turn comes; until then it must not count as unhandled.
-    promise.then(
-      (value) => {
-        this.value = value;
-      },
-      () => undefined,
-    );
-  }
 }
 
 /** How steps were done on a GPU. A driver that refuses graphs is no reason to stop, but one to say so. */

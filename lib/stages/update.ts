@@ -55,26 +55,19 @@ export interface UpdateResult {
   frames: number;
 }
 
-/**
- * Does an update. While a pass runs, the one after it is sent to the device.
- *
- * @param following the first pass of the next update, where it is prepared.
- */
-export async function trainOn(model: Model, update: Update, following: Pass | undefined): Promise<UpdateResult> {
-  const { passes, optimizer } = update;
+/** Queues an update, its passes and the optimiser's step. Weights are left as they are when any of them fails. */
+export async function trainOn(model: Model, { passes, optimizer }: Update): Promise<UpdateResult> {
+  const running = passes.map(({ batch, options }) => model.trainStep(batch, options));
+  const [{ gradientNorm }, ...results] = await Promise.all([model.optimizerStep(optimizer), ...running]);
   const frames = passes.reduce((sum, pass) => sum + pass.frames, 0);
   let [loss, accuracy, featurePenalty] = [0, 0, 0];
   for (const [index, pass] of passes.entries()) {
-    const running = model.trainStep(pass.batch, pass.options);
-    const next = passes[index + 1] ?? following;
-    if (next !== undefined && model.prefetches) model.prefetch(next.batch, next.options);
-    const result = await running;
+    const result = results[index]!;
     loss += result.lossSum;
     accuracy += result.correct;
     featurePenalty += result.featurePenalty * (pass.frames / frames);
   }
   const denominator = passes[0]?.options.denominator ?? 1;
-  const { gradientNorm } = await model.optimizerStep(optimizer);
   return {
     loss: loss / denominator,
     accuracy: accuracy / denominator,

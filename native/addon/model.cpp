@@ -1,12 +1,21 @@
 #include "model.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "environment.h"
 #include "values.h"
 
 namespace emoframe::addon {
+
+// A batch and the values that own its memory.
+struct ModelObject::Batch {
+  explicit Batch(const Napi::Value &value);
+
+  HostBatch host;
+  std::vector<Napi::Value> keep;
+};
 
 namespace {
 
@@ -56,79 +65,25 @@ Heads headsOf(const Napi::Value &value) {
   throw Error("ERR_ARGUMENT", "Expected classifier or alignment for head but received " + head + ".");
 }
 
-// A batch and the values that own its memory.
-struct Batch {
-  HostBatch host;
-  std::vector<Napi::Value> keep;
-
-  // For work and what is done of it early.
-  std::shared_ptr<const HostBatch> shared() { return std::make_shared<const HostBatch>(std::move(host)); }
-};
-
-Batch readBatch(const Napi::Value &value, uint64_t ticket) {
-  const Napi::Object object = asObject(value, "the batch");
-  Batch batch;
-  batch.host.ticket = ticket;
-  if (has(object, "features")) {
-    batch.host.features = strings(need(object, "features"), "features");
-  } else {
-    const Napi::Value samples = need(object, "samples");
-    if (!samples.IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of typed arrays for samples.");
-    const Napi::Array list = samples.As<Napi::Array>();
-    batch.host.starts = intList(object, "starts");
-    batch.host.lengths = intList(object, "lengths");
-    if (list.Length() != batch.host.starts.size())
-      throw Error("ERR_BATCH", "Expected as many arrays of samples as starts.");
-    for (uint32_t b = 0; b < list.Length(); ++b) {
-      const Napi::Float32Array its = floats(list.Get(b), "samples");
-      if (b < batch.host.lengths.size() && static_cast<int64_t>(its.ElementLength()) != batch.host.lengths[b])
-        throw Error("ERR_BATCH", "Expected lengths to be those of the arrays of samples.");
-      batch.host.utterances.push_back(its.Data());
-      batch.keep.push_back(its);
-      batch.host.sampleCount =
-          std::max(batch.host.sampleCount, batch.host.starts[b] + static_cast<int64_t>(its.ElementLength()));
-    }
-    batch.host.normalize = has(object, "normalize") && boolean(object, "normalize");
-    if (has(object, "waveform")) {
-      const auto waveform = typedArray<Napi::Float64Array>(need(object, "waveform"), napi_float64_array, "waveform");
-      batch.host.waveform.assign(waveform.Data(), waveform.Data() + waveform.ElementLength());
-    }
-  }
-  if (has(object, "windowMean")) {
-    const Napi::Float32Array mean = floats(need(object, "windowMean"), "windowMean");
-    const Napi::Float32Array covariance = floats(need(object, "windowCovariance"), "windowCovariance");
-    batch.host.windowMean = mean.Data();
-    batch.host.windowMeanSize = static_cast<int64_t>(mean.ElementLength());
-    batch.host.windowCovariance = covariance.Data();
-    batch.host.windowCovarianceSize = static_cast<int64_t>(covariance.ElementLength());
-    batch.keep.push_back(mean);
-    batch.keep.push_back(covariance);
-  }
-  if (has(object, "frameStarts")) batch.host.frameStarts = intList(object, "frameStarts");
-  if (has(object, "frameCounts")) batch.host.frameCounts = intList(object, "frameCounts");
-  return batch;
-}
-
-// A step's options; what they point at joins the batch's.
-TrainStep readStep(const Napi::Value &value, Batch &batch) {
-  const Napi::Object options = asObject(value, "the step's options");
+// What the options point at joins `keep`.
+TrainStep readStep(const Napi::Object &options, std::vector<Napi::Value> &keep) {
   TrainStep step;
   step.objective = objectiveOf(options);
   const Napi::Int32Array labels = ints(need(options, "labels"), "labels");
   step.labels = labels.Data();
   step.labelCount = static_cast<int64_t>(labels.ElementLength());
-  batch.keep.push_back(labels);
+  keep.push_back(labels);
   if (has(options, "frameLabels")) {
     const Napi::Int32Array frameLabels = ints(need(options, "frameLabels"), "frameLabels");
     step.frameLabels = frameLabels.Data();
     step.frameLabelCount = static_cast<int64_t>(frameLabels.ElementLength());
-    batch.keep.push_back(frameLabels);
+    keep.push_back(frameLabels);
   }
   if (has(options, "mask")) {
     const Napi::Uint8Array mask = bytes(need(options, "mask"), "mask");
     step.mask = mask.Data();
     step.maskCount = static_cast<int64_t>(mask.ElementLength());
-    batch.keep.push_back(mask);
+    keep.push_back(mask);
   }
   step.denominator = number(options, "denominator");
   step.featurePenalty = static_cast<float>(number(options, "featurePenalty"));
@@ -152,6 +107,47 @@ std::vector<ParameterGroup> readGroups(const Napi::Value &value) {
 
 }  // namespace
 
+ModelObject::Batch::Batch(const Napi::Value &value) {
+  const Napi::Object object = asObject(value, "the batch");
+  static std::atomic<uint64_t> count{0};
+  host.id = ++count;
+  if (has(object, "features")) {
+    host.features = strings(need(object, "features"), "features");
+  } else {
+    const Napi::Value samples = need(object, "samples");
+    if (!samples.IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of typed arrays for samples.");
+    const Napi::Array list = samples.As<Napi::Array>();
+    host.starts = intList(object, "starts");
+    host.lengths = intList(object, "lengths");
+    if (list.Length() != host.starts.size()) throw Error("ERR_BATCH", "Expected as many arrays of samples as starts.");
+    for (uint32_t b = 0; b < list.Length(); ++b) {
+      const Napi::Float32Array its = floats(list.Get(b), "samples");
+      if (b < host.lengths.size() && static_cast<int64_t>(its.ElementLength()) != host.lengths[b])
+        throw Error("ERR_BATCH", "Expected lengths to be those of the arrays of samples.");
+      host.utterances.push_back(its.Data());
+      keep.push_back(its);
+      host.sampleCount = std::max(host.sampleCount, host.starts[b] + static_cast<int64_t>(its.ElementLength()));
+    }
+    host.normalize = has(object, "normalize") && boolean(object, "normalize");
+    if (has(object, "waveform")) {
+      const auto waveform = typedArray<Napi::Float64Array>(need(object, "waveform"), napi_float64_array, "waveform");
+      host.waveform.assign(waveform.Data(), waveform.Data() + waveform.ElementLength());
+    }
+  }
+  if (has(object, "windowMean")) {
+    const Napi::Float32Array mean = floats(need(object, "windowMean"), "windowMean");
+    const Napi::Float32Array covariance = floats(need(object, "windowCovariance"), "windowCovariance");
+    host.windowMean = mean.Data();
+    host.windowMeanSize = static_cast<int64_t>(mean.ElementLength());
+    host.windowCovariance = covariance.Data();
+    host.windowCovarianceSize = static_cast<int64_t>(covariance.ElementLength());
+    keep.push_back(mean);
+    keep.push_back(covariance);
+  }
+  if (has(object, "frameStarts")) host.frameStarts = intList(object, "frameStarts");
+  if (has(object, "frameCounts")) host.frameCounts = intList(object, "frameCounts");
+}
+
 Napi::Function ModelObject::define(Napi::Env env) {
   return DefineClass(env, "NativeModel",
                      {InstanceMethod<&ModelObject::tensors>("tensors"),
@@ -172,8 +168,6 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::classify>("classify"),
                       InstanceMethod<&ModelObject::alignmentInput>("alignmentInput"),
                       InstanceMethod<&ModelObject::windowMoments>("windowMoments"),
-                      InstanceMethod<&ModelObject::prefetches>("prefetches"),
-                      InstanceMethod<&ModelObject::prefetch>("prefetch"),
                       InstanceMethod<&ModelObject::trainStep>("trainStep"),
                       InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
                       InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
@@ -201,7 +195,7 @@ ModelObject::~ModelObject() {
 }
 
 Napi::Value ModelObject::run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish,
-                             Method early) {
+                             Method prefetch, std::shared_ptr<Chain> chain) {
   if (slot_->disposed) throw Error("ERR_DISPOSED", "The model was disposed of: load it again to go on.");
   std::vector<Napi::Value> values = keep;
   values.push_back(Value());
@@ -212,7 +206,28 @@ Napi::Value ModelObject::run(Napi::Env env, const std::vector<Napi::Value> &keep
       method(*slot->model);
     };
   };
-  return worker_->run(env, values, onModel(std::move(work)), std::move(finish), onModel(std::move(early)));
+  return worker_->run(env, values, onModel(std::move(work)), std::move(finish), onModel(std::move(prefetch)),
+                      std::move(chain));
+}
+
+Napi::Value ModelObject::pass(Napi::Env env, Batch batch, Pass work, Worker::Finish finish,
+                              std::shared_ptr<const FrameRanges> kept) {
+  const auto host = std::make_shared<const HostBatch>(std::move(batch.host));
+  return run(
+      env, batch.keep, [host, work = std::move(work)](Model &model) { work(model, *host); }, std::move(finish),
+      [host, kept](Model &model) { model.prefetch(*host, kept.get()); });
+}
+
+Napi::Value ModelObject::train(Napi::Env env, const std::function<Napi::Value(const std::shared_ptr<Chain> &)> &call) {
+  const std::shared_ptr<Chain> chain(slot_, &slot_->training);
+  return translating(env, [&] {
+    try {
+      return call(chain);
+    } catch (const Error &error) {
+      return run(
+          env, {}, [error](Model &) { throw error; }, nullptr, nullptr, chain);
+    }
+  });
 }
 
 Napi::Value ModelObject::tensors(const Napi::CallbackInfo &info) {
@@ -403,17 +418,15 @@ Napi::Value ModelObject::storeFeatures(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
     const std::vector<std::string> keys = strings(info[0], "keys");
-    Batch batch = readBatch(info[1], ++tickets_);
-    const auto host = batch.shared();
-    return run(
-        env, batch.keep,
-        [keys, host, slot = slot_](Model &model) {
-          model.storeFeatures(keys, *host);
+    return pass(
+        env, Batch(info[1]),
+        [keys, slot = slot_](Model &model, const HostBatch &batch) {
+          model.storeFeatures(keys, batch);
           std::lock_guard<std::mutex> lock(slot->mutex);
           for (const std::string &key : keys) slot->storedFrames[key] = model.storedFrames(key);
           slot->featureBytes = model.featureBytes();
         },
-        [](Napi::Env env) { return env.Undefined(); }, [host](Model &model) { model.prefetch(*host); });
+        [](Napi::Env env) { return env.Undefined(); });
   });
 }
 
@@ -443,44 +456,39 @@ Napi::Value ModelObject::clearFeatures(const Napi::CallbackInfo &info) {
 }
 
 // What became of the frames of a batch: `hidden` [T, C] and their bounds.
-Napi::Value ModelObject::encoded(Napi::Env env, const std::vector<Napi::Value> &keep,
-                                 const std::shared_ptr<const HostBatch> &host,
+Napi::Value ModelObject::encoded(Napi::Env env, Batch batch,
                                  const std::function<Encoded(Model &, const HostBatch &)> &encode) {
   auto result = std::make_shared<Encoded>();
-  return run(
-      env, keep, [host, encode, result](Model &model) { *result = encode(model, *host); },
+  return pass(
+      env, std::move(batch), [encode, result](Model &model, const HostBatch &host) { *result = encode(model, host); },
       [result](Napi::Env env) -> Napi::Value {
         Napi::Object out = Napi::Object::New(env);
         out.Set("hidden", floatArray(env, std::move(result->hidden)));
         out.Set("offsets", intArray(env, std::move(result->offsets)));
         return out;
-      },
-      [host](Model &model) { model.prefetch(*host); });
+      });
 }
 
 Napi::Value ModelObject::encode(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    Batch batch = readBatch(info[0], ++tickets_);
     const int64_t layer = readLayer(info[1]);
-    return encoded(env, batch.keep, batch.shared(),
-                   [layer](Model &model, const HostBatch &host) { return model.encode(host, layer); });
+    return encoded(env, Batch(info[0]),
+                   [layer](Model &model, const HostBatch &batch) { return model.encode(batch, layer); });
   });
 }
 
 Napi::Value ModelObject::alignmentInput(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    Batch batch = readBatch(info[0], ++tickets_);
-    return encoded(env, batch.keep, batch.shared(),
-                   [](Model &model, const HostBatch &host) { return model.alignmentInput(host); });
+    return encoded(env, Batch(info[0]),
+                   [](Model &model, const HostBatch &batch) { return model.alignmentInput(batch); });
   });
 }
 
 Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    Batch batch = readBatch(info[0], ++tickets_);
     std::shared_ptr<const FrameRanges> kept;
     if (info[1].IsObject()) {
       const Napi::Object ranges = info[1].As<Napi::Object>();
@@ -488,10 +496,11 @@ Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
     }
     const Heads heads = headsOf(info[2]);
     auto result = std::make_shared<Classified>();
-    const auto host = batch.shared();
-    return run(
-        env, batch.keep,
-        [host, kept, heads, result](Model &model) { *result = model.classify(*host, kept.get(), heads); },
+    return pass(
+        env, Batch(info[0]),
+        [kept, heads, result](Model &model, const HostBatch &batch) {
+          *result = model.classify(batch, kept.get(), heads);
+        },
         [result](Napi::Env env) -> Napi::Value {
           Napi::Object out = Napi::Object::New(env);
           out.Set("logits", floatArray(env, std::move(result->logits)));
@@ -510,17 +519,16 @@ Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
           }
           return out;
         },
-        [host, kept](Model &model) { model.prefetch(*host, kept.get()); });
+        kept);
   });
 }
 
 Napi::Value ModelObject::windowMoments(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
-    Batch batch = readBatch(info[0], ++tickets_);
     auto result = std::make_shared<WindowMoments>();
-    return run(
-        env, batch.keep, [host = std::move(batch.host), result](Model &model) { *result = model.windowMoments(host); },
+    return pass(
+        env, Batch(info[0]), [result](Model &model, const HostBatch &batch) { *result = model.windowMoments(batch); },
         [result](Napi::Env env) -> Napi::Value {
           Napi::Object out = Napi::Object::New(env);
           out.Set("mean", floatArray(env, std::move(result->mean)));
@@ -531,44 +539,13 @@ Napi::Value ModelObject::windowMoments(const Napi::CallbackInfo &info) {
   });
 }
 
-Napi::Value ModelObject::prefetches(const Napi::CallbackInfo &info) {
-  return Napi::Boolean::New(info.Env(), worker_->prefetches());
-}
-
-// Nobody waits for it, and what is wrong with the batch its step says.
-Napi::Value ModelObject::prefetch(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&]() -> Napi::Value {
-    const uint64_t ticket = ++tickets_;
-    if (worker_->prefetches()) {
-      Batch batch = readBatch(info[0], ticket);
-      const TrainStep step = readStep(info[1], batch);
-      const auto host = batch.shared();
-      const auto sent = std::make_shared<bool>(false);
-      const Method send = [host, step, sent](Model &model) {
-        if (std::exchange(*sent, true)) return;
-        try {
-          model.prefetch(*host, step);
-        } catch (const Error &) {
-          // The step finds nothing that was sent, and does it all itself.
-        }
-      };
-      run(
-          env, batch.keep, send, [](Napi::Env env) { return env.Undefined(); }, send);
-    }
-    return Napi::Number::New(env, static_cast<double>(ticket));
-  });
-}
-
 Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    const Napi::Object options = asObject(info[1], "the step's options");
-    const uint64_t ticket = has(options, "ticket") ? static_cast<uint64_t>(integer(options, "ticket")) : ++tickets_;
-    Batch batch = readBatch(info[0], ticket);
-    const TrainStep step = readStep(options, batch);
+  return train(env, [&](const std::shared_ptr<Chain> &chain) {
+    Batch batch(info[0]);
+    const TrainStep step = readStep(asObject(info[1], "the step's options"), batch.keep);
+    const auto host = std::make_shared<const HostBatch>(std::move(batch.host));
     auto result = std::make_shared<TrainResult>();
-    const auto host = batch.shared();
     return run(
         env, batch.keep, [host, step, result](Model &model) { *result = model.trainStep(*host, step); },
         [result](Napi::Env env) -> Napi::Value {
@@ -579,13 +556,13 @@ Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
           out.Set("featurePenalty", result->featurePenalty);
           return out;
         },
-        has(options, "ticket") ? Method() : [host, step](Model &model) { model.prefetch(*host, step); });
+        [host, step](Model &model) { model.prefetch(*host, step); }, chain);
   });
 }
 
 Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
-  return translating(env, [&] {
+  return train(env, [&](const std::shared_ptr<Chain> &chain) {
     const Napi::Object options = asObject(info[0], "the optimiser's options");
     OptimizerStep step;
     const auto real = [&](const char *name) { return static_cast<float>(number(options, name)); };
@@ -604,13 +581,15 @@ Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
           Napi::Object out = Napi::Object::New(env);
           out.Set("gradientNorm", *norm);
           return out;
-        });
+        },
+        nullptr, chain);
   });
 }
 
 Napi::Value ModelObject::clearGradients(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   return translating(env, [&] {
+    ++slot_->training.round;  // what comes next does not build on what came before
     return run(
         env, {}, [](Model &model) { model.clearGradients(); }, [](Napi::Env env) { return env.Undefined(); });
   });

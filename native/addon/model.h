@@ -21,10 +21,18 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   ~ModelObject() override;
 
  private:
+  struct Batch;
   using Method = std::function<void(Model &)>;
-  // Queues work on this model, refusing it after dispose(). `early`: as Worker's.
+  using Pass = std::function<void(Model &, const HostBatch &)>;
+  // Queues work on this model, refusing it after dispose(). `prefetch`, `chain`: as Worker's.
   Napi::Value run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish,
-                  Method early = nullptr);
+                  Method prefetch = nullptr, std::shared_ptr<Chain> chain = nullptr);
+  // The same for a pass that does not train, of the frames `kept`, or of all.
+  Napi::Value pass(Napi::Env env, Batch batch, Pass work, Worker::Finish finish,
+                   std::shared_ptr<const FrameRanges> kept = nullptr);
+  // The same for a call of training: it is cancelled where one before it failed. So what is wrong with its arguments is
+  // a failure in its turn too.
+  Napi::Value train(Napi::Env env, const std::function<Napi::Value(const std::shared_ptr<Chain> &)> &call);
 
   Napi::Value tensors(const Napi::CallbackInfo &info);
   Napi::Value importTensors(const Napi::CallbackInfo &info);
@@ -42,14 +50,11 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value featureBytes(const Napi::CallbackInfo &info);
   Napi::Value storedFrames(const Napi::CallbackInfo &info);
   Napi::Value clearFeatures(const Napi::CallbackInfo &info);
-  Napi::Value encoded(Napi::Env env, const std::vector<Napi::Value> &keep, const std::shared_ptr<const HostBatch> &host,
-                      const std::function<Encoded(Model &, const HostBatch &)> &encode);
+  Napi::Value encoded(Napi::Env env, Batch batch, const std::function<Encoded(Model &, const HostBatch &)> &encode);
   Napi::Value alignmentInput(const Napi::CallbackInfo &info);
   Napi::Value encode(const Napi::CallbackInfo &info);
   Napi::Value classify(const Napi::CallbackInfo &info);
   Napi::Value windowMoments(const Napi::CallbackInfo &info);
-  Napi::Value prefetches(const Napi::CallbackInfo &info);
-  Napi::Value prefetch(const Napi::CallbackInfo &info);
   Napi::Value trainStep(const Napi::CallbackInfo &info);
   Napi::Value optimizerStep(const Napi::CallbackInfo &info);
   Napi::Value clearGradients(const Napi::CallbackInfo &info);
@@ -58,7 +63,6 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   std::shared_ptr<Worker> worker_;
   std::shared_ptr<ModelSlot> slot_;
   std::vector<TensorInfo> tensors_;
-  uint64_t tickets_ = 0;  // given to passes
 };
 
 }  // namespace emoframe::addon

@@ -1,5 +1,6 @@
 #include "worker.h"
 
+#include <algorithm>
 #include <future>
 #include <new>
 
@@ -16,10 +17,13 @@ struct Worker::Job {
   }
 
   bool settled = false;
-  Work work, early;
+  Work work, prefetch;
   Finish finish;
   std::unique_ptr<Napi::Promise::Deferred> deferred;
   std::vector<Napi::Reference<Napi::Value>> keep;
+  std::shared_ptr<Chain> chain;  // null: it can be done whatever failed before it
+  uint64_t round = 0;            // of the chain
+  bool cancelled = false;
   std::string code, message;  // of the failure, if any
 };
 
@@ -68,8 +72,7 @@ std::shared_ptr<Worker> Worker::start(Napi::Env env, const std::string &device, 
   const auto main = [raw, device, options, &ready] {
     try {
       raw->backend_ = createBackend(device, options);
-      raw->backend_->whileWaiting([raw] { raw->doEarly(); });
-      raw->prefetches_ = raw->backend_->uploadStream() != nullptr;
+      raw->backend_->whileWaiting([raw] { raw->prefetchNext(); });
       raw->device_ = raw->backend_->name();
       raw->path_ = raw->backend_->path();
       raw->multipliesTf32_ = raw->backend_->multipliesTf32();
@@ -98,11 +101,14 @@ void Worker::close() {
   channel_.Release();
 }
 
-Napi::Promise Worker::run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish, Work early) {
+Napi::Promise Worker::run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish, Work prefetch,
+                          std::shared_ptr<Chain> chain) {
   if (stopped_) throw toJavaScript(env, "ERR_DISPOSED", "The engine was disposed of: create another to go on.");
   auto job = std::make_unique<Job>();
   job->work = std::move(work);
-  job->early = std::move(early);
+  job->prefetch = std::move(prefetch);
+  if (chain) job->round = chain->round;
+  job->chain = std::move(chain);
   job->finish = std::move(finish);
   job->deferred = std::make_unique<Napi::Promise::Deferred>(env);
   for (const Napi::Value &value : keep) job->keep.push_back(Napi::Reference<Napi::Value>::New(value, 1));
@@ -153,18 +159,21 @@ void Worker::end() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Worker::doEarly() {
-  Work early;
+// Only this thread takes jobs from the queue, so the one that was found stays.
+void Worker::prefetchNext() {
+  Job *next = nullptr;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (stopped_ || queue_.empty()) return;
-    std::swap(early, queue_.front()->early);
+    if (stopped_) return;
+    const auto found =
+        std::find_if(queue_.begin(), queue_.end(), [](const auto &job) { return job->prefetch != nullptr; });
+    if (found == queue_.end()) return;
+    next = found->get();
   }
-  if (!early) return;
   try {
-    early(*backend_);
+    next->prefetch(*backend_);
   } catch (...) {
-    // Said when its turn comes.
+    next->prefetch = nullptr;  // its work meets this again, and says so
   }
 }
 
@@ -181,6 +190,8 @@ void Worker::loop() {
     if (stopped_) {
       job->code = "ERR_DISPOSED";
       job->message = "The engine was disposed of before this work began.";
+    } else if (job->chain && job->round == job->chain->failed) {
+      job->cancelled = true;
     } else {
       try {
         job->work(*backend_);
@@ -188,9 +199,10 @@ void Worker::loop() {
         Failure failure = currentFailure();
         job->code = std::move(failure.code);
         job->message = std::move(failure.message);
+        if (job->chain) job->chain->failed = job->round;
       }
     }
-    job->work = job->early = nullptr;  // their captures end here, on the engine's thread
+    job->work = job->prefetch = nullptr;  // their captures end here, on the engine's thread
     if (!job->deferred) continue;
     send(new Message{this, std::move(job), nullptr});
   }
@@ -207,7 +219,14 @@ void Worker::loop() {
 void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
   job->settled = true;
   if (--waiting_ == 0) channel_.Unref(env);
+  if (job->cancelled) {
+    Napi::Error error = Napi::Error::New(env, "Cancelled, as work before it failed on which it builds.");
+    error.Set("cancelled", Napi::Boolean::New(env, true));
+    job->deferred->Reject(error.Value());
+    return;
+  }
   if (!job->code.empty()) {
+    if (job->chain && job->chain->round == job->round) ++job->chain->round;
     job->deferred->Reject(toJavaScript(env, job->code, job->message).Value());
     return;
   }

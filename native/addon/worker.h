@@ -21,9 +21,17 @@
 
 namespace emoframe::addon {
 
+// Work that builds on the work before it: when one job of a chain fails, those that were queued until JavaScript was
+// told of it are cancelled.
+struct Chain {
+  uint64_t round = 1;   // the event loop's thread: of what is queued now; another one after each failure
+  uint64_t failed = 0;  // the engine's thread: the round that is cancelled
+};
+
 // A model and what may be asked of it from the event loop while the engine's thread is busy.
 struct ModelSlot {
   std::unique_ptr<Model> model;  // touched by the engine's thread only
+  Chain training;
   std::atomic<bool> disposed{false};
   std::mutex mutex;  // guards the two below
   std::map<std::string, int64_t> storedFrames;
@@ -42,11 +50,12 @@ class Worker : public std::enable_shared_from_this<Worker> {
   using Work = std::function<void(Backend &)>;
   using Finish = std::function<Napi::Value(Napi::Env)>;
 
-  // Queues work; the promise settles with what `finish` makes on the event loop. `keep` stays alive until then. `early`
-  // is what may be done of it before its turn, while the work in hand waits for a device: it sends inputs, and what
-  // fails in it the work does again.
+  // Queues work; the promise settles with what `finish` makes on the event loop. `keep` stays alive until then.
+  // `prefetch` may be called before the work's turn, while the work in hand waits for a device: it uploads inputs, and
+  // where it fails the work uploads them itself. Work of a chain may be cancelled: the promise is then rejected with an
+  // error whose property `cancelled` is true.
   Napi::Promise run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish,
-                    Work early = nullptr);
+                    Work prefetch = nullptr, std::shared_ptr<Chain> chain = nullptr);
   // Queues work that nobody waits for.
   void post(Work work);
 
@@ -61,7 +70,6 @@ class Worker : public std::enable_shared_from_this<Worker> {
   const std::shared_ptr<Backend> &backend() const { return backend_; }  // engine's thread
   const std::string &device() const { return device_; }
   const std::string &path() const { return path_; }
-  bool prefetches() const { return prefetches_; }  // inputs of work that waits for its turn
   bool multipliesTf32() const { return multipliesTf32_; }
 
  private:
@@ -70,7 +78,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
 
   Worker() = default;
   void loop();
-  void doEarly();               // of what comes next
+  void prefetchNext();          // inputs of the next work in the queue that has any
   void close();                 // the event loop's thread, after the engine's has ended
   void send(Message *message);  // to the event loop; dropped when that is closing
   void settle(Napi::Env env, std::unique_ptr<Job> job);
@@ -86,7 +94,6 @@ class Worker : public std::enable_shared_from_this<Worker> {
   std::shared_ptr<Backend> backend_;
   std::set<std::shared_ptr<ModelSlot>> models_;
   std::string device_, path_;
-  bool prefetches_ = false;
   bool multipliesTf32_ = false;
 
   Napi::TypedThreadSafeFunction<std::nullptr_t, Message, onMessage> channel_;

@@ -8,69 +8,52 @@ namespace {
 constexpr size_t kSmallestChunk = 64 << 10;
 }  // namespace
 
-InputBuffers::Set::Set(Backend &backend, std::unique_ptr<UploadStream> way)
-    : uploadStream(std::move(way)), workspace(backend, uploadStream.get(), kSmallestChunk) {}
+InputBuffers::Set::Set(Backend &backend)
+    : uploadStream(backend.uploadStream()), workspace(backend, uploadStream.get(), kSmallestChunk) {}
 
 void InputBuffers::Set::fill(const Fill &make) {
-  ticket = 0;
   uploadStream->begin();  // waits for what was sent, so its memory may be given back
   workspace.reset();
   inputs = make(workspace);
   uploadStream->send();
 }
 
-InputBuffers::InputBuffers(Backend &backend, Workspace &arena)
-    : arena_(arena), sets_{{backend, backend.uploadStream()}, {backend, backend.uploadStream()}} {}
+InputBuffers::InputBuffers(Backend &backend, Workspace &arena) : arena_(arena), sets_{Set(backend), Set(backend)} {}
 
-// Not the one that is in use, and rather one that no pass is waiting for.
-InputBuffers::Set &InputBuffers::vacant() {
-  Set &last = sets_[last_], &other = sets_[1 - last_];
-  return busy_ || other.ticket == 0 || last.ticket != 0 ? other : last;
+void InputBuffers::prefetch(uint64_t id, const Fill &fill) {
+  if (sets() == 0 || id == 0 || id == waiting_) return;
+  forget();
+  sets_[1 - current_].fill(fill);
+  waiting_ = id;
 }
 
-void InputBuffers::send(uint64_t ticket, const Fill &fill) {
-  if (sets() == 0 || ticket == 0) return;
-  Set &set = vacant();
-  set.fill(fill);
-  set.ticket = ticket;
-}
-
-const PassInputs &InputBuffers::take(uint64_t ticket, const Fill &fill) {
+// A pass that is not the one that inputs wait for leaves them where they are.
+const PassInputs &InputBuffers::take(uint64_t id, const Fill &fill) {
   if (sets() == 0) return sets_[0].inputs = fill(arena_);
-  Set *set = nullptr;
-  for (Set &one : sets_) {
-    if (ticket != 0 && one.ticket == ticket) set = &one;
+  const bool found = id != 0 && id == waiting_;
+  if (found || waiting_ == 0) current_ = 1 - current_;
+  Set &set = sets_[current_];
+  if (found) {
+    forget();
+  } else {
+    set.fill(fill);
   }
-  if (!set) {
-    set = &vacant();
-    set->fill(fill);
-  }
-  set->ticket = 0;
-  set->uploadStream->await();
-  last_ = static_cast<int>(set - sets_);
-  busy_ = true;
-  return set->inputs;
+  set.uploadStream->await();
+  return set.inputs;
 }
 
 void InputBuffers::done() noexcept {
-  if (busy_) sets_[last_].uploadStream->release();
-  busy_ = false;
-}
-
-void InputBuffers::forget() {
-  for (Set &set : sets_) set.ticket = 0;
+  if (sets() > 0) sets_[current_].uploadStream->release();
 }
 
 void InputBuffers::forgetStored() {
-  for (Set &set : sets_) {
-    if (set.inputs.packing.sampleCount == 0) set.ticket = 0;
-  }
+  if (sets_[1 - current_].inputs.packing.sampleCount == 0) forget();
 }
 
 void InputBuffers::reserve(size_t bytes) {
+  forget();
   for (Set &set : sets_) {
     if (!set.uploadStream) continue;
-    set.ticket = 0;
     set.uploadStream->wait();
     set.workspace.reserve(bytes);
     set.uploadStream->reserve(bytes);
@@ -78,9 +61,9 @@ void InputBuffers::reserve(size_t bytes) {
 }
 
 void InputBuffers::release() noexcept {
+  forget();
   for (Set &set : sets_) {
     if (!set.uploadStream) continue;
-    set.ticket = 0;
     set.uploadStream->wait();
     set.workspace.release();
   }

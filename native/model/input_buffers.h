@@ -1,9 +1,9 @@
-// What passes are given by the host: samples, tables, masks, labels, in memory of their own that is filled on the way
-// beside the ops (UploadStream). There are two sets of it, so that the next pass's can be sent while this one reads its
+// What passes are given by the host: samples, tables, masks, labels, in memory of their own that is filled beside the
+// ops (UploadStream). There are two sets of it, so that the next pass's inputs can be uploaded while this one reads its
 // own.
 //
 // A pass's inputs follow from its batch alone, and not from anything that another pass computes. Where a backend has no
-// such way they lie in the arena like all else of a pass.
+// upload stream they lie in the arena like all else of a pass.
 #pragma once
 
 #include <functional>
@@ -35,14 +35,13 @@ class InputBuffers {
   InputBuffers(const InputBuffers &) = delete;
   InputBuffers &operator=(const InputBuffers &) = delete;
 
-  // Sends the inputs of a pass that will come with this ticket; 0 is no ticket. Takes the place of what was sent so
-  // and is still waiting, where there is no other.
-  void send(uint64_t ticket, const Fill &fill);
-  // Those that were sent under the ticket, or else are sent now. Ops find them until `done`.
-  const PassInputs &take(uint64_t ticket, const Fill &fill);
+  // Uploads the inputs of the pass over batch `id`, which is likely the next, in place of any that wait for theirs.
+  void prefetch(uint64_t id, const Fill &fill);
+  // The batch's inputs: those that wait, or else uploaded now. Ops find them until `done`.
+  const PassInputs &take(uint64_t id, const Fill &fill);
   void done() noexcept;
-  // What was sent ahead, where it may be wrong by now: all of it, or what follows from the features that are stored.
-  void forget();
+  // What waits may be wrong by now: whatever it is, or what follows from the features that are stored.
+  void forget() { waiting_ = 0; }
   void forgetStored();
 
   int sets() const { return sets_[0].uploadStream ? 2 : 0; }
@@ -53,20 +52,18 @@ class InputBuffers {
 
  private:
   struct Set {
-    Set(Backend &backend, std::unique_ptr<UploadStream> way);
+    explicit Set(Backend &backend);
     void fill(const Fill &make);
 
     std::unique_ptr<UploadStream> uploadStream;
     Workspace workspace;
     PassInputs inputs;
-    uint64_t ticket = 0;  // of the pass that it waits for
   };
-  Set &vacant();
 
   Workspace &arena_;
   Set sets_[2];
-  int last_ = 0;  // taken
-  bool busy_ = false;
+  int current_ = 0;       // of the pass in hand, or else of the last
+  uint64_t waiting_ = 0;  // the batch whose inputs lie in the other set; 0: none's
 };
 
 }  // namespace emoframe

@@ -223,7 +223,7 @@ void Model::freeze(const std::vector<std::string> &prefixes) {
 void Model::storeFeatures(const std::vector<std::string> &keys, const HostBatch &batch) {
   Parts &parts = *parts_;
   if (!batch.features.empty()) throw Error("ERR_BATCH", "Features to store are computed from samples, not from keys.");
-  parts.pass(batch.ticket, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
+  parts.pass(batch.id, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
     const Packing &packing = inputs.packing;
     if (keys.size() != static_cast<size_t>(packing.count)) {
       throw Error("ERR_BATCH", "The batch has " + std::to_string(packing.count) + " utterances but " +
@@ -250,10 +250,10 @@ void Model::clearFeatures() {
 }
 
 void Model::prefetch(const HostBatch &batch, const TrainStep &step) {
-  parts_->inputBuffers.send(batch.ticket, parts_->packed(batch, &step));
+  parts_->inputBuffers.prefetch(batch.id, parts_->packed(batch, &step));
 }
 void Model::prefetch(const HostBatch &batch, const FrameRanges *kept) {
-  parts_->inputBuffers.send(batch.ticket, parts_->packed(batch, nullptr, kept));
+  parts_->inputBuffers.prefetch(batch.id, parts_->packed(batch, nullptr, kept));
 }
 
 Encoded Model::encode(const HostBatch &batch, int64_t layer) {
@@ -262,7 +262,7 @@ Encoded Model::encode(const HostBatch &batch, int64_t layer) {
     throw Error("ERR_ARGUMENT", "The layer must be from 0 to " + std::to_string(parts.transformer.layers()) +
                                     " but is " + std::to_string(layer) + ".");
   }
-  return parts.pass(batch.ticket, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
+  return parts.pass(batch.id, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
     const Packing &packing = inputs.packing;
     const View features = parts.features(parts.context(nullptr), batch, packing, nullptr);
     const View hidden = parts.hidden(packing, parts.embedded(features), layer);
@@ -285,7 +285,7 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept, Head
                                                         : "This model was made without a classifier and without an "
                                                           "alignment head.");
   }
-  return parts.pass(batch.ticket, parts.packed(batch, nullptr, kept), [&](const PassInputs &inputs) {
+  return parts.pass(batch.id, parts.packed(batch, nullptr, kept), [&](const PassInputs &inputs) {
     const Packing &packing = inputs.packing;
     const Selection &selection = inputs.selection;
     const Context inference = parts.context(nullptr);
@@ -330,7 +330,7 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept, Head
 Encoded Model::alignmentInput(const HostBatch &batch) {
   Parts &parts = *parts_;
   if (!parts.alignment) throw Error("ERR_HEAD", "This model was made without an alignment head.");
-  return parts.pass(batch.ticket, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
+  return parts.pass(batch.id, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
     const Context inference = parts.context(nullptr);
     const View features = parts.features(inference, batch, inputs.packing, nullptr);
     const View mel = parts.mel(inference, batch, inputs.packing);
@@ -351,7 +351,7 @@ Encoded Model::alignmentInput(const HostBatch &batch) {
 WindowMoments Model::windowMoments(const HostBatch &batch) {
   Parts &parts = *parts_;
   if (!batch.features.empty()) throw Error("ERR_BATCH", "Moments of windows are computed from samples, not from keys.");
-  return parts.pass(batch.ticket, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
+  return parts.pass(batch.id, parts.packed(batch, nullptr), [&](const PassInputs &inputs) {
     return parts.encoder.windowMoments(parts.context(nullptr), inputs.packing);
   });
 }

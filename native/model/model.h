@@ -82,7 +82,7 @@ struct HostBatch {
   // Moments of conv 0's windows that GroupNorm uses in place of each utterance's own: [B, kernel], [B, kernel, kernel].
   const float *windowMean = nullptr, *windowCovariance = nullptr;
   int64_t windowMeanSize = 0, windowCovarianceSize = 0;
-  uint64_t ticket = 0;  // under which its inputs were sent ahead, if they were
+  uint64_t id = 0;  // that no other batch has; 0: its inputs are not prefetched
 
   bool hasSamples() const { return samples || !utterances.empty(); }
   const float *samplesOf(size_t b) const { return utterances.empty() ? samples + starts[b] : utterances[b]; }
@@ -206,9 +206,9 @@ class Model {
   // Plans, and takes the memory that passes need at once. ERR_OUT_OF_MEMORY where the device has less than is needed.
   MemoryPlan prepare(const PlannedWork &work);
 
-  // Sends what a pass over the batch will be given ahead of it, so that it travels while ops still run; the pass finds
-  // it by the batch's ticket, which no other batch may have had. Does nothing where there is nothing to gain. May be
-  // called while a pass, this model's too, waits for the device (Backend::whileWaiting). Throws what the pass would.
+  // Uploads what a pass over the batch will be given before its turn, beside the ops that still run; the pass finds it
+  // by the batch's id. Does nothing where there is nothing to gain. May be called while a pass, this model's too, waits
+  // for the device (Backend::whileWaiting). Throws what the pass would.
   void prefetch(const HostBatch &batch, const TrainStep &step);
   void prefetch(const HostBatch &batch, const FrameRanges *kept = nullptr);
 

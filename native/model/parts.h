@@ -45,12 +45,12 @@ struct Model::Parts {
   // Runs a pass: work on inputs, whose memory is the arena. Where there is not enough, all of it is given back, so that
   // smaller work, other models' too, finds room.
   template <typename Work>
-  auto pass(uint64_t ticket, const InputBuffers::Fill &fill, Work work) {
+  auto pass(uint64_t id, const InputBuffers::Fill &fill, Work work) {
     try {
       workspace.reset();
       Given given(inputBuffers);
       Step step(*backend);
-      const PassInputs &inputs = inputBuffers.take(ticket, fill);
+      const PassInputs &inputs = inputBuffers.take(id, fill);
       if constexpr (std::is_void_v<decltype(work(inputs))>) {
         work(inputs);
         step.end();

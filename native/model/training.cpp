@@ -149,7 +149,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
 TrainResult Model::trainStep(const HostBatch &batch, const TrainStep &step) {
   parts_->accumulating = false;
   try {
-    return parts_->pass(batch.ticket, parts_->packed(batch, &step),
+    return parts_->pass(batch.id, parts_->packed(batch, &step),
                         [&](const PassInputs &inputs) { return parts_->train(batch, step, inputs); });
   } catch (...) {
     // A batch that was refused has changed nothing; a step that failed midway has added part of its gradient.

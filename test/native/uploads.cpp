@@ -126,7 +126,7 @@ std::vector<std::vector<float>> runOf(Prefetch prefetch, bool graphs, Objective 
       all[i].batch.host = HostBatch();
       all[i].batch.host.features = keys;
     }
-    all[i].batch.host.ticket = prefetch == Prefetch::always ? i + 1 : 0;
+    all[i].batch.host.id = prefetch == Prefetch::always ? i + 1 : 0;
   }
   if (storedFeatures) model->freeze({"feature_extractor."});
   if (objective == Objective::alignment) model->freeze({"feature_", "encoder.", "masked_spec_embed"});
@@ -201,7 +201,7 @@ TEST(whatWasPrefetchedIsUsedByItsPassAlone) {
   Batch other = makeBatch(shape, {15 * shape.stride()}, 9);
   const auto posteriors = [&](const Batch &of) { return model->classify(of.host).framePosteriors; };
   const std::vector<float> expected = posteriors(batch), expectedOther = posteriors(other);
-  batch.host.ticket = 5;
+  batch.host.id = 5;
   model->prefetch(batch.host);
   const std::vector<float> samples = batch.samples;
   std::fill(batch.samples.begin(), batch.samples.end(), 0.5f);
@@ -211,16 +211,16 @@ TEST(whatWasPrefetchedIsUsedByItsPassAlone) {
   batch.samples = samples;
   batch.host.samples = batch.samples.data();
 
-  // A second one takes the place of the first where both sets wait.
+  // Of several the last waits, and the passes over the others upload theirs.
   Batch third = batch;
   third.host.samples = third.samples.data();
-  for (uint64_t ticket = 6; ticket < 9; ++ticket) {
-    third.host.ticket = ticket;
+  for (uint64_t id = 6; id < 9; ++id) {
+    third.host.id = id;
     model->prefetch(third.host);
   }
-  for (uint64_t ticket = 6; ticket < 9; ++ticket) {
-    third.host.ticket = ticket;
-    require(posteriors(third) == expected, "ticket " + std::to_string(ticket));
+  for (uint64_t id = 6; id < 9; ++id) {
+    third.host.id = id;
+    require(posteriors(third) == expected, "batch " + std::to_string(id));
   }
 }
 
@@ -231,19 +231,19 @@ TEST(whatWasPrefetchedDoesNotOutliveWhatItFollowsFrom) {
   model->storeFeatures({"a"}, longer.host);
   HostBatch stored;
   stored.features = {"a"};
-  stored.ticket = 1;
+  stored.id = 1;
   model->prefetch(stored);
   model->storeFeatures({"a"}, shorter.host);
   require(model->classify(stored).framePosteriors == model->classify(shorter.host).framePosteriors,
           "features that were stored since");
-  stored.ticket = 2;
+  stored.id = 2;
   model->prefetch(stored);
   model->clearFeatures();
   requireError("ERR_BATCH", "key a", [&] { model->classify(stored); });
   requireError("ERR_BATCH", "key a", [&] { model->prefetch(stored); });
 
   Batch batch = makeBatch(shape, {20 * shape.stride()}, 3);
-  batch.host.ticket = 3;
+  batch.host.id = 3;
   const TrainStep step = batch.step(Objective::classification);
   model->prefetch(batch.host, step);
   model->freeze({"feature_extractor."});
@@ -264,7 +264,7 @@ TEST(whatIsWrongIsSaidByThePassToo) {
   auto model = makeModel(shape, PoolingKind::attention, Precision::fp32, on);
   Batch batch = makeBatch(shape, {12 * shape.stride(), 9 * shape.stride()});
   const double loss = model->trainStep(batch.host, batch.step(Objective::classification)).lossSum;
-  batch.host.ticket = 1;
+  batch.host.id = 1;
   std::vector<int32_t> labels = batch.classLabels;
   batch.classLabels[1] = kClasses;
   requireError("ERR_LABEL", "Utterance 1 ",
@@ -293,7 +293,7 @@ TEST(memoryThatWasPlannedSufficesToPrefetch) {
   const size_t planned = model->prepare(work).total(), staging = on->memory().staging;
   size_t next = 1;
   on->whileWaiting([&] {
-    batches[next % 2].host.ticket = next;
+    batches[next % 2].host.id = next;
     model->prefetch(batches[next % 2].host);
   });
   for (; next < 6; ++next) model->classify(batches[(next + 1) % 2].host);
