@@ -100,14 +100,16 @@ export function packFeatures(keys: readonly string[], ranges: readonly FrameRang
  */
 export function groupBy<Item>(items: readonly Item[], size: (item: Item) => number, capacity: number): Item[][] {
   const groups: Item[][] = [];
+  let group: Item[] | undefined;
   let room = 0;
   for (const item of items) {
     const needed = size(item);
-    if (groups.length === 0 || needed > room) {
-      groups.push([]);
+    if (group === undefined || needed > room) {
+      group = [];
+      groups.push(group);
       room = capacity;
     }
-    groups.at(-1)!.push(item);
+    group.push(item);
     room -= needed;
   }
   return groups;

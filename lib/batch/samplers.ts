@@ -38,8 +38,8 @@ export class PretrainingSampler {
   readonly excluded: string[];
   readonly #items: SamplerItem[];
   readonly #options: PretrainingSamplerOptions;
-  /** First step of each epoch seen so far. */
-  readonly #firstSteps = [0];
+  /** Where each epoch seen so far ends: the first step of the next. */
+  readonly #ends: number[] = [];
   #epoch = -1;
   #updates: SamplerItem[][] = [];
 
@@ -66,8 +66,9 @@ export class PretrainingSampler {
   at(step: number): Draw[] {
     const epoch = this.epochOf(step);
     this.#open(epoch);
+    const update = this.#updates[step - this.#firstStep(epoch)] ?? [];
     const random = new PhiloxStream(this.#options.seed, step, sites.crop);
-    return this.#updates[step - this.#firstStep(epoch)]!.map((item) => {
+    return update.map((item) => {
       const count = this.#used(item);
       return { id: item.id, start: random.integer(item.frames - count + 1), count };
     });
@@ -78,11 +79,11 @@ export class PretrainingSampler {
   }
 
   #firstStep(epoch: number): number {
-    while (this.#firstSteps.length <= epoch) {
-      this.#open(this.#firstSteps.length - 1);
-      this.#firstSteps.push(this.#firstSteps.at(-1)! + this.#updates.length);
+    while (this.#ends.length < epoch) {
+      this.#open(this.#ends.length);
+      this.#ends.push((this.#ends.at(-1) ?? 0) + this.#updates.length);
     }
-    return this.#firstSteps[epoch]!;
+    return this.#ends[epoch - 1] ?? 0;
   }
 
   #open(epoch: number): void {
@@ -98,15 +99,17 @@ export class PretrainingSampler {
     const total = order.reduce((sum, item) => sum + this.#used(item), 0);
     for (let count = Math.ceil(total / batchFrames); ; count++) {
       const updates: SamplerItem[][] = [];
+      let update: SamplerItem[] | undefined;
       let before = 0;
       let size = 0;
       let largest = 0;
       for (const item of order) {
-        if (size === 0 || before >= (updates.length * total) / count) {
-          updates.push([]);
+        if (update === undefined || size === 0 || before >= (updates.length * total) / count) {
+          update = [];
+          updates.push(update);
           size = 0;
         }
-        updates.at(-1)!.push(item);
+        update.push(item);
         before += this.#used(item);
         size += this.#used(item);
         largest = Math.max(largest, size);
@@ -165,8 +168,7 @@ export class BalancedSampler {
   at(step: number): LabelledDraw[] {
     const random = new PhiloxStream(this.#options.seed, step, sites.classDraw);
     return Array.from({ length: this.#options.batchSize }, () => {
-      const members = this.#classes[random.integer(this.#classes.length)]!;
-      const item = members[random.integer(members.length)]!;
+      const item = random.pick(random.pick(this.#classes));
       return { id: item.id, label: item.label, start: 0, count: Math.min(item.frames, this.#options.maxFrames) };
     });
   }

@@ -168,14 +168,15 @@ function groupSpeakers(corpus: Corpus, { count = 5, seed }: FoldOptions): Group[
     throw foldError(`${count} groups of speakers need as many speakers; the corpus has ${sizes.size}`);
   }
   const groups = Array.from({ length: count }, (_, i) => ({ name: `fold-${i + 1}`, members: [] as string[], size: 0 }));
-  const shuffled = sortBy([...sizes.keys()].sort(), (speaker) => rank(seed, 'speakers', speaker));
+  const byName = [...sizes].sort(([a], [b]) => (a < b ? -1 : 1));
+  const shuffled = sortBy(byName, ([speaker]) => rank(seed, 'speakers', speaker));
   // The largest first, each to the smallest group: of equal speakers, in turn.
-  for (const speaker of shuffled.sort((a, b) => sizes.get(b)! - sizes.get(a)!)) {
+  for (const [speaker, size] of shuffled.sort(([, a], [, b]) => b - a)) {
     const least = groups.reduce((best, group) =>
       group.size < best.size || (group.size === best.size && group.members.length < best.members.length) ? group : best,
     );
     least.members.push(speaker);
-    least.size += sizes.get(speaker)!;
+    least.size += size;
   }
   return groups;
 }
@@ -282,7 +283,7 @@ function rank(seed: number, fold: string, key: string): string {
     .digest('hex');
 }
 
-function sortBy(keys: string[], place: (key: string) => string): string[] {
+function sortBy<Key>(keys: Key[], place: (key: Key) => string): Key[] {
   return keys
     .map((key) => ({ key, place: place(key) }))
     .sort((a, b) => (a.place < b.place ? -1 : 1))

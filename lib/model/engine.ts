@@ -160,9 +160,10 @@ export class Engine {
     control.signal?.addEventListener('abort', abort, { once: true });
     let reported = 0;
     const timer = setInterval(() => {
-      if (progress[0] === reported) return;
-      reported = progress[0]!;
-      control.onProgress?.(reported, settings.maxIterations, progress[1]!);
+      const [iterations = 0, inertia = 0] = progress;
+      if (iterations === reported) return;
+      reported = iterations;
+      control.onProgress?.(iterations, settings.maxIterations, inertia);
     }, 100);
     timer.unref();
     try {

@@ -14,28 +14,27 @@ export class Geometry {
   readonly stride: number;
   /** Samples that a frame sees (400). */
   readonly receptiveField: number;
-  private readonly kernels: readonly number[];
-  private readonly strides: readonly number[];
+  private readonly convolutions: readonly { kernel: number; stride: number }[];
 
   constructor(shape: Pick<HubertShape, 'convKernel' | 'convStride'>) {
-    this.kernels = shape.convKernel;
-    this.strides = shape.convStride;
-    let stride = 1;
+    // There are as many strides as kernels: `parseHubertConfig` sees to it.
+    this.convolutions = shape.convKernel.map((kernel, i) => ({ kernel, stride: shape.convStride[i]! }));
+    let total = 1;
     let field = 1;
-    for (const [i, kernel] of this.kernels.entries()) {
-      field += (kernel - 1) * stride;
-      stride *= this.strides[i]!;
+    for (const { kernel, stride } of this.convolutions) {
+      field += (kernel - 1) * total;
+      total *= stride;
     }
-    this.stride = stride;
+    this.stride = total;
     this.receptiveField = field;
   }
 
   /** Frames of so many samples; 0 when they are fewer than one receptive field. */
   frames(samples: number): number {
     let length = samples;
-    for (const [i, kernel] of this.kernels.entries()) {
+    for (const { kernel, stride } of this.convolutions) {
       if (length < kernel) return 0;
-      length = Math.floor((length - kernel) / this.strides[i]!) + 1;
+      length = Math.floor((length - kernel) / stride) + 1;
     }
     return length;
   }

@@ -76,8 +76,8 @@ export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
   };
   const parsed = schema.safeParse(raw);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    return refuse(`${issue.path.join('.') || 'the configuration'}: ${issue.message}.`);
+    const [issue] = parsed.error.issues;
+    return refuse(`${issue?.path.join('.') || 'the configuration'}: ${issue?.message}.`);
   }
   const c = parsed.data;
   if (c.model_type !== 'hubert' && c.model_type !== 'wav2vec2') return refuse(anotherFamily(c.model_type));

@@ -9,9 +9,11 @@ const firstSite = 0x50000000;
 const directionsName = 'encoder.pos_conv_embed.conv.parametrizations.weight.original1';
 const magnitudesName = 'encoder.pos_conv_embed.conv.parametrizations.weight.original0';
 
-/** Elements between two looks at the clock: few, as the first are drawn before V8 has compiled the loop; even, as normal
- * numbers come in pairs. */
-const stretch = 2048;
+/**
+ * Elements between two looks at the clock: few, as the first are drawn before V8 has compiled the loop; even, as normal numbers
+ * come in pairs.
+ */
+const chunkSize = 2048;
 
 /**
  * Starting values of a model's tensors, a pure function of the list and `seed`. Linear layers of the encoder are N(0, 0.02²)
@@ -64,14 +66,15 @@ export function initialTensors(
 async function draw({ name, shape }: TensorInfo, stream: PhiloxStream, values: Float32Array): Promise<Float32Array> {
   if (name === 'masked_spec_embed' || name === 'label_embs_concat' || name === 'pooling.weight')
     return uniform(stream, values, 0, 1);
+  const [outputs = 1, inputs = 1, kernel = 1] = shape;
   if (name === 'final_proj.weight' || name === 'classifier.weight') {
-    const bound = 1 / Math.sqrt(shape[1]!);
+    const bound = 1 / Math.sqrt(inputs);
     return uniform(stream, values, -bound, bound);
   }
   if (name.endsWith('.bias')) return values.fill(0);
   if (name.includes('layer_norm')) return values.fill(1);
-  if (name === directionsName) return normal(stream, values, Math.sqrt(4 / (shape[2]! * shape[0]!)));
-  if (name.includes('conv_layers')) return normal(stream, values, Math.sqrt(2 / (shape[1]! * shape[2]!)));
+  if (name === directionsName) return normal(stream, values, Math.sqrt(4 / (kernel * outputs)));
+  if (name.includes('conv_layers')) return normal(stream, values, Math.sqrt(2 / (inputs * kernel)));
   return normal(stream, values, 0.02);
 }
 
@@ -89,26 +92,26 @@ async function drawAlignment(
   return uniform(stream, values, -bound, bound);
 }
 
-/** `[first, end)` of the stretches of so many elements, with room for the event loop before each. */
-async function* stretches(size: number): AsyncGenerator<[first: number, end: number]> {
-  for (let first = 0; first < size; first += stretch) {
+/** `[first, end)` of each chunk of so many elements, with room for the event loop before each. */
+async function* chunksOf(size: number): AsyncGenerator<[first: number, end: number]> {
+  for (let first = 0; first < size; first += chunkSize) {
     await yieldWhenDue();
-    yield [first, Math.min(first + stretch, size)];
+    yield [first, Math.min(first + chunkSize, size)];
   }
 }
 
 // ‖v‖ of each tap over the first two dimensions of [out, in, kernel].
-async function tapNorms(shape: number[], data: Float32Array): Promise<Float32Array> {
-  const kernel = shape[2]!;
+async function tapNorms([, , kernel = 1]: number[], data: Float32Array): Promise<Float32Array> {
   const squares = new Float64Array(kernel);
-  for await (const [first, end] of stretches(data.length)) {
+  for await (const [first, end] of chunksOf(data.length)) {
+    // Within bounds, in a loop over all elements.
     for (let i = first; i < end; i++) squares[i % kernel]! += data[i]! * data[i]!;
   }
   return Float32Array.from(squares, Math.sqrt);
 }
 
 async function uniform(stream: PhiloxStream, out: Float32Array, low: number, high: number): Promise<Float32Array> {
-  for await (const [first, end] of stretches(out.length)) {
+  for await (const [first, end] of chunksOf(out.length)) {
     for (let i = first; i < end; i++) out[i] = low + (high - low) * stream.uniform();
   }
   return out;
@@ -116,7 +119,7 @@ async function uniform(stream: PhiloxStream, out: Float32Array, low: number, hig
 
 // Box–Muller, both halves used.
 async function normal(stream: PhiloxStream, out: Float32Array, deviation: number): Promise<Float32Array> {
-  for await (const [first, end] of stretches(out.length)) {
+  for await (const [first, end] of chunksOf(out.length)) {
     for (let i = first; i < end; i += 2) {
       const radius = deviation * Math.sqrt(-2 * Math.log(1 - stream.uniform()));
       const angle = 2 * Math.PI * stream.uniform();

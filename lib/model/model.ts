@@ -107,18 +107,19 @@ export class Model {
     const missing = [...wanted.keys()].filter((name) =>
       Array.isArray(allowMissing) ? !allowMissing.some((prefix) => name.startsWith(prefix)) : !allowMissing,
     );
-    if (missing.length > 0)
+    const [first] = missing;
+    if (first !== undefined)
       refuse(
-        missing[0]!,
+        first,
         `${missing.length} tensors are missing: ${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ', …' : ''}.`,
       );
     await native(() => this.nativeModel.importTensors(given.map(({ name, data }) => ({ name, data }))));
     await this.#importStored(stored);
   }
 
-  /** As many at a time as fit into one stretch of memory, which serves all of them. */
+  /** As many at a time as fit into one array, which serves all of them. */
   async #importStored(stored: StoredTensor[]): Promise<void> {
-    const memory = stretchFor(stored, elementsOf);
+    const memory = memoryFor(stored, elementsOf);
     for (const part of groupBy(stored, elementsOf, memory.length)) {
       const read = await readInto(memory, part);
       await native(() => this.nativeModel.importTensors(read.map(({ name, data }) => ({ name, data }))));
@@ -178,12 +179,13 @@ export class Model {
   /** Sets moments by name, read one after another into the same memory. */
   async importMoments(moments: StoredMoments[]): Promise<void> {
     const elementsOfBoth = ({ m }: StoredMoments) => 2 * elementsOf(m);
-    const memory = stretchFor(moments, elementsOfBoth);
+    const memory = memoryFor(moments, elementsOfBoth);
     for (const part of groupBy(moments, elementsOfBoth, memory.length)) {
       const read = await readInto(
         memory,
         part.flatMap(({ m, v }) => [m, v]),
       );
+      // `read` has two tensors for each of `part`.
       const pairs = part.map(({ name }, i) => ({ name, m: read[2 * i]!.data, v: read[2 * i + 1]!.data }));
       await native(() => this.nativeModel.importMoments(pairs));
     }
@@ -265,7 +267,7 @@ export class Model {
     return nativeOn(batch, () => this.nativeModel.classify(batch, kept, head));
   }
 
-  /** What the alignment network hears `[T, in]`, before it is standardized. */
+  /** The alignment network's input `[T, in]`, before it is standardized. */
   async alignmentInput(batch: PackedBatch): Promise<EncodeResult> {
     return nativeOn(batch, () => this.nativeModel.alignmentInput(batch));
   }
@@ -318,7 +320,7 @@ export class Model {
 }
 
 /** Memory for the largest of some items, and for several small ones at a time. */
-function stretchFor<Item>(items: Item[], elements: (item: Item) => number): Float32Array {
+function memoryFor<Item>(items: Item[], elements: (item: Item) => number): Float32Array {
   const sizes = items.map(elements);
   const largest = sizes.reduce((most, size) => Math.max(most, size), 0);
   const all = sizes.reduce((sum, size) => sum + size, 0);

@@ -3,7 +3,7 @@ import type { PackedBatch } from './binding.js';
 /** Moments that a batch gives in place of its utterances' own, of one utterance. */
 export type WindowMomentsGiven = Required<Pick<PackedBatch, 'windowMean' | 'windowCovariance'>>;
 
-/** Means and covariances of parts, put together in double precision. */
+/** Means and covariances of parts, put together in double precision. Its loops keep to `kernel`, and so within all arrays. */
 export class MomentSum {
   #count = 0;
   readonly #mean: Float64Array;

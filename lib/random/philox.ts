@@ -1,6 +1,7 @@
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), the same function as
 // native/philox.h bit for bit. Counter-based: a number is a pure function of (seed, step, site, index), so crops, masks and
-// draws are the same with any thread count and after a resume, and no generator state is ever saved.
+// draws are the same with any thread count and after a resume, and no generator state is ever saved. Indices are within bounds
+// by how they are made, in functions that are called for every number.
 
 /** Four 32-bit words. */
 export type Philox4 = [number, number, number, number];
@@ -115,6 +116,11 @@ export class PhiloxStream implements RandomSource {
   /** `n` up to 2^21, so that the product is exact; the bias is below n / 2^32. */
   integer(n: number): number {
     return Math.floor((this.bits() * n) / 0x100000000);
+  }
+
+  /** One of the items, each alike; there must be one. */
+  pick<Item>(items: readonly Item[]): Item {
+    return items[this.integer(items.length)]!;
   }
 
   /** Standard normal (Box–Muller). */

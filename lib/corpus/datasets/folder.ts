@@ -116,8 +116,7 @@ async function filesBelow(root: string, signal: AbortSignal | undefined): Promis
   const listed = new Set<string>();
   const folders = [''];
   const links: string[] = [];
-  while (folders.length + links.length > 0) {
-    const below = folders.pop() ?? links.shift()!;
+  for (let below = folders.pop(); below !== undefined; below = folders.pop() ?? links.shift()) {
     const folder = join(root, below);
     try {
       const real = await realpath(folder);
