@@ -99,7 +99,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw aborted(signal);
 }
 
-/** Waits for work, but not longer than until the signal fires: then it throws `ERR_ABORTED`, and the work goes on unheard. */
+/** Waits for work, but not longer than until the signal fires: then it throws `ERR_ABORTED`, and the work's result is dropped. */
 export async function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
   if (signal === undefined) return work;
   let stop: (() => void) | undefined;

@@ -71,9 +71,9 @@ const shown = 3;
 
 /** All that is wrong with a file's content, on one line: the first three places, and how many more there are. */
 export function describeIssues({ issues }: z.ZodError): string {
-  const told = issues.slice(0, shown).map(({ path, message }) => {
+  const reasons = issues.slice(0, shown).map(({ path, message }) => {
     const place = path.map(String).join('.');
     return place === '' ? message : `${place}: ${message}`;
   });
-  return `${told.join('; ')}${issues.length > shown ? `; and ${issues.length - shown} more` : ''}`;
+  return `${reasons.join('; ')}${issues.length > shown ? `; and ${issues.length - shown} more` : ''}`;
 }

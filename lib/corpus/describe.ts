@@ -44,7 +44,7 @@ export interface DescribeOptions {
  * Counts a corpus and measures its audio by the files' headers.
  *
  * @param options.decode decode all audio, which also finds damage inside files
- * @param options.pool for the rare files whose header does not tell their length; one is made and closed unless given
+ * @param options.pool for the rare files whose header does not state their length; one is made and closed unless given
  * @throws `ERR_ABORTED`. Audio that cannot be read is not an error: it is listed in `problems`.
  * @example
  * const { labels, seconds, problems } = await describeCorpus(await readCorpus('manifest.csv'));

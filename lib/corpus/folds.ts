@@ -27,13 +27,13 @@ export interface FoldOptions {
   validation: { by: 'speaker' | 'random'; fraction: number };
   /** The same seed and corpus give the same folds, whatever the order of its rows. */
   seed: number;
-  /** Let a speaker be heard in training and in the test session. Say so beside any figure. */
+  /** Let a speaker be in training and in the test session. Say so beside any figure. */
   allowSharedSpeakers?: boolean;
 }
 
 /**
  * Cuts a corpus into folds. Nothing without a label is tested or validated on; unlabelled utterances of those who are
- * tested or validated on are left out, so that they stay unheard in training.
+ * tested or validated on are left out, so that training never sees them.
  *
  * @throws `ERR_FOLDS` where the corpus cannot be cut so, naming the session, speaker or utterance in the way
  * @example
@@ -137,7 +137,7 @@ export function refuseSharedSpeakers(training: readonly Utterance[], test: reado
   );
 }
 
-/** Whether some speaker is heard in training and in the test of what a corpus gives. */
+/** Whether some speaker is in training and in the test of what a corpus gives. */
 export function givenSharesSpeakers(corpus: Corpus): boolean {
   const speakersOf = (list: readonly Utterance[]) => list.flatMap(({ speaker }) => speaker ?? []);
   const of = (...splits: Utterance['split'][]) => corpus.utterances.filter(({ split }) => splits.includes(split));

@@ -1,11 +1,11 @@
-/** A stretch of speech with one emotion, in seconds from the utterance's start. */
+/** A part of an utterance with one emotion, in seconds from the utterance's start. */
 export interface Segment {
   start: number;
   end: number;
   label: string;
 }
 
-/** One utterance of a corpus: a file, or a stretch of one. */
+/** One utterance of a corpus: a file, or a part of one. */
 export interface Utterance {
   /** Unique within the corpus. */
   id: string;
@@ -20,7 +20,7 @@ export interface Utterance {
   startSeconds?: number;
   /** Seconds into the file; absent: to its end. */
   endSeconds?: number;
-  /** The channel of the file that is heard, counted from 1; absent: the mean of all. */
+  /** The channel of the file, counted from 1; absent: the mean of all. */
   channel?: number;
   /** Frame-level truth, when known. Time outside all segments is neutral. */
   segments?: Segment[];
@@ -57,7 +57,7 @@ export interface CustomaryFolds {
   scheme: 'session' | 'speaker' | 'speakers' | 'given';
   /** Folds of `speakers`. */
   count?: number;
-  /** The customary split lets speakers be heard in training and in the test. */
+  /** The customary split has speakers in training and test alike. */
   allowSharedSpeakers?: boolean;
 }
 

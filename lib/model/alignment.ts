@@ -1,5 +1,5 @@
-// What an alignment network is made of, and what of an utterance it hears: frame logits come from a frame's neighbourhood
-// alone, so that audio heard through windows gives those of the whole.
+// What an alignment network is made of, and how much of an utterance it sees: frame logits follow from a frame's neighbourhood
+// alone, so that audio in windows gives those of the whole.
 import { z } from 'zod';
 import type { AlignmentOptions } from './binding.js';
 
@@ -25,11 +25,11 @@ export interface AlignmentSettings {
   source: 'features' | 'hidden' | 'layers';
   /** 0 is the transformer's input, `output` what the model gives. */
   layer: number | 'output';
-  /** The transformer hears an utterance in chunks of so many frames, counted from its first. */
+  /** The transformer is run over chunks of so many frames, counted from the utterance's first. */
   chunkFrames: number;
-  /** Frames on either side of a chunk that are heard with it. */
+  /** Frames on either side of a chunk that the transformer is given with it. */
   contextFrames: number;
-  /** Log-mel bands of the sound that it hears beside its source: 40 are usual, 0 are none. */
+  /** Log-mel bands of the sound that it takes beside its source: 40 are usual, 0 are none. */
   melBands: number;
   /** Channels within. */
   width: number;
@@ -84,7 +84,7 @@ export function alignmentOptions({ statistics: _, ...network }: AlignmentSetting
   return { classes, ...network };
 }
 
-/** What an alignment network hears around a frame. */
+/** What an alignment network sees around a frame. */
 export interface AlignmentField {
   /** The most frames on either side of a frame that have a part in its logits. */
   readonly frames: number;
@@ -97,7 +97,7 @@ export interface AlignmentField {
 }
 
 /**
- * How far an alignment network hears.
+ * How far around a frame an alignment network sees.
  *
  * @param frameSeconds seconds from one frame to the next.
  * @example
@@ -114,7 +114,7 @@ export function alignmentField(
 ): AlignmentField {
   const convolutions = halfWidths.reduce((sum, half) => sum + half, 0);
   const chunked = source !== 'features';
-  // The first frame of a chunk hears all of it, and what is heard with it.
+  // The states of a chunk's first frame follow from all of the chunk and its context.
   const frames = convolutions + (chunked ? chunkFrames - 1 + contextFrames : 0);
   return {
     frames,

@@ -2,7 +2,7 @@ import type { ClassifyResult, PackedBatch } from './binding.js';
 
 /**
  * What a model's heads say of utterances that are brought to them in two ways: `batch` by their own statistics, for the pooled
- * classifier, and `local` by others, for the alignment network. Without `local` both hear the same, in one pass.
+ * classifier, and `local` by others, for the alignment network. Without `local` both are given the same, in one pass.
  *
  * @param classify passes a batch through the model, for one head or, where none is named, for all
  * @param pools whether the model has a pooled classifier

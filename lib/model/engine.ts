@@ -180,8 +180,8 @@ export class Engine {
   }
 
   /**
-   * Forward-backward over islands of emotion, of utterances whose frame logits are known already: those of audio that was heard
-   * window by window, of which a model's {@link Model.classify} has given `frameLogits`.
+   * Forward-backward over islands of emotion, of utterances whose frame logits are known already: those of audio in
+   * windows, of which a model's {@link Model.classify} has given `frameLogits`.
    *
    * @param frameLogits `[T, classes]` row-major, utterances end to end
    * @param offsets `[B + 1]` bounds of the utterances' frames, from 0 to T

@@ -35,7 +35,7 @@ export const emoBox: Dataset = {
   folds,
 };
 
-/** The sets whose speakers are told by the names of their audio. */
+/** The sets whose audio is named after its speaker. */
 const namesOf: ReadonlyMap<string, NamedDataset> = new Map([
   ['ravdess', ravdess],
   ['cremad', cremaD],
@@ -47,7 +47,7 @@ const namesOf: ReadonlyMap<string, NamedDataset> = new Map([
   ['emovdb', emovDb],
 ]);
 
-/** Who speaks and in which session, where EmoBox's name of the audio tells. */
+/** Who speaks and in which session, where the audio's name says so. */
 function voiceOf(set: string, wav: string): Pick<Utterance, 'speaker' | 'session'> {
   if (set === 'iemocap') return voiceOfTurn(stemOf(wav));
   const { speaker, session } = { ...namesOf.get(set)?.named(wav) } as Partial<Utterance>;

@@ -36,7 +36,7 @@ const CHANCE = 0.02;
 /** Every layout, for messages. */
 export const DATASET_LAYOUTS = [...annotated, ...named].map(({ name, layout }) => `${name} (${layout})`).join('; ');
 
-/** Whether a dataset's audio may lie apart from the folder that tells of it. */
+/** Whether a dataset's audio may lie apart from its annotations. */
 export function takesAudioRoot(dataset: Dataset): boolean {
   return annotated.includes(dataset);
 }
@@ -72,8 +72,8 @@ export async function recogniseDataset(folder: Folder): Promise<Dataset | undefi
   if (most !== undefined && alike.length === 0) return most.dataset;
   const some = shares.filter(({ share }) => share > 0);
   if (some.length === 0) return undefined;
-  const told = some.map(({ dataset, share }) => `${dataset.name} (${(100 * share).toFixed(1)} %)`).join(', ');
-  throw ambiguous(folder, `holds ${folder.audio.length} audio files, of which only some are named as in ${told}`);
+  const found = some.map(({ dataset, share }) => `${dataset.name} (${(100 * share).toFixed(1)} %)`).join(', ');
+  throw ambiguous(folder, `holds ${folder.audio.length} audio files, of which only some are named as in ${found}`);
 }
 
 function ambiguous(folder: Folder, what: string): EmoframeError {
@@ -116,9 +116,9 @@ export async function readDataset(dataset: Dataset, source: DatasetSource): Prom
   if (utterances.length === 0) throw nothingUsable(dataset, source.folder, problems);
   utterances.sort((a, b) => (a.id < b.id ? -1 : 1));
   const given = await dataset.folds?.(source, new Set(firsts.keys()));
-  // A set that is read from its folds has told of their rows already.
-  const told = new Set(problems.map(({ file, row }) => `${row} ${file}`));
-  problems.push(...(given?.problems ?? []).filter(({ file, row }) => !told.has(`${row} ${file}`)));
+  // A set that is read from its folds has reported their rows already.
+  const reported = new Set(problems.map(({ file, row }) => `${row} ${file}`));
+  problems.push(...(given?.problems ?? []).filter(({ file, row }) => !reported.has(`${row} ${file}`)));
   const corpus: Corpus = {
     name: basename(source.folder.root),
     utterances,
@@ -128,7 +128,7 @@ export async function readDataset(dataset: Dataset, source: DatasetSource): Prom
     ...(given === undefined || given.folds.length === 0 ? {} : { folds: given.folds }),
   };
   const customary = dataset.customary(utterances);
-  // A split that is customary is taken as it is, with its speakers; who uses it is told.
+  // A split that is customary is taken as it is, speakers on both sides included, and says so.
   const shared = customary.scheme === 'given' && givenSharesSpeakers(corpus);
   return { ...corpus, customary: shared ? { ...customary, allowSharedSpeakers: true } : customary };
 }

@@ -75,7 +75,7 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
   }
 }
 
-/** An object with an entry a file, which has no row to tell. */
+/** An object with an entry a file, which has no row number. */
 async function* readJsonTable(file: string): AsyncGenerator<ReadRow> {
   for (const [name, entry] of Object.entries(await readJsonObject(file))) {
     yield isObject(entry)

@@ -2,7 +2,7 @@ import { yieldWhenDue } from '../../yield.js';
 import type { CustomaryFolds, Utterance } from '../types.js';
 import type { Dataset, DatasetRow, DatasetSource } from './dataset.js';
 
-/** What a file's name tells: an utterance, a part of the dataset that is not asked for, or why it is neither. */
+/** What a file's name says: an utterance, a part of the dataset that is not asked for, or why it is neither. */
 export type Named =
   | Pick<Utterance, 'id' | 'label' | 'speaker' | 'session' | 'split'>
   | { part: string }
@@ -14,7 +14,7 @@ interface NamedFiles {
   schemes?: Record<string, string>;
   /** Matches a path below the folder, without extension, with `/` between names. */
   pattern: RegExp;
-  /** What its groups tell. */
+  /** What its groups say. */
   read(...groups: string[]): Named;
   /** Labels of what the names call otherwise. */
   emotions?: Readonly<Record<string, string>>;
@@ -23,7 +23,7 @@ interface NamedFiles {
 
 /** A dataset whose annotations are in the names of its audio files. */
 export interface NamedDataset extends Dataset {
-  /** What the path of an audio file, with `/` between names, tells; undefined: it is not named as in this dataset. */
+  /** What the path of an audio file, with `/` between names, says; undefined: it is not named as in this dataset. */
   named(file: string): Named | undefined;
 }
 
