@@ -1,4 +1,4 @@
-// Timelines from an alignment network: of an utterance, whose emotion is known to be one, and of a recording, which may hold any.
+// Timelines from an alignment network: of an utterance, which has one emotion, and of a recording, which may have any number.
 import { chainLagSeconds, EmotionChain } from './emotionChain.js';
 import { evidenceOf, type IslandModel, islandPosteriors } from './islands.js';
 import { Smoother } from './viterbi.js';
@@ -37,14 +37,14 @@ export function utteranceTimeline(
   return { posteriors, path };
 }
 
-/** Frames of a recording whose timeline is known, in order. */
+/** Frames of a recording whose timeline is final, in order. */
 export interface DecodedFrames extends FramePosteriors {
-  /** The class of each frame that is decided now; it may lag behind the posteriors. */
+  /** The classes of the frames that are final now; they may lag behind the posteriors. */
   path: number[];
 }
 
 /**
- * The timeline of a recording that comes in parts and may hold any emotions. What it gives does not depend on the parts.
+ * The timeline of a recording that arrives in parts and may have any emotions. The result does not depend on the parts.
  *
  * @example
  * const decoder = new RecordingDecoder(4, islands, 0.02);
@@ -72,7 +72,7 @@ export class RecordingDecoder {
     return { posteriors: this.#chain.push(evidence), path: this.#smoother.push(softmaxed(evidence, this.classes)) };
   }
 
-  /** The frames that are left. */
+  /** The remaining frames. */
   finish(): DecodedFrames {
     return { posteriors: this.#chain.finish(), path: this.#smoother.finish() };
   }

@@ -1,18 +1,17 @@
-// Calibration (temperature scaling, Guo et al., 2017): a classifier that was trained until it is sure of what it has seen is surer
-// of what it has not than it may be. One number, fitted on utterances that no weight was fitted on, multiplies its logits, so that
-// probabilities come to mean what they say. Logits of more than one kind count alike: how much better one is than another, a
-// small validation set whose voices were heard in training cannot tell.
+// Calibration (temperature scaling, Guo et al., 2017): a trained classifier is overconfident on data it has not seen. One factor,
+// fitted on utterances that were not trained on, multiplies its logits, so that probabilities match frequencies. Logits of several
+// kinds have the same factor: a small validation set, with voices that are also in training, cannot say how much better one is.
 import { EmoframeError } from '../errors.js';
 import { type Calibration, fusedLogits, probabilitiesOf, type UtteranceLogits } from './fusion.js';
 
 const largestWeight = 20;
 
 /**
- * The weight of logits, the same of each kind, under which the true classes are most probable: the mean cross-entropy of the
- * weighted sums is least there. It is fitted as if one utterance more had an equal share of every class: a small set whose every
- * utterance is right would else ask for certainty. Between 0 and 20.
+ * The weight of the logits, the same for each kind, that makes the true classes most probable: it minimises the mean
+ * cross-entropy of the weighted sums. One extra utterance with equal shares of all classes is included in the fit, since a small
+ * set without errors would otherwise call for certainty. Between 0 and 20.
  *
- * @param rows logits of an utterance each; all have the same kinds.
+ * @param rows the logits of each utterance; all of the same kinds.
  * @param truth their classes.
  * @throws `ERR_CORPUS` when there is nothing to fit on.
  * @example
@@ -24,7 +23,7 @@ export function fitCalibration(rows: readonly UtteranceLogits[], truth: ArrayLik
     throw new EmoframeError('ERR_CORPUS', 'No validation utterance to calibrate on: the validation set is empty.');
   }
   const sums = rows.map((row) => fusedLogits(row));
-  // The cross-entropy is convex in the weight, so the sign of its slope tells on which side the least lies.
+  // The cross-entropy is convex in the weight, so the sign of its slope says on which side the minimum lies.
   let [low, high] = [0, largestWeight];
   for (let step = 0; step < 50; step++) {
     const middle = (low + high) / 2;
@@ -36,7 +35,7 @@ export function fitCalibration(rows: readonly UtteranceLogits[], truth: ArrayLik
   return Object.fromEntries(kinds.map((kind) => [kind, weight]));
 }
 
-/** Of the summed cross-entropy by the weight: what is expected of the logits, less what the truth makes of them. */
+/** The derivative of the summed cross-entropy by the weight: the logits' expectation minus the logit of the truth. */
 function slope(sums: readonly Float32Array[], truth: ArrayLike<number>, weight: number): number {
   const utterances = sums.length;
   let slope = 0;
@@ -53,10 +52,10 @@ function slope(sums: readonly Float32Array[], truth: ArrayLike<number>, weight: 
 const bins = 15;
 
 /**
- * Expected calibration error: utterances are sorted into 15 bins of equal width by the probability of their most probable class;
- * the difference between that probability and the share of right ones, averaged over bins by their size.
+ * Expected calibration error: utterances are put into 15 bins of equal width by the probability of their most probable class; the
+ * difference between that probability and the accuracy, averaged over bins weighted by their size.
  *
- * @param probabilities one row an utterance, each summing to 1.
+ * @param probabilities one row per utterance, each summing to 1.
  * @param truth their classes.
  * @throws `ERR_CORPUS` when there is nothing to score.
  * @example
@@ -68,7 +67,7 @@ export function expectedCalibrationError(
 ): number {
   if (probabilities.length === 0)
     throw new EmoframeError('ERR_CORPUS', 'No labelled utterance to score: the test set is empty.');
-  // Of each bin: confidences less hits.
+  // Confidences minus hits of each bin.
   const gaps = new Float64Array(bins);
   for (const [i, row] of probabilities.entries()) {
     const confidence = Math.max(...row);
@@ -78,7 +77,7 @@ export function expectedCalibrationError(
   return gaps.reduce((sum, gap) => sum + Math.abs(gap), 0) / probabilities.length;
 }
 
-/** What a calibration did to a set of utterances. */
+/** The effect of a calibration on a set of utterances. */
 export interface CalibrationScores {
   weights: Calibration;
   /** Expected calibration error of the calibrated probabilities. */

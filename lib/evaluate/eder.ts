@@ -1,23 +1,22 @@
-// The emotion diarization error rate by the second, as it is published for ZED: of frames, which have a length of their own,
-// frames.ts tells.
+// The emotion diarization error rate in seconds, as published for ZED. frames.ts has the same in frames.
 import type { Segment } from '../corpus/types.js';
 
-/** Seconds of an utterance in which a timeline is wrong, by kind. */
+/** Seconds of an utterance in which a timeline is wrong, by kind of error. */
 export interface DiarizationErrors {
-  /** Emotional speech that was taken for neutral. */
+  /** Emotional speech predicted as neutral. */
   missed: number;
-  /** Neutral speech that was taken for emotional. */
+  /** Neutral speech predicted as emotional. */
   falseAlarm: number;
-  /** Emotional speech that was taken for another emotion. */
+  /** Emotional speech predicted as another emotion. */
   confusion: number;
 }
 
 /**
- * Compares a timeline with the true one, to the ends of their segments. EDER is the sum of the errors over the utterance's
+ * Compares a timeline with the true one, exactly at segment bounds. EDER is the sum of the errors over the utterance's
  * length (Wang et al., "Speech Emotion Diarization: Which Emotion Appears When?", 2023); their fourth kind, overlap, is 0, as
  * one emotion is predicted at a time.
  *
- * @param truth true segments in order; time outside all of them is neutral. Where two overlap, the first one holds.
+ * @param truth true segments in order; time outside all of them is neutral. Where two overlap, the first counts.
  * @param predicted the same, of the timeline; `toSegments` gives one.
  * @param neutral the label of speech without emotion.
  * @param seconds the utterance's length.
@@ -45,7 +44,7 @@ export function diarizationErrors(
   return errors;
 }
 
-/** The label at moments that are asked for in order. */
+/** The label at given times, which must be queried in order. */
 function labelReader(segments: readonly Segment[], neutral: string): (moment: number) => string {
   let next = 0;
   return (moment) => {

@@ -1,12 +1,12 @@
 import type { IslandModel } from './islands.js';
 
-/** Seconds of what follows that a frame's posterior takes into account. */
+/** Seconds after a frame that its posterior takes into account. */
 export const chainLagSeconds = 1;
 
 /**
- * Posteriors of the frames of a recording that may hold any emotions one after another: a chain of all classes, in which a
- * frame stays in its class with probability σ(switchingCost) and else takes one of the others. Each frame's posterior is given
- * all frames before it and `lag` frames after it, so that it does not depend on the parts in which frames come.
+ * Posteriors of the frames of a recording that may have any emotions in turn: a Markov chain over all classes that keeps its
+ * class with probability σ(switchingCost) and otherwise moves to one of the others. Each frame's posterior is conditioned on all
+ * frames before it and `lag` frames after it, so it does not depend on the parts in which frames arrive.
  *
  * @example
  * const chain = new EmotionChain(4, islands, 50);
@@ -16,7 +16,7 @@ export const chainLagSeconds = 1;
 export class EmotionChain {
   /** Posteriors of the last frame, given the frames up to it. */
   #filtered: Float64Array;
-  /** Of the frames whose posterior is not given yet: the same, and likelihoods up to a factor. */
+  /** For frames whose posterior is still pending: the same, and likelihoods up to a factor. */
   #waiting: { filtered: Float64Array; likelihood: Float64Array }[] = [];
   readonly #stay: number;
   readonly #switch: number;
@@ -32,7 +32,7 @@ export class EmotionChain {
     this.#filtered = new Float64Array(classes).fill(1 / classes);
   }
 
-  /** Evidence f32 `[T, classes]` of the next frames; gives the posteriors f32 `[_, classes]` that are due now. */
+  /** Takes evidence f32 `[T, classes]` of the next frames and returns the posteriors f32 `[_, classes]` that are due now. */
   push(evidence: Float32Array): Float32Array {
     const due: Float64Array[] = [];
     for (let row = 0; row + this.classes <= evidence.length; row += this.classes) {
@@ -44,7 +44,7 @@ export class EmotionChain {
     return joined(due, this.classes);
   }
 
-  /** Posteriors of the frames that are left. */
+  /** Posteriors of the remaining frames. */
   finish(): Float32Array {
     const due = this.#waiting.map((_, index) => this.#posterior(index));
     this.#waiting = [];
@@ -61,7 +61,7 @@ export class EmotionChain {
     this.#waiting.push({ filtered, likelihood });
   }
 
-  /** Of a waiting frame, given the waiting frames after it. */
+  /** The posterior of a pending frame, given the pending frames after it. */
   #posterior(index: number): Float64Array {
     const end = Math.min(index + this.lag, this.#waiting.length - 1);
     const future = new Float64Array(this.classes).fill(1);
@@ -73,7 +73,7 @@ export class EmotionChain {
     return future;
   }
 
-  /** One step of the chain, in place, of values that sum to 1; it is the same in both directions. */
+  /** One step of the chain, in place, on values that sum to 1; the same in both directions. */
   #move(values: Float64Array): void {
     for (let c = 0; c < values.length; c++) values[c] = this.#switch + (this.#stay - this.#switch) * values[c]!;
   }

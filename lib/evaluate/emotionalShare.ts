@@ -1,9 +1,9 @@
-// What stands for attention where no classifier pools frames.
+// Substitutes for attention where no classifier pools frames.
 
-// Frames of which none has any emotion count alike.
+// If no frame has any emotion, all have the same share.
 const smallestMass = 1e-8;
 
-/** f32 `[T]`: what of each frame's posteriors `[T, classes]` is not neutral. */
+/** f32 `[T]`: the non-neutral part of each frame's posteriors `[T, classes]`. */
 export function emotionalMass(posteriors: Float32Array, classes: number, neutral: number): Float32Array {
   return Float32Array.from({ length: posteriors.length / classes }, (_, frame) => {
     let mass = 0;
@@ -12,7 +12,7 @@ export function emotionalMass(posteriors: Float32Array, classes: number, neutral
   });
 }
 
-/** f32 `[T]`, sums to 1: each frame's share of what is not neutral in all of them. */
+/** f32 `[T]`, sums to 1: each frame's share of the non-neutral part of all frames. */
 export function emotionalShare(posteriors: Float32Array, classes: number, neutral: number): Float32Array {
   const mass = emotionalMass(posteriors, classes, neutral);
   const total = mass.reduce((sum, value) => sum + value, 0);

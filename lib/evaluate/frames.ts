@@ -3,8 +3,8 @@ import { EmoframeError } from '../errors.js';
 import type { FrameTimes } from './segments.js';
 
 /**
- * The true class of every frame: that of the segment in which the frame's centre lies, else neutral. Where segments
- * overlap, the first one holds.
+ * The true class of every frame: that of the segment in which the frame's centre lies, otherwise neutral. Where segments
+ * overlap, the first counts.
  *
  * @param utterance one with `segments` (an empty list: neutral throughout).
  * @param labels the classes, in the order of the classifier's outputs.
@@ -22,7 +22,7 @@ export function frameTruth(
   times: Pick<FrameTimes, 'frameCenterSeconds'>,
 ): Int32Array {
   if (utterance.segments === undefined) {
-    throw new EmoframeError('ERR_CORPUS', `Utterance ${utterance.id} has no segments: its frame labels are not known.`);
+    throw new EmoframeError('ERR_CORPUS', `Utterance ${utterance.id} has no segments: its frame labels are unknown.`);
   }
   const classOf = (label: string, what: string) => {
     const index = labels.indexOf(label);
@@ -44,11 +44,11 @@ export function frameTruth(
   return truth;
 }
 
-/** What one utterance with known segments brings to `frameMetrics`. */
+/** An utterance with known segments, for `frameMetrics`. */
 export interface FrameRow {
   /** `[T]` */
   truth: ArrayLike<number>;
-  /** `[T]`: the timeline, e.g. as `smooth` gives it. */
+  /** `[T]`: the timeline, e.g. from `smooth`. */
   path: ArrayLike<number>;
   /** `[T]`: pooling weights; they sum to 1. */
   attention: ArrayLike<number>;
@@ -57,38 +57,38 @@ export interface FrameRow {
 }
 
 export interface FrameMetrics {
-  /** Share of frames whose class is right, over all frames of all utterances. */
+  /** Share of correct frames, over all frames of all utterances. */
   frameAccuracy: number;
-  /** Mean recall of frames over the classes present in the truth; neutral frames, being most, do not dominate it. */
+  /** Mean frame recall over the classes present in the truth; unlike accuracy, the many neutral frames do not dominate it. */
   frameUa: number;
   /**
    * Emotion diarization error rate: (missed + false alarm + confusion + overlap) / speech duration, with frames as the unit
    * and pooled over utterances. Overlap is 0, as one emotion is predicted at a time, and neutral speech is part of the
-   * duration, so that here EDER = 1 − frameAccuracy; its parts say what kind of error it is. Published figures are means over
-   * utterances of each one's by the second: `Scores.meanEder`.
+   * duration, so here EDER = 1 − frameAccuracy; its parts give the kinds of error. Published figures are means over utterances,
+   * each measured in seconds: `Scores.meanEder`.
    * Source: Wang et al., "Speech Emotion Diarization: Which Emotion Appears When?", 2023.
    */
   eder: number;
-  /** Emotional frames taken for neutral, of all frames. */
+  /** Emotional frames predicted as neutral, as a share of all frames. */
   missed: number;
-  /** Neutral frames taken for emotional, of all frames. */
+  /** Neutral frames predicted as emotional, as a share of all frames. */
   falseAlarm: number;
-  /** Emotional frames taken for another emotion, of all frames. */
+  /** Emotional frames predicted as another emotion, as a share of all frames. */
   confusion: number;
   /** Mean over emotional utterances of the attention mass on their emotional frames; NaN without emotional utterances. */
   attentionOnEmotion: number;
   /**
-   * Mean over the same utterances of the share that their emotional frames have of the emotional posterior mass, Σ_t (1 − the
-   * posterior of neutral). Of an utterance without such mass it is the share of emotional frames.
+   * Mean over the same utterances of the emotional frames' share of the emotional posterior mass, Σ_t (1 − the posterior of
+   * neutral). For an utterance without such mass it is the share of emotional frames.
    */
   posteriorOnEmotion: number;
-  /** Mean over the same utterances of the share of emotional frames: what attention or a posterior without knowledge would give. */
+  /** Mean over the same utterances of the share of emotional frames: the chance level of the two shares above. */
   emotionFrameShare: number;
-  /** `posteriorOnEmotion / emotionFrameShare`: 1 for a timeline that knows nothing of when. */
+  /** `posteriorOnEmotion / emotionFrameShare`: 1 for a timeline without timing information. */
   lift: number;
   /** Frames scored. */
   frames: number;
-  /** Recall of each class, NaN where the truth has no frame of it. */
+  /** Recall of each class, NaN if the truth has no frame of it. */
   recalls: number[];
 }
 
@@ -143,7 +143,7 @@ export function frameMetrics(rows: Iterable<FrameRow>, classes: number, neutral:
     }
   }
   if (frames === 0)
-    throw new EmoframeError('ERR_CORPUS', 'No utterance has known segments: nothing to score by frame.');
+    throw new EmoframeError('ERR_CORPUS', 'No utterance has known segments: there are no frames to score.');
   const recalls = present.map((count, label) => (count === 0 ? Number.NaN : hits[label]! / count));
   const known = recalls.filter((recall) => !Number.isNaN(recall));
   return {

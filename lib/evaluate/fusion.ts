@@ -1,19 +1,19 @@
-/** Weights of the logits that decide on an utterance. That of a classifier alone is one over its temperature. */
+/** Weights of the logits that decide an utterance's emotion. For a classifier alone it is one over its temperature. */
 export interface Calibration {
-  /** Of the pooled classifier's. */
+  /** Of the pooled classifier's logits. */
   readonly classifier?: number;
-  /** Of the alignment network's. */
+  /** Of the alignment network's logits. */
   readonly alignment?: number;
 }
 
-/** What may speak of an utterance, f32 `[classes]` each. */
+/** The logits of an utterance, f32 `[classes]` each. */
 export interface UtteranceLogits {
   readonly classifier?: Float32Array;
   readonly alignment?: Float32Array;
 }
 
 /**
- * The logits `[classes]` that decide on an utterance: the weighted sum of those that there are. A weight that is not given is 1.
+ * The logits `[classes]` that decide an utterance's emotion: the weighted sum of those present. A weight defaults to 1.
  *
  * @example
  * fusedLogits({ classifier: Float32Array.of(2, 0), alignment: Float32Array.of(0, 1) }, { classifier: 0.5 }); // [1, 1]

@@ -1,9 +1,9 @@
 import type { IslandModel } from './islands.js';
 
 /**
- * Utterance logits of frames that come in parts: log Z of the paths of each emotion plus its bias, and the bias of neutral, as
- * an alignment network gives them of all frames at once. In double precision and log space; it holds three numbers an emotion,
- * however many frames there were.
+ * Utterance logits from frames that arrive in parts: log Z of the paths of each emotion plus its bias, and the bias of neutral,
+ * as an alignment network computes them from all frames at once. In double precision and log space, with three numbers per
+ * emotion however many frames there are.
  *
  * @example
  * const forward = new IslandForward(bias, islands);
@@ -13,7 +13,7 @@ import type { IslandModel } from './islands.js';
  * }
  */
 export class IslandForward {
-  /** Log weights of all paths so far that are neutral before any island, in an island, and neutral after one. */
+  /** Log weights of all paths so far that are before any island, inside one, and after one. */
   readonly #before: Float64Array;
   readonly #inside: Float64Array;
   readonly #after: Float64Array;
@@ -49,7 +49,7 @@ export class IslandForward {
   /** f32 `[classes]` of all frames so far. */
   logits(): Float32Array {
     return this.bias.map((bias, c) => {
-      // Without frames there is one path, which weighs 1.
+      // Without frames there is one path, of weight 1.
       if (c === this.islands.neutral || this.#frames === 0) return bias;
       return bias + logSum(this.#inside[c]!, this.#after[c]!);
     });

@@ -1,7 +1,7 @@
-// From what an alignment network says of frames to a timeline. An utterance of an emotion is neutral frames and at least one
-// island of that emotion (native/ops.h has the model); a recording whose emotion is not one is a chain of all classes.
+// From an alignment network's frame logits to a timeline. An utterance of an emotion consists of neutral frames and at least one
+// island of that emotion (native/ops.h has the model); a recording, which may have several emotions, is a chain of all classes.
 
-/** How islands are modelled; what an alignment network was trained with. */
+/** The model of islands that an alignment network was trained with. */
 export interface IslandModel {
   /** Index of the neutral class. */
   readonly neutral: number;
@@ -11,7 +11,7 @@ export interface IslandModel {
   readonly switchingCost: number;
 }
 
-/** Evidence f32 `[T, classes]` of frame logits for each class against neutral, whose own is 0. */
+/** Evidence f32 `[T, classes]` of frame logits for each class against neutral; that of neutral is 0. */
 export function evidenceOf(frameLogits: Float32Array, classes: number, { neutral, scale }: IslandModel): Float32Array {
   const evidence = new Float32Array(frameLogits.length);
   for (let row = 0; row + classes <= frameLogits.length; row += classes) {
@@ -21,10 +21,10 @@ export function evidenceOf(frameLogits: Float32Array, classes: number, { neutral
 }
 
 /**
- * The posterior of every frame: an emotion is in it when the utterance has that emotion and the frame lies in an island of it.
+ * The posterior of every frame: a frame has an emotion if the utterance has it and the frame lies in an island of it.
  *
  * @param probabilities `[classes]` of the utterance; they sum to 1.
- * @param occupancies f32 `[T, classes]`: probability that a frame lies in an island of an emotion, were the utterance of it.
+ * @param occupancies f32 `[T, classes]`: probability that a frame lies in an island of an emotion if the utterance has it.
  * @returns f32 `[T, classes]`, rows that sum to 1.
  * @example
  * islandPosteriors([0.1, 0.9], Float32Array.of(0, 0.5), 0); // [0.55, 0.45]

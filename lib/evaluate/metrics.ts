@@ -6,9 +6,9 @@ import { yieldWhenDue } from '../yield.js';
 const bootstrapSite = 0x40000100;
 
 export interface UtteranceMetrics {
-  /** Weighted accuracy: the share of utterances that are right. */
+  /** Weighted accuracy: the share of correct utterances. */
   wa: number;
-  /** Unweighted accuracy: mean recall over the classes that the truth holds. */
+  /** Unweighted accuracy: mean recall over the classes present in the truth. */
   ua: number;
   /** Mean F1 over the classes found in the truth or the predictions. */
   macroF1: number;
@@ -16,11 +16,11 @@ export interface UtteranceMetrics {
   confusion: number[][];
   /** Recall of each class; NaN for those in `absent`. */
   recalls: number[];
-  /** Classes without an utterance in the truth: they are left out of `ua`. */
+  /** Classes without an utterance in the truth, which are left out of `ua`. */
   absent: number[];
 }
 
-/** A score of `utteranceMetrics` that can be given an interval. */
+/** A score of `utteranceMetrics` for which an interval can be computed. */
 export type ScoreName = 'wa' | 'ua' | 'macroF1';
 
 /**
@@ -72,9 +72,9 @@ function scoresOf(confusion: number[][]): Omit<UtteranceMetrics, 'confusion'> {
 }
 
 /**
- * A 95 % percentile interval of a score, by drawing the utterances again with replacement.
+ * A 95 % percentile interval of a score, by resampling the utterances with replacement.
  *
- * @param options.samples how many redraws; 2000 gives the limits to about a tenth of their width.
+ * @param options.samples number of resamples; 2000 gives the limits to about a tenth of their width.
  * @param options.seed same seed, same interval.
  * @returns `[low, high]`.
  * @example
@@ -105,7 +105,7 @@ export async function bootstrapInterval(
   return [percentile(scores, 0.025), percentile(scores, 0.975)];
 }
 
-/** Linear between neighbours, as numpy's default. */
+/** Linear between neighbours, like numpy's default. */
 function percentile(sorted: Float64Array, share: number): number {
   const at = share * (sorted.length - 1);
   const low = Math.floor(at);

@@ -1,4 +1,4 @@
-/** A stretch of an utterance to which one emotion was given. */
+/** A part of an utterance with one predicted emotion. */
 export interface TimelineSegment {
   /** Seconds from the utterance's start. */
   start: number;
@@ -8,7 +8,7 @@ export interface TimelineSegment {
   confidence: number;
 }
 
-/** Where frames lie in time; `Geometry` of `lib/model` is one. */
+/** The times of frames; `Geometry` of `lib/model` implements it. */
 export interface FrameTimes {
   /** Seconds from one frame to the next. */
   readonly frameSeconds: number;
@@ -17,10 +17,10 @@ export interface FrameTimes {
 }
 
 /**
- * Merges runs of one class into segments that cover the utterance without gaps: a boundary lies midway between the centres
- * of the frames on its sides, the first segment starts at 0 and the last ends with the utterance.
+ * Merges runs of one class into segments that cover the utterance without gaps: a boundary is midway between the centres of
+ * its neighbouring frames, the first segment starts at 0 and the last ends with the utterance.
  *
- * @param path i32 `[T]`, as `smooth` gives it.
+ * @param path i32 `[T]`, e.g. from `smooth`.
  * @param posteriors f32 `[T, labels.length]`.
  * @param seconds the utterance's length.
  * @example
@@ -54,7 +54,7 @@ export class SegmentBuilder {
     private readonly times: FrameTimes,
   ) {}
 
-  /** The class of the next frame, and its posterior; gives the segment that it ends, if it ends one. */
+  /** Takes the class and posterior of the next frame; returns the segment that it ends, if any. */
   push(state: number, posterior: number): TimelineSegment[] {
     const ended = this.#frame > 0 && state !== this.#state ? [this.#segment(this.#boundary(this.#frame))] : [];
     if (ended.length > 0) {
@@ -67,7 +67,7 @@ export class SegmentBuilder {
     return ended;
   }
 
-  /** The last segment of an utterance of so many seconds. */
+  /** The last segment of an utterance of this length. */
   finish(seconds: number): TimelineSegment[] {
     return this.#frame === 0 ? [] : [this.#segment(Number(seconds.toFixed(4)))];
   }

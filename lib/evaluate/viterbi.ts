@@ -1,13 +1,13 @@
-// A softmax in bf16 can give an exact zero, which must not forbid a class for ever.
+// A softmax in bf16 can be exactly zero, which must not rule out a class forever.
 const smallestPosterior = 1e-8;
 
 /**
- * The path through the classes that maximises Σ log posterior − `switchingCost` · changes (Viterbi). With a cost of 0 it is
- * the argmax of each frame. Ties keep the class of the frame before, or take the first class.
+ * The path through the classes that maximises Σ log posterior − `switchingCost` · changes (Viterbi). With a cost of 0 it is the
+ * argmax of each frame. Ties keep the previous frame's class, or take the first class.
  *
  * @param posteriors f32 `[T, classes]`, rows that sum to 1.
  * @param switchingCost in nats, ≥ 0.
- * @returns i32 `[T]`: a class a frame.
+ * @returns i32 `[T]`: a class per frame.
  * @example
  * smooth(Float32Array.of(0.9, 0.1, 0.4, 0.6, 0.9, 0.1), 2, 1); // Int32Array [0, 0, 0]
  */
@@ -21,8 +21,8 @@ export function smooth(posteriors: Float32Array, classes: number, switchingCost:
 }
 
 /**
- * `smooth` of frames that come in parts: it gives the class of each frame as soon as no frame to come can change it, and in
- * all the same path.
+ * `smooth` for frames that arrive in parts: it returns the class of each frame as soon as no later frame can change it, and in
+ * total the same path.
  *
  * @example
  * const smoother = new Smoother(4, 3);
@@ -32,7 +32,7 @@ export function smooth(posteriors: Float32Array, classes: number, switchingCost:
 export class Smoother {
   #score: Float64Array;
   #next: Float64Array;
-  /** i32 `[undecided, classes]`, and room for more: the class of the frame before on the best path to each. */
+  /** i32 `[undecided, classes]`, with spare room: the previous frame's class on the best path to each. */
   #from = new Int32Array(0);
   #undecided = 0;
   #frames = 0;
@@ -45,7 +45,7 @@ export class Smoother {
     this.#next = new Float64Array(classes);
   }
 
-  /** The next posteriors `[T, classes]`; gives the classes of the frames that are now decided, in order. */
+  /** Takes the next posteriors `[T, classes]`; returns the classes of the frames that are now decided, in order. */
   push(posteriors: Float32Array): number[] {
     this.#makeRoom(Math.floor(posteriors.length / this.classes));
     for (let row = 0; row + this.classes <= posteriors.length; row += this.classes) this.#step(posteriors, row);
@@ -61,7 +61,7 @@ export class Smoother {
     return frame < 0 || state === undefined ? [] : this.#decide(frame, state);
   }
 
-  /** The classes of the frames that are left. */
+  /** The classes of the remaining frames. */
   finish(): number[] {
     return this.#undecided === 0 ? [] : this.#decide(this.#undecided - 1, argmax(this.#score));
   }

@@ -2,7 +2,7 @@
 import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
 import { packLocally } from '../batch/pack.js';
 import { type Head, poolingOf } from '../checkpoint/head.js';
-import { saidOf } from '../evaluate/saidOf.js';
+import { utteranceOutput } from '../evaluate/utteranceOutput.js';
 import { alignmentField } from '../model/alignment.js';
 import { askHeads } from '../model/askHeads.js';
 import type { ClassifyResult, FrameRanges, PackedBatch } from '../model/binding.js';
@@ -83,7 +83,7 @@ export class Inference {
       this.clusterer?.clustersOf(batchOf(utterances, this.clusterer.loaded)),
     ]);
     return utterances.map((_, b) => ({
-      ...saidOf(result, b, this.head),
+      ...utteranceOutput(result, b, this.head),
       clusters: clusters?.slice(result.offsets[b]!, result.offsets[b + 1]!),
     }));
   }

@@ -8,8 +8,8 @@ import { type CalibrationScores, calibrationScores } from '../evaluate/calibrati
 import { diarizationErrors } from '../evaluate/eder.js';
 import { frameTruth } from '../evaluate/frames.js';
 import { probabilitiesOf, type UtteranceLogits } from '../evaluate/fusion.js';
-import { type Said, saidOf } from '../evaluate/saidOf.js';
 import { toSegments } from '../evaluate/segments.js';
+import { type UtteranceOutput, utteranceOutput } from '../evaluate/utteranceOutput.js';
 import { smooth } from '../evaluate/viterbi.js';
 import { streamFileAtomic } from '../files/atomic.js';
 import { askHeads } from '../model/askHeads.js';
@@ -103,7 +103,7 @@ async function predictTest(
   }
 }
 
-interface Found extends Said {
+interface Found extends UtteranceOutput {
   /** `[classes]`, of the utterance. */
   probabilities: number[];
   /** i32 `[T]` */
@@ -113,12 +113,12 @@ interface Found extends Said {
 
 /** What the heads say of one utterance of a batch, with the path of the smoothed posteriors where they have none. */
 function foundIn(context: StageContext, head: Head, result: ClassifyResult, index: number): Found {
-  const said = saidOf(result, index, head);
+  const output = utteranceOutput(result, index, head);
   return {
-    ...said,
-    probabilities: probabilitiesOf(said.logits),
-    path: said.path ?? smooth(said.posteriors, context.labels.length, context.config.evaluate.switchingCost),
-    timeline: said.path === undefined ? 'attention' : 'alignment',
+    ...output,
+    probabilities: probabilitiesOf(output.logits),
+    path: output.path ?? smooth(output.posteriors, context.labels.length, context.config.evaluate.switchingCost),
+    timeline: output.path === undefined ? 'attention' : 'alignment',
   };
 }
 

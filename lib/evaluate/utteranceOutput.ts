@@ -4,35 +4,35 @@ import { emotionalShare } from './emotionalShare.js';
 import { type Calibration, fusedLogits, probabilitiesOf, type UtteranceLogits } from './fusion.js';
 import type { IslandModel } from './islands.js';
 
-/** What the heads of a model say of one utterance. */
-export interface Said {
-  /** Of each head that there is. */
+/** The output of a model's heads for one utterance. */
+export interface UtteranceOutput {
+  /** The logits of each head. */
   readonly kinds: UtteranceLogits;
-  /** f32 `[classes]`: those that decide. */
+  /** f32 `[classes]`: the logits that decide. */
   readonly logits: Float32Array;
   /** f32 `[T, classes]` */
   readonly posteriors: Float32Array;
   /** f32 `[T]`, sums to 1. */
   readonly attention: Float32Array;
-  /** i32 `[T]`: the class of each frame by an alignment network; undefined: it is that of the smoothed posteriors. */
+  /** i32 `[T]`: the class of each frame from an alignment network; undefined: use the smoothed posteriors. */
   readonly path: Int32Array | undefined;
 }
 
-/** What of a head decides how it is understood. */
-interface SpeakingHead {
+/** The properties of a head that are needed to interpret its output. */
+interface HeadProperties {
   readonly labels: readonly string[];
   readonly alignment?: IslandModel;
   readonly calibration?: Calibration;
 }
 
-/** Of utterance `b` of a batch, in memory of its own: one utterance's results do not keep those of its whole batch. */
-export function saidOf(result: ClassifyResult, b: number, head: SpeakingHead): Said {
+/** The output for utterance `b` of a batch, copied, so that it does not keep the results of the whole batch in memory. */
+export function utteranceOutput(result: ClassifyResult, b: number, head: HeadProperties): UtteranceOutput {
   const classes = head.labels.length;
   const [from, to] = [result.offsets[b]!, result.offsets[b + 1]!];
   const ofUtterance = (logits: Float32Array) => logits.subarray(b * classes, (b + 1) * classes);
   const ofFrames = (values: Float32Array) => values.subarray(from * classes, to * classes);
   const { alignment } = result;
-  // Where no pooled classifier was asked there are no logits of it.
+  // Without a pooled classifier there are no logits of it.
   const pools = result.logits.length > 0;
   const kinds = {
     ...(pools && { classifier: ofUtterance(result.logits) }),
