@@ -1,4 +1,4 @@
-// From a checkpoint to a model on an engine: as hidden states or a classifier are asked of it, in training and in prediction.
+// Models on an engine from a checkpoint of any kind, for training and for prediction.
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EmoframeError } from '../errors.js';
