@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import type { Calibration } from '../evaluate/fusion.js';
-import { writeFileAtomic } from '../files/atomic.js';
+import { writeJson } from '../files/json.js';
 import { fileExists } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import { type AlignmentSettings, alignmentSchema } from '../model/alignment.js';
@@ -111,6 +111,6 @@ export async function readHead(directory: string): Promise<Head | undefined> {
 export async function writeHead(directory: string, { tensors, ...rest }: Head): Promise<void> {
   const file = join(directory, headFiles[0]);
   const described = parseDescription({ format: 1, ...rest }, file);
-  await writeFileAtomic(file, `${JSON.stringify(described, null, 2)}\n`);
+  await writeJson(file, described);
   await writeSafetensors(join(directory, headFiles[1]), tensors);
 }

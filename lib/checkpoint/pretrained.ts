@@ -1,7 +1,8 @@
 // Models in and out: read from a checkpoint of any kind, written as a directory of transformers with our head beside.
 import { join } from 'node:path';
 import { EmoframeError } from '../errors.js';
-import { writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
+import { writeDirectoryAtomic } from '../files/atomic.js';
+import { writeJson } from '../files/json.js';
 import type { HubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
 import { checkedWhenRead, checkFinite } from './finite.js';
@@ -153,11 +154,8 @@ export async function savePretrained(
   await writeDirectoryAtomic(
     directory,
     async (temporary) => {
-      await writeFileAtomic(join(temporary, configFile), `${JSON.stringify(savedConfig(config), null, 2)}\n`);
-      await writeFileAtomic(
-        join(temporary, preprocessorFile),
-        `${JSON.stringify(savedPreprocessor(config, normalize), null, 2)}\n`,
-      );
+      await writeJson(join(temporary, configFile), savedConfig(config));
+      await writeJson(join(temporary, preprocessorFile), savedPreprocessor(config, normalize));
       const checked = checkedWhenRead(tensors, 'the model to save', directory);
       await writeSafetensors(join(temporary, safetensorsFile), checked);
       if (head) await writeHead(temporary, head);

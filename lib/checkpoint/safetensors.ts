@@ -97,7 +97,7 @@ async function readHeader(file: OpenFile): Promise<Header> {
 
   let json: unknown;
   try {
-    json = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    json = parseJson(bytes);
   } catch (error) {
     throw malformed(path, `its header is not JSON (${(error as Error).message})`, undefined, error);
   }

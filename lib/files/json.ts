@@ -1,11 +1,13 @@
 // JSON from files. JSON.parse itself takes any depth, but whoever then walks or prints the value runs out of stack.
+import { writeFileAtomic } from './atomic.js';
 import { type LineLimit, type Refuse, readLines, readSmallFile } from './read.js';
 
 /** Far deeper than anything that this package reads. */
 const deepest = 100;
 
-/** JSON.parse; throws a SyntaxError too when the value nests more than 100 deep. */
-export function parseJson(text: string): unknown {
+/** JSON.parse of text or of its UTF-8 bytes; throws too for bytes that are not UTF-8, and when the value nests more than 100 deep. */
+export function parseJson(json: string | Uint8Array): unknown {
+  const text = typeof json === 'string' ? json : new TextDecoder('utf-8', { fatal: true }).decode(json);
   const value: unknown = JSON.parse(text);
   if (depthOf(text) > deepest) throw new SyntaxError(`It nests more than ${deepest} deep`);
   return value;
@@ -40,7 +42,7 @@ function depthOf(text: string): number {
 export async function readJson(path: string, limit: number, refuse: Refuse): Promise<unknown> {
   const bytes = await readSmallFile(path, limit, refuse);
   try {
-    return parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    return parseJson(bytes);
   } catch (error) {
     throw refuse(`it is not valid JSON: ${(error as Error).message}`, error);
   }
@@ -66,4 +68,9 @@ export async function* readJsonl(
     }
     yield { row, value };
   }
+}
+
+/** Writes a value as JSON that people can read, atomically. Errors: `ERR_WRITE`. */
+export function writeJson(path: string, value: unknown): Promise<void> {
+  return writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
 }

@@ -8,7 +8,7 @@ import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
-import { writeFileAtomic } from '../files/atomic.js';
+import { writeJson } from '../files/json.js';
 import { fileExists, readError } from '../files/read.js';
 import { quoted } from '../quote.js';
 import { objectiveOf, RunReader, type RunSettings } from './format.js';
@@ -105,15 +105,11 @@ async function refuseForeign(run: RunDirectory, out: string): Promise<void> {
 }
 
 async function begin(run: RunDirectory, request: RunRequest, environment: Environment): Promise<void> {
-  await writeFileAtomic(run.corpus, toJson(request.corpus));
-  await writeFileAtomic(run.folds, toJson(request.folds));
-  await writeFileAtomic(run.skipped, toJson(request.skipped));
+  await writeJson(run.corpus, request.corpus);
+  await writeJson(run.folds, request.folds);
+  await writeJson(run.skipped, request.skipped);
   const { config, model } = request;
-  await writeFileAtomic(run.config, toJson({ ...environment, model, seed: config.seed, config }));
-}
-
-function toJson(value: unknown): string {
-  return `${JSON.stringify(value, undefined, 2)}\n`;
+  await writeJson(run.config, { ...environment, model, seed: config.seed, config });
 }
 
 async function compare(run: RunDirectory, request: RunRequest): Promise<void> {

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { recoverDirectory, writeFileAtomic } from '../files/atomic.js';
 import { type Checksum, checksumOf, checksumSchema, verifyChecksum } from '../files/checksum.js';
-import { readJson } from '../files/json.js';
+import { readJson, writeJson } from '../files/json.js';
 import { fileExists, type Refuse } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import { removeSteps } from '../training/savedSteps.js';
@@ -36,7 +36,7 @@ export async function finishStage(
   metrics: Record<string, unknown>,
 ): Promise<void> {
   const paths = fold.stage(stage);
-  await writeFileAtomic(paths.metrics, `${JSON.stringify(metrics, undefined, 2)}\n`);
+  await writeJson(paths.metrics, metrics);
   const files = await checksumsOfResults(paths);
   const seconds = (Date.now() - startedAt) / 1000;
   const mark: Mark = { time: new Date().toISOString(), seconds, files };

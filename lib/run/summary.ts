@@ -4,7 +4,7 @@ import type { RunConfig } from '../config/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
 import { bootstrapInterval } from '../evaluate/metrics.js';
-import { writeFileAtomic } from '../files/atomic.js';
+import { writeJson } from '../files/json.js';
 import { RunReader } from './format.js';
 import type { RunLabels } from './labels.js';
 import type { RunPaths } from './paths.js';
@@ -65,7 +65,7 @@ export async function writeSummary(
     skipped: [...skipped],
     folds,
   };
-  await writeFileAtomic(run.summary, `${JSON.stringify(summary, undefined, 2)}\n`);
+  await writeJson(run.summary, summary);
   return summary;
 }
 

@@ -1,6 +1,6 @@
 // Stage 2: the frames of the training sessions are clustered by the fine-tuned model's hidden states. A frame's cluster is its
 // emotional pseudo-label: frames that express the same state fall together, whatever the label of their utterance.
-import { writeFileAtomic } from '../files/atomic.js';
+import { writeJson } from '../files/json.js';
 import { finishStage } from '../run/stageResult.js';
 import {
   assignLabels,
@@ -82,6 +82,6 @@ export async function sweepClusters(
       }
     }
   });
-  await writeFileAtomic(`${context.paths.stage('cluster').dir}/sweep.json`, `${JSON.stringify(rows, undefined, 2)}\n`);
+  await writeJson(`${context.paths.stage('cluster').dir}/sweep.json`, rows);
   return rows;
 }
