@@ -63,6 +63,15 @@ test('many files: a line each, and the damaged one on stderr', async () => {
   assert.match(stderr, /^bad: .*neither WAV/);
 });
 
+test('the engine itself: several files in one pass', async () => {
+  const clusters = join(dir, 'predictor', 'clusters');
+  const { stdout } = await run(process.execPath, [example('engine.js'), clusters, '1', voice, voice]);
+  const { columns } = expected;
+  const frames = columns.posteriors.length / 3;
+  assert.match(stdout, `${voice} ${frames} frames\n${voice} ${frames} frames\n`);
+  assert.match(stdout, /^\d+ numbers a frame$/m);
+});
+
 test('worker: a model in a thread of its own', async () => {
   const { stdout } = await run(process.execPath, [example('worker.js'), join(dir, 'predictor'), voice]);
   assert.is(stdout, `${expected.label}, 1.2 s\n`);
