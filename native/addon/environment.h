@@ -14,13 +14,13 @@ namespace emoframe::addon {
 class Worker;
 
 struct Environment {
-  // What is at least so large takes the event loop a noticeable time to receive and to give back.
+  // Arrays of at least so many bytes take the event loop a noticeable time to receive and to free.
   static constexpr size_t largeBytes = size_t{1} << 20;
 
-  // The classes of the addon's objects are defined once: V8 keeps every class that was ever defined, so one an object
-  // would be a leak.
+  // The classes of the addon's objects are defined once: V8 keeps every class that was ever defined, so defining them
+  // for each object would leak.
   Napi::FunctionReference engine, model;
-  // As it was when the addon was loaded, whatever stands in for it in tests.
+  // As it was when the addon was loaded, even where tests replace it later.
   Napi::FunctionReference setImmediate;
   // Shared with the memory that it is to release, which may outlive this.
   std::shared_ptr<Releaser> releaser = std::make_shared<Releaser>();

@@ -1,6 +1,5 @@
-// A lock that the kernel keeps with the open file: it goes with the process however that ends, kill -9 included, so
-// there is no stale one to tell from a live one, and no process id that could have come round again. Node has no call
-// for it.
+// A lock that the kernel keeps with the open file. It ends with the process, however that ends, kill -9 included, so
+// there are no stale locks and no process ids that were used again. Node has no call for it.
 #include "file_lock.h"
 
 #include <sys/file.h>

@@ -1,6 +1,5 @@
-// Gives large pieces of memory back to the system on a thread of its own: returning the pages of a model's weights,
-// which were exported and are no longer referred to, takes tens of milliseconds, for which the event loop need not
-// wait.
+// Gives large blocks of memory back to the system on a thread of its own: returning the pages of a model's exported
+// weights takes tens of milliseconds, for which the event loop need not wait.
 #pragma once
 
 #include <condition_variable>
@@ -31,7 +30,7 @@ class Releaser {
     try {
       if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
     } catch (const std::system_error &) {
-      return;  // no more threads to be had: the memory goes here and now
+      return;  // there are no more threads: the memory is freed here and now
     }
     {
       std::lock_guard<std::mutex> lock(mutex_);

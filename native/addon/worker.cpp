@@ -183,7 +183,7 @@ void Worker::loop() {
     {
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
-      if (queue_.empty()) break;  // stopped, and everybody has been told
+      if (queue_.empty()) break;  // stopped, and every promise is on its way
       job = std::move(queue_.front());
       queue_.pop_front();
     }
@@ -259,14 +259,14 @@ void Worker::settleArrived(Napi::Env env) {
       environment.setImmediate.Call({Napi::Function::New(env, wake)});
     }
   } catch (const Napi::Error &) {
-    // A worker thread that is being terminated refuses every call, a rejection too: nobody is left to tell.
+    // A worker thread that is being terminated refuses every call, a rejection too: nobody is left to answer.
   }
   if (finished_ && arrived_.empty() && !closed_) close();
 }
 
 void Worker::onMessage(Napi::Env env, Napi::Function, std::nullptr_t *, Message *message) {
   std::unique_ptr<Message> owned(message);
-  if (env == nullptr) return;  // torn down: nothing can be told any more
+  if (env == nullptr) return;  // torn down: nobody is left to answer
   Napi::HandleScope scope(env);
   if (!owned->job) return owned->call(env);
   owned->worker->arrived_.push_back(std::move(owned->job));

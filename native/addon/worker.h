@@ -21,8 +21,8 @@
 
 namespace emoframe::addon {
 
-// Work that builds on the work before it: when one job of a chain fails, those that were queued until JavaScript was
-// told of it are cancelled.
+// Work that builds on the work before it: when one job of a chain fails, those that were queued before its promise was
+// rejected are cancelled.
 struct Chain {
   uint64_t round = 1;   // the event loop's thread: of what is queued now; another one after each failure
   uint64_t failed = 0;  // the engine's thread: the round that is cancelled

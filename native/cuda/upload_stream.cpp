@@ -96,7 +96,7 @@ void CudaUploadStream::await() {
   check(cudaStreamWaitEvent(stream_.handle(), sent_));
 }
 
-// What fails here the next op tells.
+// What fails here is reported by the next op.
 void CudaUploadStream::release() noexcept {
   if (stream_.goesNowhere()) return;
   cudaSetDevice(device_);
