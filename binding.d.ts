@@ -419,7 +419,7 @@ export interface NativeModel {
   /**
    * Forward and backward; gradients add up until `optimizerStep` or `clearGradients`. NaN or Inf loss: `ERR_NOT_FINITE`.
    *
-   * This and `optimizerStep` may be queued without waiting for the calls before. When one fails, those that were queued until its
+   * This and `optimizerStep` may be queued without waiting for the calls before. When one fails, those that were queued before its
    * promise rejected are cancelled: they change nothing, and reject with an error whose property `cancelled` is true.
    */
   trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult>;

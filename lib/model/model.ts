@@ -299,7 +299,7 @@ export class Model {
   /** Lets a call that was cancelled reject as the one before it did. */
   #train<Result>(call: Promise<Result>): Promise<Result> {
     const before = this.#training;
-    // Whoever awaits this call hears of it.
+    // Whoever awaits this call learns of it.
     before.catch(() => undefined);
     const result = call.catch(async (error: unknown) => {
       if (error instanceof Error && 'cancelled' in error) await before;

@@ -24,7 +24,7 @@ export interface TrainingLoop<State> {
   metricsOf(result: UpdateResult): Metrics;
   /** What is done after every so many updates; may change weights and the state. `step` counts from 1. */
   epoch?: { updates: number; end(step: number): Promise<void> };
-  /** Before a checkpoint: puts on disk what the state speaks of. */
+  /** Before a checkpoint: writes the files that the state refers to. */
   beforeCheckpoint?(): Promise<void>;
 }
 
@@ -145,7 +145,7 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
   return metrics;
 }
 
-/** How steps were done on a GPU. A driver that refuses graphs is no reason to stop, but one to say so. */
+/** Reports how steps were done on a GPU. A driver that refuses graphs is worth a warning, not an error. */
 async function reportGraphs({ engine, report }: StageContext): Promise<void> {
   const { replayed, made, plain, reason } = await engine.graphs();
   if (reason !== undefined)
