@@ -8,7 +8,7 @@ const maskedPrediction = {
   maxSeconds: 10,
   warmupUpdates: 40,
   optimizer: { learningRate: 2e-3 },
-  // Short spans and few of them: what is hidden can then be told from its neighbours after minutes of training, not days.
+  // Few, short spans: masked frames can then be predicted from their neighbours after minutes of training, not days.
   mask: { probability: 0.5, length: 4 },
   // At this size and rate the penalty wins over the loss at once, and the features die out.
   featurePenalty: 0,
@@ -20,7 +20,7 @@ const fineTuning = {
   warmupUpdates: 40,
   optimizer: { learningRate: 1e-3 },
   trainFeatureEncoder: false,
-  // Of 65 validation utterances, one more that is right is 1.5 points: they cannot tell one epoch from the next.
+  // One of 65 validation utterances is 1.5 points: they cannot rank epochs reliably.
   selection: 'average',
   averageEpochs: 5,
 } as const;

@@ -9,11 +9,11 @@ import { VOICES, type Voice } from './voices.js';
 export interface DemoCorpusOptions {
   /** Non-negative integer; the same seed gives the same bytes. */
   seed: number;
-  /** Length of all utterances together; default 45. Every voice has at least four utterances, one an emotion. */
+  /** Total length of all utterances; default 45. Every voice has at least four utterances, one per emotion. */
   minutes?: number;
-  /** Default: as many as this process may use. The result does not depend on it. */
+  /** Default: all that this process may use. The result does not depend on it. */
   threads?: number;
-  /** Seconds of speech made so far, and in all. */
+  /** Seconds of speech made so far, and in total. */
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
 }
@@ -25,10 +25,10 @@ export interface DemoCorpus {
   seconds: number;
 }
 
-/** Counts up whenever the same seed would no longer give the same corpus. */
+/** Incremented whenever the same seed would no longer give the same corpus. */
 const VERSION = 1;
 
-/** What a finished corpus was made with: the last file to be written. */
+/** The settings of a finished corpus; the last file to be written. */
 interface Stamp {
   version: number;
   seed: number;
@@ -64,12 +64,12 @@ function runSpeaker(task: SpeakerTask, onSeconds: (seconds: number) => void, sig
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL('./speakerWorker.js', import.meta.url), { workerData: task });
     const spoken: Spoken = { rows: [], seconds: 0 };
-    const settle = (action: () => void): void => {
+    const finish = (action: () => void): void => {
       signal?.removeEventListener('abort', onAbort);
       void worker.terminate().then(action);
     };
     const onAbort = (): void => {
-      settle(() =>
+      finish(() =>
         reject(new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal?.reason })),
       );
     };
@@ -79,18 +79,18 @@ function runSpeaker(task: SpeakerTask, onSeconds: (seconds: number) => void, sig
         spoken.rows.push(message.row);
         spoken.seconds += message.seconds;
         onSeconds(message.seconds);
-      } else if (message.kind === 'done') settle(() => resolve(spoken));
-      else settle(() => reject(new EmoframeError(message.code, message.message)));
+      } else if (message.kind === 'done') finish(() => resolve(spoken));
+      else finish(() => reject(new EmoframeError(message.code, message.message)));
     });
     worker.on('error', (cause) => {
-      settle(() =>
+      finish(() =>
         reject(new EmoframeError('ERR_DEMO', `The voice ${task.voice.speaker} failed: ${cause.message}`, { cause })),
       );
     });
   });
 }
 
-/** Speaks all voices, `threads` at a time; rows in the order of the voices. */
+/** Synthesises all voices, `threads` at a time; rows are in the order of the voices. */
 async function speakAll(directory: string, minutes: number, options: DemoCorpusOptions): Promise<Spoken> {
   const total = minutes * 60;
   const results = new Map<Voice, Spoken>();
@@ -147,8 +147,8 @@ function validate(options: DemoCorpusOptions): number {
  * Makes a small emotional speech corpus whose frame-level truth is known exactly: five sessions of two synthetic voices, four
  * emotions (angry, happy, neutral, sad), utterances of about 2 to 8 seconds as 16 kHz WAV under `directory/audio`, and
  * `directory/manifest.jsonl`. An emotional utterance carries its emotion, by prosody alone, in about half of its length
- * (`segments`, in seconds); the rest is neutral. Words, level and noise say nothing about the label. The same seed gives the same bytes;
- * a finished corpus of the same settings is kept as it is.
+ * (`segments`, in seconds); the rest is neutral. Words, level and noise are independent of the label. The same seed gives the
+ * same bytes; a finished corpus with the same settings is reused.
  *
  * @throws EmoframeError `ERR_DEMO` when eSpeak NG (`@echogarden/espeak-ng-emscripten`) is not installed; `ERR_ARGUMENT` on a
  * bad option; `ERR_ABORTED` when the signal fires.
@@ -167,7 +167,7 @@ export async function makeDemoCorpus(directory: string, options: DemoCorpusOptio
     if (same && (await isComplete(directory, manifest))) {
       return { manifest, utterances: stamp.utterances, seconds: stamp.seconds };
     }
-    // The stamp says that what lies here was made by this function: it may be made anew.
+    // The stamp shows that this function made the existing files, so they may be replaced.
     await rm(stampPath);
     await rm(join(directory, 'audio'), { recursive: true, force: true });
   }

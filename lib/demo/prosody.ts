@@ -15,7 +15,7 @@ export interface Prosody {
   gain: number;
   /** Vocal effort: high-frequency shelf, decibels. */
   tilt: number;
-  /** Factor of the pauses inside the stretch. */
+  /** Factor of the pauses inside the emotional segment. */
   pause: number;
 }
 

@@ -5,7 +5,7 @@ export function rms(samples: Float32Array): number {
   return Math.sqrt(sum / Math.max(1, samples.length));
 }
 
-/** The stretch between the first and the last 5 ms block within 34 dB of the loudest one. */
+/** The samples from the first to the last 5 ms block within 34 dB of the loudest one. */
 export function trimSilence(samples: Float32Array, sampleRate: number): Float32Array {
   const block = Math.max(1, Math.round(sampleRate * 0.005));
   const levels: number[] = [];

@@ -11,15 +11,15 @@ const SHELF_HERTZ = 1200;
 
 /** Who says the phrases: a synthesiser, or one who was recorded. */
 export interface Talker {
-  /** Names the utterances, and the stream of random numbers that they are drawn from. */
+  /** Names the utterances and their stream of random numbers. */
   speaker: string;
-  /** Of what `say` gives, hertz. */
+  /** Sample rate of what `say` returns, in hertz. */
   sampleRate: number;
   /** High-frequency shelf at rest, decibels. */
   tilt: number;
   /** Distinct phrases of one utterance of about 2 to 8 seconds. */
   phrases(random: Random): string[];
-  /** The phrases of an utterance in their order, in [-1, 1]; silence at their ends, level and vocal effort are seen to here. */
+  /** The phrases of an utterance in order, in [-1, 1]; silence at their ends, level and vocal effort are handled here. */
   say(phrases: readonly string[], prosody: readonly Prosody[]): Promise<Float32Array[]>;
 }
 
@@ -28,7 +28,7 @@ export interface DemoUtterance {
   label: Emotion;
   /** At 16 kHz. */
   samples: Float32Array;
-  /** The emotional stretch; empty for a neutral utterance. Time outside is neutral. */
+  /** The emotional segment; empty for a neutral utterance. Time outside is neutral. */
   segments: Segment[];
   text: string[];
 }
@@ -40,7 +40,7 @@ function emotionalPart(count: number, random: Random): [number, number] {
   return [start, start + length];
 }
 
-/** Without silence at its ends, at its level. */
+/** A phrase without silence at its ends, at its level. */
 function finishPhrase(talker: Talker, prosody: Prosody, raw: Float32Array): Float32Array {
   const phrase = trimSilence(raw, talker.sampleRate).slice();
   highShelf(phrase, talker.sampleRate, SHELF_HERTZ, talker.tilt + prosody.tilt);
@@ -98,7 +98,7 @@ async function makeUtterance(
 
   silence(random.uniform(0.05, 0.2));
   for (let i = 0; i < count; i++) {
-    // A pause belongs to the emotion only when the phrases on both its sides do.
+    // A pause belongs to the emotion only if the phrases on both sides do.
     if (i > 0) silence(random.uniform(0.12, 0.3) * (i > first && i < end ? prosody[i]!.pause : 1));
     starts.push(length);
     add(finishPhrase(talker, prosody[i]!, said[i]!));
@@ -107,7 +107,7 @@ async function makeUtterance(
   silence(random.uniform(0.05, 0.2));
 
   const samples = (await resample(concatenate(parts), rate)).slice();
-  // Microphone and room: neither the level nor the noise floor may tell the label.
+  // Microphone and room: neither the level nor the noise floor may reveal the label.
   addNoise(samples, LEVEL * 10 ** (-random.uniform(20, 35) / 20), random);
   const gain = 10 ** (random.uniform(-6, 6) / 20);
   const peak = samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
@@ -119,13 +119,13 @@ async function makeUtterance(
 }
 
 /**
- * The utterances of one talker: rounds of four, one an emotion, all four with the same phrases in their own order, until they
- * last `seconds` together. So labels are balanced and words say nothing about them.
+ * The utterances of one talker: rounds of four, one per emotion, all with the same phrases in different order, until their total
+ * length is `seconds`. Labels are thus balanced and independent of the words.
  */
 export async function* makeSpeaker(talker: Talker, seed: number, seconds: number): AsyncGenerator<DemoUtterance> {
   const random = new Random(seed, talker.speaker);
   let made = 0;
-  // Ends with the round that comes nearest, by the length of rounds so far.
+  // Ends with the round that comes nearest, judged by the mean length of a round.
   for (let round = 0; round === 0 || (made * (round + 0.5)) / round < seconds; round++) {
     const phrases = talker.phrases(random);
     for (const label of random.shuffle(EMOTIONS)) {

@@ -1,6 +1,6 @@
 import { EmoframeError } from '../errors.js';
 
-/** What this package uses of `@echogarden/espeak-ng-emscripten`, which carries no types. */
+/** The parts of `@echogarden/espeak-ng-emscripten` used here; the package has no types. */
 interface EspeakWorker {
   set_voice(identifier: string): number;
   set_pitch(value: number): void;
@@ -26,7 +26,7 @@ export interface Speech {
 
 /**
  * eSpeak NG compiled to WebAssembly, for one voice. It is a development dependency (GPL-3), loaded only when a corpus is
- * made. Its noise source runs on from phrase to phrase, so the same bits need the same sequence of phrases.
+ * made. Its noise source carries over from phrase to phrase, so the same bits require the same sequence of phrases.
  */
 export class Synthesizer {
   private constructor(
@@ -34,7 +34,7 @@ export class Synthesizer {
     readonly sampleRate: number,
   ) {}
 
-  /** To be called on a thread of its own: the clock stands still while eSpeak starts, as it seeds its noise with the time. */
+  /** Call this on a separate thread: it stops the clock while eSpeak starts, which seeds its noise with the time. */
   static async create(voice: string): Promise<Synthesizer> {
     let start: () => Promise<EspeakModule>;
     try {

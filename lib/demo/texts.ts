@@ -1,6 +1,6 @@
 import type { Random } from './random.js';
 
-// Everyday statements without emotional words: what is said must never tell how it is said.
+// Everyday statements without emotional words: the text must not reveal the emotion.
 const PEOPLE = [
   'the teacher',
   'my neighbour',

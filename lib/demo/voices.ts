@@ -1,4 +1,4 @@
-/** A synthetic speaker: what is theirs alone and says nothing about emotion. */
+/** A synthetic speaker: properties of the voice that are independent of emotion. */
 export interface Voice {
   speaker: string;
   session: string;
@@ -14,7 +14,7 @@ export interface Voice {
   tilt: number;
 }
 
-/** Two voices a session, no two alike, so that a session held out is spoken by voices not heard before. */
+/** Two voices per session, all different, so that a held-out session has new voices. */
 export const VOICES: readonly Voice[] = [
   { speaker: 's1f', session: 's1', identifier: 'en-us+f2', pitch: 50, range: 50, rate: 172, tilt: 0 },
   { speaker: 's1m', session: 's1', identifier: 'en-us+m3', pitch: 52, range: 46, rate: 166, tilt: -1 },
