@@ -18,7 +18,7 @@ const settings = readOptions(
     utterances: { default: 8, help: 'utterances a step' },
     shortest: { default: 2, help: 'seconds of the shortest; lengths rise evenly' },
     longest: { default: 8, help: 'seconds of the longest' },
-    clusters: { default: 500, help: 'clusters to tell apart' },
+    clusters: { default: 500, help: 'number of clusters' },
     encode: { default: false, help: 'run the frozen feature encoder in every step instead of once' },
   },
   { onDevice: true },

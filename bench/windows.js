@@ -1,4 +1,4 @@
-// What windows cost in exactness: long audio heard through windows beside the same audio heard in one pass, frame by frame,
+// How exact windows are: long audio processed in windows compared with the same audio in one pass, frame by frame,
 // before the transformer, after it, and in the posteriors.
 //
 //   node bench/windows.js --model DIR [--audio FILE | --seconds 120] [--windows 20:2,30:5]

@@ -14,7 +14,7 @@ import { makePromptsCorpus } from '../corpora/prompts.js';
 
 export const OBJECTIVES = ['attention', 'forward-backward', 'both'];
 export const CORPORA = { demo: makeDemoCorpus, prompts: makePromptsCorpus };
-/** The session whose voices are not heard in training, as in the demo. */
+/** The session whose voices are not in training, as in the demo. */
 export const FOLD = 's5';
 
 const SHARED_STAGES = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align'];
