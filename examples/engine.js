@@ -11,6 +11,6 @@ await model.importTensors(tensors.values());
 // Utterances lie end to end on one time axis; offsets give their bounds in frames.
 const batch = packSamples(await Promise.all(files.map((file) => loadAudio(file))), model.geometry.stride, { normalize });
 const { hidden, offsets } = await model.encode(batch, Number(layer)); // f32 [T, C]
-files.forEach((file, b) => console.log(file, offsets[b + 1] - offsets[b], 'frames'));
-console.log(hidden.length / offsets[files.length], 'numbers a frame');
+files.forEach((file, b) => console.log(`${file}: ${offsets[b + 1] - offsets[b]} frames`));
+console.log(`${hidden.length / offsets[files.length]} numbers a frame`);
 engine.dispose();

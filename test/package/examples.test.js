@@ -64,10 +64,9 @@ test('many files: a line each, and the damaged one on stderr', async () => {
 });
 
 test('the engine itself: several files in one pass', async () => {
-  const clusters = join(dir, 'predictor', 'clusters');
-  const { stdout } = await run(process.execPath, [example('engine.js'), clusters, '1', voice, voice]);
+  const { stdout } = await run(process.execPath, [example('engine.js'), join(dir, 'predictor'), '1', voice, voice]);
   const frames = expected.frames.length;
-  assert.match(stdout, `${voice} ${frames} frames\n${voice} ${frames} frames\n`);
+  assert.match(stdout, `${voice}: ${frames} frames\n${voice}: ${frames} frames\n`);
   assert.match(stdout, /^\d+ numbers a frame$/m);
 });
 
