@@ -4,20 +4,6 @@ import type { RunConfig } from '../config/types.js';
 
 type Objective = RunConfig['align']['objective'];
 
-/** What is known of a stage without running it. */
-interface Description {
-  /** Its folder in a run, its command and its method of `Trainer`. */
-  readonly name: string;
-  /** What it is, as a heading or after a verb. */
-  readonly title: string;
-  /** The stages whose results it reads, of those that a run has. */
-  readonly needs: readonly string[];
-  /** The section of the config that sets it up. */
-  readonly settings: keyof RunConfig | 'align.network';
-  /** The runs that have it; absent: all. */
-  readonly when?: 'from scratch' | readonly Objective[];
-}
-
 const list = [
   {
     name: 'mfcc',
@@ -28,12 +14,7 @@ const list = [
   },
   { name: 'tapt', title: 'stage 1a: task-adaptive pretraining on the corpus', needs: ['mfcc'], settings: 'tapt' },
   { name: 'finetune', title: 'stage 1b: fine-tuning on utterance labels', needs: ['tapt'], settings: 'finetune' },
-  {
-    name: 'cluster',
-    title: 'stage 2: frame-level pseudo-labels by k-means',
-    needs: ['finetune'],
-    settings: 'cluster',
-  },
+  { name: 'cluster', title: 'stage 2: frame-level pseudo-labels by k-means', needs: ['finetune'], settings: 'cluster' },
   {
     name: 'pretrain',
     title: 'stage 3: pretraining on the pseudo-labels',
@@ -60,13 +41,22 @@ const list = [
     needs: ['finetune', 'cluster', 'align', 'timeline'],
     settings: 'evaluate',
   },
-] as const satisfies readonly Description[];
+] as const;
 
 export type StageName = (typeof list)[number]['name'];
 
-export interface StageDescription extends Description {
+/** What is known of a stage without running it. */
+export interface StageDescription {
+  /** Its folder in a run, its command and its method of `Trainer`. */
   readonly name: StageName;
+  /** What it is, as a heading or after a verb. */
+  readonly title: string;
+  /** The stages whose results it reads, of those that a run has. */
   readonly needs: readonly StageName[];
+  /** The section of the config that sets it up. */
+  readonly settings: keyof RunConfig | 'align.network';
+  /** The runs that have it; absent: all. */
+  readonly when?: 'from scratch' | readonly Objective[];
 }
 
 /** Every stage, in order. */

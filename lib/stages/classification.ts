@@ -3,6 +3,7 @@
 // the weights at the ends of the last epochs; validation then says by which weights logits become probabilities.
 import { BalancedSampler, type Draw, type LabelledDraw, type LabelledItem } from '../batch/samplers.js';
 import type { Head } from '../checkpoint/head.js';
+import type { LoadedHubert } from '../checkpoint/load.js';
 import { usePretrained } from '../checkpoint/pretrained.js';
 import type { FineTuningSettings, UtteranceTrainingSettings } from '../config/types.js';
 import type { SoundStatistics } from '../model/alignment.js';
@@ -15,7 +16,7 @@ import { framesOf, type StageContext, utteranceOf } from './context.js';
 import { framesIn, framesOfDraws, type InputOptions, Inputs, maskDraws, passesOf } from './inputs.js';
 import { MemberStart } from './members.js';
 import { prepareMemory } from './memoryPlan.js';
-import { featureEncoderPrefixes, type StageModel, saveModel } from './models.js';
+import { featureEncoderPrefixes, saveModel } from './models.js';
 import { runTrainingLoop } from './trainingLoop.js';
 import { optimizerAt, type PassTargets, type Update, updateOf } from './update.js';
 import { type Validation, validate } from './validation.js';
@@ -25,7 +26,7 @@ import { WeightAverage } from './weightAverage.js';
 export interface UtteranceTask {
   settings: UtteranceTrainingSettings;
   /** The model, with the head that is trained. It is disposed of at the end. */
-  stage: StageModel;
+  stage: LoadedHubert;
   objective: 'classification' | 'alignment';
   /** Beginnings of the names of tensors that stay as they are. */
   frozen: readonly string[];

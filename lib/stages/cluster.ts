@@ -15,7 +15,8 @@ import {
 } from './clustering.js';
 import { agreementWithTruth } from './clusterQuality.js';
 import { type StageContext, trainingIds } from './context.js';
-import { existingLayer, hiddenStates, withEncoder } from './hiddenStates.js';
+import { existingLayer, hiddenStates } from './hiddenStates.js';
+import { withEncoder } from './models.js';
 
 /** Runs the stage and leaves centroids and labels in `cluster`. */
 export async function cluster(context: StageContext): Promise<void> {

@@ -3,6 +3,7 @@
 import { rangeOf } from '../audio/range.js';
 import { groupBy, packLocally, packSamples } from '../batch/pack.js';
 import type { Head } from '../checkpoint/head.js';
+import { loadHubertClassifier } from '../checkpoint/load.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { type CalibrationScores, calibrationScores } from '../evaluate/calibration.js';
 import { diarizationErrors } from '../evaluate/eder.js';
@@ -16,14 +17,13 @@ import { askHeads } from '../model/askHeads.js';
 import type { ClassifyResult } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
 import { type PredictionRow, type Scores, scoreRows } from '../run/scores.js';
-import { finishStage } from '../run/stageResult.js';
+import { finishStage, verifyResult } from '../run/stageResult.js';
 import { predictingStage } from '../run/stages.js';
 import { yieldWhenDue } from '../yield.js';
 import { nearestClusters } from './cluster.js';
 import type { LabelMap } from './clustering.js';
 import { framesOf, mapLimited, type StageContext, samplesOf, utteranceOf } from './context.js';
 import { framesIn } from './inputs.js';
-import { loadClassifier, type StageModel } from './models.js';
 
 /** Runs the stage and leaves rows, and their scores, in `evaluate`. */
 export async function evaluate(context: StageContext): Promise<void> {
@@ -49,29 +49,19 @@ async function writeRows(file: string, rows: readonly PredictionRow[]): Promise<
   });
 }
 
-/** Test utterances of at least one frame, and those that are shorter. */
-async function testItems(
-  context: StageContext,
-  { model }: StageModel,
-): Promise<{ items: { id: string; frames: number }[]; excluded: string[] }> {
-  const all = await framesOf(context, model.geometry, context.fold.test);
-  const items = all.filter(({ frames }) => frames > 0);
-  if (items.length === 0) {
-    throw new EmoframeError('ERR_CORPUS', `Fold ${context.fold.name} has no test utterance of at least one frame.`);
-  }
-  return { items, excluded: all.filter(({ frames }) => frames === 0).map(({ id }) => id) };
-}
-
 async function predictTest(
   context: StageContext,
   dir: string,
   clusters: LabelMap,
 ): Promise<{ rows: PredictionRow[]; excluded: string[]; calibration: CalibrationScores }> {
-  const stage = await loadClassifier(context, dir);
-  const { model, normalize, head } = stage;
+  await verifyResult(dir);
+  const { model, normalize, head } = await loadHubertClassifier(context.engine, dir, context.config.precision);
   const { stride } = model.geometry;
   try {
-    const { items, excluded } = await testItems(context, stage);
+    const all = await framesOf(context, model.geometry, context.fold.test);
+    const items = all.filter(({ frames }) => frames > 0);
+    if (items.length === 0)
+      throw new EmoframeError('ERR_CORPUS', `Fold ${context.fold.name} has no test utterance of at least one frame.`);
     const rows: PredictionRow[] = [];
     const logits: UtteranceLogits[] = [];
     const capacity = framesIn(context.config.memory.passSeconds, model.geometry);
@@ -97,6 +87,7 @@ async function predictTest(
       context.report.progress(rows.length, items.length, 'predicting the test session');
     }
     const truth = rows.map(({ label }) => context.labels.indexOf(label));
+    const excluded = all.filter(({ frames }) => frames === 0).map(({ id }) => id);
     return { rows, excluded, calibration: calibrationScores(logits, truth, head.calibration ?? {}) };
   } finally {
     model.dispose();

@@ -1,28 +1,14 @@
 // Hidden states of whole utterances, without masking: the reference code masks frames while it extracts what it clusters.
 import { groupBy, packSamples } from '../batch/pack.js';
+import type { LoadedHubert } from '../checkpoint/load.js';
 import type { ClusterSource } from './clustering.js';
 import { framesOf, mapLimited, type StageContext, samplesOf } from './context.js';
 import { framesIn } from './inputs.js';
-import { loadEncoder, type StageModel } from './models.js';
-
-/** Gives `work` the HuBERT of a directory, which is freed at the end. */
-export async function withEncoder<Result>(
-  context: StageContext,
-  dir: string,
-  work: (encoder: StageModel) => Promise<Result>,
-): Promise<Result> {
-  const encoder = await loadEncoder(context, dir);
-  try {
-    return await work(encoder);
-  } finally {
-    encoder.model.dispose();
-  }
-}
 
 /** Hidden states at `layer` of those of these utterances that have a frame. */
 export async function hiddenStates(
   context: StageContext,
-  { model, normalize }: StageModel,
+  { model, normalize }: LoadedHubert,
   ids: readonly string[],
   layer: number,
 ): Promise<ClusterSource> {
@@ -49,6 +35,6 @@ export async function hiddenStates(
 }
 
 /** A layer that the model has: `layer`, or its last one. */
-export function existingLayer({ model }: StageModel, layer: number): number {
+export function existingLayer({ model }: LoadedHubert, layer: number): number {
   return Math.min(layer, model.config.shape.layers);
 }

@@ -4,12 +4,12 @@ import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.
 import { maskSpans, type SpanMask } from '../batch/masks.js';
 import { groupBy, packFeatures, packLocally, packSamples } from '../batch/pack.js';
 import type { Draw, SamplerItem } from '../batch/samplers.js';
+import type { LoadedHubert } from '../checkpoint/load.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
 import type { RandomSource } from '../random/philox.js';
 import { mapLimited, type StageContext, samplesOf } from './context.js';
-import type { StageModel } from './models.js';
 
 /** Frames that so many seconds give. */
 export function framesIn(seconds: number, geometry: Geometry): number {
@@ -65,7 +65,7 @@ interface Cut {
 
 export class Inputs {
   readonly #context: StageContext;
-  readonly #stage: StageModel;
+  readonly #stage: LoadedHubert;
   readonly #options: InputOptions;
   readonly #cached: boolean;
   /** Frames whose features will be stored; 0: none are. */
@@ -75,7 +75,7 @@ export class Inputs {
   /** Utterances whose features are being stored, so that two batches do not both do it. */
   readonly #storing = new Map<string, Promise<void>>();
 
-  constructor(context: StageContext, stage: StageModel, items: readonly SamplerItem[], options: InputOptions) {
+  constructor(context: StageContext, stage: LoadedHubert, items: readonly SamplerItem[], options: InputOptions) {
     this.#context = context;
     this.#stage = stage;
     this.#options = options;

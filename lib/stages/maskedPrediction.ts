@@ -1,6 +1,7 @@
 // Masked prediction (HuBERT, Hsu et al. 2021): spans of frames are hidden behind one embedding, and the transformer must say
 // which cluster each hidden frame belongs to, from the frames around it. The training of stages 1a and 3 and of the MFCC round.
 import { type Draw, PretrainingSampler } from '../batch/samplers.js';
+import type { LoadedHubert } from '../checkpoint/load.js';
 import type { MaskedPredictionSettings } from '../config/types.js';
 import { EmoframeError } from '../errors.js';
 import type { Geometry } from '../model/geometry.js';
@@ -9,7 +10,7 @@ import { finishStage } from '../run/stageResult.js';
 import { framesOf, type StageContext } from './context.js';
 import { framesIn, Inputs, maskDraws, passesOf } from './inputs.js';
 import { prepareMemory } from './memoryPlan.js';
-import { featureEncoderPrefixes, type HeadSpec, type StageModel, saveModel } from './models.js';
+import { featureEncoderPrefixes, type HeadSpec, saveModel } from './models.js';
 import { runTrainingLoop } from './trainingLoop.js';
 import { optimizerAt, type PassTargets, type Update, updateOf } from './update.js';
 
@@ -20,7 +21,7 @@ export interface MaskedPredictionTask {
   /** Labels of each utterance, i32 `[T]`, by id: also says which utterances are trained on. */
   labels: ReadonlyMap<string, Int32Array>;
   /** Makes the model that training starts from. */
-  start(heads: HeadSpec): Promise<StageModel>;
+  start(heads: HeadSpec): Promise<LoadedHubert>;
   /** Goes into the stage's metrics. */
   info?: Record<string, unknown>;
 }

@@ -1,4 +1,4 @@
-import { type LoadedHubert, loadHubert, loadHubertClassifier } from '../checkpoint/load.js';
+import { type LoadedHubert, loadHubert } from '../checkpoint/load.js';
 import { splitTensors } from '../checkpoint/names.js';
 import { type Head, savePretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
@@ -12,13 +12,10 @@ import { verifyResult } from '../run/stageResult.js';
 import type { StageContext } from './context.js';
 
 /** Parts that are not HuBERT's own, by the beginning of their names. */
-export const headPrefixes = ['final_proj.', 'label_embs_concat', 'pooling.', 'classifier.', 'alignment.'];
+const headPrefixes = ['final_proj.', 'label_embs_concat', 'pooling.', 'classifier.', 'alignment.'];
 
 /** The convolutional feature encoder. */
 export const featureEncoderPrefixes = ['feature_extractor.'];
-
-/** A model and whether its input is brought to zero mean and unit variance. */
-export type StageModel = LoadedHubert;
 
 /** Heads to build on a HuBERT. */
 export type HeadSpec = Pick<ModelSpec, 'maskedPrediction' | 'classifier'>;
@@ -34,7 +31,7 @@ async function verifyGiven({ modelDir }: StageContext, dir: string): Promise<voi
 }
 
 /** A new HuBERT with random weights, from the config's `model`. */
-export async function createFromScratch(context: StageContext, heads: HeadSpec): Promise<StageModel> {
+export async function createFromScratch(context: StageContext, heads: HeadSpec): Promise<LoadedHubert> {
   const raw = context.config.model;
   if (raw === null) {
     throw new EmoframeError(
@@ -49,7 +46,7 @@ export async function createFromScratch(context: StageContext, heads: HeadSpec):
 }
 
 /** HuBERT from a directory with new random heads: the start of a training stage. */
-export async function loadWithNewHeads(context: StageContext, dir: string, heads: HeadSpec): Promise<StageModel> {
+export async function loadWithNewHeads(context: StageContext, dir: string, heads: HeadSpec): Promise<LoadedHubert> {
   await verifyGiven(context, dir);
   return usePretrained(dir, async ({ config, tensors, normalize }) => {
     const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
@@ -60,20 +57,23 @@ export async function loadWithNewHeads(context: StageContext, dir: string, heads
   });
 }
 
-/** HuBERT from the result of a stage or from the pretrained model, for its hidden states. */
-export async function loadEncoder(context: StageContext, dir: string): Promise<StageModel> {
+/** Gives `work` the HuBERT of a directory, for its hidden states, and frees it at the end. */
+export async function withEncoder<Result>(
+  context: StageContext,
+  dir: string,
+  work: (encoder: LoadedHubert) => Promise<Result>,
+): Promise<Result> {
   await verifyGiven(context, dir);
-  return loadHubert(context.engine, dir, context.config.precision);
-}
-
-/** A fine-tuned model as it was saved, with all of its heads. */
-export async function loadClassifier(context: StageContext, dir: string): Promise<StageModel & { head: Head }> {
-  await verifyResult(dir);
-  return loadHubertClassifier(context.engine, dir, context.config.precision);
+  const encoder = await loadHubert(context.engine, dir, context.config.precision);
+  try {
+    return await work(encoder);
+  } finally {
+    encoder.model.dispose();
+  }
 }
 
 /** A model with a new alignment network. */
-export interface AlignedModel extends StageModel {
+export interface AlignedModel extends LoadedHubert {
   alignment: AlignmentSettings;
   /** Of the classifier that the model has; absent: it has none. */
   pooling?: PoolingName;
@@ -110,7 +110,7 @@ export async function loadWithAlignment(
 /** Writes weights of a model as a Hugging Face directory with its head beside it. */
 export async function saveModel(
   dir: string,
-  { model, normalize }: StageModel,
+  { model, normalize }: LoadedHubert,
   weights: readonly (Tensor | StoredTensor)[],
   head: Omit<Head, 'tensors'>,
 ): Promise<void> {

@@ -6,9 +6,9 @@ import { EmoframeError } from '../errors.js';
 import { fileExists } from '../files/read.js';
 import { assignLabels, clusterFrames, readLabels, saveCentroids, saveLabels } from './clustering.js';
 import { pretrainingIds, type StageContext } from './context.js';
-import { existingLayer, hiddenStates, withEncoder } from './hiddenStates.js';
+import { existingLayer, hiddenStates } from './hiddenStates.js';
 import { trainMaskedPrediction } from './maskedPrediction.js';
-import { loadWithNewHeads, pretrainedDir } from './models.js';
+import { loadWithNewHeads, pretrainedDir, withEncoder } from './models.js';
 
 /** Runs the stage and leaves its model in `tapt/model`. */
 export async function tapt(context: StageContext): Promise<void> {
