@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
 
-/** Bytes read from a file at first, enough for most headers, and at once when more and more is asked for. */
+/** The first read of a file is enough for most headers; reads double from there up to the most. */
 const FIRST_READ_BYTES = 2 ** 12;
 const MOST_READ_BYTES = 2 ** 18;
 

@@ -112,7 +112,7 @@ export async function putFile(path: string, chunks: readonly Uint8Array[]): Prom
 /**
  * What a cache holds.
  *
- * @throws `ERR_AUDIO_CACHE` for a folder that is none
+ * @throws `ERR_AUDIO_CACHE` for a folder that is no cache
  * @example
  * const { entries, bytes } = await describeAudioCache('cache');
  */

@@ -19,7 +19,7 @@ export interface AudioTrack {
   readonly info: AudioInfo;
   /**
    * Its samples to the end, from `start` (in samples of one channel) or from before it: where the source and the format allow, not
-   * far before. To be asked for once.
+   * far before. Call it once.
    *
    * @throws `ERR_AUDIO` where the sound is damaged, or is not as much as the header announces
    */
