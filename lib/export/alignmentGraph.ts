@@ -1,5 +1,5 @@
-// The alignment network as ONNX operators, in the order of its layers (native/model/alignment_network.cpp): what hears the
-// neighbourhood of a frame and nothing else, and gives the frame's logits.
+// The alignment network as ONNX operators, in the order of its layers (native/model/alignment_network.cpp): it computes a
+// frame's logits from the frame's neighbourhood only.
 import type { AlignmentSettings } from '../model/alignment.js';
 import type { Value } from '../onnx/graph.js';
 import { type Parts, transformer } from './hubertGraph.js';
@@ -12,9 +12,9 @@ const root = 'alignment';
 /** Added to the scores of frames that are not to be attended to: their exponential is 0. */
 const outOfReach = -1e9;
 
-/** What the network may hear: operators of what is not asked for are not made. */
-export interface Heard {
-  /** `[B, samples]`, as the feature encoder hears them. */
+/** The possible inputs of the network; only those that it uses become operators. */
+export interface Inputs {
+  /** `[B, samples]`: the feature encoder's input. */
   samples: () => Value;
   /** `[B, T, channels]`, of the feature encoder. */
   features: () => Value;
@@ -23,10 +23,10 @@ export interface Heard {
 }
 
 /** Frame logits `[B, T, classes]`. */
-export function alignmentGraph(parts: Parts, settings: AlignmentSettings, heard: Heard): Value {
+export function alignmentGraph(parts: Parts, settings: AlignmentSettings, inputs: Inputs): Value {
   const { graph, weights } = parts;
   const own = (name: string) => graph.weight(weights.get(`${root}.${name}`));
-  const input = networkInput(parts, settings, heard);
+  const input = networkInput(parts, settings, inputs);
   const centred = graph.node('Sub', [input, own('input_mean')], { scope: root });
   const standardized = graph.node('Mul', [centred, own('input_factor')], { scope: root });
   let x = linear(parts, standardized, `${root}.projection`);
@@ -41,17 +41,17 @@ export function alignmentGraph(parts: Parts, settings: AlignmentSettings, heard:
   return linear(parts, layerNorm(parts, x, `${root}.norm`, epsilon), `${root}.output`);
 }
 
-/** What the network hears: the columns of its source, then bands of the sound. */
-function networkInput(parts: Parts, settings: AlignmentSettings, heard: Heard): Value {
-  const source = settings.source === 'features' ? heard.features() : overChunks(parts, settings, heard.projected());
+/** The network's input: the columns of its source, then log-mel bands. */
+function networkInput(parts: Parts, settings: AlignmentSettings, inputs: Inputs): Value {
+  const source = settings.source === 'features' ? inputs.features() : overChunks(parts, settings, inputs.projected());
   if (settings.melBands === 0) return source;
   const { graph, shape } = parts;
-  const bands = logMelGraph(graph, shape, settings.melBands, heard.samples());
+  const bands = logMelGraph(graph, shape, settings.melBands, inputs.samples());
   return graph.node('Concat', [source, bands], { scope: root, attributes: { axis: -1 } });
 }
 
 /**
- * Hidden states `[B, T, C]` of a transformer that hears an utterance chunk by chunk, each with some frames more on either side.
+ * Hidden states `[B, T, C]` of the transformer, chunk by chunk, each chunk with some frames of context on either side.
  * All chunks are as long in the graph: frames that an utterance does not have are zeros, as they are to its convolution, and
  * nothing attends to them.
  */

@@ -1,26 +1,26 @@
-// What decides on an utterance and on its frames, as ONNX operators: the pooled classifier, the alignment network, or both.
+// The decision on an utterance and its frames as ONNX operators: the pooled classifier, the alignment network, or both.
 import { type Head, poolingOf } from '../checkpoint/head.js';
 import type { AlignmentSettings, SoundStatistics } from '../model/alignment.js';
 import type { Value } from '../onnx/graph.js';
 import type { GraphValue } from '../onnx/write.js';
-import { alignmentGraph, type Heard } from './alignmentGraph.js';
+import { alignmentGraph, type Inputs } from './alignmentGraph.js';
 import { type Classified, classifierGraph, framePosteriors } from './classifierGraph.js';
 import { broughtSamples, featureEncoder, featureProjection, type Parts, transformer } from './hubertGraph.js';
 import { islandPosteriorsGraph, islandsGraph } from './islandsGraph.js';
 
 const outputs = { logits: 'logits', posteriors: 'frame_posteriors', attention: 'attention', frames: 'frame_logits' };
 const scope = 'decision';
-/** Frames of which none has any emotion count alike (lib/predict/emotionalShare.ts). */
+/** If no frame has any emotion, all have the same share (lib/evaluate/emotionalShare.ts). */
 const smallestMass = 1e-8;
 
 /** Samples `[B, samples]` to the graph's outputs, by their names. */
 export function emotionGraph(parts: Parts, head: Head, samples: Value, normalize: boolean): void {
   const { graph, weights, shape } = parts;
   const pooling = poolingOf(head);
-  const features = heardOnce(parts, samples, normalize);
+  const features = sharedInputs(parts, samples, normalize);
   const statistics = head.alignment?.statistics;
-  // By statistics that are not its own, an utterance sounds otherwise to the network than to the classifier.
-  const apart = statistics && heardOnce(parts, samples, statistics);
+  // With statistics of the training audio, the network's input differs from the classifier's.
+  const apart = statistics && sharedInputs(parts, samples, statistics);
   let classified: Classified | undefined;
   if (pooling !== undefined) {
     const hidden = transformer(parts, features.projected(), { layer: 'output' }).at(-1)!;
@@ -37,8 +37,8 @@ export function emotionGraph(parts: Parts, head: Head, samples: Value, normalize
     aligned(parts, head, head.alignment, alignmentGraph(parts, head.alignment, apart ?? features), classified);
 }
 
-/** The sound, its features, and what the transformer reads of them: made when they are first asked for. */
-function heardOnce(parts: Parts, input: Value, sound: boolean | SoundStatistics): Heard {
+/** The normalised samples, their features and the transformer's input, each made when first used. */
+function sharedInputs(parts: Parts, input: Value, sound: boolean | SoundStatistics): Inputs {
   const samples = once(() => broughtSamples(parts.graph, input, sound));
   const windows = typeof sound === 'boolean' ? undefined : sound.windows;
   const features = once(() => featureEncoder(parts, samples(), windows));
@@ -80,7 +80,7 @@ function aligned(
   node('Div', [mass, total], { output: outputs.attention });
 }
 
-/** The outputs, as the graph tells them. */
+/** The outputs of the graph. */
 export function emotionOutputs(head: Head): GraphValue[] {
   const { labels, alignment } = head;
   const classes = labels.length;

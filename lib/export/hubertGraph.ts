@@ -36,7 +36,7 @@ function normalized(graph: Graph, samples: Value): Value {
 }
 
 /**
- * Samples `[B, samples]` as a model hears them.
+ * The model's input `[B, samples]`, normalised if the model needs it.
  *
  * @param sound `true`: every utterance is brought to zero mean and unit variance; statistics: it is brought to the model by them, in
  * place of its own
@@ -47,7 +47,7 @@ export function broughtSamples(graph: Graph, samples: Value, sound: boolean | So
 }
 
 /**
- * Samples `[B, samples]`, as the model hears them, to features `[B, T, channels]`.
+ * From the model's input `[B, samples]` to features `[B, T, channels]`.
  *
  * @param windows by which the first convolution's norm is taken, in place of the utterance's own
  */

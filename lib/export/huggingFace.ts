@@ -16,7 +16,7 @@ export type Architecture = 'HubertModel' | 'HubertForSequenceClassification';
 /**
  * `config.json`, with the labels where there are any.
  *
- * @param externalData whether the weights lie beside an ONNX graph, which transformers.js has to be told
+ * @param externalData whether the weights lie beside an ONNX graph, which transformers.js needs to know
  */
 export function configJson(
   { config, head }: StoredPretrained,
@@ -26,7 +26,7 @@ export function configJson(
   const labels = head?.kind === 'classifier' ? head.labels : undefined;
   // Older versions of transformers keep the path that a model was loaded from.
   const { _name_or_path: _, ...saved } = savedConfig(config);
-  const told = {
+  const record = {
     ...saved,
     architectures: [architecture],
     ...(labels && {
@@ -39,7 +39,7 @@ export function configJson(
     }),
     ...(externalData && { 'transformers.js_config': { use_external_data_format: true } }),
   };
-  return `${JSON.stringify(told, null, 2)}\n`;
+  return `${JSON.stringify(record, null, 2)}\n`;
 }
 
 export function preprocessorJson({ config, normalize }: StoredPretrained): string {

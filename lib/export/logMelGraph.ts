@@ -25,7 +25,7 @@ interface Band {
 }
 
 /**
- * Samples `[B, samples]`, as the encoder hears them, to bands `[B, T, bands]`.
+ * From the encoder's input `[B, samples]` to bands `[B, T, bands]`.
  *
  * @throws EmoframeError `ERR_HEAD` for bands that the engine does not know either: of a model with other frames, or too narrow
  */
@@ -34,7 +34,7 @@ export function logMelGraph(graph: Graph, shape: HubertShape, bands: number, sam
   if (geometry.receptiveField !== window || geometry.stride !== stride) {
     throw new EmoframeError(
       'ERR_HEAD',
-      `The alignment network hears log-mel bands of frames of ${window} samples every ${stride}, but the model's are of ${geometry.receptiveField} every ${geometry.stride}: the two are not of one model.`,
+      `The alignment network reads log-mel bands of frames of ${window} samples every ${stride}, but the model's frames are ${geometry.receptiveField} samples every ${geometry.stride}: the two do not belong together.`,
     );
   }
   const triangles = trianglesOf(bands);

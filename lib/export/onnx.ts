@@ -40,7 +40,7 @@ export async function writeOnnxModel(
     graph.node('Identity', [hidden], { scope: 'encoder', output: hiddenOutput });
   }
   const geometry = new Geometry(shape);
-  const told = {
+  const record = {
     version: packageVersion(),
     ...(classifier && {
       labels: classifier.labels,
@@ -68,7 +68,7 @@ export async function writeOnnxModel(
       },
     ],
     outputs: classifier ? emotionOutputs(classifier) : [hiddenStates(shape.hiddenSize)],
-    metadata: { emoframe: JSON.stringify(told) },
+    metadata: { emoframe: JSON.stringify(record) },
   };
   return writeOnnx(join(folder, onnxFile), model, {
     externalName: onnxDataFile,

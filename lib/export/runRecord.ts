@@ -1,4 +1,4 @@
-// What a run directory tells of a model that lies in it: the data, the settings, and how well it did.
+// What a run directory records about one of its models: data, settings and scores.
 import { realpath } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { EmoframeError } from '../errors.js';
@@ -15,7 +15,7 @@ export interface PartOfCorpus {
   utterances: number;
   /** Labelled ones, by label. */
   labels: Record<string, number>;
-  /** Who is heard, where the corpus says. */
+  /** Number of speakers; 0 if the corpus does not say. */
   speakers: number;
 }
 
@@ -35,7 +35,7 @@ export interface RunRecord {
   train: PartOfCorpus;
   validation: PartOfCorpus;
   test: PartOfCorpus;
-  /** How many are heard both in the test and in training or validation. */
+  /** Number of speakers in both the test and training or validation. */
   sharedSpeakers: number;
   /** On the fold's test utterances, once the run has evaluated the model. */
   scores?: Scores & { utterances: number };
@@ -91,7 +91,7 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
   };
 }
 
-/** Stage 5 hears the model of stage 4's last part and, as the baseline, stage 1b's. */
+/** Stage 5 evaluates the model of stage 4's last part and, as the baseline, stage 1b's. */
 async function scoresOf(
   reader: RunReader,
   fold: string,

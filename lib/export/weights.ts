@@ -14,17 +14,17 @@ const positionalConv = 'encoder.pos_conv_embed.conv';
 /** Rows and columns of a block that is transposed at once: both sides stay in the processor's first cache. */
 const block = 32;
 /** Elements of the positional convolution between two looks at the clock. */
-const stretch = 1 << 15;
+const chunk = 1 << 15;
 
 /** HuBERT's weights and those of its classifier and alignment network, by transformers' names and our own. */
 export class Weights {
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
-  /** What a tensor is read into before it is turned. */
+  /** The buffer that a tensor is read into before it is transposed. */
   #memory = new Float32Array();
 
   /**
-   * @throws EmoframeError `ERR_TENSOR` naming a tensor that is missing or not of the model's shape; `ERR_HEAD` for an alignment
-   * network that hears a layer which the model does not have
+   * @throws EmoframeError `ERR_TENSOR` naming a tensor that is missing or has the wrong shape; `ERR_HEAD` for an alignment
+   * network over a layer that the model does not have
    */
   constructor(
     private readonly shape: HubertShape,
@@ -32,11 +32,11 @@ export class Weights {
     encoder: ReadonlyMap<string, StoredTensor>,
     file: string,
   ) {
-    const heard = head?.alignment;
-    if (heard && heard.source !== 'features' && heard.layer !== 'output' && heard.layer > shape.layers) {
+    const network = head?.alignment;
+    if (network && network.source !== 'features' && network.layer !== 'output' && network.layer > shape.layers) {
       throw new EmoframeError(
         'ERR_HEAD',
-        `The alignment network of ${file} hears hidden state ${heard.layer} of a model that has ${shape.layers} layers: the two are not of one model.`,
+        `The alignment network of ${file} reads hidden state ${network.layer}, but the model has ${shape.layers} layers: the two do not belong together.`,
         { file },
       );
     }
@@ -103,9 +103,9 @@ export class Weights {
         const out = roomFor(from.length, into);
         const squares = new Float64Array(kernel);
         const each = async (work: (i: number) => void) => {
-          for (let first = 0; first < from.length; first += stretch) {
+          for (let first = 0; first < from.length; first += chunk) {
             await yieldWhenDue();
-            const end = Math.min(first + stretch, from.length);
+            const end = Math.min(first + chunk, from.length);
             for (let i = first; i < end; i++) work(i);
           }
         };
@@ -154,15 +154,15 @@ function alignmentShapes(
   classes: number,
   { source, layer, width, halfWidths, melBands }: AlignmentSettings,
 ): Named[] {
-  const heard = (source === 'features' ? convDim.at(-1)! : hiddenSize) + melBands;
+  const columns = (source === 'features' ? convDim.at(-1)! : hiddenSize) + melBands;
   const pair = (name: string, weight: number[]): Named[] => [
     [`alignment.${name}.weight`, weight],
     [`alignment.${name}.bias`, [weight[0]!]],
   ];
   return [
-    ['alignment.input_mean', [heard]],
-    ['alignment.input_factor', [heard]],
-    ...pair('projection', [width, heard]),
+    ['alignment.input_mean', [columns]],
+    ['alignment.input_factor', [columns]],
+    ...pair('projection', [width, columns]),
     ...halfWidths.flatMap((half, i) => [
       ...pair(`blocks.${i}.norm`, [width]),
       ...pair(`blocks.${i}.conv`, [width, width, 2 * half + 1]),

@@ -267,7 +267,7 @@ test('log-mel bands that the engine does not know are refused', async () => {
   const file = join(faster, 'config.json');
   const config = JSON.parse(readFileSync(file));
   writeFileSync(file, JSON.stringify({ ...config, conv_stride: config.conv_stride.with(-1, 1) }));
-  await refuse(faster, /400 samples every 320, but the model's are of 400 every 160/);
+  await refuse(faster, /400 samples every 320, but the model's frames are 400 samples every 160/);
 });
 
 test('weights: linear layers transposed, weight norm folded, all others as they are', async () => {
@@ -414,7 +414,7 @@ test('a weight that is missing or of a wrong shape is named, and nothing is left
   const described = join(network, 'emoframe.json');
   const head = JSON.parse(readFileSync(described));
   writeFileSync(described, JSON.stringify({ ...head, alignment: { ...settings, source: 'hidden', layer: 9 } }));
-  await refuse(/hears hidden state 9 of a model that has 2 layers/, 'ERR_HEAD');
+  await refuse(/reads hidden state 9, but the model has 2 layers/, 'ERR_HEAD');
   // Inference has no use for it.
   const model = fresh('unmasked');
   cpSync(source, model, { recursive: true });
