@@ -2,7 +2,7 @@
 import { realpath } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { EmoframeError } from '../errors.js';
-import { fileExists } from '../files/read.js';
+import { fileExists, type Refuse } from '../files/read.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { objectiveOf, RunReader, type RunSettings, settingsSchema } from '../run/format.js';
 import { placeOf } from '../run/paths.js';
@@ -61,7 +61,7 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
   const corpus = await reader.corpus();
   const folds = await reader.folds();
   const parts = folds.find(({ name }) => name === fold);
-  if (parts === undefined) throw strange(run.folds, `it has no fold ${fold}`);
+  if (parts === undefined) throw strange(run.folds)(`it has no fold ${fold}`);
   const byId = new Map(corpus.utterances.map((utterance) => [utterance.id, utterance]));
   const speakersOf = (ids: readonly string[]) => new Set(ids.flatMap((id) => byId.get(id)?.speaker ?? []));
   const part = (ids: readonly string[]): PartOfCorpus => {
@@ -110,10 +110,11 @@ async function scoresOf(
   return { ...found, overall: { ...pooled, utterances: summary.utterances, folds: summary.folds.length } };
 }
 
-function strange(file: string, reason: string, cause?: unknown): EmoframeError {
-  return new EmoframeError(
-    'ERR_RUN_INCOMPLETE',
-    `${file} is not as a run writes it (${reason}); restore it, or copy the model out of the run to export it without its record.`,
-    { file, cause },
-  );
+function strange(file: string): Refuse {
+  return (reason, cause) =>
+    new EmoframeError(
+      'ERR_RUN_INCOMPLETE',
+      `${file} is not as a run writes it (${reason}); restore it, or copy the model out of the run to export it without its record.`,
+      { file, cause },
+    );
 }

@@ -1,5 +1,6 @@
 import type { RunConfig } from '../config/types.js';
 import { EmoframeError } from '../errors.js';
+import type { Refuse } from '../files/read.js';
 import { type LogRow, objectiveOf, RunReader } from '../run/format.js';
 import { RunPaths } from '../run/paths.js';
 import type { RunSummary } from '../run/scores.js';
@@ -35,10 +36,11 @@ export async function readRun(dir: string): Promise<ReportedRun> {
   };
 }
 
-function incomplete(file: string, reason: string, cause?: unknown): EmoframeError {
-  return new EmoframeError(
-    'ERR_RUN_INCOMPLETE',
-    `${file} cannot be used (${reason}): a report needs a run that was evaluated. Continue it with emoframe run --resume.`,
-    { file, cause },
-  );
+function incomplete(file: string): Refuse {
+  return (reason, cause) =>
+    new EmoframeError(
+      'ERR_RUN_INCOMPLETE',
+      `${file} cannot be used (${reason}): a report needs a run that was evaluated. Continue it with emoframe run --resume.`,
+      { file, cause },
+    );
 }

@@ -145,7 +145,7 @@ function withDefaults(config: RunSettings): unknown {
 function readerOf(run: RunDirectory): RunReader {
   return new RunReader(
     run,
-    (file, reason, cause) =>
+    (file) => (reason, cause) =>
       new EmoframeError(
         'ERR_RUN_MISMATCH',
         `${file} cannot be used (${reason}): the run cannot be continued. Restore the file, or choose another folder.`,

@@ -5,10 +5,11 @@ import type { RunConfig } from '../config/types.js';
 import { foldsSchema } from '../corpus/foldFile.js';
 import type { Fold } from '../corpus/folds.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
-import { EmoframeError, type EmoframeErrorCode, isErrorCode } from '../errors.js';
+import { type EmoframeErrorCode, isErrorCode } from '../errors.js';
 import { readJson, readJsonl } from '../files/json.js';
-import { fileExists } from '../files/read.js';
+import { fileExists, type Refuse } from '../files/read.js';
 import { describeIssues, type Shape } from '../issues.js';
+import { yieldWhenDue } from '../yield.js';
 import type { RunPaths } from './paths.js';
 import type { FoldSummary, Intervals, PredictionRow, RunSummary, Scores } from './scores.js';
 
@@ -132,11 +133,9 @@ export function objectiveOf({ align }: RunSettings): RunConfig['align']['objecti
 /** A corpus of millions of utterances. */
 const largestJson = 1 << 30;
 
-/** Makes the error of a file that cannot be read as what a run writes there: `reason` is a clause, "it is missing". */
-export type RefuseFile = (file: string, reason: string, cause?: unknown) => EmoframeError;
-
 /**
- * The files of a run. What is wrong with one is an error that the reader's owner makes; the system's refusals are `ERR_READ`.
+ * The files of a run. `refuse` makes the error of one that is missing or not as a run writes it; a file that the system does not
+ * let be read is `ERR_READ`.
  *
  * @example
  * const { labels } = await new RunReader(new RunPaths('runs/a'), refuse).summary();
@@ -144,7 +143,7 @@ export type RefuseFile = (file: string, reason: string, cause?: unknown) => Emof
 export class RunReader {
   constructor(
     readonly paths: RunPaths,
-    private readonly refuse: RefuseFile,
+    private readonly refuse: (file: string) => Refuse,
   ) {}
 
   /** What the run was begun with, and by what. */
@@ -185,11 +184,13 @@ export class RunReader {
   /** What stage 4's model (`predictions`) or stage 1b's (`baseline`) said of a fold's test utterances, one by one. */
   async *rows(fold: string, which: 'predictions' | 'baseline'): AsyncGenerator<PredictionRow> {
     const file = this.paths.fold(fold).rows(which);
-    if (!(await fileExists(file))) throw this.refuse(file, 'it is missing');
+    const refuse = this.refuse(file);
+    if (!(await fileExists(file))) throw refuse('it is missing');
     for await (const { row, value, reason } of readJsonl(file)) {
+      await yieldWhenDue();
       const { error } = rowSchema.safeParse(value);
       if (error === undefined) yield value as PredictionRow;
-      else throw this.refuse(file, `line ${row} is no prediction: ${reason ?? describeIssues(error)}`);
+      else throw refuse(`line ${row} is no prediction: ${reason ?? describeIssues(error)}`);
     }
   }
 
@@ -212,11 +213,9 @@ export class RunReader {
 
   /** A file's content as it stands, so with what the schema does not know, once it is what a run writes. */
   async #json<Content>(file: string, schema: z.ZodType<Content>): Promise<Content> {
-    const refuse = (reason: string, cause?: unknown) => this.refuse(file, reason, cause);
-    const content = await readJson(file, largestJson, refuse).catch((error: unknown) => {
-      const missing = error instanceof EmoframeError && error.code === 'ERR_FILE_NOT_FOUND';
-      throw missing ? refuse('it is missing', error) : error;
-    });
+    const refuse = this.refuse(file);
+    if (!(await fileExists(file))) throw refuse('it is missing');
+    const content = await readJson(file, largestJson, refuse);
     const { error } = schema.safeParse(content);
     if (error !== undefined) throw refuse(describeIssues(error));
     return content as Content;

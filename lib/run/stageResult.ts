@@ -93,7 +93,7 @@ async function readMark(file: string): Promise<Mark> {
 }
 
 /** Errors of a file that a finished stage left. A stage that is done again gives the same bits: those after it remain good. */
-function damaged(file: string, dir: string): Refuse {
+export function damaged(file: string, dir: string): Refuse {
   return (reason, cause) =>
     new EmoframeError(
       'ERR_CHECKPOINT_DAMAGED',

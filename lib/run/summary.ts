@@ -2,7 +2,6 @@
 import { dirname } from 'node:path';
 import type { RunConfig } from '../config/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
-import { EmoframeError } from '../errors.js';
 import { bootstrapInterval } from '../evaluate/metrics.js';
 import { writeJson } from '../files/json.js';
 import { RunReader } from './format.js';
@@ -18,7 +17,7 @@ import {
   type Scores,
   scoreRows,
 } from './scores.js';
-import { isDone, secondsTaken, verifyResult } from './stageResult.js';
+import { damaged, isDone, secondsTaken, verifyResult } from './stageResult.js';
 import { stageNames } from './stages.js';
 
 /** Scores the folds that are evaluated and writes `summary.json`; nothing when none is. */
@@ -33,7 +32,7 @@ export async function writeSummary(
   const rows: PredictionRow[] = [];
   const baselineRows: PredictionRow[] = [];
   let seconds = 0;
-  const reader = new RunReader(run, damaged);
+  const reader = new RunReader(run, (file) => damaged(file, dirname(file)));
   for (const name of foldNames) {
     const paths = run.fold(name);
     for (const stage of stageNames) {
@@ -67,15 +66,6 @@ export async function writeSummary(
   };
   await writeJson(run.summary, summary);
   return summary;
-}
-
-/** Of a fold that is evaluated, whose marks may be of a version that kept no checksums. */
-function damaged(file: string, reason: string, cause?: unknown): EmoframeError {
-  return new EmoframeError(
-    'ERR_CHECKPOINT_DAMAGED',
-    `${file} is damaged: ${reason}. Restore a copy, or delete ${dirname(file)} and resume, and this stage is done again, with the same result.`,
-    { file, cause },
-  );
 }
 
 async function intervalsOf(
