@@ -137,7 +137,7 @@ function withDefaults(config: RunSettings): unknown {
   try {
     return parseConfig({ ...config, align: { ...config.align, objective: objectiveOf(config) } });
   } catch {
-    // The comparison then tells the field.
+    // The comparison then names the field.
     return config;
   }
 }

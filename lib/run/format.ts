@@ -6,6 +6,7 @@ import { foldsSchema } from '../corpus/foldFile.js';
 import type { Fold } from '../corpus/folds.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { type EmoframeErrorCode, isErrorCode } from '../errors.js';
+import { streamFileAtomic } from '../files/atomic.js';
 import { readJson, readJsonl } from '../files/json.js';
 import { fileExists, type Refuse } from '../files/read.js';
 import { describeIssues, type Shape } from '../issues.js';
@@ -74,7 +75,7 @@ export const settingsSchema = z.looseObject({
   precision: text,
   protocol: text,
   folds: z.looseObject({ scheme: text }),
-  // Runs of before there was a choice tell none.
+  // Runs of before there was a choice have none.
   align: z.looseObject({ objective: z.enum(['attention', 'forward-backward', 'both']).optional() }).optional(),
 });
 
@@ -128,6 +129,13 @@ const logSchema = z.looseObject({ fold: text, stage: text, step: z.number() });
 /** Of the settings that a run was begun with: what stage 4 is trained for. */
 export function objectiveOf({ align }: RunSettings): RunConfig['align']['objective'] {
   return align?.objective ?? 'attention';
+}
+
+/** Writes `predictions.jsonl` or `baseline.jsonl`. Errors: `ERR_WRITE`. */
+export async function writeRows(file: string, rows: readonly PredictionRow[]): Promise<void> {
+  await streamFileAtomic(file, async (handle) => {
+    for (const row of rows) await handle.appendFile(`${JSON.stringify(row)}\n`);
+  });
 }
 
 /** A corpus of millions of utterances. */

@@ -135,7 +135,7 @@ export function scoreRows(rows: readonly PredictionRow[], labels: readonly strin
   };
 }
 
-/** Null: a row of an earlier version does not tell. */
+/** Null: a row of an earlier version does not say. */
 function meanEder(rows: readonly PredictionRow[]): number | null {
   let sum = 0;
   for (const { errorSeconds, seconds } of rows) {

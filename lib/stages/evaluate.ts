@@ -12,10 +12,10 @@ import { probabilitiesOf, type UtteranceLogits } from '../evaluate/fusion.js';
 import { toSegments } from '../evaluate/segments.js';
 import { type UtteranceOutput, utteranceOutput } from '../evaluate/utteranceOutput.js';
 import { smooth } from '../evaluate/viterbi.js';
-import { streamFileAtomic } from '../files/atomic.js';
 import { askHeads } from '../model/askHeads.js';
 import type { ClassifyResult } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
+import { writeRows } from '../run/format.js';
 import { type PredictionRow, type Scores, scoreRows } from '../run/scores.js';
 import { finishStage, verifyResult } from '../run/stageResult.js';
 import { predictingStage } from '../run/stages.js';
@@ -40,12 +40,6 @@ export async function evaluate(context: StageContext): Promise<void> {
     utterances: rows.length,
     excluded,
     baseline: { ...score(baseline.rows), calibration: baseline.calibration },
-  });
-}
-
-async function writeRows(file: string, rows: readonly PredictionRow[]): Promise<void> {
-  await streamFileAtomic(file, async (handle) => {
-    for (const row of rows) await handle.appendFile(`${JSON.stringify(row)}\n`);
   });
 }
 
