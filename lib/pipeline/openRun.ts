@@ -28,7 +28,7 @@ import { packageVersion } from '../version.js';
 import type { StageCallOptions, TrainerOptions } from './options.js';
 import { StageLog } from './stageLog.js';
 
-/** The config with what the call, the corpus and the split decide put in its place: what the run records. */
+/** The config of the run, as it records it: with what the call, the corpus and the split decide filled in. */
 function resolveConfig({ config, corpus, precision, folds }: TrainerOptions): RunConfig {
   const { dataset, labels, others } = config.corpus;
   refuseOther('dataset', dataset, corpus.dataset);
@@ -132,7 +132,7 @@ export class OpenRun {
   /** Opens the run directory and the engine. */
   static async open(options: TrainerOptions): Promise<OpenRun> {
     const config = resolveConfig(options);
-    // Said before all audio is read.
+    // Checked before all audio is read.
     chooseLabels(options.corpus, config);
     if (options.modelDir === undefined && config.model === null) {
       throw new EmoframeError(

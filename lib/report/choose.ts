@@ -50,7 +50,7 @@ export async function readOverview(run: ReportedRun, count: number): Promise<Ove
       candidates.push({ fold, id: row.id, label: row.label, right });
       utterancesByLabel.set(row.label, (utterancesByLabel.get(row.label) ?? 0) + 1);
       seconds += row.seconds;
-      for (const label of row.truth ?? []) framesByClass[label]!++;
+      for (const label of row.truth ?? []) framesByClass[label] = (framesByClass[label] ?? 0) + 1;
     }
   }
   const frames = framesByClass.reduce((sum, n) => sum + n, 0);
@@ -82,7 +82,10 @@ function choose(candidates: Candidate[], labels: readonly string[], count: numbe
   });
   const chosen: Candidate[] = [];
   for (let turn = 0; chosen.length < count && queues.some((queue) => turn < queue.length); turn++) {
-    for (const queue of queues) if (turn < queue.length && chosen.length < count) chosen.push(queue[turn]!);
+    for (const queue of queues) {
+      const candidate = queue[turn];
+      if (candidate !== undefined && chosen.length < count) chosen.push(candidate);
+    }
   }
   return chosen;
 }

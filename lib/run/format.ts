@@ -189,7 +189,7 @@ export class RunReader {
     };
   }
 
-  /** What stage 4's model (`predictions`) or stage 1b's (`baseline`) said of a fold's test utterances, one by one. */
+  /** Predictions of stage 4's model, or of stage 1b's (`baseline`), for a fold's test utterances, one by one. */
   async *rows(fold: string, which: 'predictions' | 'baseline'): AsyncGenerator<PredictionRow> {
     const file = this.paths.fold(fold).rows(which);
     const refuse = this.refuse(file);

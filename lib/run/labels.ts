@@ -43,13 +43,13 @@ export function chooseLabels(corpus: Corpus, config: RunConfig): RunLabels {
   if (objective !== 'attention' && !labels.includes(neutral)) {
     throw new EmoframeError(
       'ERR_CONFIG',
-      `align.objective '${objective}' tells emotions from what is neutral, but there is no label '${neutral}' among ${labels.join(', ')}: set neutralLabel in the config to the class that is neutral, or align.objective to 'attention'.`,
+      `align.objective '${objective}' separates emotions from neutral speech, but there is no label '${neutral}' among ${labels.join(', ')}: set neutralLabel in the config to the class that is neutral, or align.objective to 'attention'.`,
     );
   }
   return { labels, neutral, corpus: { ...corpus, utterances } };
 }
 
-/** Said before hours of training, not after them. */
+/** Checked before hours of training, not after them. */
 function checkSegments(utterances: Corpus['utterances'], labels: readonly string[], neutral: string): void {
   for (const { id, label, segments } of utterances) {
     if (segments === undefined || label === undefined) continue;
@@ -58,7 +58,7 @@ function checkSegments(utterances: Corpus['utterances'], labels: readonly string
     throw new EmoframeError(
       'ERR_CORPUS',
       stranger === neutral
-        ? `Utterance ${id} has segments, time outside which is neutral, but there is no label '${neutral}' among ${labels.join(', ')}: set neutralLabel in the config.`
+        ? `Utterance ${id} has segments, and time outside them is neutral, but there is no label '${neutral}' among ${labels.join(', ')}: set neutralLabel in the config.`
         : `Utterance ${id} has a segment '${stranger}', which is not one of the labels ${labels.join(', ')}.`,
     );
   }

@@ -5,7 +5,7 @@ import type { DiarizationErrors } from '../evaluate/eder.js';
 import { type FrameMetrics, type FrameRow, frameMetrics } from '../evaluate/frames.js';
 import { type UtteranceMetrics, utteranceMetrics } from '../evaluate/metrics.js';
 
-/** One row of `predictions.jsonl` or `baseline.jsonl`: what a model said of one utterance. */
+/** One row of `predictions.jsonl` or `baseline.jsonl`: a model's prediction for one utterance. */
 export interface PredictionRow {
   id: string;
   audio: string;
