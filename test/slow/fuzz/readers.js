@@ -340,6 +340,13 @@ export const readers = {
     structured: mutateHeader,
     read: async (path) => readAll(await openTrainingState(dirname(path))),
   },
+  'run-record': {
+    file: 'run/config.json',
+    text: true,
+    prepare: beginRun,
+    structured: json,
+    read: async (path) => (await openRunDirectory(dirname(path), async () => request, {})).release(),
+  },
   'run-corpus': {
     file: 'run/corpus.json',
     text: true,
@@ -359,7 +366,14 @@ export const readers = {
     text: true,
     prepare: (directory) => writeSyntheticRun(join(directory, 'run')),
     structured: json,
-    read: (path) => writeReport(dirname(path), join(dirname(path), 'report.html')),
+    read: (path) => writeReport(dirname(path)),
+  },
+  'run-predictions': {
+    file: 'run/folds/session5/evaluate/predictions.jsonl',
+    text: true,
+    prepare: (directory) => writeSyntheticRun(join(directory, 'run'), { utterances: 4 }),
+    structured: jsonLine,
+    read: (path) => writeReport(join(dirname(path), '../../..')),
   },
 };
 
