@@ -1,7 +1,7 @@
 // The run directory: what a run was asked to do, and where each part of it lies. It is opened by every command of a run,
 // and refuses to go on with other settings or another corpus than those it was begun with.
 import { readdir } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { parseConfig } from '../config/read.js';
 import type { RunConfig } from '../config/types.js';
 import type { Fold } from '../corpus/folds.js';
@@ -91,10 +91,8 @@ async function refuseForeign(run: RunDirectory, out: string): Promise<void> {
   });
   // A run that was stopped in its first moments left these and no config.json, which is written last; a corpus may lie
   // beside its run, as the demo's does.
-  const foreign = entries.find(
-    (name) =>
-      !['corpus', 'corpus.json', 'folds.json', 'skipped.json', lockName].includes(name) && !name.startsWith('.'),
-  );
+  const known = ['corpus', lockName, ...[run.corpus, run.folds, run.skipped].map((file) => basename(file))];
+  const foreign = entries.find((name) => !known.includes(name) && !name.startsWith('.'));
   if (foreign !== undefined) {
     throw new EmoframeError(
       'ERR_RUN_EXISTS',
