@@ -21,6 +21,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { nodeFileTrace } from '@vercel/nft';
 import { EmotionModel } from '../../dist/index.js';
 import { fixtures, writeTinyPredictor } from '../support/tinyPredictor.js';
 
@@ -237,6 +238,19 @@ async function useAsModule() {
   await check('import and require in one process give one package', async () =>
     assert.equal(await output('both.cjs'), 'true\n'),
   );
+  // As Next.js (`output: 'standalone'`) and Vercel do: an application's files are those that its modules are seen to need.
+  for (const file of ['module.mjs', 'commonJs.cjs']) {
+    await check(`an application of the files traced from ${file}`, async () => {
+      const traced = join(scratch, `traced-${file}`);
+      const { fileList } = await nodeFileTrace([join(app, file)], { base: app });
+      for (const name of [...fileList, 'predictor', 'voice.wav'])
+        cpSync(join(app, name), join(traced, name), { recursive: true, dereference: true });
+      assert.ok(!existsSync(join(traced, 'node_modules', 'emoframe', 'native')), 'more was traced than is needed');
+      const { code, stdout, stderr } = await run(join(tools, 'node'), [file], { env, cwd: traced });
+      assert.equal(code, 0, stderr);
+      assert.equal(stdout, 'ERR_FILE_NOT_FOUND\n');
+    });
+  }
 }
 
 async function useTypes() {
