@@ -23,12 +23,25 @@ export function callback<Call extends (...args: never[]) => void>() {
 }
 
 /**
- * The schema of an options interface, one entry a field: neither can change without the other.
+ * The fields of an options interface, one entry each: neither can change without the other.
  *
  * @example
- * z.strictObject({ signal: abortSignal.optional() } satisfies Shape<CallOptions>);
+ * strictOptions({ signal: abortSignal.exactOptional() } satisfies Shape<CallOptions>);
  */
-export type Shape<T> = { [K in keyof Required<T>]: z.ZodType<Required<T>[K] | undefined> };
+export type Shape<T> = { [K in keyof Required<T>]: z.ZodType<Required<T>[K]> };
+
+/** Options of these fields and no others. One that is given as `undefined` is absent, so that the types say what there is. */
+export function strictOptions<Fields extends z.ZodRawShape>(fields: Fields) {
+  const given = ([name, value]: [string, unknown]) => value !== undefined || !Object.hasOwn(fields, name);
+  return z.preprocess(
+    (options) => (isObject(options) ? Object.fromEntries(Object.entries(options).filter(given)) : options),
+    z.strictObject(fields),
+  );
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
 
 /** One issue as a sentence. `kind`: what a field is called here. */
 export function explain(issue: z.core.$ZodIssue, kind: string): string {

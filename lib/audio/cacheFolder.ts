@@ -5,7 +5,7 @@ import { mkdir, open, opendir, readdir, readFile, rename, rm, stat } from 'node:
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import type { Shape } from '../issues.js';
+import { type Shape, strictOptions } from '../issues.js';
 
 /** Where decoded audio is kept between runs. */
 export interface AudioCacheOptions {
@@ -15,9 +15,10 @@ export interface AudioCacheOptions {
   bytes?: number;
 }
 
-export const audioCacheSchema = z.strictObject({
+/** @internal */
+export const audioCacheSchema = strictOptions({
   dir: z.string().min(1),
-  bytes: z.number().positive().optional(),
+  bytes: z.number().positive().exactOptional(),
 } satisfies Shape<AudioCacheOptions>);
 
 export const DEFAULT_CACHE_BYTES = 50 * 2 ** 30;

@@ -4,7 +4,7 @@ import { basename, extname } from 'node:path';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
-import { parseOptions, type Shape } from '../issues.js';
+import { parseOptions, type Shape, strictOptions } from '../issues.js';
 import { checkFinite, checkRate, decodeBytes } from './decode.js';
 import { collect, toSpeech } from './load.js';
 import type { AudioPool } from './pool.js';
@@ -49,11 +49,11 @@ export interface AudioInputOptions {
   signal?: AbortSignal;
 }
 
-const fileSchema = z.strictObject({
+const fileSchema = strictOptions({
   path: z.string(),
-  startSeconds: z.number().optional(),
-  endSeconds: z.number().optional(),
-  channel: z.number().optional(),
+  startSeconds: z.number().exactOptional(),
+  endSeconds: z.number().exactOptional(),
+  channel: z.number().exactOptional(),
 } satisfies Shape<AudioFile>);
 
 /**
@@ -96,7 +96,7 @@ export function isFile(input: AudioInput): input is string | AudioFile {
 
 /** What of a file an input names. @throws `ERR_ARGUMENT` for a bound that is no number */
 export function fileOf(input: string | AudioFile): AudioFile {
-  return typeof input === 'string' ? { path: input } : (parseOptions(fileSchema, input) as AudioFile);
+  return typeof input === 'string' ? { path: input } : parseOptions(fileSchema, input);
 }
 
 /** The name of an input that was given none: its file's without ending, and its channel. */

@@ -55,8 +55,7 @@ export class AudioPool {
       );
     }
     this.threads = threads;
-    this.#settings =
-      options.cache === undefined ? {} : { cache: parseOptions(audioCacheSchema, options.cache) as AudioCacheOptions };
+    this.#settings = options.cache === undefined ? {} : { cache: parseOptions(audioCacheSchema, options.cache) };
     this.#warn = options.onWarning ?? ((message) => process.emitWarning(message, { type: 'EmoframeWarning' }));
   }
 

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { abortSignal, parseOptions, type Shape } from '../issues.js';
+import { abortSignal, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { yieldWhenDue } from '../yield.js';
 import {
   applyLabelScheme,
@@ -57,15 +57,15 @@ export interface ReadCorporaOptions {
   signal?: AbortSignal;
 }
 
-const source = z.strictObject({
+const source = strictOptions({
   path: z.string().min(1),
-  dataset: z.string().optional(),
-} satisfies Shape<CorpusSource>) as z.ZodType<CorpusSource>;
-const optionsSchema = z.strictObject({
-  test: source.optional(),
-  labels: z.string().min(1).optional(),
-  others: z.enum(OTHERS).optional(),
-  signal: abortSignal.optional(),
+  dataset: z.string().exactOptional(),
+} satisfies Shape<CorpusSource>);
+const optionsSchema = strictOptions({
+  test: source.exactOptional(),
+  labels: z.string().min(1).exactOptional(),
+  others: z.enum(OTHERS).exactOptional(),
+  signal: abortSignal.exactOptional(),
 } satisfies Shape<ReadCorporaOptions>);
 
 /** A corpus that was read, and where. */
@@ -88,12 +88,7 @@ interface ReadSource {
  */
 export async function readCorpora(train: readonly CorpusSource[], options: ReadCorporaOptions = {}): Promise<Corpus> {
   parseOptions(z.array(source).min(1), train);
-  const {
-    test,
-    labels = COMMON_SCHEME,
-    others = 'leave-out',
-    signal,
-  } = parseOptions(optionsSchema, options) as ReadCorporaOptions;
+  const { test, labels = COMMON_SCHEME, others = 'leave-out', signal } = parseOptions(optionsSchema, options);
   const scheme = parseLabelScheme(labels, known);
   const sources: ReadSource[] = [];
   for (const given of test === undefined ? train : [...train, test]) {

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { abortSignal, parseOptions, type Shape } from '../issues.js';
+import { abortSignal, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { quoted } from '../quote.js';
 import { Folder } from './datasets/folder.js';
 import { DATASET_LAYOUTS, datasetNamed, readDataset, recogniseDataset, takesAudioRoot } from './datasets/index.js';
@@ -29,12 +29,12 @@ export interface ReadCorpusOptions {
   signal?: AbortSignal;
 }
 
-const optionsSchema = z.strictObject({
-  dataset: z.string().optional(),
-  labels: z.string().min(1).optional(),
-  others: z.enum(OTHERS).optional(),
-  audioRoot: z.string().min(1).optional(),
-  signal: abortSignal.optional(),
+const optionsSchema = strictOptions({
+  dataset: z.string().exactOptional(),
+  labels: z.string().min(1).exactOptional(),
+  others: z.enum(OTHERS).exactOptional(),
+  audioRoot: z.string().min(1).exactOptional(),
+  signal: abortSignal.exactOptional(),
 } satisfies Shape<ReadCorpusOptions>);
 
 /**
@@ -55,7 +55,7 @@ const optionsSchema = z.strictObject({
  * for (const { file, row, reason } of corpus.problems) console.warn(`${file}:${row}: ${reason}`);
  */
 export async function readCorpus(path: string, options: ReadCorpusOptions = {}): Promise<Corpus> {
-  const { labels, others = 'leave-out', signal, ...where } = parseOptions(optionsSchema, options) as ReadCorpusOptions;
+  const { labels, others = 'leave-out', signal, ...where } = parseOptions(optionsSchema, options);
   const file = resolve(path);
   const stats = await stat(file).catch((error: unknown) => {
     throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no corpus ${file}: expected ${expected()}.`, {

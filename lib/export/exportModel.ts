@@ -5,7 +5,7 @@ import { type StoredPretrained, usePretrained } from '../checkpoint/pretrained.j
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import { nameOfSnapshot } from '../hub/cache.js';
-import { abortSignal, callback, parseOptions, type Shape } from '../issues.js';
+import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { Geometry } from '../model/geometry.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import { verifyResult } from '../run/stageResult.js';
@@ -67,18 +67,18 @@ export interface ExportedModel {
 }
 
 const text = z.string().min(1);
-const optionsSchema = z.strictObject({
+const optionsSchema = strictOptions({
   out: text,
   format: z.enum(['hf', 'onnx']),
-  architecture: z.enum(['HubertModel', 'HubertForSequenceClassification']).optional(),
-  clusters: z.boolean().optional(),
-  externalData: z.boolean().optional(),
-  name: text.optional(),
-  license: text.optional(),
-  baseModel: text.optional(),
-  overwrite: z.boolean().optional(),
-  signal: abortSignal.optional(),
-  onProgress: callback<NonNullable<ExportOptions['onProgress']>>().optional(),
+  architecture: z.enum(['HubertModel', 'HubertForSequenceClassification']).exactOptional(),
+  clusters: z.boolean().exactOptional(),
+  externalData: z.boolean().exactOptional(),
+  name: text.exactOptional(),
+  license: text.exactOptional(),
+  baseModel: text.exactOptional(),
+  overwrite: z.boolean().exactOptional(),
+  signal: abortSignal.exactOptional(),
+  onProgress: callback<NonNullable<ExportOptions['onProgress']>>().exactOptional(),
 } satisfies Shape<ExportOptions>);
 
 /** Options that say something of one format only. */
@@ -103,7 +103,7 @@ const replaced = [
  * await exportModel('runs/a/folds/s1/predictor', { format: 'onnx', out: 'emotions' }); // emotions/model.onnx
  */
 export async function exportModel(dir: string, options: ExportOptions): Promise<ExportedModel> {
-  const settings = parseOptions(optionsSchema, options) as ExportOptions;
+  const settings = parseOptions(optionsSchema, options);
   for (const [name, format] of Object.entries(formatOf)) {
     if (settings[name as keyof typeof formatOf] === undefined || settings.format === format) continue;
     throw new EmoframeError('ERR_ARGUMENT', `Option ${name} goes with format ${format}, not with ${settings.format}.`);

@@ -5,7 +5,7 @@ import { headFiles } from '../checkpoint/head.js';
 import { configFile, preprocessorFile, safetensorsFile, weightFiles } from '../checkpoint/source.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { abortSignal, callback, parseOptions, type Shape } from '../issues.js';
+import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { CachedModel, isCommit } from './cache.js';
 import { HubClient, type HubFile, type HubModel } from './client.js';
 import { fetchFile } from './fetchFile.js';
@@ -30,15 +30,15 @@ export interface DownloadOptions extends HubOptions {
   signal?: AbortSignal;
 }
 
-const optionsSchema = z.strictObject({
-  revision: z.string().min(1).optional(),
-  token: z.string().min(1).optional(),
-  cacheDir: z.string().min(1).optional(),
-  endpoint: z.string().min(1).optional(),
-  offline: z.boolean().optional(),
-  onProgress: callback<(progress: DownloadProgress) => void>().optional(),
-  onWarning: callback<(message: string) => void>().optional(),
-  signal: abortSignal.optional(),
+const optionsSchema = strictOptions({
+  revision: z.string().min(1).exactOptional(),
+  token: z.string().min(1).exactOptional(),
+  cacheDir: z.string().min(1).exactOptional(),
+  endpoint: z.string().min(1).exactOptional(),
+  offline: z.boolean().exactOptional(),
+  onProgress: callback<(progress: DownloadProgress) => void>().exactOptional(),
+  onWarning: callback<(message: string) => void>().exactOptional(),
+  signal: abortSignal.exactOptional(),
 } satisfies Shape<DownloadOptions>);
 
 const namePattern = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
@@ -164,7 +164,7 @@ async function fromCache(cached: CachedModel, settings: HubSettings, options: Do
  * await using encoder = await Encoder.load(directory);
  */
 export async function downloadModel(name: string, options: DownloadOptions = {}): Promise<string> {
-  const parsed = parseOptions(optionsSchema, options) as DownloadOptions;
+  const parsed = parseOptions(optionsSchema, options);
   if (typeof name !== 'string' || !isModelName(name)) {
     throw new EmoframeError('ERR_ARGUMENT', `Expected OWNER/NAME of a model on the Hub but received ${String(name)}.`);
   }

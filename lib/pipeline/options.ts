@@ -4,7 +4,7 @@ import type { RunConfig } from '../config/types.js';
 import { foldsSchema } from '../corpus/foldFile.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
-import { abortSignal, callback, type Shape } from '../issues.js';
+import { abortSignal, callback, type Shape, strictOptions } from '../issues.js';
 import { precisions } from '../model/precision.js';
 import type { StageName } from '../run/stages.js';
 
@@ -69,28 +69,30 @@ export interface StageCallOptions {
 
 const isObject = (value: unknown) => typeof value === 'object' && value !== null;
 
-export const trainerSchema = z.strictObject({
+/** @internal */
+export const trainerSchema = strictOptions({
   corpus: z.custom<Corpus>((value) => isObject(value) && 'utterances' in (value as object), 'Expected a corpus'),
-  modelDir: z.string().optional(),
+  modelDir: z.string().exactOptional(),
   out: z.string().min(1),
   config: z.custom<RunConfig>(
     (value) => isObject(value) && 'folds' in (value as object),
     'Expected what parseConfig gives',
   ),
-  folds: foldsSchema.optional(),
-  device: z.string().optional(),
-  precision: z.enum(precisions).optional(),
-  threads: z.number().int().nonnegative().optional(),
-  memoryLimit: z.number().int().nonnegative().optional(),
-  audioCache: audioCacheSchema.optional() as z.ZodType<AudioCacheOptions | undefined>,
-  signal: abortSignal.optional(),
-  onAudioCheck: callback<NonNullable<TrainerOptions['onAudioCheck']>>().optional(),
-  resume: z.boolean().optional(),
+  folds: foldsSchema.exactOptional(),
+  device: z.string().exactOptional(),
+  precision: z.enum(precisions).exactOptional(),
+  threads: z.number().int().nonnegative().exactOptional(),
+  memoryLimit: z.number().int().nonnegative().exactOptional(),
+  audioCache: audioCacheSchema.exactOptional(),
+  signal: abortSignal.exactOptional(),
+  onAudioCheck: callback<NonNullable<TrainerOptions['onAudioCheck']>>().exactOptional(),
+  resume: z.boolean().exactOptional(),
 } satisfies Shape<TrainerOptions>);
 
-export const stageCallSchema = z.strictObject({
-  folds: z.array(z.string()).optional(),
-  signal: abortSignal.optional(),
-  onProgress: callback<NonNullable<StageCallOptions['onProgress']>>().optional(),
-  onWarning: callback<NonNullable<StageCallOptions['onWarning']>>().optional(),
+/** @internal */
+export const stageCallSchema = strictOptions({
+  folds: z.array(z.string()).exactOptional(),
+  signal: abortSignal.exactOptional(),
+  onProgress: callback<NonNullable<StageCallOptions['onProgress']>>().exactOptional(),
+  onWarning: callback<NonNullable<StageCallOptions['onWarning']>>().exactOptional(),
 } satisfies Shape<StageCallOptions>);

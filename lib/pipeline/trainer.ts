@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { Fold } from '../corpus/folds.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
-import { parseOptions } from '../issues.js';
+import { parseOptions, strictOptions } from '../issues.js';
 import type { RunSummary } from '../run/scores.js';
 import { predictingStage, type StageName } from '../run/stages.js';
 import { type SweepRow, sweepClusters } from '../stages/cluster.js';
@@ -27,7 +27,7 @@ export interface SweepResult {
 }
 
 const integers = z.array(z.number().int().nonnegative()).min(1);
-const sweepSchema = z.strictObject({ layers: integers, clusters: integers });
+const sweepSchema = strictOptions({ layers: integers, clusters: integers });
 
 /**
  * The method on a corpus, stage by stage or all at once, over one run directory. Each stage works on every fold, or on those
@@ -68,7 +68,7 @@ export class Trainer {
    * `ERR_CORPUS`, `ERR_FOLDS`, `ERR_CONFIG`, `ERR_DEVICE`, `ERR_WRITE`, `ERR_ABORTED`.
    */
   static async open(options: TrainerOptions): Promise<Trainer> {
-    const settings = parseOptions(trainerSchema, options) as TrainerOptions;
+    const settings = parseOptions(trainerSchema, options);
     return new Trainer(await OpenRun.open(settings), settings.resume === true);
   }
 
@@ -233,7 +233,7 @@ export class Trainer {
 
   /** One call after another, each stopped by its own signal and by `dispose`. */
   async #queued<Result>(options: StageCallOptions, work: (call: StageCallOptions) => Promise<Result>): Promise<Result> {
-    const { signal } = parseOptions(stageCallSchema, options) as StageCallOptions;
+    const { signal } = parseOptions(stageCallSchema, options);
     const turn = this.#queue.then(async () => {
       if (this.#stop.signal.aborted)
         throw new EmoframeError('ERR_DISPOSED', 'The trainer was disposed of: open the run again to go on.');

@@ -70,11 +70,7 @@ export class EmotionModel {
    * const model = await EmotionModel.load('predictor', { precision: 'bf16', clusters: false });
    */
   static async load(dir: string, options: EmotionModelOptions = {}): Promise<EmotionModel> {
-    const {
-      clusters = true,
-      audioCache: cache,
-      ...settings
-    } = parseOptions(loadSchema, options) as EmotionModelOptions;
+    const { clusters = true, audioCache: cache, ...settings } = parseOptions(loadSchema, options);
     return onNewEngine(settings, async (engine, precision) => {
       const loaded = await loadClassifier(engine, dir, precision);
       const clusterer = clusters ? await Clusterer.find(engine, dir, precision) : undefined;
@@ -116,7 +112,7 @@ export class EmotionModel {
    * const { label } = await model.predict(request, { signal: AbortSignal.timeout(10_000) }); // an upload of a WAV file
    */
   async predict(input: AudioInput, options: PredictOptions = {}): Promise<Prediction> {
-    const settings = parseOptions(predictSchema, options) as PredictOptions;
+    const settings = parseOptions(predictSchema, options);
     this.#checkAlive();
     throwIfAborted(settings.signal);
     const plan = this.#inference.windows(settings);
@@ -151,7 +147,7 @@ export class EmotionModel {
     inputs: AudioInputs,
     options: PredictManyOptions = {},
   ): AsyncGenerator<Prediction | PredictionFailure, void, undefined> {
-    const settings = parseOptions(predictManySchema, options) as PredictManyOptions;
+    const settings = parseOptions(predictManySchema, options);
     checkIterable(inputs);
     this.#checkAlive();
     throwIfAborted(settings.signal);
@@ -175,7 +171,7 @@ export class EmotionModel {
    * }
    */
   async *stream(input: AudioInput, options: StreamOptions = {}): AsyncGenerator<TimelineChunk, void, undefined> {
-    const settings = parseOptions(streamSchema, options) as StreamOptions;
+    const settings = parseOptions(streamSchema, options);
     this.#checkAlive();
     throwIfAborted(settings.signal);
     const { geometry } = this.#inference;
@@ -215,7 +211,7 @@ export class EmotionModel {
    * model.latencySeconds({ windowSeconds: 6, overlapSeconds: 1 }); // 6
    */
   latencySeconds(windows: WindowOptions = {}): number {
-    const plan = this.#inference.windows(parseOptions(windowSchema, windows) as WindowOptions);
+    const plan = this.#inference.windows(parseOptions(windowSchema, windows));
     return plan.latencySeconds(this.timeline === 'alignment' ? chainLagSeconds : 0);
   }
 
@@ -229,7 +225,7 @@ export class EmotionModel {
    * const { total, available } = await model.plan({ windowSeconds: 60, batchSeconds: 120 });
    */
   async plan(sizes: PredictionSizes = {}): Promise<PredictionMemory> {
-    const { batchSeconds = this.batchSeconds, ...windows } = parseOptions(planSchema, sizes) as PredictionSizes;
+    const { batchSeconds = this.batchSeconds, ...windows } = parseOptions(planSchema, sizes);
     this.#checkAlive();
     return planPrediction(this.#engine, this.#inference, { ...windows, batchSeconds });
   }

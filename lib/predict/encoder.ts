@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type AudioInput, idOf, loadInput, nameOf } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { callback, parseOptions } from '../issues.js';
+import { callback, parseOptions, strictOptions } from '../issues.js';
 import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
 import { type LoadedModel, loadEncoder, onNewEngine } from './loadModel.js';
@@ -35,11 +35,11 @@ export interface EncodeOptions extends AudioCallOptions {
   onProgress?: (progress: AudioProgress) => void;
 }
 
-const loadSchema = z.strictObject(inferenceShape);
-const encodeSchema = z.strictObject({
+const loadSchema = strictOptions(inferenceShape);
+const encodeSchema = strictOptions({
   ...audioCallShape,
-  layer: z.number().int().nonnegative().optional(),
-  onProgress: callback<NonNullable<EncodeOptions['onProgress']>>().optional(),
+  layer: z.number().int().nonnegative().exactOptional(),
+  onProgress: callback<NonNullable<EncodeOptions['onProgress']>>().exactOptional(),
 });
 
 /**
@@ -63,7 +63,7 @@ export class Encoder {
 
   /** @param dir a checkpoint of any kind that {@link loadPretrained} reads: a directory or a file. */
   static async load(dir: string, options: InferenceOptions = {}): Promise<Encoder> {
-    const { audioCache: cache, ...settings } = parseOptions(loadSchema, options) as InferenceOptions;
+    const { audioCache: cache, ...settings } = parseOptions(loadSchema, options);
     return onNewEngine(settings, async (engine, precision) => {
       const loaded = await loadEncoder(engine, dir, precision);
       return new Encoder(engine, loaded, new AudioPool({ threads: 1, ...(cache !== undefined && { cache }) }));
@@ -97,7 +97,7 @@ export class Encoder {
    * const { hidden } = await encoder.encode(samples, { layer: 0 });
    */
   async encode(input: AudioInput, options: EncodeOptions = {}): Promise<HiddenStates> {
-    const settings = parseOptions(encodeSchema, options) as EncodeOptions;
+    const settings = parseOptions(encodeSchema, options);
     if (this.#disposed) throw new EmoframeError('ERR_DISPOSED', 'The encoder was disposed of: load it again to go on.');
     throwIfAborted(settings.signal);
     const { model, memory } = this.#loaded;
@@ -136,7 +136,7 @@ export class Encoder {
    * const { total, available } = await encoder.plan({ windowSeconds: 60 });
    */
   async plan(options: WindowOptions = {}): Promise<PredictionMemory> {
-    const windows = new WindowPlan(this.#loaded.model.geometry, parseOptions(windowSchema, options) as WindowOptions);
+    const windows = new WindowPlan(this.#loaded.model.geometry, parseOptions(windowSchema, options));
     const window = { frames: windows.windowFrames, utterances: 1, ranges: false };
     return planPasses(this.#engine, [this.#loaded.memory], [window]);
   }

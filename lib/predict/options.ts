@@ -4,7 +4,7 @@ import { type AudioCacheOptions, audioCacheSchema } from '../audio/cacheFolder.j
 import type { AudioInputOptions } from '../audio/input.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from '../audio/limits.js';
 import type { RawFormat } from '../audio/wav.js';
-import { abortSignal, callback, type Shape } from '../issues.js';
+import { abortSignal, callback, type Shape, strictOptions } from '../issues.js';
 import type { Precision } from '../model/binding.js';
 import { precisions } from '../model/precision.js';
 import type { WindowOptions } from './windows.js';
@@ -98,57 +98,70 @@ const positive = z.number().positive();
 const nonNegative = z.number().nonnegative();
 
 const deviceShape = {
-  device: z.string().optional(),
-  precision: z.enum(precisions).optional(),
-  threads: z.number().int().nonnegative().optional(),
-  memoryLimit: z.number().int().nonnegative().optional(),
+  device: z.string().exactOptional(),
+  precision: z.enum(precisions).exactOptional(),
+  threads: z.number().int().nonnegative().exactOptional(),
+  memoryLimit: z.number().int().nonnegative().exactOptional(),
 } satisfies Shape<DeviceOptions>;
 
+/** @internal */
 export const inferenceShape = {
   ...deviceShape,
-  audioCache: audioCacheSchema.optional() as z.ZodType<AudioCacheOptions | undefined>,
+  audioCache: audioCacheSchema.exactOptional(),
 } satisfies Shape<InferenceOptions>;
 
 const sampleRate = z.number().min(MIN_SAMPLE_RATE).max(MAX_SAMPLE_RATE);
 
-const rawFormat = z.strictObject({
+const rawFormat = strictOptions({
   encoding: z.enum(['s16le', 'f32le']),
   sampleRate,
   channels: z.number().int().min(1).max(64),
 } satisfies Shape<RawFormat>);
 
+/** @internal */
 export const windowShape = {
-  windowSeconds: positive.optional(),
-  overlapSeconds: nonNegative.optional(),
+  windowSeconds: positive.exactOptional(),
+  overlapSeconds: nonNegative.exactOptional(),
 } satisfies Shape<WindowOptions>;
 
+/** @internal */
 export const audioCallShape = {
   ...windowShape,
-  id: z.string().optional(),
-  sampleRate: sampleRate.optional(),
-  format: rawFormat.optional(),
-  signal: abortSignal.optional(),
+  id: z.string().exactOptional(),
+  sampleRate: sampleRate.exactOptional(),
+  format: rawFormat.exactOptional(),
+  signal: abortSignal.exactOptional(),
 } satisfies Shape<AudioCallOptions>;
 
 const predictionShape = {
-  switchingCost: nonNegative.optional(),
-  level: z.enum(['as-is', 'match'] satisfies Level[]).optional(),
+  switchingCost: nonNegative.exactOptional(),
+  level: z.enum(['as-is', 'match'] satisfies Level[]).exactOptional(),
 };
 
-export const loadSchema = z.strictObject({ ...inferenceShape, clusters: z.boolean().optional() });
-export const predictSchema = z.strictObject({
+const predictShape = {
   ...audioCallShape,
   ...predictionShape,
-  onProgress: callback<NonNullable<PredictOptions['onProgress']>>().optional(),
+  onProgress: callback<NonNullable<PredictOptions['onProgress']>>().exactOptional(),
+} satisfies Shape<PredictOptions>;
+const { id: _, ...manyShape } = predictShape;
+
+/** @internal */
+export const loadSchema = strictOptions({ ...inferenceShape, clusters: z.boolean().exactOptional() });
+/** @internal */
+export const predictSchema = strictOptions(predictShape);
+/** @internal */
+export const predictManySchema = strictOptions({
+  ...manyShape,
+  batchSeconds: nonNegative.exactOptional(),
+  onError: z.enum(['throw', 'yield']).exactOptional(),
 });
-export const predictManySchema = predictSchema.omit({ id: true }).extend({
-  batchSeconds: nonNegative.optional(),
-  onError: z.enum(['throw', 'yield']).optional(),
-});
-export const windowSchema = z.strictObject(windowShape);
-export const planSchema = z.strictObject({ ...windowShape, batchSeconds: nonNegative.optional() });
-export const streamSchema = z.strictObject({
+/** @internal */
+export const windowSchema = strictOptions(windowShape);
+/** @internal */
+export const planSchema = strictOptions({ ...windowShape, batchSeconds: nonNegative.exactOptional() });
+/** @internal */
+export const streamSchema = strictOptions({
   ...audioCallShape,
   ...predictionShape,
-  normalizeBy: z.enum(['whole', 'window']).optional(),
+  normalizeBy: z.enum(['whole', 'window']).exactOptional(),
 });
