@@ -256,7 +256,9 @@ async function useAsModule() {
 async function useTypes() {
   const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   cpSync(join(root, 'test', 'types'), join(app, 'types'), { recursive: true });
-  await succeed(join(tools, 'npm'), ['install', `@types/node@${devDependencies['@types/node']}`], { env });
+  // The last compiler that knows how Node 10 resolved modules.
+  const old = 'typescript@5.9';
+  await succeed(join(tools, 'npm'), ['install', old, `@types/node@${devDependencies['@types/node']}`], { env });
   const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   const common = '--noEmit --strict --target es2022 --lib es2023,esnext.disposable --types node --skipLibCheck false';
   for (const [module, resolution, ...files] of [
@@ -264,10 +266,12 @@ async function useTypes() {
     ['nodenext', 'nodenext', 'types/module.mts', 'types/commonJs.cts'],
     // A bundler's modules are ES modules.
     ['esnext', 'bundler', 'types/module.mts'],
+    ['commonjs', 'node10', 'types/commonJs.cts'],
   ]) {
     await check(`types, with moduleResolution ${resolution}`, async () => {
       const options = [...common.split(' '), '--module', module, '--moduleResolution', resolution];
-      await succeed(join(tools, 'node'), [compiler, ...options, ...files], { env });
+      const used = resolution === 'node10' ? join(app, 'node_modules', 'typescript', 'bin', 'tsc') : compiler;
+      await succeed(join(tools, 'node'), [used, ...options, ...files], { env });
     });
   }
 }
