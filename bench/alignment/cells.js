@@ -9,7 +9,7 @@ import { readCorpus } from '../../dist/corpus/read.js';
 import { makeDemoCorpus } from '../../dist/demo/corpus.js';
 import { Trainer } from '../../dist/pipeline/trainer.js';
 import { RunPaths } from '../../dist/run/paths.js';
-import { alignmentStages } from '../../dist/run/stages.js';
+import { alignmentStages, stagesOf } from '../../dist/run/stages.js';
 import { makePromptsCorpus } from '../corpora/prompts.js';
 
 export const OBJECTIVES = ['attention', 'forward-backward', 'both'];
@@ -17,7 +17,9 @@ export const CORPORA = { demo: makeDemoCorpus, prompts: makePromptsCorpus };
 /** The session whose voices are not in training, as in the demo. */
 export const FOLD = 's5';
 
-const SHARED_STAGES = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align'];
+const SHARED_STAGES = stagesOf({ fromScratch: true, objective: OBJECTIVES[0] })
+  .map(({ name }) => name)
+  .filter((name) => name !== 'evaluate');
 /** What a run directory says of itself; `config.json` is written last. */
 const RECORDS = ['corpus.json', 'folds.json', 'skipped.json'];
 

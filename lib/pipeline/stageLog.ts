@@ -1,5 +1,5 @@
-// Where a stage's words go: rows of the run's log, curves for TensorBoard, progress and warnings to the caller. A stage that
-// is resumed says some of them again, so what was said after its training state is taken back first.
+// What a stage reports: rows of the run's log, curves for TensorBoard, progress and warnings for the caller. A resumed stage
+// reports the updates after its training state again, so their rows and points are removed first.
 import type { JsonlLog } from '../log/jsonl.js';
 import { TensorBoardLog } from '../log/tensorboard.js';
 import type { Metrics, StageReport } from '../stages/context.js';

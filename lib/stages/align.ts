@@ -1,5 +1,5 @@
 // Stage 4: the frame-aware model learns the utterance labels once more, now with attention over its frames, so that the
-// frames that carry an emotion decide, and each of them can be asked on its own.
+// frames that carry an emotion decide, and each frame has a posterior of its own.
 import { trainOnUtterances } from './classification.js';
 import { withConcatenations } from './concatenation.js';
 import type { StageContext } from './context.js';

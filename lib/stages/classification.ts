@@ -32,18 +32,18 @@ export interface UtteranceTask {
   frozen: readonly string[];
   /** SpecAugment along time; absent: none. */
   mask?: FineTuningSettings['mask'];
-  /** What brings sound to the model in place of each utterance's own statistics. */
+  /** What waveforms are normalised by, in place of each utterance's own statistics. */
   statistics?: SoundStatistics;
   /** Labels i32 `[T]` of the frames of some draws. */
   frameLabels?: (draws: readonly Draw[]) => Int32Array;
-  /** What is said of the head in the model that is left. */
+  /** How the saved model's head is described. */
   head: Pick<Head, 'pooling' | 'alignment'>;
-  /** What validation says of the weights that are kept, in place of what it says of the model in training. */
-  judge?(kept: readonly Tensor[], validation: readonly LabelledItem[], maxFrames: number): Promise<Validation>;
+  /** Validates the weights that are kept, in place of the validation during training. */
+  validateKept?(kept: readonly Tensor[], validation: readonly LabelledItem[], maxFrames: number): Promise<Validation>;
   info?: Record<string, unknown>;
 }
 
-/** Weights that are to be kept: those after an epoch, and what validation said, where there is any. */
+/** Where the weights that are kept come from: an epoch, and its validation, where there is any. */
 interface Kept extends Partial<Validation> {
   epoch: number;
 }
@@ -159,12 +159,12 @@ export async function trainOnUtterances(context: StageContext, task: UtteranceTa
       state.best = { epoch: settings.members * settings.epochs, ...(await validated()) };
       unsaved = true;
     }
-    if (task.judge !== undefined && validation.items.length > 0) {
-      // Whoever judges needs the memory.
+    if (task.validateKept !== undefined && validation.items.length > 0) {
+      // Another model is loaded for it, which needs the memory.
       model.dispose();
       // The best epoch may lie before a stop.
       if (best.length === 0) best = await savedWeights(context.paths.stage(context.stage).model);
-      Object.assign(state.best!, await task.judge(best, validation.items, maxFrames));
+      Object.assign(state.best!, await task.validateKept(best, validation.items, maxFrames));
       unsaved = true;
     }
     await saveBest();

@@ -1,5 +1,5 @@
 // Joined utterances beside the real ones: what stage 4 is given when `align.concatenate` asks for them. They are made of
-// training utterances alone, and their sound is put together when it is asked for, from what the run's audio gives.
+// training utterances alone, and their samples are put together when they are read, from those of the run's audio.
 import { mfcc } from '../audio/mfcc.js';
 import type { ConcatenationSettings } from '../config/types.js';
 import type { Utterance } from '../corpus/types.js';
@@ -86,7 +86,7 @@ function nothingJoined({ fold, config }: StageContext, label: string, usable: re
   );
 }
 
-/** Gives the sound of joined utterances, and of all others what another source gives. */
+/** The audio of joined utterances, and of all others from another source. */
 export class JoinedAudio implements UtteranceAudio {
   readonly #joined: ReadonlyMap<string, JoinedUtterance>;
 
@@ -132,7 +132,7 @@ function rootMeanSquare(samples: Float32Array): number {
   return Math.sqrt(sum / Math.max(samples.length, 1));
 }
 
-/** What brings a part to the first one's level; silence stays as it is. */
+/** The factor that gives a part the first one's level; silence stays as it is. */
 function gainBetween(level: number, first: number): number {
   if (level === 0 || first === 0) return 1;
   return Math.min(Math.max(first / level, 1 / MAX_GAIN), MAX_GAIN);

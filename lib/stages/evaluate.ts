@@ -96,7 +96,7 @@ interface Found extends UtteranceOutput {
   timeline: 'alignment' | 'attention';
 }
 
-/** What the heads say of one utterance of a batch, with the path of the smoothed posteriors where they have none. */
+/** The heads' results for one utterance of a batch, with the path of the smoothed posteriors where they give none. */
 function foundIn(context: StageContext, head: Head, result: ClassifyResult, index: number): Found {
   const output = utteranceOutput(result, index, head);
   return {

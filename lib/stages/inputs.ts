@@ -53,7 +53,7 @@ export interface InputOptions {
   firstFrames?: number;
   /** Whether features of a frozen encoder may be stored (default). */
   stored?: boolean;
-  /** What brings sound to the model in place of each utterance's own statistics. */
+  /** What waveforms are normalised by, in place of each utterance's own statistics. */
   statistics?: SoundStatistics;
 }
 
@@ -130,7 +130,7 @@ export class Inputs {
 
   async #store(ids: readonly string[]): Promise<void> {
     const { model } = this.#stage;
-    // One utterance a call: what is kept must not depend on which batch asked first, and so on where a run was resumed.
+    // One utterance a call: stored features must not depend on the batch that needed them first, and so on where a run resumed.
     await mapLimited(ids, async (id) => {
       if (model.storedFrames(id) >= 0) return;
       let storing = this.#storing.get(id);

@@ -1,5 +1,5 @@
-// By what sound is brought to an alignment network: statistics of the training audio in place of each utterance's own, from which
-// every frame of it would know the whole, as the neutral frames of an angry utterance are quieter than those of a neutral one.
+// What an alignment network's input is normalised by: statistics of the training audio in place of each utterance's own, which would
+// tell every frame of the whole utterance, as the neutral frames of an angry utterance are quieter than those of a neutral one.
 import { groupBy, packLocally, packSamples } from '../batch/pack.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { Model } from '../model/model.js';

@@ -82,7 +82,7 @@ async function reportPlan(context: StageContext, plan: MemoryPlan): Promise<void
     );
 }
 
-/** An error that says that memory did not suffice, with the settings that lower what is needed; any other as it is. */
+/** `ERR_OUT_OF_MEMORY` with the settings that lower what is needed; any other error as it is. */
 export function withMemoryAdvice(error: unknown, context: StageContext): unknown {
   if (!(error instanceof EmoframeError) || error.code !== 'ERR_OUT_OF_MEMORY') return error;
   return new EmoframeError(error.code, `Stage ${context.stage}: ${error.message} ${advice(context)}`, {

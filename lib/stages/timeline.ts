@@ -34,22 +34,22 @@ export async function timeline(context: StageContext): Promise<void> {
     statistics,
     ...(frameLabels !== undefined && { frameLabels }),
     head: { alignment: kept, ...(pooling !== undefined && { pooling }) },
-    judge: async (weights, items, maxFrames) => {
-      const judged = await loadWithAlignment(context, startDir, () => kept);
+    validateKept: async (weights, items, maxFrames) => {
+      const validated = await loadWithAlignment(context, startDir, () => kept);
       try {
-        await judged.model.importTensors(weights);
+        await validated.model.importTensors(weights);
         const options = { trainFeatureEncoder: false, stored: false, firstFrames: maxFrames };
-        const own = new Inputs(context, judged, items, options);
-        const local = new Inputs(context, judged, items, { ...options, statistics });
-        return await validate(context, judged.model.geometry, items, maxFrames, async (draws) => {
-          const aligned = await judged.model.classify(await local.pack(draws), undefined, 'alignment');
+        const own = new Inputs(context, validated, items, options);
+        const local = new Inputs(context, validated, items, { ...options, statistics });
+        return await validate(context, validated.model.geometry, items, maxFrames, async (draws) => {
+          const aligned = await validated.model.classify(await local.pack(draws), undefined, 'alignment');
           const ofAlignment = { alignment: aligned.alignment!.logits };
           if (pooling === undefined) return ofAlignment;
-          const pooled = await judged.model.classify(await own.pack(draws), undefined, 'classifier');
+          const pooled = await validated.model.classify(await own.pack(draws), undefined, 'classifier');
           return { classifier: pooled.logits, ...ofAlignment };
         });
       } finally {
-        judged.model.dispose();
+        validated.model.dispose();
       }
     },
   });

@@ -56,7 +56,7 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
   await context.report.continueFrom(step);
   const save = async () => {
     await loop.beforeCheckpoint?.();
-    // What the log says up to here is not said again after a resume, so it must be as safe as the checkpoint.
+    // Rows up to here are not logged again after a resume, so they must be as safe as the checkpoint.
     await context.report.sync();
     const [tensors, moments] = [model.storedTensors(), await model.storedMoments()];
     const { average, state } = loop;
@@ -156,7 +156,7 @@ async function reportGraphs({ engine, report }: StageContext): Promise<void> {
   if (all > 0) report.progress(0, 0, `${replayed} of ${all} steps were replayed as CUDA graphs`);
 }
 
-/** A loss or gradient that is no number would come again after a resume, as updates are exact: says where, and what then. */
+/** A loss or gradient that is not finite would come again after a resume, as updates are exact: names the update and a remedy. */
 function stoppedBy(error: unknown, stage: StageName, step: number, savedStep: number): unknown {
   if (!(error instanceof EmoframeError) || error.code !== 'ERR_NOT_FINITE') return error;
   const saved = savedStep > 0 ? `The checkpoint of update ${savedStep} is whole. ` : '';

@@ -1,4 +1,4 @@
-// What a validation set says of weights: scores, and how much each kind of logits is to count.
+// Validation of weights: scores, and how much each kind of logits is to count.
 import type { Draw, LabelledItem } from '../batch/samplers.js';
 import { type CalibrationScores, calibrationScores, fitCalibration } from '../evaluate/calibration.js';
 import { fusedLogits, probabilitiesOf, type UtteranceLogits } from '../evaluate/fusion.js';
