@@ -3,19 +3,22 @@
 import { z } from 'zod';
 import { OTHERS } from '../corpus/labelScheme.js';
 import { precisions } from '../model/precision.js';
-import type { RunConfig, RunConfigInput } from './types.js';
+import type {
+  MaskedPredictionSettings,
+  OptimizerSettings,
+  RunConfig,
+  RunConfigInput,
+  UtteranceTrainingSettings,
+} from './types.js';
 
 const positiveInteger = z.int().positive();
 const share = z.number().min(0).max(1);
 const seconds = z.number().positive();
 
-function optimizer(defaults: {
-  learningRate: number;
-  beta2: number;
-  epsilon: number;
-  weightDecay: number;
-  clipNorm: number;
-}) {
+/** A rule over several fields of a section, as `refine` takes it. */
+type Rule<Section> = [(section: Section) => boolean, { path: string[]; message: string }];
+
+function optimizer(defaults: Omit<OptimizerSettings, 'beta1'>) {
   return z
     .strictObject({
       learningRate: z.number().positive().default(defaults.learningRate),
@@ -52,8 +55,6 @@ function kmeans(clusters: number) {
     .prefault({});
 }
 
-const frozenFeatureEncoder = z.boolean().default(false);
-
 const maskedPredictionFields = (trainFeatureEncoder: boolean) => ({
   updates: positiveInteger.default(20000),
   warmupUpdates: z.int().min(0).default(4000),
@@ -69,27 +70,19 @@ const maskedPredictionFields = (trainFeatureEncoder: boolean) => ({
   featurePenalty: z.number().min(0).default(10),
 });
 
-type MaskedPredictionShape = { batchSeconds: number; maxSeconds: number; minSeconds: number };
-
 // Otherwise an utterance would not fit into an update, or none would be long enough.
-const fitsBatch = [
-  (section: MaskedPredictionShape) =>
-    section.minSeconds <= section.maxSeconds && section.maxSeconds <= section.batchSeconds,
+const fitsBatch: Rule<MaskedPredictionSettings> = [
+  ({ minSeconds, maxSeconds, batchSeconds }) => minSeconds <= maxSeconds && maxSeconds <= batchSeconds,
   { path: ['maxSeconds'], message: 'Expected minSeconds <= maxSeconds <= batchSeconds' },
-] satisfies [(section: MaskedPredictionShape) => boolean, { path: string[]; message: string }];
+];
 
-const utteranceTrainingFields = (defaults: {
-  epochs: number;
-  batchSize: number;
-  maxSeconds: number;
-  warmupUpdates: number;
-  schedule: 'constant' | 'linear';
-  selection: 'validation-ua' | 'average';
-  optimizer: Parameters<typeof optimizer>[0];
-}) => ({
+const utteranceTrainingFields = (
+  defaults: Omit<UtteranceTrainingSettings, 'optimizer' | 'averageEpochs' | 'members'>,
+  rates: Parameters<typeof optimizer>[0],
+) => ({
   epochs: positiveInteger.default(defaults.epochs),
   batchSize: positiveInteger.default(defaults.batchSize),
-  optimizer: optimizer(defaults.optimizer),
+  optimizer: optimizer(rates),
   schedule: z.enum(['constant', 'linear']).default(defaults.schedule),
   warmupUpdates: z.int().min(0).default(defaults.warmupUpdates),
   maxSeconds: seconds.default(defaults.maxSeconds),
@@ -99,24 +92,19 @@ const utteranceTrainingFields = (defaults: {
 });
 
 // Several members become one model by averaging.
-const membersAverage = [
-  ({ members, selection }: { members: number; selection: string }) => members === 1 || selection === 'average',
+const membersAverage: Rule<UtteranceTrainingSettings> = [
+  ({ members, selection }) => members === 1 || selection === 'average',
   { path: ['members'], message: "Expected 1, or selection 'average', which combines several members" },
-] satisfies [(section: { members: number; selection: string }) => boolean, { path: string[]; message: string }];
+];
 
 const fineTuningFields = (pooling: 'mean' | 'attention') => ({
-  ...utteranceTrainingFields({
-    epochs: 40,
-    batchSize: 64,
-    maxSeconds: 6,
-    warmupUpdates: 0,
-    schedule: 'constant',
-    selection: 'validation-ua',
-    optimizer: { learningRate: 1e-4, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-5, clipNorm: 0 },
-  }),
+  ...utteranceTrainingFields(
+    { epochs: 40, batchSize: 64, maxSeconds: 6, warmupUpdates: 0, schedule: 'constant', selection: 'validation-ua' },
+    { learningRate: 1e-4, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-5, clipNorm: 0 },
+  ),
   pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats']).default(pooling),
   mask: mask(0.08),
-  trainFeatureEncoder: frozenFeatureEncoder,
+  trainFeatureEncoder: z.boolean().default(false),
 });
 
 const alignmentNetwork = z
@@ -133,15 +121,10 @@ const alignmentNetwork = z
     scale: z.number().positive().default(0.05),
     decodingScale: z.number().positive().default(0.1),
     switchingCost: z.number().min(0).default(4),
-    ...utteranceTrainingFields({
-      epochs: 10,
-      batchSize: 16,
-      maxSeconds: 15,
-      warmupUpdates: 30,
-      schedule: 'linear',
-      selection: 'average',
-      optimizer: { learningRate: 2e-3, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-3, clipNorm: 1 },
-    }),
+    ...utteranceTrainingFields(
+      { epochs: 10, batchSize: 16, maxSeconds: 15, warmupUpdates: 30, schedule: 'linear', selection: 'average' },
+      { learningRate: 2e-3, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-3, clipNorm: 1 },
+    ),
   })
   .refine(...membersAverage)
   .prefault({});
