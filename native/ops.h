@@ -1,15 +1,19 @@
-// The op set: everything the model needs from a device. native/model is written once over this interface; a backend
-// implements it (native/cpu on oneDNN and SIMD loops). test/ops runs one table of cases against any backend.
+// The op set: everything the model computes on a device. An op is a value: a struct whose fields say what is read and
+// what is written. `Op`, at the end, is the one list of them; a backend runs them (backend.run(Gemm{...})), and each
+// has its implementation in the file of its family, in native/cpu (oneDNN and SIMD loops) and native/cuda (kernels).
+// native/model is written once over them. test/ops runs one table of cases against any backend.
 //
 // Conventions
 // - Activations are packed: [T, C], utterances laid end to end on one time axis, `Segments` giving their bounds.
-// - Activation views are f32 or bf16 as said by their dtype; parameters, statistics, losses and gradients of parameters
-//   are f32. Every op accumulates in fp32 (or wider) and rounds once on store. All views of one call that are said to
-//   be "activations" have the same dtype unless the op says otherwise.
+// - Activation views are f32 or bf16 as their dtype says; parameters, statistics, losses and gradients of parameters
+//   are f32. Every op accumulates in fp32 (or wider) and rounds once on store. All views of one op that are said to be
+//   "activations" have the same dtype unless the op says otherwise.
 // - A gradient of an activation is overwritten unless the op says "accumulates". A gradient of a parameter is always
 //   accumulated, so a micro-batch adds to the ones before it.
 // - Results do not depend on thread count or timing: fixed reduction trees, no floating-point atomics.
 // - Empty inputs (zero rows, zero segments) are legal and do nothing but what is said of the outputs.
+// - Memory of the host that an op points to (segments, runs, lists) is read before `run` returns.
+// - An op's `name` is what profiles and traces call it.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +21,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "view.h"
@@ -34,12 +39,29 @@ struct Segments {
   int64_t length(int32_t b) const { return offsets[b + 1] - offsets[b]; }
 };
 
-// A table of row runs for copyRows: run i takes rows [source[i], source[i] + length[i]) to rows starting at target[i];
-// a negative source stands for rows of zeros.
+// A table of row runs: run i takes rows [source[i], source[i] + length[i]) to rows starting at target[i]; a negative
+// source stands for rows of zeros.
 struct RowRuns {
   int32_t count = 0;
   const int32_t *source = nullptr, *target = nullptr, *length = nullptr;  // host, [count]
   const int32_t *deviceSource = nullptr, *deviceTarget = nullptr, *deviceLength = nullptr;
+};
+
+// Several values, in the memory of whoever asks for the op.
+template <typename T>
+class List {
+ public:
+  List() = default;
+  List(const std::vector<T> &values) : data_(values.data()), size_(values.size()) {}
+
+  const T *begin() const { return data_; }
+  const T *end() const { return data_ + size_; }
+  size_t size() const { return size_; }
+  const T &operator[](size_t i) const { return data_[i]; }
+
+ private:
+  const T *data_ = nullptr;
+  size_t size_ = 0;
 };
 
 // Dropout with Philox: element i of the op's [rows, cols] input, i = row * cols + col, has the 16 bits i mod 8 (lower
@@ -52,8 +74,119 @@ struct Dropout {
   uint32_t site = 0;
 };
 
+// --- elementwise -----------------------------------------------------------------------------------------------------
+struct Fill {
+  static constexpr const char *name = "fill";
+  View out;
+  float value;
+};
+
+// Copies, changing dtype where they differ; any strides, and the batch's may go backwards.
+struct Convert {
+  static constexpr const char *name = "convert";
+  View in, out;
+};
+
+struct Add {  // out = a + b
+  static constexpr const char *name = "add";
+  View a, b;
+  View out;  // may alias
+};
+
+struct Scale {  // in place
+  static constexpr const char *name = "scale";
+  View x;
+  float factor;
+};
+
+struct ApplyDropout {  // its own backward
+  static constexpr const char *name = "dropout";
+  View x;
+  Dropout dropout;
+  View out;  // may alias
+};
+
+struct Gelu {  // y = dropout(gelu(x)), exact erf form
+  static constexpr const char *name = "gelu";
+  View x;
+  Dropout dropout;
+  View y;
+};
+struct GeluBackward {  // dx = gelu'(x) · dropout(dy)
+  static constexpr const char *name = "gelu backward";
+  View x;
+  Dropout dropout;
+  View dy;
+  View dx;  // may alias dy
+};
+
+struct StandardizeColumns {  // out[t] = (x[t] - mean) · factor
+  static constexpr const char *name = "standardize columns";
+  View x;
+  View mean, factor;  // f32 [C]; mean may be absent
+  View out;           // of x's dtype; may be x
+};
+
+// --- reductions ------------------------------------------------------------------------------------------------------
+struct ColumnSum {  // out += Σ_t x[t]
+  static constexpr const char *name = "column sum";
+  View x;
+  View out;  // f32 [C]
+};
+
+struct SumSquares {  // out = Σ over all of xs, wide accumulation
+  static constexpr const char *name = "sum of squares";
+  List<View> xs;
+  View out;  // f32 [1]
+};
+
+struct SoftmaxRows {
+  static constexpr const char *name = "softmax of rows";
+  View x, y;  // f32 [N, C], may alias
+};
+
+// --- rows ------------------------------------------------------------------------------------------------------------
+// Copies row runs; in and out may differ in dtype and have a batch dimension (the same for both). Rows of `out` that no
+// run names are left alone.
+struct CopyRows {
+  static constexpr const char *name = "copy rows";
+  View in;
+  RowRuns runs;
+  View out;
+  bool accumulate = false;  // out += instead; in and out have one dtype
+  View gelu = {};           // optional, as out, in and out of one dtype: gelu of what is copied; not with accumulate
+};
+
+struct MaskRows {  // x[t] = embedding for rows with mask[t] != 0
+  static constexpr const char *name = "mask rows";
+  View x;
+  const uint8_t *mask;  // backend memory, [T]
+  View embedding;
+};
+struct MaskRowsBackward {  // dEmbedding += Σ masked dx[t]; then those rows of dx become zero
+  static constexpr const char *name = "mask rows backward";
+  View dx;
+  const uint8_t *mask;
+  View dEmbedding;  // f32 [C]
+};
+
+struct GatherRows {  // out[i] = x[index[i]]
+  static constexpr const char *name = "gather rows";
+  View x;
+  const int32_t *index;  // backend memory
+  View out;
+};
+struct ScatterRows {  // dx[index[i]] = dOut[i], other rows zero
+  static constexpr const char *name = "scatter rows";
+  View dOut;
+  const int32_t *index;  // backend memory, distinct
+  View dx;
+};
+
+// --- products --------------------------------------------------------------------------------------------------------
 // out = a · b (+ bias) with the batch index going over all three; fp32 accumulation.
 struct Gemm {
+  static constexpr const char *name = "gemm";
   View a;                   // [batch, M, K], activations; rows may overlap
   View b;                   // [batch, K, N], same dtype as a; usually a transposed weight; rows may overlap
   View out;                 // [batch, M, N], f32 or bf16, colStride 1, rows do not overlap; may be absent beside gelu
@@ -68,10 +201,37 @@ struct Gemm {
   bool tf32 = false;       // f32 elements of a and b are rounded to tf32 first; where Backend::multipliesTf32 alone
 };
 
+// Varlen bidirectional attention: softmax(scale · q kᵀ) v within each utterance, dropout on the probabilities.
+// q, k, v, out and their gradients are [T, H · D] activations (any row stride); head h is columns [h D, (h + 1) D).
+// Dropout: query t and key s, counted from their utterance's start, have element
+//   ((row · H + h) << 23) + (s >> 4 << 5) + ((s >> 1 & 3) << 3) + ((t >> 3 & 1) << 2) + ((s >> 3 & 1) << 1) + (s & 1),
+// where row is the packed row of query t & ~8. So a block serves queries t and t + 8 with keys s, s + 1, s + 8 and
+// s + 9, which one lane of a warp has among its results where tensor cores multiply q by kᵀ, and two lanes where they
+// multiply k by qᵀ.
+struct Attention {
+  static constexpr const char *name = "attention";
+  View q, k, v;
+  View out;
+  View logSumExp;  // f32 [T, H], log Σ exp(scale · q·k), written by forward, read by backward
+  Segments segments;
+  int64_t heads = 1;
+  float scale = 1;
+  Dropout dropout;
+  bool tf32 = false;  // as in Gemm, for each of the products, of the gradients too
+};
+struct AttentionBackward {
+  static constexpr const char *name = "attention backward";
+  Attention forward;
+  View dOut;
+  View dq, dk, dv;
+};
+
+// --- waveforms -------------------------------------------------------------------------------------------------------
 // Waveforms brought to zero mean and unit variance, in place: utterance b's samples [start[b], start[b] + length[b])
 // become (x - mean) · scale, with its own mean and scale = 1 / sqrt(variance + ε), or with those given. Statistics and
 // arithmetic are in double, rounded once. Samples between utterances stay as they are.
-struct Waveforms {
+struct NormalizeWaveforms {
+  static constexpr const char *name = "normalize waveforms";
   View samples;  // [1, S] f32
   int32_t count = 0;
   const int32_t *start = nullptr, *length = nullptr;              // host, [count], samples
@@ -80,9 +240,21 @@ struct Waveforms {
   double epsilon = 1e-7;
 };
 
+// Log powers of bands of frequency: out[t, m] = log(Σ_i weights[first[m] + i] (re² + im²)[t, bins[m] + i] + floor),
+// over i from 0 to first[m + 1] - first[m]: a band weighs bins that follow one another.
+struct LogBandPowers {
+  static constexpr const char *name = "log powers of bands";
+  View spectrum;                   // f32 [T, 2 K], colStride 1: real parts of K bins, then imaginary ones
+  const int32_t *bins = nullptr;   // backend memory, [M]: the first bin of each band
+  const int32_t *first = nullptr;  // backend memory, [M + 1]: where its weights begin
+  View weights;                    // f32 [1, first[M]]
+  float floor = 0;                 // above 0 where a frame may be silent
+  View out;                        // [T, M] activations
+};
+
+// --- conv 0 and the folded GroupNorm (groups = channels) -------------------------------------------------------------
 // Conv 0: one input channel, so no matrix product pays. Utterance b occupies samples [start[b], start[b] + length[b])
-// and writes frames start[b] / stride + [0, (length[b] - kernel) / stride + 1). All other frames of `out` are set to
-// zero.
+// and writes frames start[b] / stride + [0, (length[b] - kernel) / stride + 1).
 struct Conv0 {
   View samples;  // [1, S] f32
   int32_t count = 0;
@@ -96,30 +268,72 @@ struct Conv0 {
   int64_t frames(int32_t b) const { return length[b] < kernel ? 0 : (length[b] - kernel) / stride + 1; }
 };
 
-// Varlen bidirectional attention: softmax(scale · q kᵀ) v within each utterance, dropout on the probabilities.
-// q, k, v, out and their gradients are [T, H · D] activations (any row stride); head h is columns [h D, (h + 1) D).
-// Dropout: query t and key s, counted from their utterance's start, have element
-//   ((row · H + h) << 23) + (s >> 4 << 5) + ((s >> 1 & 3) << 3) + ((t >> 3 & 1) << 2) + ((s >> 3 & 1) << 1) + (s & 1),
-// where row is the packed row of query t & ~8. So a block serves queries t and t + 8 with keys s, s + 1, s + 8 and s +
-// 9, which one lane of a warp has among its results where tensor cores multiply q by kᵀ, and two lanes where k by qᵀ.
-struct Attention {
-  View q, k, v;
-  View out;
-  View logSumExp;  // f32 [T, H], log Σ exp(scale · q·k), written by forward, read by backward
-  Segments segments;
-  int64_t heads = 1;
-  float scale = 1;
-  Dropout dropout;
-  bool tf32 = false;  // as in Gemm, for each of the products, of the gradients too
+struct Conv0Forward {
+  static constexpr const char *name = "conv 0";
+  Conv0 conv;
+  View out;  // [S / stride, C] activations; frames of no utterance are set to zero
 };
-struct AttentionGradient {
+// With g = dOut · gelu'(pre-activation, recomputed) when conv.gelu, else dOut; both overwritten.
+struct Conv0Backward {
+  static constexpr const char *name = "conv 0 backward";
+  Conv0 conv;
   View dOut;
-  View dq, dk, dv;
+  View moment0;  // f32 [count, 1, C] = Σ_t g[t, c]
+  View moment1;  // f32 [count, C, kernel] = Σ_t g[t, c] window[t, k]
 };
 
+// Of each utterance's windows, over its own frames, population form, accumulated in double.
+struct WindowCovariance {
+  static constexpr const char *name = "window covariance";
+  Conv0 conv;
+  View mean;        // f32 [count, kernel]
+  View covariance;  // f32 [count, kernel, kernel]
+};
+
+// w' = w γ r, b' = β - γ r (w · mean), r = 1 / sqrt(wᵀ cov w + ε).
+struct FoldGroupNorm {
+  static constexpr const char *name = "fold GroupNorm";
+  View weight, gamma, beta;
+  float epsilon;
+  View mean, covariance;  // of WindowCovariance
+  View foldedWeight;      // f32 [count, C, kernel]
+  View foldedBias;        // f32 [count, 1, C]
+};
+// Gradients of w, γ, β through the fold, from Conv0Backward's moments. All accumulated; each may be absent.
+struct FoldGroupNormBackward {
+  static constexpr const char *name = "fold GroupNorm backward";
+  View weight, gamma;
+  float epsilon;
+  View mean, covariance;
+  List<int64_t> frames;  // [count]
+  View moment0, moment1;
+  View dWeight, dGamma, dBeta;
+};
+
+// --- the positional convolution's weight norm (over dim 2: one magnitude a tap) --------------------------------------
+// v [C, kernel, C/G] (row = output channel), g [kernel]: weight = g v / ‖v‖ per tap, written as `weight` in v's layout
+// and as `flipped` [C, kernel, C/G] for the data gradient: in group γ, flipped[(γ, i), k, o] =
+// weight[(γ, o), kernel - 1 - k, i]. Both are activations; either may be absent.
+struct WeightNorm {
+  static constexpr const char *name = "weight norm";
+  View v;  // f32, as [C, kernel · C/G]
+  View g;  // f32
+  int64_t kernel, groups;
+  View weight, flipped;
+};
+struct WeightNormBackward {
+  static constexpr const char *name = "weight norm backward";
+  View v, g;
+  int64_t kernel;
+  View dWeight;  // f32, in v's layout
+  View dv, dg;   // accumulated
+};
+
+// --- norm, pooling, losses -------------------------------------------------------------------------------------------
 // y = LayerNorm(residual + dropout(x)) with affine; the sum is written for those who read it: backward, and pre-norm
 // residual streams. y is of the sum as it is stored, or, where it is not, of the sum in fp32.
 struct AddNorm {
+  static constexpr const char *name = "add + norm";
   View x;         // [T, C]
   View residual;  // optional [T, C]
   Dropout dropout;
@@ -129,11 +343,11 @@ struct AddNorm {
   View y;           // [T, C], activations or f32; absent: only the sum is formed
   View mean, rstd;  // f32 [T], optional in inference
 };
-// Backward of AddNorm. dSum is both an input and the output: on entry the gradient that reaches the sum by other ways
-// (or absent: zero; then dSumOut is written alone).
-struct AddNormGradient {
+struct AddNormBackward {
+  static constexpr const char *name = "add + norm backward";
+  AddNorm forward;
   View dy;             // [T, C]; absent when AddNorm had no y
-  View dSumIn;         // optional [T, C]: gradient reaching the sum directly
+  View dSumIn;         // optional [T, C]: gradient that reaches the sum by other ways; absent: zero
   View dSumOut;        // [T, C]: the whole gradient of the sum, which is also that of the residual
   View dx;             // optional [T, C]: gradient of x = dropout applied to dSumOut; may alias dSumOut when p = 0
   View dGamma, dBeta;  // f32 [C], accumulated
@@ -143,6 +357,7 @@ struct AddNormGradient {
 // utterance.
 enum class Score : uint8_t { none, tanh, relu, linear };
 struct Pooling {
+  static constexpr const char *name = "pooling";
   View h;  // [T, C]
   Segments segments;
   Score score = Score::none;
@@ -152,9 +367,17 @@ struct Pooling {
   View pooled;                     // f32 [B, C or 2 C] out (forward), in (backward)
   View logSums;                    // optional f32 [B] out (forward): log Σ exp(score) over the utterance's frames
 };
+struct PoolingBackward {
+  static constexpr const char *name = "pooling backward";
+  Pooling forward;
+  View dPooled;  // f32 [B, C or 2 C]
+  View dh;       // [T, C], overwritten
+  View dw;       // f32 [C], accumulated; absent for mean
+};
 
-// Cosine logits cos(z, e) / temperature over label embeddings, cross-entropy, forward and backward in one call.
+// Cosine logits cos(z, e) / temperature over label embeddings, cross-entropy, forward and backward in one.
 struct CosineCrossEntropy {
+  static constexpr const char *name = "cosine cross-entropy";
   View z;                           // [N, D] activations
   View embeddings;                  // f32 [K, D]
   const int32_t *labels = nullptr;  // backend memory, [N], in [0, K)
@@ -166,10 +389,11 @@ struct CosineCrossEntropy {
 };
 
 struct SoftmaxCrossEntropy {
+  static constexpr const char *name = "softmax cross-entropy";
   View logits;                      // f32 [N, C]
   const int32_t *labels = nullptr;  // backend memory, [N]
   // Optional, backend memory, [N]: factors of rows' losses and gradients. A row of 0 counts for nothing: its label may
-  // be none.
+  // be missing.
   const float *shares = nullptr;
   float gradientScale = 1;
   View result;   // f32 [2]: sum of losses, number correct
@@ -181,6 +405,7 @@ struct SoftmaxCrossEntropy {
 // A frame in e weighs exp(r), r = scale (z[e] - z[neutral]), one in n0 or n1 weighs 1. Z = the sum of all paths'
 // weights, by the forward recursion, in double and log space. An utterance without frames has Z = 1.
 struct IslandAlignment {
+  static constexpr const char *name = "island alignment";
   View logits;  // f32 [T, C]: z, of frames
   View bias;    // f32 [1, C]
   Segments segments;
@@ -189,21 +414,20 @@ struct IslandAlignment {
   View utteranceLogits;  // f32 [B, C] out: log Z[e] + bias[e], and bias[neutral]
   View occupancies;      // f32 [T, C] out: the share of Z whose paths are in e at t; 0 in the neutral column
 };
-
-// Log powers of bands of frequency: out[t, m] = log(Σ_i weights[first[m] + i] (re² + im²)[t, bins[m] + i] + floor),
-// over i from 0 to first[m + 1] - first[m]: a band weighs bins that follow one another.
-struct LogBandPowers {
-  View spectrum;                   // f32 [T, 2 K], colStride 1: real parts of K bins, then imaginary ones
-  const int32_t *bins = nullptr;   // backend memory, [M]: the first bin of each band
-  const int32_t *first = nullptr;  // backend memory, [M + 1]: where its weights begin
-  View weights;                    // f32 [1, first[M]]
-  float floor = 0;                 // above 0 where a frame may be silent
-  View out;                        // [T, M] activations
+// Reads the occupancies. The bias's gradient is a ColumnSum of dUtteranceLogits.
+struct IslandAlignmentBackward {
+  static constexpr const char *name = "island alignment backward";
+  IslandAlignment forward;
+  View dUtteranceLogits;  // f32 [B, C]
+  // f32 [T, C], overwritten: in e's column scale · dUtteranceLogits[e] · occupancy, in the neutral one minus their sum.
+  View dLogits;
 };
 
-// k-means, R restarts side by side: label[r][n] = argmin_k ‖x[n] - c[r][k]‖² (lowest k on a tie), with what Lloyd's
-// algorithm needs of it.
-struct ClusterAssignment {
+// --- k-means ---------------------------------------------------------------------------------------------------------
+// R restarts side by side: label[r][n] = argmin_k ‖x[n] - c[r][k]‖² (lowest k on a tie), with what Lloyd's algorithm
+// needs of it.
+struct AssignClusters {
+  static constexpr const char *name = "assign clusters";
   View x;                     // f32 [N, C]
   View centroids;             // f32 [R, K, C]
   int32_t *labels = nullptr;  // backend memory, [R, N]
@@ -211,6 +435,7 @@ struct ClusterAssignment {
   View sums, counts;          // optional f32 [R, K, C] and [R, 1, K] of the members; overwritten, added up in double
 };
 
+// --- optimiser -------------------------------------------------------------------------------------------------------
 // One parameter tensor for the optimiser: all flat f32 [n], except shadow.
 struct AdamWTensor {
   View parameter, gradient, m, v;
@@ -219,13 +444,22 @@ struct AdamWTensor {
 // Decoupled weight decay as in PyTorch: p -= lr·decay·p; then p -= lr · m̂ / (sqrt(v̂) + ε), bias-corrected by `step`
 // (from 1).
 struct AdamW {
+  static constexpr const char *name = "AdamW";
   float learningRate = 1e-4f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weightDecay = 0;
   int64_t step = 1;
   float clipNorm = 0;  // > 0: gradients are multiplied by min(1, clipNorm / (norm + 1e-6))
-  // f32 [1]: Σ g², as written by sumSquares: where it is not finite nothing is updated. May be absent when clipNorm is
+  // f32 [1]: Σ g², as SumSquares writes it: where it is not finite nothing is updated. May be absent when clipNorm is
   // 0.
   View gradientSquares;
+  List<AdamWTensor> tensors;
 };
+
+using Op = std::variant<Fill, Convert, Add, Scale, ApplyDropout, Gelu, GeluBackward, StandardizeColumns, ColumnSum,
+                        SumSquares, SoftmaxRows, CopyRows, MaskRows, MaskRowsBackward, GatherRows, ScatterRows, Gemm,
+                        Attention, AttentionBackward, NormalizeWaveforms, LogBandPowers, Conv0Forward, Conv0Backward,
+                        WindowCovariance, FoldGroupNorm, FoldGroupNormBackward, WeightNorm, WeightNormBackward, AddNorm,
+                        AddNormBackward, Pooling, PoolingBackward, CosineCrossEntropy, SoftmaxCrossEntropy,
+                        IslandAlignment, IslandAlignmentBackward, AssignClusters, AdamW>;
 
 // What a backend has taken of its device's memory, in bytes.
 struct MemoryUse {
@@ -307,91 +541,9 @@ class Backend {
   virtual void endStep() {}
   virtual GraphUse graphs() const { return {}; }
 
-  // --- elementwise (gemm.cpp and the like are named after what follows) ----------------------------------------------
-  virtual void fill(const View &out, float value) = 0;
-  // Copies, changing dtype where they differ; any strides, and the batch's may go backwards.
-  virtual void convert(const View &in, const View &out) = 0;
-  virtual void add(const View &a, const View &b, const View &out) = 0;               // out = a + b, may alias
-  virtual void scale(const View &x, float factor) = 0;                               // in place
-  virtual void dropout(const View &x, const Dropout &dropout, const View &out) = 0;  // its own backward; may alias
-  // y = dropout(gelu(x)), exact erf form. dx = gelu'(x) · dropout(dy); dx may alias dy.
-  virtual void geluForward(const View &x, const Dropout &dropout, const View &y) = 0;
-  virtual void geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) = 0;
-  // out[t] = (x[t] - mean) · factor, of one dtype; mean and factor f32 [C], mean may be absent. Out may be x.
-  virtual void standardizeColumns(const View &x, const View &mean, const View &factor, const View &out) = 0;
-  virtual void columnSum(const View &x, const View &out) = 0;  // out f32 [C] += Σ_t x[t]
-  virtual void sumSquares(const std::vector<View> &xs,
-                          const View &out) = 0;                // out f32 [1] = Σ over all, wide accumulation
-  virtual void softmaxRows(const View &x, const View &y) = 0;  // f32 [N, C], may alias
-
-  // --- rows --------------------------------------------------------------------------------------
-  // Copies row runs; in and out may differ in dtype and have a batch dimension (the same for both). Rows of `out` that
-  // no run names are left alone. `accumulate`: out += instead. `gelu`: optional, as out: gelu of what is copied; not
-  // with accumulate. In and out have one dtype with either.
-  virtual void copyRows(const View &in, const RowRuns &runs, const View &out, bool accumulate = false,
-                        const View &gelu = {}) = 0;
-  // x[t] = embedding for rows with mask[t] != 0 (backend memory, [T]).
-  virtual void maskRows(const View &x, const uint8_t *mask, const View &embedding) = 0;
-  // dEmbedding f32 [C] += Σ masked dx[t]; then those rows of dx become zero.
-  virtual void maskRowsBackward(const View &dx, const uint8_t *mask, const View &dEmbedding) = 0;
-  // out[i] = x[index[i]] (backend memory); dx[index[i]] = dOut[i], other rows zero, where indices are distinct.
-  virtual void gatherRows(const View &x, const int32_t *index, const View &out) = 0;
-  virtual void scatterRows(const View &dOut, const int32_t *index, const View &dx) = 0;
-
-  // --- gemm --------------------------------------------------------------------------------------
-  virtual void gemm(const Gemm &gemm) = 0;
-
-  // --- waveforms -----------------------------------------------------------------------------------
-  virtual void normalizeWaveforms(const Waveforms &waveforms) = 0;
-  virtual void logBandPowers(const LogBandPowers &op) = 0;
-
-  // --- conv 0 and the folded GroupNorm (groups = channels) ---------------------------------------
-  // Per utterance: mean [count, kernel] f32 and covariance [count, kernel, kernel] f32 of its windows (over its own
-  // frames, population form), accumulated in double.
-  virtual void windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) = 0;
-  // w' = w γ r, b' = β - γ r (w · mean), r = 1 / sqrt(wᵀ cov w + ε): weights [count, C, kernel], bias [count, 1, C],
-  // f32.
-  virtual void foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
-                             const View &covariance, const View &foldedWeight, const View &foldedBias) = 0;
-  virtual void conv0Forward(const Conv0 &conv, const View &out) = 0;  // out [S / stride, C] activations
-  // With g = dOut · gelu'(pre-activation, recomputed) when conv.gelu, else dOut: moment0 f32 [count, 1, C] = Σ_t g[t,
-  // c], moment1 f32 [count, C, kernel] = Σ_t g[t, c] window[t, k]. Overwritten.
-  virtual void conv0Backward(const Conv0 &conv, const View &dOut, const View &moment0, const View &moment1) = 0;
-  // Gradients of w, γ, β through the fold, from those moments; frames [count] host. All accumulated.
-  virtual void foldGroupNormBackward(const View &weight, const View &gamma, float epsilon, const View &mean,
-                                     const View &covariance, const std::vector<int64_t> &frames, const View &moment0,
-                                     const View &moment1, const View &dWeight, const View &dGamma,
-                                     const View &dBeta) = 0;
-
-  // --- positional convolution's weight norm (over dim 2: one magnitude a tap) --------------------
-  // v [C, kernel, C/G] (row = output channel), g [kernel]: weight = g v / ‖v‖ per tap, written as `weight` in v's
-  // layout and as `flipped` [C, kernel, C/G] for the data gradient: flipped[(γ, i), k, o] = weight[(γ, o), kernel - 1 -
-  // k, i] in group γ. Both are activations in dtype; either may be absent. v and g are f32, v as [C, kernel · C/G].
-  virtual void weightNormForward(const View &v, const View &g, int64_t kernel, int64_t groups, const View &weight,
-                                 const View &flipped) = 0;
-  virtual void weightNormBackward(const View &v, const View &g, int64_t kernel, const View &dWeight, const View &dv,
-                                  const View &dg) = 0;  // dWeight f32 in v's layout; accumulates dv, dg
-
-  // --- attention, norm, pooling, losses ----------------------------------------------------------
-  virtual void attentionForward(const Attention &attention) = 0;
-  virtual void attentionBackward(const Attention &attention, const AttentionGradient &gradient) = 0;
-  virtual void addNormForward(const AddNorm &norm) = 0;
-  virtual void addNormBackward(const AddNorm &norm, const AddNormGradient &gradient) = 0;
-  virtual void poolForward(const Pooling &pooling) = 0;
-  // dPooled f32 [B, C or 2C] → dh [T, C] (overwritten), dw f32 [C] (accumulated, absent for mean).
-  virtual void poolBackward(const Pooling &pooling, const View &dPooled, const View &dh, const View &dw) = 0;
-  virtual void cosineCrossEntropy(const CosineCrossEntropy &loss) = 0;
-  virtual void softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) = 0;
-  virtual void alignForward(const IslandAlignment &alignment) = 0;
-  // dUtteranceLogits f32 [B, C] → dLogits f32 [T, C] (overwritten): in e's column scale · dUtteranceLogits[e] ·
-  // occupancy, in the neutral one minus their sum. Reads the occupancies. The bias's gradient is a columnSum.
-  virtual void alignBackward(const IslandAlignment &alignment, const View &dUtteranceLogits, const View &dLogits) = 0;
-
-  // --- k-means -----------------------------------------------------------------------------------
-  virtual void assignClusters(const ClusterAssignment &assignment) = 0;
-
-  // --- optimiser ---------------------------------------------------------------------------------
-  virtual void adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) = 0;
+  // --- ops
+  // ------------------------------------------------------------------------------------------------------------
+  virtual void run(const Op &op) = 0;
 };
 
 // What a device can do; the reasons for what it cannot.

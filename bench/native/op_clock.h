@@ -18,8 +18,8 @@ class OpClock {
  public:
   virtual ~OpClock() = default;
   virtual void begin() = 0;
-  virtual void end(double &seconds) = 0;  // of what began last, added by the time `settle` returns
-  virtual void settle() {}
+  virtual void end(double &seconds) = 0;  // of what began last, added by the time `finish` returns
+  virtual void finish() {}
 };
 
 class HostClock final : public OpClock {
@@ -45,7 +45,7 @@ class EventClock final : public OpClock {
     check(cudaEventRecord(next(), stream_));
     waiting_.push_back(&seconds);
   }
-  void settle() override {
+  void finish() override {
     check(cudaStreamSynchronize(stream_));
     for (size_t i = 0; i < waiting_.size(); ++i) {
       float milliseconds = 0;

@@ -67,31 +67,31 @@ EXPORT int opsGemm(Backend *backend, const View *a, const View *b, const View *o
     op.out = *out;
     op.bias = *bias;
     op.tf32 = tf32 != 0;
-    backend->gemm(op);
+    backend->run(op);
   });
 }
 
 EXPORT int opsAttentionForward(Backend *backend, const AttentionViews *views, const Segments *segments, int64_t heads) {
-  return attempt([&] { backend->attentionForward(attention(*views, *segments, heads)); });
+  return attempt([&] { backend->run(attention(*views, *segments, heads)); });
 }
 
 EXPORT int opsAttentionBackward(Backend *backend, const AttentionViews *views, const Segments *segments, int64_t heads,
                                 const View *dOut, const View *dq, const View *dk, const View *dv) {
   return attempt([&] {
-    backend->attentionBackward(attention(*views, *segments, heads), AttentionGradient{*dOut, *dq, *dk, *dv});
+    backend->run(AttentionBackward{attention(*views, *segments, heads), *dOut, *dq, *dk, *dv});
   });
 }
 
 EXPORT int opsAssignClusters(Backend *backend, const View *x, const View *centroids, int32_t *labels,
                              const View *distance, const View *sums, const View *counts) {
   return attempt([&] {
-    ClusterAssignment op;
+    AssignClusters op;
     op.x = *x;
     op.centroids = *centroids;
     op.labels = labels;
     op.distance = *distance;
     op.sums = *sums;
     op.counts = *counts;
-    backend->assignClusters(op);
+    backend->run(op);
   });
 }

@@ -152,10 +152,10 @@ template <typename Once>
 void measure(TimedBackend &backend, const Options &options, const Once &once) {
   // Two at least where figures count: weights are packed at the second use, and graphs made.
   for (int32_t run = 0; run < options.warmups; ++run) once();
-  backend.settle();
+  backend.finish();
   backend.times.clear();
   for (int32_t run = 0; run < options.runs; ++run) once();
-  backend.settle();
+  backend.finish();
   backend.timing = false;
   for (int32_t run = 0; run < options.warmups; ++run) once();
   backend.synchronize();

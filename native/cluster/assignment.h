@@ -29,7 +29,7 @@ class Assignment {
   enum Wanted : unsigned { labelsOnly = 0, distances = 1, sums = 2 };
   void assign(const View &x, unsigned wanted) {
     rows_ = x.rows;
-    ClusterAssignment assignment;
+    AssignClusters assignment;
     assignment.x = x;
     assignment.centroids =
         batched(centroids_.get(), DType::f32, active_, clusters_, dimension_, clusters_ * dimension_, dimension_);
@@ -40,7 +40,7 @@ class Assignment {
           batched(sums_.get(), DType::f32, active_, clusters_, dimension_, clusters_ * dimension_, dimension_);
       assignment.counts = batched(counts_.get(), DType::f32, active_, 1, clusters_, clusters_, clusters_);
     }
-    backend_.assignClusters(assignment);
+    backend_.run(assignment);
   }
   // [R, n], [R, K, C], [R, K] to the host.
   void downloadDistances(std::vector<float> &host) const { download(distances_, active_ * rows_, host); }

@@ -35,7 +35,8 @@ double alignOne(const IslandAlignment &op, const PathCosts &costs, int64_t colum
 
 }  // namespace
 
-void CpuBackend::alignForward(const IslandAlignment &op) {
+template <>
+void CpuBackend::perform(const IslandAlignment &op) {
   const int64_t B = op.segments.count, C = op.logits.cols;
   const PathCosts costs = pathCosts(op.switchingCost);
   // Utterances of one column after another, so that threads seldom write to one utterance's frames.
@@ -54,20 +55,22 @@ void CpuBackend::alignForward(const IslandAlignment &op) {
   });
 }
 
-void CpuBackend::alignBackward(const IslandAlignment &op, const View &dUtteranceLogits, const View &dLogits) {
-  const int64_t C = op.logits.cols;
-  parallelFor(threads_, op.segments.count, 1, [&](int64_t first, int64_t last) {
+template <>
+void CpuBackend::perform(const IslandAlignmentBackward &op) {
+  const IslandAlignment &alignment = op.forward;
+  const int64_t C = alignment.logits.cols;
+  parallelFor(threads_, alignment.segments.count, 1, [&](int64_t first, int64_t last) {
     for (int64_t b = first; b < last; ++b) {
-      for (int64_t t = op.segments.offsets[b]; t < op.segments.offsets[b + 1]; ++t) {
+      for (int64_t t = alignment.segments.offsets[b]; t < alignment.segments.offsets[b + 1]; ++t) {
         double sum = 0;
         for (int64_t c = 0; c < C; ++c) {
-          if (c == op.neutral) continue;
-          const double gradient =
-              static_cast<double>(op.scale) * *elementOf(dUtteranceLogits, b, c) * *elementOf(op.occupancies, t, c);
-          *elementOf(dLogits, t, c) = static_cast<float>(gradient);
+          if (c == alignment.neutral) continue;
+          const double gradient = static_cast<double>(alignment.scale) * *elementOf(op.dUtteranceLogits, b, c) *
+                                  *elementOf(alignment.occupancies, t, c);
+          *elementOf(op.dLogits, t, c) = static_cast<float>(gradient);
           sum += gradient;
         }
-        *elementOf(dLogits, t, op.neutral) = static_cast<float>(-sum);
+        *elementOf(op.dLogits, t, alignment.neutral) = static_cast<float>(-sum);
       }
     }
   });

@@ -136,7 +136,8 @@ float *logSumExpAt(const Attention &attention, int64_t row, int64_t head) {
 
 }  // namespace
 
-void CpuBackend::attentionForward(const Attention &attention) {
+template <>
+void CpuBackend::perform(const Attention &attention) {
   const int64_t D = attention.q.cols / attention.heads;
   const DType dtype = onednn::multiplies(attention.q.dtype) ? attention.q.dtype : DType::f32;
   const std::vector<Task> tasks = tasksOf(attention, forwardQueries);
@@ -167,7 +168,9 @@ void CpuBackend::attentionForward(const Attention &attention) {
   });
 }
 
-void CpuBackend::attentionBackward(const Attention &attention, const AttentionGradient &gradient) {
+template <>
+void CpuBackend::perform(const AttentionBackward &gradient) {
+  const Attention &attention = gradient.forward;
   const int64_t D = attention.q.cols / attention.heads;
   const DType dtype = onednn::multiplies(attention.q.dtype) ? attention.q.dtype : DType::f32;
   const std::vector<Task> tasks = tasksOf(attention, 0);

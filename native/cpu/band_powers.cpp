@@ -18,7 +18,8 @@ EMOFRAME_SIMD void powersOf(const float *real, const float *imaginary, float *po
 
 }  // namespace
 
-void CpuBackend::logBandPowers(const LogBandPowers &op) {
+template <>
+void CpuBackend::perform(const LogBandPowers &op) {
   const int64_t bands = op.out.cols, bins = op.spectrum.cols / 2;
   const float *weights = op.weights.as<float>();
   parallelFor(threads_, op.out.rows, 16, [&](int64_t begin, int64_t end) {

@@ -245,7 +245,8 @@ class MemberSums {
 
 }  // namespace
 
-void CpuBackend::assignClusters(const ClusterAssignment &assignment) {
+template <>
+void CpuBackend::perform(const AssignClusters &assignment) {
   const View &x = assignment.x, &centroids = assignment.centroids, &distance = assignment.distance;
   const int64_t N = x.rows, C = x.cols, R = centroids.batch, K = centroids.rows;
   if (R * K == 0) return;

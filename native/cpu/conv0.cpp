@@ -131,7 +131,9 @@ float *rowOf(const View &x, int64_t b) { return static_cast<float *>(x.batch > 1
 
 }  // namespace
 
-void CpuBackend::windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) {
+template <>
+void CpuBackend::perform(const WindowCovariance &op) {
+  const Conv0 &conv = op.conv;
   const int64_t taps = conv.kernel, width = taps + taps * taps;
   const std::vector<Piece> pieces = piecesOf(conv, chunkFrames);
   std::vector<double> partials(pieces.size() * static_cast<size_t>(width), 0.0);
@@ -149,11 +151,11 @@ void CpuBackend::windowCovariance(const Conv0 &conv, const View &mean, const Vie
     const double frames = static_cast<double>(std::max<int64_t>(conv.frames(b), 1));
     for (double &value : total) value /= frames;
     for (int64_t k = 0; k < taps; ++k) {
-      rowOf(mean, b)[k] = static_cast<float>(total[k]);
+      rowOf(op.mean, b)[k] = static_cast<float>(total[k]);
       for (int64_t j = k; j < taps; ++j) {
         const float value = static_cast<float>(total[taps + k * taps + j] - total[k] * total[j]);
-        *static_cast<float *>(covariance.at(b, k, j)) = value;
-        *static_cast<float *>(covariance.at(b, j, k)) = value;
+        *static_cast<float *>(op.covariance.at(b, k, j)) = value;
+        *static_cast<float *>(op.covariance.at(b, j, k)) = value;
       }
     }
   }
@@ -183,42 +185,40 @@ Channel channelOf(const float *w, int64_t taps, float epsilon, const float *mean
 
 }  // namespace
 
-void CpuBackend::foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon, const View &mean,
-                               const View &covariance, const View &foldedWeight, const View &foldedBias) {
-  const int64_t C = weight.rows, taps = weight.cols;
-  parallelFor(threads_, foldedWeight.batch * C, 256, [&](int64_t begin, int64_t end) {
+template <>
+void CpuBackend::perform(const FoldGroupNorm &op) {
+  const int64_t C = op.weight.rows, taps = op.weight.cols;
+  parallelFor(threads_, op.foldedWeight.batch * C, 256, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t b = i / C, c = i % C;
-      const float *w = static_cast<const float *>(weight.at(0, c, 0));
-      const Channel channel = channelOf(w, taps, epsilon, rowOf(mean, b), covariance, b);
-      const double factor = gamma.as<float>()[c] * channel.r;
-      float *folded = static_cast<float *>(foldedWeight.at(b, c, 0));
+      const float *w = static_cast<const float *>(op.weight.at(0, c, 0));
+      const Channel channel = channelOf(w, taps, op.epsilon, rowOf(op.mean, b), op.covariance, b);
+      const double factor = op.gamma.as<float>()[c] * channel.r;
+      float *folded = static_cast<float *>(op.foldedWeight.at(b, c, 0));
       for (int64_t k = 0; k < taps; ++k) folded[k] = static_cast<float>(w[k] * factor);
-      rowOf(foldedBias, b)[c] = static_cast<float>(beta.as<float>()[c] - factor * channel.wMean);
+      rowOf(op.foldedBias, b)[c] = static_cast<float>(op.beta.as<float>()[c] - factor * channel.wMean);
     }
   });
 }
 
-void CpuBackend::foldGroupNormBackward(const View &weight, const View &gamma, float epsilon, const View &mean,
-                                       const View &covariance, const std::vector<int64_t> &frames, const View &moment0,
-                                       const View &moment1, const View &dWeight, const View &dGamma,
-                                       const View &dBeta) {
+template <>
+void CpuBackend::perform(const FoldGroupNormBackward &op) {
   // With s = w·(x - mean), y = γ r s + β: dγ = r Σ g s, dw = γ r (Σ g (x - mean) - r² (Σ g s) covariance w).
-  const int64_t C = weight.rows, taps = weight.cols;
+  const int64_t C = op.weight.rows, taps = op.weight.cols;
   parallelFor(threads_, C, 32, [&](int64_t begin, int64_t end) {
     std::vector<double> dw(static_cast<size_t>(taps)), centred(static_cast<size_t>(taps));
     for (int64_t c = begin; c < end; ++c) {
-      const float *w = static_cast<const float *>(weight.at(0, c, 0));
-      const double scale = gamma.as<float>()[c];
+      const float *w = static_cast<const float *>(op.weight.at(0, c, 0));
+      const double scale = op.gamma.as<float>()[c];
       double dGammaSum = 0, dBetaSum = 0;
       std::fill(dw.begin(), dw.end(), 0.0);
-      for (size_t b = 0; b < frames.size(); ++b) {
-        if (frames[b] == 0) continue;
+      for (size_t b = 0; b < op.frames.size(); ++b) {
+        if (op.frames[b] == 0) continue;
         const int64_t item = static_cast<int64_t>(b);
-        const float *m = rowOf(mean, item);
-        const Channel channel = channelOf(w, taps, epsilon, m, covariance, item);
-        const double g0 = rowOf(moment0, item)[c];
-        const float *g1 = static_cast<const float *>(moment1.at(item, c, 0));
+        const float *m = rowOf(op.mean, item);
+        const Channel channel = channelOf(w, taps, op.epsilon, m, op.covariance, item);
+        const double g0 = rowOf(op.moment0, item)[c];
+        const float *g1 = static_cast<const float *>(op.moment1.at(item, c, 0));
         double gs = 0;
         for (int64_t k = 0; k < taps; ++k) {
           centred[k] = g1[k] - m[k] * g0;
@@ -230,16 +230,18 @@ void CpuBackend::foldGroupNormBackward(const View &weight, const View &gamma, fl
           dw[k] += scale * channel.r * (centred[k] - channel.r * channel.r * gs * channel.covarianceW[k]);
         }
       }
-      if (dGamma) dGamma.as<float>()[c] += static_cast<float>(dGammaSum);
-      if (dBeta) dBeta.as<float>()[c] += static_cast<float>(dBetaSum);
-      if (dWeight) {
-        for (int64_t k = 0; k < taps; ++k) *static_cast<float *>(dWeight.at(0, c, k)) += static_cast<float>(dw[k]);
+      if (op.dGamma) op.dGamma.as<float>()[c] += static_cast<float>(dGammaSum);
+      if (op.dBeta) op.dBeta.as<float>()[c] += static_cast<float>(dBetaSum);
+      if (op.dWeight) {
+        for (int64_t k = 0; k < taps; ++k) *static_cast<float *>(op.dWeight.at(0, c, k)) += static_cast<float>(dw[k]);
       }
     }
   });
 }
 
-void CpuBackend::conv0Forward(const Conv0 &conv, const View &out) {
+template <>
+void CpuBackend::perform(const Conv0Forward &op) {
+  const Conv0 &conv = op.conv;
   const int64_t C = conv.weight.rows;
   const std::vector<float> weights = tapsFirst(conv.weight);
   const std::vector<Piece> pieces = piecesOf(conv, forwardFrames);
@@ -249,10 +251,10 @@ void CpuBackend::conv0Forward(const Conv0 &conv, const View &out) {
     std::vector<float> buffer(static_cast<size_t>(C));
     for (int64_t t = piece.begin; t < piece.end; ++t) {
       const int64_t row = conv.start[piece.b] / conv.stride + t;
-      float *target = writeBlock(out, 0, row, 0, buffer.data());
+      float *target = writeBlock(op.out, 0, row, 0, buffer.data());
       filterRow(bank.weight, bank.bias, windowAt(conv, piece.b, t), conv.kernel, C, target);
       if (conv.gelu) geluRow(target, C);
-      storeBlock(out, 0, row, 0, C, target);
+      storeBlock(op.out, 0, row, 0, C, target);
     }
   });
 
@@ -261,16 +263,18 @@ void CpuBackend::conv0Forward(const Conv0 &conv, const View &out) {
     const int64_t first = conv.start[b] / conv.stride;
     if (conv.frames(b) > 0) used.emplace_back(first, first + conv.frames(b));
   }
-  used.emplace_back(out.rows, out.rows);
+  used.emplace_back(op.out.rows, op.out.rows);
   std::sort(used.begin(), used.end());
   int64_t row = 0;
   for (const auto &range : used) {
-    if (range.first > row) fill(out.rowRange(row, range.first - row), 0);
+    if (range.first > row) perform(Fill{op.out.rowRange(row, range.first - row), 0});
     row = std::max(row, range.second);
   }
 }
 
-void CpuBackend::conv0Backward(const Conv0 &conv, const View &dOut, const View &moment0, const View &moment1) {
+template <>
+void CpuBackend::perform(const Conv0Backward &op) {
+  const Conv0 &conv = op.conv;
   const int64_t C = conv.weight.rows, taps = conv.kernel, width = (1 + taps) * C;
   const std::vector<float> weights = conv.gelu ? tapsFirst(conv.weight) : std::vector<float>();
   const std::vector<Piece> pieces = piecesOf(conv, chunkFrames);
@@ -282,7 +286,7 @@ void CpuBackend::conv0Backward(const Conv0 &conv, const View &dOut, const View &
     int64_t summed = 0;
     for (int64_t t = piece.begin; t < piece.end; ++t) {
       const float *x = windowAt(conv, piece.b, t);
-      const float *g = readBlock(dOut, 0, conv.start[piece.b] / conv.stride + t, 0, C, buffer.data());
+      const float *g = readBlock(op.dOut, 0, conv.start[piece.b] / conv.stride + t, 0, C, buffer.data());
       if (conv.gelu) {
         const Bank bank = bankOf(conv, weights, piece.b);
         filterRow(bank.weight, bank.bias, x, taps, C, pre.data());
@@ -304,9 +308,9 @@ void CpuBackend::conv0Backward(const Conv0 &conv, const View &dOut, const View &
       for (int64_t i = 0; i < width; ++i) total[i] += partials[next * width + i];
     }
     for (int64_t c = 0; c < C; ++c) {
-      rowOf(moment0, b)[c] = static_cast<float>(total[c]);
+      rowOf(op.moment0, b)[c] = static_cast<float>(total[c]);
       for (int64_t k = 0; k < taps; ++k) {
-        *static_cast<float *>(moment1.at(b, c, k)) = static_cast<float>(total[(1 + k) * C + c]);
+        *static_cast<float *>(op.moment1.at(b, c, k)) = static_cast<float>(total[(1 + k) * C + c]);
       }
     }
   }

@@ -40,18 +40,20 @@ EMOFRAME_SIMD void softmaxLeaf(const float *x, float *y, int64_t n) {
 
 }  // namespace
 
-void CpuBackend::fill(const View &out, float value) {
-  View o = out;
+template <>
+void CpuBackend::perform(const Fill &op) {
+  View o = op.out;
   forEachBlock(threads_, {&o}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
     float buffer[blockSize];
     float *target = writeBlock(o, b, r, c, buffer);
-    fillFloats(target, value, n);
+    fillFloats(target, op.value, n);
     storeBlock(o, b, r, c, n, target);
   });
 }
 
-void CpuBackend::convert(const View &in, const View &out) {
-  View x = in, y = out;
+template <>
+void CpuBackend::perform(const Convert &op) {
+  View x = op.in, y = op.out;
   // Columns of both contiguous: walk along them.
   if (x.colStride != 1 && y.colStride != 1) x = x.transposed(), y = y.transposed();
   forEachBlock(threads_, {&x, &y}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
@@ -60,8 +62,9 @@ void CpuBackend::convert(const View &in, const View &out) {
   });
 }
 
-void CpuBackend::add(const View &a, const View &b, const View &out) {
-  View left = a, right = b, o = out;
+template <>
+void CpuBackend::perform(const Add &op) {
+  View left = op.a, right = op.b, o = op.out;
   forEachBlock(threads_, {&o, &left, &right}, [&](int64_t batch, int64_t r, int64_t c, int64_t n) {
     float one[blockSize], two[blockSize], sum[blockSize];
     float *target = writeBlock(o, batch, r, c, sum);
@@ -70,55 +73,59 @@ void CpuBackend::add(const View &a, const View &b, const View &out) {
   });
 }
 
-void CpuBackend::scale(const View &x, float factor) {
-  View v = x;
+template <>
+void CpuBackend::perform(const Scale &op) {
+  View v = op.x;
   forEachBlock(threads_, {&v}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
     float in[blockSize], out[blockSize];
     float *target = writeBlock(v, b, r, c, out);
-    scaleLeaf(readBlock(v, b, r, c, n, in), factor, target, n);
+    scaleLeaf(readBlock(v, b, r, c, n, in), op.factor, target, n);
     storeBlock(v, b, r, c, n, target);
   });
 }
 
-void CpuBackend::dropout(const View &x, const Dropout &dropout, const View &out) {
-  if (dropout.p <= 0) {
-    if (x.data != out.data) convert(x, out);
+template <>
+void CpuBackend::perform(const ApplyDropout &op) {
+  if (op.dropout.p <= 0) {
+    if (op.x.data != op.out.data) perform(Convert{op.x, op.out});
     return;
   }
-  const int64_t rows = x.rows, cols = x.cols;
-  View in = x, o = out;
+  const int64_t rows = op.x.rows, cols = op.x.cols;
+  View in = op.x, o = op.out;
   forEachBlock(threads_, {&in, &o}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
     float factors[blockSize], value[blockSize], result[blockSize];
-    dropoutFactors(dropout, static_cast<uint64_t>((b * rows + r) * cols + c), n, factors);
+    dropoutFactors(op.dropout, static_cast<uint64_t>((b * rows + r) * cols + c), n, factors);
     float *target = writeBlock(o, b, r, c, result);
     multiply(readBlock(in, b, r, c, n, value), factors, target, n);
     storeBlock(o, b, r, c, n, target);
   });
 }
 
-void CpuBackend::geluForward(const View &x, const Dropout &dropout, const View &y) {
-  const int64_t rows = x.rows, cols = x.cols;
-  View in = x, out = y;
+template <>
+void CpuBackend::perform(const Gelu &op) {
+  const int64_t rows = op.x.rows, cols = op.x.cols;
+  View in = op.x, out = op.y;
   forEachBlock(threads_, {&in, &out}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
     float factors[blockSize], value[blockSize], result[blockSize];
     float *target = writeBlock(out, b, r, c, result);
     geluLeaf(readBlock(in, b, r, c, n, value), target, n);
-    if (dropout.p > 0) {
-      dropoutFactors(dropout, static_cast<uint64_t>((b * rows + r) * cols + c), n, factors);
+    if (op.dropout.p > 0) {
+      dropoutFactors(op.dropout, static_cast<uint64_t>((b * rows + r) * cols + c), n, factors);
       multiply(target, factors, target, n);
     }
     storeBlock(out, b, r, c, n, target);
   });
 }
 
-void CpuBackend::geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) {
-  const int64_t rows = x.rows, cols = x.cols;
-  View in = x, gradient = dy, out = dx;
+template <>
+void CpuBackend::perform(const GeluBackward &op) {
+  const int64_t rows = op.x.rows, cols = op.x.cols;
+  View in = op.x, gradient = op.dy, out = op.dx;
   forEachBlock(threads_, {&in, &gradient, &out}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
     float factors[blockSize], value[blockSize], incoming[blockSize], result[blockSize];
     const float *g = readBlock(gradient, b, r, c, n, incoming);
-    if (dropout.p > 0) {
-      dropoutFactors(dropout, static_cast<uint64_t>((b * rows + r) * cols + c), n, factors);
+    if (op.dropout.p > 0) {
+      dropoutFactors(op.dropout, static_cast<uint64_t>((b * rows + r) * cols + c), n, factors);
       multiply(g, factors, incoming, n);
       g = incoming;
     }
@@ -128,43 +135,47 @@ void CpuBackend::geluBackward(const View &x, const Dropout &dropout, const View 
   });
 }
 
-void CpuBackend::standardizeColumns(const View &x, const View &mean, const View &factor, const View &out) {
-  if (x.cols == 0) return;
-  const std::vector<float> zeros(mean ? 0 : static_cast<size_t>(x.cols), 0.0f);
-  const float *means = mean ? mean.as<float>() : zeros.data(), *factors = factor.as<float>();
-  parallelFor(threads_, x.rows, std::max<int64_t>(1, 8192 / x.cols), [&](int64_t begin, int64_t end) {
+template <>
+void CpuBackend::perform(const StandardizeColumns &op) {
+  if (op.x.cols == 0) return;
+  const std::vector<float> zeros(op.mean ? 0 : static_cast<size_t>(op.x.cols), 0.0f);
+  const float *means = op.mean ? op.mean.as<float>() : zeros.data(), *factors = op.factor.as<float>();
+  parallelFor(threads_, op.x.rows, std::max<int64_t>(1, 8192 / op.x.cols), [&](int64_t begin, int64_t end) {
     float in[blockSize], result[blockSize];
     for (int64_t r = begin; r < end; ++r) {
-      for (int64_t c = 0; c < x.cols; c += blockSize) {
-        const int64_t n = std::min(blockSize, x.cols - c);
-        const float *values = readBlock(x, 0, r, c, n, in);
-        float *target = writeBlock(out, 0, r, c, result);
+      for (int64_t c = 0; c < op.x.cols; c += blockSize) {
+        const int64_t n = std::min(blockSize, op.x.cols - c);
+        const float *values = readBlock(op.x, 0, r, c, n, in);
+        float *target = writeBlock(op.out, 0, r, c, result);
         for (int64_t i = 0; i < n; ++i) target[i] = (values[i] - means[c + i]) * factors[c + i];
-        storeBlock(out, 0, r, c, n, target);
+        storeBlock(op.out, 0, r, c, n, target);
       }
     }
   });
 }
 
-void CpuBackend::columnSum(const View &x, const View &out) {
-  const int64_t rows = x.batch * x.rows;
-  ColumnSums sums(rows, x.cols);
+template <>
+void CpuBackend::perform(const ColumnSum &op) {
+  const int64_t rows = op.x.batch * op.x.rows;
+  ColumnSums sums(rows, op.x.cols);
   parallelChunks(threads_, rows, ColumnSums::grain(rows), [&](int64_t chunk, int64_t begin, int64_t end) {
     ColumnSums::Chunk partial(sums, chunk);
-    std::vector<float> buffer(static_cast<size_t>(x.cols));
+    std::vector<float> buffer(static_cast<size_t>(op.x.cols));
     for (int64_t i = begin; i < end; ++i) {
-      addTo(partial.floats.data(), readBlock(x, i / x.rows, i % x.rows, 0, x.cols, buffer.data()), x.cols);
+      addTo(partial.floats.data(), readBlock(op.x, i / op.x.rows, i % op.x.rows, 0, op.x.cols, buffer.data()),
+            op.x.cols);
       partial.rowDone();
     }
     partial.finish();
   });
-  sums.addInto(out);
+  sums.addInto(op.out);
 }
 
-void CpuBackend::sumSquares(const std::vector<View> &xs, const View &out) {
+template <>
+void CpuBackend::perform(const SumSquares &op) {
   // Blocks of all tensors on one axis: tensor i has blocks [first[i], first[i + 1]).
   constexpr int64_t grain = 32;
-  std::vector<View> views = xs;
+  std::vector<View> views(op.xs.begin(), op.xs.end());
   std::vector<int64_t> first(1, 0);
   for (View &v : views) {
     if (v.isContiguous()) v = vector(v.data, v.dtype, v.size());
@@ -184,14 +195,15 @@ void CpuBackend::sumSquares(const std::vector<View> &xs, const View &out) {
   });
   double total = 0;
   for (double partial : partials) total += partial;
-  *out.as<float>() = static_cast<float>(total);
+  *op.out.as<float>() = static_cast<float>(total);
 }
 
-void CpuBackend::softmaxRows(const View &x, const View &y) {
-  if (x.cols == 0) return;
-  parallelFor(threads_, x.rows, std::max<int64_t>(1, 8192 / x.cols), [&](int64_t begin, int64_t end) {
+template <>
+void CpuBackend::perform(const SoftmaxRows &op) {
+  if (op.x.cols == 0) return;
+  parallelFor(threads_, op.x.rows, std::max<int64_t>(1, 8192 / op.x.cols), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      softmaxLeaf(static_cast<const float *>(x.at(0, r, 0)), static_cast<float *>(y.at(0, r, 0)), x.cols);
+      softmaxLeaf(static_cast<const float *>(op.x.at(0, r, 0)), static_cast<float *>(op.y.at(0, r, 0)), op.x.cols);
     }
   });
 }

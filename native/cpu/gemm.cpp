@@ -170,7 +170,8 @@ bool CpuBackend::takeWeight(const View &b, uint64_t key) {
   return true;
 }
 
-void CpuBackend::gemm(const Gemm &gemm) {
+template <>
+void CpuBackend::perform(const Gemm &gemm) {
   const View &out = resultOf(gemm);
   const int64_t M = out.rows, N = out.cols, K = gemm.a.cols;
   if (out.batch == 0 || M == 0 || N == 0) return;

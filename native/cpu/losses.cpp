@@ -62,7 +62,8 @@ EMOFRAME_SIMD void normaliseBackward(const float *unit, float inverse, const flo
 
 }  // namespace
 
-void CpuBackend::cosineCrossEntropy(const CosineCrossEntropy &loss) {
+template <>
+void CpuBackend::perform(const CosineCrossEntropy &loss) {
   const int64_t N = loss.z.rows, D = loss.z.cols, K = loss.embeddings.rows, block = std::min(N, frameBlock);
   loss.result.as<float>()[0] = loss.result.as<float>()[1] = 0;
   if (N == 0) return;
@@ -93,7 +94,7 @@ void CpuBackend::cosineCrossEntropy(const CosineCrossEntropy &loss) {
     forward.a = unitFrames;
     forward.b = unitLabels.transposed();
     forward.out = dLogits;
-    gemm(forward);
+    perform(forward);
     parallelFor(threads_, n, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         rows[i] = crossEntropyRow(&logits[i * K], K, loss.labels[at + i], 1 / loss.temperature,
@@ -109,7 +110,7 @@ void CpuBackend::cosineCrossEntropy(const CosineCrossEntropy &loss) {
       toFrames.a = dLogits;
       toFrames.b = unitLabels;
       toFrames.out = matrix(dFrames.data(), DType::f32, n, D);
-      gemm(toFrames);
+      perform(toFrames);
       parallelFor(threads_, n, 16, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           normaliseBackward(&frames[i * D], frameInverses[i], &dFrames[i * D], &dFrames[i * D], D);
@@ -123,7 +124,7 @@ void CpuBackend::cosineCrossEntropy(const CosineCrossEntropy &loss) {
       toLabels.b = unitFrames;
       toLabels.out = matrix(dUnits.data(), DType::f32, K, D);
       toLabels.accumulate = true;
-      gemm(toLabels);
+      perform(toLabels);
     }
   }
   if (loss.dEmbeddings) {
@@ -138,7 +139,8 @@ void CpuBackend::cosineCrossEntropy(const CosineCrossEntropy &loss) {
   loss.result.as<float>()[1] = static_cast<float>(correct);
 }
 
-void CpuBackend::softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) {
+template <>
+void CpuBackend::perform(const SoftmaxCrossEntropy &loss) {
   // Rows of a few classes.
   const int64_t N = loss.logits.rows, C = loss.logits.cols;
   std::vector<float> row(static_cast<size_t>(C));

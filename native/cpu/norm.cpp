@@ -61,7 +61,8 @@ int64_t rowGrain(int64_t cols) { return std::max<int64_t>(1, 32768 / std::max<in
 
 }  // namespace
 
-void CpuBackend::addNormForward(const AddNorm &norm) {
+template <>
+void CpuBackend::perform(const AddNorm &norm) {
   const int64_t C = norm.x.cols;
   const bool sums = norm.residual || norm.dropout.p > 0;
   parallelFor(threads_, norm.x.rows, rowGrain(C), [&](int64_t begin, int64_t end) {
@@ -95,7 +96,9 @@ void CpuBackend::addNormForward(const AddNorm &norm) {
   });
 }
 
-void CpuBackend::addNormBackward(const AddNorm &norm, const AddNormGradient &gradient) {
+template <>
+void CpuBackend::perform(const AddNormBackward &gradient) {
+  const AddNorm &norm = gradient.forward;
   const int64_t T = norm.x.rows, C = norm.x.cols;
   const View &input = norm.sum ? norm.sum : norm.x;
   ColumnSums dGamma(gradient.dy ? T : 0, C), dBeta(gradient.dy ? T : 0, C);

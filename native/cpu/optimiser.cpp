@@ -24,7 +24,8 @@ EMOFRAME_SIMD void update(const AdamWCoefficients s, float clip, float *paramete
 
 }  // namespace
 
-void CpuBackend::adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) {
+template <>
+void CpuBackend::perform(const AdamW &settings) {
   const AdamWCoefficients s = coefficientsOf(settings);
   const float squares = settings.gradientSquares ? *settings.gradientSquares.as<float>() : 0;
   if (!std::isfinite(squares)) return;
@@ -32,13 +33,13 @@ void CpuBackend::adamW(const AdamW &settings, const std::vector<AdamWTensor> &te
   if (settings.clipNorm > 0) clip = std::min(1.0f, settings.clipNorm / (std::sqrt(squares) + 1e-6f));
 
   std::vector<int64_t> first(1, 0);  // tensor i has blocks [first[i], first[i + 1])
-  for (const AdamWTensor &tensor : tensors)
+  for (const AdamWTensor &tensor : settings.tensors)
     first.push_back(first.back() + chunkCount(tensor.parameter.size(), blockSize));
   parallelFor(threads_, first.back(), 16, [&](int64_t begin, int64_t end) {
     size_t i = std::upper_bound(first.begin(), first.end(), begin) - first.begin() - 1;
     for (int64_t block = begin; block < end; ++block) {
       while (block >= first[i + 1]) ++i;
-      const AdamWTensor &tensor = tensors[i];
+      const AdamWTensor &tensor = settings.tensors[i];
       const int64_t at = (block - first[i]) * blockSize, n = std::min(blockSize, tensor.parameter.size() - at);
       float *parameter = tensor.parameter.as<float>() + at;
       update(s, clip, parameter, tensor.gradient.as<float>() + at, tensor.m.as<float>() + at, tensor.v.as<float>() + at,

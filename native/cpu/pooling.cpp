@@ -66,7 +66,8 @@ EMOFRAME_SIMD void frameGradient(float a, const float *dMean, const float *halve
 
 }  // namespace
 
-void CpuBackend::poolForward(const Pooling &pooling) {
+template <>
+void CpuBackend::perform(const Pooling &pooling) {
   const int64_t C = pooling.h.cols;
   parallelFor(threads_, pooling.segments.count, 1, [&](int64_t first, int64_t last) {
     std::vector<float> row(static_cast<size_t>(C));
@@ -108,7 +109,9 @@ void CpuBackend::poolForward(const Pooling &pooling) {
 
 // With weights a, mean m, deviation s: the derivative of s through m vanishes, as Σ a (h - m) = 0. So
 // dh = a (dM + dS (h - m) / s) + du w, da = dM · h + Σ dS (h - m)² / (2 s), du = f'(u) a (da - Σ a da), dw = Σ du h.
-void CpuBackend::poolBackward(const Pooling &pooling, const View &dPooled, const View &dh, const View &dw) {
+template <>
+void CpuBackend::perform(const PoolingBackward &op) {
+  const Pooling &pooling = op.forward;
   const int64_t C = pooling.h.cols, B = pooling.segments.count;
   const bool scored = pooling.score != Score::none;
   const std::vector<float> zeros(static_cast<size_t>(C), 0.0f);
@@ -120,7 +123,7 @@ void CpuBackend::poolBackward(const Pooling &pooling, const View &dPooled, const
       const int64_t begin = pooling.segments.offsets[b], end = pooling.segments.offsets[b + 1];
       const float *attention = pooling.attention.as<float>();
       const float *mean = static_cast<const float *>(pooling.pooled.at(0, b, 0));
-      const float *dMean = static_cast<const float *>(dPooled.at(0, b, 0));
+      const float *dMean = static_cast<const float *>(op.dPooled.at(0, b, 0));
       if (pooling.standardDeviation) {
         for (int64_t c = 0; c < C; ++c) halves[c] = dMean[C + c] / (2 * mean[C + c]);
       }
@@ -142,14 +145,14 @@ void CpuBackend::poolBackward(const Pooling &pooling, const View &dPooled, const
       for (int64_t t = begin; t < end; ++t) {
         const float *h = readBlock(pooling.h, 0, t, 0, C, row.data());
         if (scored) addWeighted(du[t - begin], h, partials.data() + b * C, C);
-        float *target = writeBlock(dh, 0, t, 0, out.data());
+        float *target = writeBlock(op.dh, 0, t, 0, out.data());
         frameGradient(attention[t], dMean, halves.data(), h, mean, du[t - begin], w, target, C);
-        storeBlock(dh, 0, t, 0, C, target);
+        storeBlock(op.dh, 0, t, 0, C, target);
       }
     }
   });
   if (!scored) return;
-  for (int64_t b = 0; b < B; ++b) addTo(dw.as<float>(), partials.data() + b * C, C);
+  for (int64_t b = 0; b < B; ++b) addTo(op.dw.as<float>(), partials.data() + b * C, C);
 }
 
 }  // namespace emoframe

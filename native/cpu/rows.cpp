@@ -56,65 +56,71 @@ int64_t rowGrain(int64_t cols) { return std::max<int64_t>(1, 32768 / std::max<in
 
 }  // namespace
 
-void CpuBackend::copyRows(const View &in, const RowRuns &runs, const View &out, bool accumulate, const View &gelu) {
+template <>
+void CpuBackend::perform(const CopyRows &op) {
   // Rows of all runs on one axis: run i has rows [first[i], first[i + 1]).
   std::vector<int64_t> first(1, 0);
-  for (int32_t i = 0; i < runs.count; ++i) first.push_back(first.back() + runs.length[i]);
+  for (int32_t i = 0; i < op.runs.count; ++i) first.push_back(first.back() + op.runs.length[i]);
   const int64_t rows = first.back();
-  parallelFor(threads_, in.batch * rows, rowGrain(in.cols), [&](int64_t begin, int64_t end) {
+  parallelFor(threads_, op.in.batch * rows, rowGrain(op.in.cols), [&](int64_t begin, int64_t end) {
     size_t run = std::upper_bound(first.begin(), first.end(), begin % rows) - first.begin() - 1;
     for (int64_t i = begin; i < end; ++i) {
       const int64_t row = i % rows;
       if (row == 0) run = 0;
       while (row >= first[run + 1]) ++run;
-      const int64_t from = runs.source[run] + row - first[run], to = runs.target[run] + row - first[run], b = i / rows;
-      if (accumulate) {
-        if (runs.source[run] >= 0) addRow(in, from, out, to, b);
-      } else if (runs.source[run] < 0) {
-        clearRow(out, to, b);
-        if (gelu) clearRow(gelu, to, b);
+      const int64_t from = op.runs.source[run] + row - first[run], to = op.runs.target[run] + row - first[run],
+                    b = i / rows;
+      if (op.accumulate) {
+        if (op.runs.source[run] >= 0) addRow(op.in, from, op.out, to, b);
+      } else if (op.runs.source[run] < 0) {
+        clearRow(op.out, to, b);
+        if (op.gelu) clearRow(op.gelu, to, b);
       } else {
-        copyRow(in, from, out, to, b);
-        if (gelu) geluRow(in, from, gelu, to, b);
+        copyRow(op.in, from, op.out, to, b);
+        if (op.gelu) geluRow(op.in, from, op.gelu, to, b);
       }
     }
   });
 }
 
-void CpuBackend::maskRows(const View &x, const uint8_t *mask, const View &embedding) {
-  parallelFor(threads_, x.rows, rowGrain(x.cols), [&](int64_t begin, int64_t end) {
+template <>
+void CpuBackend::perform(const MaskRows &op) {
+  parallelFor(threads_, op.x.rows, rowGrain(op.x.cols), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      if (mask[r]) copyRow(embedding, 0, x, r, 0);
+      if (op.mask[r]) copyRow(op.embedding, 0, op.x, r, 0);
     }
   });
 }
 
-void CpuBackend::maskRowsBackward(const View &dx, const uint8_t *mask, const View &dEmbedding) {
-  ColumnSums sums(dx.rows, dx.cols);
-  parallelChunks(threads_, dx.rows, ColumnSums::grain(dx.rows), [&](int64_t chunk, int64_t begin, int64_t end) {
+template <>
+void CpuBackend::perform(const MaskRowsBackward &op) {
+  ColumnSums sums(op.dx.rows, op.dx.cols);
+  parallelChunks(threads_, op.dx.rows, ColumnSums::grain(op.dx.rows), [&](int64_t chunk, int64_t begin, int64_t end) {
     ColumnSums::Chunk partial(sums, chunk);
-    std::vector<float> buffer(static_cast<size_t>(dx.cols));
+    std::vector<float> buffer(static_cast<size_t>(op.dx.cols));
     for (int64_t r = begin; r < end; ++r) {
-      if (!mask[r]) continue;
-      addTo(partial.floats.data(), readBlock(dx, 0, r, 0, dx.cols, buffer.data()), dx.cols);
+      if (!op.mask[r]) continue;
+      addTo(partial.floats.data(), readBlock(op.dx, 0, r, 0, op.dx.cols, buffer.data()), op.dx.cols);
       partial.rowDone();
-      clearRow(dx, r, 0);
+      clearRow(op.dx, r, 0);
     }
     partial.finish();
   });
-  sums.addInto(dEmbedding);
+  sums.addInto(op.dEmbedding);
 }
 
-void CpuBackend::gatherRows(const View &x, const int32_t *index, const View &out) {
-  parallelFor(threads_, out.rows, rowGrain(out.cols), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) copyRow(x, index[r], out, r, 0);
+template <>
+void CpuBackend::perform(const GatherRows &op) {
+  parallelFor(threads_, op.out.rows, rowGrain(op.out.cols), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) copyRow(op.x, op.index[r], op.out, r, 0);
   });
 }
 
-void CpuBackend::scatterRows(const View &dOut, const int32_t *index, const View &dx) {
-  fill(dx, 0);
-  parallelFor(threads_, dOut.rows, rowGrain(dOut.cols), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) copyRow(dOut, r, dx, index[r], 0);
+template <>
+void CpuBackend::perform(const ScatterRows &op) {
+  perform(Fill{op.dx, 0});
+  parallelFor(threads_, op.dOut.rows, rowGrain(op.dOut.cols), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) copyRow(op.dOut, r, op.dx, op.index[r], 0);
   });
 }
 

@@ -45,7 +45,8 @@ struct Piece {
 
 }  // namespace
 
-void CpuBackend::normalizeWaveforms(const Waveforms &waveforms) {
+template <>
+void CpuBackend::perform(const NormalizeWaveforms &waveforms) {
   std::vector<Piece> pieces;
   for (int32_t b = 0; b < waveforms.count; ++b) {
     for (int64_t at = 0; at < waveforms.length[b]; at += pieceSamples) {

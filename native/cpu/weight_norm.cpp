@@ -20,30 +20,30 @@ double tapNorm(const View &v, int64_t k, int64_t width) {
 
 }  // namespace
 
-void CpuBackend::weightNormForward(const View &v, const View &g, int64_t kernel, int64_t groups, const View &weight,
-                                   const View &flipped) {
-  const int64_t width = tapWidth(v, kernel), perGroup = v.rows / groups;
-  if (v.size() == 0) return;
-  parallelFor(threads_, kernel, 1, [&](int64_t begin, int64_t end) {
+template <>
+void CpuBackend::perform(const WeightNorm &op) {
+  const int64_t width = tapWidth(op.v, op.kernel), perGroup = op.v.rows / op.groups;
+  if (op.v.size() == 0) return;
+  parallelFor(threads_, op.kernel, 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
-      const double norm = tapNorm(v, k, width);
-      const float factor = static_cast<float>(g.as<float>()[k] / norm);
+      const double norm = tapNorm(op.v, k, width);
+      const float factor = static_cast<float>(op.g.as<float>()[k] / norm);
       const std::vector<float> factors(static_cast<size_t>(width), factor);
       std::vector<float> row(static_cast<size_t>(width));
-      std::vector<float> turned(static_cast<size_t>(flipped ? perGroup * width : 0));
-      for (int64_t group = 0; group < groups; ++group) {
+      std::vector<float> turned(static_cast<size_t>(op.flipped ? perGroup * width : 0));
+      for (int64_t group = 0; group < op.groups; ++group) {
         for (int64_t o = 0; o < perGroup; ++o) {
           const int64_t channel = group * perGroup + o;
-          multiply(static_cast<const float *>(v.at(0, channel, k * width)), factors.data(), row.data(), width);
-          if (weight) storeBlock(weight, 0, channel, k * width, width, row.data());
-          if (flipped) {
+          multiply(static_cast<const float *>(op.v.at(0, channel, k * width)), factors.data(), row.data(), width);
+          if (op.weight) storeBlock(op.weight, 0, channel, k * width, width, row.data());
+          if (op.flipped) {
             for (int64_t i = 0; i < width; ++i) turned[i * perGroup + o] = row[i];
           }
         }
-        if (!flipped) continue;
+        if (!op.flipped) continue;
         // In and out channels of a group are equally many: width = perGroup.
         for (int64_t i = 0; i < width; ++i) {
-          storeBlock(flipped, 0, group * width + i, (kernel - 1 - k) * perGroup, perGroup,
+          storeBlock(op.flipped, 0, group * width + i, (op.kernel - 1 - k) * perGroup, perGroup,
                      turned.data() + i * perGroup);
         }
       }
@@ -52,25 +52,25 @@ void CpuBackend::weightNormForward(const View &v, const View &g, int64_t kernel,
 }
 
 // With n = ‖v_k‖ and s = v_k · dW_k: dg = s / n, dv = g / n (dW - v s / n²).
-void CpuBackend::weightNormBackward(const View &v, const View &g, int64_t kernel, const View &dWeight, const View &dv,
-                                    const View &dg) {
-  const int64_t width = tapWidth(v, kernel);
-  if (v.size() == 0) return;
-  parallelFor(threads_, kernel, 1, [&](int64_t begin, int64_t end) {
+template <>
+void CpuBackend::perform(const WeightNormBackward &op) {
+  const int64_t width = tapWidth(op.v, op.kernel);
+  if (op.v.size() == 0) return;
+  parallelFor(threads_, op.kernel, 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
-      const double norm = tapNorm(v, k, width);
+      const double norm = tapNorm(op.v, k, width);
       double product = 0;
-      for (int64_t o = 0; o < v.rows; ++o) {
-        const float *vRow = static_cast<const float *>(v.at(0, o, k * width));
-        const float *dRow = static_cast<const float *>(dWeight.at(0, o, k * width));
+      for (int64_t o = 0; o < op.v.rows; ++o) {
+        const float *vRow = static_cast<const float *>(op.v.at(0, o, k * width));
+        const float *dRow = static_cast<const float *>(op.dWeight.at(0, o, k * width));
         for (int64_t i = 0; i < width; ++i) product += static_cast<double>(vRow[i]) * dRow[i];
       }
-      const double outer = g.as<float>()[k] / norm, inner = product / (norm * norm);
-      dg.as<float>()[k] = static_cast<float>(dg.as<float>()[k] + product / norm);
-      for (int64_t o = 0; o < v.rows; ++o) {
-        const float *vRow = static_cast<const float *>(v.at(0, o, k * width));
-        const float *dRow = static_cast<const float *>(dWeight.at(0, o, k * width));
-        float *target = static_cast<float *>(dv.at(0, o, k * width));
+      const double outer = op.g.as<float>()[k] / norm, inner = product / (norm * norm);
+      op.dg.as<float>()[k] = static_cast<float>(op.dg.as<float>()[k] + product / norm);
+      for (int64_t o = 0; o < op.v.rows; ++o) {
+        const float *vRow = static_cast<const float *>(op.v.at(0, o, k * width));
+        const float *dRow = static_cast<const float *>(op.dWeight.at(0, o, k * width));
+        float *target = static_cast<float *>(op.dv.at(0, o, k * width));
         for (int64_t i = 0; i < width; ++i) target[i] += static_cast<float>(outer * (dRow[i] - vRow[i] * inner));
       }
     }

@@ -243,7 +243,8 @@ __global__ void __launch_bounds__(gradientThreads)
 
 }  // namespace
 
-void CudaBackend::alignForward(const IslandAlignment &op) {
+template <>
+void CudaBackend::perform(const IslandAlignment &op) {
   const int64_t B = op.segments.count, T = op.logits.rows, C = op.logits.cols;
   Alignment alignment = {};
   alignment.logits = strided<const float>(op.logits);
@@ -259,11 +260,13 @@ void CudaBackend::alignForward(const IslandAlignment &op) {
   launch(alignKernel, static_cast<uint32_t>(B * C), 32, tileBytes, stream(), alignment);
 }
 
-void CudaBackend::alignBackward(const IslandAlignment &op, const View &dUtteranceLogits, const View &dLogits) {
-  launch(alignGradientKernel, blocksFor(op.logits.rows, gradientThreads), gradientThreads, 0, stream(),
-         strided<const float>(op.occupancies), strided<const float>(dUtteranceLogits), op.segments.deviceOffsets,
-         op.segments.count, op.logits.rows, op.logits.cols, op.neutral, static_cast<double>(op.scale),
-         strided<float>(dLogits));
+template <>
+void CudaBackend::perform(const IslandAlignmentBackward &op) {
+  const IslandAlignment &alignment = op.forward;
+  launch(alignGradientKernel, blocksFor(alignment.logits.rows, gradientThreads), gradientThreads, 0, stream(),
+         strided<const float>(alignment.occupancies), strided<const float>(op.dUtteranceLogits),
+         alignment.segments.deviceOffsets, alignment.segments.count, alignment.logits.rows, alignment.logits.cols,
+         alignment.neutral, static_cast<double>(alignment.scale), strided<float>(op.dLogits));
 }
 
 }  // namespace emoframe

@@ -215,7 +215,9 @@ __global__ void __launch_bounds__(threads, ofKeys ? Shape<T, size>::blocksOfKeys
 
 }  // namespace
 
-void CudaBackend::attentionBackward(const Attention &attention, const AttentionGradient &gradient) {
+template <>
+void CudaBackend::perform(const AttentionBackward &gradient) {
+  const Attention &attention = gradient.forward;
   const int64_t headSize = headSizeOf(attention), rows = attention.q.rows;
   if (attention.q.size() == 0 || attention.segments.count == 0) return;
   const auto heads = static_cast<int32_t>(attention.heads), its = static_cast<int32_t>(headSize);

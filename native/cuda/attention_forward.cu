@@ -189,7 +189,8 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::blocks) forwardKernel
 
 }  // namespace
 
-void CudaBackend::attentionForward(const Attention &attention) {
+template <>
+void CudaBackend::perform(const Attention &attention) {
   const int64_t headSize = headSizeOf(attention);
   if (attention.q.size() == 0 || attention.segments.count == 0) return;
   withShape(attention, headSize, [&](auto of, auto padded) {

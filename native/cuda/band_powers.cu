@@ -29,7 +29,8 @@ __global__ void __launch_bounds__(threads)
 
 }  // namespace
 
-void CudaBackend::logBandPowers(const LogBandPowers &op) {
+template <>
+void CudaBackend::perform(const LogBandPowers &op) {
   const int64_t count = op.out.size();
   if (count == 0) return;
   if (count > INT32_MAX) {

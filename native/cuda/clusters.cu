@@ -258,7 +258,8 @@ class Cutter {
 
 }  // namespace
 
-void CudaBackend::assignClusters(const ClusterAssignment &assignment) {
+template <>
+void CudaBackend::perform(const AssignClusters &assignment) {
   const View &x = assignment.x, &centroids = assignment.centroids, &distance = assignment.distance;
   const int64_t N = x.rows, C = x.cols, R = centroids.batch, K = centroids.rows;
   if (R * K == 0) return;

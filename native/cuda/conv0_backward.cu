@@ -112,21 +112,24 @@ __global__ void __launch_bounds__(256)
 
 }  // namespace
 
-void CudaBackend::conv0Backward(const Conv0 &conv, const View &dOut, const View &moment0, const View &moment1) {
+template <>
+void CudaBackend::perform(const Conv0Backward &op) {
+  const Conv0 &conv = op.conv;
   const int64_t channels = conv.weight.rows, most = mostParts(rowsOf(conv), conv.count, partFrames);
   if (conv.count == 0 || channels == 0) return;
   const Windows windows = windowsOf(conv);
   auto *partials =
       static_cast<double *>(scratch(sizeof(double) * static_cast<size_t>(most * (1 + conv.kernel) * channels)));
   const dim3 grid(static_cast<uint32_t>(most), blocksFor(channels, columns), blocksFor(conv.kernel, tapsAtOnce));
-  withType(dOut.dtype, [&](auto of) {
+  withType(op.dOut.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
     const auto kernel = conv.kernel == usualTaps ? momentsKernel<T, usualTaps> : momentsKernel<T, 0>;
     launch(kernel, grid, dim3(32, strips), sharedBytes, stream(), windows, filtersOf(conv), conv.gelu,
-           strided<const T>(dOut), channels, rowsAligned(dOut), partials);
+           strided<const T>(op.dOut), channels, rowsAligned(op.dOut), partials);
   });
   launch(addPartsKernel, dim3(blocksFor((1 + conv.kernel) * channels, 256), static_cast<uint32_t>(conv.count)), 256, 0,
-         stream(), windows, partials, channels, strided<float>(moment0), itemStride(moment0), strided<float>(moment1));
+         stream(), windows, partials, channels, strided<float>(op.moment0), itemStride(op.moment0),
+         strided<float>(op.moment1));
 }
 
 }  // namespace emoframe

@@ -103,20 +103,23 @@ __global__ void __launch_bounds__(threads, residentBlocks)
 
 }  // namespace
 
-void CudaBackend::conv0Forward(const Conv0 &conv, const View &out) {
-  if (out.size() == 0) return;
-  const int64_t channels = out.cols;
+template <>
+void CudaBackend::perform(const Conv0Forward &op) {
+  const Conv0 &conv = op.conv;
+  if (op.out.size() == 0) return;
+  const int64_t channels = op.out.cols;
   uint32_t groups = 1;  // a power of two, at most 64
   while (groups < 64 && groups * width < channels) groups *= 2;
   const Windows windows = windowsOf(conv);
   const size_t bytes = sizeof(float) * static_cast<size_t>(samplesOf(windows.taps, windows.stride)) +
                        (sizeof(int32_t) + sizeof(Owner)) * tileRows + sizeof(int32_t);
-  const dim3 grid(blocksFor(out.rows, tileRows), blocksFor(channels, groups * width)), block(groups, threads / groups);
-  withType(out.dtype, [&](auto of) {
+  const dim3 grid(blocksFor(op.out.rows, tileRows), blocksFor(channels, groups * width)),
+      block(groups, threads / groups);
+  withType(op.out.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
     const auto kernel = conv.kernel == usualTaps ? forwardKernel<T, usualTaps> : forwardKernel<T, 0>;
-    launch(kernel, grid, block, bytes, stream(), windows, filtersOf(conv), conv.gelu, strided<T>(out), out.rows,
-           channels, rowsAligned(out));
+    launch(kernel, grid, block, bytes, stream(), windows, filtersOf(conv), conv.gelu, strided<T>(op.out), op.out.rows,
+           channels, rowsAligned(op.out));
   });
 }
 

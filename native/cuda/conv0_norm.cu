@@ -201,7 +201,9 @@ __global__ void __launch_bounds__(threads)
 
 }  // namespace
 
-void CudaBackend::windowCovariance(const Conv0 &conv, const View &mean, const View &covariance) {
+template <>
+void CudaBackend::perform(const WindowCovariance &op) {
+  const Conv0 &conv = op.conv;
   if (conv.count == 0) return;
   const auto sums = static_cast<int>(sumsOf(conv.kernel));
   const int64_t most = mostParts(rowsOf(conv), conv.count, partFrames);
@@ -210,35 +212,33 @@ void CudaBackend::windowCovariance(const Conv0 &conv, const View &mean, const Vi
   launch(windowSumsKernel, static_cast<uint32_t>(most), threads, width * (sums < threads ? threads / sums : 1),
          stream(), windowsOf(conv), sums, partials);
   launch(covarianceKernel, static_cast<uint32_t>(conv.count), threads, width, stream(), windowsOf(conv), sums, partials,
-         strided<float>(mean), itemStride(mean), strided<float>(covariance));
+         strided<float>(op.mean), itemStride(op.mean), strided<float>(op.covariance));
 }
 
-void CudaBackend::foldGroupNorm(const View &weight, const View &gamma, const View &beta, float epsilon,
-                                const View &mean, const View &covariance, const View &foldedWeight,
-                                const View &foldedBias) {
-  const int64_t count = foldedWeight.batch, channels = weight.rows;
+template <>
+void CudaBackend::perform(const FoldGroupNorm &op) {
+  const int64_t count = op.foldedWeight.batch, channels = op.weight.rows;
   launch(foldKernel, blocksFor(count * channels, threads), threads, 0, stream(),
-         statisticsOf(weight, mean, covariance, epsilon),
-         Affine{gamma.as<const float>(), beta.as<const float>(), gamma.colStride, beta.colStride}, count, channels,
-         strided<float>(foldedWeight), strided<float>(foldedBias), itemStride(foldedBias));
+         statisticsOf(op.weight, op.mean, op.covariance, op.epsilon),
+         Affine{op.gamma.as<const float>(), op.beta.as<const float>(), op.gamma.colStride, op.beta.colStride}, count,
+         channels, strided<float>(op.foldedWeight), strided<float>(op.foldedBias), itemStride(op.foldedBias));
 }
 
 // Utterances without a frame have zeros for moments and statistics: they add nothing.
-void CudaBackend::foldGroupNormBackward(const View &weight, const View &gamma, float epsilon, const View &mean,
-                                        const View &covariance, const std::vector<int64_t> &frames, const View &moment0,
-                                        const View &moment1, const View &dWeight, const View &dGamma,
-                                        const View &dBeta) {
-  const auto count = static_cast<int64_t>(frames.size()), channels = weight.rows;
+template <>
+void CudaBackend::perform(const FoldGroupNormBackward &op) {
+  const auto count = static_cast<int64_t>(op.frames.size()), channels = op.weight.rows;
   if (count == 0 || channels == 0) return;
   auto *terms = static_cast<double *>(scratch(2 * sizeof(double) * static_cast<size_t>(count * channels)));
-  const Statistics statistics = statisticsOf(weight, mean, covariance, epsilon);
-  const Moments moments = {moment0.as<const float>(), itemStride(moment0), moment0.colStride,
-                           strided<const float>(moment1)};
+  const Statistics statistics = statisticsOf(op.weight, op.mean, op.covariance, op.epsilon);
+  const Moments moments = {op.moment0.as<const float>(), itemStride(op.moment0), op.moment0.colStride,
+                           strided<const float>(op.moment1)};
   launch(foldTermsKernel, blocksFor(count * channels, threads), threads, 0, stream(), statistics, moments, count,
          channels, terms);
-  launch(foldGradientKernel, blocksFor(channels * (weight.cols + 2), threads), threads, 0, stream(), statistics,
-         moments, Affine{gamma.as<const float>(), nullptr, gamma.colStride, 0}, count, channels, terms,
-         strided<float>(dWeight), dGamma.as<float>(), dGamma.colStride, dBeta.as<float>(), dBeta.colStride);
+  launch(foldGradientKernel, blocksFor(channels * (op.weight.cols + 2), threads), threads, 0, stream(), statistics,
+         moments, Affine{op.gamma.as<const float>(), nullptr, op.gamma.colStride, 0}, count, channels, terms,
+         strided<float>(op.dWeight), op.dGamma.as<float>(), op.dGamma.colStride, op.dBeta.as<float>(),
+         op.dBeta.colStride);
 }
 
 }  // namespace emoframe

@@ -302,7 +302,8 @@ __global__ void __launch_bounds__(256)
 
 }  // namespace
 
-void CudaBackend::cosineCrossEntropy(const CosineCrossEntropy &loss) {
+template <>
+void CudaBackend::perform(const CosineCrossEntropy &loss) {
   const int64_t N = loss.z.rows, D = loss.z.cols, K = loss.embeddings.rows;
   if (N == 0) {
     addLosses(nullptr, 0, loss.result.as<float>(), stream());

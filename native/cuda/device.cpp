@@ -176,4 +176,8 @@ void CudaBackend::beginStep() { stream().beginStep(); }
 void CudaBackend::endStep() { stream().endStep(); }
 GraphUse CudaBackend::graphs() const { return stream_->graphs(); }
 
+void CudaBackend::run(const Op &op) {
+  std::visit([this](const auto &its) { perform(its); }, op);
+}
+
 }  // namespace emoframe

@@ -56,11 +56,11 @@ struct Place {
 };
 
 // --- one to one ----------------------------------------------------------------------------------
-// Op: `void operator()(float (&values)[n], const float (&others)[n], uint64_t first)` makes the outputs of the inputs
+// Each: `void operator()(float (&values)[n], const float (&others)[n], uint64_t first)` makes the outputs of the inputs
 // in place; `inputs` 0, 1 or 2 says which are there. The output may be an input.
-template <typename T, int inputs, typename Op>
+template <typename T, int inputs, typename Each>
 __global__ void __launch_bounds__(threads)
-    mapKernel(Extent extent, Strided<const T> one, Strided<const T> two, Strided<T> out, bool aligned, Op op) {
+    mapKernel(Extent extent, Strided<const T> one, Strided<const T> two, Strided<T> out, bool aligned, Each each) {
   constexpr int width = 16 / sizeof(T);
   Place place;
   if (!Place::find(extent, width, place)) return;
@@ -71,38 +71,38 @@ __global__ void __launch_bounds__(threads)
   if (inputs >= 2) {
     loadSome(two.at(place.batch, place.row, place.column), two.colStride, place.count, aligned, others);
   }
-  op(values, others, static_cast<uint64_t>(place.first));
+  each(values, others, static_cast<uint64_t>(place.first));
   storeSome(out.at(place.batch, place.row, place.column), out.colStride, place.count, aligned, values);
 }
 
-struct Fill {
+struct FillEach {
   float value;
   template <int n>
   __device__ void operator()(float (&values)[n], const float (&)[n], uint64_t) const {
     for (int i = 0; i < n; ++i) values[i] = value;
   }
 };
-struct Add {
+struct AddEach {
   template <int n>
   __device__ void operator()(float (&values)[n], const float (&others)[n], uint64_t) const {
     for (int i = 0; i < n; ++i) values[i] += others[i];
   }
 };
-struct Scale {
+struct ScaleEach {
   float factor;
   template <int n>
   __device__ void operator()(float (&values)[n], const float (&)[n], uint64_t) const {
     for (int i = 0; i < n; ++i) values[i] *= factor;
   }
 };
-struct Drop {
+struct DropEach {
   Dropout dropout;
   template <int n>
   __device__ void operator()(float (&values)[n], const float (&)[n], uint64_t first) const {
     applyDropout(dropout, first, values);
   }
 };
-struct Gelu {
+struct GeluEach {
   Dropout dropout;
   template <int n>
   __device__ void operator()(float (&values)[n], const float (&)[n], uint64_t first) const {
@@ -111,7 +111,7 @@ struct Gelu {
   }
 };
 // Of dy, with x beside it.
-struct GeluGradient {
+struct GeluGradientEach {
   Dropout dropout;
   template <int n>
   __device__ void operator()(float (&values)[n], const float (&others)[n], uint64_t first) const {
@@ -132,16 +132,16 @@ bool flatten(View &a, View &b, View &out) {
   return true;
 }
 
-template <int inputs, typename Op>
-void map(Stream &stream, View a, View b, View out, const Op &op) {
+template <int inputs, typename Each>
+void map(Stream &stream, View a, View b, View out, const Each &each) {
   if (out.size() == 0) return;
   flatten(a, b, out);
   const bool aligned = rowsAligned(a) && rowsAligned(b) && rowsAligned(out);
   withType(out.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
     const Extent extent(out, 16 / sizeof(T));
-    launch(mapKernel<T, inputs, Op>, extent.blocks(), threads, 0, stream, extent, strided<const T>(a),
-           strided<const T>(b), strided<T>(out), aligned, op);
+    launch(mapKernel<T, inputs, Each>, extent.blocks(), threads, 0, stream, extent, strided<const T>(a),
+           strided<const T>(b), strided<T>(out), aligned, each);
   });
 }
 
@@ -203,10 +203,14 @@ __global__ void __launch_bounds__(tile * 8)
 
 }  // namespace
 
-void CudaBackend::fill(const View &out, float value) { map<0>(stream(), View(), View(), out, Fill{value}); }
+template <>
+void CudaBackend::perform(const Fill &op) {
+  map<0>(stream(), View(), View(), op.out, FillEach{op.value});
+}
 
-void CudaBackend::convert(const View &in, const View &out) {
-  View x = in, y = out;
+template <>
+void CudaBackend::perform(const Convert &op) {
+  View x = op.in, y = op.out;
   if (x.size() == 0) return;
   // Columns of the output side by side, in any case.
   if (y.colStride != 1) x = x.transposed(), y = y.transposed();
@@ -233,34 +237,45 @@ void CudaBackend::convert(const View &in, const View &out) {
   });
 }
 
-void CudaBackend::add(const View &a, const View &b, const View &out) { map<2>(stream(), a, b, out, Add{}); }
+template <>
+void CudaBackend::perform(const Add &op) {
+  map<2>(stream(), op.a, op.b, op.out, AddEach{});
+}
 
-void CudaBackend::scale(const View &x, float factor) { map<1>(stream(), x, View(), x, Scale{factor}); }
+template <>
+void CudaBackend::perform(const Scale &op) {
+  map<1>(stream(), op.x, View(), op.x, ScaleEach{op.factor});
+}
 
-void CudaBackend::standardizeColumns(const View &x, const View &mean, const View &factor, const View &out) {
-  if (x.size() == 0) return;
-  withType(x.dtype, [&](auto of) {
+template <>
+void CudaBackend::perform(const StandardizeColumns &op) {
+  if (op.x.size() == 0) return;
+  withType(op.x.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
-    const Extent extent(out, 16 / sizeof(T));
-    launch(standardizeKernel<T>, extent.blocks(), threads, 0, stream(), extent, strided<const T>(x),
-           mean ? mean.as<float>() : nullptr, factor.as<float>(), strided<T>(out), rowsAligned(x) && rowsAligned(out));
+    const Extent extent(op.out, 16 / sizeof(T));
+    launch(standardizeKernel<T>, extent.blocks(), threads, 0, stream(), extent, strided<const T>(op.x),
+           op.mean ? op.mean.as<float>() : nullptr, op.factor.as<float>(), strided<T>(op.out),
+           rowsAligned(op.x) && rowsAligned(op.out));
   });
 }
 
-void CudaBackend::dropout(const View &x, const Dropout &dropout, const View &out) {
-  if (dropout.p > 0) {
-    map<1>(stream(), x, View(), out, Drop{dropout});
-  } else if (x.data != out.data) {
-    convert(x, out);
+template <>
+void CudaBackend::perform(const ApplyDropout &op) {
+  if (op.dropout.p > 0) {
+    map<1>(stream(), op.x, View(), op.out, DropEach{op.dropout});
+  } else if (op.x.data != op.out.data) {
+    perform(Convert{op.x, op.out});
   }
 }
 
-void CudaBackend::geluForward(const View &x, const Dropout &dropout, const View &y) {
-  map<1>(stream(), x, View(), y, Gelu{dropout});
+template <>
+void CudaBackend::perform(const Gelu &op) {
+  map<1>(stream(), op.x, View(), op.y, GeluEach{op.dropout});
 }
 
-void CudaBackend::geluBackward(const View &x, const Dropout &dropout, const View &dy, const View &dx) {
-  map<2>(stream(), dy, x, dx, GeluGradient{dropout});
+template <>
+void CudaBackend::perform(const GeluBackward &op) {
+  map<2>(stream(), op.dy, op.x, op.dx, GeluGradientEach{op.dropout});
 }
 
 }  // namespace emoframe

@@ -114,7 +114,8 @@ __global__ void __launch_bounds__(sumThreads)
 
 }  // namespace
 
-void CudaBackend::gemm(const Gemm &gemm) {
+template <>
+void CudaBackend::perform(const Gemm &gemm) {
   const int64_t batch = gemm.a.batch, M = gemm.a.rows, N = gemm.b.cols;
   if (batch == 0 || M == 0 || N == 0) return;
   const GemmPlan plan = planFor(gemm);
@@ -140,7 +141,7 @@ void CudaBackend::gemm(const Gemm &gemm) {
     launch(sumSplitsKernel, blocksFor(batch * M * groups, sumThreads), sumThreads, 0, stream(), partials, plan.splits,
            static_cast<int>(batch * M), Divisor(M), Divisor(groups), epilogue);
     // So few rows, or so long a K, that reading the output again does not matter.
-    if (gemm.columnSum) columnSum(gemm.out, gemm.columnSum);
+    if (gemm.columnSum) perform(ColumnSum{gemm.out, gemm.columnSum});
   }
 }
 

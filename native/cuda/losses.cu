@@ -74,7 +74,8 @@ void addLosses(const RowLoss *rows, int64_t count, float *out, Stream &stream) {
   launch(addLossesKernel, 1, sumThreads, 2 * sizeof(double) * sumThreads / 32, stream, rows, count, out);
 }
 
-void CudaBackend::softmaxCrossEntropy(const SoftmaxCrossEntropy &loss) {
+template <>
+void CudaBackend::perform(const SoftmaxCrossEntropy &loss) {
   const int64_t rows = loss.logits.rows;
   auto *losses = static_cast<RowLoss *>(scratch(sizeof(RowLoss) * static_cast<size_t>(rows)));
   launch(softmaxLossKernel, blocksFor(rows, rowWarps), rowWarps * 32, 0, stream(), strided<const float>(loss.logits),

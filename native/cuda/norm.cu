@@ -298,7 +298,8 @@ bool fitsWarp(int64_t cols, std::initializer_list<View> views) {
 
 }  // namespace
 
-void CudaBackend::addNormForward(const AddNorm &norm) {
+template <>
+void CudaBackend::perform(const AddNorm &norm) {
   const int64_t rows = norm.x.rows, cols = norm.x.cols;
   if (rows * cols == 0) return;
   const bool fast = fitsWarp(cols, {norm.x, norm.residual, norm.sum, norm.y, norm.gamma, norm.beta});
@@ -336,7 +337,9 @@ void CudaBackend::addNormForward(const AddNorm &norm) {
   }
 }
 
-void CudaBackend::addNormBackward(const AddNorm &norm, const AddNormGradient &gradient) {
+template <>
+void CudaBackend::perform(const AddNormBackward &gradient) {
+  const AddNorm &norm = gradient.forward;
   const int64_t rows = norm.x.rows, cols = norm.x.cols;
   if (rows * cols == 0) return;
   const View &input = norm.sum ? norm.sum : norm.x;

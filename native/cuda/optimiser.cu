@@ -82,7 +82,8 @@ __global__ void __launch_bounds__(threads) updateKernel(UpdatedTensors table, Co
 
 const void *anyKernel() { return reinterpret_cast<const void *>(&updateKernel); }
 
-void CudaBackend::adamW(const AdamW &settings, const std::vector<AdamWTensor> &tensors) {
+template <>
+void CudaBackend::perform(const AdamW &settings) {
   Coefficients s{coefficientsOf(settings), 0, nullptr};
   s.clipNorm = settings.clipNorm;
   s.gradientSquares = settings.gradientSquares.as<const float>();
@@ -93,7 +94,7 @@ void CudaBackend::adamW(const AdamW &settings, const std::vector<AdamWTensor> &t
     launch(updateKernel, static_cast<uint32_t>(table.firstBlock[table.count]), threads, 0, stream(), table, s);
     table.count = 0;
   };
-  for (const AdamWTensor &tensor : tensors) {
+  for (const AdamWTensor &tensor : settings.tensors) {
     const int64_t size = tensor.parameter.size();
     if (size == 0) continue;
     bool aligned = true;

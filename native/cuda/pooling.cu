@@ -294,7 +294,8 @@ __global__ void __launch_bounds__(256) frameGradientKernel(Frames<T> frames, Inc
 
 }  // namespace
 
-void CudaBackend::poolForward(const Pooling &pooling) {
+template <>
+void CudaBackend::perform(const Pooling &pooling) {
   const int64_t cols = pooling.h.cols;
   const auto utterances = static_cast<uint32_t>(pooling.segments.count);
   if (cols == 0) return;
@@ -312,7 +313,9 @@ void CudaBackend::poolForward(const Pooling &pooling) {
   });
 }
 
-void CudaBackend::poolBackward(const Pooling &pooling, const View &dPooled, const View &dh, const View &dw) {
+template <>
+void CudaBackend::perform(const PoolingBackward &op) {
+  const Pooling &pooling = op.forward;
   const int64_t T = pooling.h.rows, C = pooling.h.cols, B = pooling.segments.count;
   if (T * C == 0) return;
   const bool scored = pooling.score != Score::none;
@@ -322,8 +325,8 @@ void CudaBackend::poolBackward(const Pooling &pooling, const View &dPooled, cons
   const int64_t halves = pooling.standardDeviation ? padded(B * C * 4) : 0, ofFrames = padded(T * 4);
   auto *memory = static_cast<char *>(scratch(static_cast<size_t>(partials + halves + (scored ? 3 : 1) * ofFrames)));
   Incoming incoming = {};
-  incoming.dPooled = dPooled.as<const float>();
-  incoming.stride = dPooled.rowStride;
+  incoming.dPooled = op.dPooled.as<const float>();
+  incoming.stride = op.dPooled.rowStride;
   if (halves > 0) incoming.halves = reinterpret_cast<float *>(memory + partials);
   incoming.utterance = reinterpret_cast<int32_t *>(memory + partials + halves);
   if (scored) {
@@ -333,7 +336,7 @@ void CudaBackend::poolBackward(const Pooling &pooling, const View &dPooled, cons
   withType(pooling.h.dtype, [&](auto of) {
     using Type = typename decltype(of)::Type;
     Frames<Type> frames = framesOf<Type>(pooling);
-    frames.aligned = frames.aligned && rowsAligned(dPooled);
+    frames.aligned = frames.aligned && rowsAligned(op.dPooled);
     if (incoming.halves) {
       launch(halvesKernel, dim3(blocksFor(C, 256), static_cast<uint32_t>(B)), 256, 0, stream(), incoming, frames.pooled,
              frames.pooledStride, C);
@@ -344,9 +347,9 @@ void CudaBackend::poolBackward(const Pooling &pooling, const View &dPooled, cons
              stream(), frames.attention, frames.offsets, incoming.du, incoming.slope);
     }
     launch(frameGradientKernel<Type>, sums.grid(), ColumnSums::block(), ColumnSums::sharedBytes(), stream(), frames,
-           incoming, strided<Type>(dh), rowsAligned(dh), sums.grain, reinterpret_cast<double *>(memory));
+           incoming, strided<Type>(op.dh), rowsAligned(op.dh), sums.grain, reinterpret_cast<double *>(memory));
   });
-  if (scored) sums.addInto(dw, reinterpret_cast<double *>(memory), stream());
+  if (scored) sums.addInto(op.dw, reinterpret_cast<double *>(memory), stream());
 }
 
 }  // namespace emoframe

@@ -132,22 +132,24 @@ void addPartialSums(const float *partials, int64_t count, int64_t stride, const 
          out.cols, out.as<float>(), out.colStride);
 }
 
-void CudaBackend::columnSum(const View &x, const View &out) {
-  if (x.size() == 0) return;
-  const ColumnSums sums(x.batch * x.rows, x.cols);
+template <>
+void CudaBackend::perform(const ColumnSum &op) {
+  if (op.x.size() == 0) return;
+  const ColumnSums sums(op.x.batch * op.x.rows, op.x.cols);
   auto *partials = static_cast<double *>(scratch(sums.partialBytes()));
-  withType(x.dtype, [&](auto of) {
+  withType(op.x.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
     launch(columnSumKernel<T>, sums.grid(), ColumnSums::block(), ColumnSums::sharedBytes(), stream(),
-           strided<const T>(x), Divisor(x.rows), sums.rows, sums.cols, sums.grain, rowsAligned(x), partials);
+           strided<const T>(op.x), Divisor(op.x.rows), sums.rows, sums.cols, sums.grain, rowsAligned(op.x), partials);
   });
-  sums.addInto(out, partials, stream());
+  sums.addInto(op.out, partials, stream());
 }
 
-void CudaBackend::sumSquares(const std::vector<View> &xs, const View &out) {
+template <>
+void CudaBackend::perform(const SumSquares &op) {
   std::vector<SquaredTensors> tables;
   int64_t blocks = 0;
-  for (const View &view : xs) {
+  for (const View &view : op.xs) {
     for (int64_t item = 0; item < (view.isContiguous() ? 1 : view.batch); ++item) {
       View x = view.isContiguous() ? vector(view.data, view.dtype, view.size()) : view.item(item);
       if (x.colStride != 1) x = x.transposed();
@@ -173,13 +175,14 @@ void CudaBackend::sumSquares(const std::vector<View> &xs, const View &out) {
            table, partials + done);
     done += its;
   }
-  launch(addSquaresKernel, 1, 1024, sizeof(double) * 32, stream(), partials, blocks, out.as<float>());
+  launch(addSquaresKernel, 1, 1024, sizeof(double) * 32, stream(), partials, blocks, op.out.as<float>());
 }
 
-void CudaBackend::softmaxRows(const View &x, const View &y) {
-  if (x.size() == 0) return;
-  launch(softmaxKernel, blocksFor(x.rows, softmaxWarps), softmaxWarps * 32, 0, stream(), strided<const float>(x),
-         strided<float>(y), x.rows, x.cols);
+template <>
+void CudaBackend::perform(const SoftmaxRows &op) {
+  if (op.x.size() == 0) return;
+  launch(softmaxKernel, blocksFor(op.x.rows, softmaxWarps), softmaxWarps * 32, 0, stream(), strided<const float>(op.x),
+         strided<float>(op.y), op.x.rows, op.x.cols);
 }
 
 }  // namespace emoframe

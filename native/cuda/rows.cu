@@ -97,59 +97,65 @@ void moveByIndex(Stream &stream, const View &in, const View &out, const int32_t 
 
 }  // namespace
 
-void CudaBackend::copyRows(const View &in, const RowRuns &runs, const View &out, bool accumulate, const View &gelu) {
+template <>
+void CudaBackend::perform(const CopyRows &op) {
   int32_t longest = 0;
-  for (int32_t i = 0; i < runs.count; ++i) longest = std::max(longest, runs.length[i]);
-  if (longest == 0 || in.cols == 0) return;
-  const int64_t perRow = (in.cols + width - 1) / width;
-  const dim3 grid(blocksFor(longest * perRow, runThreads), static_cast<uint32_t>(std::min(runs.count, 65535)),
-                  static_cast<uint32_t>(in.batch));
-  const bool aligned = rowsAligned(in) && rowsAligned(out) && rowsAligned(gelu);
+  for (int32_t i = 0; i < op.runs.count; ++i) longest = std::max(longest, op.runs.length[i]);
+  if (longest == 0 || op.in.cols == 0) return;
+  const int64_t perRow = (op.in.cols + width - 1) / width;
+  const dim3 grid(blocksFor(longest * perRow, runThreads), static_cast<uint32_t>(std::min(op.runs.count, 65535)),
+                  static_cast<uint32_t>(op.in.batch));
+  const bool aligned = rowsAligned(op.in) && rowsAligned(op.out) && rowsAligned(op.gelu);
   const auto copy = [&](auto kernel, auto from, auto to) {
     using From = typename decltype(from)::Type;
     using To = typename decltype(to)::Type;
-    launch(kernel, grid, runThreads, 0, stream(), strided<const From>(in), strided<To>(out), strided<To>(gelu),
-           runs.count, runs.deviceSource, runs.deviceTarget, runs.deviceLength, in.cols, static_cast<uint32_t>(perRow),
-           aligned);
+    launch(kernel, grid, runThreads, 0, stream(), strided<const From>(op.in), strided<To>(op.out), strided<To>(op.gelu),
+           op.runs.count, op.runs.deviceSource, op.runs.deviceTarget, op.runs.deviceLength, op.in.cols,
+           static_cast<uint32_t>(perRow), aligned);
   };
-  withType(in.dtype, [&](auto from) {
+  withType(op.in.dtype, [&](auto from) {
     using From = typename decltype(from)::Type;
-    if (accumulate) return copy(copyRunsKernel<From, From, true>, from, from);
-    withType(out.dtype, [&](auto to) {
+    if (op.accumulate) return copy(copyRunsKernel<From, From, true>, from, from);
+    withType(op.out.dtype, [&](auto to) {
       using To = typename decltype(to)::Type;
       copy(copyRunsKernel<From, To, false>, from, to);
     });
   });
 }
 
-void CudaBackend::maskRows(const View &x, const uint8_t *mask, const View &embedding) {
-  if (x.size() == 0) return;
-  withType(x.dtype, [&](auto of) {
+template <>
+void CudaBackend::perform(const MaskRows &op) {
+  if (op.x.size() == 0) return;
+  withType(op.x.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
-    launch(maskKernel<T>, blocksFor(x.rows, warps), dim3(32, warps), 0, stream(), strided<T>(x), x.rows, x.cols, mask,
-           embedding.as<float>(), embedding.colStride, rowsAligned(x) && rowsAligned(embedding));
+    launch(maskKernel<T>, blocksFor(op.x.rows, warps), dim3(32, warps), 0, stream(), strided<T>(op.x), op.x.rows,
+           op.x.cols, op.mask, op.embedding.as<float>(), op.embedding.colStride,
+           rowsAligned(op.x) && rowsAligned(op.embedding));
   });
 }
 
-void CudaBackend::maskRowsBackward(const View &dx, const uint8_t *mask, const View &dEmbedding) {
-  if (dx.size() == 0) return;
-  const ColumnSums sums(dx.rows, dx.cols);
+template <>
+void CudaBackend::perform(const MaskRowsBackward &op) {
+  if (op.dx.size() == 0) return;
+  const ColumnSums sums(op.dx.rows, op.dx.cols);
   auto *partials = static_cast<double *>(scratch(sums.partialBytes()));
-  withType(dx.dtype, [&](auto of) {
+  withType(op.dx.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
-    launch(maskGradientKernel<T>, sums.grid(), ColumnSums::block(), ColumnSums::sharedBytes(), stream(), strided<T>(dx),
-           dx.rows, dx.cols, sums.grain, mask, rowsAligned(dx), partials);
+    launch(maskGradientKernel<T>, sums.grid(), ColumnSums::block(), ColumnSums::sharedBytes(), stream(),
+           strided<T>(op.dx), op.dx.rows, op.dx.cols, sums.grain, op.mask, rowsAligned(op.dx), partials);
   });
-  sums.addInto(dEmbedding, partials, stream());
+  sums.addInto(op.dEmbedding, partials, stream());
 }
 
-void CudaBackend::gatherRows(const View &x, const int32_t *index, const View &out) {
-  moveByIndex<false>(stream(), x, out, index, out.rows);
+template <>
+void CudaBackend::perform(const GatherRows &op) {
+  moveByIndex<false>(stream(), op.x, op.out, op.index, op.out.rows);
 }
 
-void CudaBackend::scatterRows(const View &dOut, const int32_t *index, const View &dx) {
-  fill(dx, 0);
-  moveByIndex<true>(stream(), dOut, dx, index, dOut.rows);
+template <>
+void CudaBackend::perform(const ScatterRows &op) {
+  perform(Fill{op.dx, 0});
+  moveByIndex<true>(stream(), op.dOut, op.dx, op.index, op.dOut.rows);
 }
 
 }  // namespace emoframe

@@ -91,7 +91,8 @@ __global__ void __launch_bounds__(threads)
 
 }  // namespace
 
-void CudaBackend::normalizeWaveforms(const Waveforms &waveforms) {
+template <>
+void CudaBackend::perform(const NormalizeWaveforms &waveforms) {
   const int64_t most = waveforms.count == 0 ? 0 : mostParts(waveforms.samples.cols, waveforms.count, partSamples);
   if (most == 0) return;
   const Samples all = {waveforms.samples.as<float>(), waveforms.deviceStart, waveforms.deviceLength, waveforms.count};

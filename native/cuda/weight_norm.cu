@@ -147,32 +147,32 @@ constexpr size_t sumBytes = 2 * sizeof(double) * threads / 32;
 
 }  // namespace
 
-void CudaBackend::weightNormForward(const View &v, const View &g, int64_t kernel, int64_t groups, const View &weight,
-                                    const View &flipped) {
-  if (v.size() == 0 || !(weight || flipped)) return;
-  const Taps taps = tapsOf(v, kernel);
-  const int64_t perGroup = v.rows / groups;
-  const uint32_t chunks = blocksFor(v.rows, chunkRows), taken = static_cast<uint32_t>(kernel);
-  auto *sums = static_cast<Sums *>(scratch(sizeof(Sums) * chunks * static_cast<size_t>(kernel)));
+template <>
+void CudaBackend::perform(const WeightNorm &op) {
+  if (op.v.size() == 0 || !(op.weight || op.flipped)) return;
+  const Taps taps = tapsOf(op.v, op.kernel);
+  const int64_t perGroup = op.v.rows / op.groups;
+  const uint32_t chunks = blocksFor(op.v.rows, chunkRows), taken = static_cast<uint32_t>(op.kernel);
+  auto *sums = static_cast<Sums *>(scratch(sizeof(Sums) * chunks * static_cast<size_t>(op.kernel)));
   launch(sumsKernel, dim3(taken, chunks), threads, sumBytes, stream(), taps, Taps{}, sums);
-  const dim3 grid(taken, static_cast<uint32_t>(groups), blocksFor(perGroup, side) * blocksFor(taps.columns, side));
-  withType(weight ? weight.dtype : flipped.dtype, [&](auto of) {
+  const dim3 grid(taken, static_cast<uint32_t>(op.groups), blocksFor(perGroup, side) * blocksFor(taps.columns, side));
+  withType(op.weight ? op.weight.dtype : op.flipped.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
-    launch(weightKernel<T>, grid, dim3(16, 16), sizeof(float) * side * sideStride, stream(), taps, g.as<const float>(),
-           g.colStride, sums, perGroup, strided<T>(weight), tapsAligned(weight, taps.columns), strided<T>(flipped),
-           tapsAligned(flipped, perGroup));
+    launch(weightKernel<T>, grid, dim3(16, 16), sizeof(float) * side * sideStride, stream(), taps,
+           op.g.as<const float>(), op.g.colStride, sums, perGroup, strided<T>(op.weight),
+           tapsAligned(op.weight, taps.columns), strided<T>(op.flipped), tapsAligned(op.flipped, perGroup));
   });
 }
 
-void CudaBackend::weightNormBackward(const View &v, const View &g, int64_t kernel, const View &dWeight, const View &dv,
-                                     const View &dg) {
-  if (v.size() == 0) return;
-  const Taps taps = tapsOf(v, kernel), gradient = tapsOf(dWeight, kernel);
-  const dim3 grid(static_cast<uint32_t>(kernel), blocksFor(v.rows, chunkRows));
+template <>
+void CudaBackend::perform(const WeightNormBackward &op) {
+  if (op.v.size() == 0) return;
+  const Taps taps = tapsOf(op.v, op.kernel), gradient = tapsOf(op.dWeight, op.kernel);
+  const dim3 grid(static_cast<uint32_t>(op.kernel), blocksFor(op.v.rows, chunkRows));
   auto *sums = static_cast<Sums *>(scratch(sizeof(Sums) * grid.x * grid.y));
   launch(sumsKernel, grid, threads, sumBytes, stream(), taps, gradient, sums);
-  launch(gradientKernel, grid, threads, 0, stream(), taps, gradient, g.as<const float>(), g.colStride, sums,
-         dv.as<float>(), dv.rowStride, tapsAligned(dv, taps.columns), dg.as<float>(), dg.colStride);
+  launch(gradientKernel, grid, threads, 0, stream(), taps, gradient, op.g.as<const float>(), op.g.colStride, sums,
+         op.dv.as<float>(), op.dv.rowStride, tapsAligned(op.dv, taps.columns), op.dg.as<float>(), op.dg.colStride);
 }
 
 }  // namespace emoframe

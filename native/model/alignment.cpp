@@ -34,7 +34,7 @@ Aligned align(Backend &backend, const float *frameLogits, int64_t size, const st
   islands.switchingCost = settings.switchingCost;
   islands.utteranceLogits = workspace.tensor(DType::f32, utterances, classes);
   islands.occupancies = workspace.tensor(DType::f32, offsets.back(), classes);
-  backend.alignForward(islands);
+  backend.run(islands);
   Aligned aligned;
   for (auto [target, view] :
        {std::make_pair(&aligned.logits, &islands.utteranceLogits), {&aligned.occupancies, &islands.occupancies}}) {
@@ -106,7 +106,7 @@ void Alignment::step(const Context &context, const Segments &segments, const Inp
   IslandAlignment islands = this->islands(context, segments, logits);
   islands.utteranceLogits = ofUtterances();
   islands.occupancies = ofFrames();
-  backend.alignForward(islands);
+  backend.run(islands);
 
   SoftmaxCrossEntropy loss;
   loss.logits = islands.utteranceLogits;
@@ -114,10 +114,10 @@ void Alignment::step(const Context &context, const Segments &segments, const Inp
   loss.gradientScale = static_cast<float>(1 / denominator);
   loss.result = sums;
   loss.dLogits = ofUtterances();
-  backend.softmaxCrossEntropy(loss);
-  if (parameters.trainable(bias_)) backend.columnSum(loss.dLogits, parameters.gradient(bias_));
+  backend.run(loss);
+  if (parameters.trainable(bias_)) backend.run(ColumnSum{loss.dLogits, parameters.gradient(bias_)});
   const View dLogits = ofFrames();
-  backend.alignBackward(islands, loss.dLogits, dLogits);
+  backend.run(IslandAlignmentBackward{islands, loss.dLogits, dLogits});
 
   if (inputs.frameClasses) {
     SoftmaxCrossEntropy ofKnown;
@@ -127,10 +127,10 @@ void Alignment::step(const Context &context, const Segments &segments, const Inp
     ofKnown.gradientScale = loss.gradientScale;
     ofKnown.result = workspace.tensor(DType::f32, 1, 2);
     ofKnown.dLogits = ofFrames();
-    backend.softmaxCrossEntropy(ofKnown);
-    backend.add(dLogits, ofKnown.dLogits, dLogits);
+    backend.run(ofKnown);
+    backend.run(Add{dLogits, ofKnown.dLogits, dLogits});
     const View total = sums.colRange(0, 1);  // what is correct is counted of utterances
-    backend.add(total, ofKnown.result.colRange(0, 1), total);
+    backend.run(Add{total, ofKnown.result.colRange(0, 1), total});
   }
   network_.backward(context, inputs.axis, saved, dLogits, dX);
 }
@@ -149,11 +149,11 @@ void Alignment::classify(const Context &context, const Inputs &inputs, const Sel
   const bool all = selection.rows.source.host.empty();
   const View logits = all ? kept : context.workspace.tensor(DType::f32, x.rows, head_.classes);
   network_.forward(context, inputs.axis, x, mel, saved, logits);
-  if (!all) context.backend.copyRows(logits, selection.rows.runs(), kept);
+  if (!all) context.backend.run(CopyRows{logits, selection.rows.runs(), kept});
   IslandAlignment islands = this->islands(context, selection.segments(), kept);
   islands.utteranceLogits = results.of(aligned.logits);
   islands.occupancies = results.of(aligned.occupancies);
-  context.backend.alignForward(islands);
+  context.backend.run(islands);
 }
 
 }  // namespace emoframe

@@ -38,8 +38,8 @@ void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, co
   saved.input = activations(source_ + bands_);
   const View mean = context.parameters.master(inputMean_), factor = context.parameters.master(inputFactor_);
   const auto standardize = [&](const View &part, int64_t column) {
-    backend.standardizeColumns(part, mean.colRange(column, part.cols), factor.colRange(column, part.cols),
-                               saved.input.colRange(column, part.cols));
+    backend.run(StandardizeColumns{part, mean.colRange(column, part.cols), factor.colRange(column, part.cols),
+                                   saved.input.colRange(column, part.cols)});
   };
   standardize(x, 0);
   if (bands_ > 0) standardize(mel, source_);
@@ -55,7 +55,7 @@ void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, co
     norm.y = last ? workspace.tensor(DType::f32, x.rows, width_) : inPlace(normed);
     if (i > 0 && (!last || context.training)) norm.sum = inPlace(sums[i & 1]);
     useLayerNorm(context, norms_[i], norm);
-    backend.addNormForward(norm);
+    backend.run(norm);
     if (last) break;
     AddNorm &next = saved.norms[i + 1];
     next.x = inPlace(branch);
@@ -68,7 +68,7 @@ void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, co
   gemm.b = context.parameters.master(output_.weight).transposed();
   gemm.out = logits;
   gemm.bias = context.parameters.master(output_.bias);
-  backend.gemm(gemm);
+  backend.run(gemm);
 }
 
 void AlignmentNetwork::backward(const Context &context, const LocalAxis &axis, const Saved &saved, const View &dLogits,
@@ -87,25 +87,26 @@ void AlignmentNetwork::backward(const Context &context, const LocalAxis &axis, c
     gemm.b = saved.norms.back().y;
     gemm.out = parameters.gradient(output_.weight);
     gemm.accumulate = true;
-    backend.gemm(gemm);
+    backend.run(gemm);
   }
   const View dNormed = activations(width_);
   gemm = {};
   gemm.a = dLogits;
   gemm.b = parameters.master(output_.weight);
   gemm.out = dNormed;
-  backend.gemm(gemm);
+  backend.run(gemm);
 
   // The gradient of the stream takes turns; dropout's stands apart from it.
   const View turns[2] = {activations(width_), activations(width_)}, dropped = activations(width_);
   View dStream;
   for (size_t i = norms_.size(); i-- > 0;) {
-    AddNormGradient norm;
+    AddNormBackward norm;
+    norm.forward = saved.norms[i];
     norm.dy = dNormed;
     norm.dSumIn = dStream;
     norm.dSumOut = turns[i & 1];
     if (saved.norms[i].dropout.p > 0) norm.dx = dropped;
-    layerNormBackward(context, norms_[i], saved.norms[i], norm);
+    layerNormBackward(context, norms_[i], norm);
     dStream = norm.dSumOut;
     if (i > 0) convs_[i - 1].backward(context, axis, saved.convs[i - 1], norm.dx ? norm.dx : dStream, dNormed);
   }
@@ -114,7 +115,7 @@ void AlignmentNetwork::backward(const Context &context, const LocalAxis &axis, c
   linearBackward(context, projection_, saved.input, dStream, dInput);
   if (!dX) return;
   const View factor = parameters.master(inputFactor_).colRange(0, source_);
-  backend.standardizeColumns(dInput.colRange(0, source_), View{}, factor, dX);
+  backend.run(StandardizeColumns{dInput.colRange(0, source_), View{}, factor, dX});
 }
 
 }  // namespace emoframe

@@ -108,23 +108,24 @@ void ChunkedStates::forward(const Context &context, Transformer &transformer, co
   View input = embedded;
   if (!chunks.spread.empty()) {
     input = workspace.tensor(context.dtype, rows, hidden_);
-    for (const RunTable &table : chunks.spread) backend.copyRows(embedded, table.runs(), input);
+    for (const RunTable &table : chunks.spread) backend.run(CopyRows{embedded, table.runs(), input});
   }
   const View hidden = chunks.spread.empty() ? x : workspace.tensor(context.dtype, rows, hidden_);
   if (!weighted()) {
     transformer.forward(context, chunks.packing, input, depth_, saved.transformed, hidden);
-    if (!chunks.spread.empty()) backend.copyRows(hidden, chunks.core.runs(), x);
+    if (!chunks.spread.empty()) backend.run(CopyRows{hidden, chunks.core.runs(), x});
   } else {
-    transformer.forward(
-        context, chunks.packing, input, depth_, saved.transformed, hidden,
-        [&](int64_t depth, const View &state) { backend.copyRows(state, chunks.core.runs(), asFrames(row(depth))); });
-    backend.softmaxRows(context.parameters.master(weights_), saved.softmax);
+    transformer.forward(context, chunks.packing, input, depth_, saved.transformed, hidden,
+                        [&](int64_t depth, const View &state) {
+                          backend.run(CopyRows{state, chunks.core.runs(), asFrames(row(depth))});
+                        });
+    backend.run(SoftmaxRows{context.parameters.master(weights_), saved.softmax});
     Gemm sum;
     sum.a = saved.softmax;
     sum.b = saved.states.rowRange(0, layers);
     sum.out = row(layers);
-    backend.gemm(sum);
-    backend.convert(asFrames(row(layers)), x);
+    backend.run(sum);
+    backend.run(Convert{asFrames(row(layers)), x});
   }
   if (!context.training) workspace.rewind(mark);
 }
@@ -139,12 +140,12 @@ void ChunkedStates::backward(const Context &context, Transformer &transformer, c
   }
   const int64_t rows = chunks.packing.total();
   const View dHidden = workspace.zeros(context.dtype, rows, hidden_);
-  backend.copyRows(dX, chunks.core.inverse(), dHidden);
+  backend.run(CopyRows{dX, chunks.core.inverse(), dHidden});
   const View dInput = dEmbedded ? workspace.tensor(context.dtype, rows, hidden_) : View{};
   transformer.backward(context, chunks.packing, saved.transformed, dHidden, dInput);
   if (!dEmbedded) return;
-  backend.fill(dEmbedded, 0);
-  for (const RunTable &table : chunks.spread) backend.copyRows(dInput, table.inverse(), dEmbedded, true);
+  backend.run(Fill{dEmbedded, 0});
+  for (const RunTable &table : chunks.spread) backend.run(CopyRows{dInput, table.inverse(), dEmbedded, true});
 }
 
 // With p = softmax(w) and s = Σ p h: dw_i = p_i (dx · h_i - dx · s). All products with dx at once, s being the last row
@@ -157,22 +158,22 @@ void ChunkedStates::backwardToWeights(const Context &context, const Chunks &chun
   View exact = dX;
   if (dX.dtype != DType::f32) {
     exact = workspace.tensor(DType::f32, dX.rows, dX.cols);
-    backend.convert(dX, exact);
+    backend.run(Convert{dX, exact});
   }
   const View products = workspace.tensor(DType::f32, 1, saved.states.rows);
   Gemm gemm;
   gemm.a = matrix(exact.data, DType::f32, 1, dX.size());
   gemm.b = saved.states.transposed();
   gemm.out = products;
-  backend.gemm(gemm);
+  backend.run(gemm);
   const View gradient = context.parameters.gradient(weights_), own = workspace.tensor(DType::f32, 1, gradient.cols);
   gemm = {};
   gemm.a = products;
   gemm.b = chunks.differences;
   gemm.factor = saved.softmax;
   gemm.out = own;
-  backend.gemm(gemm);
-  backend.add(gradient, own, gradient);
+  backend.run(gemm);
+  backend.run(Add{gradient, own, gradient});
 }
 
 }  // namespace emoframe

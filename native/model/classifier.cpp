@@ -40,7 +40,7 @@ void Classifier::logits(const Context &context, const View &pooled, const View &
   gemm.b = context.parameters.master(linear_.weight).transposed();
   gemm.out = out;
   gemm.bias = context.parameters.master(linear_.bias);
-  context.backend.gemm(gemm);
+  context.backend.run(gemm);
 }
 
 void Classifier::step(const Context &context, const Segments &segments, const int32_t *labels, double denominator,
@@ -53,12 +53,12 @@ void Classifier::step(const Context &context, const Segments &segments, const in
   View h = hidden;
   if (dropout.p > 0) {
     h = workspace.tensor(context.dtype, hidden.rows, hidden.cols);
-    backend.dropout(hidden, dropout, h);
+    backend.run(ApplyDropout{hidden, dropout, h});
   }
   Pooling pooling = this->pooling(context, segments, h);
   pooling.attention = workspace.tensor(DType::f32, 1, h.rows);
   pooling.pooled = workspace.tensor(DType::f32, segments.count, pooled_);
-  backend.poolForward(pooling);
+  backend.run(pooling);
 
   SoftmaxCrossEntropy loss;
   loss.logits = workspace.tensor(DType::f32, segments.count, head_.classes);
@@ -67,24 +67,24 @@ void Classifier::step(const Context &context, const Segments &segments, const in
   loss.gradientScale = static_cast<float>(1 / denominator);
   loss.result = sums;
   loss.dLogits = workspace.tensor(DType::f32, segments.count, head_.classes);
-  backend.softmaxCrossEntropy(loss);
+  backend.run(loss);
 
-  if (parameters.trainable(linear_.bias)) backend.columnSum(loss.dLogits, parameters.gradient(linear_.bias));
+  if (parameters.trainable(linear_.bias)) backend.run(ColumnSum{loss.dLogits, parameters.gradient(linear_.bias)});
   Gemm gemm;
   if (parameters.trainable(linear_.weight)) {
     gemm.a = loss.dLogits.transposed();
     gemm.b = pooling.pooled;
     gemm.out = parameters.gradient(linear_.weight);
     gemm.accumulate = true;
-    backend.gemm(gemm);
+    backend.run(gemm);
   }
   gemm = {};
   gemm.a = loss.dLogits;
   gemm.b = parameters.master(linear_.weight);
   gemm.out = workspace.tensor(DType::f32, segments.count, pooled_);
-  backend.gemm(gemm);
-  backend.poolBackward(pooling, gemm.out, dHidden, score_ >= 0 ? parameters.gradient(score_) : View{});
-  if (dropout.p > 0) backend.dropout(dHidden, dropout, dHidden);
+  backend.run(gemm);
+  backend.run(PoolingBackward{pooling, gemm.out, dHidden, score_ >= 0 ? parameters.gradient(score_) : View{}});
+  if (dropout.p > 0) backend.run(ApplyDropout{dHidden, dropout, dHidden});
 }
 
 void Classifier::layOut(Selection &selection, Workspace &workspace) const {
@@ -113,7 +113,7 @@ void Classifier::classify(const Context &context, const Selection &selection, co
   pooling.attention = results.of(result.attention);
   pooling.pooled = results.of(result.pooled);
   pooling.logSums = results.of(result.scoreLogSums);
-  backend.poolForward(pooling);
+  backend.run(pooling);
   logits(context, pooling.pooled, results.of(result.logits));
 
   const View weight = parameters.master(linear_.weight);
@@ -130,12 +130,12 @@ void Classifier::classify(const Context &context, const Selection &selection, co
     deviation.b = weight.colRange(hidden_, hidden_).transposed();
     deviation.bias = parameters.master(linear_.bias);
     deviation.out = context.workspace.tensor(DType::f32, segments.count, head_.classes);
-    backend.gemm(deviation);
-    backend.gatherRows(deviation.out, selection.owners.device, gemm.out);
+    backend.run(deviation);
+    backend.run(GatherRows{deviation.out, selection.owners.device, gemm.out});
     gemm.accumulate = true;
   }
-  backend.gemm(gemm);
-  backend.softmaxRows(gemm.out, gemm.out);
+  backend.run(gemm);
+  backend.run(SoftmaxRows{gemm.out, gemm.out});
 }
 
 }  // namespace emoframe

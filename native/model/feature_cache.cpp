@@ -20,7 +20,7 @@ void FeatureCache::store(const std::string &key, const std::vector<View> &parts)
   if (used_ + frames > rows_.rows) moveTo(std::max(stored_ + frames, stored_ * 3 / 2));
   int64_t column = 0;
   for (const View &part : parts) {
-    backend_.convert(part, rows_.rowRange(used_, frames).colRange(column, part.cols));
+    backend_.run(Convert{part, rows_.rowRange(used_, frames).colRange(column, part.cols)});
     column += part.cols;
   }
   entries_[key] = {used_, frames};
@@ -42,7 +42,7 @@ void FeatureCache::moveTo(int64_t capacity) {
   used_ = 0;
   for (auto &entry : entries_) {
     StoredFeatures &its = entry.second;
-    backend_.convert(rows_.rowRange(its.first, its.frames), larger.rowRange(used_, its.frames));
+    backend_.run(Convert{rows_.rowRange(its.first, its.frames), larger.rowRange(used_, its.frames)});
     its.first = used_;
     used_ += its.frames;
   }

@@ -77,7 +77,7 @@ Conv0 FeatureEncoder::conv0Input(const Packing &packing) const {
 
 void FeatureEncoder::normalize(const Context &context, const Packing &packing) const {
   if (!packing.normalize) return;
-  Waveforms waveforms;
+  NormalizeWaveforms waveforms;
   waveforms.samples = packing.samples;
   waveforms.count = packing.count;
   waveforms.start = packing.starts.host.data();
@@ -85,7 +85,7 @@ void FeatureEncoder::normalize(const Context &context, const Packing &packing) c
   waveforms.deviceStart = packing.starts.device;
   waveforms.deviceLength = packing.lengths.device;
   waveforms.statistics = packing.waveform;
-  context.backend.normalizeWaveforms(waveforms);
+  context.backend.run(waveforms);
 }
 
 WindowMoments FeatureEncoder::windowMoments(const Context &context, const Packing &packing) const {
@@ -94,7 +94,7 @@ WindowMoments FeatureEncoder::windowMoments(const Context &context, const Packin
   const Conv0 conv = conv0Input(packing);
   const View mean = context.workspace.tensor(DType::f32, conv.count, conv.kernel);
   const View covariance = context.workspace.tensor(DType::f32, conv.count, conv.kernel, conv.kernel);
-  backend.windowCovariance(conv, mean, covariance);
+  backend.run(WindowCovariance{conv, mean, covariance});
   WindowMoments moments;
   const auto take = [&](const View &v, std::vector<float> &host) {
     host.resize(static_cast<size_t>(v.size()));
@@ -128,10 +128,10 @@ void FeatureEncoder::conv0Setup(const Context &context, const Packing &packing, 
   } else {
     saved.windowMean = workspace.tensor(DType::f32, packing.count, layer.kernel);
     saved.windowCovariance = workspace.tensor(DType::f32, packing.count, layer.kernel, layer.kernel);
-    backend.windowCovariance(conv, saved.windowMean, saved.windowCovariance);
+    backend.run(WindowCovariance{conv, saved.windowMean, saved.windowCovariance});
   }
-  backend.foldGroupNorm(weight, parameters.master(layer.norm.gamma), parameters.master(layer.norm.beta), kEpsilon,
-                        saved.windowMean, saved.windowCovariance, conv.weight, conv.bias);
+  backend.run(FoldGroupNorm{weight, parameters.master(layer.norm.gamma), parameters.master(layer.norm.beta), kEpsilon,
+                            saved.windowMean, saved.windowCovariance, conv.weight, conv.bias});
 }
 
 void FeatureEncoder::forward(const Context &context, const Packing &packing, Saved *saved, const View &out) const {
@@ -157,7 +157,7 @@ void FeatureEncoder::layerForward(const Context &context, size_t i, const Conv0 
   const Layer &layer = layers_[i];
   const bool normed = !groupNorm_;
   if (i == 0) {
-    backend.conv0Forward(conv0, normed ? product : y);
+    backend.run(Conv0Forward{conv0, normed ? product : y});
   } else {
     Gemm gemm = context.product();
     gemm.a = overlappingRows(layer, input, y.rows);
@@ -166,14 +166,14 @@ void FeatureEncoder::layerForward(const Context &context, size_t i, const Conv0 
     if (!normed) gemm.gelu = y;
     if (layer.bias >= 0) gemm.bias = context.parameters.master(layer.bias);
     gemm.weightKey = context.key(layer.weight);
-    backend.gemm(gemm);
+    backend.run(gemm);
   }
   if (!normed) return;
   norm.x = product;
   norm.y = activation;
   useLayerNorm(context, layer.norm, norm);
-  backend.addNormForward(norm);
-  backend.geluForward(activation, Dropout{}, y);
+  backend.run(norm);
+  backend.run(Gelu{activation, Dropout{}, y});
 }
 
 // Everything that backward reads is kept: products apart from outputs, because the norm's or GELU's backward reads
@@ -192,10 +192,10 @@ void FeatureEncoder::forwardAll(const Context &context, const Packing &packing, 
     if (i > 0 || !groupNorm_) kept.activation = workspace.tensor(context.dtype, rows, layer.out);
     product = groupNorm_ ? kept.activation : workspace.tensor(context.dtype, rows, layer.out);
     layerForward(context, i, saved.conv0, input, product, kept.activation, whole.rowRange(0, rows), kept.norm);
-    if (slack_ > 0) context.backend.fill(whole.rowRange(rows, slack_), 0);
+    if (slack_ > 0) context.backend.run(Fill{whole.rowRange(rows, slack_), 0});
     input = whole;
   }
-  context.backend.copyRows(input, packing.compaction.runs(), out);
+  context.backend.run(CopyRows{input, packing.compaction.runs(), out});
 }
 
 // Blocks need utterances in the order of their starts; those that are not go through as one.
@@ -307,7 +307,7 @@ void FeatureEncoder::forwardBlocks(const Context &context, const Packing &packin
       layerForward(context, i, conv, input, groupNorm_ ? View{} : y, groupNorm_ ? View{} : at(place[2]), y, norm);
       input = y;
     }
-    context.backend.copyRows(input, block.valid.runs(), out);
+    context.backend.run(CopyRows{input, block.valid.runs(), out});
   }
 }
 
@@ -318,7 +318,7 @@ void FeatureEncoder::convBackward(const Context &context, const Layer &layer, co
   Backend &backend = context.backend;
   const Parameters &parameters = context.parameters;
   if (layer.bias >= 0 && parameters.trainable(layer.bias)) {
-    backend.columnSum(dPre, parameters.gradient(layer.bias));
+    backend.run(ColumnSum{dPre, parameters.gradient(layer.bias)});
   }
   if (parameters.trainable(layer.weight)) {
     Gemm gemm = context.product();
@@ -326,14 +326,14 @@ void FeatureEncoder::convBackward(const Context &context, const Layer &layer, co
     gemm.b = overlappingRows(layer, input, dPre.rows);
     gemm.out = parameters.gradient(layer.weight);
     gemm.accumulate = true;
-    backend.gemm(gemm);
+    backend.run(gemm);
   }
   if (!dInput) return;
   // Taps [m · stride, (m + 1) · stride) of frame t touch input rows stride · (t + m) + [0, stride), which for a fixed m
   // do not overlap between frames: one product for each such block of taps, the first of which may write.
   const int64_t width = layer.stride * layer.in;
   const int64_t written = layer.kernel < layer.stride ? 0 : dPre.rows * layer.stride;
-  backend.fill(dInput.rowRange(written, dInput.rows - written), 0);
+  backend.run(Fill{dInput.rowRange(written, dInput.rows - written), 0});
   for (int64_t tap = 0; tap < layer.kernel; tap += layer.stride) {
     const int64_t taps = std::min(layer.stride, layer.kernel - tap);
     Gemm gemm = context.product();
@@ -341,7 +341,7 @@ void FeatureEncoder::convBackward(const Context &context, const Layer &layer, co
     gemm.b = context.parameters.compute(layer.weight).colRange(tap * layer.in, taps * layer.in);
     gemm.out = matrix(dInput.at(0, tap, 0), dInput.dtype, dPre.rows, taps * layer.in, width);
     gemm.accumulate = tap > 0;
-    backend.gemm(gemm);
+    backend.run(gemm);
   }
 }
 
@@ -352,22 +352,24 @@ void FeatureEncoder::conv0Backward(const Context &context, const Packing &packin
   const Layer &layer = layers_[0];
   const View moment0 = context.workspace.tensor(DType::f32, packing.count, 1, layer.out);
   const View moment1 = context.workspace.tensor(DType::f32, packing.count, layer.out, layer.kernel);
-  backend.conv0Backward(saved.conv0, dOut, moment0, moment1);
+  backend.run(Conv0Backward{saved.conv0, dOut, moment0, moment1});
   const auto flat = [](const View &v) { return vector(v.data, v.dtype, v.size()); };
   const View dWeight = parameters.gradient(layer.weight);
   if (!groupNorm_) {
-    backend.columnSum(matrix(moment1.data, DType::f32, packing.count, layer.out * layer.kernel), flat(dWeight));
+    backend.run(ColumnSum{matrix(moment1.data, DType::f32, packing.count, layer.out * layer.kernel), flat(dWeight)});
     if (layer.bias >= 0) {
-      backend.columnSum(matrix(moment0.data, DType::f32, packing.count, layer.out), parameters.gradient(layer.bias));
+      backend.run(
+          ColumnSum{matrix(moment0.data, DType::f32, packing.count, layer.out), parameters.gradient(layer.bias)});
     }
     return;
   }
   std::vector<int64_t> frames;
   for (int32_t b = 0; b < packing.count; ++b) frames.push_back(saved.conv0.frames(b));
   const auto filters = [&](const View &v) { return matrix(v.data, DType::f32, layer.out, layer.kernel); };
-  backend.foldGroupNormBackward(filters(parameters.master(layer.weight)), parameters.master(layer.norm.gamma), kEpsilon,
-                                saved.windowMean, saved.windowCovariance, frames, moment0, moment1, filters(dWeight),
-                                parameters.gradient(layer.norm.gamma), parameters.gradient(layer.norm.beta));
+  backend.run(FoldGroupNormBackward{filters(parameters.master(layer.weight)), parameters.master(layer.norm.gamma),
+                                    kEpsilon, saved.windowMean, saved.windowCovariance, frames, moment0, moment1,
+                                    filters(dWeight), parameters.gradient(layer.norm.gamma),
+                                    parameters.gradient(layer.norm.beta)});
 }
 
 void FeatureEncoder::backward(const Context &context, const Packing &packing, const Saved &saved,
@@ -379,16 +381,17 @@ void FeatureEncoder::backward(const Context &context, const Packing &packing, co
   Scratch scratch(workspace);
   // Frames that were dropped get no gradient, so none reaches the rows below that only they have read.
   View gradient = workspace.zeros(context.dtype, packing.sampleCount / layers_.back().product, layers_.back().out);
-  backend.copyRows(dOut, packing.compaction.inverse(), gradient);
+  backend.run(CopyRows{dOut, packing.compaction.inverse(), gradient});
   for (size_t i = layers_.size(); i-- > lowest;) {
     const Layer &layer = layers_[i];
     const SavedLayer &kept = saved.layers[i];
-    if (kept.activation) backend.geluBackward(kept.activation, Dropout{}, gradient, gradient);
+    if (kept.activation) backend.run(GeluBackward{kept.activation, Dropout{}, gradient, gradient});
     if (kept.norm.y) {
-      AddNormGradient norm;
+      AddNormBackward norm;
+      norm.forward = kept.norm;
       norm.dy = gradient;
       norm.dSumOut = workspace.tensor(context.dtype, gradient.rows, gradient.cols);
-      layerNormBackward(context, layer.norm, kept.norm, norm);
+      layerNormBackward(context, layer.norm, norm);
       gradient = norm.dSumOut;
     }
     if (i == 0) {

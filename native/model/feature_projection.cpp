@@ -25,12 +25,12 @@ void FeatureProjection::forward(const Context &context, const View &features, co
     saved.norm.x = features;
     saved.norm.y = saved.input;
     useLayerNorm(context, norm_, saved.norm);
-    backend.addNormForward(saved.norm);
+    backend.run(saved.norm);
   }
   linearForward(context, linear_, saved.input, out);
   const Dropout dropout = context.dropout(dropout_, site::projection);
-  if (dropout.p > 0) backend.dropout(out, dropout, out);
-  if (mask) backend.maskRows(out, mask, context.parameters.master(maskEmbedding_));
+  if (dropout.p > 0) backend.run(ApplyDropout{out, dropout, out});
+  if (mask) backend.run(MaskRows{out, mask, context.parameters.master(maskEmbedding_)});
 }
 
 void FeatureProjection::backward(const Context &context, const Saved &saved, const View &dOut,
@@ -38,9 +38,9 @@ void FeatureProjection::backward(const Context &context, const Saved &saved, con
   Backend &backend = context.backend;
   Parameters &parameters = context.parameters;
   Scratch scratch(context.workspace);
-  if (saved.mask) backend.maskRowsBackward(dOut, saved.mask, parameters.gradient(maskEmbedding_));
+  if (saved.mask) backend.run(MaskRowsBackward{dOut, saved.mask, parameters.gradient(maskEmbedding_)});
   const Dropout dropout = context.dropout(dropout_, site::projection);
-  if (dropout.p > 0) backend.dropout(dOut, dropout, dOut);
+  if (dropout.p > 0) backend.run(ApplyDropout{dOut, dropout, dOut});
   const bool normTrained = normed_ && (parameters.trainable(norm_.gamma) || parameters.trainable(norm_.beta));
   if (!normed_) {
     linearBackward(context, linear_, saved.input, dOut, dFeatures);
@@ -50,11 +50,12 @@ void FeatureProjection::backward(const Context &context, const Saved &saved, con
   if (normTrained || dFeatures) dInput = context.workspace.tensor(context.dtype, saved.input.rows, saved.input.cols);
   linearBackward(context, linear_, saved.input, dOut, dInput);
   if (!dInput) return;
-  AddNormGradient gradient;
+  AddNormBackward gradient;
+  gradient.forward = saved.norm;
   gradient.dy = dInput;
   gradient.dSumOut =
       dFeatures ? dFeatures : context.workspace.tensor(context.dtype, saved.features.rows, saved.features.cols);
-  layerNormBackward(context, norm_, saved.norm, gradient);
+  layerNormBackward(context, norm_, gradient);
 }
 
 }  // namespace emoframe

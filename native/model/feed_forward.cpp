@@ -21,7 +21,7 @@ void FeedForward::forward(const Context &context, const View &x, const Dropout &
   gemm.gelu = saved.intermediate;
   gemm.slope = saved.slope;
   gemm.dropout = dropout;
-  context.backend.gemm(gemm);
+  context.backend.run(gemm);
   linearForward(context, down_, saved.intermediate, y);
 }
 
@@ -36,13 +36,13 @@ void FeedForward::backward(const Context &context, const Saved &saved, const Vie
   gemm.out = dUp;
   gemm.factor = saved.slope;
   if (parameters.trainable(up_.bias)) gemm.columnSum = parameters.gradient(up_.bias);
-  context.backend.gemm(gemm);
+  context.backend.run(gemm);
 
   weightGradient(context, up_, saved.x, dUp);
   gemm = inputGradientProduct(context, up_, dUp);
   gemm.out = dx;
   gemm.accumulate = accumulate;
-  context.backend.gemm(gemm);
+  context.backend.run(gemm);
 }
 
 }  // namespace emoframe

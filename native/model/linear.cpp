@@ -21,7 +21,7 @@ Gemm linearProduct(const Context &context, const Linear &linear, const View &x) 
 void linearForward(const Context &context, const Linear &linear, const View &x, const View &y) {
   Gemm gemm = linearProduct(context, linear, x);
   gemm.out = y;
-  context.backend.gemm(gemm);
+  context.backend.run(gemm);
 }
 
 Gemm inputGradientProduct(const Context &context, const Linear &linear, const View &dy) {
@@ -39,13 +39,13 @@ void weightGradient(const Context &context, const Linear &linear, const View &x,
   gemm.b = x;
   gemm.out = parameters.gradient(linear.weight, linear.parts);
   gemm.accumulate = true;
-  context.backend.gemm(gemm);
+  context.backend.run(gemm);
 }
 
 void biasGradient(const Context &context, const Linear &linear, const View &dy) {
   const Parameters &parameters = context.parameters;
   if (!parameters.trainable(linear.bias, linear.parts)) return;
-  context.backend.columnSum(dy, parameters.gradient(linear.bias, linear.parts));
+  context.backend.run(ColumnSum{dy, parameters.gradient(linear.bias, linear.parts)});
 }
 
 void linearBackward(const Context &context, const Linear &linear, const View &x, const View &dy, const View &dx,
@@ -56,7 +56,7 @@ void linearBackward(const Context &context, const Linear &linear, const View &x,
   Gemm gemm = inputGradientProduct(context, linear, dy);
   gemm.out = dx;
   gemm.accumulate = accumulate;
-  context.backend.gemm(gemm);
+  context.backend.run(gemm);
 }
 
 LayerNorm addLayerNorm(Parameters &parameters, const std::string &name, int64_t size, float epsilon) {
@@ -77,11 +77,10 @@ void useLayerNorm(const Context &context, const LayerNorm &layerNorm, AddNorm &n
   }
 }
 
-void layerNormBackward(const Context &context, const LayerNorm &layerNorm, const AddNorm &norm,
-                       AddNormGradient gradient) {
+void layerNormBackward(const Context &context, const LayerNorm &layerNorm, AddNormBackward gradient) {
   gradient.dGamma = context.parameters.gradient(layerNorm.gamma);
   gradient.dBeta = context.parameters.gradient(layerNorm.beta);
-  context.backend.addNormBackward(norm, gradient);
+  context.backend.run(gradient);
 }
 
 }  // namespace emoframe

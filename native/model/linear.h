@@ -35,7 +35,6 @@ LayerNorm addLayerNorm(Parameters &parameters, const std::string &name, int64_t 
 
 // Fills in gamma, beta, epsilon and, when training, memory for the statistics.
 void useLayerNorm(const Context &context, const LayerNorm &layerNorm, AddNorm &norm);
-void layerNormBackward(const Context &context, const LayerNorm &layerNorm, const AddNorm &norm,
-                       AddNormGradient gradient);
+void layerNormBackward(const Context &context, const LayerNorm &layerNorm, AddNormBackward gradient);
 
 }  // namespace emoframe

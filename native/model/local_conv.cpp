@@ -19,7 +19,7 @@ LocalConv::LocalConv(const std::string &name, int64_t width, int64_t halfWidth, 
 
 View LocalConv::pad(const Context &context, const LocalAxis &axis, const View &x) const {
   const View padded = context.workspace.tensor(context.dtype, axis.paddedRows, width_);
-  context.backend.copyRows(x, axis.pad.runs(), padded);
+  context.backend.run(CopyRows{x, axis.pad.runs(), padded});
   return padded;
 }
 
@@ -43,11 +43,11 @@ void LocalConv::forward(const Context &context, const LocalAxis &axis, const Vie
   (context.training ? gemm.out : gemm.gelu) = out;
   gemm.bias = context.parameters.master(bias_);
   gemm.weightKey = context.key(weight_);
-  backend.gemm(gemm);
+  backend.run(gemm);
   if (context.training) {
-    backend.copyRows(out, axis.take.runs(), saved.activation, false, y);
+    backend.run(CopyRows{out, axis.take.runs(), saved.activation, false, y});
   } else {
-    backend.copyRows(out, axis.take.runs(), y);
+    backend.run(CopyRows{out, axis.take.runs(), y});
   }
   workspace.rewind(context.training ? kept : mark);
 }
@@ -59,7 +59,7 @@ View LocalConv::flippedWeight(const Context &context) const {
   const int64_t row = kernel_ * width_;
   const View flipped = context.workspace.tensor(context.dtype, width_, row);
   View taps = batched(weight.at(0, 0, row - width_), weight.dtype, kernel_, width_, width_, -width_, row).transposed();
-  context.backend.convert(taps, batched(flipped.data, flipped.dtype, kernel_, width_, width_, width_, row));
+  context.backend.run(Convert{taps, batched(flipped.data, flipped.dtype, kernel_, width_, width_, width_, row)});
   return flipped;
 }
 
@@ -70,8 +70,8 @@ void LocalConv::backward(const Context &context, const LocalAxis &axis, const Sa
   const Parameters &parameters = context.parameters;
   Scratch scratch(workspace);
   const View dActivation = workspace.tensor(context.dtype, dY.rows, width_);
-  backend.geluBackward(saved.activation, Dropout{}, dY, dActivation);
-  if (parameters.trainable(bias_)) backend.columnSum(dActivation, parameters.gradient(bias_));
+  backend.run(GeluBackward{saved.activation, Dropout{}, dY, dActivation});
+  if (parameters.trainable(bias_)) backend.run(ColumnSum{dActivation, parameters.gradient(bias_)});
   const View padded = pad(context, axis, dActivation);
   if (parameters.trainable(weight_)) {
     Gemm gemm = context.product();
@@ -79,15 +79,15 @@ void LocalConv::backward(const Context &context, const LocalAxis &axis, const Sa
     gemm.b = windows(axis, saved.padded);
     gemm.out = parameters.gradient(weight_);
     gemm.accumulate = true;
-    backend.gemm(gemm);
+    backend.run(gemm);
   }
   const View out = workspace.tensor(context.dtype, axis.rows(), width_);
   Gemm gemm = context.product();
   gemm.a = windows(axis, padded);
   gemm.b = flippedWeight(context).transposed();
   gemm.out = out;
-  backend.gemm(gemm);
-  backend.copyRows(out, axis.take.runs(), dX);
+  backend.run(gemm);
+  backend.run(CopyRows{out, axis.take.runs(), dX});
 }
 
 }  // namespace emoframe

@@ -114,7 +114,7 @@ void LogMel::forward(const Context &context, const Packing &packing, const View 
     gemm.a = matrix(packing.samples.at(0, 0, begin * kStride), DType::f32, rows, kWindow, kStride);
     gemm.b = waves_.transposed();
     gemm.out = spectrum.rowRange(0, rows);
-    backend_.gemm(gemm);
+    backend_.run(gemm);
     LogBandPowers powers;
     powers.spectrum = gemm.out;
     powers.bins = bins_;
@@ -122,9 +122,9 @@ void LogMel::forward(const Context &context, const Packing &packing, const View 
     powers.weights = weights_;
     powers.floor = kFloor;
     powers.out = all.rowRange(begin, rows);
-    backend_.logBandPowers(powers);
+    backend_.run(powers);
   }
-  backend_.copyRows(all, packing.compaction.runs(), out);
+  backend_.run(CopyRows{all, packing.compaction.runs(), out});
 }
 
 }  // namespace emoframe

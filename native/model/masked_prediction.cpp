@@ -34,7 +34,7 @@ void MaskedPrediction::step(const Context &context, const Targets &targets, doub
   Scratch scratch(workspace);
   const View masked = workspace.tensor(context.dtype, targets.count, hidden.cols);
   const View z = workspace.tensor(context.dtype, targets.count, head_.dimension);
-  backend.gatherRows(hidden, targets.frames, masked);
+  backend.run(GatherRows{hidden, targets.frames, masked});
   linearForward(context, projection_, masked, z);
 
   CosineCrossEntropy loss;
@@ -46,11 +46,11 @@ void MaskedPrediction::step(const Context &context, const Targets &targets, doub
   loss.result = sums;
   loss.dz = workspace.tensor(context.dtype, targets.count, head_.dimension);
   if (parameters.trainable(embeddings_)) loss.dEmbeddings = parameters.gradient(embeddings_);
-  backend.cosineCrossEntropy(loss);
+  backend.run(loss);
 
   const View dMasked = workspace.tensor(context.dtype, targets.count, hidden.cols);
   linearBackward(context, projection_, masked, loss.dz, dMasked);
-  backend.scatterRows(dMasked, targets.frames, dHidden);
+  backend.run(ScatterRows{dMasked, targets.frames, dHidden});
 }
 
 }  // namespace emoframe

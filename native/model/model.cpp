@@ -131,7 +131,7 @@ View Model::Parts::features(const Context &context, const HostBatch &batch, cons
   if (batch.features.empty()) {
     encoder.forward(context, packing, saved, out);
   } else {
-    backend->copyRows(cache.rows().colRange(0, out.cols), packing.compaction.runs(), out);
+    backend->run(CopyRows{cache.rows().colRange(0, out.cols), packing.compaction.runs(), out});
   }
   return out;
 }
@@ -142,7 +142,7 @@ View Model::Parts::mel(const Context &context, const HostBatch &batch, const Pac
   if (batch.features.empty()) {
     logMel->forward(context, packing, out);
   } else {
-    backend->copyRows(cache.rows().colRange(encoder.features(), out.cols), packing.compaction.runs(), out);
+    backend->run(CopyRows{cache.rows().colRange(encoder.features(), out.cols), packing.compaction.runs(), out});
   }
   return out;
 }
@@ -303,7 +303,7 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept, Head
       if (kept) {
         const View all = hidden;
         hidden = parts.workspace.tensor(DType::f32, selection.total(), all.cols);
-        parts.backend->copyRows(all, selection.rows.runs(), hidden);
+        parts.backend->run(CopyRows{all, selection.rows.runs(), hidden});
       }
       parts.classifier->classify(inference, selection, hidden, results, result);
     }
@@ -337,8 +337,8 @@ Encoded Model::alignmentInput(const HostBatch &batch) {
     const View embedded = parts.alignment->states() ? parts.embedded(features) : View{};
     const View heard = parts.heardByAlignment(inference, inputs, features, embedded);
     const View exact = parts.workspace.tensor(DType::f32, heard.rows, heard.cols + mel.cols);
-    parts.backend->convert(heard, exact.colRange(0, heard.cols));
-    if (mel) parts.backend->convert(mel, exact.colRange(heard.cols, mel.cols));
+    parts.backend->run(Convert{heard, exact.colRange(0, heard.cols)});
+    if (mel) parts.backend->run(Convert{mel, exact.colRange(heard.cols, mel.cols)});
     Encoded encoded;
     encoded.hidden.resize(static_cast<size_t>(exact.size()));
     parts.backend->download(encoded.hidden.data(), exact.data, encoded.hidden.size() * sizeof(float));
@@ -361,9 +361,9 @@ void Model::Parts::sumOfSquares(const View &x, const View &sum) {
   View exact = x;
   if (x.dtype != DType::f32) {
     exact = workspace.tensor(DType::f32, x.rows, x.cols);
-    backend->convert(x, exact);
+    backend->run(Convert{x, exact});
   }
-  backend->sumSquares({exact}, sum);
+  backend->run(SumSquares{std::vector<View>{exact}, sum});
 }
 
 double Model::Parts::meanSquare(const View &x) {

@@ -74,7 +74,7 @@ int32_t Parameters::add(const std::string &name, std::vector<int64_t> shape, Lay
 
 float *Parameters::allocateZeros() const {
   auto *arena = static_cast<float *>(backend_.allocate(arenaBytes()));
-  backend_.fill(vector(arena, DType::f32, total_), 0);
+  backend_.run(Fill{vector(arena, DType::f32, total_), 0});
   return arena;
 }
 
@@ -83,7 +83,7 @@ void Parameters::allocate() {
   sums_ = static_cast<float *>(backend_.allocate(4 * sizeof(float)));
   if (precision_ == Precision::bf16) {
     shadow_ = backend_.allocate(static_cast<size_t>(total_) * sizeOf(DType::bf16));
-    backend_.fill(vector(shadow_, DType::bf16, total_), 0);
+    backend_.run(Fill{vector(shadow_, DType::bf16, total_), 0});
   }
   bumpVersion();
 }
@@ -189,7 +189,7 @@ void Parameters::importValue(const std::string &name, const float *data, int64_t
   upload(master_, p, data);
   if (shadow_) {
     void *at = static_cast<char *>(shadow_) + static_cast<size_t>(p.offset) * sizeOf(DType::bf16);
-    backend_.convert(vector(master_ + p.offset, DType::f32, p.size()), vector(at, DType::bf16, p.size()));
+    backend_.run(Convert{vector(master_ + p.offset, DType::f32, p.size()), vector(at, DType::bf16, p.size())});
   }
   bumpVersion();
 }
@@ -244,7 +244,7 @@ size_t Parameters::heldBytes() const {
 
 void Parameters::clearGradients() {
   gradientsChange();
-  if (gradient_) backend_.fill(vector(gradient_, DType::f32, total_), 0);
+  if (gradient_) backend_.run(Fill{vector(gradient_, DType::f32, total_), 0});
 }
 
 // Neighbouring trainable tensors as one range; the alignment gaps between them hold zeros and stay zero.
@@ -277,7 +277,7 @@ std::string Parameters::notFiniteGradient() {
     if (p.frozen) continue;
     float squares = 0;
     const View sum = sums().colRange(gradientSquares, 1);
-    backend_.sumSquares({vector(gradient_ + p.offset, DType::f32, p.size())}, sum);
+    backend_.run(SumSquares{std::vector<View>{vector(gradient_ + p.offset, DType::f32, p.size())}, sum});
     backend_.download(&squares, sum.data, sizeof(float));
     if (!std::isfinite(squares)) return ", first that of " + p.name;
   }
@@ -289,8 +289,8 @@ void Parameters::sumGradientSquares() {
   for (const Range &range : trainableRanges())
     gradients.push_back(vector(gradient_ + range.begin, DType::f32, range.size));
   const View sum = sums().colRange(gradientSquares, 1);
-  if (gradients.empty()) return backend_.fill(sum, 0);
-  backend_.sumSquares(gradients, sum);
+  if (gradients.empty()) return backend_.run(Fill{sum, 0});
+  backend_.run(SumSquares{gradients, sum});
 }
 
 double Parameters::optimizerStep(AdamW settings, const std::vector<ParameterGroup> &groups) {
@@ -311,7 +311,8 @@ double Parameters::optimizerStep(AdamW settings, const std::vector<ParameterGrou
       tensors.push_back(tensor);
     }
     settings.learningRate = group < groups.size() ? groups[group].learningRate : usual;
-    if (!tensors.empty()) backend_.adamW(settings, tensors);  // of its own does nothing where the norm is not finite
+    settings.tensors = tensors;
+    if (!tensors.empty()) backend_.run(settings);  // of its own does nothing where the norm is not finite
   }
   float squares = 0;
   if (knownSquares_) {

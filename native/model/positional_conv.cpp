@@ -34,9 +34,9 @@ void PositionalConv::normalizeWeight(const Context &context) {
   if (!weight_) weight_ = backend_->allocate(weightBytes_);
   if (flips) flipped_ = backend_->allocate(weightBytes_);
   if (weightVersion_ == parameters.version() && !flips) return;
-  backend_->weightNormForward(parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_), kernel_,
-                              groups_, matrix(weight_, context.dtype, hidden_, row),
-                              flipped_ ? matrix(flipped_, context.dtype, hidden_, row) : View{});
+  backend_->run(WeightNorm{parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_), kernel_,
+                           groups_, matrix(weight_, context.dtype, hidden_, row),
+                           flipped_ ? matrix(flipped_, context.dtype, hidden_, row) : View{}});
   weightVersion_ = parameters.version();
 }
 
@@ -65,7 +65,7 @@ View PositionalConv::overlappingRows(const View &padded, int64_t rows) const {
 
 View PositionalConv::pad(const Context &context, const PaddedAxis &axis, const View &x) const {
   const View padded = context.workspace.tensor(context.dtype, groups_, axis.paddedRows, groupSize_);
-  context.backend.copyRows(byGroup(x), axis.pad.runs(), padded);
+  context.backend.run(CopyRows{byGroup(x), axis.pad.runs(), padded});
   return padded;
 }
 
@@ -88,11 +88,11 @@ void PositionalConv::forward(const Context &context, const Packing &packing, con
     gemm.bias =
         batched(context.parameters.master(bias_).data, DType::f32, groups_, 1, groupSize_, groupSize_, groupSize_);
     gemm.weightKey = context.key(v_);
-    backend.gemm(gemm);
+    backend.run(gemm);
     if (context.training) {
-      backend.copyRows(out, axis.take.runs(), byGroup(saved.activation), false, byGroup(y));
+      backend.run(CopyRows{out, axis.take.runs(), byGroup(saved.activation), false, byGroup(y)});
     } else {
-      backend.copyRows(out, axis.take.runs(), byGroup(y));
+      backend.run(CopyRows{out, axis.take.runs(), byGroup(y)});
     }
   }
 }
@@ -106,8 +106,8 @@ void PositionalConv::backward(const Context &context, const Packing &packing, co
   const int64_t row = kernel_ * groupSize_;
   const PaddedAxis &axis = packing.padded;
   const View dActivation = workspace.tensor(context.dtype, dY.rows, dY.cols);
-  backend.geluBackward(saved.activation, Dropout{}, dY, dActivation);
-  if (parameters.trainable(bias_)) backend.columnSum(dActivation, parameters.gradient(bias_));
+  backend.run(GeluBackward{saved.activation, Dropout{}, dY, dActivation});
+  if (parameters.trainable(bias_)) backend.run(ColumnSum{dActivation, parameters.gradient(bias_)});
   const View padded = pad(context, axis, dActivation);
   if (parameters.trainable(g_) || parameters.trainable(v_)) {
     // Frame t of an utterance is padded row P + t here and row P + t - gap of the overlapping view.
@@ -118,10 +118,10 @@ void PositionalConv::backward(const Context &context, const Packing &packing, co
     gemm.a = dOut.transposed();
     gemm.b = overlappingRows(saved.padded, axis.rows);
     gemm.out = dWeight;
-    backend.gemm(gemm);
-    backend.weightNormBackward(parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_), kernel_,
-                               matrix(dWeight.data, DType::f32, hidden_, row), parameters.gradient(v_),
-                               vector(parameters.gradient(g_).data, DType::f32, kernel_));
+    backend.run(gemm);
+    backend.run(WeightNormBackward{parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_),
+                                   kernel_, matrix(dWeight.data, DType::f32, hidden_, row), parameters.gradient(v_),
+                                   vector(parameters.gradient(g_).data, DType::f32, kernel_)});
   }
   if (!dX) return;
   const View out = workspace.tensor(context.dtype, groups_, axis.rows, groupSize_);
@@ -129,8 +129,8 @@ void PositionalConv::backward(const Context &context, const Packing &packing, co
   gemm.a = overlappingRows(padded, axis.rows);
   gemm.b = batched(flipped_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
   gemm.out = out;
-  backend.gemm(gemm);
-  backend.copyRows(out, axis.takeGradient.runs(), byGroup(dX), true);
+  backend.run(gemm);
+  backend.run(CopyRows{out, axis.takeGradient.runs(), byGroup(dX), true});
 }
 
 }  // namespace emoframe

@@ -50,7 +50,7 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
   Transformer::Saved transformed;
   const auto activations = [&](int64_t cols) { return workspace.tensor(dtype, packing.total(), cols); };
   const View told = parameters.sums(), sums = told.colRange(Parameters::losses, 2);
-  backend->fill(told, 0);
+  backend->run(Fill{told, 0});
   const View features = this->features(context, batch, packing, encoderTrained ? &encoded : nullptr);
   if (step.featurePenalty > 0 || batch.features.empty())
     sumOfSquares(features, told.colRange(Parameters::featureSquares, 1));
@@ -59,12 +59,12 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
       // d/dx of penalty · mean(x²), weighted by this micro-batch's share of the update.
       const double share = static_cast<double>(result.count) / step.denominator;
       const View dPenalty = activations(encoder.features());
-      backend->convert(features, dPenalty);
-      backend->scale(dPenalty,
-                     static_cast<float>(2 * step.featurePenalty * share / static_cast<double>(features.size())));
-      backend->add(dFeatures, dPenalty, dFeatures);
+      backend->run(Convert{features, dPenalty});
+      backend->run(
+          Scale{dPenalty, static_cast<float>(2 * step.featurePenalty * share / static_cast<double>(features.size()))});
+      backend->run(Add{dFeatures, dPenalty, dFeatures});
     }
-    if (step.featureGradientScale != 1) backend->scale(dFeatures, step.featureGradientScale);
+    if (step.featureGradientScale != 1) backend->run(Scale{dFeatures, step.featureGradientScale});
     encoder.backward(context, packing, encoded, dFeatures);
   };
   const bool belowTransformer = encoderTrained || projection.trainable(parameters, mask != nullptr);

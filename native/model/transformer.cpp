@@ -52,9 +52,9 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
     h = embedding.y = empty ? hidden : activations();
     useLayerNorm(context, norm_, embedding);
   }
-  backend.addNormForward(embedding);
+  backend.run(embedding);
   const Dropout dropout = context.dropout(hiddenDropout_, site::embedding);
-  if (dropout.p > 0) backend.dropout(h, dropout, h);
+  if (dropout.p > 0) backend.run(ApplyDropout{h, dropout, h});
 
   if (visit) visit(0, h);
 
@@ -64,7 +64,7 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
     inputNorm.x = h;
     stream.input = inputNorm.y = empty ? hidden : activations();
     useLayerNorm(context, empty ? norm_ : layers_[saved.kept[0]].inputNorm(), inputNorm);
-    backend.addNormForward(inputNorm);
+    backend.run(inputNorm);
   }
   // Without a backward pass to follow, two streams take turns.
   TransformerLayer::Stream turns[2];
@@ -85,7 +85,7 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
     if (preNorm_ && !next) stream.input = stream.residual;
     if (visit) visit(saved.kept[i] + 1, stream.residual);
   }
-  if (stream.input.data != hidden.data) backend.convert(stream.input, hidden);
+  if (stream.input.data != hidden.data) backend.run(Convert{stream.input, hidden});
 }
 
 void Transformer::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dHidden,
@@ -118,11 +118,12 @@ void Transformer::backward(const Context &context, const Packing &packing, const
   }
   if (preNorm_ && lowest > 0 && gradient.input) {
     // The lowest norm that is reached was applied by the layer below it, which is not visited.
-    AddNormGradient norm;
+    AddNormBackward norm;
+    norm.forward = saved.layers[lowest - 1].afterFeedForward;
     norm.dy = gradient.input;
     norm.dSumIn = gradient.residual;
     norm.dSumOut = activations();
-    layerNormBackward(context, *normAfter(saved, lowest - 1), saved.layers[lowest - 1].afterFeedForward, norm);
+    layerNormBackward(context, *normAfter(saved, lowest - 1), norm);
   }
   if (!embeddingTrained && lowest > 0) return;
 
@@ -130,26 +131,28 @@ void Transformer::backward(const Context &context, const Packing &packing, const
   const View dSum = dX ? dX : activations();
   View dEmbedding = gradient.input;
   if (preNorm_ && !gradient.input) {
-    backend.convert(gradient.residual, dSum);
+    backend.run(Convert{gradient.residual, dSum});
     dEmbedding = dSum;
   } else if (preNorm_) {
-    AddNormGradient norm;
+    AddNormBackward norm;
+    norm.forward = saved.inputNorm;
     norm.dy = gradient.input;
     norm.dSumIn = gradient.residual;
     norm.dSumOut = dEmbedding = dSum;
-    layerNormBackward(context, saved.kept.empty() ? norm_ : layers_[saved.kept[0]].inputNorm(), saved.inputNorm, norm);
+    layerNormBackward(context, saved.kept.empty() ? norm_ : layers_[saved.kept[0]].inputNorm(), norm);
   }
   if (!embeddingTrained) return;
   const Dropout dropout = context.dropout(hiddenDropout_, site::embedding);
   if (dropout.p > 0) {
-    backend.dropout(dEmbedding, dropout, dSum);
+    backend.run(ApplyDropout{dEmbedding, dropout, dSum});
     dEmbedding = dSum;
   }
   if (!preNorm_) {
-    AddNormGradient norm;
+    AddNormBackward norm;
+    norm.forward = saved.embedding;
     norm.dy = dEmbedding;
     norm.dSumOut = dSum;
-    layerNormBackward(context, norm_, saved.embedding, norm);
+    layerNormBackward(context, norm_, norm);
   }
   positional_->backward(context, packing, saved.positional, dSum, dX);
 }

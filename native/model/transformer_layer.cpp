@@ -65,7 +65,7 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
   saved.logSumExp = workspace.tensor(DType::f32, rows, heads_);
   const View branch = activations(hidden_);
   linearForward(context, qkv_, in.input, saved.qkv);
-  backend.attentionForward(attention(context, segments, saved));
+  backend.run(attention(context, segments, saved));
   linearForward(context, output_, saved.context, branch);
 
   AddNorm &first = saved.afterAttention;
@@ -75,7 +75,7 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
   if (preNorm_ || context.training) first.sum = activations(hidden_);
   first.y = activations(hidden_);
   useLayerNorm(context, preNorm_ ? secondNorm_ : firstNorm_, first);
-  backend.addNormForward(first);
+  backend.run(first);
 
   feedForward_.forward(context, first.y, context.dropout(activationDropout_, site::layer(index_, site::activation)),
                        saved.feedForward, branch);
@@ -93,7 +93,7 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
     second.y = out.input;
     useLayerNorm(context, preNorm_ ? *next : secondNorm_, second);
   }
-  backend.addNormForward(second);
+  backend.run(second);
   if (!context.training) workspace.rewind(mark);
 }
 
@@ -108,15 +108,16 @@ void TransformerLayer::backward(const Context &context, const Segments &segments
   // Gradient of an addNorm: of its sum, into dSum, and of its branch, which is the same tensor without dropout.
   const auto backThroughNorm = [&](const AddNorm &norm, const LayerNorm *layerNorm, const View &dy, const View &dSumIn,
                                    const View &dSum) {
-    AddNormGradient gradient;
+    AddNormBackward gradient;
+    gradient.forward = norm;
     gradient.dy = dy;
     gradient.dSumIn = dSumIn;
     gradient.dSumOut = dSum;
     if (norm.dropout.p > 0) gradient.dx = activations(hidden_);
     if (layerNorm) {
-      layerNormBackward(context, *layerNorm, norm, gradient);
+      layerNormBackward(context, *layerNorm, gradient);
     } else {
-      backend.addNormBackward(norm, gradient);
+      backend.run(gradient);
     }
     return norm.dropout.p > 0 ? gradient.dx : dSum;
   };
@@ -135,12 +136,13 @@ void TransformerLayer::backward(const Context &context, const Segments &segments
   const View dContext = activations(hidden_);
   linearBackward(context, output_, saved.context, dAttended, dContext);
   const View dQkv = activations(3 * hidden_);
-  AttentionGradient gradient;
+  AttentionBackward gradient;
+  gradient.forward = attention(context, segments, saved);
   gradient.dOut = dContext;
   gradient.dq = dQkv.colRange(0, hidden_);
   gradient.dk = dQkv.colRange(hidden_, hidden_);
   gradient.dv = dQkv.colRange(2 * hidden_, hidden_);
-  backend.attentionBackward(attention(context, segments, saved), gradient);
+  backend.run(gradient);
   linearBackward(context, qkv_, saved.in.input, dQkv, dIn.input, !preNorm_);
 }
 

@@ -58,7 +58,7 @@ View Workspace::tensor(DType dtype, int64_t batch, int64_t rows, int64_t cols) {
 
 View Workspace::zeros(DType dtype, int64_t rows, int64_t cols) {
   View v = tensor(dtype, rows, cols);
-  backend_.fill(v, 0);
+  backend_.run(Fill{v, 0});
   return v;
 }
 

@@ -48,7 +48,7 @@ std::vector<float> throughUploadStreams() {
       uploadStream.upload(place + width / 2, numbers.data(), width / 2 * sizeof(float));
       uploadStream.send();
       uploadStream.await();
-      on->convert(vector(place, DType::f32, width), vector(taken + i * width, DType::f32, width));
+      on->run(Convert{vector(place, DType::f32, width), vector(taken + i * width, DType::f32, width)});
       uploadStream.release();
     }
     on->download(found.data(), taken, found.size() * sizeof(float));

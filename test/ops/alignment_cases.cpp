@@ -174,7 +174,7 @@ void agrees(Backend &backend, Report &report, const Problem &problem, const Doub
             const std::string &more = "") {
   const std::string what = problem.name() + more;
   const Run run(backend, problem, z);
-  backend.alignForward(run.op);
+  backend.run(run.op);
   Doubles logits, occupancies;
   problem.solve(method, run.logits.values, run.bias.values, logits, occupancies);
   const Doubles found = run.utteranceLogits.read();
@@ -218,7 +218,7 @@ void nothing(Backend &backend, Report &report) {
     const Run run(backend, problem, {});
     const Tensor dUtteranceLogits = Tensor(backend, DType::f32, problem.utterances(), 4).normal(5),
                  dLogits = Tensor(backend, DType::f32, 0, 4).normal(6);
-    backend.alignBackward(run.op, dUtteranceLogits, dLogits);
+    backend.run(IslandAlignmentBackward{run.op, dUtteranceLogits, dLogits});
     report.same(dLogits, {}, problem.name() + " gradient");
   }
 }
@@ -261,7 +261,7 @@ void extremeLogits(Backend &backend, Report &report) {
   }
   const Problem many{{3000, 90}, 3, 0, 1, 8};
   const Run run(backend, many, normals(many, 1e4, 1));
-  backend.alignForward(run.op);
+  backend.run(run.op);
   bool finite = true, shares = true;
   for (double value : run.utteranceLogits.read()) finite = finite && std::isfinite(value);
   for (double value : run.occupancies.read()) shares = shares && value >= 0 && value <= 1;
@@ -275,7 +275,7 @@ void notANumber(Backend &backend, Report &report) {
   Doubles z = normals(problem, 2, 1);
   z[(4 + 300) * 3 + 1] = NAN;
   const Run run(backend, problem, z);
-  backend.alignForward(run.op);
+  backend.run(run.op);
   const Doubles logits = run.utteranceLogits.read(), occupancies = run.occupancies.read();
   for (size_t i = 0; i < logits.size(); ++i) {
     report.check(std::isnan(logits[i]) == (i == 3 + 1), "utterance logit " + std::to_string(i));
@@ -292,7 +292,7 @@ void gradients(Backend &backend, Report &report) {
                                  Problem{{0, 5, 4}, 3, 1, 1.0f, 8}, Problem{{5, 1}, 2, 1, 0.5f, 1}}) {
     const int64_t C = problem.C, B = problem.utterances();
     const Run run(backend, problem, normals(problem, 2, 7));
-    backend.alignForward(run.op);
+    backend.run(run.op);
     const Array<int32_t> labels(backend, integers(8, B, C));
     const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(9),
                  dUtteranceLogits = Tensor(backend, DType::f32, B, C, {2}).normal(10),
@@ -304,9 +304,9 @@ void gradients(Backend &backend, Report &report) {
     loss.gradientScale = 0.5f;
     loss.result = result;
     loss.dLogits = dUtteranceLogits;
-    backend.softmaxCrossEntropy(loss);
-    backend.alignBackward(run.op, dUtteranceLogits, dLogits);
-    backend.columnSum(dUtteranceLogits, dBias);
+    backend.run(loss);
+    backend.run(IslandAlignmentBackward{run.op, dUtteranceLogits, dLogits});
+    backend.run(ColumnSum{dUtteranceLogits, dBias});
     const auto value = [&](const Doubles &z, const Doubles &bias) {
       Doubles logits, occupancies;
       problem.solve(everyPath, z, bias, logits, occupancies);
@@ -332,10 +332,10 @@ void longGradient(Backend &backend, Report &report) {
   const Problem problem{{700, 0, 3, 1300, 1}, 5, 3, 0.1f, 4};
   const int64_t C = problem.C;
   const Run run(backend, problem, normals(problem, 8, 1));
-  backend.alignForward(run.op);
+  backend.run(run.op);
   const Tensor dUtteranceLogits = Tensor(backend, DType::f32, problem.utterances(), C).normal(5),
                dLogits = Tensor(backend, DType::f32, run.logits.view().rows, C).normal(6);
-  backend.alignBackward(run.op, dUtteranceLogits, dLogits);
+  backend.run(IslandAlignmentBackward{run.op, dUtteranceLogits, dLogits});
   Doubles logits, expected;
   problem.solve(normalised, run.logits.values, run.bias.values, logits, expected);
   int64_t t = 0;
@@ -360,7 +360,7 @@ void batchMates(Backend &backend, Report &report) {
     const size_t first = mates ? 37 * 3 : 0;
     for (size_t i = 0; i < 600 * 3; ++i) z[first + i] = normalAt(1, i);
     const Run run(backend, problem, z);
-    backend.alignForward(run.op);
+    backend.run(run.op);
     const Doubles occupancies = run.occupancies.read(), logits = run.utteranceLogits.read();
     out[mates].assign(occupancies.begin() + first, occupancies.begin() + first + 600 * 3);
     for (size_t c = 0; c < 3; ++c) out[mates].push_back(logits[(mates ? 3 : 0) + c]);
@@ -385,8 +385,8 @@ void sameBits(Backend &, Report &report) {
         const Run run(backend, problem, normals(problem, 3, 1));
         const Tensor dUtteranceLogits = Tensor(backend, DType::f32, problem.utterances(), 5).normal(5),
                      dLogits = Tensor(backend, DType::f32, run.logits.view().rows, 5).constant(0);
-        backend.alignForward(run.op);
-        backend.alignBackward(run.op, dUtteranceLogits, dLogits);
+        backend.run(run.op);
+        backend.run(IslandAlignmentBackward{run.op, dUtteranceLogits, dLogits});
         Doubles all = run.utteranceLogits.read();
         for (double value : run.occupancies.read()) all.push_back(value);
         for (double value : dLogits.read()) all.push_back(value);

@@ -117,12 +117,13 @@ struct Run {
     attention.scale = 1 / std::sqrt(static_cast<float>(s.headSize));
     attention.dropout = {s.p, 0x9E3779B97F4A7C15ull, 3, 17};
     attention.tf32 = s.tf32;
+    gradient.forward = attention;
     gradient.dOut = dOut;
     gradient.dq = dQkv.view().colRange(0, width);
     gradient.dk = dQkv.view().colRange(width, width);
     gradient.dv = dQkv.view().colRange(2 * width, width);
-    backend.attentionForward(attention);
-    backend.attentionBackward(attention, gradient);
+    backend.run(attention);
+    backend.run(gradient);
   }
 
   Doubles part(const Doubles &all, int64_t index) const {
@@ -137,7 +138,7 @@ struct Run {
   int64_t width;
   Tensor qkv, dOut, out, logSumExp, dQkv;
   Attention attention;
-  AttentionGradient gradient;
+  AttentionBackward gradient;
 };
 
 void check(Backend &backend, Report &report, const Setting &s) {
@@ -272,8 +273,8 @@ const Cases attentionCases(
              const Doubles whole = both.qkv.values, grad = both.dOut.values;
              alone.qkv.set(Doubles(whole.begin() + 21 * 96, whole.end()));
              alone.dOut.set(Doubles(grad.begin() + 21 * 32, grad.end()));
-             backend.attentionForward(alone.attention);
-             backend.attentionBackward(alone.attention, alone.gradient);
+             backend.run(alone.attention);
+             backend.run(alone.gradient);
              const Doubles out = both.out.read(), gradients = both.dQkv.read();
              report.close(alone.out.read(), Doubles(out.begin() + 21 * 32, out.end()), 0, "out");
              report.close(alone.dQkv.read(), Doubles(gradients.begin() + 21 * 96, gradients.end()), 0, "gradients");

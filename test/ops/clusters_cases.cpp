@@ -31,14 +31,14 @@ void nearest(const Tensor &x, const Tensor &centroids, const Shape &s, std::vect
 
 void assign(Backend &backend, const Tensor &x, const Tensor &centroids, const Array<int32_t> &labels,
             const View &distance, const View &sums = {}, const View &counts = {}) {
-  ClusterAssignment assignment;
+  AssignClusters assignment;
   assignment.x = x;
   assignment.centroids = centroids;
   assignment.labels = labels.data();
   assignment.distance = distance;
   assignment.sums = sums;
   assignment.counts = counts;
-  backend.assignClusters(assignment);
+  backend.run(assignment);
 }
 
 // Labels are compared one by one: the contract is the true nearest centroid.

@@ -63,7 +63,7 @@ constexpr int64_t raggedTotal = 2560;
 void forward(Backend &backend, Report &report, const Setup &setup, DType dtype, const std::string &what,
              int64_t gap = 3) {
   Tensor out(backend, dtype, setup.rows(), setup.channels(), Layout{gap, 0, false});
-  backend.conv0Forward(setup.conv, out);
+  backend.run(Conv0Forward{setup.conv, out});
   Doubles expected(static_cast<size_t>(out.size()), 0.0);
   for (int32_t b = 0; b < setup.conv.count; ++b) {
     for (int64_t t = 0; t < setup.conv.frames(b); ++t) {
@@ -103,7 +103,7 @@ void backward(Backend &backend, Report &report, const Setup &setup, DType dtype,
   const int64_t C = setup.channels(), kernel = setup.conv.kernel, count = setup.conv.count;
   const Tensor dOut = Tensor(backend, dtype, setup.rows(), C, Layout{gap, 0, false}).normal(4, 1, 0.1);
   Tensor moment0(backend, DType::f32, count, 1, C), moment1(backend, DType::f32, count, C, kernel);
-  backend.conv0Backward(setup.conv, dOut, moment0, moment1);
+  backend.run(Conv0Backward{setup.conv, dOut, moment0, moment1});
   const Moments expected = momentsOf(setup, dOut);
   report.close(moment0, expected.zero, 1e-5, what + " moment 0 " + nameOf(dtype));
   report.close(moment1, expected.one, 1e-5, what + " moment 1 " + nameOf(dtype));
@@ -211,7 +211,7 @@ const Cases conv0Cases(
                                shift);
              const int64_t count = setup.conv.count, kernel = 10;
              Tensor mean(backend, DType::f32, count, kernel), covariance(backend, DType::f32, count, kernel, kernel);
-             backend.windowCovariance(setup.conv, mean, covariance);
+             backend.run(WindowCovariance{setup.conv, mean, covariance});
              Doubles means(static_cast<size_t>(count * kernel), 0.0),
                  covariances(static_cast<size_t>(count * kernel * kernel), 0.0);
              for (int32_t b = 0; b < count; ++b) {
@@ -243,13 +243,13 @@ const Cases conv0Cases(
            const float epsilon = 1e-5f;
            Tensor mean(backend, DType::f32, count, kernel), covariance(backend, DType::f32, count, kernel, kernel);
            Tensor folded(backend, DType::f32, count, C, kernel), foldedBias(backend, DType::f32, count, 1, C);
-           backend.windowCovariance(setup.conv, mean, covariance);
-           backend.foldGroupNorm(weight, gamma, beta, epsilon, mean, covariance, folded, foldedBias);
+           backend.run(WindowCovariance{setup.conv, mean, covariance});
+           backend.run(FoldGroupNorm{weight, gamma, beta, epsilon, mean, covariance, folded, foldedBias});
            setup.conv.weight = folded;
            setup.conv.bias = foldedBias;
 
            Tensor out(backend, DType::f32, setup.rows(), C);
-           backend.conv0Forward(setup.conv, out);
+           backend.run(Conv0Forward{setup.conv, out});
            Doubles expected(static_cast<size_t>(out.size()), 0.0);
            for (int32_t b = 0; b < count; ++b) {
              const Doubles y = groupNorm(setup, b, weight.values, gamma.values, beta.values, epsilon);
@@ -266,9 +266,9 @@ const Cases conv0Cases(
            dWeight.normal(15), dGamma.normal(16), dBeta.normal(17);
            std::vector<int64_t> frames;
            for (int32_t b = 0; b < count; ++b) frames.push_back(setup.conv.frames(b));
-           backend.conv0Backward(setup.conv, dOut, moment0, moment1);
-           backend.foldGroupNormBackward(weight, gamma, epsilon, mean, covariance, frames, moment0, moment1, dWeight,
-                                         dGamma, dBeta);
+           backend.run(Conv0Backward{setup.conv, dOut, moment0, moment1});
+           backend.run(FoldGroupNormBackward{weight, gamma, epsilon, mean, covariance, frames, moment0, moment1,
+                                             dWeight, dGamma, dBeta});
            const auto loss = [&](const Doubles &w, const Doubles &ga, const Doubles &be) {
              double sum = 0;
              for (int32_t b = 0; b < count; ++b) {
@@ -304,9 +304,9 @@ const Cases conv0Cases(
                  Tensor out(backend, DType::f32, setup.rows(), 24), moment0(backend, DType::f32, 2, 1, 24);
                  Tensor moment1(backend, DType::f32, 2, 24, 10), mean(backend, DType::f32, 2, 10);
                  Tensor covariance(backend, DType::f32, 2, 10, 10);
-                 backend.conv0Forward(setup.conv, out);
-                 backend.conv0Backward(setup.conv, out, moment0, moment1);
-                 backend.windowCovariance(setup.conv, mean, covariance);
+                 backend.run(Conv0Forward{setup.conv, out});
+                 backend.run(Conv0Backward{setup.conv, out, moment0, moment1});
+                 backend.run(WindowCovariance{setup.conv, mean, covariance});
                  Doubles all = out.read();
                  for (const Doubles &more : {moment0.read(), moment1.read(), mean.read(), covariance.read()}) {
                    all.insert(all.end(), more.begin(), more.end());

@@ -40,7 +40,7 @@ constexpr int64_t rows = 96, cols = 1024;
 // Of dropout on ones: what was kept, and by what it was scaled.
 Kept keptOf(Backend &backend, Report &report, const Dropout &dropout, double *scale = nullptr) {
   const Tensor x = Tensor(backend, DType::f32, rows, cols).constant(1), y(backend, DType::f32, rows, cols);
-  backend.dropout(x, dropout, y);
+  backend.run(ApplyDropout{x, dropout, y});
   const Doubles values = y.read();
   Kept kept(values.size());
   double factor = 0;
@@ -112,7 +112,7 @@ Kept keptByAttention(Backend &backend, Report &report, const std::vector<int32_t
   attention.segments = bounds.segments();
   attention.heads = heads;
   attention.dropout = dropout;
-  backend.attentionForward(attention);
+  backend.run(attention);
   const Doubles values = out.read();
   Kept kept;
   for (int64_t h = 0; h < heads; ++h) {

@@ -39,11 +39,11 @@ Doubles times(const Doubles &x, const Dropout &dropout) {
 void fillWrites(Backend &backend, Report &report) {
   overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
     const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1);
-    backend.fill(x, 0.5f);
+    backend.run(Fill{x, 0.5f});
     report.same(x, Doubles(x.size(), 0.5), what);
   });
   const Tensor turned = Tensor(backend, DType::f32, 2, 5, 9, {4, 3, true}).normal(1);
-  backend.fill(turned, -2);
+  backend.run(Fill{turned, -2});
   report.same(turned, Doubles(turned.size(), -2), "batched, transposed");
 }
 
@@ -55,7 +55,7 @@ void convertCopies(Backend &backend, Report &report) {
           for (const Shape &shape : shapes) {
             const Tensor x = Tensor(backend, from, 2, shape.rows, shape.cols, {3, 5, turnedFrom}).normal(2);
             const Tensor y = Tensor(backend, to, 2, shape.rows, shape.cols, {7, 2, turnedTo}).normal(3);
-            backend.convert(x, y);
+            backend.run(Convert{x, y});
             Doubles expected = x.values;
             for (double &value : expected) value = rounded(value, to);
             report.same(y, expected, std::string(nameOf(from)) + " to " + nameOf(to));
@@ -77,7 +77,7 @@ void convertFlips(Backend &backend, Report &report) {
         const Tensor flipped = Tensor(backend, dtype, width, row).normal(2);
         const View from = weight, to = flipped;
         const View last = batched(from.at(0, 0, row - width), dtype, taps, width, width, -width, row);
-        backend.convert(last.transposed(), batched(to.data, dtype, taps, width, width, width, row));
+        backend.run(Convert{last.transposed(), batched(to.data, dtype, taps, width, width, width, row)});
         Doubles expected(width * row);
         for (int64_t o = 0; o < width; ++o) {
           for (int64_t k = 0; k < taps; ++k) {
@@ -97,7 +97,7 @@ void convertRoundsToEven(Backend &backend, Report &report) {
   const Doubles expected = {1, 1 + 0x1p-6, -1, 1 + 0x1p-7, 0, INFINITY, rounded(1e-40, DType::bf16)};
   const Tensor x = Tensor(backend, DType::f32, 1, 7).set(values);
   const Tensor y = Tensor(backend, DType::bf16, 1, 7).normal(1);
-  backend.convert(x, y);
+  backend.run(Convert{x, y});
   const Doubles out = y.read();
   for (size_t i = 0; i < out.size(); ++i) {
     report.check(out[i] == expected[i], "value " + std::to_string(i), std::to_string(out[i]));
@@ -111,11 +111,11 @@ void addAdds(Backend &backend, Report &report) {
     const Tensor out = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(3);
     Doubles expected(a.values);
     for (size_t i = 0; i < expected.size(); ++i) expected[i] += b.values[i];
-    backend.add(a, b, out);
+    backend.run(Add{a, b, out});
     report.close(out, expected, what);
     report.untouched(a, what);
     report.untouched(b, what);
-    backend.add(a, b, a);
+    backend.run(Add{a, b, a});
     report.close(a, expected, what + ", out is a");
   });
 }
@@ -125,7 +125,7 @@ void scaleScales(Backend &backend, Report &report) {
     const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1);
     Doubles expected(x.values);
     for (double &value : expected) value *= -0.1f;
-    backend.scale(x, -0.1f);
+    backend.run(Scale{x, -0.1f});
     report.close(x, expected, what);
   });
 }
@@ -134,16 +134,16 @@ void dropoutDrops(Backend &backend, Report &report) {
   overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
     const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1, 1, 5);
     const Tensor y = Tensor(backend, dtype, shape.rows, shape.cols).normal(2);
-    backend.dropout(x, dropped, y);
+    backend.run(ApplyDropout{x, dropped, y});
     const Doubles expected = times(x.values, dropped), out = y.read();
     report.close(y, expected, what);
     // Not one element more or less than Philox says.
     bool exact = true;
     for (size_t i = 0; i < out.size(); ++i) exact = exact && (out[i] == 0) == (expected[i] == 0);
     report.check(exact, what, "other elements are dropped than Philox says");
-    backend.dropout(x, Dropout{}, y);
+    backend.run(ApplyDropout{x, Dropout{}, y});
     report.same(y, x.values, what + ", p = 0");
-    backend.dropout(x, dropped, x);
+    backend.run(ApplyDropout{x, dropped, x});
     report.close(x, expected, what + ", in place");
   });
 }
@@ -156,7 +156,7 @@ void geluIsExact(Backend &backend, Report &report) {
       Doubles expected(x.values);
       for (double &value : expected) value = geluOf(value);
       expected = times(expected, dropout);
-      backend.geluForward(x, dropout, y);
+      backend.run(Gelu{x, dropout, y});
       report.close(y, expected, what);
       report.untouched(x, what);
 
@@ -164,9 +164,9 @@ void geluIsExact(Backend &backend, Report &report) {
       const Tensor dx = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(4);
       Doubles gradient = times(dy.values, dropout);
       for (size_t i = 0; i < gradient.size(); ++i) gradient[i] *= geluSlope(x.values[i]);
-      backend.geluBackward(x, dropout, dy, dx);
+      backend.run(GeluBackward{x, dropout, dy, dx});
       report.close(dx, gradient, what + ", backward");
-      backend.geluBackward(x, dropout, dy, dy);
+      backend.run(GeluBackward{x, dropout, dy, dy});
       report.close(dy, gradient, what + ", backward in place");
       report.untouched(x, what);
     });
@@ -186,8 +186,8 @@ void geluEverywhere(Backend &backend, Report &report) {
   const Tensor x = Tensor(backend, DType::f32, 1, n).set(points);
   const Tensor y = Tensor(backend, DType::f32, 1, n).constant(0), one = Tensor(backend, DType::f32, 1, n).constant(1);
   const Tensor dx = Tensor(backend, DType::f32, 1, n).constant(0);
-  backend.geluForward(x, {}, y);
-  backend.geluBackward(x, {}, one, dx);
+  backend.run(Gelu{x, {}, y});
+  backend.run(GeluBackward{x, {}, one, dx});
   const Doubles out = y.read(), gradient = dx.read();
   double worst = 0, worstSmall = 0, worstGradient = 0;
   for (size_t i = 0; i < finite; ++i) {
@@ -221,11 +221,11 @@ void columnsAreStandardized(Backend &backend, Report &report) {
           expected[r * shape.cols + c] = (x(r, c) - (centred ? mean(0, c) : 0)) * factor(0, c);
         }
       }
-      backend.standardizeColumns(x, centred ? mean.view() : View{}, factor, y);
+      backend.run(StandardizeColumns{x, centred ? mean.view() : View{}, factor, y});
       report.close(y, expected, what + (centred ? "" : ", without means"));
       report.untouched(x, what);
       if (centred) continue;
-      backend.standardizeColumns(x, View{}, factor, x);
+      backend.run(StandardizeColumns{x, View{}, factor, x});
       report.close(x, expected, what + " in place");
     }
   });
@@ -239,7 +239,7 @@ void columnSumAccumulates(Backend &backend, Report &report) {
     for (int64_t r = 0; r < shape.rows; ++r) {
       for (int64_t c = 0; c < shape.cols; ++c) expected[c] += x(r, c);
     }
-    backend.columnSum(x, out);
+    backend.run(ColumnSum{x, out});
     report.close(out, expected, what);
   });
   // Rows of all items, with gaps.
@@ -247,7 +247,7 @@ void columnSumAccumulates(Backend &backend, Report &report) {
   const Tensor nine = Tensor(backend, DType::f32, 1, 9).constant(0);
   Doubles all(9, 0.0);
   for (size_t i = 0; i < items.values.size(); ++i) all[i % 9] += items.values[i];
-  backend.columnSum(items, nine);
+  backend.run(ColumnSum{items, nine});
   report.close(nine, all, "3 items");
   // Many rows of one sign: sequential fp32 would lose digits.
   const Tensor x = Tensor(backend, DType::f32, 200000, 3).normal(1, 0.1, 1);
@@ -256,7 +256,7 @@ void columnSumAccumulates(Backend &backend, Report &report) {
   for (int64_t r = 0; r < 200000; ++r) {
     for (int64_t c = 0; c < 3; ++c) expected[c] += x(r, c);
   }
-  backend.columnSum(x, out);
+  backend.run(ColumnSum{x, out});
   report.close(out, expected, 1e-6, "200000 rows");
 }
 
@@ -270,9 +270,9 @@ void sumSquaresIsWide(Backend &backend, Report &report) {
   for (const Tensor *t : {&a, &b, &c, &d}) {
     for (double value : t->values) expected += value * value;
   }
-  backend.sumSquares({a, b, c, d}, out);
+  backend.run(SumSquares{std::vector<View>{a, b, c, d}, out});
   report.close(out, {expected}, 2e-7, "four tensors");
-  backend.sumSquares({}, out);
+  backend.run(SumSquares{{}, out});
   report.same(out, {0.0}, "none");
 }
 
@@ -287,10 +287,10 @@ void softmaxSumsToOne(Backend &backend, Report &report) {
       for (int64_t c = 0; c < shape.cols; ++c) expected[r * shape.cols + c] /= sum;
     }
     const std::string what = std::to_string(shape.rows) + "x" + std::to_string(shape.cols);
-    backend.softmaxRows(x, y);
+    backend.run(SoftmaxRows{x, y});
     report.close(y, expected, what);
     report.untouched(x, what);
-    backend.softmaxRows(x, x);
+    backend.run(SoftmaxRows{x, x});
     report.close(x, expected, what + " in place");
   }
 }
@@ -308,9 +308,9 @@ void viewsStartAnywhere(Backend &backend, Report &report) {
         if (column < 40) copy[i] = x.values[i + begin];
       }
       const std::string what = std::string(nameOf(dtype)) + " from column " + std::to_string(begin);
-      backend.convert(x.view().colRange(begin, 40), z.view().colRange(0, 40));
+      backend.run(Convert{x.view().colRange(begin, 40), z.view().colRange(0, 40)});
       report.same(z, copy, what + ", convert");
-      backend.add(x.view().colRange(begin, 40), y.view().colRange(begin, 40), y.view().colRange(begin, 40));
+      backend.run(Add{x.view().colRange(begin, 40), y.view().colRange(begin, 40), y.view().colRange(begin, 40)});
       report.close(y, sum, what + ", add");
       report.untouched(x, what);
     }
@@ -324,9 +324,9 @@ void sameBits(Backend &, Report &report) {
         const Tensor y = Tensor(backend, DType::f32, 5003, 129).normal(2);
         const Tensor column = Tensor(backend, DType::f32, 1, 129).constant(0.1);
         const Tensor sum = Tensor(backend, DType::f32, 1, 1).constant(0);
-        backend.columnSum(x, column);
-        backend.sumSquares({x, column}, sum);
-        backend.geluForward(x, dropped, y);
+        backend.run(ColumnSum{x, column});
+        backend.run(SumSquares{std::vector<View>{x, column}, sum});
+        backend.run(Gelu{x, dropped, y});
         Doubles all = y.read();
         for (double value : column.read()) all.push_back(value);
         all.push_back(sum.read()[0]);

@@ -107,7 +107,7 @@ void product(Backend &backend, Report &report, const Shape &s, const Form &f) {
   gemm.tf32 = f.tf32;
   Tensor activated(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
   if (f.gelu) gemm.gelu = activated;
-  backend.gemm(gemm);
+  backend.run(gemm);
   closeTo(report, out, expected, ofRounded, f.tf32, describe(s, f));
   report.untouched(left, describe(s, f));
   if (!f.gelu) return;
@@ -118,7 +118,7 @@ void product(Backend &backend, Report &report, const Shape &s, const Form &f) {
   gemm.out = View{};
   Tensor alone(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
   gemm.gelu = alone;
-  backend.gemm(gemm);
+  backend.run(gemm);
   closeTo(report, alone, expected, ofRounded, f.tf32, describe(s, f) + " alone");
 }
 
@@ -145,7 +145,7 @@ void convolution(Backend &backend, Report &report, DType dtype, const Shape &s, 
   gemm.out = out;
   gemm.accumulate = accumulate;
   gemm.tf32 = tf32;
-  backend.gemm(gemm);
+  backend.run(gemm);
   closeTo(report, out, expected, tf32 ? expectedOf(toTf32) : expected, tf32,
           std::string("windows ") + nameOf(dtype) + (tf32 ? " tf32" : "") + " K " + std::to_string(s.K) + " stride " +
               std::to_string(stride));
@@ -167,7 +167,7 @@ void weightGradient(Backend &backend, Report &report, DType dtype, const Shape &
   gemm.b = x.view;
   gemm.out = out;
   gemm.accumulate = true;
-  backend.gemm(gemm);
+  backend.run(gemm);
   report.close(out, expected, 1e-5,
                std::string("weight gradient ") + nameOf(dtype) + " stride " + std::to_string(stride));
   // The same, transposed: windowsᵀ · dY, and so the overlap in a's columns.
@@ -176,7 +176,7 @@ void weightGradient(Backend &backend, Report &report, DType dtype, const Shape &
   gemm.b = dy;
   gemm.out = flipped;
   gemm.accumulate = false;
-  backend.gemm(gemm);
+  backend.run(gemm);
   Doubles transposed(expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
     const int64_t item = static_cast<int64_t>(i) / (s.M * s.N), m = static_cast<int64_t>(i) / s.N % s.M,
@@ -204,7 +204,7 @@ void shifted(Backend &backend, Report &report, const Shape &s, const Form &f, in
   gemm.a = inner(left, s.M, s.K);
   gemm.b = inner(right, s.K, s.N);
   gemm.out = out;
-  backend.gemm(gemm);
+  backend.run(gemm);
   report.close(out,
                multiply(
                    s, [&](int64_t i, int64_t r, int64_t c) { return left(i, r + shift, c + shift); },
@@ -279,14 +279,14 @@ void fused(Backend &backend, Report &report, const Fused &f) {
         gemm.gelu = gelu;
         gemm.slope = slope;
         gemm.dropout = dropout;
-        backend.gemm(gemm);
+        backend.run(gemm);
         exactly(gelu, activated, which + " gelu");
         exactly(slope, slopes, which + " slope");
         if (beside) report.close(out, sum, tolerance, which);
         const Tensor alone = output();
         gemm.gelu = alone;
         gemm.slope = View{};
-        backend.gemm(gemm);
+        backend.run(gemm);
         exactly(alone, activated, which + " gelu without slope");
       }
     }
@@ -305,7 +305,7 @@ void fused(Backend &backend, Report &report, const Fused &f) {
       gemm.out = out;
       gemm.factor = multiplied ? factor.view() : View{};
       gemm.columnSum = columns;
-      backend.gemm(gemm);
+      backend.run(gemm);
       const std::string which = form + (multiplied ? " factor" : "");
       report.close(out, expected, tolerance, which);
       // Errors of elements are independent, so that their sums are as far off as all elements together.
@@ -319,7 +319,7 @@ void fused(Backend &backend, Report &report, const Fused &f) {
       if (!multiplied) continue;
       const Tensor again = output();
       gemm.out = again;
-      backend.gemm(gemm);
+      backend.run(gemm);
       report.close(again, expected, tolerance, which + " without sums");
     }
     gemm.factor = View{};
@@ -357,7 +357,7 @@ void fusedEverywhere(Backend &backend, Report &report) {
   gemm.b = row;
   gemm.out = out;
   gemm.columnSum = sum;
-  backend.gemm(gemm);
+  backend.run(gemm);
   Doubles expected(3, 0.0);
   const Doubles values = out.read();
   for (size_t i = 0; i < values.size(); ++i) expected[i % 3] += values[i];
@@ -376,7 +376,7 @@ void geluOfAnything(Backend &backend, Report &report, DType dtype) {
   gemm.b = right;
   gemm.gelu = out;
   gemm.bias = bias;
-  backend.gemm(gemm);
+  backend.run(gemm);
   const Doubles values = out.read();
   for (size_t i = 0; i < values.size(); ++i) {
     const double x = bias.values[i % points.size()], size = std::abs(x);
@@ -577,7 +577,7 @@ const Cases gemmCases(
                gemm.b = right;
                gemm.out = out;
                gemm.weightKey = key;
-               backend.gemm(gemm);
+               backend.run(gemm);
                report.close(out,
                             multiply(
                                 s, [&](int64_t, int64_t r, int64_t c) { return left(r, c); },
@@ -596,8 +596,8 @@ const Cases gemmCases(
              gemm.b = right;
              gemm.out = out;
              gemm.weightKey = 77;
-             backend.gemm(gemm);
-             backend.gemm(gemm);  // packed on the second sight, if at all
+             backend.run(gemm);
+             backend.run(gemm);  // packed on the second sight, if at all
              report.close(out,
                           multiply(
                               s, [&](int64_t, int64_t r, int64_t c) { return left(r, c); },
@@ -629,7 +629,7 @@ const Cases gemmCases(
                        gemm.out = out;
                        gemm.weightKey = key;
                        gemm.accumulate = key != 0;
-                       backend.gemm(gemm);
+                       backend.run(gemm);
                      }
                      return out.read();
                    },

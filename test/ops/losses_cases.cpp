@@ -89,12 +89,12 @@ void cosine(Backend &backend, Report &report, DType dtype) {
     loss.gradientScale = 0.37f;
     loss.result = result;
     Loss expected = cosineLoss(z.values, e.values, labels.values, s.D, s.K, 0.1f, 0.37f);
-    backend.cosineCrossEntropy(loss);
+    backend.run(loss);
     report.close(result, {expected.sum, double(expected.correct)}, what + " without gradients");
     report.check(result.read()[1] == double(expected.correct), what, "the number of correct frames differs");
     loss.dz = dz;
     loss.dEmbeddings = de;
-    backend.cosineCrossEntropy(loss);
+    backend.run(loss);
     report.close(result, {expected.sum, double(expected.correct)}, what);
     // With D = 1 or K = 1 the gradients vanish, and what is left is rounding.
     if (s.D > 1 && s.K > 1)
@@ -124,7 +124,7 @@ void cosineDetails(Backend &backend, Report &report) {
   loss.result = result;
   loss.dz = dz;
   loss.dEmbeddings = de;
-  backend.cosineCrossEntropy(loss);
+  backend.run(loss);
   const Loss expected = cosineLoss(z.values, e.values, labels.values, D, K, 0.1f, 1);
   report.close(dz, expected.dz, "dz");
   report.close(de, expected.dEmbeddings, "dEmbeddings");
@@ -132,7 +132,7 @@ void cosineDetails(Backend &backend, Report &report) {
   for (int64_t d = 0; d < D; ++d) frames[7 * D + d] = 0;
   const Tensor zero = Tensor(backend, DType::f32, N, D).set(frames);
   loss.z = zero;
-  backend.cosineCrossEntropy(loss);
+  backend.run(loss);
   const Doubles gradient = dz.read(), sum = result.read();
   bool none = true;
   for (int64_t d = 0; d < D; ++d) none = none && gradient[7 * D + d] == 0;
@@ -154,7 +154,7 @@ void plain(Backend &backend, Report &report) {
     loss.labels = labels.data();
     loss.gradientScale = 0.25f;
     loss.result = result;
-    backend.softmaxCrossEntropy(loss);
+    backend.run(loss);
     Doubles gradients(N * C), gradient(C);
     double sum = 0;
     int64_t correct = 0;
@@ -165,7 +165,7 @@ void plain(Backend &backend, Report &report) {
     }
     report.close(result, {sum, double(correct)}, what + " without gradient");
     loss.dLogits = dLogits;
-    backend.softmaxCrossEntropy(loss);
+    backend.run(loss);
     report.close(result, {sum, double(correct)}, what);
     report.close(dLogits, gradients, what + " dLogits");
     report.untouched(logits, what);
@@ -193,7 +193,7 @@ void shares(Backend &backend, Report &report) {
   loss.gradientScale = 0.5f;
   loss.result = result;
   loss.dLogits = dLogits;
-  backend.softmaxCrossEntropy(loss);
+  backend.run(loss);
   Doubles gradients(N * C, 0.0), gradient(C);
   double sum = 0;
   int64_t correct = 0;
@@ -237,7 +237,7 @@ void sameBits(Backend &, Report &report) {
         loss.result = result;
         loss.dz = dz;
         loss.dEmbeddings = de;
-        backend.cosineCrossEntropy(loss);
+        backend.run(loss);
         Doubles all = result.read();
         for (double value : dz.read()) all.push_back(value);
         for (double value : de.read()) all.push_back(value);

@@ -93,7 +93,7 @@ void addNormBothWays(Backend &backend, Report &report, DType dtype, DType yType)
       norm.y = y;
       norm.mean = mean;
       norm.rstd = rstd;
-      backend.addNormForward(norm);
+      backend.run(norm);
       const Reference exact =
           forward(x.values, residual ? &r.values : nullptr, dropout, gamma.values, beta.values, T, C);
       if (variant != 0) report.close(sum, exact.sum, what + " sum");
@@ -109,14 +109,15 @@ void addNormBothWays(Backend &backend, Report &report, DType dtype, DType yType)
       const Tensor dOut = Tensor(backend, dtype, T, C, gap(2)).normal(11), dx = Tensor(backend, dtype, T, C).normal(12);
       const Tensor dGamma = Tensor(backend, DType::f32, 1, C).normal(13),
                    dBeta = Tensor(backend, DType::f32, 1, C).normal(14);
-      AddNormGradient gradient;
+      AddNormBackward gradient;
+      gradient.forward = norm;
       gradient.dy = dy;
       if (residual) gradient.dSumIn = dIn;
       gradient.dSumOut = dOut;
       gradient.dx = dx;
       gradient.dGamma = dGamma;
       gradient.dBeta = dBeta;
-      backend.addNormBackward(norm, gradient);
+      backend.run(gradient);
       Gradients g = backward(ref, dy.values, residual ? &dIn.values : nullptr, dropout, gamma.values, T, C);
       for (int64_t c = 0; c < C; ++c) g.dGamma[c] += dGamma.values[c], g.dBeta[c] += dBeta.values[c];
       report.close(dOut, g.dSum, what + " dSum");
@@ -137,7 +138,7 @@ void sumAlone(Backend &backend, Report &report) {
     norm.residual = r;
     norm.dropout = dropped;
     norm.sum = sum;
-    backend.addNormForward(norm);
+    backend.run(norm);
     Doubles expected(x.values), gradient(x.values);
     const Tensor dIn = Tensor(backend, dtype, T, C).normal(4), dx = Tensor(backend, dtype, T, C).normal(5);
     const Tensor dOut = Tensor(backend, dtype, T, C).normal(6);
@@ -147,11 +148,12 @@ void sumAlone(Backend &backend, Report &report) {
       gradient[i] = dIn.values[i] * factor;
     }
     report.close(sum, expected, "sum");
-    AddNormGradient g;
+    AddNormBackward g;
+    g.forward = norm;
     g.dSumIn = dIn;
     g.dSumOut = dOut;
     g.dx = dx;
-    backend.addNormBackward(norm, g);
+    backend.run(g);
     report.same(dOut, dIn.values, "dSumOut");
     report.close(dx, gradient, "dx");
   }
@@ -176,14 +178,15 @@ void inPlace(Backend &backend, Report &report) {
     norm.y = y;
     norm.mean = mean;
     norm.rstd = rstd;
-    backend.addNormForward(norm);
+    backend.run(norm);
     const Reference ref = forward(x.values, &r.values, {}, gamma.values, beta.values, T, C);
     report.close(y, ref.y, "y");
     report.close(r, ref.sum, "sum in the residual's place");
     const Tensor dy = Tensor(backend, dtype, T, C).normal(5), dSum = Tensor(backend, dtype, T, C).normal(6);
     const Tensor dGamma = Tensor(backend, DType::f32, 1, C).constant(0),
                  dBeta = Tensor(backend, DType::f32, 1, C).constant(0);
-    AddNormGradient g;
+    AddNormBackward g;
+    g.forward = norm;
     g.dy = dy;
     g.dSumIn = dSum;
     g.dSumOut = dSum;
@@ -191,7 +194,7 @@ void inPlace(Backend &backend, Report &report) {
     g.dGamma = dGamma;
     g.dBeta = dBeta;
     const Gradients expected = backward(ref, dy.values, &dSum.values, {}, gamma.values, T, C);
-    backend.addNormBackward(norm, g);
+    backend.run(g);
     report.close(dSum, expected.dSum, "dSum in place");
   }
 }
@@ -217,7 +220,7 @@ void normWithoutSum(Backend &backend, Report &report) {
         norm.gamma = gamma;
         norm.beta = beta;
         norm.y = y;
-        backend.addNormForward(norm);
+        backend.run(norm);
         const Doubles *residual = variant % 2 == 1 ? &r.values : nullptr;
         const std::string what =
             std::string(nameOf(dtype)) + " " + std::to_string(C) + " variant " + std::to_string(variant);
@@ -261,12 +264,13 @@ void sameBits(Backend &, Report &report) {
         norm.y = y;
         norm.mean = mean;
         norm.rstd = rstd;
-        backend.addNormForward(norm);
-        AddNormGradient g;
+        backend.run(norm);
+        AddNormBackward g;
+        g.forward = norm;
         g.dy = g.dSumOut = y;
         g.dGamma = gamma;
         g.dBeta = beta;
-        backend.addNormBackward(norm, g);
+        backend.run(g);
         Doubles all = gamma.read();
         for (double value : y.read()) all.push_back(value);
         return all;

@@ -58,11 +58,12 @@ void steps(Backend &backend, Report &report, const Settings &s, double clipNorm,
     adamW.step = step;
     adamW.clipNorm = static_cast<float>(clipNorm);
     if (clipNorm > 0) {
-      backend.sumSquares(views, squares);
+      backend.run(SumSquares{views, squares});
       adamW.gradientSquares = squares;
     }
     const double clip = clipNorm > 0 ? std::min(1.0, clipNorm / (std::sqrt(sum) + 1e-6)) : 1;
-    backend.adamW(adamW, tensors);
+    adamW.tensors = tensors;
+    backend.run(adamW);
     for (size_t i = 0; i < sizes.size(); ++i) referenceStep(states[i], gradients[i].values, s, step, clip);
   }
   for (size_t i = 0; i < sizes.size(); ++i) {
@@ -104,7 +105,9 @@ void againstTorch(Backend &backend, Report &report) {
     const Tensor g = Tensor(backend, DType::f32, 1, 4)
                          .set(step == 1 ? Doubles{0.1, -0.2, 1e-7, 0.0} : Doubles{-0.3, 0.05, 2e-7, 4.0});
     settings.step = step;
-    backend.adamW(settings, {{p, g, m, v, {}}});
+    const std::vector<AdamWTensor> tensors{{p, g, m, v, {}}};
+    settings.tensors = tensors;
+    backend.run(settings);
   }
   report.close(p, {0.992934167, -1.98129737, 0.496774942, 2.98659706}, 1e-7, "parameter");
   report.close(m, {-0.0209999997, -0.0130000012, 2.90000006e-08, 0.400000006}, 1e-7, "m");
@@ -141,7 +144,8 @@ void manyTensors(Backend &backend, Report &report) {
   settings.learningRate = static_cast<float>(s.rate);
   settings.weightDecay = static_cast<float>(s.decay);
   settings.step = 3;
-  backend.adamW(settings, tensors);
+  settings.tensors = tensors;
+  backend.run(settings);
   referenceStep(state, gradients, s, 3, 1);
   Doubles rest = row.values, now = row.read();
   std::copy(state.parameter.begin(), state.parameter.end(), rest.begin());
@@ -160,7 +164,9 @@ void notFinite(Backend &backend, Report &report) {
       settings.weightDecay = 0.1f;
       settings.clipNorm = clipNorm;
       settings.gradientSquares = norm;
-      backend.adamW(settings, {{p, g, m, v, {}}});
+      const std::vector<AdamWTensor> tensors{{p, g, m, v, {}}};
+      settings.tensors = tensors;
+      backend.run(settings);
       for (const Tensor *tensor : {&p, &m, &v}) report.same(*tensor, tensor->values, "nothing is updated");
     }
   }
@@ -173,7 +179,10 @@ void sameBits(Backend &, Report &report) {
                      g = Tensor(backend, DType::f32, 1, 70001).normal(2);
         const Tensor m = Tensor(backend, DType::f32, 1, 70001).normal(3),
                      v = Tensor(backend, DType::f32, 1, 70001).constant(0.5);
-        backend.adamW(AdamW{}, {{p, g, m, v, {}}});
+        const std::vector<AdamWTensor> tensors{{p, g, m, v, {}}};
+        AdamW settings;
+        settings.tensors = tensors;
+        backend.run(settings);
         return p.read();
       },
       "adamW");

@@ -12,7 +12,7 @@ namespace {
 void gather(Backend &backend, Report &report, int32_t row) {
   const Array<int32_t> index(backend, {row});
   const Tensor x = Tensor(backend, DType::f32, 4, 512).normal(1), out = Tensor(backend, DType::f32, 1, 512).normal(2);
-  backend.gatherRows(x, index.data(), out);
+  backend.run(GatherRows{x, index.data(), out});
   report.same(out, Doubles(x.values.begin(), x.values.begin() + 512), "row 0");
 }
 

@@ -112,7 +112,7 @@ void bothWays(Backend &backend, Report &report, DType dtype) {
           pooling.pooled = pooled;
           const Tensor logSums = Tensor(backend, DType::f32, 1, B).normal(8);
           if (gap == 8 || deviation) pooling.logSums = logSums;
-          backend.poolForward(pooling);
+          backend.run(pooling);
           Doubles weights, means, logs;
           problem.forward(h.values, w.values, weights, means, &logs);
           report.close(attention, weights, 1e-5, what + " attention");
@@ -130,7 +130,7 @@ void bothWays(Backend &backend, Report &report, DType dtype) {
                        dw = Tensor(backend, DType::f32, 1, C).normal(7);
           Doubles dhExpected, dwExpected = dw.values;
           problem.backward(h.values, w.values, dPooled.values, dhExpected, dwExpected);
-          backend.poolBackward(pooling, dPooled, dh, score == Score::none ? View{} : dw.view());
+          backend.run(PoolingBackward{pooling, dPooled, dh, score == Score::none ? View{} : dw.view()});
           // A frame alone in its utterance has deviation sqrt(1e-5): dS (h - mean) / s is then 300 times its rounding.
           report.close(dh, dhExpected, deviation ? std::max(1e-4, toleranceOf(dtype)) : toleranceOf(dtype),
                        what + " dh");
@@ -164,7 +164,7 @@ void batchMates(Backend &backend, Report &report) {
       pooling.w = w;
       pooling.attention = attention;
       pooling.pooled = pooled;
-      backend.poolForward(pooling);
+      backend.run(pooling);
       const Doubles all = pooled.read();
       out[mates].assign(all.begin() + (mates ? 2 * C : 0), all.begin() + (mates ? 4 * C : 2 * C));
     }
@@ -214,8 +214,8 @@ void sameBits(Backend &, Report &report) {
         pooling.w = w;
         pooling.attention = attention;
         pooling.pooled = pooled;
-        backend.poolForward(pooling);
-        backend.poolBackward(pooling, dPooled, dh, dw);
+        backend.run(pooling);
+        backend.run(PoolingBackward{pooling, dPooled, dh, dw});
         Doubles all = dw.read();
         for (double value : dh.read()) all.push_back(value);
         for (double value : pooled.read()) all.push_back(value);

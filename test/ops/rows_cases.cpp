@@ -37,13 +37,13 @@ void copyRowsCopies(Backend &backend, Report &report) {
         }
         const std::string what = std::string(nameOf(from)) + " to " + nameOf(to) + " " + std::to_string(width);
         if (from == to) {
-          backend.copyRows(in, runs, out, true);
+          backend.run(CopyRows{in, runs, out, true});
           report.close(out, sums, what + ", added");
         }
-        backend.copyRows(in, runs, out);
+        backend.run(CopyRows{in, runs, out});
         report.same(out, expected, what);
         if (from == to) {
-          backend.copyRows(in, runs, out, false, gelu);
+          backend.run(CopyRows{in, runs, out, false, gelu});
           report.same(out, expected, what + ", beside gelu");
           report.close(gelu, activated, what + ", gelu");
         }
@@ -52,7 +52,7 @@ void copyRowsCopies(Backend &backend, Report &report) {
     }
   }
   const Tensor in = Tensor(backend, DType::f32, 4, 3).normal(1), out = Tensor(backend, DType::f32, 4, 3).normal(2);
-  backend.copyRows(in, RowRuns{}, out);
+  backend.run(CopyRows{in, RowRuns{}, out});
   report.same(out, out.values, "no runs");
 }
 
@@ -73,7 +73,7 @@ void maskRowsMasks(Backend &backend, Report &report) {
         for (int64_t i = 0; i < x.size(); ++i) {
           if (mask.values[i / width]) expected[i] = rounded(embedding.values[i % width], dtype);
         }
-        backend.maskRows(x, mask.data(), embedding);
+        backend.run(MaskRows{x, mask.data(), embedding});
         report.same(x, expected, std::string(nameOf(dtype)) + " " + std::to_string(rows) + "x" + std::to_string(width));
 
         const Tensor dx = Tensor(backend, dtype, rows, width, {1}).normal(3);
@@ -84,7 +84,7 @@ void maskRowsMasks(Backend &backend, Report &report) {
           gradient[i % width] += dx.values[i];
           rest[i] = 0;
         }
-        backend.maskRowsBackward(dx, mask.data(), dEmbedding);
+        backend.run(MaskRowsBackward{dx, mask.data(), dEmbedding});
         report.close(dEmbedding, gradient, std::string("gradient ") + nameOf(dtype));
         report.same(dx, rest, std::string("masked rows of dx ") + nameOf(dtype));
       }
@@ -108,9 +108,9 @@ void gatherAndScatter(Backend &backend, Report &report) {
           gradient[index[i / width] * width + i % width] = out.values[i];
         }
         const std::string what = std::string(nameOf(dtype)) + " " + std::to_string(count) + "x" + std::to_string(width);
-        backend.scatterRows(out, deviceIndex.data(), dx);
+        backend.run(ScatterRows{out, deviceIndex.data(), dx});
         report.same(dx, gradient, "scatter " + what);
-        backend.gatherRows(x, deviceIndex.data(), out);
+        backend.run(GatherRows{x, deviceIndex.data(), out});
         report.same(out, expected, "gather " + what);
       }
     }
@@ -128,7 +128,7 @@ void viewsStartAnywhere(Backend &backend, Report &report) {
       for (int64_t i = 0; i < 3; ++i) {
         for (int64_t c = 0; c < 40; ++c) expected[i * 64 + c] = x(index[i], begin + c);
       }
-      backend.gatherRows(x.view().colRange(begin, 40), deviceIndex.data(), out.view().colRange(0, 40));
+      backend.run(GatherRows{x.view().colRange(begin, 40), deviceIndex.data(), out.view().colRange(0, 40)});
       report.same(out, expected, std::string(nameOf(dtype)) + " from column " + std::to_string(begin));
     }
   }
@@ -140,7 +140,7 @@ void sameBits(Backend &, Report &report) {
         const Array<uint8_t> mask(backend, someMask(4001));
         const Tensor dx = Tensor(backend, DType::f32, 4001, 65).normal(1);
         const Tensor dEmbedding = Tensor(backend, DType::f32, 1, 65).normal(2);
-        backend.maskRowsBackward(dx, mask.data(), dEmbedding);
+        backend.run(MaskRowsBackward{dx, mask.data(), dEmbedding});
         return dEmbedding.read();
       },
       "maskRowsBackward");

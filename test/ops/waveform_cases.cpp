@@ -17,7 +17,7 @@ void normalized(Backend &backend, Report &report, const Tensor &samples, const s
   for (const Utterance &one : utterances) begins.push_back(one.start), counts.push_back(one.length);
   const Array<int32_t> starts(backend, begins), lengths(backend, counts);
   const Array<double> statistics(backend, given);
-  Waveforms waveforms;
+  NormalizeWaveforms waveforms;
   waveforms.samples = samples;
   waveforms.count = static_cast<int32_t>(utterances.size());
   waveforms.start = starts.values.data();
@@ -25,7 +25,7 @@ void normalized(Backend &backend, Report &report, const Tensor &samples, const s
   waveforms.deviceStart = starts.data();
   waveforms.deviceLength = lengths.data();
   if (!given.empty()) waveforms.statistics = statistics.data();
-  backend.normalizeWaveforms(waveforms);
+  backend.run(waveforms);
 
   bool intact = false;
   const Doubles found = samples.read(&intact);

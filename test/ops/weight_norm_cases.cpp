@@ -72,13 +72,13 @@ void bothWays(Backend &backend, Report &report, int64_t gap) {
     for (DType dtype : {DType::f32, DType::bf16}) {
       const Tensor weight = Tensor(backend, dtype, s.channels, cols).normal(3);
       const Tensor flipped = Tensor(backend, dtype, s.channels, cols, {2 * gap}).normal(4);
-      backend.weightNormForward(v, g, s.kernel, s.groups, weight, flipped);
+      backend.run(WeightNorm{v, g, s.kernel, s.groups, weight, flipped});
       report.close(weight, expected, what + " weight");
       report.close(flipped, turned, what + " flipped");
       const Tensor alone = Tensor(backend, dtype, s.channels, cols).normal(3);
-      backend.weightNormForward(v, g, s.kernel, s.groups, alone, {});
+      backend.run(WeightNorm{v, g, s.kernel, s.groups, alone, {}});
       report.close(alone, expected, what + " weight alone");
-      backend.weightNormForward(v, g, s.kernel, s.groups, {}, alone);
+      backend.run(WeightNorm{v, g, s.kernel, s.groups, {}, alone});
       report.close(alone, turned, what + " flipped alone");
     }
     const Tensor dWeight = Tensor(backend, DType::f32, s.channels, cols).normal(5);
@@ -86,7 +86,7 @@ void bothWays(Backend &backend, Report &report, int64_t gap) {
     const Tensor dg = Tensor(backend, DType::f32, 1, s.kernel).normal(7);
     Doubles dvExpected = dv.values, dgExpected = dg.values;
     gradients(v.values, g.values, dWeight.values, s, dvExpected, dgExpected);
-    backend.weightNormBackward(v, g, s.kernel, dWeight, dv, dg);
+    backend.run(WeightNormBackward{v, g, s.kernel, dWeight, dv, dg});
     report.close(dv, dvExpected, what + " dv");
     report.close(dg, dgExpected, what + " dg");
   }
@@ -116,7 +116,7 @@ void sameBits(Backend &, Report &report) {
         const Tensor d = Tensor(backend, DType::f32, 64, 31 * 16).normal(3);
         const Tensor dv = Tensor(backend, DType::f32, 64, 31 * 16).normal(4),
                      dg = Tensor(backend, DType::f32, 1, 31).normal(5);
-        backend.weightNormBackward(v, g, 31, d, dv, dg);
+        backend.run(WeightNormBackward{v, g, 31, d, dv, dg});
         Doubles all = dv.read();
         for (double value : dg.read()) all.push_back(value);
         return all;

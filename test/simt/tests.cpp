@@ -147,11 +147,14 @@ void testFault() {
   const auto backend = emoframe::createBackend("cuda:0", {});
   float *memory = static_cast<float *>(backend->allocate(64 * sizeof(float)));
   expectError("a faulty op", "ERR_DEVICE_FAULT", {"mapKernel", "writes", "out of bounds"}, [&] {
-    backend->fill(emoframe::vector(memory, emoframe::DType::f32, 65), 1);
+    backend->run(Fill{emoframe::vector(memory, emoframe::DType::f32, 65), 1});
     backend->synchronize();
   });
   const std::vector<std::pair<const char *, std::function<void()>>> calls = {
-      {"an op", [&] { backend->fill(emoframe::vector(memory, emoframe::DType::f32, 64), 1); }},
+      {"an op",
+       [&] {
+         backend->run(Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1});
+       }},
       {"an allocation", [&] { backend->allocate(16); }},
       {"a download",
        [&] {
@@ -170,13 +173,14 @@ void testFault() {
   memory = static_cast<float *>(another->allocate(64 * sizeof(float)));
   expectError("a faulty op in a step", "ERR_DEVICE_FAULT", {"out of bounds"}, [&] {
     another->beginStep();
-    another->fill(emoframe::vector(memory, emoframe::DType::f32, 64), 1);
-    another->fill(emoframe::vector(memory, emoframe::DType::f32, 65), 1);
+    another->run(Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1});
+    another->run(Fill{emoframe::vector(memory, emoframe::DType::f32, 65), 1});
     another->endStep();
   });
   simt::clearFault();  // as where a launch is refused although the device is well
-  expectError("an op after a step that was cut off", "ERR_DEVICE_FAULT", {"cut off"},
-              [&] { another->fill(emoframe::vector(memory, emoframe::DType::f32, 64), 1); });
+  expectError("an op after a step that was cut off", "ERR_DEVICE_FAULT", {"cut off"}, [&] {
+    another->run(Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1});
+  });
   expectError("an upload after a step that was cut off", "ERR_DEVICE_FAULT", {"another"}, [&] {
     const float one = 1;
     another->upload(memory, &one, sizeof(one));
