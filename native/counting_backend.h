@@ -4,8 +4,8 @@
 
 #include <cstring>
 
+#include "backend.h"
 #include "memory_account.h"
-#include "ops.h"
 
 namespace emoframe {
 

@@ -4,7 +4,8 @@
 #pragma once
 
 #include <string>
-#ifdef EMOFRAME_NVTX
+#if defined(EMOFRAME_CUDA) && __has_include(<nvtx3/nvToolsExt.h>)
+#define EMOFRAME_NVTX
 #include <nvtx3/nvToolsExt.h>
 #endif
 

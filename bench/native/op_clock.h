@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "ops.h"
+#include "backend.h"
 #ifdef EMOFRAME_CUDA
 #include "cuda/backend.h"
 #include "cuda/status.h"

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "ops.h"
+#include "backend.h"
 
 namespace emoframe {
 

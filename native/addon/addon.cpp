@@ -1,12 +1,12 @@
 // Registers what binding.d.ts promises.
 #include <napi.h>
 
+#include "backend.h"
 #include "engine.h"
 #include "environment.h"
 #include "file_lock.h"
 #include "large_floats.h"
 #include "model.h"
-#include "ops.h"
 #include "worker.h"
 
 namespace emoframe::addon {

@@ -15,9 +15,9 @@
 #include <thread>
 #include <vector>
 
+#include "backend.h"
 #include "error.h"
 #include "model/model.h"
-#include "ops.h"
 
 namespace emoframe::addon {
 

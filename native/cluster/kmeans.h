@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "../ops.h"
+#include "../backend.h"
 
 namespace emoframe {
 

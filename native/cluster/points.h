@@ -7,21 +7,20 @@
 #include <cstdint>
 #include <memory>
 
-#include "../ops.h"
+#include "../backend.h"
 
 namespace emoframe {
 
 class DeviceMemory {
  public:
-  DeviceMemory(Backend &backend, size_t bytes)
-      : backend_(backend), data_(backend.allocate(std::max<size_t>(bytes, 1))) {}
-  ~DeviceMemory() { backend_.release(data_); }
+  DeviceMemory(Memory &memory, size_t bytes) : memory_(memory), data_(memory.allocate(std::max<size_t>(bytes, 1))) {}
+  ~DeviceMemory() { memory_.release(data_); }
   DeviceMemory(const DeviceMemory &) = delete;
   DeviceMemory &operator=(const DeviceMemory &) = delete;
   void *get() const { return data_; }
 
  private:
-  Backend &backend_;
+  Memory &memory_;
   void *data_;
 };
 

@@ -5,8 +5,8 @@
 #include <map>
 #include <memory>
 
+#include "../backend.h"
 #include "../memory_account.h"
-#include "../ops.h"
 
 namespace emoframe {
 
@@ -33,8 +33,9 @@ class CpuBackend : public Backend {
   void run(const Op &op) override;
 
  private:
+  // Specialised for each op in the file of its family: an op without one does not link.
   template <typename T>
-  void perform(const T &op);  // specialised for each op, in the file of its family
+  void perform(const T &op);
 
   struct PackedWeights;  // gemm.cpp
 

@@ -1,20 +1,18 @@
-// The CUDA backend: hand-written kernels, one op family a file beside this one, each file its kernels and the methods
-// of CudaBackend that launch them.
+// The CUDA backend: hand-written kernels, one op family a file beside this one, each file its kernels and, for each op
+// of the family, the CudaBackend::perform that launches them.
 //
 // How a family is written
 // - Kernels are plain C++ with raw pointers and their sizes. They are compiled by nvcc for a GPU and, unchanged, by g++
-// for
-//   the emulation of test/simt, which runs the op table on them and checks every access. So nothing that only nvcc
+//   for the emulation of test/simt, which runs the op table on them and checks every access. So nothing that only nvcc
 //   knows beside __global__, __device__, __syncthreads, __syncwarp and the built-in indices: the rest is in ptx.cuh
 //   (PTX and intrinsics), elements.cuh (views, vectors, GELU, dropout) and reduce.cuh (fixed trees).
 // - Shared memory is what the launch gives, through sharedMemory(). Vectors are loaded through float4, uint2, uint4
 //   (loadVector, storeVector); memcpy between memories is not used, nor are atomics on floating point.
 // - Blocks of one launch never hand data to each other: a second launch does what comes after. Results must not depend
-// on
-//   the number of blocks or SMs: partial sums are cut by the shape alone and added in a fixed order.
-// - A method takes its stream by stream() and launches with launch() (launch.cuh), and with nothing else: so the same
-//   method only counts what it takes where the stream leads nowhere. Temporary memory comes from scratch(), one call an
-//   op, whose size follows from the shapes alone. A method never waits for the device and uploads nothing.
+//   on the number of blocks or SMs: partial sums are cut by the shape alone and added in a fixed order.
+// - A `perform` takes its stream by stream() and launches with launch() (launch.cuh), and with nothing else: so the
+//   same code only counts what it takes where the stream leads nowhere. Temporary memory comes from scratch(), one call
+//   an op, whose size follows from the shapes alone. It never waits for the device and uploads nothing.
 // - Empty inputs are legal: launch() ignores an empty grid.
 #pragma once
 
@@ -27,8 +25,8 @@
 #include <string>
 #include <vector>
 
+#include "../backend.h"
 #include "../memory_account.h"
-#include "../ops.h"
 #include "stream.h"
 
 namespace emoframe {
@@ -69,13 +67,14 @@ class CudaBackend final : public Backend {
   void run(const Op &op) override;
 
  private:
+  // Specialised for each op in the file of its family: an op without one does not link.
   template <typename T>
-  void perform(const T &op);  // specialised for each op, in the file of its family
+  void perform(const T &op);
 
   struct Counting {};
   CudaBackend(const CudaBackend &counted, Counting);  // what counting() gives
 
-  // For a family's methods. The stream that all ops run on, in order; makes the device current for this thread.
+  // For ops. The stream that all ops run on, in order; makes the device current for this thread.
   Stream &stream();
   // Memory for one op's temporaries, 256-byte aligned and not cleared, until the next op that asks.
   void *scratch(size_t bytes);

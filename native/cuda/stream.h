@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <unordered_set>
 
-#include "../ops.h"
+#include "../backend.h"
 #include "graphs.h"
 #include "staging.h"
 

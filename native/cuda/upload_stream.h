@@ -9,7 +9,7 @@
 
 #include <vector>
 
-#include "../ops.h"
+#include "../backend.h"
 #include "stream.h"
 
 namespace emoframe {

@@ -1,5 +1,5 @@
 // Frame and utterance emotion by alignment: frame logits from a network that hears a frame's neighbourhood alone, and
-// forward-backward over islands of emotion between neutral frames (Backend::alignForward), whose sums over all paths
+// forward-backward over islands of emotion between neutral frames (IslandAlignment), whose sums over all paths
 // are the utterance's logits and whose occupancies say when.
 #pragma once
 

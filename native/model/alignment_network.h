@@ -3,7 +3,7 @@
 //   standardized columns → linear → blocks of r + dropout(GELU(conv(LayerNorm(r)))) → LayerNorm → linear
 //
 // A frame's logits follow from Σ h frames on either side, h being the blocks' half-widths, and from nothing else. A
-// block's sum and the norm that reads it are one op (addNorm).
+// block's sum and the norm that reads it are one op (AddNorm).
 #pragma once
 
 #include "linear.h"

@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "../ops.h"
+#include "../backend.h"
 #include "packing.h"
 
 namespace emoframe {

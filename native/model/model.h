@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "../ops.h"
+#include "../backend.h"
 
 namespace emoframe {
 
@@ -121,7 +121,7 @@ struct ParameterGroup {
   float learningRate = 0;
 };
 struct OptimizerStep {
-  AdamW adamW;                         // gradientSquares is filled in by the model
+  AdamW adamW;                         // gradientSquares and tensors are filled in by the model
   std::vector<ParameterGroup> groups;  // a tensor is of the first that fits
 };
 

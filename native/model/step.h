@@ -1,19 +1,19 @@
-// A stretch of ops that a backend may do as one (Backend::beginStep). Where it is left by an error, what was asked for
-// until then is still done, as it would have been op by op.
+// Ops that a backend may do as one (Steps::beginStep). Where they are left by an error, what was asked for until then
+// is still done, as it would have been op by op.
 #pragma once
 
+#include "../backend.h"
 #include "../error.h"
-#include "../ops.h"
 
 namespace emoframe {
 
 class Step {
  public:
-  explicit Step(Backend &backend) : backend_(backend) { backend_.beginStep(); }
+  explicit Step(Steps &steps) : steps_(steps) { steps_.beginStep(); }
   ~Step() {
     if (ended_) return;
     try {
-      backend_.endStep();
+      steps_.endStep();
     } catch (const Error &) {
       // The error that is on its way tells more; what is wrong with a device shows again.
     }
@@ -22,11 +22,11 @@ class Step {
   Step &operator=(const Step &) = delete;
   void end() {
     ended_ = true;
-    backend_.endStep();
+    steps_.endStep();
   }
 
  private:
-  Backend &backend_;
+  Steps &steps_;
   bool ended_ = false;
 };
 

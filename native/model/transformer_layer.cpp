@@ -105,7 +105,7 @@ void TransformerLayer::backward(const Context &context, const Segments &segments
   Scratch scratch(workspace);
   const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, rows, cols); };
 
-  // Gradient of an addNorm: of its sum, into dSum, and of its branch, which is the same tensor without dropout.
+  // Gradient of an AddNorm: of its sum, into dSum, and of its branch, which is the same tensor without dropout.
   const auto backThroughNorm = [&](const AddNorm &norm, const LayerNorm *layerNorm, const View &dy, const View &dSumIn,
                                    const View &dSum) {
     AddNormBackward gradient;

@@ -3,7 +3,7 @@
 //   post-LN (base)   o = attention(h)         y = LN1(h + o)        f = feedForward(y)    h' = LN2(y + f)
 //   pre-LN (large)   o = attention(LN1(h))    s = h + o, y = LN2(s) f = feedForward(y)    h' = s + f
 //
-// In both, a branch's output is added and then normed at once (addNorm). In the pre-LN form the second of these sums is
+// In both, a branch's output is added and then normed at once (AddNorm). In the pre-LN form the second of these sums is
 // normed by what comes next: LN1 of the next layer, or the encoder's final norm. So a layer takes `input`, what
 // attention reads, and `residual`, and gives the same two for the next; post-LN has one tensor for both.
 #pragma once

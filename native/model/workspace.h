@@ -1,4 +1,4 @@
-// Memory of one step: a bump arena over Backend::allocate. Nothing in it is freed on its own; `reset` at the start of a
+// Memory of one step: a bump arena over Memory::allocate. Nothing in it is freed on its own; `reset` at the start of a
 // step takes everything back, `rewind` what came after a mark. Work whose need was planned finds it reserved as one
 // chunk. What needs more makes it grow by chunks, and leaves one large chunk behind, so that later steps of the same
 // size allocate nothing.
@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../ops.h"
+#include "../backend.h"
 
 namespace emoframe {
 

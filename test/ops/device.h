@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "ops.h"
+#include "backend.h"
 #ifdef EMOFRAME_SIMT
 #include <cuda_runtime.h>
 #endif

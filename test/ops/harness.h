@@ -16,8 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "backend.h"
 #include "device.h"
-#include "ops.h"
 #include "philox.h"
 
 namespace emoframe {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "backend.h"
 #include "error.h"
-#include "ops.h"
 #include "planted.h"
 
 namespace {
