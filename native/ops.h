@@ -451,11 +451,27 @@ struct AdamW {
   List<AdamWTensor> tensors;
 };
 
-using Op = std::variant<Fill, Convert, Add, Scale, ApplyDropout, Gelu, GeluBackward, StandardizeColumns, ColumnSum,
-                        SumSquares, SoftmaxRows, CopyRows, MaskRows, MaskRowsBackward, GatherRows, ScatterRows, Gemm,
-                        Attention, AttentionBackward, NormalizeWaveforms, LogBandPowers, Conv0Forward, Conv0Backward,
-                        WindowCovariance, FoldGroupNorm, FoldGroupNormBackward, WeightNorm, WeightNormBackward, AddNorm,
-                        AddNormBackward, Pooling, PoolingBackward, CosineCrossEntropy, SoftmaxCrossEntropy,
-                        IslandAlignment, IslandAlignmentBackward, AssignClusters, AdamW>;
+// A reference to one of several.
+template <typename... Ops>
+class OneOf {
+ public:
+  template <typename T>
+  OneOf(const T &op) : op_(&op) {}
+
+  template <typename Visitor>
+  auto visit(const Visitor &visitor) const {
+    return std::visit([&](const auto *op) { return visitor(*op); }, op_);
+  }
+
+ private:
+  std::variant<const Ops *...> op_;
+};
+
+using Op = OneOf<Fill, Convert, Add, Scale, ApplyDropout, Gelu, GeluBackward, StandardizeColumns, ColumnSum, SumSquares,
+                 SoftmaxRows, CopyRows, MaskRows, MaskRowsBackward, GatherRows, ScatterRows, Gemm, Attention,
+                 AttentionBackward, NormalizeWaveforms, LogBandPowers, Conv0Forward, Conv0Backward, WindowCovariance,
+                 FoldGroupNorm, FoldGroupNormBackward, WeightNorm, WeightNormBackward, AddNorm, AddNormBackward,
+                 Pooling, PoolingBackward, CosineCrossEntropy, SoftmaxCrossEntropy, IslandAlignment,
+                 IslandAlignmentBackward, AssignClusters, AdamW>;
 
 }  // namespace emoframe

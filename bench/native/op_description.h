@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <variant>
 
 #include "ops.h"
 
@@ -74,11 +73,10 @@ inline double flopsOf(const AssignClusters &op) {
 
 // "gemm [499, 768] x 3072 (a bT)"
 inline std::string describe(const Op &op) {
-  return std::visit([](const auto &its) { return its.name + description::shapeOf(its, description::Preference<3>()); },
-                    op);
+  return op.visit([](const auto &its) { return its.name + description::shapeOf(its, description::Preference<3>()); });
 }
 inline double flopsOf(const Op &op) {
-  return std::visit([](const auto &its) { return description::flopsOf(its); }, op);
+  return op.visit([](const auto &its) { return description::flopsOf(its); });
 }
 
 }  // namespace emoframe

@@ -40,7 +40,7 @@ DeviceReport describeCpu() {
 std::string CpuBackend::path() const { return hasAvx512() ? "avx512" : hasAvx2() ? "avx2" : "baseline"; }
 
 void CpuBackend::run(const Op &op) {
-  std::visit([this](const auto &its) { perform(its); }, op);
+  op.visit([this](const auto &its) { perform(its); });
 }
 
 }  // namespace emoframe

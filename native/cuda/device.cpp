@@ -177,7 +177,7 @@ void CudaBackend::endStep() { stream().endStep(); }
 GraphUse CudaBackend::graphs() const { return stream_->graphs(); }
 
 void CudaBackend::run(const Op &op) {
-  std::visit([this](const auto &its) { perform(its); }, op);
+  op.visit([this](const auto &its) { perform(its); });
 }
 
 }  // namespace emoframe
