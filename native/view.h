@@ -1,4 +1,4 @@
-// Typed strided views: how an op is told where its tensors lie. A view owns nothing.
+// Typed strided views: where the tensors of an op lie. A view owns nothing.
 #pragma once
 
 #include <cstddef>

@@ -197,7 +197,7 @@ double Clustering::moveCentroids(int64_t restart, const double *sums, const doub
   return movement;
 }
 
-// Lloyd: every pass assigns all points, then moves the centroids. Restarts that have settled drop out.
+// Lloyd: every pass assigns all points, then moves the centroids. Restarts that have converged drop out.
 void Clustering::updateByPasses() {
   const int64_t count = points_.count(), clusters = settings_.clusters;
   const Spread spread = spreadOf(backend_, points_);

@@ -54,7 +54,7 @@ class Points {
       const int64_t rows = std::min(kChunkRows, count_ - first);
       const float *data = resident_ ? resident_ + first * dimension_ : static_cast<const float *>(memory_->get());
       if (!resident_) backend_.upload(memory_->get(), row(first), static_cast<size_t>(rows * dimension_) * 4);
-      // Views do not tell what is only read; nothing writes to points.
+      // Views do not say what is only read; nothing writes to points.
       visit(first, matrix(const_cast<float *>(data), DType::f32, rows, dimension_));
     }
   }

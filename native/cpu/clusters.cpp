@@ -3,7 +3,7 @@
 //
 // The screen (cluster_screen.h) gives for every centroid a range that its distance surely lies in, and leaves those
 // that can be the nearest. When that is more than one, they are measured as Σ (x - c)², in fp32 and those still too
-// close to tell in double. The label is therefore the true nearest centroid (lowest index on an exact tie), whatever
+// close to decide in double. The label is therefore the true nearest centroid (lowest index on an exact tie), whatever
 // the screen multiplies. It begins with integers; where their ranges leave so many centroids that measuring costs more
 // than the quicker product gained, the rest of the points is screened in bf16 or fp32.
 #include <atomic>
@@ -90,12 +90,12 @@ EMOFRAME_SIMD bool anyAtMost(const float *values, float bound, int64_t n) {
   return any != 0;
 }
 
-// totals[i] += the rows' columns, rows in the order given. A stretch of columns stays in registers meanwhile.
+// totals[i] += the rows' columns, rows in the order given. A strip of columns stays in registers meanwhile.
 EMOFRAME_SIMD void addRows(const float *x, int64_t stride, const int32_t *rows, int64_t count, double *totals,
                            int64_t width) {
-  constexpr int64_t vectors = 12, stretch = 8 * vectors;
+  constexpr int64_t vectors = 12, strip = 8 * vectors;
   int64_t at = 0;
-  for (; at + stretch <= width; at += stretch) {
+  for (; at + strip <= width; at += strip) {
     Doubles sums[vectors];
     std::memcpy(sums, totals + at, sizeof(sums));
     for (int64_t r = 0; r < count; ++r) {

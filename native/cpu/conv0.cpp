@@ -2,8 +2,7 @@
 // kept in registers, and GELU is taken while the row is in L1. The GroupNorm that follows it in base models normalises
 // each channel of an utterance by its mean and variance over time; the channel is w·x of the window x, so mean =
 // w·E[x], variance = wᵀ Cov[x] w, and a 10 x 10 covariance an utterance replaces two passes over the largest activation
-// of the network. Folded, γ (w·x - mean) r
-// + β is another filter and bias, one filter bank an utterance.
+// of the network. Folded, γ (w·x - mean) r + β is another filter and bias, one filter bank an utterance.
 #include <algorithm>
 #include <cmath>
 
@@ -86,17 +85,17 @@ EMOFRAME_SIMD void windowMoments(const float *samples, int64_t frames, int64_t s
 }
 
 // Frames [begin, end) of utterance b.
-struct Piece {
+struct Part {
   int32_t b;
   int64_t begin, end;
 };
 
-std::vector<Piece> piecesOf(const Conv0 &conv, int64_t frames) {
-  std::vector<Piece> pieces;
+std::vector<Part> partsOf(const Conv0 &conv, int64_t frames) {
+  std::vector<Part> parts;
   for (int32_t b = 0; b < conv.count; ++b) {
-    for (int64_t t = 0; t < conv.frames(b); t += frames) pieces.push_back({b, t, std::min(conv.frames(b), t + frames)});
+    for (int64_t t = 0; t < conv.frames(b); t += frames) parts.push_back({b, t, std::min(conv.frames(b), t + frames)});
   }
-  return pieces;
+  return parts;
 }
 
 const float *windowAt(const Conv0 &conv, int32_t b, int64_t frame) {
@@ -135,17 +134,17 @@ template <>
 void CpuBackend::perform(const WindowCovariance &op) {
   const Conv0 &conv = op.conv;
   const int64_t taps = conv.kernel, width = taps + taps * taps;
-  const std::vector<Piece> pieces = piecesOf(conv, chunkFrames);
-  std::vector<double> partials(pieces.size() * static_cast<size_t>(width), 0.0);
-  parallelFor(threads_, static_cast<int64_t>(pieces.size()), 1, [&](int64_t i, int64_t) {
+  const std::vector<Part> parts = partsOf(conv, chunkFrames);
+  std::vector<double> partials(parts.size() * static_cast<size_t>(width), 0.0);
+  parallelFor(threads_, static_cast<int64_t>(parts.size()), 1, [&](int64_t i, int64_t) {
     double *partial = partials.data() + i * width;
-    windowMoments(windowAt(conv, pieces[i].b, pieces[i].begin), pieces[i].end - pieces[i].begin, conv.stride, taps,
-                  partial, partial + taps);
+    windowMoments(windowAt(conv, parts[i].b, parts[i].begin), parts[i].end - parts[i].begin, conv.stride, taps, partial,
+                  partial + taps);
   });
   size_t next = 0;
   for (int32_t b = 0; b < conv.count; ++b) {
     std::vector<double> total(static_cast<size_t>(width), 0.0);
-    for (; next < pieces.size() && pieces[next].b == b; ++next) {
+    for (; next < parts.size() && parts[next].b == b; ++next) {
       for (int64_t i = 0; i < width; ++i) total[i] += partials[next * width + i];
     }
     const double frames = static_cast<double>(std::max<int64_t>(conv.frames(b), 1));
@@ -244,15 +243,15 @@ void CpuBackend::perform(const Conv0Forward &op) {
   const Conv0 &conv = op.conv;
   const int64_t C = conv.weight.rows;
   const std::vector<float> weights = tapsFirst(conv.weight);
-  const std::vector<Piece> pieces = piecesOf(conv, forwardFrames);
-  parallelFor(threads_, static_cast<int64_t>(pieces.size()), 1, [&](int64_t i, int64_t) {
-    const Piece &piece = pieces[i];
-    const Bank bank = bankOf(conv, weights, piece.b);
+  const std::vector<Part> parts = partsOf(conv, forwardFrames);
+  parallelFor(threads_, static_cast<int64_t>(parts.size()), 1, [&](int64_t i, int64_t) {
+    const Part &part = parts[i];
+    const Bank bank = bankOf(conv, weights, part.b);
     std::vector<float> buffer(static_cast<size_t>(C));
-    for (int64_t t = piece.begin; t < piece.end; ++t) {
-      const int64_t row = conv.start[piece.b] / conv.stride + t;
+    for (int64_t t = part.begin; t < part.end; ++t) {
+      const int64_t row = conv.start[part.b] / conv.stride + t;
       float *target = writeBlock(op.out, 0, row, 0, buffer.data());
-      filterRow(bank.weight, bank.bias, windowAt(conv, piece.b, t), conv.kernel, C, target);
+      filterRow(bank.weight, bank.bias, windowAt(conv, part.b, t), conv.kernel, C, target);
       if (conv.gelu) geluRow(target, C);
       storeBlock(op.out, 0, row, 0, C, target);
     }
@@ -277,24 +276,24 @@ void CpuBackend::perform(const Conv0Backward &op) {
   const Conv0 &conv = op.conv;
   const int64_t C = conv.weight.rows, taps = conv.kernel, width = (1 + taps) * C;
   const std::vector<float> weights = conv.gelu ? tapsFirst(conv.weight) : std::vector<float>();
-  const std::vector<Piece> pieces = piecesOf(conv, chunkFrames);
-  std::vector<double> partials(pieces.size() * static_cast<size_t>(width), 0.0);
-  parallelFor(threads_, static_cast<int64_t>(pieces.size()), 1, [&](int64_t i, int64_t) {
-    const Piece &piece = pieces[i];
+  const std::vector<Part> parts = partsOf(conv, chunkFrames);
+  std::vector<double> partials(parts.size() * static_cast<size_t>(width), 0.0);
+  parallelFor(threads_, static_cast<int64_t>(parts.size()), 1, [&](int64_t i, int64_t) {
+    const Part &part = parts[i];
     std::vector<float> buffer(static_cast<size_t>(C)), pre(static_cast<size_t>(C)),
         sums(static_cast<size_t>(width), 0.0f);
     int64_t summed = 0;
-    for (int64_t t = piece.begin; t < piece.end; ++t) {
-      const float *x = windowAt(conv, piece.b, t);
-      const float *g = readBlock(op.dOut, 0, conv.start[piece.b] / conv.stride + t, 0, C, buffer.data());
+    for (int64_t t = part.begin; t < part.end; ++t) {
+      const float *x = windowAt(conv, part.b, t);
+      const float *g = readBlock(op.dOut, 0, conv.start[part.b] / conv.stride + t, 0, C, buffer.data());
       if (conv.gelu) {
-        const Bank bank = bankOf(conv, weights, piece.b);
+        const Bank bank = bankOf(conv, weights, part.b);
         filterRow(bank.weight, bank.bias, x, taps, C, pre.data());
         geluGradientRow(pre.data(), g, pre.data(), C);
         g = pre.data();
       }
       momentsRow(g, x, taps, C, sums.data());
-      if (++summed == blockFrames || t + 1 == piece.end) {
+      if (++summed == blockFrames || t + 1 == part.end) {
         addTo(partials.data() + i * width, sums.data(), width);
         std::fill(sums.begin(), sums.end(), 0.0f);
         summed = 0;
@@ -304,7 +303,7 @@ void CpuBackend::perform(const Conv0Backward &op) {
   size_t next = 0;
   for (int32_t b = 0; b < conv.count; ++b) {
     std::vector<double> total(static_cast<size_t>(width), 0.0);
-    for (; next < pieces.size() && pieces[next].b == b; ++next) {
+    for (; next < parts.size() && parts[next].b == b; ++next) {
       for (int64_t i = 0; i < width; ++i) total[i] += partials[next * width + i];
     }
     for (int64_t c = 0; c < C; ++c) {

@@ -2,7 +2,7 @@
 // one thread, so the bits do not depend on the number of threads. A tile takes K in panels: an operand that oneDNN can
 // read where it lies is read there; one that it cannot (bf16 where the CPU has no bf16 products, or rows that overlap
 // more than a few times) is first widened or gathered into a panel that fits the L2 cache. Rows that overlap a little
-// (a convolution's windows: row stride s·C, K = k·C) are read in place, K being cut into pieces of one row stride, each
+// (a convolution's windows: row stride s·C, K = k·C) are read in place, K being cut into parts of one row stride, each
 // added to the ones before it.
 //
 // Measured on one core, GFLOP/s. Skylake (150 at most in fp32): oneDNN's bf16 without bf16 instructions 25, widened
@@ -21,7 +21,7 @@ namespace emoframe {
 
 namespace {
 
-constexpr int64_t largestPieces = 4;                     // overlapping rows: at most so many pieces of K in place
+constexpr int64_t largestParts = 4;                      // overlapping rows: at most so many parts of K in place
 constexpr int64_t panelFloats = 96 * 1024;               // 384 KB: half of a 1 MB L2 with room for the other operand
 constexpr int64_t packedCols = 384, packedDepth = 1024;  // of a block of packed weights
 
@@ -109,7 +109,7 @@ struct Plan {
 // In place, a run may not be longer than the distance to the next. Along K, panels are made short enough.
 bool fitsPanel(int64_t runs, int64_t stride, int64_t K, int64_t &panel) {
   if (runs <= 1 || stride >= K) return true;
-  if (stride < 1 || chunkCount(K, stride) > largestPieces) return false;
+  if (stride < 1 || chunkCount(K, stride) > largestParts) return false;
   panel = std::min(panel, stride);
   return true;
 }

@@ -2,7 +2,7 @@
 // AVX-512, one for AVX2 and one for any x86-64, and the loader picks at run time, so one binary runs everywhere and
 // vectorises where it can. Helpers that leaves call are EMOFRAME_INLINE (a call is not cloned), and so must not be
 // lambdas or functions outlined by OpenMP: parallelFor's body calls a leaf on its chunk. A float sum vectorises only
-// when told that order is free: `#pragma omp simd reduction(+ : sum)`.
+// where its order is said to be free: `#pragma omp simd reduction(+ : sum)`.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Waveforms to zero mean and unit variance. Samples are read twice, in pieces that stay in the second-level cache when
-// an utterance is one piece; sums are taken from an utterance's first sample, so that an offset far from zero costs no
+// Waveforms to zero mean and unit variance. Samples are read twice, in parts that stay in the second-level cache when
+// an utterance is one part; sums are taken from an utterance's first sample, so that an offset far from zero costs no
 // digits.
 #include <algorithm>
 #include <cmath>
@@ -13,7 +13,7 @@ namespace emoframe {
 
 namespace {
 
-constexpr int64_t pieceSamples = 1 << 16;
+constexpr int64_t partSamples = 1 << 16;
 
 struct Sums {
   double values = 0, squares = 0;  // of x - shift
@@ -38,7 +38,7 @@ EMOFRAME_SIMD void scaleSamples(float *x, int64_t n, double mean, double scale) 
 }
 
 // Samples [begin, end) of utterance b.
-struct Piece {
+struct Part {
   int32_t b;
   int64_t begin, end;
 };
@@ -47,29 +47,29 @@ struct Piece {
 
 template <>
 void CpuBackend::perform(const NormalizeWaveforms &waveforms) {
-  std::vector<Piece> pieces;
+  std::vector<Part> parts;
   for (int32_t b = 0; b < waveforms.count; ++b) {
-    for (int64_t at = 0; at < waveforms.length[b]; at += pieceSamples) {
-      pieces.push_back({b, at, std::min<int64_t>(waveforms.length[b], at + pieceSamples)});
+    for (int64_t at = 0; at < waveforms.length[b]; at += partSamples) {
+      parts.push_back({b, at, std::min<int64_t>(waveforms.length[b], at + partSamples)});
     }
   }
   const auto samplesOf = [&](int32_t b) { return waveforms.samples.as<float>() + waveforms.start[b]; };
-  const auto count = static_cast<int64_t>(pieces.size());
+  const auto count = static_cast<int64_t>(parts.size());
   std::vector<Scaling> scalings(static_cast<size_t>(waveforms.count));
   if (waveforms.statistics) {
     for (size_t b = 0; b < scalings.size(); ++b)
       scalings[b] = {waveforms.statistics[2 * b], waveforms.statistics[2 * b + 1]};
   } else {
-    std::vector<Sums> partials(pieces.size());
+    std::vector<Sums> partials(parts.size());
     parallelFor(threads_, count, 1, [&](int64_t i, int64_t) {
-      const Piece &piece = pieces[i];
-      const float *x = samplesOf(piece.b);
-      addSums(x + piece.begin, piece.end - piece.begin, static_cast<double>(x[0]), &partials[i]);
+      const Part &part = parts[i];
+      const float *x = samplesOf(part.b);
+      addSums(x + part.begin, part.end - part.begin, static_cast<double>(x[0]), &partials[i]);
     });
     size_t next = 0;
     for (int32_t b = 0; b < waveforms.count; ++b) {
       Sums total;
-      for (; next < pieces.size() && pieces[next].b == b; ++next) {
+      for (; next < parts.size() && parts[next].b == b; ++next) {
         total.values += partials[next].values;
         total.squares += partials[next].squares;
       }
@@ -80,9 +80,9 @@ void CpuBackend::perform(const NormalizeWaveforms &waveforms) {
     }
   }
   parallelFor(threads_, count, 1, [&](int64_t i, int64_t) {
-    const Piece &piece = pieces[i];
-    const Scaling its = scalings[piece.b];
-    scaleSamples(samplesOf(piece.b) + piece.begin, piece.end - piece.begin, its.mean, its.scale);
+    const Part &part = parts[i];
+    const Scaling its = scalings[part.b];
+    scaleSamples(samplesOf(part.b) + part.begin, part.end - part.begin, its.mean, its.scale);
   });
 }
 

@@ -1,7 +1,7 @@
 // Forward-backward over an utterance's islands of an emotion (native/island_path.h). A warp takes one utterance and one
 // emotion, in tiles of 512 frames that begin with the utterance, so what else is in the batch does not matter. A lane
 // has up to 16 frames of a tile in a row and makes of them the matrix that brings weights ahead of them to weights
-// behind them; a scan of those over the lanes tells each what comes to its frames from before the tile, another what
+// behind them; a scan of those over the lanes gives each what comes to its frames from before the tile, another what
 // follows them, and with both a lane goes over its frames forward and back. So a tile takes as long as 16 frames and
 // ten products of matrices would one after another.
 //

@@ -2,8 +2,7 @@
 // T² is in memory. Three launches, none of which adds into memory, so results are the same bits always:
 // - for each row and head, D = dOut · out (which is Σ p dp, dropout and all) beside log Σ exp: bound by reading both;
 // - dk and dv: a block has 64 keys, and the queries with their dOut pass by. Scores are formed as k qᵀ, so that p and
-// ds are
-//   left operands where they are, and the queries' rows come transposed from shared memory;
+//   ds are left operands where they are, and the queries' rows come transposed from shared memory;
 // - dq: a block has 64 queries, and keys and values pass by. It is the same kernel with the sides changed: both form
 //   s = fixed₁ · streamed₁ᵀ and dp = fixed₂ · streamed₂ᵀ and sum ds · streamed₁; keys also sum p · streamed₂.
 // 8 + 6 T² D flops a head (10 in one pass; forming s and dp twice is what going without atomics or a second pass over

@@ -31,7 +31,7 @@
 
 namespace emoframe {
 
-// The address of one of them, which tells whether those of this build run on a device (optimiser.cu).
+// The address of one of them, which says whether those of this build run on a device (optimiser.cu).
 const void *anyKernel();
 
 class CudaBackend final : public Backend {

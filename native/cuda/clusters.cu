@@ -9,7 +9,7 @@
 //    are padded to a multiple of 32). The product never leaves the registers: for each 8 centroids that a thread has of
 //    a point it stores the least m, with the centroid's number in its lowest bits, and the second least.
 // 3. A thread a point and restart: with e the most that m can be wrong by, centroids with m > least + 2 e are out. If
-//    more than one is left, the warp measures them as Σ (x - c)² in fp32, and those still too close to tell in double.
+//    more than one is left, the warp measures them as Σ (x - c)² in fp32, and those still too close to call in double.
 // What m can be wrong by: |x · c - x' · c'| <= ‖x - x'‖ ‖c‖ + ‖x'‖ ‖c - c'‖, and the rounding of fp32 sums.
 //
 // 2 N R K C flops in bf16; bytes: 8 N C for the points (read in fp32, written and read in bf16), and 2 N R K for what

@@ -12,9 +12,8 @@
 //             such panel. The stride offset goes from 8 rows to the next 8: 1024. The leading offset is not used.
 //             An instruction takes 32 bytes of k: the next one starts 32 bytes further on, inside the swizzled rows.
 //   MN-major  row k has P elements of M or N in 128 bytes at 128 k (bf16 only). The next P elements of M or N are
-//   another
-//             such panel: the leading offset goes to it. The stride offset goes from 8 rows of k to the next 8: 1024.
-//             An instruction takes 16 of k: the next one starts 2048 bytes further on.
+//             another such panel: the leading offset goes to it. The stride offset goes from 8 rows of k to the next
+//             8: 1024. An instruction takes 16 of k: the next one starts 2048 bytes further on.
 //
 // Registers of a warpgroup (warp w = thread / 32 % 4, g = lane / 4, t = lane % 4):
 //   d[4 j + i]   row 16 w + g + 8 (i / 2), column 8 j + 2 t + i % 2

@@ -41,7 +41,7 @@ void *CudaBackend::take(size_t bytes) {
   const cudaStream_t stream = this->stream().handle();
   cudaError_t status = cudaMallocFromPoolAsync(&pointer, std::max<size_t>(bytes, 1), pool_, stream);
   if (status == cudaErrorMemoryAllocation) {
-    // What was released may lie in pieces: give it back, and ask once more.
+    // What was released may be fragmented: give it back, and ask once more.
     cudaGetLastError();
     check(cudaStreamSynchronize(stream));
     check(cudaMemPoolTrimTo(pool_, 0));
@@ -71,7 +71,7 @@ void CudaBackend::giveBack(void *pointer, size_t bytes) noexcept {
   } catch (const Error &) {
     // As below.
   }
-  cudaFreeAsync(pointer, stream_->handle());  // a failure is sticky, and the next op tells it
+  cudaFreeAsync(pointer, stream_->handle());  // a failure is sticky, and the next op reports it
 }
 
 void *CudaBackend::allocate(size_t bytes) {

@@ -9,8 +9,7 @@
 //                       b[0] (t, g)     b[1] (t + 4, g)                                                    [k, col]
 //   both                d[0..1] (g, 2t..)   d[2..3] (g + 8, 2t..)                                          [row, col]
 //   ldmatrix            lanes 8i to 8i + 7 give the addresses of the 8 rows (16 bytes each) of matrix i; register i
-//   gets
-//                       elements (g, 2t..) of it, with .trans (2t, g) and (2t + 1, g).
+//                       gets elements (g, 2t..) of it, with .trans (2t, g) and (2t + 1, g).
 #pragma once
 
 #include <cuda_runtime.h>

@@ -55,7 +55,7 @@ class Stream {
   int64_t pinned_ = 0;
   bool asGraphs_ = false, inStep_ = false, begun_ = false;  // begun: the step's first launches went
   size_t mostSharedBytes_ = 0;
-  Graphs::Way way_ = Graphs::Way::tooFew;  // in which the step was done so far: the worst of its pieces'
+  Graphs::Way way_ = Graphs::Way::tooFew;  // in which the step was done so far: the worst of its parts'
   GraphUse use_;
   std::unordered_set<const void *> sharing_;  // kernels that were allowed as much
   Commands commands_;

@@ -1,4 +1,4 @@
-// Frame and utterance emotion by alignment: frame logits from a network that hears a frame's neighbourhood alone, and
+// Frame and utterance emotion by alignment: frame logits from a network that sees a frame's neighbourhood alone, and
 // forward-backward over islands of emotion between neutral frames (IslandAlignment), whose sums over all paths
 // are the utterance's logits and whose occupancies say when.
 #pragma once
@@ -15,7 +15,7 @@ struct AlignSettings {
   float scale = 0.1f, switchingCost = 4;
   std::vector<float> bias;  // [C]
 };
-// Of utterances whose frame logits [T, C] are known already, as after hearing them by windows: logits and occupancies.
+// Of utterances whose frame logits [T, C] are known already, as after inference by windows: logits and occupancies.
 // ERR_ARGUMENT where sizes do not fit together.
 Aligned align(Backend &backend, const float *frameLogits, int64_t size, const std::vector<int32_t> &offsets,
               const AlignSettings &settings);
@@ -27,7 +27,7 @@ class Alignment {
   // What a pass reads beside its batch, in backend memory.
   struct Inputs {
     LocalAxis axis;
-    Chunks chunks;                          // where it hears states
+    Chunks chunks;                          // where it reads states
     const int32_t *classes = nullptr;       // of utterances, of a pass that trains
     const int32_t *frameClasses = nullptr;  // [T], where some are known
     const float *frameShares = nullptr;     // [T]: 1 / known frames of the utterance, 0 where a frame's is not known
@@ -35,11 +35,11 @@ class Alignment {
   // ERR_LABEL names an utterance or a frame whose label is no class. `step`: of training. `largest`: see ChunkedStates.
   Inputs layOut(const TrainStep *step, const Packing &packing, const Transformer &transformer, bool largest,
                 Workspace &workspace) const;
-  // Of the transformer, where it hears those; else it hears features.
+  // Of the transformer, where it reads those; else it reads features.
   const ChunkedStates *states() const { return states_.get(); }
 
   // Loss and correct utterances, to sums f32 [2]; gradients carry 1 / denominator. x [T, source] and mel as the network
-  // hears them; dX is absent when nothing below is trained.
+  // reads them; dX is absent when nothing below is trained.
   void step(const Context &context, const Segments &segments, const Inputs &inputs, double denominator, const View &x,
             const View &mel, const View &dX, const View &sums) const;
 

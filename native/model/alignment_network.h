@@ -13,11 +13,11 @@ namespace emoframe {
 
 class AlignmentNetwork {
  public:
-  // `source`: columns of its source, which it hears with mel bands behind them, where it has any.
+  // `source`: columns of its source; mel bands come behind them where it has any.
   AlignmentNetwork(const AlignmentHead &head, int64_t source, Parameters &parameters);
 
   struct Saved {
-    View input;                           // what is heard, standardized
+    View input;                           // source and mel bands, standardized
     std::vector<AddNorm> norms;           // of the stream: before each block, and the last, whose output is f32
     std::vector<LocalConv::Saved> convs;  // a block each
   };
@@ -34,7 +34,7 @@ class AlignmentNetwork {
  private:
   int64_t source_, bands_, width_, gap_ = 0;
   float dropout_;
-  int32_t inputMean_, inputFactor_;  // of what training hears: not trained themselves
+  int32_t inputMean_, inputFactor_;  // of the inputs of training: not trained themselves
   Linear projection_;
   std::vector<LayerNorm> norms_;
   std::vector<LocalConv> convs_;

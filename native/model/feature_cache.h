@@ -1,6 +1,6 @@
-// Feature-encoder output, and mel bands behind it where a model hears those, kept by key in backend memory, so that a
-// frozen encoder runs once for each utterance. All lies in one piece, rows behind rows, so that a batch of utterances
-// is one copy of row runs, however many there are.
+// Feature-encoder output, and mel bands behind it where a model reads those, kept by key in backend memory, so that a
+// frozen encoder runs once for each utterance. All lies in one allocation, rows behind rows, so that a batch of
+// utterances is one copy of row runs, however many there are.
 #pragma once
 
 #include <string>

@@ -252,7 +252,7 @@ std::vector<FrameBlock> FeatureEncoder::blocksOf(const Packing &packing, int64_t
 
 void FeatureEncoder::layOut(const HostBatch &batch, bool kept, DType dtype, size_t blockBytes, Packing &packing,
                             Workspace &workspace) const {
-  std::vector<Workspace::Stretch> utterances;
+  std::vector<Workspace::Part> utterances;
   for (size_t b = 0; b < batch.starts.size(); ++b) {
     utterances.push_back({batch.starts[b], batch.samplesOf(b), batch.lengths[b]});
   }

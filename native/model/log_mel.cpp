@@ -41,7 +41,7 @@ Filters filtersOf(int64_t bands) {
     filters.first.push_back(static_cast<int32_t>(filters.weights.size()));
     if (filters.first[m + 1] == filters.first[m]) {
       throw Error("ERR_MODEL_CONFIG", "The alignment head's melBands are " + std::to_string(bands) +
-                                          ", so many that some are narrower than the spectrum can tell; 40 are usual.");
+                                          ", so many that some are narrower than a bin of the spectrum; 40 are usual.");
     }
   }
   return filters;

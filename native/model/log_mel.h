@@ -22,7 +22,7 @@ class LogMel {
 
   int64_t bands() const { return bands_; }
   size_t heldBytes() const { return heldBytes_; }
-  // Of packed frames, [T, bands], from the samples of a batch as the encoder has heard them, normalised or not.
+  // Of packed frames, [T, bands], from the samples of a batch as the encoder takes them, normalised or not.
   void forward(const Context &context, const Packing &packing, const View &out) const;
 
  private:

@@ -163,14 +163,14 @@ View Model::Parts::hidden(const Packing &packing, const View &embedded, int64_t 
   return out;
 }
 
-View Model::Parts::heardByAlignment(const Context &context, const PassInputs &inputs, const View &features,
-                                    const View &embedded) {
+View Model::Parts::alignmentSource(const Context &context, const PassInputs &inputs, const View &features,
+                                   const View &embedded) {
   const ChunkedStates *states = alignment->states();
   if (!states) return features;
-  const View heard = workspace.tensor(dtype, inputs.packing.total(), shape.hiddenSize);
+  const View source = workspace.tensor(dtype, inputs.packing.total(), shape.hiddenSize);
   ChunkedStates::Saved saved;
-  states->forward(context, transformer, inputs.alignment.chunks, embedded, saved, heard);
-  return heard;
+  states->forward(context, transformer, inputs.alignment.chunks, embedded, saved, source);
+  return source;
 }
 
 Model::Model(std::shared_ptr<Backend> backend, const HubertShape &shape, Precision precision,
@@ -308,8 +308,8 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept, Head
       parts.classifier->classify(inference, selection, hidden, results, result);
     }
     if (aligns) {
-      const View heard = parts.heardByAlignment(inference, inputs, features, embedded);
-      parts.alignment->classify(inference, inputs.alignment, selection, heard, mel, results, result.aligned);
+      const View source = parts.alignmentSource(inference, inputs, features, embedded);
+      parts.alignment->classify(inference, inputs.alignment, selection, source, mel, results, result.aligned);
     }
     results.download(inference);
     result.offsets = selection.offsets.host;
@@ -335,15 +335,15 @@ Encoded Model::alignmentInput(const HostBatch &batch) {
     const View features = parts.features(inference, batch, inputs.packing, nullptr);
     const View mel = parts.mel(inference, batch, inputs.packing);
     const View embedded = parts.alignment->states() ? parts.embedded(features) : View{};
-    const View heard = parts.heardByAlignment(inference, inputs, features, embedded);
-    const View exact = parts.workspace.tensor(DType::f32, heard.rows, heard.cols + mel.cols);
-    parts.backend->run(Convert{heard, exact.colRange(0, heard.cols)});
-    if (mel) parts.backend->run(Convert{mel, exact.colRange(heard.cols, mel.cols)});
+    const View source = parts.alignmentSource(inference, inputs, features, embedded);
+    const View exact = parts.workspace.tensor(DType::f32, source.rows, source.cols + mel.cols);
+    parts.backend->run(Convert{source, exact.colRange(0, source.cols)});
+    if (mel) parts.backend->run(Convert{mel, exact.colRange(source.cols, mel.cols)});
     Encoded encoded;
     encoded.hidden.resize(static_cast<size_t>(exact.size()));
     parts.backend->download(encoded.hidden.data(), exact.data, encoded.hidden.size() * sizeof(float));
     encoded.offsets = inputs.packing.offsets.host;
-    requireFinite(encoded.hidden, exact.cols, encoded.offsets, "what the alignment network hears at frame");
+    requireFinite(encoded.hidden, exact.cols, encoded.offsets, "the alignment network's input at frame");
     return encoded;
   });
 }

@@ -42,7 +42,7 @@ struct ClassifierHead {
   PoolingKind pooling = PoolingKind::attention;
 };
 
-// What the alignment head's network hears: the convolutions' output, or hidden states of the transformer over chunks of
+// What the alignment head's network reads: the convolutions' output, or hidden states of the transformer over chunks of
 // an utterance, at one layer or, weighted, of all up to it.
 enum class AlignmentSource : uint8_t { features, hidden, layers };
 struct AlignmentHead {
@@ -52,8 +52,8 @@ struct AlignmentHead {
   int64_t layer = -1;                           // of hidden (modelOutput too) and layers
   int64_t chunkFrames = 50, contextFrames = 0;  // of a chunk, and on either side of it: of hidden and layers
   int64_t width = 96;
-  std::vector<int64_t> halfWidths;  // frames that each block hears on either side
-  int64_t melBands = 0;             // heard beside the source's columns (log_mel.h)
+  std::vector<int64_t> halfWidths;  // frames that each block sees on either side
+  int64_t melBands = 0;             // read beside the source's columns (log_mel.h)
   float dropout = 0, scale = 0.1f, switchingCost = 4;
 };
 
@@ -213,9 +213,9 @@ class Model {
   void prefetch(const HostBatch &batch, const FrameRanges *kept = nullptr);
 
   Encoded encode(const HostBatch &batch, int64_t layer);
-  // Of `kept` only, when given: the other frames are context that is heard.
+  // Of `kept` only, when given: the other frames are context.
   Classified classify(const HostBatch &batch, const FrameRanges *kept = nullptr, Heads heads = Heads::all);
-  // What the alignment head's network hears, f32 [T, in]: from it follows by what it is standardized.
+  // What the alignment head's network reads, f32 [T, in], not standardized yet: means and factors follow from it.
   Encoded alignmentInput(const HostBatch &batch);
   WindowMoments windowMoments(const HostBatch &batch);
   TrainResult trainStep(const HostBatch &batch, const TrainStep &step);

@@ -74,7 +74,7 @@ class Parameters {
   // The gradient norm before clipping, which is that of all groups.
   double optimizerStep(AdamW settings, const std::vector<ParameterGroup> &groups);
 
-  // What the host is told of a pass, side by side, so that it is read at once: f32 [1, 4].
+  // What the host reads of a pass, side by side, so that it is one download: f32 [1, 4].
   enum Sum { losses, correct, featureSquares, gradientSquares };
   View sums() const { return vector(sums_, DType::f32, 4); }
   // Has the squares of the gradients, as they are now, summed into their place; and takes what the host has read there,

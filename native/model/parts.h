@@ -27,14 +27,14 @@ struct Model::Parts {
   InputBuffers::Fill packed(const HostBatch &batch, const TrainStep *step, const FrameRanges *kept = nullptr);
   // Feature-encoder output of the frames asked for, [T, F].
   View features(const Context &context, const HostBatch &batch, const Packing &packing, FeatureEncoder::Saved *saved);
-  // Mel bands of the same frames, [T, bands], after their features; absent where the model hears none.
+  // Mel bands of the same frames, [T, bands], after their features; absent where the model has none.
   View mel(const Context &context, const HostBatch &batch, const Packing &packing);
   // Without training: what enters the transformer, [T, C]; and the hidden state at a layer, f32 [T, C].
   View embedded(const View &features);
   View hidden(const Packing &packing, const View &embedded, int64_t layer);
   // What the alignment head's network reads of its source, [T, source], without training. `embedded`: for chunks of
   // hidden states.
-  View heardByAlignment(const Context &context, const PassInputs &inputs, const View &features, const View &embedded);
+  View alignmentSource(const Context &context, const PassInputs &inputs, const View &features, const View &embedded);
   void sumOfSquares(const View &x, const View &sum);  // f32 [1]
   double meanSquare(const View &x);
   // The first utterance with values that are not finite, in a view over the packed frames; -1: none.

@@ -1,5 +1,5 @@
 // How much memory work will take: the very same work is gone through on a backend that only counts, so that what is
-// told cannot drift from what is done. Work is planned at its largest: every frame masked, every layer kept, and each
+// said cannot drift from what is done. Work is planned at its largest: every frame masked, every layer kept, and each
 // utterance as long as its frames allow.
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-// Results of a pass in one piece of backend memory, each at a multiple of 64 bytes, so that one download brings them
+// Results of a pass in one block of backend memory, each at a multiple of 64 bytes, so that one download brings them
 // all and the host waits once.
 #pragma once
 

@@ -15,7 +15,7 @@ class Step {
     try {
       steps_.endStep();
     } catch (const Error &) {
-      // The error that is on its way tells more; what is wrong with a device shows again.
+      // The error that is on its way says more; what is wrong with a device shows again.
     }
   }
   Step(const Step &) = delete;

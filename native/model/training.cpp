@@ -49,11 +49,11 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
   FeatureProjection::Saved projected;
   Transformer::Saved transformed;
   const auto activations = [&](int64_t cols) { return workspace.tensor(dtype, packing.total(), cols); };
-  const View told = parameters.sums(), sums = told.colRange(Parameters::losses, 2);
-  backend->run(Fill{told, 0});
+  const View reported = parameters.sums(), sums = reported.colRange(Parameters::losses, 2);
+  backend->run(Fill{reported, 0});
   const View features = this->features(context, batch, packing, encoderTrained ? &encoded : nullptr);
   if (step.featurePenalty > 0 || batch.features.empty())
-    sumOfSquares(features, told.colRange(Parameters::featureSquares, 1));
+    sumOfSquares(features, reported.colRange(Parameters::featureSquares, 1));
   const auto backThroughFeatures = [&](const View &dFeatures) {
     if (step.featurePenalty > 0) {
       // d/dx of penalty · mean(x²), weighted by this micro-batch's share of the update.
@@ -75,11 +75,11 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
   };
   const ChunkedStates *states = alignment ? alignment->states() : nullptr;
   const View mel = step.objective == Objective::alignment ? this->mel(context, batch, packing) : View{};
-  View heard = features;  // by the head
+  View source = features;  // what the head reads
   if (step.objective != Objective::alignment) {
     const View embedded = activations(shape.hiddenSize);
     projection.forward(context, features, mask, projected, embedded);
-    const View hidden = heard = activations(shape.hiddenSize);
+    const View hidden = source = activations(shape.hiddenSize);
     transformer.forward(context, packing, embedded, modelOutput, transformed, hidden);
     const View dHidden = activations(shape.hiddenSize);
     if (step.objective == Objective::classification) {
@@ -103,20 +103,20 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
     result.count = packing.count;
     const bool weights = states->trainsWeights(parameters);
     const bool below = !states->weighted() && (belowTransformer || transformer.trainable(parameters));
-    // What is not trained is heard as it is when the model is run.
-    const Context hearing = below ? context : this->context(nullptr);
+    // What is not trained runs as in inference.
+    const Context ofSource = below ? context : this->context(nullptr);
     const Chunks &chunks = inputs.alignment.chunks;
     ChunkedStates::Saved chunked;
     const View embedded = activations(shape.hiddenSize);
-    heard = activations(shape.hiddenSize);
-    projection.forward(hearing, features, nullptr, projected, embedded);
-    states->forward(hearing, transformer, chunks, embedded, chunked, heard);
-    const View dHeard = below || weights ? activations(shape.hiddenSize) : View{};
-    alignment->step(context, packing.segments(), inputs.alignment, step.denominator, heard, mel, dHeard, sums);
-    if (weights) states->backwardToWeights(context, chunks, chunked, dHeard);
+    source = activations(shape.hiddenSize);
+    projection.forward(ofSource, features, nullptr, projected, embedded);
+    states->forward(ofSource, transformer, chunks, embedded, chunked, source);
+    const View dSource = below || weights ? activations(shape.hiddenSize) : View{};
+    alignment->step(context, packing.segments(), inputs.alignment, step.denominator, source, mel, dSource, sums);
+    if (weights) states->backwardToWeights(context, chunks, chunked, dSource);
     if (below) {
       const View dEmbedded = belowTransformer ? activations(shape.hiddenSize) : View{};
-      states->backward(context, transformer, chunks, chunked, dHeard, dEmbedded);
+      states->backward(context, transformer, chunks, chunked, dSource, dEmbedded);
       if (belowTransformer) backThroughProjection(dEmbedded);
     }
   }
@@ -126,20 +126,20 @@ TrainResult Model::Parts::train(const HostBatch &batch, const TrainStep &step, c
 
   // Only now does the host wait, once: a device has had all of the step by then.
   float found[4];
-  backend->download(found, told.data, sizeof(found));
+  backend->download(found, reported.data, sizeof(found));
   if (likelyLast) parameters.takeGradientSquares(found[Parameters::gradientSquares]);
   result.lossSum = found[Parameters::losses];
   result.correct = static_cast<int64_t>(std::isfinite(found[Parameters::correct]) ? found[Parameters::correct] : 0);
   result.featurePenalty = found[Parameters::featureSquares] / static_cast<double>(features.size());
   if (!std::isfinite(result.lossSum) || !std::isfinite(result.featurePenalty)) {
-    const int32_t b = firstNotFinite(heard, packing);
+    const int32_t b = firstNotFinite(source, packing);
     throw Error("ERR_NOT_FINITE",
                 std::string(std::isfinite(result.lossSum) ? "The feature penalty" : "The loss") +
                     " is not a finite number" +
                     (b < 0 ? ""
                            : ": " + utteranceOfBatch(b) + " is the first whose " +
-                                 (heard.data == features.data ? "features of the convolutions are not"
-                                                              : "hidden states are not")) +
+                                 (source.data == features.data ? "features of the convolutions are not"
+                                                               : "hidden states are not")) +
                     ". The gradients of this update were cleared: repeat all of it, with a lower learning rate if this "
                     "goes on.");
   }

@@ -85,7 +85,7 @@ const uint8_t *Workspace::upload(const uint8_t *host, int64_t count) {
 
 View Workspace::upload(const float *host, int64_t count) { return upload({{0, host, count}}, count); }
 
-View Workspace::upload(const std::vector<Stretch> &stretches, int64_t count) {
+View Workspace::upload(const std::vector<Part> &parts, int64_t count) {
   const View all = tensor(DType::f32, 1, count);
   const auto floats = [&](int64_t at, const float *host, int64_t n) {
     send(all.at(0, 0, at), host, static_cast<size_t>(n) * sizeof(float));
@@ -97,10 +97,10 @@ View Workspace::upload(const std::vector<Stretch> &stretches, int64_t count) {
     zeros.resize(std::max(zeros.size(), static_cast<size_t>(next - end)), 0.0f);
     floats(end, zeros.data(), next - end);
   };
-  for (const Stretch &stretch : stretches) {
-    zerosUpTo(stretch.at);
-    floats(stretch.at, stretch.host, stretch.count);
-    end = stretch.at + stretch.count;
+  for (const Part &part : parts) {
+    zerosUpTo(part.at);
+    floats(part.at, part.host, part.count);
+    end = part.at + part.count;
   }
   zerosUpTo(count);
   return all;

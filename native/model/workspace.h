@@ -33,13 +33,13 @@ class Workspace {
   const int32_t *upload(const std::vector<int32_t> &host);
   const uint8_t *upload(const uint8_t *host, int64_t count);
   View upload(const float *host, int64_t count);  // f32 [1, count]
-  // f32 [1, count]: stretches of the host's in the order of their places, and zeros between and behind them.
-  struct Stretch {
+  // f32 [1, count]: parts that the host has, in the order of their places, and zeros between and behind them.
+  struct Part {
     int64_t at;
     const float *host;
     int64_t count;
   };
-  View upload(const std::vector<Stretch> &stretches, int64_t count);
+  View upload(const std::vector<Part> &parts, int64_t count);
 
   Mark mark() const { return {chunk_, used_}; }
   void rewind(const Mark &mark) {
