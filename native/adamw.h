@@ -1,5 +1,5 @@
-// What all elements share in a step of AdamW, for every backend: the scalars that PyTorch forms in double are formed in
-// double.
+// What all elements share in a step of AdamW, for every backend: the scalars that
+// PyTorch forms in double are formed in double.
 #pragma once
 
 #include <cmath>

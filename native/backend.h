@@ -1,6 +1,6 @@
-// A device, as the model sees it: memory, steps, a stream for uploads, and the ops (ops.h), each an interface of its
-// own; a backend is made of them. native/cpu and native/cuda implement it; native/counting_backend.h counts memory
-// alone.
+// A device, as the model sees it: memory, steps, a stream for uploads, and the ops (ops.h), each an
+// interface of its own; a backend is made of them. native/cpu and native/cuda implement it;
+// native/counting_backend.h counts memory alone.
 #pragma once
 
 #include <cstddef>
@@ -61,9 +61,9 @@ class Steps {
   virtual void synchronize() = 0;  // until all ops so far are done
 };
 
-// A way for inputs to the device beside its ops: what is sent by it travels while ops that were asked for earlier still
-// run. One at a time lies in the memory that it fills: begin, upload ..., send; then await, the ops that read it, and
-// release.
+// A way for inputs to the device beside its ops: what is sent by it travels while ops that were asked
+// for earlier still run. One at a time lies in the memory that it fills: begin, upload ..., send;
+// then await, the ops that read it, and release.
 class UploadStream {
  public:
   virtual ~UploadStream() = default;
@@ -72,8 +72,8 @@ class UploadStream {
   virtual void begin() = 0;
   // As Memory::upload; the source may change as soon as it returns.
   virtual void upload(void *target, const void *hostSource, size_t bytes) = 0;
-  // Sends it all, as soon as the ops before the last release have read what lay there. The memory may have been
-  // allocated since.
+  // Sends it all, as soon as the ops before the last release have read what lay there. The
+  // memory may have been allocated since.
   virtual void send() = 0;
   virtual void await() = 0;             // ops that are asked for from now on find it there
   virtual void release() noexcept = 0;  // all that read it have been asked for
@@ -137,8 +137,8 @@ struct BackendOptions {
   bool graphs = true;      // on a GPU, steps are done as graphs
 };
 
-// "cpu" or "cuda:N". ERR_DEVICE for anything that is not there, naming what is; for a GPU also ERR_DEVICE_DRIVER and
-// ERR_DEVICE_UNSUPPORTED.
+// "cpu" or "cuda:N". ERR_DEVICE for anything that is not there, naming what is; for a GPU also
+// ERR_DEVICE_DRIVER and ERR_DEVICE_UNSUPPORTED.
 std::unique_ptr<Backend> createBackend(const std::string &device, const BackendOptions &options);
 
 }  // namespace emoframe

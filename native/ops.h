@@ -350,8 +350,8 @@ struct AddNormBackward {
   View dGamma, dBeta;  // f32 [C], accumulated
 };
 
-// What a pooling scores frames by: none = mean pooling; otherwise score = f(h · w), weights = softmax over the
-// utterance.
+// What a pooling scores frames by: none = mean pooling; otherwise score = f(h · w),
+// weights = softmax over the utterance.
 enum class Score : uint8_t { none, tanh, relu, linear };
 struct Pooling {
   static constexpr const char *name = "pooling";
@@ -389,8 +389,8 @@ struct SoftmaxCrossEntropy {
   static constexpr const char *name = "softmax cross-entropy";
   View logits;                      // f32 [N, C]
   const int32_t *labels = nullptr;  // backend memory, [N]
-  // Optional, backend memory, [N]: factors of rows' losses and gradients. A row of 0 counts for nothing: its label may
-  // be missing.
+  // Optional, backend memory, [N]: factors of rows' losses and gradients. A row of 0 counts
+  // for nothing: its label may be missing.
   const float *shares = nullptr;
   float gradientScale = 1;
   View result;   // f32 [2]: sum of losses, number correct
@@ -438,15 +438,15 @@ struct AdamWTensor {
   View parameter, gradient, m, v;
   View shadow;  // optional bf16 [n]: the rounded copy used in compute, rewritten after the update
 };
-// Decoupled weight decay as in PyTorch: p -= lr·decay·p; then p -= lr · m̂ / (sqrt(v̂) + ε), bias-corrected by `step`
-// (from 1).
+// Decoupled weight decay as in PyTorch: p -= lr·decay·p; then p -= lr · m̂ / (sqrt(v̂) +
+// ε), bias-corrected by `step` (from 1).
 struct AdamW {
   static constexpr const char *name = "AdamW";
   float learningRate = 1e-4f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weightDecay = 0;
   int64_t step = 1;
   float clipNorm = 0;  // > 0: gradients are multiplied by min(1, clipNorm / (norm + 1e-6))
-  // f32 [1]: Σ g², as SumSquares writes it: where it is not finite nothing is updated. May be absent when clipNorm is
-  // 0.
+  // f32 [1]: Σ g², as SumSquares writes it: where it is not finite nothing is
+  // updated. May be absent when clipNorm is 0.
   View gradientSquares;
   List<AdamWTensor> tensors;
 };

@@ -172,8 +172,8 @@ std::vector<float> Clustering::distancesOf(int64_t restart) {
   return all;
 }
 
-// Means of the members; a cluster without any moves to one of the points farthest from its centroid. Returns Σ
-// movement².
+// Means of the members; a cluster without any moves to one of the points farthest
+// from its centroid. Returns Σ movement².
 double Clustering::moveCentroids(int64_t restart, const double *sums, const double *counts, bool &reseeded) {
   const int64_t dimension = points_.dimension();
   float *centroids = centroids_.data() + restart * setSize_;
@@ -234,9 +234,9 @@ void Clustering::updateByPasses() {
   }
 }
 
-// Sculley (2010): each centroid is the running mean of all batch rows that it has won. One iteration is one pass: as
-// many batches as cover the points once. A restart ends when its smoothed batch inertia has not improved for ten
-// batches.
+// Sculley (2010): each centroid is the running mean of all batch rows that it has won. One
+// iteration is one pass: as many batches as cover the points once. A restart ends when its smoothed
+// batch inertia has not improved for ten batches.
 void Clustering::updateByBatches() {
   constexpr int64_t kPatience = 10;
   const int64_t count = points_.count(), dimension = points_.dimension(), clusters = settings_.clusters;

@@ -72,8 +72,8 @@ Head readHead(const View &x, DType dtype, int64_t row, int64_t rows, int64_t hea
   return {out, D};
 }
 
-// Rows of probabilities or their gradients, [rows, T], formed in fp32 and multiplied as `dtype`: where they lie, or
-// rounded.
+// Rows of probabilities or their gradients, [rows, T], formed in fp32 and multiplied
+// as `dtype`: where they lie, or rounded.
 struct Rows {
   const void *data;
   int64_t T;
@@ -110,9 +110,9 @@ std::vector<Task> tasksOf(const Attention &attention, int64_t queries) {
   return tasks;
 }
 
-// body(r, keep) for every row of a block that begins at packed row `row`, whose place in its utterance is a multiple of
-// 16. `keep`: the dropout factors of its keys, which rows 8 apart have from the same random numbers; null without
-// dropout.
+// body(r, keep) for every row of a block that begins at packed row `row`, whose place in its
+// utterance is a multiple of 16. `keep`: the dropout factors of its keys, which rows 8 apart have
+// from the same random numbers; null without dropout.
 template <typename Body>
 void forEachRow(const Attention &attention, int64_t row, int64_t rows, int64_t head, int64_t T, ThreadBuffer &factors,
                 const Body &body) {

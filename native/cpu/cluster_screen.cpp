@@ -13,8 +13,8 @@ namespace {
 
 constexpr int64_t packedCols = 384;  // centroids in one product
 
-// Rounding error of an fp32 product form relative to ‖x‖² + ‖c‖², with room to spare: sums of up to some thousand
-// terms.
+// Rounding error of an fp32 product form relative to ‖x‖² + ‖c‖², with room to
+// spare: sums of up to some thousand terms.
 constexpr float roundingError = 2e-6f;
 // Norms are sums in fp32 themselves.
 constexpr float normSlack = 1.0001f;

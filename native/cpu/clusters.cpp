@@ -3,7 +3,7 @@
 //
 // The screen (cluster_screen.h) gives for every centroid a range that its distance surely lies in, and leaves those
 // that can be the nearest. When that is more than one, they are measured as Σ (x - c)², in fp32 and those still too
-// close to decide in double. The label is therefore the true nearest centroid (lowest index on an exact tie), whatever
+// close to call in double. The label is therefore the true nearest centroid (lowest index on an exact tie), whatever
 // the screen multiplies. It begins with integers; where their ranges leave so many centroids that measuring costs more
 // than the quicker product gained, the rest of the points is screened in bf16 or fp32.
 #include <atomic>

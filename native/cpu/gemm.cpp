@@ -121,8 +121,8 @@ bool fitsTile(int64_t runs, int64_t stride, int64_t &extent) {
   return true;
 }
 
-// Tiles of at most 384 x 768, smaller when that leaves too few to share, but never so small that a call costs more than
-// its work.
+// Tiles of at most 384 x 768, smaller when that leaves too few to share, but never so
+// small that a call costs more than its work.
 Plan planPlain(const Gemm &gemm) {
   const View &out = resultOf(gemm);
   const int64_t M = out.rows, N = out.cols, K = gemm.a.cols;

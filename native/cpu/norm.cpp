@@ -1,7 +1,7 @@
-// LayerNorm with the residual sum and dropout before it. A row is read once, lies in L1 while its statistics and its
-// output are formed (two passes, so the variance does not cancel), and is written once. For bf16 a sum that is
-// stored is rounded before its statistics are taken, so that backward, which reads it, differentiates what forward
-// computed.
+// LayerNorm with the residual sum and dropout before it. A row is read once, lies in L1 while its
+// statistics and its output are formed (two passes, so the variance does not cancel), and is written
+// once. For bf16 a sum that is stored is rounded before its statistics are taken, so that backward, which
+// reads it, differentiates what forward computed.
 #include <cmath>
 
 #include "backend.h"

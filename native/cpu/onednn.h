@@ -1,5 +1,5 @@
-// The only door to oneDNN: no other file includes its headers, so moving to another major version is this file and
-// onednn.cpp.
+// The only door to oneDNN: no other file includes its headers, so moving to another
+// major version is this file and onednn.cpp.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
-// Waveforms to zero mean and unit variance. Samples are read twice, in parts that stay in the second-level cache when
-// an utterance is one part; sums are taken from an utterance's first sample, so that an offset far from zero costs no
-// digits.
+// Waveforms to zero mean and unit variance. Samples are read twice, in parts that stay in the
+// second-level cache when an utterance is one part; sums are taken from an utterance's first sample, so
+// that an offset far from zero costs no digits.
 #include <algorithm>
 #include <cmath>
 #include <vector>

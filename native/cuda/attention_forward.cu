@@ -43,8 +43,8 @@ struct Shape {
   static constexpr int sharedBytes = queries * rowBytes + 2 * stageBytes;
 };
 
-// Takes one tile of scores into the rows' running softmax: scores become 2^(score - largest), what was summed is
-// scaled.
+// Takes one tile of scores into the rows' running softmax: scores become 2^(score -
+// largest), what was summed is scaled.
 template <int tiles, int accumulators, int columns>
 __device__ inline void takeScores(float scale, float (&scores)[tiles][accumulators][4], float (&largest)[tiles][2],
                                   float (&total)[tiles][2], float (&sums)[tiles][columns][4]) {

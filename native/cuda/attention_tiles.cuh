@@ -6,12 +6,12 @@
 // to 64 or 128 columns. They lie as they do in global memory, but for the order of their chunks of 16 bytes: chunk c of
 // row r is at place c ^ (r mod 8), so that ldmatrix, both ways round, finds each of its 8 rows in other banks.
 //
-// A step of a product is 32 bytes of a row: 16 bf16 or 8 tf32, which ldmatrix moves in the same way. fp32 is multiplied
-// as high + low parts of tf32 (3 products, the low · low one is left out): as good as fp32 itself; or, where the call
-// says so, rounded to tf32 and multiplied once, which kernels take as an element type of its own. Scores leave a
-// product in the layout of accumulators, and enter the next as its left operand without leaving their registers. For
-// tf32 that puts rows 2t and 2t + 1 of the streamed tile where the instruction has rows t and t + 4: the sum is the
-// same.
+// A step of a product is 32 bytes of a row: 16 bf16 or 8 tf32, which ldmatrix moves in the same way. fp32 is
+// multiplied as high + low parts of tf32 (3 products, the low · low one is left out): as good as fp32 itself;
+// or, where the call says so, rounded to tf32 and multiplied once, which kernels take as an element type of
+// its own. Scores leave a product in the layout of accumulators, and enter the next as its left operand
+// without leaving their registers. For tf32 that puts rows 2t and 2t + 1 of the streamed tile where the
+// instruction has rows t and t + 4: the sum is the same.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -37,8 +37,8 @@ cudaKernelNodeParams Commands::kernel(size_t i) {
           static_cast<unsigned>(its.sharedBytes), addresses_.data(), nullptr};
 }
 
-// Arguments are compared with the gaps inside of structs: what lies there may differ for nothing, but never the other
-// way round.
+// Arguments are compared with the gaps inside of structs: what lies there may differ for
+// nothing, but never the other way round.
 bool Commands::same(size_t i, const Commands &other, size_t j) const {
   const Command &a = commands_[i], &b = other.commands_[j];
   return functions_[i] == other.functions_[j] && equal(a.grid, b.grid) && equal(a.block, b.block) &&

@@ -9,8 +9,8 @@
 
 namespace emoframe {
 
-// How the values of a kernel's parameters are kept: each aligned as its type asks, up to 64 bytes (a tensor map of
-// TMA).
+// How the values of a kernel's parameters are kept: each aligned as its type asks,
+// up to 64 bytes (a tensor map of TMA).
 struct ParameterLayout {
   static constexpr size_t alignment = 64;  // of them all
 

@@ -21,8 +21,8 @@ struct Owner {
   int32_t utterance, first, end;  // rows
 };
 
-// Shared memory: samples [samplesOf], owners of the tile's rows [tileRows], utterances in the tile [tileRows], their
-// number.
+// Shared memory: samples [samplesOf], owners of the tile's rows [tileRows], utterances
+// in the tile [tileRows], their number.
 __host__ __device__ inline int samplesOf(int taps, int stride) { return ((tileRows - 1) * stride + taps + 3) / 4 * 4; }
 
 // Finds the utterance of each of the tile's rows, -1 in a gap. Ends with a barrier.

@@ -35,8 +35,8 @@ __device__ inline Product productOf(int sum, int taps) {
   return {i, i + rest};
 }
 
-// partials [parts, sums]. Threads go over the sums, and over strips of the frames where there are fewer sums than
-// threads.
+// partials [parts, sums]. Threads go over the sums, and over strips of the frames
+// where there are fewer sums than threads.
 __global__ void __launch_bounds__(threads) windowSumsKernel(Windows windows, int sums, double *partials) {
   const Part part = findPart(windows.count, static_cast<int32_t>(blockIdx.x), PartsOf{windows});
   if (part.item < 0) return;

@@ -1,7 +1,7 @@
-// Elementwise ops: fill, convert, add, scale, dropout, GELU and its gradient. All are bound by the bytes that they
-// move: each element is read once and written once, 16 bytes a thread where the rows allow it. GELU adds about 15
-// instructions an element, dropout an eighth of a Philox block (about 8 integer operations), both below what memory
-// takes.
+// Elementwise ops: fill, convert, add, scale, dropout, GELU and its gradient. All are bound by the
+// bytes that they move: each element is read once and written once, 16 bytes a thread where the rows
+// allow it. GELU adds about 15 instructions an element, dropout an eighth of a Philox block (about 8
+// integer operations), both below what memory takes.
 //
 // Views whose elements lie without gaps become one long row first; element indices row · cols + col stay the same.
 #include <string>
@@ -18,8 +18,8 @@ namespace {
 
 constexpr int threads = 256;
 
-// The common shape of an op's views, rows of all batch items counting on, cut into vectors of `width` columns: one for
-// each thread.
+// The common shape of an op's views, rows of all batch items counting on, cut into vectors
+// of `width` columns: one for each thread.
 struct Extent {
   Extent(const View &view, int width)
       : cols(view.cols),

@@ -1,8 +1,8 @@
 // What becomes of a tile of accumulators: bias, GELU with dropout and its slope, a factor, sums of columns,
-// accumulation, conversion, and stores of 16 bytes: each of them would otherwise read and write the output again. The
-// tile passes through shared memory, each warp's part by itself, so that a lane comes to have 8 neighbouring columns of
-// a row. Words are swizzled (column ^ row % 4 * 8): the fragments' pairs and the rows' vectors are both free of bank
-// conflicts.
+// accumulation, conversion, and stores of 16 bytes: each of them would otherwise read and write the output
+// again. The tile passes through shared memory, each warp's part by itself, so that a lane comes to have 8
+// neighbouring columns of a row. Words are swizzled (column ^ row % 4 * 8): the fragments' pairs and the
+// rows' vectors are both free of bank conflicts.
 #pragma once
 
 #include <cuda_runtime.h>

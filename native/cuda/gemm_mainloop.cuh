@@ -1,9 +1,9 @@
-// The main loop of every matrix product: a block's tile of a · b, in registers, for an epilogue to do with what it
-// likes.
+// The main loop of every matrix product: a block's tile of a · b, in registers, for
+// an epilogue to do with what it likes.
 //
-// A block is 4 warps, 2 x 2 over the tile. Tiles of both operands pass through 4 stages of shared memory, filled by
-// cp.async three tiles ahead, one barrier a tile. A tile is 64 bytes of K, which is 2 steps of the tensor cores for
-// either type.
+// A block is 4 warps, 2 x 2 over the tile. Tiles of both operands pass through 4 stages of shared
+// memory, filled by cp.async three tiles ahead, one barrier a tile. A tile is 64 bytes of K, which is
+// 2 steps of the tensor cores for either type.
 //
 // bf16, and fp32 rounded to tf32 ("once"): fp32 sums in the tensor cores. Fragments of the next step are loaded while
 // this one's are multiplied. A warp's 64 x 64 takes 4 KB from shared memory for a step's products: 32 of its cycles of
@@ -39,8 +39,8 @@ struct GemmMainloop {
   static constexpr int rowBlocks = warpRows / 16, colBlocks = warpCols / 8;
   static constexpr int stageBytes = TileA::bytes + TileB::bytes, sharedBytes = stages * stageBytes;
 
-  // Of a thread: accumulators[i][j][0..1] is row(i) and columns column(j), column(j) + 1 of the tile, [2..3] row(i)
-  // + 8.
+  // Of a thread: accumulators[i][j][0..1] is row(i) and columns column(j), column(j)
+  // + 1 of the tile, [2..3] row(i) + 8.
   using Accumulators = float[rowBlocks][colBlocks][4];
   __device__ static int firstRow() { return static_cast<int>(threadIdx.x) / 64 * warpRows; }
   __device__ static int firstColumn() { return static_cast<int>(threadIdx.x) / 32 % 2 * warpCols; }

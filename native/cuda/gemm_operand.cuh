@@ -2,10 +2,10 @@
 // get there, and how fragments are read from them. A and B are alike: a tile is `extent` rows of A (columns of B) by 64
 // bytes of K, and a chunk is 16 bytes of it.
 //
-// A tile's runs lie in shared memory as they lie in memory: along K (a bT: 64 bytes a run) or along the other dimension
-// (a b, aT b: `extent` elements a run, one run for each k). Chunks are swizzled within 128 bytes, so that the 8 rows of
-// an 8x8 matrix (ldmatrix), the 32 words of a fragment of fp32, and 8 neighbouring chunks of a copy lie in 32 different
-// banks:
+// A tile's runs lie in shared memory as they lie in memory: along K (a bT: 64 bytes a run) or along the
+// other dimension (a b, aT b: `extent` elements a run, one run for each k). Chunks are swizzled within 128
+// bytes, so that the 8 rows of an 8x8 matrix (ldmatrix), the 32 words of a fragment of fp32, and 8
+// neighbouring chunks of a copy lie in 32 different banks:
 //   along K         two runs make a line of 128 bytes; chunk c of run r is at c ^ (r / 2) % 4
 //   other, bf16     chunk c of run k is at c ^ k % 8
 //   other, fp32     chunk c of run k is at c ^ k % 4 * 2
@@ -25,8 +25,8 @@ namespace emoframe {
 // `gathered`: anywhere, by both strides; for what is too small or too odd to be worth more.
 enum class Along : uint8_t { k, other, gathered };
 
-// An operand in memory: element (item, other, k) is data[item * batchStride + other * otherStride + k * kStride]. Runs
-// may overlap.
+// An operand in memory: element (item, other, k) is data[item * batchStride + other *
+// otherStride + k * kStride]. Runs may overlap.
 template <typename T>
 struct GemmOperand {
   const T *data;
@@ -101,8 +101,8 @@ struct OperandTile {
       return static_cast<int>(sizeof(T)) * (elements < 0 ? 0 : elements < perChunk ? elements : perChunk);
     }
 
-    // Neighbouring threads take neighbouring chunks of a run, or the same chunk of neighbouring runs, as the elements
-    // lie.
+    // Neighbouring threads take neighbouring chunks of a run, or the same chunk of
+    // neighbouring runs, as the elements lie.
     __device__ void gather(unsigned char *tile) const {
       const int thread = static_cast<int>(threadIdx.x);
       const bool alongK = kStride_ == 1;

@@ -45,8 +45,8 @@ class Graphs {
   using List = std::list<std::unique_ptr<Graph>>;
 
   bool cameBefore(const Commands &commands);
-  // The graph that the commands fit into, and how. None: `near` says whether they would into one that had a few nodes
-  // more.
+  // The graph that the commands fit into, and how. None: `near` says whether they would
+  // into one that had a few nodes more.
   List::iterator find(const Commands &commands, Matching &matching, bool &near);
   void giveUp(cudaError_t status);
 

@@ -32,8 +32,8 @@ namespace emoframe {
 __device__ inline void initialiseBarrier(uint64_t *barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(sharedAddress(barrier)), "r"(arrivals) : "memory");
 }
-// After the initialisations by one thread, before a barrier of the block (or the cluster): others and the copy engine
-// see them.
+// After the initialisations by one thread, before a barrier of the block (or the
+// cluster): others and the copy engine see them.
 __device__ inline void publishBarriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 __device__ inline void arrive(uint64_t *barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(sharedAddress(barrier)) : "memory");

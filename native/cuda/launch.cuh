@@ -1,7 +1,7 @@
-// How a kernel is launched, on a GPU and on the emulation: launch(kernel, grid, block, sharedBytes, stream,
-// arguments...). Arguments are converted to the kernel's parameters and copied; all that a kernel needs beside device
-// memory (small tables too, up to 4 KB) goes that way. An empty grid launches nothing. What fails becomes an Error (see
-// status.h).
+// How a kernel is launched, on a GPU and on the emulation: launch(kernel, grid, block, sharedBytes,
+// stream, arguments...). Arguments are converted to the kernel's parameters and copied; all that a kernel
+// needs beside device memory (small tables too, up to 4 KB) goes that way. An empty grid launches
+// nothing. What fails becomes an Error (see status.h).
 #pragma once
 
 #include <cuda_runtime.h>

@@ -1,5 +1,5 @@
-// The shortest edit script by Myers' greedy algorithm (An O(ND) difference algorithm, 1986): quick where little
-// differs.
+// The shortest edit script by Myers' greedy algorithm (An O(ND) difference
+// algorithm, 1986): quick where little differs.
 #include "matching.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
-// LayerNorm with the residual sum and dropout before it. Bound by bytes: forward reads x and residual and writes sum
-// and y once; backward reads dy, the sum and the gradient that reaches it, and writes one or two of that size: 8 to 10
-// bytes an element in bf16, against some 20 flops, and so many more for a Philox block every eight elements with
-// dropout.
+// LayerNorm with the residual sum and dropout before it. Bound by bytes: forward reads x and residual and
+// writes sum and y once; backward reads dy, the sum and the gradient that reaches it, and writes one or
+// two of that size: 8 to 10 bytes an element in bf16, against some 20 flops, and so many more for a
+// Philox block every eight elements with dropout.
 //
 // Rows as models have them (a multiple of 8 elements, at most 1024, aligned): a warp takes a row, whose elements stay
 // in its registers, 8 neighbouring ones a lane and group, from the one read to the one write; mean and variance are two

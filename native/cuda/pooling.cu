@@ -3,11 +3,11 @@
 // mean and once more for the deviation (from the second-level cache, which holds a batch's frames in bf16), and in
 // backward twice, to write dh once.
 //
-// Scores and their gradients are a warp a frame. Sums over an utterance's frames are a block for 256 of its columns, 8
-// strips of frames added in a fixed tree: what else is in the batch does not matter to them. dw is a sum over all
-// frames in the chunks of column_sums.cuh. Which utterance a frame belongs to is looked up on the device, so a kept
-// graph serves other bounds of as many frames and utterances. An utterance without frames pools to mean 0 (and standard
-// deviation sqrt(1e-5)).
+// Scores and their gradients are a warp a frame. Sums over an utterance's frames are a block for 256 of its
+// columns, 8 strips of frames added in a fixed tree: what else is in the batch does not matter to them. dw is a
+// sum over all frames in the chunks of column_sums.cuh. Which utterance a frame belongs to is looked up on the
+// device, so a kept graph serves other bounds of as many frames and utterances. An utterance without frames
+// pools to mean 0 (and standard deviation sqrt(1e-5)).
 #include "backend.h"
 #include "column_sums.cuh"
 #include "elements.cuh"

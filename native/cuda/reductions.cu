@@ -1,6 +1,6 @@
-// Sums over rows, sums of squares, and softmax over rows. All read their input once (softmax: three times, from the
-// cache) and are bound by that. Sums are wide and in a fixed order: see column_sums.cuh; squares go into double by
-// eights.
+// Sums over rows, sums of squares, and softmax over rows. All read their input once (softmax: three
+// times, from the cache) and are bound by that. Sums are wide and in a fixed order: see
+// column_sums.cuh; squares go into double by eights.
 #include <algorithm>
 
 #include "backend.h"

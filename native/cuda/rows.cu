@@ -1,7 +1,7 @@
-// Moving whole rows: packing and unpacking utterances, the mask embedding, and frames picked by index. Bound by the
-// bytes moved; a warp moves a row, 8 elements a lane where the rows allow it. Runs of rows may be narrow (a group of
-// the positional convolution has 48 columns of each), so there threads go on from row to row: none is idle but at the
-// end.
+// Moving whole rows: packing and unpacking utterances, the mask embedding, and frames picked by index.
+// Bound by the bytes moved; a warp moves a row, 8 elements a lane where the rows allow it. Runs of rows
+// may be narrow (a group of the positional convolution has 48 columns of each), so there threads go on
+// from row to row: none is idle but at the end.
 #include <algorithm>
 
 #include "backend.h"

@@ -1,8 +1,8 @@
-// Waveforms to zero mean and unit variance, in place: sums of an utterance's samples in parts of 8192, a block a part;
-// then a block a part again, which adds up its utterance's parts in a fixed order and scales its own samples. 8 bytes
-// read and 4 written a sample: 70 MB for six minutes of audio. Sums are in double, and taken from the utterance's
-// first sample, so that an offset far from zero costs no digits; that sample is itself scaled only by the second
-// launch.
+// Waveforms to zero mean and unit variance, in place: sums of an utterance's samples in parts of 8192, a
+// block a part; then a block a part again, which adds up its utterance's parts in a fixed order and scales
+// its own samples. 8 bytes read and 4 written a sample: 70 MB for six minutes of audio. Sums are in
+// double, and taken from the utterance's first sample, so that an offset far from zero costs no digits;
+// that sample is itself scaled only by the second launch.
 #include "backend.h"
 #include "launch.cuh"
 #include "ragged.cuh"

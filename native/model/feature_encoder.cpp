@@ -176,8 +176,8 @@ void FeatureEncoder::layerForward(const Context &context, size_t i, const Conv0 
   backend.run(Gelu{activation, Dropout{}, y});
 }
 
-// Everything that backward reads is kept: products apart from outputs, because the norm's or GELU's backward reads
-// them.
+// Everything that backward reads is kept: products apart from outputs, because the
+// norm's or GELU's backward reads them.
 void FeatureEncoder::forwardAll(const Context &context, const Packing &packing, Saved &saved, const View &out) const {
   Workspace &workspace = context.workspace;
   saved.layers.resize(layers_.size());
@@ -311,8 +311,8 @@ void FeatureEncoder::forwardBlocks(const Context &context, const Packing &packin
   }
 }
 
-// dPre [rows, Cout] is the gradient of the product. dInput [rows in + slack, Cin], absent when nothing below is
-// trained.
+// dPre [rows, Cout] is the gradient of the product. dInput [rows in + slack, Cin],
+// absent when nothing below is trained.
 void FeatureEncoder::convBackward(const Context &context, const Layer &layer, const View &input, const View &dPre,
                                   const View &dInput) const {
   Backend &backend = context.backend;

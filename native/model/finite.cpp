@@ -9,8 +9,8 @@
 namespace emoframe {
 
 EMOFRAME_SIMD bool allFinite(const float *values, int64_t count) {
-  // On the bits, all exponent bits set being Inf or NaN: an integer maximum vectorises, a float comparison with an exit
-  // does not.
+  // On the bits, all exponent bits set being Inf or NaN: an integer maximum vectorises, a
+  // float comparison with an exit does not.
   uint32_t largest = 0;
   for (int64_t i = 0; i < count; ++i) {
     uint32_t bits;

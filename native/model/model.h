@@ -62,8 +62,8 @@ struct TensorInfo {
   std::vector<int64_t> shape;  // transformers' layout
 };
 
-// In place of a layer: the model's output, which in the pre-norm form is the last hidden state after the final
-// LayerNorm.
+// In place of a layer: the model's output, which in the pre-norm form is the last
+// hidden state after the final LayerNorm.
 constexpr int64_t modelOutput = -1;
 
 // Host-side batch; see PackedBatch in binding.d.ts.
@@ -73,8 +73,8 @@ struct HostBatch {
   std::vector<const float *> utterances;
   int64_t sampleCount = 0;
   std::vector<int32_t> starts, lengths;
-  // Whether utterances are brought to zero mean and unit variance: by their own, or by means and scales that are given,
-  // [B, 2].
+  // Whether utterances are brought to zero mean and unit variance: by their own, or by
+  // means and scales that are given, [B, 2].
   bool normalize = false;
   std::vector<double> waveform;
   std::vector<std::string> features;              // instead of samples

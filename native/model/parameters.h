@@ -41,8 +41,8 @@ class Parameters {
   void allocate();  // after the last add; values are zero
   const std::vector<Parameter> &table() const { return table_; }
 
-  // Views of tensor i and, for parts > 1, of the ones adjacent to it. Compute: what products read (bf16 copy or
-  // master).
+  // Views of tensor i and, for parts > 1, of the ones adjacent to it. Compute: what
+  // products read (bf16 copy or master).
   View compute(int32_t i, int32_t parts = 1) const;
   View master(int32_t i, int32_t parts = 1) const;
   View gradient(int32_t i, int32_t parts = 1) const;

@@ -32,8 +32,8 @@ struct Model::Parts {
   // Without training: what enters the transformer, [T, C]; and the hidden state at a layer, f32 [T, C].
   View embedded(const View &features);
   View hidden(const Packing &packing, const View &embedded, int64_t layer);
-  // What the alignment head's network reads of its source, [T, source], without training. `embedded`: for chunks of
-  // hidden states.
+  // What the alignment head's network reads of its source, [T, source], without training.
+  // `embedded`: for chunks of hidden states.
   View alignmentSource(const Context &context, const PassInputs &inputs, const View &features, const View &embedded);
   void sumOfSquares(const View &x, const View &sum);  // f32 [1]
   double meanSquare(const View &x);

@@ -29,8 +29,8 @@ std::string describe(const Shape &s, const Form &f) {
          (f.tf32 ? " tf32" : "") + (f.oneSign ? " of one sign" : "");
 }
 
-// Any view over a tensor's buffer, and what it reads: element (b, r, c) is values[b * batchStride + r * rowStride +
-// ...].
+// Any view over a tensor's buffer, and what it reads: element (b, r, c) is values[b
+// * batchStride + r * rowStride + ...].
 struct Strided {
   View view;
   const Doubles *values;

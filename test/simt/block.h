@@ -1,5 +1,5 @@
-// One block being run: its threads as fibres, who waits for what, its shared memory, and the clocks that order
-// accesses.
+// One block being run: its threads as fibres, who waits for what, its shared
+// memory, and the clocks that order accesses.
 //
 // Clocks. Each warp counts its synchronisations; an access is labelled with its warp's count. A block keeps, for each
 // pair of warps, the latest count of the one that the other has heard of: at a barrier all that take part hear the
