@@ -159,8 +159,8 @@ export function audioCacheOf(values: Values<typeof cacheOptions>): { audioCache?
 
 /** How long audio is divided into windows. */
 export const windowOptions = {
-  'window-seconds': nonNegativeNumber('length of a window (default: 30)'),
-  'overlap-seconds': nonNegativeNumber('context on either side of a window that is not kept (default: 2)'),
+  'window-seconds': nonNegativeNumber('length of a window in seconds (default: 30)'),
+  'overlap-seconds': nonNegativeNumber('seconds of context on either side of a window (default: 2)'),
 };
 
 /** Reads the words after the command's name. @throws UsageError */
