@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import { probeAudio } from '../../dist/audio/decode.js';
-import { loadAudio } from '../../dist/audio/load.js';
+import { loadAudio } from '../../dist/index.js';
 import { decodeAudio } from '../support/decode.js';
 
 const fixtures = new URL('../fixtures/audio/', import.meta.url).pathname;

@@ -1,8 +1,8 @@
 import * as assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
-import { loadAudio } from '../../dist/audio/load.js';
-import { alignMfcc, mfcc, mfccAtFrames } from '../../dist/audio/mfcc.js';
+import { alignMfcc, mfccAtFrames } from '../../dist/audio/mfcc.js';
+import { loadAudio, mfcc } from '../../dist/index.js';
 
 const fixtures = new URL('../fixtures/audio/', import.meta.url).pathname;
 const test = suite('mfcc');

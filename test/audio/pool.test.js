@@ -5,10 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { suite } from 'uvu';
-import { loadAudio } from '../../dist/audio/load.js';
-import { mfcc } from '../../dist/audio/mfcc.js';
-import { AudioPool } from '../../dist/audio/pool.js';
 import { AudioStore } from '../../dist/audio/store.js';
+import { AudioPool, loadAudio, mfcc } from '../../dist/index.js';
 
 const fixtures = new URL('../fixtures/audio/', import.meta.url).pathname;
 const voice = `${fixtures}voice.wav`;

@@ -1,8 +1,8 @@
 import * as assert from 'node:assert/strict';
 import { suite } from 'uvu';
-import { loadAudio } from '../../dist/audio/load.js';
 import { waveformStatistics } from '../../dist/audio/normalize.js';
 import { resample } from '../../dist/audio/resample.js';
+import { loadAudio } from '../../dist/index.js';
 
 const fixtures = new URL('../fixtures/audio/', import.meta.url).pathname;
 const test = suite('audio: resampling');

@@ -8,8 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readCentroidFile } from '../../dist/checkpoint/centroids.js';
-import { readNpy, writeNpy } from '../../dist/checkpoint/npy.js';
-import { writeSafetensors } from '../../dist/checkpoint/safetensors.js';
+import { readNpy, writeNpy, writeSafetensors } from '../../dist/index.js';
 import { refused } from '../support/refused.js';
 
 const kmeans = fileURLToPath(new URL('../fixtures/kinds/kmeans/', import.meta.url));

@@ -15,13 +15,16 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseConvolutions } from '../../dist/checkpoint/foreign/fairseq.js';
-import { readNpy } from '../../dist/checkpoint/npy.js';
-import { loadPretrained, usePretrained } from '../../dist/checkpoint/pretrained.js';
-import { writeSafetensors } from '../../dist/checkpoint/safetensors.js';
+import { usePretrained } from '../../dist/checkpoint/pretrained.js';
 import { describedByShapes, encoderShapes } from '../../dist/checkpoint/shapes.js';
-import { parseHubertConfig } from '../../dist/model/hubertConfig.js';
-import { EmotionModel } from '../../dist/predict/emotionModel.js';
-import { Encoder } from '../../dist/predict/encoder.js';
+import {
+  EmotionModel,
+  Encoder,
+  loadPretrained,
+  parseHubertConfig,
+  readNpy,
+  writeSafetensors,
+} from '../../dist/index.js';
 import { relativeError } from '../support/golden.js';
 import { keeper } from '../support/kept.js';
 import { refused } from '../support/refused.js';

@@ -4,13 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readNpy, writeNpy } from '../../dist/checkpoint/npy.js';
-import { loadPretrained } from '../../dist/checkpoint/pretrained.js';
-import { readSafetensors } from '../../dist/checkpoint/safetensors.js';
-import { parseConfig } from '../../dist/config/read.js';
-import { readCorpus } from '../../dist/corpus/read.js';
-import { Trainer } from '../../dist/pipeline/trainer.js';
-import { Encoder } from '../../dist/predict/encoder.js';
+import {
+  Encoder,
+  loadPretrained,
+  parseConfig,
+  readCorpus,
+  readNpy,
+  readSafetensors,
+  Trainer,
+  writeNpy,
+} from '../../dist/index.js';
 import { refused } from '../support/refused.js';
 import { tinyConfig, writeTinyCorpus } from '../support/tinyCorpus.js';
 import { fixtures } from '../support/tinyPredictor.js';

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packFeatures, packSamples } from '../../dist/batch/pack.js';
 import { readHead, writeHead } from '../../dist/checkpoint/head.js';
 import {
   Engine,
   loadPretrained,
+  packFeatures,
+  packSamples,
   parseConfig,
   readCorpus,
   savePretrained,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readNpy, writeNpy } from '../../dist/checkpoint/npy.js';
+import { readNpy, writeNpy } from '../../dist/index.js';
 import { refused } from '../support/refused.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures/checkpoints/', import.meta.url));

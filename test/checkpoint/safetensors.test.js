@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readSafetensors, writeSafetensors } from '../../dist/checkpoint/safetensors.js';
+import { readSafetensors, writeSafetensors } from '../../dist/index.js';
 import { refused } from '../support/refused.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures/checkpoints/', import.meta.url));

@@ -3,8 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseConfig, readConfig } from '../../dist/config/read.js';
-import { parseHubertConfig } from '../../dist/model/hubertConfig.js';
+import { parseConfig, parseHubertConfig, readConfig } from '../../dist/index.js';
 
 test('the defaults are the paper', () => {
   const config = parseConfig();

@@ -1,9 +1,7 @@
 import * as assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { suite } from 'uvu';
-import { describeCorpus } from '../../dist/corpus/describe.js';
-import { makeFolds } from '../../dist/corpus/folds.js';
-import { readCorpus } from '../../dist/corpus/read.js';
+import { describeCorpus, makeFolds, readCorpus } from '../../dist/index.js';
 import { plant, scratch, silence } from '../support/datasetTree.js';
 import { refused } from '../support/refused.js';
 

@@ -1,6 +1,6 @@
 import * as assert from 'node:assert/strict';
 import { suite } from 'uvu';
-import { makeFolds } from '../../dist/corpus/folds.js';
+import { makeFolds } from '../../dist/index.js';
 
 const test = suite('corpus: folds');
 const LABELS = ['ang', 'hap', 'neu', 'neu', 'sad'];

@@ -3,8 +3,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
-import { describeCorpus } from '../../dist/corpus/describe.js';
-import { readCorpus } from '../../dist/corpus/read.js';
+import { describeCorpus, readCorpus } from '../../dist/index.js';
 
 const fixtures = new URL('../fixtures/audio/', import.meta.url).pathname;
 const test = suite('corpus: reading');

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadAudio } from '../../dist/audio/load.js';
 import { makeDemoCorpus } from '../../dist/demo/corpus.js';
+import { loadAudio } from '../../dist/index.js';
 
 const test = suite('demo corpus');
 const RATE = 16000;

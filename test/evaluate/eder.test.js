@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { diarizationErrors } from '../../dist/evaluate/eder.js';
+import { diarizationErrors } from '../../dist/index.js';
 import { scoreRows } from '../../dist/run/scores.js';
 
 const errors = (truth, predicted, seconds) => {

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { frameMetrics, frameTruth } from '../../dist/evaluate/frames.js';
+import { frameMetrics, frameTruth } from '../../dist/index.js';
 
 const times = { frameSeconds: 0.02, frameCenterSeconds: (i) => (320 * i + 200) / 16000 };
 const labels = ['ang', 'neu', 'sad'];

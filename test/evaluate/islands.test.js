@@ -5,7 +5,7 @@ import { emotionalShare } from '../../dist/evaluate/emotionalShare.js';
 import { EmotionChain } from '../../dist/evaluate/emotionChain.js';
 import { probabilitiesOf } from '../../dist/evaluate/fusion.js';
 import { evidenceOf, islandPosteriors } from '../../dist/evaluate/islands.js';
-import { smooth } from '../../dist/evaluate/viterbi.js';
+import { smooth } from '../../dist/index.js';
 import { generator } from '../support/syntheticRun.js';
 
 const classes = 3;

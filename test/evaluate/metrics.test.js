@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bootstrapInterval, utteranceMetrics } from '../../dist/evaluate/metrics.js';
+import { bootstrapInterval, utteranceMetrics } from '../../dist/index.js';
 
 const golden = JSON.parse(readFileSync(new URL('../fixtures/metrics.json', import.meta.url)));
 const near = (actual, expected, tolerance = 1e-12) =>

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { toSegments } from '../../dist/evaluate/segments.js';
-import { Smoother, smooth } from '../../dist/evaluate/viterbi.js';
+import { Smoother } from '../../dist/evaluate/viterbi.js';
+import { smooth, toSegments } from '../../dist/index.js';
 
 /** Posteriors that wander like a model's, from a small linear congruential generator. */
 function randomPosteriors(frames, classes, seed) {

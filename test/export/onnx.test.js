@@ -5,11 +5,14 @@ import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packLocally } from '../../dist/batch/pack.js';
-import { loadPretrained } from '../../dist/checkpoint/pretrained.js';
-import { readSafetensors, writeSafetensors } from '../../dist/checkpoint/safetensors.js';
-import { exportModel } from '../../dist/export/exportModel.js';
-import { Engine } from '../../dist/model/engine.js';
+import {
+  Engine,
+  exportModel,
+  loadPretrained,
+  packLocally,
+  readSafetensors,
+  writeSafetensors,
+} from '../../dist/index.js';
 import { Graph } from '../../dist/onnx/graph.js';
 import { ModelProtoSchema } from '../../dist/onnx/onnx_pb.js';
 import { writeOnnx } from '../../dist/onnx/write.js';

@@ -1,8 +1,7 @@
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadPretrained } from '../../dist/checkpoint/pretrained.js';
-import { Engine } from '../../dist/model/engine.js';
+import { Engine, loadPretrained } from '../../dist/index.js';
 import {
   assertAllBelow,
   FIXTURES,

@@ -3,8 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadPretrained, savePretrained } from '../../dist/checkpoint/pretrained.js';
-import { Engine } from '../../dist/model/engine.js';
+import { Engine, loadPretrained, savePretrained } from '../../dist/index.js';
 import { FIXTURES, FORMS, loadModel, pack, readData } from '../support/parity.js';
 
 const test = suite('model files');

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Engine } from '../../dist/model/engine.js';
+import { Engine } from '../../dist/index.js';
 import {
   assertAllBelow,
   FORMS,

@@ -1,8 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { waveformStatistics } from '../../dist/audio/normalize.js';
-import { packSamples } from '../../dist/batch/pack.js';
-import { Engine } from '../../dist/model/engine.js';
+import { Engine, packSamples } from '../../dist/index.js';
 import { assertAllBelow, FORMS, loadModel, pack, readData, readTensors, relativeError } from '../support/parity.js';
 import { refused } from '../support/refused.js';
 

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Engine } from '../../dist/model/engine.js';
+import { Engine } from '../../dist/index.js';
 import { MemberStart } from '../../dist/stages/members.js';
 import {
   assertAllBelow,

@@ -8,8 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadAudio } from '../../dist/audio/load.js';
-import { EmotionModel } from '../../dist/predict/emotionModel.js';
+import { EmotionModel, loadAudio } from '../../dist/index.js';
 import { generator, speechLike, writeWav } from '../support/syntheticRun.js';
 import { fixtures, writeTinyPredictor } from '../support/tinyPredictor.js';
 

@@ -4,10 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseConfig } from '../../dist/config/read.js';
-import { readCorpus } from '../../dist/corpus/read.js';
-import { Trainer } from '../../dist/pipeline/trainer.js';
-import { EmotionModel } from '../../dist/predict/emotionModel.js';
+import { EmotionModel, parseConfig, readCorpus, Trainer } from '../../dist/index.js';
 import { refused } from '../support/refused.js';
 import { tinyConfig, writeTinyCorpus } from '../support/tinyCorpus.js';
 

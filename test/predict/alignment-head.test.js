@@ -4,9 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { poolingOf, readHead, writeHead } from '../../dist/checkpoint/head.js';
-import { splitTensors } from '../../dist/checkpoint/names.js';
-import { alignmentField } from '../../dist/model/alignment.js';
-import { Geometry } from '../../dist/model/geometry.js';
+import { alignmentField, Geometry, splitTensors } from '../../dist/index.js';
 import { WindowPlan } from '../../dist/predict/windows.js';
 import { refused } from '../support/refused.js';
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { EmotionModel } from '../../dist/predict/emotionModel.js';
+import { EmotionModel } from '../../dist/index.js';
 import { keeper } from '../support/kept.js';
 import { fixtures } from '../support/tinyPredictor.js';
 

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { readHead } from '../../dist/checkpoint/head.js';
 import { RecordingDecoder } from '../../dist/evaluate/alignmentTimeline.js';
 import { IslandForward } from '../../dist/evaluate/islandForward.js';
-import { EmotionModel } from '../../dist/predict/emotionModel.js';
+import { EmotionModel } from '../../dist/index.js';
 import { keeper } from '../support/kept.js';
 import { refused } from '../support/refused.js';
 import { generator, speechLike } from '../support/syntheticRun.js';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { writeReport } from '../../dist/report/report.js';
+import { writeReport } from '../../dist/index.js';
 import { extremesOf } from '../../dist/report/timeline.js';
 import { refused } from '../support/refused.js';
 import { writeSyntheticRun } from '../support/syntheticRun.js';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseConfig } from '../../dist/config/read.js';
+import { parseConfig } from '../../dist/index.js';
 import { firstDifference, openRunDirectory } from '../../dist/run/directory.js';
 import { chooseLabels } from '../../dist/run/labels.js';
 import { refusal } from '../support/refused.js';

@@ -8,9 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { parseConfig } from '../../dist/config/read.js';
-import { readCorpus } from '../../dist/corpus/read.js';
-import { Trainer } from '../../dist/pipeline/trainer.js';
+import { parseConfig, readCorpus, Trainer } from '../../dist/index.js';
 import { tinyConfig, writeTinyCorpus } from '../support/tinyCorpus.js';
 import { LoopWatch } from './loopWatch.js';
 

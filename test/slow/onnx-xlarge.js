@@ -12,9 +12,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { noise } from '../../bench/harness/model.js';
-import { writeSafetensors } from '../../dist/checkpoint/safetensors.js';
 import { encoderShapes } from '../../dist/checkpoint/shapes.js';
-import { Encoder, parseHubertConfig } from '../../dist/index.js';
+import { Encoder, parseHubertConfig, writeSafetensors } from '../../dist/index.js';
 import { elementsOf } from '../../dist/model/tensor.js';
 import { yieldWhenDue } from '../../dist/yield.js';
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Engine } from '../../dist/model/engine.js';
+import { Engine } from '../../dist/index.js';
 import { clusterFrames, gatherPoints } from '../../dist/stages/clustering.js';
 import { agreementOf } from '../../dist/stages/clusterQuality.js';
 

@@ -1,7 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseConfig } from '../../dist/config/read.js';
-import { Geometry } from '../../dist/model/geometry.js';
+import { Geometry, parseConfig } from '../../dist/index.js';
 import { frameLabeller } from '../../dist/stages/frameLabels.js';
 
 const geometry = new Geometry({ convKernel: [10, 3, 3, 3, 3, 2, 2], convStride: [5, 2, 2, 2, 2, 2, 2] });

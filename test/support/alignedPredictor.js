@@ -1,7 +1,7 @@
 // A predictor directory whose head has an alignment network, with or without a pooled classifier beside it, with made-up weights.
 
 import { readHead, writeHead } from '../../dist/checkpoint/head.js';
-import { loadPretrained } from '../../dist/checkpoint/pretrained.js';
+import { loadPretrained } from '../../dist/index.js';
 import { labels, writeTinyPredictor } from './tinyPredictor.js';
 
 export const settings = {

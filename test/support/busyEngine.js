@@ -1,8 +1,6 @@
 // An engine with a tiny model, and work for it whose length is to be had as wished: for tests of what happens meanwhile.
 import { createHash } from 'node:crypto';
-import { packSamples } from '../../dist/batch/pack.js';
-import { Engine } from '../../dist/model/engine.js';
-import { parseHubertConfig } from '../../dist/model/hubertConfig.js';
+import { Engine, packSamples, parseHubertConfig } from '../../dist/index.js';
 import { generator } from './syntheticRun.js';
 import { tinyConfig } from './tinyCorpus.js';
 

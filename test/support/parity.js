@@ -2,9 +2,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
-import { packSamples } from '../../dist/batch/pack.js';
-import { loadPretrained } from '../../dist/checkpoint/pretrained.js';
-import { readSafetensors } from '../../dist/checkpoint/safetensors.js';
+import { loadPretrained, packSamples, readSafetensors } from '../../dist/index.js';
 
 export const FIXTURES = fileURLToPath(new URL('../fixtures/model', import.meta.url));
 export const FORMS = ['base', 'large'];

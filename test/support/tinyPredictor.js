@@ -3,11 +3,8 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { waveformStatistics } from '../../dist/audio/normalize.js';
-import { packSamples } from '../../dist/batch/pack.js';
 import { isEncoderName } from '../../dist/checkpoint/names.js';
-import { loadPretrained, savePretrained } from '../../dist/checkpoint/pretrained.js';
-import { writeSafetensors } from '../../dist/checkpoint/safetensors.js';
-import { Engine } from '../../dist/model/engine.js';
+import { Engine, loadPretrained, packSamples, savePretrained, writeSafetensors } from '../../dist/index.js';
 import { loadClassifier } from '../../dist/predict/loadModel.js';
 import { generator, speechLike } from './syntheticRun.js';
 

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { EmoframeError } from '../../../dist/errors.js';
+import { EmoframeError } from '../../../dist/index.js';
 import { readers } from './readers.js';
 
 const [name, directory] = process.argv.slice(2);

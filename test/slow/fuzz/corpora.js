@@ -1,7 +1,6 @@
 // Annotation files of datasets, each in a miniature of its folder, and the split that a run takes back.
 import { dirname, join } from 'node:path';
-import { readFolds } from '../../../dist/corpus/foldFile.js';
-import { readCorpus } from '../../../dist/corpus/read.js';
+import { readCorpus, readFolds } from '../../../dist/index.js';
 import { plant, turn } from '../../support/datasetTree.js';
 import { mutateJson } from './mutate.js';
 

@@ -3,19 +3,22 @@ import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AudioCache } from '../../../dist/audio/cache.js';
-import { loadAudio } from '../../../dist/audio/load.js';
-import { packSamples } from '../../../dist/batch/pack.js';
 import { readCentroidFile } from '../../../dist/checkpoint/centroids.js';
 import { unpickle } from '../../../dist/checkpoint/foreign/pickle.js';
 import { readHead, writeHead } from '../../../dist/checkpoint/head.js';
-import { readNpy } from '../../../dist/checkpoint/npy.js';
-import { loadPretrained } from '../../../dist/checkpoint/pretrained.js';
-import { readSafetensors } from '../../../dist/checkpoint/safetensors.js';
-import { parseConfig, readConfig } from '../../../dist/config/read.js';
-import { readCorpus } from '../../../dist/corpus/read.js';
-import { Engine } from '../../../dist/model/engine.js';
+import {
+  Engine,
+  loadAudio,
+  loadPretrained,
+  packSamples,
+  parseConfig,
+  readConfig,
+  readCorpus,
+  readNpy,
+  readSafetensors,
+  writeReport,
+} from '../../../dist/index.js';
 import { loadClassifier } from '../../../dist/predict/loadModel.js';
-import { writeReport } from '../../../dist/report/report.js';
 import { openRunDirectory } from '../../../dist/run/directory.js';
 import { readCentroids } from '../../../dist/stages/clustering.js';
 import { openTrainingState, saveTrainingState } from '../../../dist/training/trainingState.js';
