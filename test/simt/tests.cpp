@@ -147,13 +147,13 @@ void testFault() {
   const auto backend = emoframe::createBackend("cuda:0", {});
   float *memory = static_cast<float *>(backend->allocate(64 * sizeof(float)));
   expectError("a faulty op", "ERR_DEVICE_FAULT", {"mapKernel", "writes", "out of bounds"}, [&] {
-    backend->run(Fill{emoframe::vector(memory, emoframe::DType::f32, 65), 1});
+    backend->run(emoframe::Fill{emoframe::vector(memory, emoframe::DType::f32, 65), 1});
     backend->synchronize();
   });
   const std::vector<std::pair<const char *, std::function<void()>>> calls = {
       {"an op",
        [&] {
-         backend->run(Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1});
+         backend->run(emoframe::Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1});
        }},
       {"an allocation", [&] { backend->allocate(16); }},
       {"a download",
@@ -173,13 +173,13 @@ void testFault() {
   memory = static_cast<float *>(another->allocate(64 * sizeof(float)));
   expectError("a faulty op in a step", "ERR_DEVICE_FAULT", {"out of bounds"}, [&] {
     another->beginStep();
-    another->run(Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1});
-    another->run(Fill{emoframe::vector(memory, emoframe::DType::f32, 65), 1});
+    another->run(emoframe::Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1});
+    another->run(emoframe::Fill{emoframe::vector(memory, emoframe::DType::f32, 65), 1});
     another->endStep();
   });
   simt::clearFault();  // as where a launch is refused although the device is well
   expectError("an op after a step that was cut off", "ERR_DEVICE_FAULT", {"cut off"}, [&] {
-    another->run(Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1});
+    another->run(emoframe::Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1});
   });
   expectError("an upload after a step that was cut off", "ERR_DEVICE_FAULT", {"another"}, [&] {
     const float one = 1;
