@@ -1,4 +1,4 @@
-// The code of the part of ONNX's schema that is written, lib/onnx/onnx_pb.ts, from lib/onnx/onnx.proto.
+// The code of the part of ONNX's schema that is written, lib/onnx/onnx_pb.ts, from schema/onnx.proto here.
 //
 //   node scripts/onnx/generate.js            write it
 //   node scripts/onnx/generate.js --check    only tell whether it is up to date
@@ -27,7 +27,7 @@ const tool = (name) => join(here, 'node_modules', '.bin', name);
 const made = mkdtempSync(join(tmpdir(), 'emoframe-onnx-schema-'));
 try {
   const plugin = { local: tool('protoc-gen-es'), out: made, opt: ['target=ts', 'import_extension=js'] };
-  run(tool('buf'), ['generate', folder, '--template', JSON.stringify({ version: 'v2', plugins: [plugin] })]);
+  run(tool('buf'), ['generate', join(here, 'schema'), '--template', JSON.stringify({ version: 'v2', plugins: [plugin] })]);
   if (values.check) {
     const same = readFileSync(join(folder, written), 'utf8') === readFileSync(join(made, written), 'utf8');
     if (!same) process.stderr.write(`lib/onnx/${written} is out of date: run npm run onnx-schema.\n`);
