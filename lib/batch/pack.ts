@@ -91,26 +91,3 @@ export function packFeatures(keys: readonly string[], ranges: readonly FrameRang
     frameCounts: Int32Array.from(ranges, (range) => range.count),
   };
 }
-
-/**
- * Groups neighbours so that no group holds more than `capacity`; an item that is larger by itself stands alone.
- *
- * @example
- * groupBy([4, 4, 4], (seconds) => seconds, 8); // [[4, 4], [4]]
- */
-export function groupBy<Item>(items: readonly Item[], size: (item: Item) => number, capacity: number): Item[][] {
-  const groups: Item[][] = [];
-  let group: Item[] | undefined;
-  let room = 0;
-  for (const item of items) {
-    const needed = size(item);
-    if (group === undefined || needed > room) {
-      group = [];
-      groups.push(group);
-      room = capacity;
-    }
-    group.push(item);
-    room -= needed;
-  }
-  return groups;
-}

@@ -3,6 +3,7 @@ import { rangeOf } from '../audio/range.js';
 import { measureSeconds } from '../audio/store.js';
 import { isUnreadable } from '../audio/unreadable.js';
 import { throwIfAborted } from '../errors.js';
+import { mapLimited } from '../lists.js';
 import { TIME_TOLERANCE_SECONDS } from './row.js';
 import type { Corpus, Problem, Utterance } from './types.js';
 
@@ -92,23 +93,22 @@ interface Measurement {
   problem?: Problem;
 }
 
-async function measureAll(
+function measureAll(
   utterances: Utterance[],
   pool: AudioPool,
   { decode = false, signal, onProgress }: DescribeOptions,
 ): Promise<Measurement[]> {
-  const measured = new Array<Measurement>(utterances.length);
   let done = 0;
-  const queue = utterances.entries();
-  const work = async () => {
-    for (const [index, utterance] of queue) {
+  return mapLimited(
+    utterances,
+    async (utterance) => {
       throwIfAborted(signal);
-      measured[index] = await measure(utterance, pool, decode, signal);
+      const measured = await measure(utterance, pool, decode, signal);
       onProgress?.(++done, utterances.length);
-    }
-  };
-  await Promise.all(Array.from({ length: CONCURRENCY }, work));
-  return measured;
+      return measured;
+    },
+    CONCURRENCY,
+  );
 }
 
 async function measure(

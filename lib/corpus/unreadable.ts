@@ -2,6 +2,7 @@ import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
 import { isUnreadable } from '../audio/unreadable.js';
 import { type EmoframeErrorCode, throwIfAborted } from '../errors.js';
+import { mapLimited } from '../lists.js';
 import type { Corpus, GivenFold, Utterance } from './types.js';
 
 /** An utterance whose audio cannot be used, and why. */
@@ -37,11 +38,10 @@ export async function checkAudio(
 ): Promise<AudioCheck> {
   const pool = options.pool ?? new AudioPool();
   const { utterances } = corpus;
-  const found = new Array<UnreadableUtterance | undefined>(utterances.length);
   const sampleCounts = new Map<string, number>();
-  const queue = utterances.entries();
   let done = 0;
   const check = async ({ id, audio, ...range }: Utterance): Promise<UnreadableUtterance | undefined> => {
+    throwIfAborted(options.signal);
     try {
       sampleCounts.set(id, await pool.measure(audio, rangeOf(range), options.signal));
       return undefined;
@@ -50,20 +50,18 @@ export async function checkAudio(
       return { id, file: audio, code: error.code, reason: error.message };
     }
   };
-  const work = async () => {
-    for (const [index, utterance] of queue) {
-      throwIfAborted(options.signal);
-      found[index] = await check(utterance);
-      options.onProgress?.(++done, utterances.length);
-    }
+  const checkNext = async (utterance: Utterance) => {
+    const found = await check(utterance);
+    options.onProgress?.(++done, utterances.length);
+    return found;
   };
   try {
     // A thread that is done finds its next file waiting.
-    await Promise.all(Array.from({ length: 2 * pool.threads }, work));
+    const found = await mapLimited(utterances, checkNext, 2 * pool.threads);
+    return { unreadable: found.filter((item) => item !== undefined), sampleCounts };
   } finally {
     if (options.pool === undefined) await pool.close();
   }
-  return { unreadable: found.filter((item) => item !== undefined), sampleCounts };
 }
 
 /** A corpus without some of its utterances. */

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { mapLimited } from '../lists.js';
 import type { DemoRow, SpeakerMessage, SpeakerTask } from './speakerWorker.js';
 import { VOICES, type Voice } from './voices.js';
 
@@ -93,39 +94,26 @@ function runSpeaker(task: SpeakerTask, onSeconds: (seconds: number) => void, sig
 /** Synthesises all voices, `threads` at a time; rows are in the order of the voices. */
 async function speakAll(directory: string, minutes: number, options: DemoCorpusOptions): Promise<Spoken> {
   const total = minutes * 60;
-  const results = new Map<Voice, Spoken>();
-  const waiting = [...VOICES];
   let done = 0;
   // The first failure stops the other voices.
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([stop.signal, options.signal]);
-  const lane = async (): Promise<void> => {
-    for (let voice = waiting.shift(); voice !== undefined; voice = waiting.shift()) {
-      throwIfAborted(signal);
-      const task: SpeakerTask = { directory, voice, seed: options.seed, seconds: total / VOICES.length };
-      const onSeconds = (seconds: number): void => {
-        done += seconds;
-        options.onProgress?.(Math.min(done, total), total);
-      };
-      results.set(voice, await runSpeaker(task, onSeconds, signal));
-    }
+  const onSeconds = (seconds: number): void => {
+    done += seconds;
+    options.onProgress?.(Math.min(done, total), total);
   };
-  const lanes = Math.min(VOICES.length, options.threads ?? availableParallelism());
-  let failure: unknown;
-  const guarded = async (): Promise<void> => {
-    try {
-      await lane();
-    } catch (error) {
-      failure ??= error;
+  const speak = async (voice: Voice): Promise<Spoken> => {
+    throwIfAborted(signal);
+    const task: SpeakerTask = { directory, voice, seed: options.seed, seconds: total / VOICES.length };
+    return runSpeaker(task, onSeconds, signal).catch((error: unknown) => {
       stop.abort();
-    }
+      throw error;
+    });
   };
-  await Promise.all(Array.from({ length: lanes }, guarded));
-  if (failure !== undefined) throw failure;
-  const inOrder = VOICES.map((voice) => results.get(voice)!);
+  const spoken = await mapLimited(VOICES, speak, options.threads ?? availableParallelism());
   return {
-    rows: inOrder.flatMap((spoken) => spoken.rows),
-    seconds: inOrder.reduce((sum, spoken) => sum + spoken.seconds, 0),
+    rows: spoken.flatMap(({ rows }) => rows),
+    seconds: spoken.reduce((sum, { seconds }) => sum + seconds, 0),
   };
 }
 

@@ -1,6 +1,6 @@
 import type { NativeModel } from '../../binding.js';
-import { groupBy } from '../batch/pack.js';
 import { EmoframeError } from '../errors.js';
+import { groupBy } from '../lists.js';
 import type {
   AlignmentOptions,
   ClassifyResult,

@@ -5,6 +5,7 @@ import type { RunConfig } from '../config/types.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Utterance } from '../corpus/types.js';
 import { EmoframeError } from '../errors.js';
+import { mapLimited } from '../lists.js';
 import type { Engine } from '../model/engine.js';
 import type { Geometry } from '../model/geometry.js';
 import type { FoldPaths } from '../run/paths.js';
@@ -78,33 +79,6 @@ export async function samplesOf(context: StageContext, id: string): Promise<Floa
   const samples = await context.audio.get(utteranceOf(context, id), context.signal);
   context.sampleCounts.set(id, samples.length);
   return samples;
-}
-
-/**
- * Applies `work` to each item, a few at a time, and gives the results in order. After a failure no more is begun, and the
- * error is thrown when all that was begun has ended.
- */
-export async function mapLimited<Item, Result>(
-  items: readonly Item[],
-  work: (item: Item) => Promise<Result>,
-  limit = 4,
-): Promise<Result[]> {
-  const results = new Array<Result>(items.length);
-  const failures: unknown[] = [];
-  let next = 0;
-  const worker = async () => {
-    while (next < items.length && failures.length === 0) {
-      const index = next++;
-      try {
-        results[index] = await work(items[index]!);
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
-  if (failures.length > 0) throw failures[0];
-  return results;
 }
 
 /**

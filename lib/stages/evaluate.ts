@@ -1,7 +1,8 @@
 // Stage 5: the held-out session is read for the first time. Stage 4's model and, beside it, stage 1b's give every utterance
 // an emotion and every frame a posterior and a weight; where frame-level truth is known, the timelines are scored too.
+
 import { rangeOf } from '../audio/range.js';
-import { groupBy, packLocally, packSamples } from '../batch/pack.js';
+import { packLocally, packSamples } from '../batch/pack.js';
 import type { Head } from '../checkpoint/head.js';
 import { loadHubertClassifier } from '../checkpoint/load.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
@@ -12,6 +13,7 @@ import { probabilitiesOf, type UtteranceLogits } from '../evaluate/fusion.js';
 import { toSegments } from '../evaluate/segments.js';
 import { type UtteranceOutput, utteranceOutput } from '../evaluate/utteranceOutput.js';
 import { smooth } from '../evaluate/viterbi.js';
+import { groupBy, mapLimited } from '../lists.js';
 import { askHeads } from '../model/askHeads.js';
 import type { ClassifyResult } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
@@ -22,7 +24,7 @@ import { predictingStage } from '../run/stages.js';
 import { yieldWhenDue } from '../yield.js';
 import { nearestClusters } from './cluster.js';
 import type { LabelMap } from './clustering.js';
-import { framesOf, mapLimited, type StageContext, samplesOf, utteranceOf } from './context.js';
+import { framesOf, type StageContext, samplesOf, utteranceOf } from './context.js';
 import { framesIn } from './inputs.js';
 
 /** Runs the stage and leaves rows, and their scores, in `evaluate`. */

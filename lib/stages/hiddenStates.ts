@@ -1,8 +1,10 @@
 // Hidden states of whole utterances, without masking: the reference code masks frames while it extracts what it clusters.
-import { groupBy, packSamples } from '../batch/pack.js';
+
+import { packSamples } from '../batch/pack.js';
 import type { LoadedHubert } from '../checkpoint/load.js';
+import { groupBy, mapLimited } from '../lists.js';
 import type { ClusterSource } from './clustering.js';
-import { framesOf, mapLimited, type StageContext, samplesOf } from './context.js';
+import { framesOf, type StageContext, samplesOf } from './context.js';
 import { framesIn } from './inputs.js';
 
 /** Hidden states at `layer` of those of these utterances that have a frame. */

@@ -1,15 +1,17 @@
 // Batches of one stage. When the feature encoder is frozen its output is computed once an utterance and kept by the engine;
 // when it is trained, or its output would not fit the memory allowed, batches hold the samples themselves.
+
 import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
 import { maskSpans, type SpanMask } from '../batch/masks.js';
-import { groupBy, packFeatures, packLocally, packSamples } from '../batch/pack.js';
+import { packFeatures, packLocally, packSamples } from '../batch/pack.js';
 import type { Draw, SamplerItem } from '../batch/samplers.js';
 import type { LoadedHubert } from '../checkpoint/load.js';
+import { groupBy, mapLimited } from '../lists.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
 import type { RandomSource } from '../random/philox.js';
-import { mapLimited, type StageContext, samplesOf } from './context.js';
+import { type StageContext, samplesOf } from './context.js';
 
 /** Frames that so many seconds give. */
 export function framesIn(seconds: number, geometry: Geometry): number {

@@ -1,12 +1,13 @@
 // What an alignment network's input is normalised by: statistics of the training audio in place of each utterance's own, which would
 // tell every frame of the whole utterance, as the neutral frames of an angry utterance are quieter than those of a neutral one.
-import { groupBy, packLocally, packSamples } from '../batch/pack.js';
+import { packLocally, packSamples } from '../batch/pack.js';
+import { groupBy, mapLimited } from '../lists.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { Model } from '../model/model.js';
 import { MomentSum } from '../model/momentSum.js';
 import type { Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
-import { framesOf, mapLimited, type StageContext, samplesOf } from './context.js';
+import { framesOf, type StageContext, samplesOf } from './context.js';
 import { framesIn } from './inputs.js';
 
 /** Utterances that statistics are taken of at most. */

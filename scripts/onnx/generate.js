@@ -27,7 +27,12 @@ const tool = (name) => join(here, 'node_modules', '.bin', name);
 const made = mkdtempSync(join(tmpdir(), 'emoframe-onnx-schema-'));
 try {
   const plugin = { local: tool('protoc-gen-es'), out: made, opt: ['target=ts', 'import_extension=js'] };
-  run(tool('buf'), ['generate', join(here, 'schema'), '--template', JSON.stringify({ version: 'v2', plugins: [plugin] })]);
+  run(tool('buf'), [
+    'generate',
+    join(here, 'schema'),
+    '--template',
+    JSON.stringify({ version: 'v2', plugins: [plugin] }),
+  ]);
   if (values.check) {
     const same = readFileSync(join(folder, written), 'utf8') === readFileSync(join(made, written), 'utf8');
     if (!same) process.stderr.write(`lib/onnx/${written} is out of date: run npm run onnx-schema.\n`);

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { groupBy } from '../../dist/batch/pack.js';
 import { packFeatures, packSamples } from '../../dist/index.js';
+import { groupBy } from '../../dist/lists.js';
 
 test('utterances lie end to end, each at a multiple of the stride', () => {
   const utterances = [400, 640, 1001].map((length, index) => new Float32Array(length).fill(index + 1));
