@@ -97,6 +97,7 @@ export type {
   PredictManyOptions,
   PredictOptions,
   StreamOptions,
+  WindowOptions,
 } from './predict/options.js';
 export type { PredictionMemory } from './predict/passMemory.js';
 export type {
@@ -109,7 +110,7 @@ export type {
   TimelineChunk,
 } from './predict/prediction.js';
 export type { NamedAudio } from './predict/predictMany.js';
-export type { WindowOptions, WindowsUsed } from './predict/windows.js';
+export type { WindowsUsed } from './predict/windows.js';
 export type { Seed } from './random/philox.js';
 export { type ReportOptions, writeReport } from './report/report.js';
 export type { FoldSummary, Intervals, RunSummary, Scores } from './run/scores.js';

@@ -1,9 +1,8 @@
 import { FLACDecoder } from '@wasm-audio-decoders/flac';
 import type { ByteSource } from './byteSource.js';
-import { readFlacFrames } from './flacFrames.js';
+import { type FlacInfo, readFlacFrames } from './flacFrames.js';
 import { findFlacFrame } from './flacSeek.js';
 import { type AudioFormat, type Block, blocksFrom, type Corrupt, corruptFile } from './format.js';
-import type { AudioInfo } from './types.js';
 import { quietly } from './wasmDecoder.js';
 
 /** Frames decoded at once: at most some megabytes of samples. */
@@ -13,15 +12,6 @@ const HEADER_BYTES = 4 + 4 + 34;
 
 /** A walk over more metadata blocks than this is a walk through noise. */
 const MAX_METADATA_BLOCKS = 1000;
-
-export interface FlacInfo extends AudioInfo {
-  format: 'flac';
-  bitsPerSample: number;
-  /** Samples of a frame of one channel; where frames are numbered, all but the last have as many. */
-  maxBlockSize: number;
-  /** 0: unknown. */
-  maxFrameBytes: number;
-}
 
 export const flac: AudioFormat = {
   matches: (start) => start.toString('latin1', 0, 4) === 'fLaC',

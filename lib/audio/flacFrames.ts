@@ -2,8 +2,18 @@
 // They are found here, and not by the parser that comes with the decoder, as that one loses a last frame of under 14
 // bytes, which is what silence at the end makes.
 import type { ByteSource } from './byteSource.js';
-import type { FlacInfo } from './flac.js';
 import type { Corrupt } from './format.js';
+import type { AudioInfo } from './types.js';
+
+/** What the STREAMINFO block says. */
+export interface FlacInfo extends AudioInfo {
+  format: 'flac';
+  bitsPerSample: number;
+  /** Samples of a frame of one channel; where frames are numbered, all but the last have as many. */
+  maxBlockSize: number;
+  /** 0: unknown. */
+  maxFrameBytes: number;
+}
 
 export interface FrameHeader {
   /** The frame's first sample, counted in one channel. */

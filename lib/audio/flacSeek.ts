@@ -1,8 +1,7 @@
 // A part of a long FLAC file without decoding what lies before it. Frames say where they stand and end in a checksum, so
 // the file is halved between frames that prove themselves; that works with and without a seek table.
 import type { ByteSource } from './byteSource.js';
-import type { FlacInfo } from './flac.js';
-import { crc16, type FrameHeader, readFrameHeader } from './flacFrames.js';
+import { crc16, type FlacInfo, type FrameHeader, readFrameHeader } from './flacFrames.js';
 
 /** Where a frame starts. */
 export interface FlacFrame {

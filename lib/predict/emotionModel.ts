@@ -20,6 +20,7 @@ import {
   predictSchema,
   type StreamOptions,
   streamSchema,
+  type WindowOptions,
   windowSchema,
 } from './options.js';
 import { type PredictionMemory, planPasses } from './passMemory.js';
@@ -27,7 +28,7 @@ import type { Prediction, PredictionFailure, TimelineChunk } from './prediction.
 import { type AudioInputs, checkIterable, predictMany } from './predictMany.js';
 import { streamWindows } from './timelineStream.js';
 import { loadUtterance, predictUtterances, type Utterance } from './utterances.js';
-import { liveWindows, type WindowOptions, wholeWindows } from './windows.js';
+import { liveWindows, wholeWindows } from './windows.js';
 
 const cpuBatchSeconds = 30;
 /** Tried in turn: a GPU is full with the first, and less of it is lost with the others than by one after another. */

@@ -13,10 +13,11 @@ import {
   audioCallShape,
   type InferenceOptions,
   inferenceShape,
+  type WindowOptions,
   windowSchema,
 } from './options.js';
 import { type PredictionMemory, planPasses } from './passMemory.js';
-import { type WindowOptions, WindowPlan, type WindowsUsed, wholeWindows } from './windows.js';
+import { WindowPlan, type WindowsUsed, wholeWindows } from './windows.js';
 
 /** Hidden states of one utterance. */
 export interface HiddenStates {

@@ -10,8 +10,8 @@ import type { Geometry } from '../model/geometry.js';
 import type { Clusterer } from './clusterer.js';
 import type { LoadedModel } from './loadModel.js';
 import { batchOf } from './modelInput.js';
-import type { Level } from './options.js';
-import { type AudioWindow, type WindowOptions, WindowPlan } from './windows.js';
+import type { Level, WindowOptions } from './options.js';
+import { type AudioWindow, WindowPlan } from './windows.js';
 
 // The default of `evaluate.switchingCost` in lib/config.
 const defaultSwitchingCost = 4;

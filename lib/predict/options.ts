@@ -7,7 +7,6 @@ import type { RawFormat } from '../audio/wav.js';
 import { abortSignal, callback, type Shape, strictOptions } from '../issues.js';
 import type { Precision } from '../model/binding.js';
 import { precisions } from '../model/precision.js';
-import type { WindowOptions } from './windows.js';
 
 /** Where and how a model runs. */
 export interface DeviceOptions {
@@ -37,6 +36,18 @@ export interface AudioProgress {
 
 /** How loud the audio is that an alignment network is given: as it is, or brought to the mean level of its training audio. */
 export type Level = 'as-is' | 'match';
+
+/** How long audio is cut. */
+export interface WindowOptions {
+  /** Seconds that go through the model at once; audio up to that long goes through it in one pass. Default 30. */
+  windowSeconds?: number;
+  /**
+   * Seconds on either side of a window that are computed but not kept. From 1.3 s on, all that lies before the transformer is
+   * as in one pass. Default 2, or a sixth of a window that is shorter than 12 s; of a model with an alignment network at least
+   * the context that this has on either side of a frame.
+   */
+  overlapSeconds?: number;
+}
 
 /** What every call that takes audio takes with it. */
 export interface AudioCallOptions extends AudioInputOptions, WindowOptions {

@@ -7,18 +7,7 @@ import type { PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
 import type { LoadedModel } from './loadModel.js';
 import { batchOf, checkLength, NormalizedUtterance } from './modelInput.js';
-
-/** How long audio is cut. */
-export interface WindowOptions {
-  /** Seconds that go through the model at once; audio up to that long goes through it in one pass. Default 30. */
-  windowSeconds?: number;
-  /**
-   * Seconds on either side of a window that are computed but not kept. From 1.3 s on, all that lies before the transformer is
-   * as in one pass. Default 2, or a sixth of a window that is shorter than 12 s; of a model with an alignment network at least
-   * the context that this has on either side of a frame.
-   */
-  overlapSeconds?: number;
-}
+import type { WindowOptions } from './options.js';
 
 /** The windows in which a result was computed. */
 export interface WindowsUsed {
