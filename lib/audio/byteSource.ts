@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
+import { readFully } from '../files/read.js';
 
 /** The first read of a file is enough for most headers; reads double from there up to the most. */
 const FIRST_READ_BYTES = 2 ** 12;
@@ -171,13 +172,7 @@ function accessTo(handle: FileHandle, size: number): RandomAccess {
     size,
     async read(position, length) {
       const buffer = Buffer.allocUnsafe(length);
-      let done = 0;
-      while (done < length) {
-        const { bytesRead } = await handle.read(buffer, done, length - done, position + done);
-        if (bytesRead === 0) break;
-        done += bytesRead;
-      }
-      return buffer.subarray(0, done);
+      return buffer.subarray(0, await readFully(handle, buffer, position));
     },
     close: () => handle.close(),
   };

@@ -2,8 +2,10 @@
 // samples, read at its place into the array that is used: Node cannot map files into memory, but the system's page cache
 // serves repeated reads the same way, and nothing of an entry is held that nobody uses.
 import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { type FileHandle, open, readFile, rm, stat } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
+import { readFully } from '../files/read.js';
 import {
   type AudioCacheOptions,
   DEFAULT_CACHE_BYTES,
@@ -155,17 +157,8 @@ async function identityOf(path: string): Promise<Identity> {
 
 async function hashFile(path: string): Promise<string> {
   const hash = createHash('sha256');
-  const handle = await open(path, 'r');
-  try {
-    const buffer = Buffer.allocUnsafe(HASH_BYTES);
-    for (;;) {
-      const { bytesRead } = await handle.read(buffer, 0, HASH_BYTES, null);
-      if (bytesRead === 0) return hash.digest('hex');
-      hash.update(buffer.subarray(0, bytesRead));
-    }
-  } finally {
-    await handle.close();
-  }
+  for await (const part of createReadStream(path, { highWaterMark: HASH_BYTES })) hash.update(part as Buffer);
+  return hash.digest('hex');
 }
 
 /** Everything that decides which samples come out, to the bit. */
@@ -193,15 +186,6 @@ async function readEntry(handle: FileHandle, size: number, key: string): Promise
   const header = Buffer.alloc(HEADER_BYTES);
   const samples = new Float32Array(count);
   const bytes = new Uint8Array(samples.buffer);
-  if (!(await readAt(handle, header, 0)) || !(await readAt(handle, bytes, HEADER_BYTES))) return undefined;
+  if ((await readFully(handle, header, 0)) + (await readFully(handle, bytes, HEADER_BYTES)) < size) return undefined;
   return headerOf(key, count, crc32(bytes)).equals(header) ? samples : undefined;
-}
-
-async function readAt(handle: FileHandle, target: Uint8Array, position: number): Promise<boolean> {
-  for (let done = 0; done < target.length; ) {
-    const { bytesRead } = await handle.read(target, done, target.length - done, position + done);
-    if (bytesRead === 0) return false;
-    done += bytesRead;
-  }
-  return true;
 }

@@ -30,6 +30,18 @@ export function readError(path: string, error: unknown): unknown {
   return new EmoframeError('ERR_READ', `Could not read ${path}: ${reason}.`, { file: path, cause: error });
 }
 
+/** Fills `target` with a file's bytes from `position` on, and gives how many there were: fewer where the file ends before. */
+export async function readFully(handle: FileHandle, target: Uint8Array, position: number): Promise<number> {
+  let done = 0;
+  while (done < target.byteLength) {
+    const length = Math.min(chunkBytes, target.byteLength - done);
+    const { bytesRead } = await handle.read(target, done, length, position + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return done;
+}
+
 /** A regular file that is open for reading at any place. */
 export class OpenFile {
   private constructor(
@@ -57,20 +69,14 @@ export class OpenFile {
 
   /** Fills `target` with the bytes from `position` on. */
   async readInto(target: Uint8Array, position: number): Promise<void> {
-    let done = 0;
-    while (done < target.byteLength) {
-      const length = Math.min(chunkBytes, target.byteLength - done);
-      const { bytesRead } = await this.handle.read(target, done, length, position + done).catch((error: unknown) => {
-        throw readError(this.path, error);
-      });
-      if (bytesRead === 0) {
-        const missing = target.byteLength - done;
-        throw this.refuse(
-          `it ends at byte ${position + done}, where ${missing} more were expected; copy or download it again`,
-        );
-      }
-      done += bytesRead;
-    }
+    const done = await readFully(this.handle, target, position).catch((error: unknown) => {
+      throw readError(this.path, error);
+    });
+    const missing = target.byteLength - done;
+    if (missing === 0) return;
+    throw this.refuse(
+      `it ends at byte ${position + done}, where ${missing} more were expected; copy or download it again`,
+    );
   }
 
   /** `length` bytes from `position` on. */
