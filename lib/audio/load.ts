@@ -1,4 +1,5 @@
 import { EmoframeError } from '../errors.js';
+import { joinFloats } from '../float32.js';
 import { checkFinite, decodeFile, probeAudio } from './decode.js';
 import { MAX_SAMPLES } from './limits.js';
 import { checkChannel } from './range.js';
@@ -64,14 +65,7 @@ export async function collect(parts: AsyncIterable<Float32Array>, name: string):
     length += part.length;
     if (length > MAX_SAMPLES) throw tooLong(name);
   }
-  if (kept.length === 1) return kept[0]!;
-  const samples = new Float32Array(length);
-  let position = 0;
-  for (const part of kept) {
-    samples.set(part, position);
-    position += part.length;
-  }
-  return samples;
+  return joinFloats(kept);
 }
 
 function tooLong(name: string): EmoframeError {

@@ -1,5 +1,6 @@
 import libsamplerate from '@alexanderolsen/libsamplerate-js';
 import { EmoframeError } from '../errors.js';
+import { joinFloats } from '../float32.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from './limits.js';
 
 /** Samples a second of HuBERT's input. */
@@ -25,11 +26,7 @@ type Converter = Awaited<ReturnType<typeof libsamplerate.create>>;
 export async function resample(samples: Float32Array, from: number, to: number = SAMPLE_RATE): Promise<Float32Array> {
   const resampler = await Resampler.open(from, to);
   if (from === to || samples.length === 0) return samples;
-  const parts = [resampler.push(samples), resampler.finish()];
-  const output = new Float32Array(parts[0]!.length + parts[1]!.length);
-  output.set(parts[0]!);
-  output.set(parts[1]!, parts[0]!.length);
-  return output;
+  return joinFloats([resampler.push(samples), resampler.finish()]);
 }
 
 /**
@@ -78,7 +75,7 @@ export class Resampler {
       position += part.length;
       if (this.#waitingCount === BLOCK_SAMPLES) parts.push(this.#convert());
     }
-    return joined(parts);
+    return joinFloats(parts);
   }
 
   /** The rest of the output, of ceil(input · to / from) samples in all; the resampler is used up. */
@@ -92,7 +89,7 @@ export class Resampler {
       parts.push(part.subarray(0, wanted - before));
     }
     this.release();
-    return joined(parts);
+    return joinFloats(parts);
   }
 
   /** Gives the library's instance back when the input breaks off; `finish` does so too. */
@@ -109,17 +106,6 @@ export class Resampler {
     this.#produced += part.length;
     return part;
   }
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  if (parts.length === 1) return parts[0]!;
-  const output = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let position = 0;
-  for (const part of parts) {
-    output.set(part, position);
-    position += part.length;
-  }
-  return output;
 }
 
 // An instance of the library costs ten milliseconds and some memory: the last few that were given back wait for more work.

@@ -1,4 +1,5 @@
 import { EmoframeError } from '../errors.js';
+import { allFinite } from '../float32.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
 
@@ -44,21 +45,4 @@ export function checkedWhenRead(
       return data;
     },
   }));
-}
-
-/** Whether all values are finite: 0 · x is 0 for those only. Four sums, so that none waits for the one before it. */
-function allFinite(data: Float32Array): boolean {
-  const whole = data.length - (data.length % 4);
-  let a = 0;
-  let b = 0;
-  let c = 0;
-  let d = 0;
-  for (let i = 0; i < whole; i += 4) {
-    a += 0 * data[i]!;
-    b += 0 * data[i + 1]!;
-    c += 0 * data[i + 2]!;
-    d += 0 * data[i + 3]!;
-  }
-  for (let i = whole; i < data.length; i++) a += 0 * data[i]!;
-  return a + b + c + d === 0;
 }

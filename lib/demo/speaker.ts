@@ -1,5 +1,6 @@
 import { resample, SAMPLE_RATE } from '../audio/resample.js';
 import type { Segment } from '../corpus/types.js';
+import { joinFloats } from '../float32.js';
 import { drawProsody, EMOTIONS, type Emotion, type Prosody } from './prosody.js';
 import { Random } from './random.js';
 import { fadeEnds, highShelf, rms, trimSilence } from './signal.js';
@@ -50,16 +51,6 @@ function finishPhrase(talker: Talker, prosody: Prosody, raw: Float32Array): Floa
   return phrase;
 }
 
-function concatenate(parts: Float32Array[]): Float32Array {
-  const result = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
-}
-
 /** White noise through a one-pole low pass: a room, not a hiss. `level` is its RMS. */
 function addNoise(samples: Float32Array, level: number, random: Random): void {
   const noise = new Float32Array(samples.length);
@@ -106,7 +97,7 @@ async function makeUtterance(
   }
   silence(random.uniform(0.05, 0.2));
 
-  const samples = (await resample(concatenate(parts), rate)).slice();
+  const samples = (await resample(joinFloats(parts), rate)).slice();
   // Microphone and room: neither the level nor the noise floor may reveal the label.
   addNoise(samples, LEVEL * 10 ** (-random.uniform(20, 35) / 20), random);
   const gain = 10 ** (random.uniform(-6, 6) / 20);

@@ -1,5 +1,6 @@
 // Timelines from an alignment network: of an utterance, which has one emotion, and of a recording, which may have any number.
 import { chainLagSeconds, EmotionChain } from './emotionChain.js';
+import { probabilitiesOf } from './fusion.js';
 import { evidenceOf, type IslandModel, islandPosteriors } from './islands.js';
 import { Smoother } from './viterbi.js';
 
@@ -81,11 +82,7 @@ export class RecordingDecoder {
 function softmaxed(rows: Float32Array, classes: number): Float32Array {
   const output = new Float32Array(rows.length);
   for (let row = 0; row + classes <= rows.length; row += classes) {
-    let highest = rows[row]!;
-    for (let c = 1; c < classes; c++) highest = Math.max(highest, rows[row + c]!);
-    let total = 0;
-    for (let c = 0; c < classes; c++) total += Math.exp(rows[row + c]! - highest);
-    for (let c = 0; c < classes; c++) output[row + c] = Math.exp(rows[row + c]! - highest) / total;
+    output.set(probabilitiesOf(rows.subarray(row, row + classes)), row);
   }
   return output;
 }

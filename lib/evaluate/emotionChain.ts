@@ -41,14 +41,14 @@ export class EmotionChain {
       due.push(this.#posterior(0));
       this.#waiting.shift();
     }
-    return joined(due, this.classes);
+    return Float32Array.from(due.flatMap((row) => [...row]));
   }
 
   /** Posteriors of the remaining frames. */
   finish(): Float32Array {
     const due = this.#waiting.map((_, index) => this.#posterior(index));
     this.#waiting = [];
-    return joined(due, this.classes);
+    return Float32Array.from(due.flatMap((row) => [...row]));
   }
 
   #step(evidence: Float32Array): void {
@@ -87,10 +87,4 @@ function multiply(values: Float64Array, factors: Float64Array): void {
     total += values[c]!;
   }
   for (let c = 0; c < values.length; c++) values[c]! /= total;
-}
-
-function joined(rows: readonly Float64Array[], classes: number): Float32Array {
-  const all = new Float32Array(rows.length * classes);
-  for (const [index, row] of rows.entries()) all.set(row, index * classes);
-  return all;
 }

@@ -1,5 +1,6 @@
 // What the windows of an utterance give, merged exactly as one pass over all of it would give it: the decision from sums, the
 // frames from a decoder that goes on from window to window.
+
 import type { WaveformStatistics } from '../audio/normalize.js';
 import { type Head, poolingOf } from '../checkpoint/head.js';
 import { type DecodedFrames, RecordingDecoder } from '../evaluate/alignmentTimeline.js';
@@ -7,6 +8,7 @@ import { emotionalShare } from '../evaluate/emotionalShare.js';
 import { fusedLogits } from '../evaluate/fusion.js';
 import { IslandForward } from '../evaluate/islandForward.js';
 import { Smoother } from '../evaluate/viterbi.js';
+import { joinFloats } from '../float32.js';
 import type { ClassifyResult } from '../model/binding.js';
 import type { Inference, Inferred } from './inference.js';
 import type { AudioWindow } from './windows.js';
@@ -63,16 +65,6 @@ export async function inferWindows(
 
 /** What the pooled classifier makes of a window by itself. */
 type ClassifiedWindow = Pick<ClassifyResult, 'attention' | 'pooled' | 'scoreLogSums'> & { posteriors: Float32Array };
-
-function joinFloats(parts: readonly Float32Array[]): Float32Array {
-  const joined = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let position = 0;
-  for (const part of parts) {
-    joined.set(part, position);
-    position += part.length;
-  }
-  return joined;
-}
 
 /** The decision on an utterance that comes window by window: by its pooled classifier, its alignment network, or both. */
 export class UtteranceSoFar {
