@@ -1,110 +1,36 @@
 import type { Random } from './random.js';
 
 // Everyday statements without emotional words: the text must not reveal the emotion.
-const PEOPLE = [
-  'the teacher',
-  'my neighbour',
-  'the driver',
-  'our manager',
-  'the doctor',
-  'a colleague',
-  'the student',
-  'my cousin',
-  'the gardener',
-  'the engineer',
-  'our guest',
-  'the baker',
-  'the librarian',
-  'a visitor',
-  'the carpenter',
-  'the clerk',
-];
-const DEEDS = [
-  'opened the window',
-  'left the keys here',
-  'read the letter',
-  'moved the table',
-  'called this morning',
-  'bought some bread',
-  'closed the door',
-  'took the early train',
-  'wrote down the number',
-  'brought the papers',
-  'waited outside',
-  'cleaned the kitchen',
-  'counted the boxes',
-  'turned off the lights',
-  'packed the small bag',
-  'walked to the station',
-  'changed the schedule',
-  'answered the phone',
-  'painted the fence',
-  'returned the book',
-];
-const THINGS = [
-  'the report',
-  'the blue folder',
-  'the meeting',
-  'the garden',
-  'the map',
-  'the parcel',
-  'the old bicycle',
-  'the computer',
-  'the coffee',
-  'the ticket',
-  'the lamp',
-  'the calendar',
-  'the printer',
-  'the water',
-  'the recipe',
-  'the camera',
-];
-const STATES = [
-  'is on the table',
-  'is near the entrance',
-  'is still upstairs',
-  'was here yesterday',
-  'will be ready soon',
-  'is in the other room',
-  'comes after lunch',
-  'stays where it was',
-  'belongs to the office',
-  'has a new cover',
-  'was moved again',
-  'starts at eleven',
-  'is next to the wall',
-  'needs another page',
-  'goes in the drawer',
-  'was made in spring',
-];
-const OPENINGS = [
-  'on monday',
-  'in the evening',
-  'after the break',
-  'at half past two',
-  'last week',
-  'before the weekend',
-  'around noon',
-  'in the winter',
-  'every morning',
-  'on the second floor',
-  'behind the house',
-  'by the river',
-];
-const CLOSINGS = [
-  'we go to the city',
-  'they meet at the corner',
-  'it rains a little',
-  'the bus turns left',
-  'we look at the plans',
-  'the shop opens again',
-  'you can see the bridge',
-  'they talk about numbers',
-  'we sit by the window',
-  'the market is open',
-  'he works on the roof',
-  'she writes a letter',
-];
+const listed = (text: string): string[] => text.split(',').map((phrase) => phrase.trim());
+const PEOPLE = listed(`
+  the teacher, my neighbour, the driver, our manager, the doctor, a colleague, the student, my cousin,
+  the gardener, the engineer, our guest, the baker, the librarian, a visitor, the carpenter, the clerk
+`);
+const DEEDS = listed(`
+  opened the window, left the keys here, read the letter, moved the table, called this morning,
+  bought some bread, closed the door, took the early train, wrote down the number, brought the papers,
+  waited outside, cleaned the kitchen, counted the boxes, turned off the lights, packed the small bag,
+  walked to the station, changed the schedule, answered the phone, painted the fence, returned the book
+`);
+const THINGS = listed(`
+  the report, the blue folder, the meeting, the garden, the map, the parcel, the old bicycle, the computer,
+  the coffee, the ticket, the lamp, the calendar, the printer, the water, the recipe, the camera
+`);
+const STATES = listed(`
+  is on the table, is near the entrance, is still upstairs, was here yesterday, will be ready soon,
+  is in the other room, comes after lunch, stays where it was, belongs to the office, has a new cover,
+  was moved again, starts at eleven, is next to the wall, needs another page, goes in the drawer,
+  was made in spring
+`);
+const OPENINGS = listed(`
+  on monday, in the evening, after the break, at half past two, last week, before the weekend, around noon,
+  in the winter, every morning, on the second floor, behind the house, by the river
+`);
+const CLOSINGS = listed(`
+  we go to the city, they meet at the corner, it rains a little, the bus turns left, we look at the plans,
+  the shop opens again, you can see the bridge, they talk about numbers, we sit by the window,
+  the market is open, he works on the roof, she writes a letter
+`);
 
 /** One short statement of the grammar; several hundred are possible. */
 export function makePhrase(random: Random): string {
