@@ -3,11 +3,11 @@ import { printable } from './quote.js';
 /** Where an error lies, as far as it is known. */
 export interface ErrorContext {
   /** The file concerned. */
-  file?: string;
+  file?: string | undefined;
   /** 1-based row or line in `file`. */
-  row?: number;
+  row?: number | undefined;
   /** The tensor concerned. */
-  tensor?: string;
+  tensor?: string | undefined;
   cause?: unknown;
 }
 

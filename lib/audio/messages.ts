@@ -38,5 +38,5 @@ export function toErrorData(error: unknown, path: string): ErrorData {
 }
 
 export function fromErrorData(data: ErrorData): EmoframeError {
-  return new EmoframeError(data.code, data.message, data.file === undefined ? {} : { file: data.file });
+  return new EmoframeError(data.code, data.message, { file: data.file });
 }

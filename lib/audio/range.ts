@@ -1,4 +1,5 @@
 import { EmoframeError } from '../errors.js';
+import { given } from '../given.js';
 import type { AudioRange, SampleRange } from './types.js';
 
 /**
@@ -19,11 +20,7 @@ export function checkChannel({ channel }: AudioRange, channelCount: number, path
 
 /** A range without what is undefined. */
 export function rangeOf({ startSeconds, endSeconds, channel }: AudioRange): AudioRange {
-  return {
-    ...(startSeconds === undefined ? {} : { startSeconds }),
-    ...(endSeconds === undefined ? {} : { endSeconds }),
-    ...(channel === undefined ? {} : { channel }),
-  };
+  return given({ startSeconds, endSeconds, channel });
 }
 
 /**

@@ -25,7 +25,7 @@ export async function checkFinite(tensors: Iterable<Tensor>, holder: string, fil
     throw new EmoframeError(
       'ERR_NOT_FINITE',
       `Tensor ${name} of ${holder} has ${count} values that are not finite numbers, the first (${data[index]}) at index ${index}.`,
-      { tensor: name, ...(file === undefined ? {} : { file }) },
+      { tensor: name, file },
     );
   }
 }

@@ -1,11 +1,13 @@
 // The head of a model, for which transformers' files have no place: its tensors in `head.safetensors`, its description in
 // `emoframe.json`.
+
 import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import type { Calibration } from '../evaluate/fusion.js';
 import { writeJson } from '../files/json.js';
 import { fileExists } from '../files/read.js';
+import { given } from '../given.js';
 import { describeIssues } from '../issues.js';
 import { type AlignmentSettings, alignmentSchema } from '../model/alignment.js';
 import type { PoolingName } from '../model/binding.js';
@@ -100,10 +102,7 @@ export async function readHead(directory: string): Promise<Head | undefined> {
     kind,
     labels,
     tensors: [...tensors.values()],
-    ...(pooling === undefined ? {} : { pooling }),
-    ...(alignment === undefined ? {} : { alignment }),
-    ...(calibration === undefined ? {} : { calibration }),
-    ...(info === undefined ? {} : { info }),
+    ...given({ pooling, alignment, calibration, info }),
   };
 }
 

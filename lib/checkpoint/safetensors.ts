@@ -44,7 +44,7 @@ interface Header {
 function malformed(path: string, what: string, tensor?: string, cause?: unknown): EmoframeError {
   return new EmoframeError('ERR_CHECKPOINT', `${path} is not a valid safetensors file: ${what}.`, {
     file: path,
-    ...(tensor === undefined ? {} : { tensor }),
+    tensor,
     cause,
   });
 }

@@ -78,10 +78,7 @@ const mostFiles = 256;
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
 function refuse(file: string, what: string, tensor?: string): EmoframeError {
-  return new EmoframeError('ERR_CHECKPOINT', `${file} cannot be used: ${what}.`, {
-    file,
-    ...(tensor === undefined ? {} : { tensor }),
-  });
+  return new EmoframeError('ERR_CHECKPOINT', `${file} cannot be used: ${what}.`, { file, tensor });
 }
 
 /** Which file holds each tensor, by name. Errors: `ERR_CHECKPOINT`, `ERR_FILE_NOT_FOUND`, `ERR_READ`. */

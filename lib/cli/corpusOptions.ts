@@ -3,7 +3,8 @@ import { datasets } from '../corpus/datasets/index.js';
 import { OTHERS, type Others } from '../corpus/labelScheme.js';
 import { readCorpus } from '../corpus/read.js';
 import type { Corpus } from '../corpus/types.js';
-import { choice, given, text, UsageError } from './options.js';
+import { given } from '../given.js';
+import { choice, text, UsageError } from './options.js';
 
 const named = choice(
   datasets.map(({ name }) => name),

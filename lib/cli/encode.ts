@@ -3,6 +3,7 @@ import { basename, extname, join } from 'node:path';
 import { isUnreadable } from '../audio/unreadable.js';
 import { writeNpy } from '../checkpoint/npy.js';
 import { throwIfAborted } from '../errors.js';
+import { given } from '../given.js';
 import { Encoder } from '../predict/encoder.js';
 import type { WindowsUsed } from '../predict/windows.js';
 import { defineCommand } from './command.js';
@@ -13,7 +14,6 @@ import {
   cacheOptions,
   corruptOption,
   deviceOptions,
-  given,
   nonNegativeInteger,
   required,
   text,

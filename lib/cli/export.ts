@@ -1,7 +1,8 @@
 import { exportModel, formatOf } from '../export/exportModel.js';
+import { given } from '../given.js';
 import { columns, defineCommand } from './command.js';
 import { findModel, revisionOption } from './model.js';
-import { choice, flag, given, required, text, UsageError } from './options.js';
+import { choice, flag, required, text, UsageError } from './options.js';
 import { Progress } from './progress.js';
 
 /** Command-line options by their names in the API. */

@@ -1,6 +1,7 @@
+import { given } from '../given.js';
 import { locateModel } from '../hub/download.js';
 import type { CommandContext } from './command.js';
-import { given, text } from './options.js';
+import { text } from './options.js';
 import type { Progress } from './progress.js';
 
 /** For every command that takes a model. */

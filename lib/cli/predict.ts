@@ -1,4 +1,5 @@
 import { isUnreadable } from '../audio/unreadable.js';
+import { given } from '../given.js';
 import { EmotionModel } from '../predict/emotionModel.js';
 import type { PredictManyOptions } from '../predict/options.js';
 import type { Prediction } from '../predict/prediction.js';
@@ -13,7 +14,6 @@ import {
   corruptOption,
   deviceOptions,
   flag,
-  given,
   nonNegativeNumber,
   required,
   text,

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { type PresetName, presets } from '../config/presets.js';
 import { parseConfig, readConfig } from '../config/read.js';
 import { readFolds } from '../corpus/foldFile.js';
+import { given } from '../given.js';
 import type { ProgressEvent, RunWarning, StageCallOptions, TrainerOptions } from '../pipeline/options.js';
 import { Trainer } from '../pipeline/trainer.js';
 import type { CommandContext } from './command.js';
@@ -14,7 +15,6 @@ import {
   corruptOption,
   deviceOptions,
   flag,
-  given,
   required,
   text,
   UsageError,

@@ -17,23 +17,22 @@ import type { RunConfig } from './types.js';
  * parseConfig({ cluster: { kmeans: { clusters: 100 } } }).cluster.kmeans.restarts; // 20
  */
 export function parseConfig(input: unknown = {}, preset: PresetName = 'paper', file?: string): RunConfig {
-  const where = file === undefined ? {} : { file };
   const source = file === undefined ? 'the config' : file;
   if (!Object.hasOwn(presets, preset)) {
     throw new EmoframeError(
       'ERR_CONFIG',
       `Expected one of ${Object.keys(presets).join(', ')} as preset of ${source} but received ${describe(preset)}.`,
-      where,
+      { file },
     );
   }
   if (!isObject(input)) {
-    throw new EmoframeError('ERR_CONFIG', `Expected an object in ${source} but received ${describe(input)}.`, where);
+    throw new EmoframeError('ERR_CONFIG', `Expected an object in ${source} but received ${describe(input)}.`, { file });
   }
   const merged = merge(presets[preset], input);
   const result = configSchema.safeParse(merged, { reportInput: true });
   if (result.success) return result.data;
   const reasons = result.error.issues.map((issue) => explain(issue, 'field'));
-  throw new EmoframeError('ERR_CONFIG', `In ${source}: ${reasons.join(' ')}`, where);
+  throw new EmoframeError('ERR_CONFIG', `In ${source}: ${reasons.join(' ')}`, { file });
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { given } from '../given.js';
 import { abortSignal, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { yieldWhenDue } from '../yield.js';
 import {
@@ -91,16 +92,11 @@ export async function readCorpora(train: readonly CorpusSource[], options: ReadC
   const { test, labels = COMMON_SCHEME, others = 'leave-out', signal } = parseOptions(optionsSchema, options);
   const scheme = parseLabelScheme(labels, known);
   const sources: ReadSource[] = [];
-  for (const given of test === undefined ? train : [...train, test]) {
-    const annotated = await readCorpus(given.path, {
-      labels: EVERY_LABEL,
-      others,
-      ...(given.dataset !== undefined && { dataset: given.dataset }),
-      ...(signal !== undefined && { signal }),
-    });
-    const corpus = await applyLabelScheme(annotated, scheme, { others, unlabelled: [], file: given.path });
-    refuseOtherSpelling(given.path, annotated, corpus, scheme);
-    sources.push({ path: given.path, name: nameOf(annotated, sources), corpus });
+  for (const { path, dataset } of test === undefined ? train : [...train, test]) {
+    const annotated = await readCorpus(path, { labels: EVERY_LABEL, others, ...given({ dataset, signal }) });
+    const corpus = await applyLabelScheme(annotated, scheme, { others, unlabelled: [], file: path });
+    refuseOtherSpelling(path, annotated, corpus, scheme);
+    sources.push({ path, name: nameOf(annotated, sources), corpus });
   }
   await refuseSharedAudio(sources);
   const [training, tested] = test === undefined ? [sources] : [sources.slice(0, -1), sources.at(-1)];

@@ -101,6 +101,6 @@ function nothingUsable(file: string, problems: Problem[]): EmoframeError {
   const more = problems.length > shown.length ? `; and ${problems.length - shown.length} more` : '';
   return new EmoframeError('ERR_CORPUS', `${file} has no row that can be used. ${shown.join('; ')}${more}.`, {
     file,
-    ...(row === undefined ? {} : { row }),
+    row,
   });
 }

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { given } from '../given.js';
 import { abortSignal, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { quoted } from '../quote.js';
 import { Folder } from './datasets/folder.js';
@@ -88,11 +89,7 @@ export async function readCorpus(path: string, options: ReadCorpusOptions = {}):
       `Expected no audioRoot for ${found.name}, which is its audio, but received ${quoted(audioRoot)}: give that folder as the corpus.`,
     );
   }
-  const corpus = await readDataset(found, {
-    folder,
-    ...(audioRoot === undefined ? {} : { audioRoot }),
-    ...(signal === undefined ? {} : { signal }),
-  });
+  const corpus = await readDataset(found, { folder, ...given({ audioRoot, signal }) });
   return applyLabelScheme(corpus, scheme, { others, unlabelled: found.unlabelled, file });
 }
 

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { extname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { parseJson } from '../files/json.js';
+import { given } from '../given.js';
 import { printable, quoted } from '../quote.js';
 import type { Segment, Utterance } from './types.js';
 
@@ -61,14 +62,7 @@ export class RowReader {
     return {
       id,
       audio,
-      ...(label === undefined ? {} : { label }),
-      ...(speaker === undefined ? {} : { speaker }),
-      ...(session === undefined ? {} : { session }),
-      ...(split === undefined ? {} : { split }),
-      ...(startSeconds === undefined ? {} : { startSeconds }),
-      ...(endSeconds === undefined ? {} : { endSeconds }),
-      ...(channel === undefined ? {} : { channel }),
-      ...(segments === undefined ? {} : { segments }),
+      ...given({ label, speaker, session, split, startSeconds, endSeconds, channel, segments }),
     };
   }
 

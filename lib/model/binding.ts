@@ -65,7 +65,7 @@ export function fromNative(error: unknown, file?: string): unknown {
   if (error instanceof EmoframeError || !(error instanceof Error)) return error;
   const code = (error as Error & { code?: unknown }).code;
   if (!isErrorCode(code)) return error;
-  return new EmoframeError(code, error.message, file === undefined ? { cause: error } : { cause: error, file });
+  return new EmoframeError(code, error.message, { cause: error, file });
 }
 
 /** Awaits or calls into the addon, with its errors translated. */

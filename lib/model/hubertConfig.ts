@@ -68,11 +68,7 @@ function anotherFamily(type: string): string {
  */
 export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
   const refuse = (message: string): never => {
-    throw new EmoframeError(
-      'ERR_MODEL_CONFIG',
-      `${file ?? 'config.json'}: ${message}`,
-      file === undefined ? {} : { file },
-    );
+    throw new EmoframeError('ERR_MODEL_CONFIG', `${file ?? 'config.json'}: ${message}`, { file });
   };
   const parsed = schema.safeParse(raw);
   if (!parsed.success) {

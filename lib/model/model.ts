@@ -87,7 +87,7 @@ export class Model {
     const { allowMissing = false, file } = options;
     const refuse = (tensor: string, message: string): never => {
       const said = file === undefined ? message : `${file}: ${message}`;
-      throw new EmoframeError('ERR_TENSOR', said, { tensor, ...(file !== undefined && { file }) });
+      throw new EmoframeError('ERR_TENSOR', said, { tensor, file });
     };
     const wanted = new Map(this.tensors().map((info) => [info.name, info]));
     const given: Tensor[] = [];

@@ -41,7 +41,7 @@ interface Contents {
 export function notTorch(file: string, what: string, tensor?: string, cause?: unknown): EmoframeError {
   return new EmoframeError('ERR_CHECKPOINT', `${file} is not a PyTorch checkpoint that can be read: ${what}.`, {
     file,
-    ...(tensor === undefined ? {} : { tensor }),
+    tensor,
     cause,
   });
 }

@@ -1,9 +1,11 @@
 // EmoBox: metadata of 32 datasets in one form, a folder each: SET.jsonl with all utterances, label_map.json (label_dict.json in one
 // set), and fold_N with SET_train_fold_N.jsonl, SET_test_fold_N.jsonl and, where the dataset gives it, SET_valid_fold_N.jsonl. Audio
 // is named as "downloads/SET/…", from the folder that holds data and downloads.
+
 import { stat } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
 import { EmoframeError } from '../../errors.js';
+import { given } from '../../given.js';
 import { yieldWhenDue } from '../../yield.js';
 import { type ReadRow, readJsonl } from '../formats.js';
 import type { GivenFold, Problem, Utterance } from '../types.js';
@@ -51,7 +53,7 @@ const namesOf: ReadonlyMap<string, NamedDataset> = new Map([
 function voiceOf(set: string, wav: string): Pick<Utterance, 'speaker' | 'session'> {
   if (set === 'iemocap') return voiceOfTurn(stemOf(wav));
   const { speaker, session } = { ...namesOf.get(set)?.named(wav) } as Partial<Utterance>;
-  return { ...(speaker === undefined ? {} : { speaker }), ...(session === undefined ? {} : { session }) };
+  return given({ speaker, session });
 }
 
 interface List {
