@@ -119,9 +119,9 @@ export async function* makeSpeaker(talker: Talker, seed: number, seconds: number
   // Ends with the round that comes nearest, judged by the mean length of a round.
   for (let round = 0; round === 0 || (made * (round + 0.5)) / round < seconds; round++) {
     const phrases = talker.phrases(random);
-    for (const label of random.shuffle(EMOTIONS)) {
+    for (const label of random.shuffle([...EMOTIONS])) {
       const id = `${talker.speaker}-${String(round).padStart(3, '0')}-${label}`;
-      const utterance = await makeUtterance(talker, id, label, random.shuffle(phrases), random);
+      const utterance = await makeUtterance(talker, id, label, random.shuffle([...phrases]), random);
       made += utterance.samples.length / SAMPLE_RATE;
       yield utterance;
     }
