@@ -1,6 +1,8 @@
 // The settings of a run. Defaults and bounds are in schema.ts.
+import type { SpanMask } from '../batch/masks.js';
 import type { Others } from '../corpus/labelScheme.js';
-import type { Precision } from '../model/binding.js';
+import type { OptimizerOptions, Precision } from '../model/binding.js';
+import type { KMeansSettings } from '../model/engine.js';
 
 /** A run's settings, with every field present. */
 export interface RunConfig {
@@ -79,31 +81,9 @@ export type RunConfigInput = Partially<RunConfig>;
 type Partially<T> = { [K in keyof T]?: Given<T[K]> | undefined };
 type Given<T> = T extends readonly unknown[] ? T : T extends object ? Partially<T> : T;
 
-export interface OptimizerSettings {
-  learningRate: number;
-  beta1: number;
-  beta2: number;
-  epsilon: number;
-  weightDecay: number;
-  /** Largest gradient norm; 0: no clipping. */
-  clipNorm: number;
-}
+export type OptimizerSettings = Omit<OptimizerOptions, 'step' | 'groups'>;
 
-export interface MaskSettings {
-  probability: number;
-  /** Frames per span. */
-  length: number;
-  minimumSpans: number;
-}
-
-export interface KMeansSection {
-  clusters: number;
-  restarts: number;
-  algorithm: 'lloyd' | 'mini-batch';
-  /** Rows per update of mini-batch k-means. */
-  batchSize: number;
-  maxIterations: number;
-  tolerance: number;
+export interface KMeansSection extends Omit<KMeansSettings, 'seed'> {
   /** Most frames to fit on, drawn at random if there are more. All frames get a label. */
   frameLimit: number;
 }
@@ -118,7 +98,7 @@ export interface MaskedPredictionSettings {
   /** Shorter utterances are skipped, longer ones cropped at random. */
   minSeconds: number;
   maxSeconds: number;
-  mask: MaskSettings;
+  mask: SpanMask;
   /** Width of the space in which frames and label embeddings are compared. */
   dimension: number;
   /** Divides the cosine similarity. */
@@ -174,7 +154,7 @@ export interface UtteranceTrainingSettings {
 export interface FineTuningSettings extends UtteranceTrainingSettings {
   pooling: 'mean' | 'attention' | 'attention-linear' | 'stats';
   /** SpecAugment along time. */
-  mask: MaskSettings;
+  mask: SpanMask;
   trainFeatureEncoder: boolean;
 }
 
