@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { EmoframeError, throwIfAborted } from '../errors.js';
+import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
 import { parseOptions } from '../issues.js';
 import { type AudioCacheOptions, audioCacheSchema } from './cacheFolder.js';
 import { fromErrorData, type Reply, type Results, type Task, type WorkerSettings } from './messages.js';
@@ -109,22 +109,18 @@ export class AudioPool {
   ): Promise<Results[Kind]> {
     throwIfAborted(signal);
     if (this.#closed) throw closedError();
-    let stop: (() => void) | undefined;
+    let job!: Job;
+    const answer = new Promise<Results[Kind]>((succeed, fail) => {
+      job = { task, succeed: (result) => succeed(result as Results[Kind]), fail };
+      this.#queue.push(job);
+      this.#assign();
+    });
     try {
-      return await new Promise<Results[Kind]>((succeed, fail) => {
-        const job: Job = { task, succeed: (result) => succeed(result as Results[Kind]), fail };
-        stop = () => {
-          // A job that a thread has begun runs to its end there, its result unused; one in the queue never begins.
-          const index = this.#queue.indexOf(job);
-          if (index >= 0) this.#queue.splice(index, 1);
-          fail(new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal?.reason }));
-        };
-        signal?.addEventListener('abort', stop, { once: true });
-        this.#queue.push(job);
-        this.#assign();
-      });
+      return await unlessAborted(answer, signal);
     } finally {
-      if (stop !== undefined) signal?.removeEventListener('abort', stop);
+      // After an abort, a job that a thread has begun runs to its end there, its result unused; one in the queue never begins.
+      const index = this.#queue.indexOf(job);
+      if (index >= 0) this.#queue.splice(index, 1);
     }
   }
 
