@@ -76,11 +76,6 @@ export function alignMfcc(source: Mfcc, frames: number): Float32Array {
   return output;
 }
 
-/** `alignMfcc(mfcc(samples), frames)`: [T, 39] for the T HuBERT frames of `samples`. */
-export function mfccAtFrames(samples: Float32Array, frames: number): Float32Array {
-  return alignMfcc(mfcc(samples), frames);
-}
-
 /** Σ n (x[t + n] - x[t - n]) / 10 over n = 1, 2, the first and last row repeated beyond the ends. [frames, 13]. */
 function computeDeltas(rows: Float64Array, frames: number): Float64Array {
   const deltas = new Float64Array(rows.length);

@@ -19,23 +19,23 @@ export interface AudioExcerpt extends AudioRange {
  * const samples = await store.get(corpus.utterances[0]);
  */
 export class AudioStore {
-  readonly #pool: AudioPool;
   readonly #budget: number;
   /** In order of use, oldest first. */
   readonly #kept = new Map<string, Float32Array>();
   readonly #loading = new Map<string, Promise<Float32Array>>();
-  readonly #seconds = new Map<string, Promise<number>>();
   #bytes = 0;
 
   /** `bytes`: the most that the kept samples may take, 4 a sample; 0 keeps nothing. */
-  constructor(pool: AudioPool, options: { bytes: number }) {
+  constructor(
+    private readonly pool: AudioPool,
+    options: { bytes: number },
+  ) {
     if (!(options.bytes >= 0)) {
       throw new EmoframeError(
         'ERR_ARGUMENT',
         `Expected 0 or a positive number for bytes but received ${options.bytes} of type ${typeof options.bytes}.`,
       );
     }
-    this.#pool = pool;
     this.#budget = options.bytes;
   }
 
@@ -66,26 +66,9 @@ export class AudioStore {
     return unlessAborted(loading, signal);
   }
 
-  /**
-   * How long the utterance is, read from the file's header where it says; without decoding.
-   *
-   * @throws as probeAudio
-   */
-  seconds(excerpt: AudioExcerpt): Promise<number> {
-    const key = keyOf(excerpt);
-    let seconds = this.#seconds.get(key);
-    if (seconds === undefined) {
-      seconds = measureSeconds(excerpt, this.#pool);
-      this.#seconds.set(key, seconds);
-      // A failure may be mended; only lengths are kept.
-      seconds.catch(() => this.#seconds.delete(key));
-    }
-    return seconds;
-  }
-
   async #load(key: string, excerpt: AudioExcerpt): Promise<Float32Array> {
     try {
-      const samples = await this.#pool.load(excerpt.audio, rangeOf(excerpt));
+      const samples = await this.pool.load(excerpt.audio, rangeOf(excerpt));
       this.#keep(key, samples);
       return samples;
     } finally {
@@ -105,7 +88,11 @@ export class AudioStore {
   }
 }
 
-/** An utterance's length from the header; where that does not say (a streamed FLAC), by decoding it in the pool. */
+/**
+ * An utterance's length from the header; where that does not say (a streamed FLAC), by decoding it in the pool.
+ *
+ * @throws as probeAudio
+ */
 export async function measureSeconds(excerpt: AudioExcerpt, pool: Pick<AudioPool, 'measure'>): Promise<number> {
   const { sampleRate, sampleCount, channelCount } = await probeAudio(excerpt.audio);
   checkChannel(excerpt, channelCount, excerpt.audio);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { suite } from 'uvu';
-import { AudioStore } from '../../dist/audio/store.js';
+import { AudioStore, measureSeconds } from '../../dist/audio/store.js';
 import { AudioPool, loadAudio, mfcc } from '../../dist/index.js';
 
 const fixtures = new URL('../fixtures/audio/', import.meta.url).pathname;
@@ -190,7 +190,7 @@ storing('a failed load is tried again, and one abort does not spoil the load for
     const late = { audio: join(folder, 'late.wav') };
     const store = new AudioStore(pool, { bytes: 1e6 });
     await assert.rejects(store.get(late), { code: 'ERR_FILE_NOT_FOUND' });
-    await assert.rejects(store.seconds(late), { code: 'ERR_FILE_NOT_FOUND' });
+    await assert.rejects(measureSeconds(late, pool), { code: 'ERR_FILE_NOT_FOUND' });
     copyFileSync(voice, late.audio);
     const controller = new AbortController();
     const aborted = store.get(late, controller.signal);
@@ -198,24 +198,23 @@ storing('a failed load is tried again, and one abort does not spoil the load for
     controller.abort();
     await assert.rejects(aborted, { code: 'ERR_ABORTED' });
     assert.equal((await other).length, 19200);
-    assert.equal(await store.seconds(late), 1.2);
+    assert.equal(await measureSeconds(late, pool), 1.2);
   });
 });
 
 storing('seconds come from the header, of a range too, without a load', async () => {
   await withPool(new CountingPool({ threads: 1 }), async (pool) => {
-    const store = new AudioStore(pool, { bytes: 0 });
-    assert.equal(await store.seconds({ audio: voice }), 1.2);
-    assert.equal(await store.seconds({ audio: flac, startSeconds: 0.5 }), 0.7);
-    assert.equal(await store.seconds({ audio: stereo, endSeconds: 0.3 }), 0.25);
-    await assert.rejects(store.seconds({ audio: voice, startSeconds: 5 }), { code: 'ERR_AUDIO_RANGE' });
+    assert.equal(await measureSeconds({ audio: voice }, pool), 1.2);
+    assert.equal(await measureSeconds({ audio: flac, startSeconds: 0.5 }, pool), 0.7);
+    assert.equal(await measureSeconds({ audio: stereo, endSeconds: 0.3 }, pool), 0.25);
+    await assert.rejects(measureSeconds({ audio: voice, startSeconds: 5 }, pool), { code: 'ERR_AUDIO_RANGE' });
     assert.deepEqual(pool.loads, []);
     // Only where the header does not say, the file is decoded.
     const bytes = readFileSync(flac);
     bytes.writeUInt32BE(0, 22);
     const streamed = join(folder, 'streamed.flac');
     writeFileSync(streamed, bytes);
-    assert.equal(await store.seconds({ audio: streamed }), 1.2);
+    assert.equal(await measureSeconds({ audio: streamed }, pool), 1.2);
     assert.deepEqual(pool.loads, [streamed]);
   });
 });
