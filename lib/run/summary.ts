@@ -32,6 +32,7 @@ export async function writeSummary(
   const rows: PredictionRow[] = [];
   const baselineRows: PredictionRow[] = [];
   let seconds = 0;
+  // Of folds whose marks may be of a version that kept no checksums.
   const reader = new RunReader(run, (file) => damaged(file, dirname(file)));
   for (const name of foldNames) {
     const paths = run.fold(name);
