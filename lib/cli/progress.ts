@@ -20,21 +20,19 @@ const barWidth = 24;
  * and when it ends, so that a log stays readable.
  */
 export class Progress {
-  readonly #stream: NodeJS.WriteStream;
-  readonly #now: () => number;
   #title = '';
   #startedAt = 0;
   #startedFrom = 0;
   #shownAt = 0;
   #shown = '';
 
-  constructor(stream: NodeJS.WriteStream = process.stderr, now: () => number = Date.now) {
-    this.#stream = stream;
-    this.#now = now;
-  }
+  constructor(
+    private readonly stream: NodeJS.WriteStream = process.stderr,
+    private readonly now: () => number = Date.now,
+  ) {}
 
   update(state: ProgressState): void {
-    const now = this.#now();
+    const now = this.now();
     const begins = state.title !== this.#title;
     if (begins) {
       this.#endLine();
@@ -43,14 +41,14 @@ export class Progress {
       this.#startedFrom = state.done;
     }
     const ends = state.total > 0 && state.done >= state.total;
-    const pause = this.#stream.isTTY ? redrawMilliseconds : plainMilliseconds;
+    const pause = this.stream.isTTY ? redrawMilliseconds : plainMilliseconds;
     if (!begins && !ends && now - this.#shownAt < pause) return;
     const line = this.#line(state, now);
     if (line === this.#shown) return;
     this.#shownAt = now;
     this.#shown = line;
-    if (!this.#stream.isTTY) this.#stream.write(`${line}\n`);
-    else this.#stream.write(`\r\u001b[K${line.slice(0, Math.max((this.#stream.columns ?? 80) - 1, 20))}`);
+    if (!this.stream.isTTY) this.stream.write(`${line}\n`);
+    else this.stream.write(`\r\u001b[K${line.slice(0, Math.max((this.stream.columns ?? 80) - 1, 20))}`);
   }
 
   /** Whether `title` is the task updated last. */
@@ -65,7 +63,7 @@ export class Progress {
   }
 
   #endLine(): void {
-    if (this.#stream.isTTY && this.#shown !== '') this.#stream.write('\n');
+    if (this.stream.isTTY && this.#shown !== '') this.stream.write('\n');
     this.#shown = '';
   }
 
@@ -73,7 +71,7 @@ export class Progress {
     const share = total > 0 ? Math.min(done / total, 1) : 0;
     const filled = Math.round(share * barWidth);
     const parts = [title];
-    if (this.#stream.isTTY && total > 0) parts.push(`${'━'.repeat(filled)}${'─'.repeat(barWidth - filled)}`);
+    if (this.stream.isTTY && total > 0) parts.push(`${'━'.repeat(filled)}${'─'.repeat(barWidth - filled)}`);
     if (total > 0) parts.push(`${format(done)}/${format(total)}`);
     if (message !== undefined) parts.push(message);
     for (const [name, value] of Object.entries(metrics ?? {}).slice(0, 3)) parts.push(`${name} ${format(value)}`);

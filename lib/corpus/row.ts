@@ -27,21 +27,18 @@ export class BadRow extends Error {
  * is looked for once.
  */
 export class RowReader {
-  readonly #folder: string;
   /** Where each id was read. */
   readonly #ids = new Map<string, string>();
   readonly #files = new Map<string, boolean>();
 
-  /** `folder`: where relative paths start. */
-  constructor(folder: string) {
-    this.#folder = folder;
-  }
+  /** @param folder where relative paths start */
+  constructor(private readonly folder: string) {}
 
   /** Throws `BadRow` with the reason when the row, from `place`, cannot be used. */
   async read(raw: RawRow, place: string): Promise<Utterance> {
     const written = text(raw, 'audio');
     if (written === undefined) throw new BadRow('the field "audio" is missing or empty');
-    const audio = isAbsolute(written) ? written : resolve(this.#folder, written);
+    const audio = isAbsolute(written) ? written : resolve(this.folder, written);
     const startSeconds = seconds(raw, 'start');
     const endSeconds = seconds(raw, 'end');
     if (endSeconds !== undefined && endSeconds <= (startSeconds ?? 0)) {
@@ -55,7 +52,7 @@ export class RowReader {
     const length = endSeconds === undefined ? undefined : endSeconds - (startSeconds ?? 0);
     const segments = readSegments(raw.segments, length);
     if (!(await this.#exists(audio))) throw new BadRow(`there is no audio file ${audio}`);
-    const id = text(raw, 'id') ?? defaultId(this.#folder, audio, startSeconds, endSeconds, channel);
+    const id = text(raw, 'id') ?? defaultId(this.folder, audio, startSeconds, endSeconds, channel);
     const first = this.#ids.get(id);
     if (first !== undefined) throw new BadRow(`the id "${id}" is that of ${first} already`);
     this.#ids.set(id, place);

@@ -9,17 +9,13 @@ import { type LoadedModel, loadEncoder } from './loadModel.js';
 
 /** Gives every frame the cluster of stage 2: the nearest centroid at the layer that was clustered. */
 export class Clusterer {
-  readonly #engine: Engine;
-  readonly #loaded: LoadedModel;
-  readonly #centroids: Float32Array;
-  readonly #layer: number;
-
-  private constructor(engine: Engine, loaded: LoadedModel, centroids: Float32Array, layer: number) {
-    this.#engine = engine;
-    this.#loaded = loaded;
-    this.#centroids = centroids;
-    this.#layer = layer;
-  }
+  private constructor(
+    private readonly engine: Engine,
+    /** The model whose hidden states are clustered. */
+    readonly loaded: LoadedModel,
+    private readonly centroids: Float32Array,
+    private readonly layer: number,
+  ) {}
 
   /** The clusters of a predictor directory, or nothing where it has none. */
   static async find(engine: Engine, predictorDir: string, precision: Precision): Promise<Clusterer | undefined> {
@@ -41,17 +37,12 @@ export class Clusterer {
     return new Clusterer(engine, loaded, centroids.data, layer);
   }
 
-  /** The model whose hidden states are clustered. */
-  get loaded(): LoadedModel {
-    return this.#loaded;
-  }
-
   /** i32 `[T]`, of a batch made for the clusterer's model. */
   async clustersOf(batch: PackedBatch): Promise<Int32Array> {
-    const { model, memory } = this.#loaded;
+    const { model, memory } = this.loaded;
     return memory.run(batch, false, async () => {
-      const { hidden } = await model.encode(batch, this.#layer);
-      const { labels } = await this.#engine.assign(hidden, this.#centroids, model.config.shape.hiddenSize);
+      const { hidden } = await model.encode(batch, this.layer);
+      const { labels } = await this.engine.assign(hidden, this.centroids, model.config.shape.hiddenSize);
       return labels;
     });
   }

@@ -66,9 +66,6 @@ interface Cut {
 }
 
 export class Inputs {
-  readonly #context: StageContext;
-  readonly #stage: LoadedHubert;
-  readonly #options: InputOptions;
   readonly #cached: boolean;
   /** Frames whose features will be stored; 0: none are. */
   readonly storedFrames: number;
@@ -77,10 +74,12 @@ export class Inputs {
   /** Utterances whose features are being stored, so that two batches do not both do it. */
   readonly #storing = new Map<string, Promise<void>>();
 
-  constructor(context: StageContext, stage: LoadedHubert, items: readonly SamplerItem[], options: InputOptions) {
-    this.#context = context;
-    this.#stage = stage;
-    this.#options = options;
+  constructor(
+    private readonly context: StageContext,
+    private readonly stage: LoadedHubert,
+    items: readonly SamplerItem[],
+    private readonly options: InputOptions,
+  ) {
     const lengths = items.map((item) => Math.min(item.frames, options.firstFrames ?? item.frames));
     const frames = lengths.reduce((sum, length) => sum + length, 0);
     const { config, alignment } = stage.model.spec;
@@ -109,35 +108,35 @@ export class Inputs {
   }
 
   async #cut(id: string, start: number, count?: number): Promise<Cut> {
-    const { geometry } = this.#stage.model;
-    const whole = await samplesOf(this.#context, id);
+    const { geometry } = this.stage.model;
+    const whole = await samplesOf(this.context, id);
     const first = start * geometry.stride;
     const samples = count === undefined ? whole : whole.subarray(first, first + geometry.samplesFor(count));
-    return { samples, ...(this.#stage.normalize && { waveform: waveformStatistics(whole) }) };
+    return { samples, ...(this.stage.normalize && { waveform: waveformStatistics(whole) }) };
   }
 
   /** Normalised over whole utterances, so that a crop is the same signal as in the whole. */
   #packed(cuts: readonly Cut[], names: readonly string[]): PackedBatch {
-    const { statistics } = this.#options;
+    const { statistics } = this.options;
     if (statistics !== undefined) {
       const sounds = cuts.map(({ samples }) => samples);
-      return packLocally(sounds, this.#stage.model.geometry.stride, statistics, names);
+      return packLocally(sounds, this.stage.model.geometry.stride, statistics, names);
     }
     return packSamples(
       cuts.map(({ samples }) => samples),
-      this.#stage.model.geometry.stride,
-      { names, normalize: this.#stage.normalize && cuts.map(({ waveform }) => waveform!) },
+      this.stage.model.geometry.stride,
+      { names, normalize: this.stage.normalize && cuts.map(({ waveform }) => waveform!) },
     );
   }
 
   async #store(ids: readonly string[]): Promise<void> {
-    const { model } = this.#stage;
+    const { model } = this.stage;
     // One utterance a call: stored features must not depend on the batch that needed them first, and so on where a run resumed.
     await mapLimited(ids, async (id) => {
       if (model.storedFrames(id) >= 0) return;
       let storing = this.#storing.get(id);
       if (storing === undefined) {
-        storing = this.#cut(id, 0, this.#options.firstFrames).then((cut) =>
+        storing = this.#cut(id, 0, this.options.firstFrames).then((cut) =>
           model.storeFeatures([id], this.#packed([cut], [id])),
         );
         this.#storing.set(id, storing);
