@@ -1,6 +1,8 @@
 // Utterances laid end to end on one time axis, never padded: each starts at a multiple of the model's stride, so that the
 // frames of every convolution stay aligned, and nothing of one utterance reaches another.
+
 import type { WaveformStatistics } from '../audio/normalize.js';
+import { given } from '../given.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch } from '../model/binding.js';
 
@@ -69,10 +71,7 @@ export function packLocally(
   names?: readonly string[],
   waveforms: readonly WaveformStatistics[] = utterances.map(() => waveform),
 ): PackedBatch {
-  const batch = packSamples(utterances, stride, {
-    normalize: waveforms,
-    ...(names !== undefined && { names }),
-  });
+  const batch = packSamples(utterances, stride, { normalize: waveforms, ...given({ names }) });
   if (windows === undefined) return batch;
   const repeated = (values: readonly number[]) => Float32Array.from(utterances.flatMap(() => values));
   return { ...batch, windowMean: repeated(windows.mean), windowCovariance: repeated(windows.covariance) };

@@ -1,7 +1,9 @@
 // README.md of an exported model, as the Hub reads it: front matter for its pages and search, then text for people. What is
 // not known is left out; what only the publisher knows, such as the licence, has to be given.
+
 import { stringify } from 'yaml';
 import { poolingOf } from '../checkpoint/head.js';
+import { given } from '../given.js';
 import type { Scores } from '../run/scores.js';
 import { stageNamed } from '../run/stages.js';
 import { packageVersion } from '../version.js';
@@ -35,8 +37,7 @@ function frontMatter(facts: CardFacts): Record<string, unknown> {
   return {
     library_name: format === 'onnx' ? 'onnx' : inTransformers ? 'transformers' : 'emoframe',
     pipeline_tag: classifies ? 'audio-classification' : 'feature-extraction',
-    ...(license !== undefined && { license }),
-    ...(baseModel !== undefined && { base_model: baseModel }),
+    ...given({ license, base_model: baseModel }),
     tags: ['emoframe', 'hubert', 'speech', ...(classifies ? ['speech-emotion-recognition'] : [])],
     ...(record?.scores && {
       metrics: ['accuracy', 'recall', 'f1'],

@@ -1,7 +1,9 @@
 // A model as one ONNX graph, from the waveform to the emotions.
+
 import { join } from 'node:path';
 import { poolingOf } from '../checkpoint/head.js';
 import type { StoredPretrained } from '../checkpoint/pretrained.js';
+import { given } from '../given.js';
 import { Geometry } from '../model/geometry.js';
 import { Graph } from '../onnx/graph.js';
 import { type GraphValue, writeOnnx } from '../onnx/write.js';
@@ -70,10 +72,7 @@ export async function writeOnnxModel(
     outputs: classifier ? emotionOutputs(classifier) : [hiddenStates(shape.hiddenSize)],
     metadata: { emoframe: JSON.stringify(record) },
   };
-  return writeOnnx(join(folder, onnxFile), model, {
-    externalName: onnxDataFile,
-    ...(external !== undefined && { external }),
-  });
+  return writeOnnx(join(folder, onnxFile), model, { externalName: onnxDataFile, ...given({ external }) });
 }
 
 function hiddenStates(hiddenSize: number): GraphValue {

@@ -61,11 +61,11 @@ function addonError(problem: string, cause: unknown): EmoframeError {
 }
 
 /** What an error of the addon becomes; anything else is passed on. */
-export function fromNative(error: unknown, file?: string): unknown {
+function fromNative(error: unknown): unknown {
   if (error instanceof EmoframeError || !(error instanceof Error)) return error;
   const code = (error as Error & { code?: unknown }).code;
   if (!isErrorCode(code)) return error;
-  return new EmoframeError(code, error.message, { cause: error, file });
+  return new EmoframeError(code, error.message, { cause: error });
 }
 
 /** Awaits or calls into the addon, with its errors translated. */

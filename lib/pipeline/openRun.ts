@@ -1,5 +1,6 @@
 // A run that is open: the engine, the audio, the logs, and what each stage is given. Each stage marks its folder when it is
 // done, so a run that stopped goes on where it was.
+
 import { resolve } from 'node:path';
 import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
@@ -10,6 +11,7 @@ import { type Fold, makeFolds, resolveFolds } from '../corpus/folds.js';
 import type { Utterance } from '../corpus/types.js';
 import { type AudioCheck, checkAudio, foldsWithout, type UnreadableUtterance, without } from '../corpus/unreadable.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { given } from '../given.js';
 import { JsonlLog } from '../log/jsonl.js';
 import { binding } from '../model/binding.js';
 import { Engine } from '../model/engine.js';
@@ -89,10 +91,9 @@ async function gather(
   pool: AudioPool,
   recorded: readonly UnreadableUtterance[] | undefined,
 ): Promise<RunMaterial> {
-  const given = { pool, ...(signal !== undefined && { signal }), ...(onProgress !== undefined && { onProgress }) };
   const check: AudioCheck =
     recorded === undefined && config.audio.onCorrupt === 'skip'
-      ? await checkAudio(corpus, given)
+      ? await checkAudio(corpus, { pool, ...given({ signal, onProgress }) })
       : { unreadable: [...(recorded ?? [])], sampleCounts: new Map() };
   const { unreadable: skipped, sampleCounts } = check;
   const chosen = chooseLabels(without(corpus, skipped), config);
@@ -255,7 +256,7 @@ export class OpenRun {
       seed: deriveSeed(this.config.seed, fold.name, stage),
       config: this.config,
       engine: this.engine,
-      ...(modelDir !== undefined && { modelDir }),
+      ...given({ modelDir, signal }),
       utterances: this.#utterances,
       labels: this.chosen.labels,
       neutral: this.chosen.neutral,
@@ -264,7 +265,6 @@ export class OpenRun {
       paths: this.directory.fold(fold.name),
       report,
       startedAt: Date.now(),
-      ...(signal !== undefined && { signal }),
     };
   }
 }

@@ -1,5 +1,6 @@
 // What a stage reports: rows of the run's log, curves for TensorBoard, progress and warnings for the caller. A resumed stage
 // reports the updates after its training state again, so their rows and points are removed first.
+import { given } from '../given.js';
 import type { JsonlLog } from '../log/jsonl.js';
 import { TensorBoardLog } from '../log/tensorboard.js';
 import type { Metrics, StageReport } from '../stages/context.js';
@@ -23,13 +24,7 @@ export class StageLog implements StageReport {
   };
 
   readonly progress = (done: number, total: number, message?: string, metrics?: Metrics): void => {
-    this.options.onProgress?.({
-      ...this.where,
-      done,
-      total,
-      ...(message !== undefined && { message }),
-      ...(metrics !== undefined && { metrics }),
-    });
+    this.options.onProgress?.({ ...this.where, done, total, ...given({ message, metrics }) });
   };
 
   readonly continueFrom = async (step: number): Promise<void> => {

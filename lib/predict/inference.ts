@@ -1,8 +1,10 @@
 // The models, and what comes of one window or one batch that goes through them.
+
 import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
 import { packLocally } from '../batch/pack.js';
 import { type Head, poolingOf } from '../checkpoint/head.js';
 import { utteranceOutput } from '../evaluate/utteranceOutput.js';
+import { given } from '../given.js';
 import { alignmentField } from '../model/alignment.js';
 import { askHeads } from '../model/askHeads.js';
 import type { ClassifyResult, FrameRanges, PackedBatch } from '../model/binding.js';
@@ -76,10 +78,7 @@ export class Inference {
     const names = utterances.map(({ name }) => name);
     const waveforms = this.waveformsOf(sound, level);
     const [result, clusters] = await Promise.all([
-      this.#classify(() => batchOf(utterances, this.classifier), sound, {
-        names,
-        ...(waveforms !== undefined && { waveforms }),
-      }),
+      this.#classify(() => batchOf(utterances, this.classifier), sound, { names, ...given({ waveforms }) }),
       this.clusterer?.clustersOf(batchOf(utterances, this.clusterer.loaded)),
     ]);
     return utterances.map((_, b) => ({

@@ -9,6 +9,7 @@ import { fusedLogits } from '../evaluate/fusion.js';
 import { IslandForward } from '../evaluate/islandForward.js';
 import { Smoother } from '../evaluate/viterbi.js';
 import { joinFloats } from '../float32.js';
+import { given } from '../given.js';
 import type { ClassifyResult } from '../model/binding.js';
 import type { Inference, Inferred } from './inference.js';
 import type { AudioWindow } from './windows.js';
@@ -87,10 +88,7 @@ export class UtteranceSoFar {
   /** `[classes]`, of all windows so far. */
   logits(): Float32Array {
     return fusedLogits(
-      {
-        ...(this.pooled !== undefined && { classifier: this.pooled.logits() }),
-        ...(this.#islands !== undefined && { alignment: this.#islands.logits() }),
-      },
+      given({ classifier: this.pooled?.logits(), alignment: this.#islands?.logits() }),
       this.head.calibration,
     );
   }
