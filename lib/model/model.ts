@@ -51,6 +51,7 @@ export class Model {
   readonly geometry: Geometry;
   /** The last call of training. */
   #training: Promise<unknown> = Promise.resolve();
+  #frozen: readonly string[] = [];
 
   constructor(
     readonly spec: ModelSpec,
@@ -202,6 +203,13 @@ export class Model {
   /** Tensors whose names start with one of these are neither given gradients nor updated. Replaces the earlier list. */
   freeze(prefixes: string[]): void {
     nativeSync(() => this.nativeModel.freeze(prefixes));
+    this.#frozen = [...prefixes];
+  }
+
+  /** Whether any tensor whose name starts so is trained, that is, not frozen. */
+  trains(prefix: string): boolean {
+    const frozen = (name: string) => this.#frozen.some((beginning) => name.startsWith(beginning));
+    return this.tensors().some(({ name }) => name.startsWith(prefix) && !frozen(name));
   }
 
   /**

@@ -1,0 +1,108 @@
+// How many operations training takes, beside PyTorch's count of them (scripts/oracle/flops.py).
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadPretrained } from '../../dist/checkpoint/pretrained.js';
+import { Engine } from '../../dist/model/engine.js';
+import { trainingFlops } from '../../dist/model/flops.js';
+import { parseHubertConfig } from '../../dist/model/hubertConfig.js';
+import { CLASSES, CLUSTERS, DIMENSION, FIXTURES, readData } from '../support/parity.js';
+
+const test = suite('operations of training');
+const engine = Engine.create({ device: 'cpu', threads: 1 });
+test.after(() => engine.dispose());
+const { utterances, mask } = await readData();
+
+/** What scripts/oracle/alignment.py made its networks with. */
+const alignmentOf = (form, source) => ({
+  classes: 4,
+  neutral: 2,
+  source,
+  layer: { hidden: { base: 2, large: 'output' }, layers: { base: 2, large: 1 } }[source]?.[form] ?? 0,
+  melBands: { features: { large: 40 }, hidden: { base: 24 }, layers: { base: 40 } }[source][form] ?? 0,
+  chunkFrames: 10,
+  contextFrames: 4,
+  width: 10,
+  halfWidths: [3, 1],
+  dropout: 0,
+  scale: 0.05,
+  switchingCost: 1.5,
+});
+
+function specOf(config, { form, objective, source }) {
+  const spec = { config, precision: 'fp32' };
+  if (source) return { ...spec, alignment: alignmentOf(form, source) };
+  if (objective === 'masked-prediction')
+    return { ...spec, maskedPrediction: { clusters: CLUSTERS, dimension: DIMENSION } };
+  return { ...spec, classifier: { classes: CLASSES, pooling: objective } };
+}
+
+for (const golden of JSON.parse(await readFile(join(FIXTURES, 'flops.json'), 'utf8'))) {
+  const { form, objective, source, stored, frozen, flops } = golden;
+  const what = `${form}, ${objective}${source ? ` of ${source}` : ''}`;
+  test(`${what}${stored ? ' on stored features' : ''}, frozen: ${frozen.length}: as many as PyTorch counts`, async () => {
+    const { config } = await loadPretrained(join(FIXTURES, form));
+    const model = await engine.createModel(specOf(config, golden));
+    model.freeze(frozen);
+    const found = trainingFlops(model.spec, {
+      objective: ['masked-prediction', 'alignment'].includes(objective) ? objective : 'classification',
+      dropout: false,
+      ...(objective === 'masked-prediction' && { mask }),
+      lengths: utterances.map((samples) => model.geometry.frames(samples.length)),
+      stored,
+      trains: (prefix) => model.trains(prefix),
+    });
+    model.dispose();
+    assert.is(found, flops);
+  });
+}
+
+const base = { config: parseHubertConfig({ layerdrop: 0 }), precision: 'bf16' };
+const classifier = { ...base, classifier: { classes: 4, pooling: 'attention' } };
+const flopsOf = (spec, options) =>
+  trainingFlops(spec, {
+    objective: 'classification',
+    dropout: true,
+    lengths: [499],
+    stored: true,
+    trains: (prefix) => !prefix.startsWith('feature_extractor.'),
+    ...options,
+  });
+
+test('HuBERT-base on stored features takes six operations a weight and frame, and those of attention', () => {
+  // Weights of the layers, of the positional convolution and of the projection.
+  const weights = 12 * (4 * 768 ** 2 + 2 * 768 * 3072) + 768 * 48 * 128 + 512 * 768;
+  const attention = 12 * 12 * 768 * 499 ** 2;
+  const logits = 6 * 768 * 4;
+  assert.is(flopsOf(classifier), 6 * weights * 499 + attention + logits);
+});
+
+test('attention is of each utterance apart, all else of their frames together', () => {
+  const one = flopsOf(classifier, { lengths: [400] });
+  const two = flopsOf(classifier, { lengths: [200, 200] });
+  const attention = (frames) => 12 * 12 * 768 * frames ** 2;
+  const logits = 6 * 768 * 4;
+  assert.is(one - two, attention(400) - 2 * attention(200) - logits);
+});
+
+test('a frozen model is run forward alone, and what is frozen in the middle passes gradients on', () => {
+  const all = flopsOf(classifier);
+  const none = flopsOf(classifier, { trains: () => false });
+  assert.is(3 * none, all);
+  const middle = flopsOf(classifier, {
+    trains: (prefix) => !prefix.startsWith('feature_extractor.') && !prefix.startsWith('encoder.layers.5.'),
+  });
+  assert.is(all - middle, 2 * 499 * (4 * 768 ** 2 + 2 * 768 * 3072));
+});
+
+test('layers count by the share of passes in which layerdrop keeps them, where there is dropout', () => {
+  const dropping = { ...classifier, config: parseHubertConfig({ layerdrop: 0.25 }) };
+  const layers =
+    flopsOf(classifier) -
+    flopsOf({ ...classifier, config: parseHubertConfig({ num_hidden_layers: 1 }) }, { dropout: false });
+  assert.is(flopsOf(dropping, { dropout: false }), flopsOf(classifier));
+  assert.is(Math.round(flopsOf(classifier) - flopsOf(dropping)), Math.round(((layers * 12) / 11) * 0.25));
+});
+
+test.run();
