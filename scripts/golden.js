@@ -35,23 +35,27 @@ const threads = 2;
 const blanks = [
   { file: /(^|\/)done\.json$/, fields: ['time', 'seconds'] },
   { file: /(^|\/)summary\.json$/, fields: ['seconds'] },
-  { file: /(^|\/)log\.jsonl$/, fields: ['time'] },
+  {
+    file: /(^|\/)log\.jsonl$/,
+    fields: ['time'],
+    pattern: /,"(audioSecondsPerSecond|flopsPerSecond|peakShare)":[-+.\de]+/g,
+  },
   // What `run --json` prints holds the summary.
   { file: /^output\/(scratch|published)\.json$/, fields: ['seconds'] },
   // Checksums of files that name audio by its path; the files themselves are compared, without the folder.
   { file: /\/evaluate\/done\.json$/, pattern: /"(predictions|baseline)\.jsonl":\{[^}]*\}/g },
   { file: /(^|\/)report\.html$/, pattern: /<li>run in <b>[^<]*<\/b><\/li>/ },
-  // TensorBoard's: `wall_time` opens each record, and the name has the moment at which the file was opened.
-  { file: /(^|\/)events\.[^/]*$/, name: 'events', decode: withoutWallTimes },
+  // TensorBoard's: `wall_time` opens each record, the name has the moment at which the file was opened, and some curves are speeds.
+  { file: /(^|\/)events\.[^/]*$/, name: 'events', decode: withoutTimes },
 ];
 
 /** The data of TFRecords: length (8 bytes), its checksum (4), data, checksum (4). Field 1 of an event is a double, tag 0x09. */
-function withoutWallTimes(bytes) {
+function withoutTimes(bytes) {
   const records = [];
   for (let at = 0; at < bytes.length; ) {
     const data = Buffer.from(bytes.subarray(at + 12, at + 12 + Number(bytes.readBigUInt64LE(at))));
     if (data[0] === 0x09) data.fill(0, 1, 9);
-    records.push(data);
+    if (!/\/(audioSecondsPerSecond|flopsPerSecond|peakShare)/.test(data.toString('latin1'))) records.push(data);
     at += 16 + data.length;
   }
   return Buffer.concat(records);

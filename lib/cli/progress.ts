@@ -78,6 +78,7 @@ export class Progress {
     const worked = done - this.#startedFrom;
     const elapsed = (now - this.#startedAt) / 1000;
     if (share < 1 && worked > 0 && elapsed > 2) parts.push(`${clock((elapsed / worked) * (total - done))} left`);
+    if (metrics?.audioSecondsPerSecond !== undefined) parts.push(speed(metrics));
     return parts.join('  ');
   }
 }
@@ -91,6 +92,12 @@ export function showAudio(progress: Progress, title: string, { id, doneSeconds, 
     total: Math.round(totalSeconds),
     message: 'seconds of audio',
   });
+}
+
+/** E.g. `10.4 s/s  312 GFLOP/s, 71 %`: seconds of audio a second, operations a second, their share of the device's. */
+function speed({ audioSecondsPerSecond = 0, flopsPerSecond = 0, peakShare }: Record<string, number>): string {
+  const share = peakShare === undefined ? '' : `, ${(100 * peakShare).toFixed(0)} %`;
+  return `${format(audioSecondsPerSecond)} s/s  ${format(flopsPerSecond / 1e9)} GFLOP/s${share}`;
 }
 
 function format(value: number): string {

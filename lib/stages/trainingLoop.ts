@@ -7,6 +7,7 @@ import { type StageName, stageNamed } from '../run/stages.js';
 import { openLatestStep, saveStep } from '../training/savedSteps.js';
 import type { Metrics, StageContext } from './context.js';
 import { withMemoryAdvice } from './memoryPlan.js';
+import { TrainingSpeed } from './trainingSpeed.js';
 import { trainOn, type Update, type UpdateResult } from './update.js';
 import type { WeightAverage } from './weightAverage.js';
 
@@ -83,8 +84,10 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
     step === updates || ends(step) || due(step) || failed || context.signal?.aborted === true;
 
   const prepared: Promise<Update>[] = [];
-  const queued: Promise<UpdateResult>[] = [];
+  const queued: { data: Update; update: Promise<UpdateResult> }[] = [];
+  const timer = new TrainingSpeed(model, undefined);
   let metrics: Metrics = {};
+  let speed: Metrics = {};
   const prepareNext = () => {
     const next = step + queued.length + prepared.length;
     if (next >= updates) return;
@@ -100,17 +103,20 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
     update.catch(() => {
       failed = true;
     });
-    queued.push(update);
+    queued.push({ data, update });
     prepareNext();
   };
   const finishFirst = async () => {
-    metrics = loop.metricsOf(await queued[0]!);
+    const { data, update } = queued[0]!;
+    metrics = loop.metricsOf(await update);
     queued.shift();
     step++;
+    timer.add(data);
     if (step % context.config.logEvery === 0 || step === updates) {
-      context.report.log(step, updates, metrics);
+      speed = timer.take();
+      context.report.log(step, updates, { ...metrics, ...speed });
     }
-    context.report.progress(step, updates, undefined, metrics);
+    context.report.progress(step, updates, undefined, { ...metrics, ...speed });
   };
   try {
     prepareNext();
@@ -124,9 +130,9 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
         throw withMemoryAdvice(stoppedBy(error, context.stage, step, savedStep), context);
       });
       if (queued.length > 0) continue;
-      if (ends(step)) await loop.epoch!.end(step);
+      if (ends(step)) await timer.without(() => loop.epoch!.end(step));
       if (due(step) && step < updates) {
-        await save();
+        await timer.without(save);
         savedStep = step;
         savedTime = Date.now();
       }

@@ -77,6 +77,11 @@ test('a run leaves what it promises', () => {
     const { step, total } = rows.at(-1);
     assert.is(step, total);
     assert.ok(rows.some(({ loss }) => Number.isFinite(loss)));
+    for (const row of rows.filter(({ loss }) => loss !== undefined))
+      assert.ok(
+        row.audioSecondsPerSecond > 0 && row.flopsPerSecond > row.audioSecondsPerSecond,
+        `${stage} has a speed`,
+      );
     assert.ok(
       rows.some(({ memory }) => memory?.moments > 0 && memory.total > memory.weights),
       `${stage} has a plan`,

@@ -35,6 +35,14 @@ test('the page tells both stages, and shows a dozen utterances of every emotion,
   for (const stage of ['Stage 1a', 'Stage 1b', 'Stage 2', 'Stage 3', 'Stage 4']) assert.match(page, stage);
 });
 
+test('charts are of losses, inertia and shares of what is right, and of no speed', async () => {
+  const page = readFileSync(await writeReport(writeSyntheticRun(join(dir, 'charts'))), 'utf8');
+  const titles = [...page.matchAll(/<figure class="chart"><figcaption>([^<]*)/g)].map(([, title]) => title);
+  assert.equal([...new Set(titles)].sort(), ['accuracy', 'inertia', 'loss']);
+  const drawn = [...page.matchAll(/<span class="key tone\d">([^<]*)/g)].map(([, name]) => name);
+  assert.equal([...new Set(drawn)].sort(), ['accuracy', 'validation UA']);
+});
+
 /** What the page's script reads of its first utterance, and the points of the line over that one's sound. */
 function firstUtterance(page) {
   const { labels, utterances } = JSON.parse(/id="timeline-data">(.*?)<\/script>/s.exec(page)[1]);

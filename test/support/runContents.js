@@ -13,6 +13,9 @@ const without = (text, ...names) => {
 };
 const lines = (text) => text.split('\n').filter((line) => line !== '');
 
+/** How fast updates were made, which rows of the log and curves have. */
+const speeds = ['audioSecondsPerSecond', 'flopsPerSecond', 'peakShare'];
+
 /** The only things that may differ, by file name. */
 const timeless = {
   'done.json': (text) => without(text, 'time', 'seconds'),
@@ -20,7 +23,7 @@ const timeless = {
   'config.json': (text) => without(text, 'threads'),
   'log.jsonl': (text) =>
     lines(text)
-      .map((line) => without(line, 'time'))
+      .map((line) => without(line, 'time', ...speeds))
       .join('\n'),
   // It shows the duration and config.json.
   'report.html': (text) => text.replace(/<li>run in <b>[^<]*<\/b><\/li>/, '').replace(/&#34;threads&#34;: \d+,/, ''),
@@ -35,9 +38,10 @@ export function runContents(directory) {
       const file = join(directory, inside);
       if (entry.isDirectory()) visit(inside);
       // Their names and their number tell when they were opened.
-      else if (entry.name.startsWith('events.'))
-        contents.set(path, digest(JSON.stringify(shownPoints(join(file, '..')))));
-      else if (entry.name in timeless) contents.set(inside, digest(timeless[entry.name](readFileSync(file, 'utf8'))));
+      else if (entry.name.startsWith('events.')) {
+        const points = shownPoints(join(file, '..')).filter(([tag]) => !speeds.includes(tag.split('/').at(-1)));
+        contents.set(path, digest(JSON.stringify(points)));
+      } else if (entry.name in timeless) contents.set(inside, digest(timeless[entry.name](readFileSync(file, 'utf8'))));
       else contents.set(inside, digest(readFileSync(file)));
     }
     // An empty directory is a leftover too.

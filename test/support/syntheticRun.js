@@ -171,6 +171,7 @@ export function writeSyntheticRun(dir, options = {}) {
           row.accuracy = 0.25 + 0.5 * (1 - Math.exp(-3 * progress)) + 0.04 * (random() - 0.5);
           row.learningRate = 1e-3 * progress;
           row.gradientNorm = 2 * random();
+          Object.assign(row, { audioSecondsPerSecond: 10, flopsPerSecond: 3e11, peakShare: 0.7 });
           if (['finetune', 'align', 'timeline'].includes(stage) && step % 20 === 0)
             row.validationUa = 0.25 + 0.42 * (1 - Math.exp(-3 * progress));
         }
