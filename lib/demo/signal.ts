@@ -1,3 +1,5 @@
+import { wavFile } from '../audio/wavFile.js';
+
 /** Root mean square. */
 export function rms(samples: Float32Array): number {
   let sum = 0;
@@ -41,22 +43,6 @@ export function fadeEnds(samples: Float32Array, length: number): void {
 
 /** 16-bit mono WAV. */
 export function encodeWav(samples: Float32Array, sampleRate: number): Buffer {
-  const bytes = Buffer.alloc(44 + 2 * samples.length);
-  bytes.write('RIFF', 0, 'latin1');
-  bytes.writeUInt32LE(36 + 2 * samples.length, 4);
-  bytes.write('WAVEfmt ', 8, 'latin1');
-  bytes.writeUInt32LE(16, 16);
-  bytes.writeUInt16LE(1, 20); // PCM
-  bytes.writeUInt16LE(1, 22); // mono
-  bytes.writeUInt32LE(sampleRate, 24);
-  bytes.writeUInt32LE(2 * sampleRate, 28);
-  bytes.writeUInt16LE(2, 32);
-  bytes.writeUInt16LE(16, 34);
-  bytes.write('data', 36, 'latin1');
-  bytes.writeUInt32LE(2 * samples.length, 40);
-  for (let i = 0; i < samples.length; i++) {
-    const value = Math.round(samples[i]! * 32768);
-    bytes.writeInt16LE(Math.min(32767, Math.max(-32768, value)), 44 + 2 * i);
-  }
-  return bytes;
+  const rounded = Int16Array.from(samples, (value) => Math.min(32767, Math.max(-32768, Math.round(value * 32768))));
+  return wavFile(rounded, sampleRate);
 }
