@@ -5,7 +5,8 @@ import { foldsSchema } from '../corpus/foldFile.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import { abortSignal, callback, type Shape, strictOptions } from '../issues.js';
-import { precisions } from '../model/precision.js';
+import type { EngineSettings } from '../model/engine.js';
+import { deviceShape } from '../model/precision.js';
 import type { StageName } from '../run/stages.js';
 
 export type { StageName };
@@ -29,7 +30,7 @@ export interface RunWarning {
 }
 
 /** What a {@link Trainer} is opened with. */
-export interface TrainerOptions {
+export interface TrainerOptions extends Omit<EngineSettings, 'graphs'> {
   corpus: Corpus;
   /** The pretrained model, a checkpoint of any kind that {@link loadPretrained} reads; absent: from scratch, with the config's `model`. */
   modelDir?: string;
@@ -38,14 +39,8 @@ export interface TrainerOptions {
   config: RunConfig;
   /** The split, as `readFolds` gives it, in place of the config's `folds`. */
   folds?: readonly Fold[];
-  /** `"cpu"` (default) or `"cuda:N"`. */
-  device?: string;
   /** In place of the config's. */
   precision?: RunConfig['precision'];
-  /** 0 (default): all threads this process may use. */
-  threads?: number;
-  /** Bytes of the device's memory that may be taken. 0 (default): all that it has. */
-  memoryLimit?: number;
   /** Where decoded audio is kept between runs. Default: nowhere. It has no influence on results. */
   audioCache?: AudioCacheOptions;
   /** Stops the opening, with `ERR_ABORTED`. */
@@ -79,10 +74,7 @@ export const trainerSchema = strictOptions({
     'Expected what parseConfig gives',
   ),
   folds: foldsSchema.exactOptional(),
-  device: z.string().exactOptional(),
-  precision: z.enum(precisions).exactOptional(),
-  threads: z.number().int().nonnegative().exactOptional(),
-  memoryLimit: z.number().int().nonnegative().exactOptional(),
+  ...deviceShape,
   audioCache: audioCacheSchema.exactOptional(),
   signal: abortSignal.exactOptional(),
   onAudioCheck: callback<NonNullable<TrainerOptions['onAudioCheck']>>().exactOptional(),

@@ -6,18 +6,13 @@ import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from '../audio/limits.js';
 import type { RawFormat } from '../audio/wav.js';
 import { abortSignal, callback, type Shape, strictOptions } from '../issues.js';
 import type { Precision } from '../model/binding.js';
-import { precisions } from '../model/precision.js';
+import type { EngineSettings } from '../model/engine.js';
+import { deviceShape } from '../model/precision.js';
 
 /** Where and how a model runs. */
-export interface DeviceOptions {
-  /** `"cpu"` (default) or `"cuda:N"`. */
-  device?: string;
+export interface DeviceOptions extends Omit<EngineSettings, 'graphs'> {
   /** `"fp32"` (default), `"bf16"`, or on a GPU `"tf32"`. */
   precision?: Precision;
-  /** 0 (default) = all threads this process may use. */
-  threads?: number;
-  /** Bytes of the device's memory that may be taken; 0 (default) = all that it has. */
-  memoryLimit?: number;
 }
 
 /** How a model is loaded that takes audio in. */
@@ -107,13 +102,6 @@ export interface StreamOptions extends AudioCallOptions {
 
 const positive = z.number().positive();
 const nonNegative = z.number().nonnegative();
-
-const deviceShape = {
-  device: z.string().exactOptional(),
-  precision: z.enum(precisions).exactOptional(),
-  threads: z.number().int().nonnegative().exactOptional(),
-  memoryLimit: z.number().int().nonnegative().exactOptional(),
-} satisfies Shape<DeviceOptions>;
 
 /** @internal */
 export const inferenceShape = {
