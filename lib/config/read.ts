@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { parseJson } from '../files/json.js';
+import { isObject, parseJson } from '../files/json.js';
 import { describe, explain } from '../issues.js';
 import { type PresetName, presets } from './presets.js';
 import { configSchema } from './schema.js';
@@ -55,10 +55,6 @@ export async function readConfig(file: string, preset: PresetName = 'paper'): Pr
     return parseConfig(rest, named as PresetName, file);
   }
   return parseConfig(input, preset, file);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function merge(base: unknown, over: unknown): unknown {

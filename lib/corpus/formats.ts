@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { EmoframeError } from '../errors.js';
-import { readJsonl as readJsonLines } from '../files/json.js';
+import { isObject, readJsonl as readJsonLines } from '../files/json.js';
 import { type LineLimit, readLines as readFileLines } from '../files/read.js';
 import { BadRow, type RawRow } from './row.js';
 
@@ -21,7 +21,7 @@ export interface ReadRow {
 export async function* readJsonl(path: string): AsyncGenerator<ReadRow> {
   for await (const { row, value, reason } of readJsonLines(path, lineLimit(path))) {
     if (reason !== undefined) yield { row, reason: `not JSON: ${reason}` };
-    else if (typeof value === 'object' && value !== null && !Array.isArray(value)) yield { row, raw: value as RawRow };
+    else if (isObject(value)) yield { row, raw: value };
     else yield { row, reason: 'not a JSON object' };
   }
 }

@@ -13,6 +13,11 @@ export function parseJson(json: string | Uint8Array): unknown {
   return value;
 }
 
+/** Whether a value is what JSON calls an object. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /** How deep valid JSON nests: outside strings every bracket counts. */
 function depthOf(text: string): number {
   let depth = 0;

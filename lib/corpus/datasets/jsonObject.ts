@@ -1,5 +1,5 @@
 import { EmoframeError } from '../../errors.js';
-import { readJson } from '../../files/json.js';
+import { isObject, readJson } from '../../files/json.js';
 
 /** A table of MSP-Podcast in JSON, the largest that there is, has some 60 MB. */
 const MAX_JSON_BYTES = 2 ** 28;
@@ -11,8 +11,4 @@ export async function readJsonObject(file: string): Promise<Record<string, unkno
   const value = await readJson(file, MAX_JSON_BYTES, refuse);
   if (!isObject(value)) throw refuse('it is not a JSON object');
   return value;
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

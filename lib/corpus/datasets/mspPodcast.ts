@@ -1,11 +1,12 @@
 // MSP-Podcast: segments of podcasts, with consensus labels in Labels/labels_consensus.csv (or .json; an early release spells it
 // "concensus"), audio in Audios or Audio, and splits of its own whose speakers, where they are known, do not meet.
+import { isObject } from '../../files/json.js';
 import { yieldWhenDue } from '../../yield.js';
 import { type ReadRow, readCsv } from '../formats.js';
 import type { Dimensions, Utterance } from '../types.js';
 import { audioOf, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 import { stemOf } from './folder.js';
-import { isObject, readJsonObject } from './jsonObject.js';
+import { readJsonObject } from './jsonObject.js';
 
 const LABELS = /(?:^|\/)labels?_con[sc]ensus\.(csv|json)$/i;
 const COLUMNS = ['FileName', 'EmoClass', 'Split_Set'];

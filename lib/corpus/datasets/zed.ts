@@ -1,11 +1,12 @@
 // ZED, the Zaion emotion dataset: one JSON object with an entry an utterance, each with one emotional event and its bounds in
 // seconds; the rest of the utterance is neutral. It is made to test on.
+import { isObject } from '../../files/json.js';
 import { yieldWhenDue } from '../../yield.js';
 import { TIME_TOLERANCE_SECONDS } from '../row.js';
 import type { Segment } from '../types.js';
 import { audioOf, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 import { Folder, folderOf, stemOf } from './folder.js';
-import { isObject, readJsonObject } from './jsonObject.js';
+import { readJsonObject } from './jsonObject.js';
 
 const TABLE = /(?:^|\/)ZED\.json$/;
 const LETTERS = new Map([
