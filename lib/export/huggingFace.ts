@@ -94,25 +94,18 @@ export async function writeClusters(
 
 /** transformers' class takes the mean of the frames, and nothing else: no tensor is left out without a word. */
 function classifierFor(head: Head | undefined, source: string): Head {
+  const refuse = (why: string) => new EmoframeError('ERR_HEAD', `${source} ${why}`, { file: source });
   if (head?.kind !== 'classifier') {
-    throw new EmoframeError(
-      'ERR_HEAD',
-      `${source} has no classifier, which HubertForSequenceClassification needs; export it as HubertModel.`,
-      { file: source },
-    );
+    throw refuse('has no classifier, which HubertForSequenceClassification needs; export it as HubertModel.');
   }
   if (head.alignment !== undefined) {
-    throw new EmoframeError(
-      'ERR_HEAD',
-      `${source} has an alignment network, of which HubertForSequenceClassification has no part; export it as HubertModel or as ONNX, or export stage 1b's model (finetune/model).`,
-      { file: source },
+    throw refuse(
+      "has an alignment network, of which HubertForSequenceClassification has no part; export it as HubertModel or as ONNX, or export stage 1b's model (finetune/model).",
     );
   }
   if (head.pooling === 'mean') return head;
-  throw new EmoframeError(
-    'ERR_HEAD',
-    `${source} pools its frames by ${head.pooling ?? 'attention'}, where HubertForSequenceClassification takes their mean; export it as HubertModel or as ONNX.`,
-    { file: source },
+  throw refuse(
+    `pools its frames by ${head.pooling ?? 'attention'}, where HubertForSequenceClassification takes their mean; export it as HubertModel or as ONNX.`,
   );
 }
 

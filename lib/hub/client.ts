@@ -67,35 +67,25 @@ export class HubClient {
     throwIfAborted(this.signal);
     if (error instanceof EmoframeError) return error;
     const { name, settings } = this;
-    const context = { cause: error };
+    const refused = (what: string) => new EmoframeError('ERR_HUB', `${settings.endpoint} ${what}`, { cause: error });
     const status = (error as { statusCode?: unknown } | null)?.statusCode;
     const page = `${settings.endpoint}/${name}`;
     switch (status) {
       case 401:
-        return new EmoframeError(
-          'ERR_HUB',
-          `${settings.endpoint} does not show ${name}: there is no such model, or it is private or gated. Check the name; if it is right, set HF_TOKEN to a token that may read it.`,
-          context,
+        return refused(
+          `does not show ${name}: there is no such model, or it is private or gated. Check the name; if it is right, set HF_TOKEN to a token that may read it.`,
         );
       case 403:
-        return new EmoframeError(
-          'ERR_HUB',
-          `${settings.endpoint} does not let you download ${name}: accept its conditions at ${page}, and set HF_TOKEN to a token that may read it.`,
-          context,
+        return refused(
+          `does not let you download ${name}: accept its conditions at ${page}, and set HF_TOKEN to a token that may read it.`,
         );
       case 404:
-        return new EmoframeError(
-          'ERR_HUB',
-          `${settings.endpoint} has no model ${name} with a revision ${settings.revision}.`,
-          context,
-        );
+        return refused(`has no model ${name} with a revision ${settings.revision}.`);
     }
     const reason = typeof status === 'number' ? `it answered with status ${status}` : reasonOf(error);
-    return new EmoframeError(
-      'ERR_DOWNLOAD',
-      `Could not get ${name} from ${settings.endpoint}: ${reason}. Try again.`,
-      context,
-    );
+    return new EmoframeError('ERR_DOWNLOAD', `Could not get ${name} from ${settings.endpoint}: ${reason}. Try again.`, {
+      cause: error,
+    });
   }
 
   /** The commit of the revision asked for, and its files. Errors: `ERR_HUB`, `ERR_DOWNLOAD`, `ERR_ABORTED`. */

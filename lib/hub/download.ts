@@ -1,10 +1,12 @@
 // A model of the Hub by its name: downloaded to the cache file by file, and from then on a directory like any other.
+
 import { stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { headFiles } from '../checkpoint/head.js';
 import { configFile, preprocessorFile, safetensorsFile, weightFiles } from '../checkpoint/source.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { given } from '../given.js';
 import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { CachedModel, isCommit } from './cache.js';
 import { HubClient, type HubFile, type HubModel } from './client.js';
@@ -95,7 +97,7 @@ class Download {
   /** The files that an index names, before the index itself takes its place. */
   async #fetchParts(index: HubFile): Promise<void> {
     const blob = this.cached.blob(index.hash);
-    await fetchFile(this.client, index, this.model.commit, blob, this.#fetchOptions());
+    await fetchFile(this.client, index, this.model.commit, blob, given({ signal: this.options.signal }));
     const parts = [...new Set((await readShardIndex(blob)).values())].map((path) => {
       const part = this.#find(path);
       if (part !== undefined) return part;
@@ -105,16 +107,12 @@ class Download {
     for (const part of parts) await this.#fetch(part);
   }
 
-  #fetchOptions() {
-    const { signal } = this.options;
-    return signal === undefined ? {} : { signal };
-  }
-
   async #fetch(file: HubFile): Promise<void> {
     const { name, commit } = this.model;
-    throwIfAborted(this.options.signal);
+    const { signal } = this.options;
+    throwIfAborted(signal);
     await fetchFile(this.client, file, commit, this.cached.blob(file.hash), {
-      ...this.#fetchOptions(),
+      ...given({ signal }),
       onBytes: (bytes) =>
         this.options.onProgress?.({
           name,
