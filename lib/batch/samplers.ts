@@ -37,14 +37,15 @@ export interface PretrainingSamplerOptions {
 export class PretrainingSampler {
   readonly excluded: string[];
   readonly #items: SamplerItem[];
-  readonly #options: PretrainingSamplerOptions;
   /** Where each epoch seen so far ends: the first step of the next. */
   readonly #ends: number[] = [];
   #epoch = -1;
   #updates: SamplerItem[][] = [];
 
-  constructor(items: readonly SamplerItem[], options: PretrainingSamplerOptions) {
-    this.#options = options;
+  constructor(
+    items: readonly SamplerItem[],
+    private readonly options: PretrainingSamplerOptions,
+  ) {
     this.#items = items.filter((item) => item.frames >= options.minFrames);
     this.excluded = items.filter((item) => item.frames < options.minFrames).map((item) => item.id);
     if (this.#items.length === 0) {
@@ -67,7 +68,7 @@ export class PretrainingSampler {
     const epoch = this.epochOf(step);
     this.#open(epoch);
     const update = this.#updates[step - this.#firstStep(epoch)] ?? [];
-    const random = new PhiloxStream(this.#options.seed, step, sites.crop);
+    const random = new PhiloxStream(this.options.seed, step, sites.crop);
     return update.map((item) => {
       const count = this.#used(item);
       return { id: item.id, start: random.integer(item.frames - count + 1), count };
@@ -75,7 +76,7 @@ export class PretrainingSampler {
   }
 
   #used(item: SamplerItem): number {
-    return Math.min(item.frames, this.#options.maxFrames);
+    return Math.min(item.frames, this.options.maxFrames);
   }
 
   #firstStep(epoch: number): number {
@@ -88,14 +89,14 @@ export class PretrainingSampler {
 
   #open(epoch: number): void {
     if (this.#epoch === epoch) return;
-    const order = new PhiloxStream(this.#options.seed, epoch, sites.shuffle).shuffle([...this.#items]);
+    const order = new PhiloxStream(this.options.seed, epoch, sites.shuffle).shuffle([...this.#items]);
     this.#updates = this.#cut(order);
     this.#epoch = epoch;
   }
 
   // Even shares rather than full updates and a small last one, whose noisy gradient would weigh as much as the others.
   #cut(order: SamplerItem[]): SamplerItem[][] {
-    const { batchFrames } = this.#options;
+    const { batchFrames } = this.options;
     const total = order.reduce((sum, item) => sum + this.#used(item), 0);
     for (let count = Math.ceil(total / batchFrames); ; count++) {
       const updates: SamplerItem[][] = [];
@@ -149,16 +150,17 @@ export class BalancedSampler {
   /** Updates that show as many utterances as there are. */
   readonly updatesPerEpoch: number;
   readonly #classes: LabelledItem[][];
-  readonly #options: BalancedSamplerOptions;
 
-  constructor(items: readonly LabelledItem[], options: BalancedSamplerOptions) {
+  constructor(
+    items: readonly LabelledItem[],
+    private readonly options: BalancedSamplerOptions,
+  ) {
     if (items.length === 0) {
       throw new EmoframeError(
         'ERR_CORPUS',
         'No labelled utterance to train on: the training part of the fold is empty.',
       );
     }
-    this.#options = options;
     this.updatesPerEpoch = Math.ceil(items.length / options.batchSize);
     const labels = [...new Set(items.map((item) => item.label))].sort((a, b) => a - b);
     this.#classes = labels.map((label) => items.filter((item) => item.label === label));
@@ -166,10 +168,10 @@ export class BalancedSampler {
 
   /** The utterances of an update (`step` from 0). */
   at(step: number): LabelledDraw[] {
-    const random = new PhiloxStream(this.#options.seed, step, sites.classDraw);
-    return Array.from({ length: this.#options.batchSize }, () => {
+    const random = new PhiloxStream(this.options.seed, step, sites.classDraw);
+    return Array.from({ length: this.options.batchSize }, () => {
       const item = random.pick(random.pick(this.#classes));
-      return { id: item.id, label: item.label, start: 0, count: Math.min(item.frames, this.#options.maxFrames) };
+      return { id: item.id, label: item.label, start: 0, count: Math.min(item.frames, this.options.maxFrames) };
     });
   }
 }
