@@ -63,16 +63,11 @@ const STYLES: Record<Emotion, Record<keyof Prosody, Spread>> = {
   },
 };
 
+const PARTS = ['pitch', 'range', 'rate', 'gain', 'tilt', 'pause'] as const;
+
 function draw(style: Record<keyof Prosody, Spread>, random: Random, share: number): Record<keyof Prosody, number> {
-  const spread = (key: keyof Prosody): number => random.normal(0, style[key].deviation * share);
-  return {
-    pitch: spread('pitch'),
-    range: spread('range'),
-    rate: spread('rate'),
-    gain: spread('gain'),
-    tilt: spread('tilt'),
-    pause: spread('pause'),
-  };
+  const drawn = PARTS.map((part) => [part, random.normal(0, style[part].deviation * share)]);
+  return Object.fromEntries(drawn) as Record<keyof Prosody, number>;
 }
 
 /** Draws how each of `count` phrases of one emotion in one utterance is spoken. */
