@@ -3,7 +3,7 @@ import type { ByteSource } from './byteSource.js';
 import { type FlacInfo, readFlacFrames } from './flacFrames.js';
 import { findFlacFrame } from './flacSeek.js';
 import { type AudioFormat, type Block, blocksFrom, type Corrupt, corruptFile } from './format.js';
-import { quietly } from './wasmDecoder.js';
+import { answerOf } from './wasmDecoder.js';
 
 /** Frames decoded at once: at most some megabytes of samples. */
 const FRAMES_AT_ONCE = 16;
@@ -77,7 +77,7 @@ async function* decodeFrames(
       // What came out is counted between: a hostile file can unfold a thousandfold.
       for (let i = 0; i < parts.length; i += FRAMES_AT_ONCE) {
         const some = parts.slice(i, i + FRAMES_AT_ONCE);
-        const block = accept(await decoded(corrupt, () => decoder.decodeFrames(some)), frames);
+        const block = accept(await answerOf(() => decoder.decodeFrames(some), corrupt), frames);
         if (block !== undefined) yield block;
       }
     }
@@ -125,11 +125,3 @@ async function skipMetadata(source: ByteSource, corrupt: Corrupt): Promise<void>
 }
 
 type Decoded = Awaited<ReturnType<FLACDecoder['decode']>>;
-
-async function decoded(corrupt: Corrupt, work: () => Promise<Decoded>): Promise<Decoded> {
-  try {
-    return await quietly(work);
-  } catch (error) {
-    throw corrupt('the decoder stopped', error);
-  }
-}
