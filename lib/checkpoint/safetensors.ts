@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { streamFileAtomic, writeFully } from '../files/atomic.js';
 import { parseJson } from '../files/json.js';
-import { OpenFile } from '../files/read.js';
+import { OpenFile, orClose } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import { newFloats } from '../model/floats.js';
 import { elementsOf, type StoredTensor, type Tensor } from '../model/tensor.js';
@@ -150,7 +150,7 @@ export interface SafetensorsFile {
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const file = await OpenFile.open(path, damaged(path));
-  try {
+  return orClose(file, async () => {
     const { metadata, entries, dataStart } = await readHeader(file);
     const tensors = entries.map(({ name, type, shape, begin, count }) => ({
       name,
@@ -158,10 +158,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
       read: (into?: Float32Array) => readElements(file, name, type, dataStart + begin, count, into),
     }));
     return { metadata, tensors, close: () => file.close() };
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
+  });
 }
 
 /**

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { fileExists, readError } from '../files/read.js';
+import { fileExists, orClose, readError } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor } from '../model/tensor.js';
@@ -127,31 +127,18 @@ export async function openCheckpoint(path: string): Promise<CheckpointSource> {
   const described = await describedByDirectory(path);
   const file = await findWeights(path);
   const head = await readHead(path);
-  return withWeights(file, async (weights) =>
-    finish(file, weights, { ...described, at: join(path, configFile) }, head),
-  );
+  const weights = await openWeights(file);
+  return orClose(weights, () => finish(file, weights, { ...described, at: join(path, configFile) }, head));
 }
 
 async function openFile(file: string): Promise<CheckpointSource> {
-  return withWeights(file, async (weights) => {
+  const weights = await openWeights(file);
+  return orClose(weights, async () => {
     if (weights.description !== undefined) return finish(file, weights, { ...weights.description, at: file });
     const directory = dirname(file);
     if (!(await hasModelConfig(directory))) return finish(file, weights);
     return finish(file, weights, { ...(await describedByDirectory(directory)), at: join(directory, configFile) });
   });
-}
-
-async function withWeights(
-  file: string,
-  use: (weights: OpenWeights) => Promise<CheckpointSource>,
-): Promise<CheckpointSource> {
-  const weights = await openWeights(file);
-  try {
-    return await use(weights);
-  } catch (error) {
-    await weights.close();
-    throw error;
-  }
 }
 
 async function finish(

@@ -3,7 +3,7 @@
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
-import { OpenFile } from '../files/read.js';
+import { OpenFile, orClose } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import type { StoredTensor } from '../model/tensor.js';
 import { damaged, readModelJson } from './failures.js';
@@ -64,12 +64,7 @@ async function openFile(file: string): Promise<OpenWeights> {
     return { tensors, close };
   }
   const torch = await openTorch(file);
-  try {
-    return weightsOf(torch, file);
-  } catch (error) {
-    await torch.close();
-    throw error;
-  }
+  return orClose(torch, async () => weightsOf(torch, file));
 }
 
 /** Each is open while the model is read. transformers' default of 5 GB and more a file makes a handful. */
@@ -104,7 +99,7 @@ async function openIndexed(index: string): Promise<OpenWeights> {
   const close = async () => {
     for (const file of opened) await file.close();
   };
-  try {
+  return orClose({ close }, async () => {
     const tensors: StoredTensor[] = [];
     for (const name of new Set(places.values())) {
       const file = await openFile(join(dirname(index), name));
@@ -120,10 +115,7 @@ async function openIndexed(index: string): Promise<OpenWeights> {
       }
     }
     return { tensors, close };
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  });
 }
 
 /** Whether a file is an index of weights that are split into several. */

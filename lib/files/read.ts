@@ -91,6 +91,16 @@ export class OpenFile {
   }
 }
 
+/** What `use` makes of something that is open and stays so; where that fails, it is closed. */
+export async function orClose<Result>(opened: { close(): Promise<void> }, use: () => Promise<Result>): Promise<Result> {
+  try {
+    return await use();
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
 /** The bytes of a file that has at most `limit`. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`, and what `refuse` makes. */
 export async function readSmallFile(path: string, limit: number, refuse: Refuse): Promise<Uint8Array> {
   const file = await OpenFile.open(path, refuse);

@@ -16,6 +16,7 @@ import {
 } from '../files/atomic.js';
 import { type Checksum, checksumSchema, hashedAtOnce, verifyChecksum } from '../files/checksum.js';
 import { readJson } from '../files/json.js';
+import { orClose } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import type { StoredMoments, StoredTensor } from '../model/tensor.js';
 
@@ -153,7 +154,7 @@ export async function openTrainingState(directory: string): Promise<OpenTraining
   const close = async () => {
     for (const file of open) await file.close();
   };
-  try {
+  return orClose({ close }, async () => {
     for (const name of dataFiles) {
       const checksum = files[name];
       if (checksum === undefined) continue;
@@ -171,8 +172,5 @@ export async function openTrainingState(directory: string): Promise<OpenTraining
       state,
       close,
     };
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  });
 }

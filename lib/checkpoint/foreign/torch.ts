@@ -2,7 +2,7 @@
 // of each storage. Before, it was one stream: pickles of a magic number, a version, the machine, the structure and the storages'
 // keys, then each storage as a count and its bytes. Several tensors may be views of one storage.
 import { EmoframeError } from '../../errors.js';
-import { OpenFile } from '../../files/read.js';
+import { OpenFile, orClose } from '../../files/read.js';
 import { roomFor } from '../../model/floats.js';
 import type { StoredTensor } from '../../model/tensor.js';
 import { allocate, bytesPerElement, readElements } from '../dtypes.js';
@@ -214,7 +214,7 @@ function storedTensor(file: OpenFile, name: string, tensor: PickleTensor, count:
 export async function openTorch(path: string): Promise<TorchFile> {
   const file = await OpenFile.open(path, damaged(path));
   const { size } = file;
-  try {
+  return orClose(file, async () => {
     const [first] = await file.read(0, Math.min(1, size));
     const { value, place } = await (first === 0x80 ? readStream : readArchive)(file);
     const tensorsOf = (state: PickleDict): StoredTensor[] => {
@@ -234,8 +234,5 @@ export async function openTorch(path: string): Promise<TorchFile> {
       return tensors;
     };
     return { value, tensorsOf, close: () => file.close() };
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
+  });
 }
