@@ -29,7 +29,8 @@ async function stepsIn(directory: string): Promise<number[]> {
   return steps.filter((step) => Number.isSafeInteger(step)).sort((a, b) => b - a);
 }
 
-async function remove(path: string): Promise<void> {
+/** Removes a training state, or, of a stage that is done, the directory of all. Errors: `ERR_WRITE`. */
+export async function removeSteps(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true }).catch((error: unknown) => {
     throw writeError(path, error);
   });
@@ -50,7 +51,7 @@ export async function saveStep(directory: string, { step, state, ...weights }: S
 /** Leaves only the newest, before the next is written: room is never needed for three. */
 async function makeRoom(directory: string): Promise<void> {
   const [newest, ...older] = await stepsIn(directory);
-  for (const step of older) await remove(placeOf(directory, step));
+  for (const step of older) await removeSteps(placeOf(directory, step));
   if (newest === undefined && !(await directoryExists(directory))) return;
   // A writer that was killed left an unfinished directory, under the name of a step that need not come again.
   await removeLeftovers(directory).catch((error: unknown) => {
@@ -84,7 +85,7 @@ export async function openLatestStep(
       }
       for (const { step: unusable, error } of passedOver) {
         warn(`${error.message} It was removed; going on from the training state before it, of update ${step}.`);
-        await remove(placeOf(directory, unusable));
+        await removeSteps(placeOf(directory, unusable));
       }
       return { step, state: rest, ...opened };
     } catch (error) {
@@ -99,9 +100,4 @@ export async function openLatestStep(
     `${newest.error.message} There is no whole training state before it. Restore a copy, or delete ${directory} to begin this stage again; the stages before it are kept.`,
     { file: newest.error.file ?? directory, cause: newest.error },
   );
-}
-
-/** Removes all of them: the stage is done. Errors: `ERR_WRITE`. */
-export function removeSteps(directory: string): Promise<void> {
-  return remove(directory);
 }
