@@ -67,16 +67,6 @@ export function philox(seed: Seed, step: number, site: number, index: number): P
   return philoxBlock([low, high, site >>> 0, step >>> 0], words(seed));
 }
 
-/**
- * Element `index` of the stream (seed, step, site): uniform in [0, 1) with 24 bits, exact in fp32.
- *
- * @example
- * uniformAt(1, 100, sites.crop, 7);
- */
-export function uniformAt(seed: Seed, step: number, site: number, index: number): number {
-  return (philox(seed, step, site, Math.floor(index / 4))[index % 4]! >>> 8) / 0x1000000;
-}
-
 /** What draws masks and samples: so that a test can feed its own numbers. */
 export interface RandomSource {
   /** Uniform in [0, 1). */
