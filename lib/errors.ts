@@ -115,6 +115,7 @@ export async function unlessAborted<Result>(work: Promise<Result>, signal: Abort
   }
 }
 
-function aborted(signal: AbortSignal): EmoframeError {
-  return new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal.reason });
+/** Work that a signal stops. */
+export function aborted(signal: AbortSignal | undefined): EmoframeError {
+  return new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal?.reason });
 }

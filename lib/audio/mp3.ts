@@ -148,9 +148,7 @@ function notAFrame(start: Buffer, name: string, where: string): EmoframeError {
       return new EmoframeError(
         'ERR_AUDIO_FORMAT',
         `${name} is ${kind}; of MPEG audio, layer 3 (MP3) is supported. Convert it.`,
-        {
-          file: name,
-        },
+        { file: name },
       );
     }
   }

@@ -37,10 +37,7 @@ export async function readFolds(file: string): Promise<Fold[]> {
     new EmoframeError(
       'ERR_FOLDS',
       `${file} is not a split: ${reason}. Expected a list of {name, train, validation, test}.`,
-      {
-        file,
-        cause,
-      },
+      { file, cause },
     );
   const value = await readJson(file, MAX_BYTES, refuse);
   const result = foldsSchema.safeParse(value);

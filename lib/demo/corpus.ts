@@ -2,7 +2,7 @@ import { access, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { EmoframeError, throwIfAborted } from '../errors.js';
+import { aborted, EmoframeError, throwIfAborted } from '../errors.js';
 import { mapLimited } from '../lists.js';
 import type { DemoRow, SpeakerMessage, SpeakerTask } from './speakerWorker.js';
 import { VOICES, type Voice } from './voices.js';
@@ -69,11 +69,7 @@ function runSpeaker(task: SpeakerTask, onSeconds: (seconds: number) => void, sig
       signal?.removeEventListener('abort', onAbort);
       void worker.terminate().then(action);
     };
-    const onAbort = (): void => {
-      finish(() =>
-        reject(new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal?.reason })),
-      );
-    };
+    const onAbort = (): void => finish(() => reject(aborted(signal)));
     signal?.addEventListener('abort', onAbort, { once: true });
     worker.on('message', (message: SpeakerMessage) => {
       if (message.kind === 'row') {

@@ -140,7 +140,8 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array): 
   await streamFileAtomic(path, (handle) => handle.writeFile(data));
 }
 
-const exists = (path: string): Promise<boolean> =>
+/** Whether there is anything at a path. */
+export const exists = (path: string): Promise<boolean> =>
   stat(path).then(
     () => true,
     () => false,

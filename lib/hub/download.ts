@@ -1,11 +1,11 @@
 // A model of the Hub by its name: downloaded to the cache file by file, and from then on a directory like any other.
 
-import { stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { headFiles } from '../checkpoint/head.js';
 import { configFile, preprocessorFile, safetensorsFile, weightFiles } from '../checkpoint/source.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { exists } from '../files/atomic.js';
 import { given } from '../given.js';
 import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { CachedModel, isCommit } from './cache.js';
@@ -194,10 +194,7 @@ export async function downloadModel(name: string, options: DownloadOptions = {})
  * be one. Errors: as {@link downloadModel}.
  */
 export async function locateModel(name: string, options: DownloadOptions = {}): Promise<string> {
-  const here = await stat(name).then(
-    () => true,
-    () => false,
-  );
+  const here = await exists(name);
   if (!here && isModelName(name)) return downloadModel(name, options).catch(notHereEither(name));
   if (options.revision !== undefined) {
     throw new EmoframeError(
@@ -215,9 +212,7 @@ function notHereEither(name: string) {
     throw new EmoframeError(
       error.code,
       `There is no file or directory ${name} here, and on the Hub: ${error.message}`,
-      {
-        cause: error,
-      },
+      { cause: error },
     );
   };
 }

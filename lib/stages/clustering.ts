@@ -177,9 +177,7 @@ export async function readCentroids(
     throw new EmoframeError(
       'ERR_TENSOR',
       `${file} must hold a tensor 'centroids' [K, C] and name its layer. Cluster again.`,
-      {
-        file,
-      },
+      { file },
     );
   }
   await checkFinite([centroids], file, file);

@@ -85,9 +85,7 @@ async function reportPlan(context: StageContext, plan: MemoryPlan): Promise<void
 /** `ERR_OUT_OF_MEMORY` with the settings that lower what is needed; any other error as it is. */
 export function withMemoryAdvice(error: unknown, context: StageContext): unknown {
   if (!(error instanceof EmoframeError) || error.code !== 'ERR_OUT_OF_MEMORY') return error;
-  return new EmoframeError(error.code, `Stage ${context.stage}: ${error.message} ${advice(context)}`, {
-    cause: error,
-  });
+  return new EmoframeError(error.code, `Stage ${context.stage}: ${error.message} ${advice(context)}`, { cause: error });
 }
 
 function advice({ config, engine }: StageContext): string {
