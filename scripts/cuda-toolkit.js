@@ -1,5 +1,5 @@
 // node scripts/cuda-toolkit.js FOLDER: a CUDA 12 compiler in a folder of its own, to build what is published with
-// (scripts/prebuild.js). It is made of the packages of Debian 13 (non-free), which are fetched with apt-get from where this machine
+// (scripts/prebuild). It is made of the packages of Debian 13 (non-free), which are fetched with apt-get from where this machine
 // fetches its own, 1 GB of them, and unpacked, not installed: the machine keeps what it has. NVIDIA's licence lies beside it.
 import { execFileSync } from 'node:child_process';
 import {

@@ -1,5 +1,5 @@
-// Runs tests: the op table and the model on the native side, then the TypeScript tests. Ends with one line that counts them
-// all: `N passed, N failed`.
+// Runs tests: the op table and the model on the native side, then the TypeScript tests. The last line counts all of them:
+// `N passed, N failed`.
 //
 //   npm test                    all but the slow suites
 //   npm test -- --all           all
@@ -109,7 +109,11 @@ const { values, positionals } = parseArgs({
   options: { all: { type: 'boolean', default: false } },
   allowPositionals: true,
 });
-const [wanted] = positionals;
+const [wanted, ...more] = positionals;
+if (more.length > 0 || (values.all && wanted !== undefined)) {
+  process.stderr.write('test: expected --all or one PATTERN, such as "audio|hub".\n');
+  process.exit(2);
+}
 const chosen = wanted !== undefined ? matching(wanted) : values.all ? [...suites, ...all] : suites;
 if (chosen.length === 0) {
   const names = [...suites, ...all].map(({ name }) => name).join(', ');
