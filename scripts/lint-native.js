@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const sources = ['native', 'test']
+const sources = ['native', 'test', 'bench']
   .flatMap((folder) => readdirSync(join(root, folder), { recursive: true }).map((name) => join(folder, name)))
   .filter((name) => /\.(cpp|h|cu|cuh)$/.test(name));
 const mode = process.argv.includes('--write') ? ['-i'] : ['--dry-run', '--Werror'];

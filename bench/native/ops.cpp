@@ -1,10 +1,10 @@
 // Single ops with a C interface, for bench/ops.py: a program that times other kernels on memory of its own can give the
 // same memory to these. Calls return 0, or -1 with what opsError() tells; ops are not waited for.
-#include "../../native/backend.h"
-
 #include <exception>
 #include <memory>
 #include <string>
+
+#include "../../native/backend.h"
 
 using namespace emoframe;
 
@@ -77,9 +77,7 @@ EXPORT int opsAttentionForward(Backend *backend, const AttentionViews *views, co
 
 EXPORT int opsAttentionBackward(Backend *backend, const AttentionViews *views, const Segments *segments, int64_t heads,
                                 const View *dOut, const View *dq, const View *dk, const View *dv) {
-  return attempt([&] {
-    backend->run(AttentionBackward{attention(*views, *segments, heads), *dOut, *dq, *dk, *dv});
-  });
+  return attempt([&] { backend->run(AttentionBackward{attention(*views, *segments, heads), *dOut, *dq, *dk, *dv}); });
 }
 
 EXPORT int opsAssignClusters(Backend *backend, const View *x, const View *centroids, int32_t *labels,

@@ -255,9 +255,8 @@ void profileKMeans(TimedBackend &backend, Options options) {
     settings.maxIterations = 5;
     settings.tolerance = 0;
     options.work = "kmeans K=" + std::to_string(clusters);
-    measure(backend, options, [&] {
-      kmeans(backend, points.data(), count, dimension, settings, [](int64_t, double) { return true; });
-    });
+    measure(backend, options,
+            [&] { kmeans(backend, points.data(), count, dimension, settings, [](int64_t, double) { return true; }); });
   }
 }
 
