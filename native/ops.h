@@ -13,7 +13,6 @@
 // - Results do not depend on thread count or timing: fixed reduction trees, no floating-point atomics.
 // - Empty inputs (zero rows, zero segments) are legal and do nothing but what is said of the outputs.
 // - Memory of the host that an op points to (segments, runs, lists) is read before `run` returns.
-// - An op's `name` is what profiles and traces call it.
 #pragma once
 
 #include <cstddef>
@@ -73,44 +72,36 @@ struct Dropout {
 
 // --- elementwise -----------------------------------------------------------------------------------------------------
 struct Fill {
-  static constexpr const char *name = "fill";
   View out;
   float value;
 };
 
 // Copies, changing dtype where they differ; any strides, and the batch's may go backwards.
 struct Convert {
-  static constexpr const char *name = "convert";
   View in, out;
 };
 
-struct Add {  // out = a + b
-  static constexpr const char *name = "add";
-  View a, b;
-  View out;  // may alias
+struct Add {  // out = a + b, may alias
+  View a, b, out;
 };
 
 struct Scale {  // in place
-  static constexpr const char *name = "scale";
   View x;
   float factor;
 };
 
 struct ApplyDropout {  // its own backward
-  static constexpr const char *name = "dropout";
   View x;
   Dropout dropout;
   View out;  // may alias
 };
 
 struct Gelu {  // y = dropout(gelu(x)), exact erf form
-  static constexpr const char *name = "gelu";
   View x;
   Dropout dropout;
   View y;
 };
 struct GeluBackward {  // dx = gelu'(x) · dropout(dy)
-  static constexpr const char *name = "gelu backward";
   View x;
   Dropout dropout;
   View dy;
@@ -118,7 +109,6 @@ struct GeluBackward {  // dx = gelu'(x) · dropout(dy)
 };
 
 struct StandardizeColumns {  // out[t] = (x[t] - mean) · factor
-  static constexpr const char *name = "standardize columns";
   View x;
   View mean, factor;  // f32 [C]; mean may be absent
   View out;           // of x's dtype; may be x
@@ -126,19 +116,16 @@ struct StandardizeColumns {  // out[t] = (x[t] - mean) · factor
 
 // --- reductions ------------------------------------------------------------------------------------------------------
 struct ColumnSum {  // out += Σ_t x[t]
-  static constexpr const char *name = "column sum";
   View x;
   View out;  // f32 [C]
 };
 
 struct SumSquares {  // out = Σ over all of xs, wide accumulation
-  static constexpr const char *name = "sum of squares";
   List<View> xs;
   View out;  // f32 [1]
 };
 
 struct SoftmaxRows {
-  static constexpr const char *name = "softmax of rows";
   View x, y;  // f32 [N, C], may alias
 };
 
@@ -146,7 +133,6 @@ struct SoftmaxRows {
 // Copies row runs; in and out may differ in dtype and have a batch dimension (the same for both). Rows of `out` that no
 // run names are left alone.
 struct CopyRows {
-  static constexpr const char *name = "copy rows";
   View in;
   RowRuns runs;
   View out;
@@ -155,26 +141,22 @@ struct CopyRows {
 };
 
 struct MaskRows {  // x[t] = embedding for rows with mask[t] != 0
-  static constexpr const char *name = "mask rows";
   View x;
   const uint8_t *mask;  // backend memory, [T]
   View embedding;
 };
 struct MaskRowsBackward {  // dEmbedding += Σ masked dx[t]; then those rows of dx become zero
-  static constexpr const char *name = "mask rows backward";
   View dx;
   const uint8_t *mask;
   View dEmbedding;  // f32 [C]
 };
 
 struct GatherRows {  // out[i] = x[index[i]]
-  static constexpr const char *name = "gather rows";
   View x;
   const int32_t *index;  // backend memory
   View out;
 };
 struct ScatterRows {  // dx[index[i]] = dOut[i], other rows zero
-  static constexpr const char *name = "scatter rows";
   View dOut;
   const int32_t *index;  // backend memory, distinct
   View dx;
@@ -183,7 +165,6 @@ struct ScatterRows {  // dx[index[i]] = dOut[i], other rows zero
 // --- products --------------------------------------------------------------------------------------------------------
 // out = a · b (+ bias) with the batch index going over all three; fp32 accumulation.
 struct Gemm {
-  static constexpr const char *name = "gemm";
   View a;                   // [batch, M, K], activations; rows may overlap
   View b;                   // [batch, K, N], same dtype as a; usually a transposed weight; rows may overlap
   View out;                 // [batch, M, N], f32 or bf16, colStride 1, rows do not overlap; may be absent beside gelu
@@ -206,7 +187,6 @@ struct Gemm {
 // s + 9, which one lane of a warp has among its results where tensor cores multiply q by kᵀ, and two lanes where they
 // multiply k by qᵀ.
 struct Attention {
-  static constexpr const char *name = "attention";
   View q, k, v;
   View out;
   View logSumExp;  // f32 [T, H], log Σ exp(scale · q·k), written by forward, read by backward
@@ -217,7 +197,6 @@ struct Attention {
   bool tf32 = false;  // as in Gemm, for each of the products, of the gradients too
 };
 struct AttentionBackward {
-  static constexpr const char *name = "attention backward";
   Attention forward;
   View dOut;
   View dq, dk, dv;
@@ -228,7 +207,6 @@ struct AttentionBackward {
 // become (x - mean) · scale, with its own mean and scale = 1 / sqrt(variance + ε), or with those given. Statistics and
 // arithmetic are in double, rounded once. Samples between utterances stay as they are.
 struct NormalizeWaveforms {
-  static constexpr const char *name = "normalize waveforms";
   View samples;  // [1, S] f32
   int32_t count = 0;
   const int32_t *start = nullptr, *length = nullptr;              // host, [count], samples
@@ -240,7 +218,6 @@ struct NormalizeWaveforms {
 // Log powers of bands of frequency: out[t, m] = log(Σ_i weights[first[m] + i] (re² + im²)[t, bins[m] + i] + floor),
 // over i from 0 to first[m + 1] - first[m]: a band weighs bins that follow one another.
 struct LogBandPowers {
-  static constexpr const char *name = "log powers of bands";
   View spectrum;                   // f32 [T, 2 K], colStride 1: real parts of K bins, then imaginary ones
   const int32_t *bins = nullptr;   // backend memory, [M]: the first bin of each band
   const int32_t *first = nullptr;  // backend memory, [M + 1]: where its weights begin
@@ -266,13 +243,11 @@ struct Conv0 {
 };
 
 struct Conv0Forward {
-  static constexpr const char *name = "conv 0";
   Conv0 conv;
   View out;  // [S / stride, C] activations; frames of no utterance are set to zero
 };
 // With g = dOut · gelu'(pre-activation, recomputed) when conv.gelu, else dOut; both overwritten.
 struct Conv0Backward {
-  static constexpr const char *name = "conv 0 backward";
   Conv0 conv;
   View dOut;
   View moment0;  // f32 [count, 1, C] = Σ_t g[t, c]
@@ -281,7 +256,6 @@ struct Conv0Backward {
 
 // Of each utterance's windows, over its own frames, population form, accumulated in double.
 struct WindowCovariance {
-  static constexpr const char *name = "window covariance";
   Conv0 conv;
   View mean;        // f32 [count, kernel]
   View covariance;  // f32 [count, kernel, kernel]
@@ -289,7 +263,6 @@ struct WindowCovariance {
 
 // w' = w γ r, b' = β - γ r (w · mean), r = 1 / sqrt(wᵀ cov w + ε).
 struct FoldGroupNorm {
-  static constexpr const char *name = "fold GroupNorm";
   View weight, gamma, beta;
   float epsilon;
   View mean, covariance;  // of WindowCovariance
@@ -298,7 +271,6 @@ struct FoldGroupNorm {
 };
 // Gradients of w, γ, β through the fold, from Conv0Backward's moments. All accumulated; each may be absent.
 struct FoldGroupNormBackward {
-  static constexpr const char *name = "fold GroupNorm backward";
   View weight, gamma;
   float epsilon;
   View mean, covariance;
@@ -312,14 +284,12 @@ struct FoldGroupNormBackward {
 // and as `flipped` [C, kernel, C/G] for the data gradient: in group γ, flipped[(γ, i), k, o] =
 // weight[(γ, o), kernel - 1 - k, i]. Both are activations; either may be absent.
 struct WeightNorm {
-  static constexpr const char *name = "weight norm";
   View v;  // f32, as [C, kernel · C/G]
   View g;  // f32
   int64_t kernel, groups;
   View weight, flipped;
 };
 struct WeightNormBackward {
-  static constexpr const char *name = "weight norm backward";
   View v, g;
   int64_t kernel;
   View dWeight;  // f32, in v's layout
@@ -330,7 +300,6 @@ struct WeightNormBackward {
 // y = LayerNorm(residual + dropout(x)) with affine; the sum is written for those who read it: backward, and pre-norm
 // residual streams. y is of the sum as it is stored, or, where it is not, of the sum in fp32.
 struct AddNorm {
-  static constexpr const char *name = "add + norm";
   View x;         // [T, C]
   View residual;  // optional [T, C]
   Dropout dropout;
@@ -341,7 +310,6 @@ struct AddNorm {
   View mean, rstd;  // f32 [T], optional in inference
 };
 struct AddNormBackward {
-  static constexpr const char *name = "add + norm backward";
   AddNorm forward;
   View dy;             // [T, C]; absent when AddNorm had no y
   View dSumIn;         // optional [T, C]: gradient that reaches the sum by other ways; absent: zero
@@ -354,7 +322,6 @@ struct AddNormBackward {
 // weights = softmax over the utterance.
 enum class Score : uint8_t { none, tanh, relu, linear };
 struct Pooling {
-  static constexpr const char *name = "pooling";
   View h;  // [T, C]
   Segments segments;
   Score score = Score::none;
@@ -365,7 +332,6 @@ struct Pooling {
   View logSums;                    // optional f32 [B] out (forward): log Σ exp(score) over the utterance's frames
 };
 struct PoolingBackward {
-  static constexpr const char *name = "pooling backward";
   Pooling forward;
   View dPooled;  // f32 [B, C or 2 C]
   View dh;       // [T, C], overwritten
@@ -374,7 +340,6 @@ struct PoolingBackward {
 
 // Cosine logits cos(z, e) / temperature over label embeddings, cross-entropy, forward and backward in one.
 struct CosineCrossEntropy {
-  static constexpr const char *name = "cosine cross-entropy";
   View z;                           // [N, D] activations
   View embeddings;                  // f32 [K, D]
   const int32_t *labels = nullptr;  // backend memory, [N], in [0, K)
@@ -386,7 +351,6 @@ struct CosineCrossEntropy {
 };
 
 struct SoftmaxCrossEntropy {
-  static constexpr const char *name = "softmax cross-entropy";
   View logits;                      // f32 [N, C]
   const int32_t *labels = nullptr;  // backend memory, [N]
   // Optional, backend memory, [N]: factors of rows' losses and gradients. A row of 0 counts
@@ -402,7 +366,6 @@ struct SoftmaxCrossEntropy {
 // A frame in e weighs exp(r), r = scale (z[e] - z[neutral]), one in n0 or n1 weighs 1. Z = the sum of all paths'
 // weights, by the forward recursion, in double and log space. An utterance without frames has Z = 1.
 struct IslandAlignment {
-  static constexpr const char *name = "island alignment";
   View logits;  // f32 [T, C]: z, of frames
   View bias;    // f32 [1, C]
   Segments segments;
@@ -413,7 +376,6 @@ struct IslandAlignment {
 };
 // Reads the occupancies. The bias's gradient is a ColumnSum of dUtteranceLogits.
 struct IslandAlignmentBackward {
-  static constexpr const char *name = "island alignment backward";
   IslandAlignment forward;
   View dUtteranceLogits;  // f32 [B, C]
   // f32 [T, C], overwritten: in e's column scale · dUtteranceLogits[e] · occupancy, in the neutral one minus their sum.
@@ -424,7 +386,6 @@ struct IslandAlignmentBackward {
 // R restarts side by side: label[r][n] = argmin_k ‖x[n] - c[r][k]‖² (lowest k on a tie), with what Lloyd's algorithm
 // needs of it.
 struct AssignClusters {
-  static constexpr const char *name = "assign clusters";
   View x;                     // f32 [N, C]
   View centroids;             // f32 [R, K, C]
   int32_t *labels = nullptr;  // backend memory, [R, N]
@@ -441,7 +402,6 @@ struct AdamWTensor {
 // Decoupled weight decay as in PyTorch: p -= lr·decay·p; then p -= lr · m̂ / (sqrt(v̂) +
 // ε), bias-corrected by `step` (from 1).
 struct AdamW {
-  static constexpr const char *name = "AdamW";
   float learningRate = 1e-4f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weightDecay = 0;
   int64_t step = 1;
   float clipNorm = 0;  // > 0: gradients are multiplied by min(1, clipNorm / (norm + 1e-6))

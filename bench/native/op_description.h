@@ -3,11 +3,20 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 
 #include "ops.h"
 
 namespace emoframe {
 namespace description {
+
+// "Gemm", from what the compiler calls this function: "... [with T = emoframe::Gemm; ...]".
+template <typename T>
+std::string nameOf() {
+  const std::string function = __PRETTY_FUNCTION__, before = "T = emoframe::";
+  const size_t begin = function.find(before) + before.size();
+  return function.substr(begin, function.find_first_of(";]", begin) - begin);
+}
 
 inline std::string shapeOf(const View &v) {
   if (!v) return "";
@@ -71,9 +80,11 @@ inline double flopsOf(const AssignClusters &op) {
 
 }  // namespace description
 
-// "gemm [499, 768] x 3072 (a bT)"
+// "Gemm [499, 768] x 3072 (a bT)"
 inline std::string describe(const Op &op) {
-  return op.visit([](const auto &its) { return its.name + description::shapeOf(its, description::Preference<3>()); });
+  return op.visit([](const auto &its) {
+    return description::nameOf<std::decay_t<decltype(its)>>() + description::shapeOf(its, description::Preference<3>());
+  });
 }
 inline double flopsOf(const Op &op) {
   return op.visit([](const auto &its) { return description::flopsOf(its); });
