@@ -13,6 +13,7 @@ export type { WaveformStatistics } from './audio/normalize.js';
 export { AudioPool, type AudioPoolOptions } from './audio/pool.js';
 export type { AudioRange } from './audio/types.js';
 export type { RawFormat } from './audio/wav.js';
+export type { SpanMask } from './batch/masks.js';
 export { type FrameRange, type PackOptions, packFeatures, packLocally, packSamples } from './batch/pack.js';
 export type { Head } from './checkpoint/head.js';
 export { splitTensors } from './checkpoint/names.js';
@@ -21,7 +22,19 @@ export { loadPretrained, type Pretrained, savePretrained } from './checkpoint/pr
 export { readSafetensors, writeSafetensors } from './checkpoint/safetensors.js';
 export type { PresetName } from './config/presets.js';
 export { parseConfig, readConfig } from './config/read.js';
-export type { RunConfig, RunConfigInput } from './config/types.js';
+export type {
+  AlignmentNetworkSettings,
+  AlignSettings,
+  ConcatenationSettings,
+  FineTuningSettings,
+  KMeansSection,
+  MfccSettings,
+  OptimizerSettings,
+  PretrainSettings,
+  RunConfig,
+  RunConfigInput,
+  TaptSettings,
+} from './config/types.js';
 export { type CorpusSource, type ReadCorporaOptions, readCorpora } from './corpus/combine.js';
 export { type CorpusDescription, type DescribeOptions, describeCorpus } from './corpus/describe.js';
 export { readFolds } from './corpus/foldFile.js';
@@ -109,9 +122,9 @@ export type {
   StreamedFrame,
   TimelineChunk,
 } from './predict/prediction.js';
-export type { NamedAudio } from './predict/predictMany.js';
+export type { AudioInputs, NamedAudio } from './predict/predictMany.js';
 export type { WindowsUsed } from './predict/windows.js';
 export type { Seed } from './random/philox.js';
 export { type ReportOptions, writeReport } from './report/report.js';
-export type { FoldSummary, Intervals, RunSummary, Scores } from './run/scores.js';
+export type { FoldSummary, Intervals, PooledScores, RunSummary, Scores } from './run/scores.js';
 export type { SweepRow } from './stages/cluster.js';
