@@ -41,7 +41,15 @@ export interface NativeDescription {
     toolkit?: string;
     /** The CUDA version that the driver supports, e.g. `"13.0"`; absent without a driver. */
     driver?: string;
-    devices: { index: number; name: string; memoryBytes: number; capability: string }[];
+    devices: {
+      index: number;
+      name: string;
+      memoryBytes: number;
+      capability: string;
+      multiprocessors: number;
+      /** The highest clock of its multiprocessors, as the driver says it. */
+      clockHertz: number;
+    }[];
     /** Why there are no devices, if there are none. */
     reason?: string;
   };

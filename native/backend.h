@@ -122,6 +122,8 @@ struct CudaReport {
     std::string name;
     size_t memoryBytes;
     std::string capability;  // "9.0"
+    int32_t multiprocessors;
+    double clockHertz;  // the highest of the multiprocessors
   };
   std::vector<std::string> builtFor;  // "sm_80", "compute_80" (PTX), ...; empty: the backend is not in this build
   std::string toolkit;                // the CUDA version that it was built with, "12.4"; empty likewise

@@ -62,7 +62,8 @@ function table(
   if (cuda.driver !== undefined) lines.push(['driver', `serves CUDA ${cuda.driver}`]);
   for (const device of cuda.devices) {
     const memory = `${(device.memoryBytes / 2 ** 30).toFixed(1)} GiB`;
-    lines.push([`cuda:${device.index}`, `${device.name}, ${memory}, capability ${device.capability}`]);
+    const speed = `${device.multiprocessors} multiprocessors at ${(device.clockHertz / 1e9).toFixed(2)} GHz`;
+    lines.push([`cuda:${device.index}`, `${device.name}, ${memory}, capability ${device.capability}, ${speed}`]);
   }
   if (cuda.devices.length === 0)
     lines.push(['devices', `cpu only${cuda.reason === undefined ? '' : `: ${cuda.reason}`}`]);

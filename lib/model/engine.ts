@@ -12,6 +12,7 @@ import type {
 import { binding, native, nativeSync } from './binding.js';
 import { availableBytes } from './memory.js';
 import { Model, type ModelSpec } from './model.js';
+import { gpuPeak } from './peak.js';
 import { defaultThreads } from './threads.js';
 
 export interface EngineSettings {
@@ -103,6 +104,15 @@ export class Engine {
   /** Instruction path in use, e.g. `avx512`. */
   get path(): string {
     return this.nativeEngine.path;
+  }
+
+  /** Floating-point operations a second that a GPU could do at most, see {@link gpuPeak}; undefined where that is not known. */
+  peakFlops(precision: Precision): number | undefined {
+    const index = /^cuda:(\d+)/.exec(this.device)?.[1];
+    const gpu = binding()
+      .describe()
+      .cuda.devices.find((device) => device.index === Number(index));
+    return gpu && gpuPeak(gpu, precision);
   }
 
   /** @throws EmoframeError `ERR_DEVICE_UNSUPPORTED` when the device does not compute in a precision, naming those that it has. */

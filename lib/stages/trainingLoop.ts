@@ -85,7 +85,7 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
 
   const prepared: Promise<Update>[] = [];
   const queued: { data: Update; update: Promise<UpdateResult> }[] = [];
-  const timer = new TrainingSpeed(model, undefined);
+  const timer = new TrainingSpeed(model, context.engine.peakFlops(model.spec.precision));
   let metrics: Metrics = {};
   let speed: Metrics = {};
   const prepareNext = () => {

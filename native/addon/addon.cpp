@@ -35,6 +35,8 @@ Napi::Value describe(const Napi::CallbackInfo &info) {
     device.Set("name", gpus.devices[i].name);
     device.Set("memoryBytes", static_cast<double>(gpus.devices[i].memoryBytes));
     device.Set("capability", gpus.devices[i].capability);
+    device.Set("multiprocessors", gpus.devices[i].multiprocessors);
+    device.Set("clockHertz", gpus.devices[i].clockHertz);
     devices.Set(i, device);
   }
   cuda.Set("builtFor", builtFor);

@@ -81,8 +81,11 @@ CudaReport describeCuda() {
     for (int index = 0; index < count; ++index) {
       cudaDeviceProp properties;
       check(cudaGetDeviceProperties(&properties, index));
+      int kilohertz = 0;
+      check(cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, index));
       report.devices.push_back({index, properties.name, properties.totalGlobalMem,
-                                std::to_string(properties.major) + "." + std::to_string(properties.minor)});
+                                std::to_string(properties.major) + "." + std::to_string(properties.minor),
+                                properties.multiProcessorCount, 1e3 * kilohertz});
     }
   } catch (const Error &error) {
     report.devices.clear();

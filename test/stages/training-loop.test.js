@@ -27,7 +27,7 @@ async function train(name, device, { abortAt, badAt, slowAt, everyUpdates = 4 } 
   const context = {
     stage: 'finetune',
     config: { checkpoint: { everyUpdates, everySeconds: 3600 }, logEvery: 1, memory: {} },
-    engine: { device, graphs: () => engine.graphs() },
+    engine: { device, graphs: () => engine.graphs(), peakFlops: () => undefined },
     paths: { stage: () => ({ checkpoint: join(dir, name) }) },
     signal: controller.signal,
     report: {
