@@ -25,6 +25,7 @@ export { parseConfig, readConfig } from './config/read.js';
 export type {
   AlignmentNetworkSettings,
   AlignSettings,
+  ConcatenationPattern,
   ConcatenationSettings,
   FineTuningSettings,
   KMeansSection,

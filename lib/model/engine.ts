@@ -106,7 +106,7 @@ export class Engine {
     return this.nativeEngine.path;
   }
 
-  /** Floating-point operations a second that a GPU could do at most, see {@link gpuPeak}; undefined where that is not known. */
+  /** Floating-point operations a second that a GPU could do at most, see `gpuPeak` (lib/model/peak.ts); undefined where that is not known. */
   peakFlops(precision: Precision): number | undefined {
     const index = /^cuda:(\d+)/.exec(this.device)?.[1];
     const gpu = binding()
