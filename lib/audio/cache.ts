@@ -136,7 +136,7 @@ export class AudioCache {
     } catch (error) {
       this.#writes = false;
       this.#warn(
-        `The audio cache ${this.#dir} cannot be written to (${(error as Error).message}): work goes on without.`,
+        `The audio cache ${this.#dir} cannot be written to (${(error as Error).message}): continuing without it.`,
       );
       return false;
     }

@@ -10,7 +10,7 @@ import { toSampleRange } from './range.js';
 import type { AudioInfo, AudioRange, DecodedAudio } from './types.js';
 import { openRaw, type RawFormat, wav } from './wav.js';
 
-/** Told apart by the first bytes. */
+/** Recognised by their first bytes. */
 const formats: readonly AudioFormat[] = [wav, flac, ogg, mp3];
 const MAGIC_BYTES = 12;
 
@@ -111,7 +111,7 @@ async function openFormat(source: ByteSource): Promise<AudioTrack> {
   throw new EmoframeError(
     'ERR_AUDIO_FORMAT',
     `${name} is neither WAV (RIFF) nor FLAC, MP3, Opus or Vorbis (Ogg). Convert it, e.g. with sox or ffmpeg, ` +
-      'or give raw samples as bytes and say how they are written.',
+      'or give raw samples as bytes, with their format.',
     { file: name },
   );
 }
@@ -123,7 +123,7 @@ export function checkFinite(samples: Float32Array, path: string, before: number)
     if (!Number.isFinite(samples[i])) {
       throw new EmoframeError(
         'ERR_NOT_FINITE',
-        `Sample ${before + i} of ${path} is ${samples[i]}: the file was made wrongly. Make it again, or leave it out.`,
+        `Sample ${before + i} of ${path} is ${samples[i]}: the file was written incorrectly. Create it again, or leave it out.`,
         { file: path },
       );
     }
@@ -135,7 +135,7 @@ export function checkRate(sampleRate: number, path: string): void {
   if (sampleRate >= MIN_SAMPLE_RATE && sampleRate <= MAX_SAMPLE_RATE) return;
   throw new EmoframeError(
     'ERR_AUDIO_FORMAT',
-    `${path} has ${sampleRate} samples a second; ${MIN_SAMPLE_RATE} to ${MAX_SAMPLE_RATE} are supported.`,
+    `${path} has a sample rate of ${sampleRate} Hz; ${MIN_SAMPLE_RATE} to ${MAX_SAMPLE_RATE} Hz are supported.`,
     { file: path },
   );
 }

@@ -83,7 +83,7 @@ async function* decodeFrames(
     }
     if (frames === 0) throw corrupt('it holds no samples');
     if (announced !== undefined && frames !== announced) {
-      throw corrupt(`it is damaged or cut short: ${announced} samples announced, ${frames} there`);
+      throw corrupt(`it is damaged or cut short: its header promises ${announced} samples, ${frames} were found`);
     }
   } catch (error) {
     broken = true;
@@ -106,7 +106,7 @@ async function* decodeFrames(
     }
     frames += samplesDecoded;
     if (announced !== undefined && frames > announced) {
-      throw corrupt(`it holds more than the ${announced} samples that it may`);
+      throw corrupt(`it holds more than the ${announced} samples that its header promises`);
     }
     // The decoder divides by 2^(bits - 1) - 1; going back to the integers makes a FLAC file equal its WAV to the bit.
     const full = 2 ** (info.bitsPerSample - 1);
@@ -121,7 +121,7 @@ async function skipMetadata(source: ByteSource, corrupt: Corrupt): Promise<void>
     await source.skip(head.readUIntBE(1, 3));
     if (head[0]! & 0x80) return;
   }
-  throw corrupt('its metadata do not end');
+  throw corrupt('its metadata has no end');
 }
 
 type Decoded = Awaited<ReturnType<FLACDecoder['decode']>>;

@@ -55,11 +55,11 @@ export async function* readFlacFrames(source: ByteSource, info: FlacInfo, corrup
       count++;
     }
     if (ended && bytes.length > 0) {
-      if (crc !== 0) throw corrupt(`it is damaged or cut short: frame ${count + 1} does not end well`);
+      if (crc !== 0) throw corrupt(`it is damaged or cut short: frame ${count + 1} is incomplete`);
       // Zeros may follow the last one.
       frames.push(bytes);
     }
-    if (bytes.length > LARGEST_FRAME_BYTES) throw corrupt(`it is damaged: frame ${count + 1} does not end`);
+    if (bytes.length > LARGEST_FRAME_BYTES) throw corrupt(`it is damaged: frame ${count + 1} has no end`);
     if (frames.length > 0) yield frames;
   }
 

@@ -39,7 +39,7 @@ export type Corrupt = (what: string, cause?: unknown) => EmoframeError;
 
 export function corruptFile(kind: string, name: string): Corrupt {
   return (what, cause) =>
-    new EmoframeError('ERR_AUDIO', `${name} is not a sound ${kind} file: ${what}.`, { file: name, cause });
+    new EmoframeError('ERR_AUDIO', `${name} is not a valid ${kind} file: ${what}.`, { file: name, cause });
 }
 
 /** Blocks one after another, whose first begins at a sample. */

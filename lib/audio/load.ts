@@ -72,7 +72,7 @@ function tooLong(name: string): EmoframeError {
   return new EmoframeError(
     'ERR_AUDIO_LIMIT',
     `${name} is longer than the ${(MAX_SAMPLES / SAMPLE_RATE / 3600).toFixed(1)} hours that can be loaded at once. ` +
-      'Give start and end times, or cut it.',
+      'Give start and end times, or split it.',
     { file: name },
   );
 }

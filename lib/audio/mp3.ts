@@ -52,7 +52,7 @@ async function readInfo(source: ByteSource, name: string): Promise<Mp3Info> {
   await skipTags(source, name);
   const start = await source.peek(4);
   const header = readHeader(start);
-  if (header === undefined) throw notAFrame(start, name, 'where its sound should begin');
+  if (header === undefined) throw notAFrame(start, name, 'where its audio should begin');
   const { samples: frameSamples, sampleRate, channelCount } = header;
   const info: Mp3Info = { format: 'mp3', sampleRate, channelCount, frameSamples, skipped: 0 };
   const description = readDescription(await source.peek(header.bytes), header);
@@ -80,7 +80,7 @@ async function* decode(source: ByteSource, info: Mp3Info, name: string): AsyncGe
       if (batch.length === 0) break;
       frames += batch.length;
       if (info.frames !== undefined && frames > info.frames) {
-        throw corrupt(name)(`it holds more than the ${info.frames} frames that it announces`);
+        throw corrupt(name)(`it holds more than the ${info.frames} frames that its header promises`);
       }
       const channels = (await channelsOf(() => decoder.decode(Buffer.concat(batch)), corrupt(name))).slice(
         0,
@@ -95,7 +95,7 @@ async function* decode(source: ByteSource, info: Mp3Info, name: string): AsyncGe
     }
     if (frames === 0) throw corrupt(name)('it holds no samples');
     if (info.frames !== undefined && frames < info.frames) {
-      throw corrupt(name)(`it is cut short: ${info.frames} frames announced, ${frames} there`);
+      throw corrupt(name)(`it is cut short: its header promises ${info.frames} frames, ${frames} were found`);
     }
     if (decoded !== frames * frameSamples) {
       throw corrupt(name)(`${frames * frameSamples - decoded} of its samples cannot be decoded`);
@@ -147,8 +147,10 @@ function notAFrame(start: Buffer, name: string, where: string): EmoframeError {
         layer === 1 ? 'of free bit rate' : `MPEG audio of layer ${layer === 3 ? 1 : layer === 2 ? 2 : 'unknown'}`;
       return new EmoframeError(
         'ERR_AUDIO_FORMAT',
-        `${name} is ${kind}; of MPEG audio, layer 3 (MP3) is supported. Convert it.`,
-        { file: name },
+        `${name} is ${kind}; only layer 3 of MPEG audio (MP3) is supported. Convert it.`,
+        {
+          file: name,
+        },
       );
     }
   }

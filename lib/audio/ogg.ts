@@ -40,7 +40,7 @@ async function* decode(source: ByteSource, info: OggInfo, name: string): AsyncGe
     yield sound;
   }
   if (end !== undefined && decoded < end) {
-    throw corrupt(`it is damaged or cut short: ${end} samples announced, ${decoded} there`);
+    throw corrupt(`it is damaged or cut short: its last page promises ${end} samples, ${decoded} were found`);
   }
   if (given === 0) throw corrupt('it holds no samples');
 }
@@ -127,7 +127,7 @@ async function* decodeVorbis(source: ByteSource, name: string): AsyncGenerator<D
       }
       waiting.push(page.bytes);
       const bytes: Buffer = Buffer.concat(waiting);
-      if (bytes.length > LARGEST_START_BYTES) throw corrupt('its sound begins too late');
+      if (bytes.length > LARGEST_START_BYTES) throw corrupt('its audio begins too late');
       if (page.last && soundPages > 0)
         yield { page, channels: await channelsOf(() => decoder.decodeFile(bytes), corrupt) };
       else if (soundPages < 2) yield { page, channels: [] };

@@ -13,7 +13,7 @@ export function checkChannel({ channel }: AudioRange, channelCount: number, path
   if (channel === undefined || (Number.isInteger(channel) && channel >= 1 && channel <= channelCount)) return;
   throw new EmoframeError(
     'ERR_AUDIO_RANGE',
-    `Expected a channel of 1 to ${channelCount}, which are those of ${path}, but received ${channel}.`,
+    `Expected a channel from 1 to ${channelCount}, the number of channels of ${path}, but received ${channel}.`,
     { file: path },
   );
 }

@@ -82,7 +82,7 @@ function openSamples(source: ByteSource, format: SampleFormat, declared: number)
   const tooFew = (there: number) =>
     there < frameBytes
       ? corrupt('it holds no samples')
-      : corrupt(`it is cut short: ${declared} bytes of samples announced, ${there} there`);
+      : corrupt(`it is cut short: its header promises ${declared} bytes of samples, ${there} were found`);
   if (source.size !== undefined) {
     const available = source.size - dataOffset;
     if (available < least) throw tooFew(available);
@@ -145,7 +145,9 @@ function parseFormat(chunk: Buffer, path: string, corrupt: Corrupt): SampleForma
     );
   }
   if (channelCount === 0 || bytesPerFrame !== (channelCount * bitsPerSample) / 8) {
-    throw corrupt(`${channelCount} channels of ${bitsPerSample} bits do not make ${bytesPerFrame} bytes`);
+    throw corrupt(
+      `${channelCount} channels of ${bitsPerSample} bits do not fit a block size of ${bytesPerFrame} bytes`,
+    );
   }
   return { sampleRate, channelCount, encoding, bitsPerSample };
 }

@@ -11,7 +11,7 @@ import { measureSeconds } from '../../dist/audio/store.js';
 import { AudioPool, loadAudio } from '../../dist/index.js';
 import { emoframe } from '../support/cli.js';
 import { decodeAudio } from '../support/decode.js';
-import { sealed, splitPages } from '../support/oggPages.js';
+import { splitPages, withChecksum } from '../support/oggPages.js';
 import { refused } from '../support/refused.js';
 import { sameSamples } from '../support/samples.js';
 import { fixtures, writeTinyPredictor } from '../support/tinyPredictor.js';
@@ -97,7 +97,7 @@ test('the name does not matter, and tags around an MP3 are no sound', async () =
   const id3 = Buffer.concat([Buffer.from('ID3\x04\0\0\0\0\x02\x05', 'latin1'), Buffer.alloc(2 * 128 + 5, 0xff)]);
   const tagged = write('tagged.wav', Buffer.concat([id3, bytes, Buffer.from('TAG'.padEnd(128, ' '), 'latin1')]));
   sameSamples(await loadAudio(tagged), await loadAudio(fixture('short.mp3')));
-  await refused(loadAudio(write('tags.mp3', id3)), 'ERR_AUDIO', /tags\.mp3 is not a sound MP3 file: there is no frame/);
+  await refused(loadAudio(write('tags.mp3', id3)), 'ERR_AUDIO', /tags\.mp3 is not a valid MP3 file: there is no frame/);
   await refused(loadAudio(write('tag.mp3', id3.subarray(0, 100))), 'ERR_AUDIO', /ends inside its tags/);
 });
 
@@ -106,7 +106,7 @@ for (const name of Object.keys(files)) {
     const bytes = readFileSync(fixture(name));
     for (let i = 1; i < 16; i++) {
       const path = write(`cut.${name}`, bytes.subarray(0, Math.floor((i * bytes.length) / 16)));
-      await refused(loadAudio(path), 'ERR_AUDIO', new RegExp(`cut\\.${name} is not a sound`));
+      await refused(loadAudio(path), 'ERR_AUDIO', new RegExp(`cut\\.${name} is not a valid`));
     }
     const last = write(`cut.${name}`, bytes.subarray(0, bytes.length - 1));
     await refused(loadAudio(last), 'ERR_AUDIO', /cut short|damaged/);
@@ -134,7 +134,7 @@ test('an MP3 with a hole between frames, and one with a frame too many', async (
   const hole = Buffer.from(bytes).fill(0x55, 288 * 6, 288 * 6 + 4);
   await refused(loadAudio(write('hole.mp3', hole)), 'ERR_AUDIO', /there is no frame after frame 5/);
   const more = Buffer.concat([bytes, bytes.subarray(288 * 6, 288 * 7)]);
-  await refused(loadAudio(write('more.mp3', more)), 'ERR_AUDIO', /more than the \d+ frames that it announces/);
+  await refused(loadAudio(write('more.mp3', more)), 'ERR_AUDIO', /more than the \d+ frames that its header promises/);
 });
 
 test('what is neither, is refused by name: chained streams, other codecs in Ogg, MPEG layer 2', async () => {
@@ -143,13 +143,13 @@ test('what is neither, is refused by name: chained streams, other codecs in Ogg,
   await refused(loadAudio(chained), 'ERR_AUDIO_FORMAT', /chained\.opus holds more than one Ogg stream/);
   const speex = Buffer.from(splitPages(opus)[0]);
   speex.write('Speex   ', speex.length - 19, 'latin1');
-  await refused(loadAudio(write('speech.spx', sealed(speex))), 'ERR_AUDIO_FORMAT', /neither Opus nor Vorbis/);
+  await refused(loadAudio(write('speech.spx', withChecksum(speex))), 'ERR_AUDIO_FORMAT', /neither Opus nor Vorbis/);
   const layer2 = Buffer.concat([Buffer.from('ID3\x04\0\0\0\0\0\0', 'latin1'), Buffer.from([0xff, 0xfd, 0x84, 0x04])]);
-  await refused(loadAudio(write('layer2.mp3', layer2)), 'ERR_AUDIO_FORMAT', /layer 2; of MPEG audio, layer 3/);
+  await refused(loadAudio(write('layer2.mp3', layer2)), 'ERR_AUDIO_FORMAT', /layer 2; only layer 3 of MPEG audio/);
   const surround = Buffer.from(splitPages(opus)[0]);
   surround[surround.length - 1] = 255;
   await refused(
-    loadAudio(write('ambisonic.opus', Buffer.concat([sealed(surround), opus.subarray(surround.length)]))),
+    loadAudio(write('ambisonic.opus', Buffer.concat([withChecksum(surround), opus.subarray(surround.length)]))),
     'ERR_AUDIO_FORMAT',
     /mapping 255/,
   );
@@ -160,7 +160,7 @@ test("Opus: the header's gain is applied", async () => {
   const first = Buffer.from(splitPages(bytes)[0]);
   // -6.0206 dB, in 1/256 dB.
   first.writeInt16LE(-1541, first.length - 3);
-  const path = write('quiet.opus', Buffer.concat([sealed(first), bytes.subarray(first.length)]));
+  const path = write('quiet.opus', Buffer.concat([withChecksum(first), bytes.subarray(first.length)]));
   const [quiet, loud] = await Promise.all([loadAudio(path), loadAudio(fixture('short.opus'))]);
   assert.is(quiet.length, loud.length);
   assert.ok(quiet.every((value, i) => Math.abs(2 * value - loud[i]) < 1e-4));

@@ -90,7 +90,7 @@ test('a FLAC file that ends in silence is whole, in chunks too; what is cut off 
   for (const missing of [1, 12, 13, 14]) {
     const cut = join(dir, 'cut.flac');
     writeFileSync(cut, bytes.subarray(0, bytes.length - missing));
-    await refused(loadAudio(cut), 'ERR_AUDIO', /cut\.flac is not a sound FLAC file: it is damaged or cut short/);
+    await refused(loadAudio(cut), 'ERR_AUDIO', /cut\.flac is not a valid FLAC file: it is damaged or cut short/);
   }
 });
 
