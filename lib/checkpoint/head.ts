@@ -94,7 +94,7 @@ export async function readHead(directory: string): Promise<Head | undefined> {
     if (kind !== 'classifier' || rows === undefined || rows === labels.length) continue;
     throw new EmoframeError(
       'ERR_TENSOR',
-      `${file} names ${labels.length} labels, but ${tensor} in ${weights} has ${rows} rows: the two are not of one head.`,
+      `${file} names ${labels.length} labels, but ${tensor} in ${weights} has ${rows} rows: they do not belong together.`,
       { file: weights, tensor },
     );
   }

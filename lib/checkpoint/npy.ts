@@ -67,7 +67,7 @@ export async function readNpy(path: string): Promise<{ data: Float32Array | Int3
   try {
     const start = await file.read(0, Math.min(12, size));
     if (start.length < 12 || magic.some((byte, i) => start[i] !== byte))
-      throw refuse(path, 'it does not begin like one');
+      throw refuse(path, 'it does not begin with the signature of one');
     const view = new DataView(start.buffer);
     const version = view.getUint8(6);
     if (version < 1 || version > 3) throw refuse(path, `it is of version ${version}`);

@@ -54,7 +54,7 @@ export function checkShapes(shape: HubertShape, tensors: ReadonlyMap<string, { s
     if (found === undefined || found.join() === wanted.join()) continue;
     throw new EmoframeError(
       'ERR_TENSOR',
-      `Tensor ${name} in ${file} has shape [${found.join(', ')}] where its config.json asks for [${wanted.join(', ')}]: the two are not of one model.`,
+      `Tensor ${name} in ${file} has shape [${found.join(', ')}] where its config.json asks for [${wanted.join(', ')}]: they do not belong together.`,
       { file, tensor: name },
     );
   }
@@ -64,7 +64,7 @@ export function checkShapes(shape: HubertShape, tensors: ReadonlyMap<string, { s
   if (described > 1_000_000 + 4 * held) {
     throw new EmoframeError(
       'ERR_TENSOR',
-      `${file} holds ${held} weights where its config.json describes ${described}: the two are not of one model.`,
+      `${file} holds ${held} weights where its config.json describes ${described}: they do not belong together.`,
       { file },
     );
   }

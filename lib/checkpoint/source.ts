@@ -98,7 +98,7 @@ async function kindOf(path: string): Promise<'directory' | 'file'> {
     if (!(refusal instanceof EmoframeError) || refusal.code !== 'ERR_FILE_NOT_FOUND') throw refusal;
     throw new EmoframeError(
       'ERR_FILE_NOT_FOUND',
-      `There is no directory or file ${path}; give a directory that holds ${configFile} and ${safetensorsFile}, or a checkpoint of fairseq or torchaudio (downloadModel brings a model of the Hub).`,
+      `There is no directory or file ${path}; give a directory that holds ${configFile} and ${safetensorsFile}, or a fairseq or torchaudio checkpoint (downloadModel downloads models from the Hub).`,
       { file: path, cause: error },
     );
   }

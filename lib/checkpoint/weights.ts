@@ -109,7 +109,7 @@ async function openIndexed(index: string): Promise<OpenWeights> {
         if (place !== name) continue;
         const found = held.get(tensor);
         if (found === undefined) {
-          throw refuse(index, `it places tensor ${tensor} in ${name}, which has none of that name`, tensor);
+          throw refuse(index, `it places tensor ${tensor} in ${name}, which has no such tensor`, tensor);
         }
         tensors.push(found);
       }

@@ -31,5 +31,5 @@ export async function verifyChecksum(path: string, expected: Checksum, refuse: R
   if (!(await fileExists(path))) throw refuse('it is missing');
   const found = await checksumOf(path, refuse);
   if (found.bytes !== expected.bytes) throw refuse(`it has ${found.bytes} bytes instead of ${expected.bytes}`);
-  if (found.sha256 !== expected.sha256) throw refuse('its bytes are not those that were written');
+  if (found.sha256 !== expected.sha256) throw refuse('its contents are not what was written');
 }

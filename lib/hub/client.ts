@@ -54,7 +54,7 @@ export class HubClient {
   #fetch: typeof fetch = (input, init) => {
     // A list whose pages lead to each other would never end.
     if (++this.#requests > mostRequests)
-      throw this.#malformed(`its answers lead to more than ${mostRequests} requests`);
+      throw this.#malformed(`its answers ask for more than ${mostRequests} requests`);
     const headers = new Headers(init?.headers);
     const url = input instanceof Request ? input.url : String(input);
     // The client follows the endpoint's links to other hosts; the token is for the endpoint alone.
@@ -73,7 +73,7 @@ export class HubClient {
     switch (status) {
       case 401:
         return refused(
-          `does not show ${name}: there is no such model, or it is private or gated. Check the name; if it is right, set HF_TOKEN to a token that may read it.`,
+          `denies access to ${name}: there is no such model, or it is private or gated. Check the name; if it is right, set HF_TOKEN to a token that may read it.`,
         );
       case 403:
         return refused(

@@ -82,7 +82,7 @@ class Download {
       const held = files.slice(0, 8).map(({ path }) => path);
       throw new EmoframeError(
         'ERR_HUB',
-        `${name} on the Hub is not a model of transformers: it has no ${weights === undefined ? safetensorsFile : configFile}, but ${held.join(', ') || 'nothing'}. Download a checkpoint of another kind by hand and give its path.`,
+        `${name} on the Hub is not a transformers model: it has no ${weights === undefined ? safetensorsFile : configFile}, but ${held.join(', ') || 'nothing'}. Download a checkpoint of another kind by hand and give its path.`,
       );
     }
     const first = described.map((path) => this.#find(path)).filter((file) => file !== undefined);

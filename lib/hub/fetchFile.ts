@@ -79,7 +79,7 @@ async function complete(
   const { signal, pauses = usualPauses } = options;
   for (let attempt = 0; ; attempt++) {
     const before = (await sizeOf(partial)) ?? 0;
-    let failure: unknown = new Error('the connection ended before the file did');
+    let failure: unknown = new Error('the connection closed before the whole file had arrived');
     try {
       await append(client, file, commit, partial, options);
     } catch (error) {

@@ -96,7 +96,7 @@ async function refuseForeign(run: RunDirectory, out: string): Promise<void> {
   if (foreign !== undefined) {
     throw new EmoframeError(
       'ERR_RUN_EXISTS',
-      `${out} is not empty (it holds ${foreign}) and is no run: choose another folder.`,
+      `${out} is not empty (it contains ${foreign}) and is not a run: choose another folder.`,
       { file: run.dir },
     );
   }
@@ -125,7 +125,7 @@ async function compare(run: RunDirectory, request: RunRequest): Promise<void> {
   if (difference === undefined) return;
   throw new EmoframeError(
     'ERR_RUN_MISMATCH',
-    `The run in ${run.dir} was begun with ${difference.path} = ${shown(difference.before)}, now it is ${shown(difference.after)}. Resume it with what it was begun with, or choose another folder.`,
+    `The run in ${run.dir} was started with ${difference.path} = ${shown(difference.before)}, but now it is ${shown(difference.after)}. Resume it with the settings and corpus that it was started with, or choose another folder.`,
     { file: run.dir },
   );
 }

@@ -198,7 +198,7 @@ export class RunReader {
       await yieldWhenDue();
       const { error } = rowSchema.safeParse(value);
       if (error === undefined) yield value as PredictionRow;
-      else throw refuse(`line ${row} is no prediction: ${reason ?? describeIssues(error)}`);
+      else throw refuse(`line ${row} is not a prediction: ${reason ?? describeIssues(error)}`);
     }
   }
 

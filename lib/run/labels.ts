@@ -49,7 +49,7 @@ export function chooseLabels(corpus: Corpus, config: RunConfig): RunLabels {
   return { labels, neutral, corpus: { ...corpus, utterances } };
 }
 
-/** Checked before hours of training, not after them. */
+/** Checked before training starts. */
 function checkSegments(utterances: Corpus['utterances'], labels: readonly string[], neutral: string): void {
   for (const { id, label, segments } of utterances) {
     if (segments === undefined || label === undefined) continue;
@@ -58,7 +58,7 @@ function checkSegments(utterances: Corpus['utterances'], labels: readonly string
     throw new EmoframeError(
       'ERR_CORPUS',
       stranger === neutral
-        ? `Utterance ${id} has segments, and time outside them is neutral, but there is no label '${neutral}' among ${labels.join(', ')}: set neutralLabel in the config.`
+        ? `Utterance ${id} has segments, and the time outside them is neutral, but there is no label '${neutral}' among ${labels.join(', ')}: set neutralLabel in the config.`
         : `Utterance ${id} has a segment '${stranger}', which is not one of the labels ${labels.join(', ')}.`,
     );
   }

@@ -43,7 +43,7 @@ export class RunLock {
       if (outcome === 'busy') throw inUse(file);
       if (outcome === 'unsupported') {
         process.emitWarning(
-          `${file} cannot be locked, as its file system has no locks: see to it yourself that no other process works in this run directory.`,
+          `${file} cannot be locked, as its file system has no locks: make sure yourself that no other process uses this run directory.`,
           { type: 'EmoframeWarning' },
         );
       }

@@ -97,7 +97,7 @@ export function damaged(file: string, dir: string): Refuse {
   return (reason, cause) =>
     new EmoframeError(
       'ERR_CHECKPOINT_DAMAGED',
-      `${file} is damaged: ${reason}. Restore a copy, or delete ${dir} and resume, and this stage is done again, with the same result.`,
+      `${file} is damaged: ${reason}. Restore a copy, or delete ${dir} and resume: the stage is done again, with the same result.`,
       { file, cause },
     );
 }

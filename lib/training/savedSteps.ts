@@ -81,11 +81,11 @@ export async function openLatestStep(
       if (written !== step) {
         await opened.close();
         // A copy that was put back under another name would train some steps twice, or leave some out.
-        throw damaged(place)(`it holds the state after update ${String(written)}, not that of its name`);
+        throw damaged(place)(`it holds the state after update ${String(written)}, not after the one in its name`);
       }
       for (const { step: unusable, error } of passedOver) {
-        warn(`${error.message} It was removed; going on from the training state before it, of update ${step}.`);
-        await removeSteps(placeOf(directory, unusable));
+          warn(`${error.message} It was removed; continuing from the previous training state, of update ${step}.`);
+          await removeSteps(placeOf(directory, unusable));
       }
       return { step, state: rest, ...opened };
     } catch (error) {
@@ -97,7 +97,7 @@ export async function openLatestStep(
   if (newest === undefined) return undefined;
   throw new EmoframeError(
     'ERR_CHECKPOINT_DAMAGED',
-    `${newest.error.message} There is no whole training state before it. Restore a copy, or delete ${directory} to begin this stage again; the stages before it are kept.`,
+    `${newest.error.message} There is no intact earlier training state. Restore a copy, or delete ${directory} to start this stage again; the stages before it are kept.`,
     { file: newest.error.file ?? directory, cause: newest.error },
   );
 }

@@ -40,7 +40,7 @@ test('a hostile model is refused by the name of what it asks for, and does nothi
   assert.is(existsSync('/tmp/emoframe-hostile-pickle'), false);
 });
 
-test('what is no fitted model is told', async () => {
+test('what is not a fitted model is refused', async () => {
   const read = (name) => readCentroidFile(join(kmeans, name));
   await refused(read('unfitted.bin'), 'ERR_CHECKPOINT', /no cluster_centers_; was the model fitted/);
   await refused(read('vector.bin'), 'ERR_CHECKPOINT', /shape \[16\], not \[K, C\]/);
@@ -49,7 +49,7 @@ test('what is no fitted model is told', async () => {
   await refused(read('none.bin'), 'ERR_FILE_NOT_FOUND', /none\.bin/);
 });
 
-test('a matrix of another kind, or with NaN, is told', async () => {
+test('a matrix of another kind, or with NaN, is refused', async () => {
   const path = join(scratch, 'centroids.npy');
   await writeNpy(path, new Int32Array(6), [2, 3]);
   await refused(readCentroidFile(path), 'ERR_TENSOR', /no matrix of floats/);

@@ -105,7 +105,7 @@ test('what the encoders of torchaudio lack is the mask embedding alone, which is
   assert.equal(await missing('torchaudio_large', 'wav2vec2.pth'), ['masked_spec_embed']);
 });
 
-test('what fairseq says of its model is told in transformers’ terms', async () => {
+test('what fairseq says of its model is translated to transformers’ terms', async () => {
   const { config, ignored } = await loadPretrained(kind('hubert_fairseq.pt'));
   assert.equal(config.shape.convStride, [5, 2, 2, 2, 2, 2, 2]);
   assert.is(config.shape.heads, 2);
@@ -244,7 +244,7 @@ const published = {
   },
 };
 for (const [form, raw] of Object.entries(published)) {
-  test(`a bare state dict of the ${form} size tells by its shapes what it is`, () => {
+  test(`a bare state dict of the ${form} size shows by its shapes what it is`, () => {
     const { shape } = parseHubertConfig(raw);
     const shapes = new Map([...encoderShapes(shape)].map(([name, sides]) => [name, { shape: sides }]));
     const { config, normalize } = describedByShapes(shapes, 'x.pth');
@@ -290,7 +290,7 @@ test('an index that leaves its directory, names a file or a tensor that is not t
   const wrong = changedIndex('wrong', (map) => {
     map['encoder.extra'] = 'model-00001-of-00002.safetensors';
   });
-  await refused(loadPretrained(wrong.directory), 'ERR_CHECKPOINT', /encoder\.extra.*none of that name/);
+  await refused(loadPretrained(wrong.directory), 'ERR_CHECKPOINT', /encoder\.extra.*no such tensor/);
   const many = changedIndex('many', (map) => {
     for (let i = 0; i < 300; i++) map[`t${i}`] = `part${i}.safetensors`;
   });
@@ -332,7 +332,7 @@ test('a file that is cut short is refused by its name, wherever it ends', async 
   }
 });
 
-test('files that hold no model are told', async () => {
+test('files that hold no model are refused', async () => {
   await refused(loadPretrained(kind('kmeans', 'mini.bin')), 'ERR_CHECKPOINT', /mini\.bin.*not of PyTorch/);
   await refused(loadPretrained(kind('expected.json')), 'ERR_CHECKPOINT', /expected\.json/);
   await refused(loadPretrained(scratch), 'ERR_FILE_NOT_FOUND', /no config\.json/);

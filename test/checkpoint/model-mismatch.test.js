@@ -39,7 +39,7 @@ for (const form of FORMS) {
   });
 }
 
-test('a config of another size is told by the tensor and the file', async () => {
+test('a config of another size is refused with the tensor and the file', async () => {
   const error = await refused(
     loadPretrained(spoiled({ intermediate_size: 40 })),
     'ERR_TENSOR',
@@ -56,7 +56,7 @@ test('a config of far more layers than the weights is refused before memory is a
     /holds \d+ weights where .* describes \d+/,
   ));
 
-test('labels that are not as many as the outputs of their head are told', async () => {
+test('labels that are not as many as the outputs of their head are refused', async () => {
   const source = await writeTinyPredictor(join(scratch, 'predictor'));
   const directory = spoiled({ labels: ['a', 'b', 'c'] }, 'emoframe.json', source);
   const error = await refused(loadPretrained(directory), 'ERR_TENSOR', /emoframe\.json names 3 labels.* has 4 rows/);

@@ -178,7 +178,7 @@ test('a run that breaks keeps its last checkpoint and says where it broke and wh
     'ERR_NOT_FINITE',
     /Update \d+ of finetune: .*lower finetune\.optimizer\.learningRate/,
   ).finally(() => trainer[Symbol.asyncDispose]());
-  const saved = Number(/The checkpoint of update (\d+) is whole/.exec(message)[1]);
+  const saved = Number(/The checkpoint of update (\d+) is intact/.exec(message)[1]);
   const [fold] = readdirSync(join(out, 'folds'));
   const { step, tensors } = await readAll(
     await openLatestStep(join(out, 'folds', fold, 'finetune', 'checkpoint'), assert.unreachable),

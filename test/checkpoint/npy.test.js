@@ -44,7 +44,7 @@ test('arrays without axes, and without elements, come back', async () => {
 test('a shape that does not hold the values is not written', () =>
   refused(writeNpy(join(scratch, 'y.npy'), new Float32Array(5), [2, 3]), 'ERR_TENSOR', /\[2, 3\].*5 values/));
 
-test('what cannot be read is told', async () => {
+test('what cannot be read is refused', async () => {
   await refused(readNpy(join(fixtures, 'fortran.npy')), 'ERR_NPY', /Fortran.*ascontiguousarray/);
   await refused(readNpy(join(fixtures, 'int64.npy')), 'ERR_NPY', /<i8.*float32 or int32/);
   await refused(readNpy(join(fixtures, 'expected.json')), 'ERR_NPY', /does not begin/);

@@ -168,7 +168,7 @@ test("a directory of someone else's files is not replaced", async () => {
   assert.equal(readdirSync(scratch), ['notes.txt']);
 });
 
-test('heads among the encoder tensors are told, and splitTensors parts them', async () => {
+test('heads among the encoder tensors are refused, and splitTensors parts them', async () => {
   const source = await loadPretrained(join(fixtures, 'base'));
   const all = [...source.tensors.values(), ...headTensors()];
   await refused(savePretrained(join(scratch, 'x'), { ...source, tensors: all }), 'ERR_TENSOR', /classifier\.weight/);

@@ -171,7 +171,7 @@ for (const [what, make, pattern] of hostile) {
   });
 }
 
-test('a directory in place of a file is told', () =>
+test('a directory in place of a file is refused', () =>
   refused(readSafetensors(scratch), 'ERR_READ', /not a regular file/));
 
 test.run();

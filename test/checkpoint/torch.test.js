@@ -52,7 +52,7 @@ test('the form of before PyTorch 1.6 holds the same', async () => {
 test('a training checkpoint that is no plain state dict names the entry', () =>
   refused(readTorch(join(fixtures, 'extra.bin')), 'ERR_CHECKPOINT', /epoch is not a tensor/));
 
-test('a missing file, an empty one and one of another kind are told', async () => {
+test('a missing file, an empty one and one of another kind are refused', async () => {
   await refused(readTorch(join(scratch, 'none.bin')), 'ERR_FILE_NOT_FOUND', /none\.bin/);
   writeFileSync(join(scratch, 'empty.bin'), '');
   await refused(readTorch(join(scratch, 'empty.bin')), 'ERR_CHECKPOINT', /empty\.bin/);
@@ -225,7 +225,7 @@ const pickles = [
   ['an empty stack', bytes('\x80\x02.'), /empty stack/],
   ['a value behind the mark', bytes('\x80\x02N(a.'), /empty stack/],
   ['an unopened sequence', bytes('\x80\x02t.'), /did not open/],
-  ['a memo that was not stored', bytes('\x80\x02h\x05.'), /recalls value 5/],
+  ['a memo that was not stored', bytes('\x80\x02h\x05.'), /reads memo entry 5/],
   ['an unknown instruction', bytes('\x80\x02\xff.'), /0xff/],
   ['an extension code', bytes('\x80\x02\x82\x01.'), /0x82/],
   ['a protocol to come', bytes('\x80\x06N.'), /protocol above 5/],
@@ -264,7 +264,7 @@ test('instructions and values are limited', () => {
     code(bytes('\x80\x02N', ...Array.from({ length: 30 }, (_, i) => `q${String.fromCharCode(i)}`), '.'), {
       values: 20,
     }),
-    /ERR_PICKLE.*remembers more than 20/,
+    /ERR_PICKLE.*memoizes more than 20/,
   );
 });
 

@@ -77,7 +77,7 @@ test("someone else's files are never replaced, unless named", async () => {
   assert.equal(contents(path), { a: '1' });
 });
 
-test('a full disk and a path through a file are told with the path', async () => {
+test('a full disk and a path through a file are refused with the path', async () => {
   const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
   const path = join(scratch, 'model');
   const error = await refused(

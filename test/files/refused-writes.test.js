@@ -95,7 +95,7 @@ test('a limit on file sizes: the refusal names the file and the limit; the last 
   assert.equal(readdirSync(statesIn(out)), ['step-4'], 'nothing half written is left');
 });
 
-/** Runs a shell script where a small file system can be mounted, or tells that there is no such place. */
+/** Runs a shell script where a small file system can be mounted, or says that there is no such place. */
 function withMounts(script) {
   for (const namespace of [
     ['unshare', '--mount'],
@@ -175,12 +175,12 @@ test('a training state that is cut short with none before it: the run stops, say
   for (const [bytes, what] of [
     [whole.subarray(0, whole.length - 512), 'bytes instead of'],
     // What a file system gives back whose names were on disk before the bytes.
-    [Buffer.alloc(whole.length), 'its bytes are not those that were written'],
+    [Buffer.alloc(whole.length), 'its contents are not what was written'],
   ]) {
     writeFileSync(file, bytes);
     const stopped = emoframe(out);
     failedWith(stopped, 'ERR_CHECKPOINT_DAMAGED', new RegExp(`moments\\.safetensors is damaged: .*${what}`));
-    assert.match(stopped.stderr, /delete \S+checkpoint to begin this stage again; the stages before it are kept/);
+    assert.match(stopped.stderr, /delete \S+checkpoint to start this stage again; the stages before it are kept/);
     assert.ok(existsSync(file));
   }
   writeFileSync(file, whole);

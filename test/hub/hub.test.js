@@ -269,7 +269,7 @@ test('of weights in parts, all must be in the cache', async () => {
   await refused(download('who/parts', { offline: true }), 'ERR_HUB', /incomplete there/);
 });
 
-test('when the Hub cannot be reached, what is in the cache serves, and that is told', async () => {
+test('when the Hub cannot be reached, what is in the cache serves, and a warning says so', async () => {
   const directory = await download('who/base');
   hub.faults.status = 503;
   const warnings = [];

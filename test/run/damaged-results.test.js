@@ -65,7 +65,7 @@ for (const [result, reader] of [
     const out = runBefore(`${result.replaceAll('/', '-')}-${reader}`, reader);
     const file = join(out, 'folds', 's1', result);
     flip(file);
-    const error = await refused(run(out), 'ERR_CHECKPOINT_DAMAGED', /its bytes are not those that were written/);
+    const error = await refused(run(out), 'ERR_CHECKPOINT_DAMAGED', /its contents are not what was written/);
     assert.is(error.file, file);
     const [stage] = result.split('/');
     const folder = join(out, 'folds', 's1', stage);

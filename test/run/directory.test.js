@@ -66,14 +66,14 @@ test('another config, model or corpus is a mismatch that names the first differe
   const changes = [
     [
       { config: parseConfig({ cluster: { kmeans: { clusters: 51 } } }) },
-      'config.cluster.kmeans.clusters = 50, now it is 51',
+      'config.cluster.kmeans.clusters = 50, but now it is 51',
     ],
-    [{ model: '/models/large' }, 'model = "/models/base", now it is "/models/large"'],
+    [{ model: '/models/large' }, 'model = "/models/base", but now it is "/models/large"'],
     [
       { corpus: { ...corpus, utterances: [...utterances.slice(0, 2), utterance('c', 'sad')] } },
       'corpus.c.label = "angry"',
     ],
-    [{ corpus: { ...corpus, utterances: utterances.slice(0, 2) } }, 'now it is nothing'],
+    [{ corpus: { ...corpus, utterances: utterances.slice(0, 2) } }, 'but now it is nothing'],
     [{ folds: [{ name: 's', train: [], validation: [], test: [] }] }, 'folds.0 = nothing'],
   ];
   for (const [change, sentence] of changes) {
@@ -95,7 +95,7 @@ test('a run of before there was a choice of objective has the published one, and
   await openAndRelease(dir, request({ config: published }), environment);
   const error = await refusal(openAndRelease(dir, request(), environment));
   assert.is(error.code, 'ERR_RUN_MISMATCH');
-  assert.ok(error.message.includes('config.align.objective = "attention", now it is "both"'), error.message);
+  assert.ok(error.message.includes('config.align.objective = "attention", but now it is "both"'), error.message);
 });
 
 test('first difference', () => {
@@ -127,7 +127,7 @@ test('neutral is found by its usual names', () => {
   assert.is(neutralOf('calm', { neutralLabel: 'calm' }), 'calm');
 });
 
-test('what tells emotions from neutral needs a neutral class, and is refused before any training', async () => {
+test('what separates emotions from neutral needs a neutral class, and is refused before any training', async () => {
   for (const objective of ['both', 'forward-backward']) {
     const config = { align: { objective } };
     assert.throws(

@@ -82,7 +82,7 @@ const defaultConvolutions = '[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2';
  */
 export function describedByFairseq(root: PickleDict, file: string): ModelDescription | undefined {
   const refuse = (what: string) =>
-    new EmoframeError('ERR_MODEL_CONFIG', `${file}: the config of fairseq in it ${what}.`, { file });
+    new EmoframeError('ERR_MODEL_CONFIG', `The fairseq config in ${file} ${what}.`, { file });
   const cfg = field(root, 'cfg') ?? field(root, 'args');
   const outer = modelPart(root.get('model_cfg') ?? cfg);
   const before = field(outer, 'w2v_args');
@@ -90,7 +90,7 @@ export function describedByFairseq(root: PickleDict, file: string): ModelDescrip
   if (field(options, 'encoder_layers') === undefined) return undefined;
 
   const layerType = field(options, 'layer_type') ?? 'transformer';
-  if (layerType !== 'transformer') throw refuse(`has layers of type ${String(layerType)}, not of HuBERT`);
+  if (layerType !== 'transformer') throw refuse(`has layers of type ${String(layerType)}, which HuBERT does not have`);
   const depth = field(options, 'pos_conv_depth') ?? 1;
   if (depth !== 1) throw refuse(`has ${String(depth)} positional convolutions, where HuBERT and wav2vec 2.0 have one`);
   const mode = field(options, 'extractor_mode') ?? 'default';

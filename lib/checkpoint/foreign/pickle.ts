@@ -140,12 +140,12 @@ class Unpickler {
     return this.stack.splice(mark);
   }
   private remember(key: number): void {
-    if (this.memo.size >= this.limits.values) throw this.refuse(`remembers more than ${this.limits.values} values`);
+    if (this.memo.size >= this.limits.values) throw this.refuse(`memoizes more than ${this.limits.values} values`);
     this.memo.set(key, this.peek());
   }
   private recall(key: number): PickleValue {
     const value = this.memo.get(key);
-    if (value === undefined) throw this.refuse(`recalls value ${key}, which it has not stored`);
+    if (value === undefined) throw this.refuse(`reads memo entry ${key}, which it has not stored`);
     return value;
   }
 
@@ -218,7 +218,7 @@ class Unpickler {
     return value;
   }
   private callWithKeywords(keywords: PickleValue, argumentTuple: PickleValue, callee: PickleValue): PickleValue {
-    if (!(keywords instanceof Map)) throw this.refuse('calls something with keywords that are no dict');
+    if (!(keywords instanceof Map)) throw this.refuse('calls something with keyword arguments that are not a dict');
     return this.call(argumentTuple, callee);
   }
   private persistent(id: PickleValue): PickleStorage {
@@ -226,7 +226,7 @@ class Unpickler {
     const known = this.storages.get(storage.key);
     if (known === undefined) this.storages.set(storage.key, storage);
     else if (known.type !== storage.type || known.count !== storage.count) {
-      throw this.refuse(`says two things of storage ${storage.key}`);
+      throw this.refuse(`describes storage ${storage.key} in two ways`);
     }
     return storage;
   }

@@ -63,7 +63,7 @@ export function storageOf(id: PickleValue): PickleStorage {
   const [kind, type, key, , count, view = null] = id instanceof PickleTuple ? id.items : [];
   const stored = type instanceof PickleGlobal ? storageTypes.get(type.name) : undefined;
   if (kind !== 'storage' || stored === undefined || typeof key !== 'string' || view !== null) {
-    throw new BadCall('refers to something outside it that is not a tensor storage');
+    throw new BadCall('has a persistent id that is not a tensor storage');
   }
   return new PickleStorage(key, stored, size(count!));
 }
@@ -73,7 +73,8 @@ export function setPairs(dict: PickleDict, pairs: readonly PickleValue[]): void 
   if (pairs.length % 2 !== 0) throw new BadCall('gives a dict a key without a value');
   for (let i = 0; i < pairs.length; i += 2) {
     const key = pairs[i]!;
-    if (typeof key === 'object' && key !== null) throw new BadCall('has a dict key that is no string or number');
+    if (typeof key === 'object' && key !== null)
+      throw new BadCall('has a dict key that is neither a string nor a number');
     dict.set(key, pairs[i + 1]!);
   }
 }
@@ -81,7 +82,7 @@ export function setPairs(dict: PickleDict, pairs: readonly PickleValue[]): void 
 function dictOfPairs(given: readonly PickleValue[]): PickleDict {
   // Python 3 sets the pairs one by one afterwards; Python 2 wrote them as an argument.
   const pairs = given[0] ?? [];
-  const wrong = 'makes an OrderedDict of something else than pairs';
+  const wrong = 'makes an OrderedDict of something other than pairs';
   if (given.length > 1 || !Array.isArray(pairs)) throw new BadCall(wrong);
   const dict: PickleDict = new Map();
   for (const pair of pairs) {
@@ -108,7 +109,7 @@ function sizes(value: PickleValue): number[] {
 function latin1Bytes(text: string): PickleBytes {
   const bytes = Uint8Array.from(text, (letter) => {
     const code = letter.codePointAt(0)!;
-    if (code > 0xff) throw new BadCall('has bytes written as letters that are no bytes');
+    if (code > 0xff) throw new BadCall('has bytes written as text with characters above U+00FF');
     return code;
   });
   return new PickleBytes(bytes);

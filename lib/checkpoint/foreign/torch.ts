@@ -93,7 +93,7 @@ async function readStreamStart(file: OpenFile): Promise<StreamStart> {
 async function readStream(file: OpenFile): Promise<Contents> {
   const { path, size } = file;
   if (Buffer.from(await file.read(0, Math.min(size, 64))).indexOf(legacyMagic) < 0) {
-    throw notTorch(path, 'it is a pickle, but not of PyTorch');
+    throw notTorch(path, 'it is a pickle, but not from PyTorch');
   }
   const { version, machine, saved, keys } = await readStreamStart(file);
   if (version.value !== legacyVersion) throw notTorch(path, `it is of version ${String(version.value)}`);
@@ -105,14 +105,14 @@ async function readStream(file: OpenFile): Promise<Contents> {
   let at = keys.end;
   for (const key of keys.value) {
     const storage = typeof key === 'string' ? saved.storages.get(key) : undefined;
-    if (storage === undefined) throw notTorch(path, 'it lists a storage that no tensor has');
+    if (storage === undefined) throw notTorch(path, 'it lists a storage that no tensor uses');
     if (size - at < 8) throw notTorch(path, `it ends before storage ${storage.key}`);
     const count = new DataView((await file.read(at, 8)).buffer).getBigUint64(0, true);
     const bytes = storage.count * bytesPerElement[storage.type];
     if (count !== BigInt(storage.count) || bytes > size - at - 8) {
       throw notTorch(
         path,
-        `its storage ${storage.key} should have ${storage.count} elements, but has ${count} or less`,
+        `its storage ${storage.key} should have ${storage.count} elements, but has ${count} or fewer`,
       );
     }
     places.set(storage.key, { start: at + 8, bytes });
