@@ -155,7 +155,7 @@ function refuseOtherSpelling(
     if (meant.length === 0) continue;
     throw new EmoframeError(
       'ERR_CORPUS',
-      `${path} has no label of the class ${missing} of the scheme ${name}, but has ${meant.join(' and ')}, which are of no class: write ${missing}=${[missing, ...meant].join('+')}, or use the scheme ${COMMON_SCHEME}.`,
+      `${path} has no label of the class ${missing} of the scheme ${name}, but has ${meant.join(' and ')}, which belong to no class: write ${missing}=${[missing, ...meant].join('+')}, or use the scheme ${COMMON_SCHEME}.`,
       { file: path },
     );
   }
@@ -167,7 +167,7 @@ function refuseUnknownLabel(training: readonly ReadSource[], tested: ReadSource)
   if (stranger === undefined) return;
   throw new EmoframeError(
     'ERR_CORPUS',
-    `${tested.path} is tested on the label ${stranger.label}, which no training corpus has: theirs are ${[...taught].sort().join(', ')}. Give a label scheme that has it under one name, or leaves it out.`,
+    `${tested.path} is tested on the label ${stranger.label}, which no training corpus has; they have ${[...taught].sort().join(', ')}. Give a label scheme that names it alike in all corpora, or leaves it out.`,
     { file: tested.path },
   );
 }
@@ -182,7 +182,7 @@ async function refuseSharedAudio(sources: readonly ReadSource[]): Promise<void> 
       if (other !== one) {
         throw new EmoframeError(
           'ERR_CORPUS',
-          `${audio} is in ${other.path} and in ${one.path}: give each corpus once, and no part of what is tested to train on.`,
+          `${audio} is in ${other.path} and in ${one.path}: give each corpus only once, and do not train on what is tested.`,
           { file: audio },
         );
       }

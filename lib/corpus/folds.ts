@@ -132,8 +132,8 @@ export function refuseSharedSpeakers(training: readonly Utterance[], test: reado
   const shared = training.find(({ speaker }) => speaker !== undefined && tested.has(speaker));
   if (shared === undefined) return;
   throw foldError(
-    `Speaker ${shared.speaker} is heard in the training (${shared.id}) and in the test of fold ${fold}: the test would know ` +
-      'the voice. Allow shared speakers (folds.allowSharedSpeakers in the config) where that is meant',
+    `Speaker ${shared.speaker} is in both training (${shared.id}) and test of fold ${fold}: the test would know the ` +
+      'voice. Allow shared speakers (folds.allowSharedSpeakers in the config) where that is meant',
   );
 }
 
@@ -212,8 +212,8 @@ function heldOutFolds(
     const shared = others.find((utterance) => isLabelled(utterance) && testSpeakers.has(utterance.speaker ?? ''));
     if (shared !== undefined && options.allowSharedSpeakers !== true) {
       throw foldError(
-        `Speaker ${shared.speaker} is heard in session ${members[0]} and in session ${shared.session}: the test would know ` +
-          'the voice. Give speakers names of their own in each session, or allow shared speakers',
+        `Speaker ${shared.speaker} appears in sessions ${members[0]} and ${shared.session}: the test would know the ` +
+          'voice. Give speakers names of their own in each session, or allow shared speakers',
       );
     }
     // Unlabelled speech of a tested speaker without a session of its own must not teach the voice either.
@@ -242,15 +242,15 @@ function cutValidation(
     if (speakers.length < 2) {
       throw foldError(
         `Validation by speaker needs 2 speakers to train on in fold ${fold}, which has ${speakers.length}. ` +
-          'Cut validation at random instead',
+          'Choose validation at random instead',
       );
     }
     const count = Math.min(speakers.length - 1, Math.max(1, Math.round(fraction * speakers.length)));
     const chosen = new Set(sortBy(speakers, order).slice(0, count));
-    const heard = (utterance: Utterance) => utterance.speaker !== undefined && chosen.has(utterance.speaker);
+    const isChosen = (utterance: Utterance) => utterance.speaker !== undefined && chosen.has(utterance.speaker);
     return {
-      train: ids(pool.filter((utterance) => !heard(utterance))),
-      validation: ids(labelled.filter(heard)),
+      train: ids(pool.filter((utterance) => !isChosen(utterance))),
+      validation: ids(labelled.filter(isChosen)),
     };
   }
   const chosen = new Set<string>();
@@ -260,7 +260,7 @@ function cutValidation(
     const count = Math.min(members.length - 1, Math.max(1, Math.round(fraction * members.length)));
     for (const id of sortBy(members, order).slice(0, count)) chosen.add(id);
   }
-  if (chosen.size === 0) throw foldError(`Fold ${fold} has too few labelled rows to cut validation from`);
+  if (chosen.size === 0) throw foldError(`Fold ${fold} has too few labelled rows to set some aside for validation`);
   return {
     train: ids(pool).filter((id) => !chosen.has(id)),
     validation: ids(labelled).filter((id) => chosen.has(id)),

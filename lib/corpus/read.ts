@@ -86,7 +86,7 @@ export async function readCorpus(path: string, options: ReadCorpusOptions = {}):
   if (audioRoot !== undefined && !takesAudioRoot(found)) {
     throw new EmoframeError(
       'ERR_ARGUMENT',
-      `Expected no audioRoot for ${found.name}, which is its audio, but received ${quoted(audioRoot)}: give that folder as the corpus.`,
+      `Expected no audioRoot for ${found.name}, whose folder holds its audio, but received ${quoted(audioRoot)}: give that folder as the corpus.`,
     );
   }
   const corpus = await readDataset(found, { folder, ...given({ audioRoot, signal }) });

@@ -54,7 +54,7 @@ export class RowReader {
     if (!(await this.#exists(audio))) throw new BadRow(`there is no audio file ${audio}`);
     const id = text(raw, 'id') ?? defaultId(this.folder, audio, startSeconds, endSeconds, channel);
     const first = this.#ids.get(id);
-    if (first !== undefined) throw new BadRow(`the id "${id}" is that of ${first} already`);
+    if (first !== undefined) throw new BadRow(`the id "${id}" is already used by ${first}`);
     this.#ids.set(id, place);
     return {
       id,

@@ -179,12 +179,12 @@ test('MELD: the same names in three splits, clips that are broken, video that is
       'train/train_splits/dia0_utt1.wav',
     ].map((path) => join(home, path)),
   );
-  const told = corpus.problems.map(({ file, row, reason }) => [file.slice(home.length + 1), row, reason]);
-  assert.deepEqual(told.slice(0, 1).flat().slice(0, 2), ['dev_sent_emo.csv', 3]);
-  assert.match(told[0][2], /no dia110_utt7\.wav in a folder of the dev split \(the release has none/);
-  assert.match(told[1][2], /dia0_utt1\.mp4 is not a kind of audio.*ffmpeg -i dia0_utt1\.mp4/);
-  assert.match(told[2][2], /no dia125_utt3\.wav.*\(the release has none/);
-  assert.match(told[3][2], /emotion "contempt"/);
+  const found = corpus.problems.map(({ file, row, reason }) => [file.slice(home.length + 1), row, reason]);
+  assert.deepEqual(found.slice(0, 1).flat().slice(0, 2), ['dev_sent_emo.csv', 3]);
+  assert.match(found[0][2], /no dia110_utt7\.wav in a folder of the dev split \(the release has none/);
+  assert.match(found[1][2], /dia0_utt1\.mp4 is not in a supported audio format.*ffmpeg -i dia0_utt1\.mp4/);
+  assert.match(found[2][2], /no dia125_utt3\.wav.*\(the release has none/);
+  assert.match(found[3][2], /emotion "contempt"/);
   // Chandler is in two of the parts.
   assert.deepEqual(corpus.customary, { scheme: 'given', allowSharedSpeakers: true });
   const [{ train, validation, test: held }] = makeFolds(corpus, fold);
@@ -245,7 +245,7 @@ test('ZED: the one emotion of an utterance and its bounds are frame-level truth'
     { id: 'b', label: 'happy', split: 'test', segments: [{ start: 0, end: 0.2, label: 'happy' }] },
     { id: 'c', label: 'neutral', split: 'test', segments: [] },
   ]);
-  const told = [
+  const patterns = [
     /^late: .*ends \(3\) after/,
     /^two: .*more than one emotion: sad, happy/,
     /^wide: its emotions overlap/,
@@ -255,8 +255,8 @@ test('ZED: the one emotion of an utterance and its bounds are frame-level truth'
     /^backwards: .*no bounds/,
     /^odd: it is not \{wav/,
   ];
-  assert.equal(corpus.problems.length, told.length);
-  for (const [i, pattern] of told.entries()) assert.match(corpus.problems[i].reason, pattern);
+  assert.equal(corpus.problems.length, patterns.length);
+  for (const [i, pattern] of patterns.entries()) assert.match(corpus.problems[i].reason, pattern);
   assert.deepEqual((await describeCorpus(corpus)).labels, { angry: 1, happy: 1, neutral: 1 });
   assert.throws(() => makeFolds(corpus, fold), { code: 'ERR_FOLDS', message: /"split" is "train"/ });
 });

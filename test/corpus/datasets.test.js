@@ -107,7 +107,7 @@ test('links that lead to each other many times over do not multiply what there i
   assert.equal((await readCorpus(home)).utterances.length, 7);
 });
 
-test('IEMOCAP: what is wrong is told with file and line, and left out', async () => {
+test('IEMOCAP: what is wrong is reported with file and line, and left out', async () => {
   const home = realIemocap('broken');
   const evaluation = join(home, 'Session2/dialog/EmoEvaluation/Ses02M_impro03.txt');
   plant(home, {
@@ -279,7 +279,7 @@ const named = {
   },
 };
 for (const [name, { files, utterances, customary }] of Object.entries(named)) {
-  test(`${name} is known by the names of its files; others among them are told`, async () => {
+  test(`${name} is known by the names of its files; others among them are reported`, async () => {
     const home = plant(join(root, name), [...files, 'stray.wav', '.hidden/also.wav']);
     const corpus = await readCorpus(home);
     assert.equal(corpus.dataset, name);
@@ -290,7 +290,7 @@ for (const [name, { files, utterances, customary }] of Object.entries(named)) {
   });
 }
 
-test('a copy within a copy, as some downloads have it, is told and not counted twice', async () => {
+test('a copy within a copy, as some downloads have it, is reported and not counted twice', async () => {
   const file = 'OAF_angry/OAF_back_angry.wav';
   const home = plant(join(root, 'twice'), [
     file,
@@ -300,7 +300,7 @@ test('a copy within a copy, as some downloads have it, is told and not counted t
   const { utterances, problems } = await readCorpus(home);
   assert.equal(utterances.length, 2);
   assert.equal(problems.length, 1);
-  assert.match(problems[0].reason, /id "OAF_back_angry" is that of .*OAF_angry\/OAF_back_angry\.wav already/);
+  assert.match(problems[0].reason, /id "OAF_back_angry" is already used by .*OAF_angry\/OAF_back_angry\.wav/);
 });
 
 test('a lossy copy of a file is counted and not read; alone it is audio like any other', async () => {
@@ -333,7 +333,7 @@ test('ESD: the release has a split, in which voices are shared; languages can be
   );
   assert.throws(() => makeFolds(corpus, { ...fold, scheme: 'given' }), {
     code: 'ERR_FOLDS',
-    message: /Speaker 0002 is heard in the training/,
+    message: /Speaker 0002 is in both training/,
   });
   const english = await readCorpus(home, { dataset: 'esd-english' });
   assert.deepEqual([english.utterances.length, english.leftOut], [3, { Mandarin: 3 }]);
@@ -349,7 +349,7 @@ test('two datasets in one folder, or a few files of one among many, are refused 
   await refused(readCorpus(few), 'ERR_CORPUS', /3 audio files, of which only some.*emo-db \(33\.3 %\)/);
   const none = plant(join(root, 'none'), ['a.wav']);
   await refused(readCorpus(none), 'ERR_CORPUS', /not a known corpus.*manifest\.jsonl.*EmoEvaluation.*bea_Amused/);
-  await refused(readCorpus(none, { dataset: 'tess' }), 'ERR_CORPUS', /no utterance of tess.*a\.wav: it is not named/);
+  await refused(readCorpus(none, { dataset: 'tess' }), 'ERR_CORPUS', /no utterance of tess.*a\.wav: its name does not follow/);
   await refused(readCorpus(none, { dataset: 'tes' }), 'ERR_ARGUMENT', /one of iemocap, .*"tes"/);
 });
 

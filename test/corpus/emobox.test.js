@@ -95,7 +95,7 @@ test('the folder of one set alone is recognised from above; of several, one must
   await refused(readCorpus(home), 'ERR_CORPUS', /metadata of 2 sets.*data\/emodb, data\/savee/);
 });
 
-test('who speaks is read from the names of the audio; folds that share speakers are taken, and told', async () => {
+test('who speaks is read from the names of the audio; folds that share speakers are taken, and reported', async () => {
   const turns = ['Ses01F_impro04/Ses01F_impro04_M000', 'Ses02M_impro01/Ses02M_impro01_F001'].map((name) =>
     row('iemocap', name.split('/')[1], `Session${name[4]}/sentences/wav/${name}.wav`, 'neu'),
   );
@@ -129,11 +129,11 @@ test('who speaks is read from the names of the audio; folds that share speakers 
   assert.equal(makeFolds(leaking, fold)[0].test.length, 3);
   assert.throws(() => makeFolds(leaking, { ...fold, scheme: 'given' }), {
     code: 'ERR_FOLDS',
-    message: /Speaker 08 is heard in the training \(emodb-08a01Wa\)/,
+    message: /Speaker 08 is in both training \(emodb-08a01Wa\)/,
   });
 });
 
-test('a fold without one of its lists is not made, and rows that are none are told', async () => {
+test('a fold without one of its lists is not made, and rows that are none are reported', async () => {
   const home = plantEmodb('incomplete');
   rmSync(join(home, 'data/emodb/fold_2/emodb_test_fold_2.jsonl'));
   const broken = plant(home, {
@@ -168,7 +168,7 @@ test('the dataset’s own validation is kept; a scheme leaves utterances out of 
   ]);
 });
 
-test('a stretch of a long file; a map under its other name; no map; a set whose whole list is missing', async () => {
+test('a part of a long file; a map under its other name; no map; a set whose whole list is missing', async () => {
   const long = [0, 1, 2].map((i) =>
     row('pavoque', `m${i}`, 'pavoque-poker.wav', 'poker', { start_time: i / 16, end_time: (i + 1) / 16 }),
   );
@@ -223,10 +223,10 @@ test('audio elsewhere: the folder of downloads, or the dataset itself; video tha
   rmSync(join(audio, 'downloads/iemocap/Session1/b.wav'));
   const [problem] = (await readCorpus(home)).problems;
   assert.equal(problem.row, 2);
-  assert.match(problem.reason, /b\.mp4 is not a kind of audio that is read: make WAV of it \(ffmpeg/);
+  assert.match(problem.reason, /b\.mp4 is not in a supported audio format: convert it to WAV \(ffmpeg/);
 });
 
-test('a path cannot leave the folder, and a row that is no row is told with its line', async () => {
+test('a path cannot leave the folder, and a row that is no row is reported with its line', async () => {
   const good = row('set', 'good', 'good.wav', 'a');
   const rows = [
     good,

@@ -79,7 +79,7 @@ test('a speaker in two sessions is an error that names them, unless allowed', ()
   const shared = corpus((u) => (u.speaker === 'S2F' ? { ...u, speaker: 'S1F' } : u));
   assert.throws(() => makeFolds(shared, atRandom), {
     code: 'ERR_FOLDS',
-    message: /Speaker S1F is heard in session S1 and in session S2/,
+    message: /Speaker S1F appears in sessions S1 and S2/,
   });
   const folds = makeFolds(shared, { ...atRandom, allowSharedSpeakers: true });
   assert.equal(folds[0].train.length + folds[0].validation.length, 84);

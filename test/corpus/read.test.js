@@ -131,7 +131,7 @@ test('the three lists of an HFLEA fold are one corpus with given splits', async 
     {
       file: join(fold, 'session01_valid.scp'),
       row: 2,
-      reason: 'the id "one" is that of line 1 of session01_train.scp already',
+      reason: 'the id "one" is already used by line 1 of session01_train.scp',
     },
   ]);
 });
@@ -143,7 +143,7 @@ test('every bad row is listed with its line and reason, and left out', async () 
     ['[1, 2]', /not a JSON object/],
     [{ audio: 'missing.wav' }, /no audio file .*missing\.wav/],
     [{ audio: '.' }, /no audio file/],
-    [{ audio: 'a.wav', id: 'good' }, /"good" is that of line 1 of bad\.jsonl/],
+    [{ audio: 'a.wav', id: 'good' }, /"good" is already used by line 1 of bad\.jsonl/],
     [{ audio: 'a.wav', start: 2, end: 1 }, /"end" \(1\) is not after "start" \(2\)/],
     [{ audio: 'a.wav', start: -1 }, /expected seconds.*"start".*-1/],
     [{ audio: 'a.wav', end: 'soon' }, /expected seconds.*"end".*soon/],

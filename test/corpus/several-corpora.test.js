@@ -138,7 +138,7 @@ test('without a corpus to test on, speakers are tested in groups', async () => {
   assert.is(new Set(fold.test.map((id) => id.split('/')[0])).size, 1);
 });
 
-test('conflicts are told with the corpus, the label and what to write', async () => {
+test('conflicts are refused with the corpus, the label and what to write', async () => {
   const plain = 'angry,happy,neutral,sad';
   await refused(
     readCorpora(sources('ESD', 'IEMOCAP'), { labels: plain, ...zed }),
@@ -178,7 +178,7 @@ test('speakers of one dataset stay one across its folders, and manifests may sha
   );
   assert.throws(
     () => makeFolds(corpus, { ...parseConfig().folds, seed: 1 }),
-    (error) => error.code === 'ERR_FOLDS' && /Actor_01 is heard in the training/.test(error.message),
+    (error) => error.code === 'ERR_FOLDS' && /Actor_01 is in both training/.test(error.message),
   );
 });
 

@@ -26,7 +26,7 @@ function corpus(speakers, more = {}) {
 const options = { scheme: 'speakers', count: 3, validation: { by: 'random', fraction: 0.25 }, seed: 1 };
 const speakersOf = (ids) => [...new Set(ids.map((id) => id.split('-')[0]))].sort();
 
-test('groups of speakers: each speaker is tested once, and never heard in training', () => {
+test('groups of speakers: each speaker is tested once, and never in training', () => {
   const speakers = Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`s${i}`, 10]));
   const folds = makeFolds(corpus(speakers), options);
   assert.deepEqual(
@@ -36,8 +36,8 @@ test('groups of speakers: each speaker is tested once, and never heard in traini
   assert.deepEqual(folds.flatMap(({ test: held }) => speakersOf(held)).sort(), Object.keys(speakers).sort());
   for (const { train, validation, test: held } of folds) {
     assert.equal(speakersOf(held).length, 4);
-    const heard = new Set(speakersOf([...train, ...validation]));
-    assert.ok(speakersOf(held).every((speaker) => !heard.has(speaker)));
+    const trained = new Set(speakersOf([...train, ...validation]));
+    assert.ok(speakersOf(held).every((speaker) => !trained.has(speaker)));
     assert.equal(train.length + validation.length + held.length, 120);
   }
   const again = { ...corpus(speakers), utterances: corpus(speakers).utterances.reverse() };
@@ -79,7 +79,7 @@ test('a given split with a speaker on both sides must be asked for', () => {
   const scheme = { ...options, scheme: 'given' };
   assert.throws(() => makeFolds(given, scheme), {
     code: 'ERR_FOLDS',
-    message: /Speaker a is heard in the training \(a-0\) and in the test of fold given.*allowSharedSpeakers/,
+    message: /Speaker a is in both training \(a-0\) and test of fold given.*allowSharedSpeakers/,
   });
   assert.equal(makeFolds(given, { ...scheme, allowSharedSpeakers: true })[0].test.length, 4);
 });
@@ -129,7 +129,7 @@ test('a run on a dataset’s folder records the scheme and the split, and takes 
   const changed = await emoframe(words(out, '--labels', 'iemocap-4', '--resume'));
   assert.match(
     changed.stderr,
-    /config\.corpus\.labels = "bad=ang\+fru,hap=hap\+exc,neu", now it is "iemocap-4".*ERR_RUN_MISMATCH/,
+    /config\.corpus\.labels = "bad=ang\+fru,hap=hap\+exc,neu", but now it is "iemocap-4".*ERR_RUN_MISMATCH/,
   );
 });
 
@@ -163,7 +163,7 @@ test('a run that an earlier version began goes on, without the fields that it di
   writeFileSync(file, JSON.stringify({ ...begun, config: { ...rest, folds } }));
   await (await Trainer.open(run)).dispose();
   writeFileSync(file, JSON.stringify({ ...begun, config: { ...rest, folds: { ...folds, scheme: 'speaker' } } }));
-  await refused(Trainer.open(run), 'ERR_RUN_MISMATCH', /config\.folds\.scheme = "speaker", now it is "session"/);
+  await refused(Trainer.open(run), 'ERR_RUN_MISMATCH', /config\.folds\.scheme = "speaker", but now it is "session"/);
 });
 
 test('a config that says how the corpus was read must be true', async () => {
@@ -193,7 +193,7 @@ test('a split that does not fit the corpus is refused with the fold, and the utt
     [[{ ...good, validation: ['a-0'] }], /Fold one has a-0 twice/],
     [[{ ...good, test: [] }], /Fold one has no labelled utterance to test on/],
     [[{ ...good, train: ['silent'] }], /no labelled utterance to train on/],
-    [[{ ...good, train: [...ids('a'), 'c-0'], test: ids('c').slice(1) }], /Speaker c is heard in the training \(c-0\)/],
+    [[{ ...good, train: [...ids('a'), 'c-0'], test: ids('c').slice(1) }], /Speaker c is in both training \(c-0\)/],
   ]) {
     await refused(open(folds), 'ERR_FOLDS', message);
   }

@@ -99,7 +99,7 @@ function has(kinds: ReadonlySet<string>, file: string): boolean {
 /** Says that media of another kind has to be converted. */
 export function toConvert(file: string): string {
   const name = basename(file);
-  return `${name} is not a kind of audio that is read: make WAV of it (ffmpeg -i ${name} -ac 1 -ar 16000 ${stemOf(file)}.wav)`;
+  return `${name} is not in a supported audio format: convert it to WAV (ffmpeg -i ${name} -ac 1 -ar 16000 ${stemOf(file)}.wav)`;
 }
 
 /** A file's name without folder and extension. */
@@ -139,7 +139,7 @@ async function filesBelow(root: string, signal: AbortSignal | undefined): Promis
       throw readError(folder, error);
     }
     if (files.length > MAX_FILES) {
-      throw new EmoframeError('ERR_CORPUS', `${root} holds more than ${MAX_FILES} files: this is no dataset.`, {
+      throw new EmoframeError('ERR_CORPUS', `${root} has more than ${MAX_FILES} files, which no dataset has.`, {
         file: root,
       });
     }

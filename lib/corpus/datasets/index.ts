@@ -65,7 +65,7 @@ export async function recogniseDataset(folder: Folder): Promise<Dataset | undefi
     ? []
     : shares.filter(({ share }) => share > CHANCE).map(({ dataset }) => dataset);
   if (known.length + others.length > 1 && known.length > 0) {
-    throw ambiguous(folder, `is like several datasets: ${namesOf([...known, ...others])}`);
+    throw ambiguous(folder, `looks like several datasets: ${namesOf([...known, ...others])}`);
   }
   if (known.length === 1) return known[0];
   const [most, ...alike] = shares.filter(({ share }) => share >= 0.5);
@@ -110,7 +110,7 @@ export async function readDataset(dataset: Dataset, source: DatasetSource): Prom
         firsts.set(id, { place: row === undefined ? file : `line ${row} of ${file}`, audio });
         utterances.push(utterance);
       } else if (isLossy(audio) && !isLossy(first.audio)) leaveOut('lossy copy');
-      else refuse(`the id "${id}" is that of ${first.place} already`);
+      else refuse(`the id "${id}" is already used by ${first.place}`);
     }
   }
   if (utterances.length === 0) throw nothingUsable(dataset, source.folder, problems);
@@ -143,7 +143,7 @@ function nothingUsable(dataset: Dataset, folder: Folder, problems: readonly Prob
   return new EmoframeError(
     'ERR_CORPUS',
     problems.length === 0
-      ? `${folder.root} holds nothing of ${dataset.name}: expected ${dataset.layout}.`
+      ? `${folder.root} holds no files of ${dataset.name}: expected ${dataset.layout}.`
       : `${folder.root} has no utterance of ${dataset.name} that can be used. ${shown.join('; ')}${more}.`,
     { file: folder.root },
   );

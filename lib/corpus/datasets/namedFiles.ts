@@ -65,7 +65,7 @@ export function namedFiles({
         await yieldWhenDue();
         const file = folder.path(path);
         const found = named(path);
-        if (found === undefined) yield { file, reason: `it is not named as ${name} names its files (${layout})` };
+        if (found === undefined) yield { file, reason: `its name does not follow the naming of ${name} (${layout})` };
         else yield 'id' in found ? { file, utterance: { ...found, audio: file } } : { file, ...found };
       }
     },
