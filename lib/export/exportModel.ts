@@ -106,7 +106,7 @@ export async function exportModel(dir: string, options: ExportOptions): Promise<
   const settings = parseOptions(optionsSchema, options);
   for (const [name, format] of Object.entries(formatOf)) {
     if (settings[name as keyof typeof formatOf] === undefined || settings.format === format) continue;
-    throw new EmoframeError('ERR_ARGUMENT', `Option ${name} goes with format ${format}, not with ${settings.format}.`);
+    throw new EmoframeError('ERR_ARGUMENT', `Option ${name} is for format ${format}, not ${settings.format}.`);
   }
   const { out, format, signal } = settings;
   throwIfAborted(signal);
@@ -170,7 +170,7 @@ async function checkPlace(dir: string, { out, overwrite = false }: ExportOptions
   if (within(from, to) || within(to, from)) {
     throw new EmoframeError(
       'ERR_ARGUMENT',
-      `The export cannot lie in the model's folder ${dir}, nor around it: ${out}.`,
+      `The export must lie neither inside the model's folder ${dir} nor in a folder that contains it, but received ${out}.`,
     );
   }
   if (overwrite || !there || (await readdir(out)).length === 0) return;
@@ -181,7 +181,7 @@ async function checkPlace(dir: string, { out, overwrite = false }: ExportOptions
   );
 }
 
-/** The same tensors, which tell how many are read, and heed the signal. */
+/** The same tensors, which report how many were read, and heed the signal. */
 function watch(
   tensors: ReadonlyMap<string, StoredTensor>,
   { signal, onProgress }: Pick<ExportOptions, 'signal' | 'onProgress'>,

@@ -100,12 +100,12 @@ function classifierFor(head: Head | undefined, source: string): Head {
   }
   if (head.alignment !== undefined) {
     throw refuse(
-      "has an alignment network, of which HubertForSequenceClassification has no part; export it as HubertModel or as ONNX, or export stage 1b's model (finetune/model).",
+      "has an alignment network, which HubertForSequenceClassification cannot hold; export it as HubertModel or as ONNX, or export stage 1b's model (finetune/model).",
     );
   }
   if (head.pooling === 'mean') return head;
   throw refuse(
-    `pools its frames by ${head.pooling ?? 'attention'}, where HubertForSequenceClassification takes their mean; export it as HubertModel or as ONNX.`,
+    `pools its frames by ${head.pooling ?? 'attention'}, but HubertForSequenceClassification takes their mean; export it as HubertModel or as ONNX.`,
   );
 }
 

@@ -68,7 +68,7 @@ function trianglesOf(bands: number): Band[] {
     if (weights.length > 0) return { first, weights };
     throw new EmoframeError(
       'ERR_HEAD',
-      `The alignment network's melBands are ${bands}, so many that some are narrower than the spectrum can tell.`,
+      `The alignment network's melBands are ${bands}, so many that some are narrower than a bin of the spectrum.`,
     );
   });
 }

@@ -1,4 +1,4 @@
-// Pieces of Markdown that hold text from files, and stay pieces whatever it is.
+// Markdown that holds text from files, and keeps its structure whatever the text is.
 
 export function table(heads: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const line = (cells: readonly (string | number)[]) => `| ${cells.map((cell) => plain(String(cell))).join(' | ')} |`;

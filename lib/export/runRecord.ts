@@ -114,7 +114,7 @@ function strange(file: string): Refuse {
   return (reason, cause) =>
     new EmoframeError(
       'ERR_RUN_INCOMPLETE',
-      `${file} is not as a run writes it (${reason}); restore it, or copy the model out of the run to export it without its record.`,
+      `${file} is not what a run writes (${reason}); restore it, or copy the model out of the run to export it without its record.`,
       { file, cause },
     );
 }

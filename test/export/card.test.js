@@ -59,11 +59,11 @@ test('scores of the run’s test session, of stage 4 and of stage 1b', async () 
     const { front, body } = await cardFor(model, { name: 'tiny' });
     const [{ name, results }] = front['model-index'];
     assert.is(name, 'tiny');
-    const [{ task, dataset, metrics: told }] = results;
+    const [{ task, dataset, metrics: listed }] = results;
     assert.is(task.type, 'audio-classification');
     assert.is(dataset.name, json(run, 'corpus.json').name);
     assert.match(dataset.split, 's3');
-    const values = Object.fromEntries(told.map((metric) => [metric.name, metric.value]));
+    const values = Object.fromEntries(listed.map((metric) => [metric.name, metric.value]));
     assert.equal(values, {
       WA: rounded(scores.wa),
       UA: rounded(scores.ua),
@@ -78,7 +78,7 @@ test('scores of the run’s test session, of stage 4 and of stage 1b', async () 
   }
 });
 
-test('the card of an alignment network: what it hears, how posteriors are made, what decides', async () => {
+test('the card of an alignment network: what it sees, how posteriors are made, what decides', async () => {
   const texts = async (options) => {
     const model = await writeAlignedPredictor(fresh(), options);
     return (await cardFor(model)).body.replaceAll('\n', ' ');
@@ -214,7 +214,7 @@ test('names from files stay words: neither front matter nor Markdown breaks', as
   assert.match(body, '# x: "y" - z \\| \\*\\*w\\*\\*');
 });
 
-test('a damaged record is told, not passed over', async () => {
+test('a damaged record is refused, not passed over', async () => {
   const spoilt = join(dir, 'spoilt');
   cpSync(run, spoilt, { recursive: true });
   writeFileSync(join(spoilt, 'folds.json'), '[{"name": "other", "train": [], "validation": [], "test": []}]');
@@ -237,9 +237,9 @@ test('the command writes what the function does, and lists it', async () => {
     '--json',
   ]);
   assert.is(code, 0, stderr);
-  const told = JSON.parse(stdout);
-  assert.equal([told.out, told.format], [out, 'onnx']);
-  assert.ok(told.files.some(({ path, bytes }) => path === 'model.onnx' && bytes > 1000));
+  const reported = JSON.parse(stdout);
+  assert.equal([reported.out, reported.format], [out, 'onnx']);
+  assert.ok(reported.files.some(({ path, bytes }) => path === 'model.onnx' && bytes > 1000));
   const text = await emoframe([
     ...['export', fold('predictor'), '--format', 'hf', '--out', again, '--no-clusters'],
     ...['--name', 'mine', '--license', 'mit', '--base-model', 'org/base'],

@@ -36,7 +36,7 @@ async function predict(model) {
   return prediction;
 }
 
-test('weights, labels and input are told in transformers’ files', async () => {
+test('weights, labels and input are written to transformers’ files', async () => {
   const { out, result } = await toHf(predictor);
   const { metadata, tensors } = await readSafetensors(join(out, 'model.safetensors'));
   assert.equal(metadata, { format: 'pt' });
@@ -72,7 +72,7 @@ test('where a model was loaded from, as transformers keeps it, stays private', a
   for (const { path } of result.files) assert.not.match(readFileSync(join(out, path), 'latin1'), 'secret', path);
 });
 
-test('emoframe hears the same with it, clusters included', async () => {
+test('emoframe gives the same with it, clusters included', async () => {
   const { out } = await toHf(predictor);
   assert.equal(await predict(out), await predict(predictor));
 });
@@ -89,9 +89,12 @@ test('an alignment network goes with the head: every tensor, what it is, and how
   for (const pooling of ['attention', null]) {
     const source = await writeAlignedPredictor(fresh(), { pooling, calibration });
     const { out } = await toHf(source);
-    const told = json(out, 'emoframe.json');
-    assert.equal(told, json(source, 'emoframe.json'));
-    assert.equal([told.alignment, told.calibration, told.pooling], [settings, calibration, pooling ?? undefined]);
+    const described = json(out, 'emoframe.json');
+    assert.equal(described, json(source, 'emoframe.json'));
+    assert.equal(
+      [described.alignment, described.calibration, described.pooling],
+      [settings, calibration, pooling ?? undefined],
+    );
     const [found, expected] = await Promise.all(
       [out, source].map((at) => readSafetensors(join(at, 'head.safetensors'))),
     );
@@ -144,7 +147,7 @@ test('a calibrated model: emoframe finds its weight, and transformers a classifi
 test('HubertForSequenceClassification: refused where it would compute something else', async () => {
   const options = { format: 'hf', architecture: 'HubertForSequenceClassification' };
   const out = fresh();
-  await refused(exportModel(predictor, { ...options, out }), 'ERR_HEAD', /by attention, where .* takes their mean/);
+  await refused(exportModel(predictor, { ...options, out }), 'ERR_HEAD', /by attention, but .* takes their mean/);
   const encoder = join(fixtures, 'encode', 'base');
   await refused(exportModel(encoder, { ...options, out }), 'ERR_HEAD', /has no classifier/);
   // Nothing is left out without a word: not even where what is left would fit.
@@ -210,8 +213,8 @@ test('options are checked before anything is read', async () => {
   const bad = (options, message) => refused(exportModel('nowhere', options), 'ERR_ARGUMENT', message);
   await bad({ out: 'x', format: 'tflite' }, /Expected one of 'hf', 'onnx' for format but received "tflite"/);
   await bad({ format: 'hf' }, /a string for out but received nothing/);
-  await bad({ out: 'x', format: 'hf', externalData: true }, /externalData goes with format onnx/);
-  await bad({ out: 'x', format: 'onnx', architecture: 'HubertModel' }, /architecture goes with format hf/);
+  await bad({ out: 'x', format: 'hf', externalData: true }, /externalData is for format onnx/);
+  await bad({ out: 'x', format: 'onnx', architecture: 'HubertModel' }, /architecture is for format hf/);
   await bad({ out: 'x', format: 'hf', licence: 'mit' }, /no option 'licence'/);
   await refused(exportModel('nowhere', { out: 'x', format: 'hf' }), 'ERR_FILE_NOT_FOUND', /nowhere/);
 });

@@ -49,7 +49,7 @@ const shapeOf = ({ type }) =>
   type.value.value.shape.dim.map(({ value }) => (value.case === 'dimParam' ? value.value : Number(value.value)));
 const tensorsOf = ({ graph }) => new Map(graph.initializer.map((tensor) => [tensor.name, tensor]));
 
-test('inputs, outputs, operators and what the file tells of itself', async () => {
+test('inputs, outputs, operators and what the file says of itself', async () => {
   const { model } = await exported(await predictor({ form: 'large', pooling: 'attention' }));
   assert.equal([model.irVersion, model.opsetImport[0].version, model.opsetImport[0].domain], [8n, 17n, '']);
   assert.equal([model.producerName, model.producerVersion], ['emoframe', packageVersion()]);
@@ -160,7 +160,7 @@ test('every value is made before it is read, and every name is one value', async
 const readWithin = ({ node }, value) =>
   node.some((operator) => bodyOf(operator)?.node.some(({ input }) => input.includes(value)));
 
-test('an alignment network: outputs, and what the file tells of it', async () => {
+test('an alignment network: outputs, and what the file says of it', async () => {
   const calibration = { classifier: 0.5, alignment: 2 };
   const both = await exported(await aligned({ calibration }));
   assert.equal(
@@ -172,9 +172,9 @@ test('an alignment network: outputs, and what the file tells of it', async () =>
       ['frame_logits', ['batch', 'frames', 4]],
     ],
   );
-  const told = JSON.parse(both.model.metadataProps[0].value);
-  assert.equal([told.pooling, told.alignment, told.calibration], ['attention', settings, calibration]);
-  // Without a pooled classifier, nothing of the transformer is computed for what hears the convolutions alone.
+  const described = JSON.parse(both.model.metadataProps[0].value);
+  assert.equal([described.pooling, described.alignment, described.calibration], ['attention', settings, calibration]);
+  // Without a pooled classifier, nothing of the transformer is computed for what reads the convolutions alone.
   const alone = await exported(await aligned({ pooling: null }));
   const { alignment, ...rest } = JSON.parse(alone.model.metadataProps[0].value);
   assert.equal(alignment, settings);
@@ -216,8 +216,8 @@ test('log-mel bands of sound as it is brought to the network: those of the engin
   const source = await aligned({ form: 'large', pooling: null, alignment: { melBands: bands, statistics } });
   const samples = speechLike(1, generator(5)).map((value) => 0.3 * value + 0.1);
   const engine = Engine.create();
-  const { model: heard } = await loadClassifier(engine, source, 'fp32');
-  const { hidden, offsets } = await heard.alignmentInput(packLocally([samples], 320, statistics));
+  const { model: classifier } = await loadClassifier(engine, source, 'fp32');
+  const { hidden, offsets } = await classifier.alignmentInput(packLocally([samples], 320, statistics));
   engine.dispose();
 
   const { model } = await exported(source);
@@ -324,16 +324,16 @@ test('external data: the same weights at page boundaries of a file beside the gr
       continue;
     }
     moved++;
-    const told = Object.fromEntries(tensor.externalData.map(({ key, value }) => [key, value]));
-    assert.is(told.location, 'model.onnx_data');
-    assert.is(Number(told.offset) % 4096, 0);
-    const [from, length] = [Number(told.offset), Number(told.length)];
+    const described = Object.fromEntries(tensor.externalData.map(({ key, value }) => [key, value]));
+    assert.is(described.location, 'model.onnx_data');
+    assert.is(Number(described.offset) % 4096, 0);
+    const [from, length] = [Number(described.offset), Number(described.length)];
     assert.equal(data.slice(from, from + length), expected.rawData, name);
   }
   assert.ok(moved > 10, String(moved));
   assert.ok(statSync(join(outside.out, 'model.onnx')).size < statSync(join(inside.out, 'model.onnx')).size);
-  const { 'transformers.js_config': told } = JSON.parse(readFileSync(join(outside.out, 'config.json')));
-  assert.equal(told, { use_external_data_format: true });
+  const { 'transformers.js_config': described } = JSON.parse(readFileSync(join(outside.out, 'config.json')));
+  assert.equal(described, { use_external_data_format: true });
 });
 
 /** A graph that only holds weights, which count how they are read. */
