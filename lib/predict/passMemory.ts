@@ -19,7 +19,7 @@ export interface PredictionMemory {
   /** For passes: an arena of each model, and temporaries. */
   readonly passes: number;
   readonly total: number;
-  /** What can be had for it, with what is held already. */
+  /** What is available for it, including what is held already. */
   readonly available: number;
 }
 

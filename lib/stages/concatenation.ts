@@ -27,7 +27,7 @@ export async function withConcatenations(context: StageContext): Promise<StageCo
   if (!labels.includes(neutral)) {
     throw new EmoframeError(
       'ERR_CONFIG',
-      `align.concatenate joins emotional speech to neutral, but there is no label '${neutral}' among ${labels.join(', ')}: set neutralLabel in the config, or align.concatenate.share to 0.`,
+      `align.concatenate joins emotional and neutral speech, but there is no label '${neutral}' among ${labels.join(', ')}: set neutralLabel in the config, or align.concatenate.share to 0.`,
     );
   }
   const usable = fold.train.map((id) => utteranceOf(context, id)).filter(isUsable(labels, neutral));
@@ -78,7 +78,7 @@ function isUsable(
 function nothingJoined({ fold, config }: StageContext, label: string, usable: readonly Utterance[]): EmoframeError {
   const { maxSeconds } = config.align;
   const reason = usable.some((utterance) => utterance.label === label)
-    ? `beside none of its utterances is room within align.maxSeconds (${maxSeconds}) for what align.concatenate.patterns ask for, of the same speaker`
+    ? `none of its utterances leaves room within align.maxSeconds (${maxSeconds}) for the speech of the same speaker that align.concatenate.patterns asks for`
     : 'no training utterance of it has a speaker, and only speech of one speaker is joined';
   return new EmoframeError(
     'ERR_CORPUS',

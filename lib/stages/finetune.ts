@@ -1,5 +1,5 @@
 // Stage 1b: the adapted model learns to name the emotion of whole utterances from the mean of their frames. Its middle
-// layer thereby comes to tell emotions apart frame by frame, which is what stage 2 clusters; its scores are the baseline
+// layer thereby comes to separate emotions frame by frame, which is what stage 2 clusters; its scores are the baseline
 // that stage 4 is compared with.
 import type { FineTuningSettings } from '../config/types.js';
 import { trainOnUtterances, type UtteranceTask } from './classification.js';

@@ -1,5 +1,5 @@
 // What an alignment network's input is normalised by: statistics of the training audio in place of each utterance's own, which would
-// tell every frame of the whole utterance, as the neutral frames of an angry utterance are quieter than those of a neutral one.
+// show every frame the whole utterance, as the neutral frames of an angry utterance are quieter than those of a neutral one.
 import { packLocally, packSamples } from '../batch/pack.js';
 import { groupBy, mapLimited } from '../lists.js';
 import type { SoundStatistics } from '../model/alignment.js';

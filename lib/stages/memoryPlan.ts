@@ -71,14 +71,14 @@ async function reportPlan(context: StageContext, plan: MemoryPlan): Promise<void
     ...(features > 0 ? [`${mebibytes(features)} of stored features`] : []),
   ];
   await report.note(
-    `needs ${mebibytes(total)} on ${engine.device} (${parts.join(', ')}), where ${mebibytes(free + held)} can be had`,
+    `needs ${mebibytes(total)} on ${engine.device} (${parts.join(', ')}), ${mebibytes(free + held)} available`,
     'memory',
     { weights, gradients, moments, features, activations, scratch, total },
   );
   // Only on a CPU, as elsewhere it was refused: a machine may have swap space, so it is not refused here.
   if (total - held > free)
     report.warn(
-      `The stage needs ${mebibytes(total - held)} more memory, but the system has ${mebibytes(free)} to give: it may become very slow, or be ended. ${advice(context)}`,
+      `The stage needs ${mebibytes(total - held)} more memory, but the system has only ${mebibytes(free)} available: it may become very slow, or be killed. ${advice(context)}`,
     );
 }
 

@@ -165,10 +165,10 @@ async function reportGraphs({ engine, report }: StageContext): Promise<void> {
 /** A loss or gradient that is not finite would come again after a resume, as updates are exact: names the update and a remedy. */
 function stoppedBy(error: unknown, stage: StageName, step: number, savedStep: number): unknown {
   if (!(error instanceof EmoframeError) || error.code !== 'ERR_NOT_FINITE') return error;
-  const saved = savedStep > 0 ? `The checkpoint of update ${savedStep} is whole. ` : '';
+  const saved = savedStep > 0 ? `The checkpoint of update ${savedStep} is intact. ` : '';
   return new EmoframeError(
     error.code,
-    `Update ${step + 1} of ${stage}: ${error.message} ${saved}A resumed run would meet this again: begin a new one with a lower ${stageNamed(stage).settings}.optimizer.learningRate, or with precision fp32.`,
+    `Update ${step + 1} of ${stage}: ${error.message} ${saved}Resuming would fail in the same way: start a new run with a lower ${stageNamed(stage).settings}.optimizer.learningRate, or with precision fp32.`,
     { cause: error },
   );
 }

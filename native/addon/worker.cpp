@@ -220,7 +220,7 @@ void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
   job->settled = true;
   if (--waiting_ == 0) channel_.Unref(env);
   if (job->cancelled) {
-    Napi::Error error = Napi::Error::New(env, "Cancelled, as work before it failed on which it builds.");
+    Napi::Error error = Napi::Error::New(env, "Cancelled: earlier work that it depends on failed.");
     error.Set("cancelled", Napi::Boolean::New(env, true));
     job->deferred->Reject(error.Value());
     return;

@@ -42,9 +42,9 @@ struct ModelSlot {
 // thread: so that thread may use `this` freely.
 class Worker : public std::enable_shared_from_this<Worker> {
  public:
-  // Starts the thread and makes the backend on it; throws what createBackend throws. The thread is stopped when the
-  // last copy of what is returned goes: engines and their models hold one each, so that a model may outlive its
-  // engine's object.
+  // Starts the thread and makes the backend on it; throws what createBackend throws. The thread is
+  // stopped when the last copy of what is returned goes: engines and their models hold one each, so that
+  // a model may outlive its engine's object.
   static std::shared_ptr<Worker> start(Napi::Env env, const std::string &device, const BackendOptions &options);
 
   using Work = std::function<void(Backend &)>;
@@ -113,8 +113,8 @@ struct Failure {
 };
 Failure currentFailure();
 
-// Runs `body`, turning a native error into a JavaScript one with its code: nothing else may leave a call from
-// JavaScript.
+// Runs `body`, turning a native error into a JavaScript one with its code:
+// nothing else may leave a call from JavaScript.
 template <typename Body>
 auto translating(Napi::Env env, Body body) -> decltype(body()) {
   try {

@@ -33,7 +33,7 @@ int countDevices() {
   }
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorInsufficientDriver || status == cudaErrorSystemDriverMismatch) {
-    throw Error("ERR_DEVICE_DRIVER", "The NVIDIA driver is too old: it serves CUDA " + versionOf(driver) +
+    throw Error("ERR_DEVICE_DRIVER", "The NVIDIA driver is too old: it supports CUDA " + versionOf(driver) +
                                          ", and this build needs CUDA " + versionOf(runtime) + driverFor(runtime) +
                                          ". Update the driver, or use device 'cpu'.");
   }
@@ -52,13 +52,14 @@ void throwStatus(cudaError_t status) {
                                          "). Use a smaller batch or model, or end other work on the device.");
   }
   if (status == cudaErrorDevicesUnavailable) {
-    throw Error("ERR_DEVICE", "The GPU is there but gives itself to nobody now (" + what +
-                                  "): another process may hold it alone. End that, or use another device or 'cpu'.");
+    throw Error("ERR_DEVICE",
+                "The GPU exists but is not available now (" + what +
+                    "): another process may hold it exclusively. End that, or use another device or 'cpu'.");
   }
   if (status == cudaErrorInitializationError || status == cudaErrorSystemNotReady ||
       status == cudaErrorCompatNotSupportedOnDevice) {
     throw Error("ERR_DEVICE_DRIVER", "The NVIDIA driver does not work (" + what +
-                                         "). Look whether nvidia-smi does, update the driver, or use device 'cpu'.");
+                                         "). Check that nvidia-smi works, update the driver, or use device 'cpu'.");
   }
   throw Error("ERR_DEVICE_FAULT",
               "The device failed (" + what +

@@ -32,7 +32,7 @@ void CudaBackend::openMemory() {
 void *CudaBackend::take(size_t bytes) {
   if (imaginary_) return imaginary_->take(bytes);
   if (bytes > account_.left()) {
-    throw Error("ERR_OUT_OF_MEMORY", "The memory limit of this engine does not suffice: " + megabytes(bytes) +
+    throw Error("ERR_OUT_OF_MEMORY", "The memory limit of this engine is too small: " + megabytes(bytes) +
                                          " more needed, " + megabytes(account_.left()) + " of " +
                                          megabytes(account_.limit()) +
                                          " left. Use a smaller batch or model, or raise memoryLimit.");

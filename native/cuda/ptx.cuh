@@ -243,8 +243,8 @@ __device__ inline void namedBarrier(int id, int threads) {
 }
 
 // --- atomics -------------------------------------------------------------------------------------
-// On integers only: what they do must not depend on their order. They return the value before. T: int32_t, uint32_t,
-// uint64_t.
+// On integers only: what they do must not depend on their order. They return the
+// value before. T: int32_t, uint32_t, uint64_t.
 template <typename T>
 __device__ inline T addAtomically(T *target, T value) {
 #ifdef EMOFRAME_SIMT

@@ -33,10 +33,9 @@ void Stream::close() noexcept {
 
 void Stream::requireWhole() const {
   if (staging_) return;
-  throw Error(
-      "ERR_DEVICE_FAULT",
-      "An earlier step was cut off in its midst, so what this engine holds can no longer be relied on: dispose of "
-      "it, and start again from the last checkpoint with another.");
+  throw Error("ERR_DEVICE_FAULT",
+              "An earlier step was interrupted, so what this engine holds can no longer be relied on: dispose of "
+              "it, and start again from the last checkpoint with another.");
 }
 
 void Stream::launch(const Launch &launch) {

@@ -68,7 +68,7 @@ Alignment::Inputs Alignment::layOut(const TrainStep *step, const Packing &packin
       if (label < -1 || label >= head_.classes) {
         throw Error("ERR_LABEL", utteranceOfBatch(b) + " has the label " + std::to_string(label) + " at frame " +
                                      std::to_string(t - first) + ", which is neither one of the " +
-                                     std::to_string(head_.classes) + " classes nor -1, for not known.");
+                                     std::to_string(head_.classes) + " classes nor -1, for unknown.");
       }
       known += label >= 0;
     }

@@ -31,7 +31,7 @@ void requireFinite(const std::vector<float> &values, int64_t width, const std::v
       throw Error("ERR_NOT_FINITE", utteranceOfBatch(static_cast<int64_t>(b)) + " gives " + what + " " +
                                         std::to_string(row - offsets[b]) +
                                         " with values that are not finite numbers. Try precision fp32; if that does "
-                                        "not help, the model's weights are not sound.");
+                                        "not help, the model's weights are damaged.");
     }
   }
 }

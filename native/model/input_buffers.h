@@ -1,6 +1,6 @@
-// What passes are given by the host: samples, tables, masks, labels, in memory of their own that is filled beside the
-// ops (UploadStream). There are two sets of it, so that the next pass's inputs can be uploaded while this one reads its
-// own.
+// What passes are given by the host: samples, tables, masks, labels, in memory of their own that is
+// filled beside the ops (UploadStream). There are two sets of it, so that the next pass's inputs can
+// be uploaded while this one reads its own.
 //
 // A pass's inputs follow from its batch alone, and not from anything that another pass computes. Where a backend has no
 // upload stream they lie in the arena like all else of a pass.

@@ -52,7 +52,7 @@ Filters filtersOf(int64_t bands) {
 LogMel::LogMel(int64_t bands, const HubertShape &shape, Backend &backend) : backend_(backend), bands_(bands) {
   if (shape.stride() != kStride || shape.samples(0) + 1 != kWindow) {
     throw Error("ERR_MODEL_CONFIG",
-                "The alignment head's melBands are of frames of 400 samples every 320, but this model's are of " +
+                "The alignment head's melBands need frames of 400 samples every 320, but this model's are " +
                     std::to_string(shape.samples(0) + 1) + " every " + std::to_string(shape.stride()) +
                     ": set melBands to 0.");
   }

@@ -32,7 +32,7 @@ void checkAlignment(const HubertShape &shape, const AlignmentHead &head) {
   if (head.source == AlignmentSource::features) return;
   const bool output = head.layer == modelOutput && head.source == AlignmentSource::hidden;
   require(output || (head.layer >= 0 && head.layer <= shape.layers),
-          "layer must be from 0 to " + std::to_string(shape.layers) + ", or, of source hidden, the output");
+          "layer must be from 0 to " + std::to_string(shape.layers) + ", or, with source hidden, the output");
   require(head.chunkFrames >= 1, "chunkFrames must be at least 1");
   require(head.contextFrames >= 0, "contextFrames must not be negative");
 }
@@ -179,7 +179,7 @@ Model::Model(std::shared_ptr<Backend> backend, const HubertShape &shape, Precisi
   checkHeads(shape, maskedPrediction, classifier, alignment);
   if (precision == Precision::tf32 && !backend->multipliesTf32()) {
     throw Error("ERR_DEVICE_UNSUPPORTED", "Device " + backend->name() +
-                                              " has no products of tf32: use precision fp32, which is more exact, or "
+                                              " cannot multiply in tf32: use precision fp32, which is more exact, or "
                                               "bf16, or a device cuda:N.");
   }
   parts_ = std::make_unique<Parts>(std::move(backend), shape, precision, maskedPrediction, classifier, alignment);
@@ -386,8 +386,8 @@ void Model::Parts::requireFinite(const View &values, const Packing &packing, con
   const int32_t b = firstNotFinite(values, packing);
   if (b < 0) return;
   throw Error("ERR_NOT_FINITE", utteranceOfBatch(b) + " gives " + what +
-                                    " that are not finite numbers. Look at its audio; if that is sound, the model's "
-                                    "weights are not.");
+                                    " that are not finite numbers. Check its audio; if that is good, the model's "
+                                    "weights are damaged.");
 }
 
 }  // namespace emoframe

@@ -131,7 +131,7 @@ void Parameters::requireOpen() const {
   if (!packedForInference_) return;
   throw Error(
       "ERR_INTERNAL",
-      "This model was loaded to be run only: its weights cannot be changed, exported or trained. Load it again.");
+      "This model was loaded for inference only: its weights cannot be changed, exported or trained. Load it again.");
 }
 
 void Parameters::freeze(const std::vector<std::string> &prefixes) {

@@ -144,8 +144,8 @@ MemoryPlan Model::prepare(const PlannedWork &work) {
         plan.features > 0 ? " and " + megabytes(plan.features) + " for stored features" : std::string();
     throw Error("ERR_OUT_OF_MEMORY", "This work needs " + megabytes(plan.total()) + " of " + parts_->backend->name() +
                                          ", " + megabytes(plan.activations) + " of it for a pass" + features + ": " +
-                                         megabytes(more) + " more than it has, where " + megabytes(plan.available) +
-                                         " can be had.");
+                                         megabytes(more) + " more than it has, with " + megabytes(plan.available) +
+                                         " available.");
   }
   try {
     parts_->workspace.reserve(plan.activations - static_cast<size_t>(parts_->inputBuffers.sets()) * plan.inputs);

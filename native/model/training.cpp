@@ -17,7 +17,7 @@ void Model::Parts::checkTargets(const TrainStep &step, const Packing &packing) c
     throw Error("ERR_BATCH", "Expected labels of " + std::to_string(packing.total()) + " frames but received " +
                                  std::to_string(step.frameLabelCount) + ".");
   }
-  if (step.frameLabels && !aligned) throw Error("ERR_BATCH", "Labels of frames are of the objective alignment alone.");
+  if (step.frameLabels && !aligned) throw Error("ERR_BATCH", "Frame labels are for the objective alignment only.");
   if (step.mask && aligned) throw Error("ERR_BATCH", "Alignment is trained without a mask.");
   const int64_t wanted = masked ? packing.total() : packing.count;
   if (!step.labels || step.labelCount != wanted) {

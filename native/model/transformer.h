@@ -28,7 +28,7 @@ class Transformer {
     AddNorm inputNorm;   // pre-LN: what the first kept layer's attention reads, or the final norm
     bool final = false;  // whether that of the model's output was asked for
   };
-  // Told each hidden state on the way, from depth 0 on, while it lies there.
+  // Given each hidden state on the way, from depth 0 on, while it lies there.
   using Visit = std::function<void(int64_t depth, const View &state)>;
   // Adds the tables of its own to a packing.
   void layOut(Packing &packing, Workspace &workspace) const { positional_->layOut(packing, workspace); }

@@ -1,5 +1,5 @@
 // What the alignment head promises: that a frame's logits follow from its neighbourhood alone, and that what is made of
-// them is the same however an utterance is heard.
+// them is the same however an utterance is divided.
 #include "model/alignment.h"
 
 #include <algorithm>
@@ -88,7 +88,7 @@ TEST(theClassifierIsNotTouchedByTheHeadBesideIt) {
   }
 }
 
-// The whole utterance and a part of it, features being the same: frames of the part hear the same as far as its ends do
+// The whole utterance and a part of it, features being the same: frames of the part see the same as far as its ends do
 // not come into their field, and one frame further not.
 void requireFieldAlone(const HubertShape &shape) {
   const int64_t frames = 61;
@@ -103,7 +103,7 @@ void requireFieldAlone(const HubertShape &shape) {
     part.frameStarts = {static_cast<int32_t>(first)};
     part.frameCounts = {static_cast<int32_t>(count)};
     const int64_t reach = std::accumulate(head.halfWidths.begin(), head.halfWidths.end(), int64_t{0});
-    // Chunks whose context leaves the part hear less.
+    // Chunks whose context leaves the part see less.
     const bool chunked = head.source != AlignmentSource::features;
     const int64_t lost = chunked ? head.chunkFrames : 0;
     const std::vector<float> expected = model->classify(whole).aligned.frameLogits;
@@ -120,7 +120,7 @@ void requireFieldAlone(const HubertShape &shape) {
       require(difference(t) <= 1e-6, "frame " + std::to_string(t) + " of a part differs");
     }
     for (const int64_t t : {lost + reach - 1, count - lost - reach}) {
-      require(difference(t) > 1e-6, "frame " + std::to_string(t) + " does not hear that its field is cut off");
+      require(difference(t) > 1e-6, "frame " + std::to_string(t) + " does not see that its field is cut off");
     }
   }
 }
@@ -189,21 +189,21 @@ TEST(theLossIsTheUtterancesAndTheMeanOfItsKnownFrames) {
   for (const AlignmentHead &head : allSources(shape)) {
     auto model = makeAlignmentModel(shape, head);
     const Batch batch = makeBatch(shape, {20 * shape.stride(), 9 * shape.stride(), 12 * shape.stride()});
-    const Classified heard = model->classify(batch.host);
+    const Classified classified = model->classify(batch.host);
     std::vector<int32_t> labels(static_cast<size_t>(batch.totalFrames), -1);
     TrainStep step = batch.step(Objective::alignment);
     double utterances = 0, frames = 0;
     int64_t correct = 0;
     for (int64_t b = 0; b < 3; ++b) {
-      const std::vector<float> own = rowsOf(heard.aligned.logits, b, 1);
+      const std::vector<float> own = rowsOf(classified.aligned.logits, b, 1);
       const int32_t label = batch.classLabels[static_cast<size_t>(b)];
-      utterances += crossEntropy(heard.aligned.logits, b, label);
+      utterances += crossEntropy(classified.aligned.logits, b, label);
       correct += std::max_element(own.begin(), own.end()) - own.begin() == label;
       double sum = 0;
       int64_t known = 0;
-      for (int64_t t = heard.offsets[b]; b != 1 && t < heard.offsets[b + 1]; t += b + 1, ++known) {
+      for (int64_t t = classified.offsets[b]; b != 1 && t < classified.offsets[b + 1]; t += b + 1, ++known) {
         labels[static_cast<size_t>(t)] = static_cast<int32_t>(t % kClasses);
-        sum += crossEntropy(heard.aligned.frameLogits, t, labels[static_cast<size_t>(t)]);
+        sum += crossEntropy(classified.aligned.frameLogits, t, labels[static_cast<size_t>(t)]);
       }
       if (known > 0) frames += sum / static_cast<double>(known);
     }

@@ -45,12 +45,12 @@ std::vector<Precision> precisions();  // of that device
 // Small shapes that reach the corners: windows that do not tile, odd and even positional kernels, groups.
 HubertShape baseShape();   // GroupNorm, post-LN
 HubertShape largeShape();  // LayerNorm in every conv, conv bias, pre-LN
-HubertShape melShape();    // GroupNorm, frames of which log-mel bands can be heard
+HubertShape melShape();    // GroupNorm, frames of which log-mel bands can be added
 HubertShape withDropout(HubertShape shape);
 
 std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling = PoolingKind::attention,
                                  Precision precision = Precision::fp32, std::shared_ptr<Backend> on = backend());
-// An alignment head of a few blocks, one of which hears its frame alone; and a model that has it beside a classifier.
+// An alignment head of a few blocks, one of which sees its frame alone; and a model that has it beside a classifier.
 AlignmentHead alignmentHead(AlignmentSource source = AlignmentSource::features, int64_t layer = modelOutput);
 std::unique_ptr<Model> makeAlignmentModel(const HubertShape &shape, const AlignmentHead &head,
                                           Precision precision = Precision::fp32,

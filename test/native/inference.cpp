@@ -94,7 +94,9 @@ TEST(aSealedModelIsNotTrainedOrRead) {
   model->packForInference();
   const TensorInfo tensor = model->tensors().front();
   std::vector<float> values(static_cast<size_t>(sizeOf(tensor)));
-  const auto refused = [](const std::function<void()> &call) { requireError("ERR_INTERNAL", "to be run only", call); };
+  const auto refused = [](const std::function<void()> &call) {
+    requireError("ERR_INTERNAL", "for inference only", call);
+  };
   refused([&] { model->exportTensor(tensor.name, values.data()); });
   refused([&] { model->importTensor(tensor.name, values.data(), static_cast<int64_t>(values.size())); });
   refused([&] { model->trainStep(batch.host, batch.step(Objective::classification)); });

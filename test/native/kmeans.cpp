@@ -69,7 +69,7 @@ TEST(lloydCentroidsAreTheMeansOfTheirMembers) {
   s.tolerance = 0;
   s.maxIterations = 500;
   const KMeansResult result = kmeans(*on, points.data(), count, dimension, s, always);
-  require(result.iterations < 500, "it settles");
+  require(result.iterations < 500, "it converges");
   std::vector<double> sums(clusters * dimension), counts(clusters);
   double inertia = 0;
   for (int64_t n = 0; n < count; ++n) {

@@ -33,7 +33,7 @@ int main(int argc, char **argv) {
     tests.push_back(&test);
     names.push_back(test.name);
   }
-  const auto prepare = [](bool) { backend(); };  // a device that is not there is told once
+  const auto prepare = [](bool) { backend(); };  // a device that is not there is reported once
   return runner.run(names, prepare, [&](size_t i) {
     std::string message;
     try {

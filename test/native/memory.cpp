@@ -217,7 +217,7 @@ TEST(workThatDoesNotFitIsRefusedBeforeItBegins) {
   const MemoryPlan plan = model->plan(work);
   require(plan.total() > options.memoryLimit && plan.available < options.memoryLimit,
           "what it needs and what there is");
-  requireError("ERR_OUT_OF_MEMORY", "MB can be had", [&] { model->prepare(work); });
+  requireError("ERR_OUT_OF_MEMORY", "MB available", [&] { model->prepare(work); });
   require(on->memory().held == held, "nothing was taken");
   model->trainStep(pass.batch.host, pass.step);
   work.utterances = 0;

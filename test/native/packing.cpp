@@ -174,7 +174,7 @@ TEST(aCropHasTheSameGradientsInABatchAsAlone) {
     requireClose(cropped[i++], gradient(*model, tensor), 3e-5, tensor.name);
 }
 
-TEST(framesThatAreKeptAreClassifiedAloneButHeardWithTheOthers) {
+TEST(framesThatAreKeptAreClassifiedAloneButComputedWithTheOthers) {
   for (PoolingKind pooling :
        {PoolingKind::mean, PoolingKind::attention, PoolingKind::attentionLinear, PoolingKind::stats}) {
     const HubertShape shape = baseShape();
@@ -220,7 +220,7 @@ TEST(windowMomentsThatAreGivenTakeThePlaceOfTheUtterancesOwn) {
   Batch part = makeBatch(shape, {20 * shape.stride()});
   part.host.lengths = {static_cast<int32_t>(10 * shape.stride())};
   const auto frames = static_cast<size_t>(shape.frames(part.host.lengths[0]));
-  // Layer 0 hears its neighbours too, which end with the part: only the first frames are alike.
+  // Layer 0 sees its neighbours too, which end with the part: only the first frames are alike.
   const size_t alike = (frames - static_cast<size_t>(shape.positionalKernel / 2)) * shape.hiddenSize;
   const std::vector<float> expected = model->encode(whole.host, 0).hidden;
   const auto difference = [&] {
@@ -235,7 +235,7 @@ TEST(windowMomentsThatAreGivenTakeThePlaceOfTheUtterancesOwn) {
   part.host.windowCovariance = moments.covariance.data();
   part.host.windowMeanSize = static_cast<int64_t>(moments.mean.size());
   part.host.windowCovarianceSize = static_cast<int64_t>(moments.covariance.size());
-  require(difference() < 1e-5, "a part with the moments of the whole hears what the whole hears");
+  require(difference() < 1e-5, "a part with the moments of the whole gives what the whole gives");
   part.host.windowMeanSize -= 1;
   requireError("ERR_BATCH", "means", [&] { model->encode(part.host, 0); });
   const HubertShape other = largeShape();
@@ -245,7 +245,7 @@ TEST(windowMomentsThatAreGivenTakeThePlaceOfTheUtterancesOwn) {
   requireError("ERR_BATCH", "GroupNorm", [&] { large->encode(plain.host, 0); });
 }
 
-TEST(utterancesThatLieApartAreNormalisedWhereTheyAreHeard) {
+TEST(utterancesThatLieApartAreNormalisedWhereTheyAreEncoded) {
   for (const HubertShape &shape : {baseShape(), largeShape()}) {
     auto model = makeModel(shape);
     Batch byHand = makeBatch(shape, someLengths(shape));
@@ -279,7 +279,7 @@ TEST(utterancesThatLieApartAreNormalisedWhereTheyAreHeard) {
                    "moments of windows");
     }
     alone.normalize = false;
-    require(model->encode(alone, modelOutput).hidden != expected, "without it they are heard otherwise");
+    require(model->encode(alone, modelOutput).hidden != expected, "without it they are encoded otherwise");
     alone.waveform = {0, 1};
     requireError("ERR_BATCH", "a mean and a scale", [&] { model->encode(alone, 0); });
   }

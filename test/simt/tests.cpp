@@ -104,14 +104,14 @@ void testMachines() {
               create("cuda:0"));
   simt::machine() = usual;
   simt::machine().taking = cudaErrorDevicesUnavailable;
-  expectError("a GPU that another process holds", "ERR_DEVICE", {"gives itself to nobody"}, create("cuda:0"));
+  expectError("a GPU that another process holds", "ERR_DEVICE", {"is not available now"}, create("cuda:0"));
   simt::machine() = usual;
   simt::machine().counting = cudaErrorInitializationError;
   expectError("a driver that does not work", "ERR_DEVICE_DRIVER", {"does not work", "nvidia-smi"}, create("cuda:0"));
   report("a machine's reason for having no device",
-         emoframe::describeCuda().reason.find("does not work") != std::string::npos ? "" : "is not told");
+         emoframe::describeCuda().reason.find("does not work") != std::string::npos ? "" : "is not reported");
   simt::machine() = usual;
-  report("the driver's version", emoframe::describeCuda().driver == "13.0" ? "" : "is not told");
+  report("the driver's version", emoframe::describeCuda().driver == "13.0" ? "" : "is not reported");
   expectError("the usual machine", "none", {}, create("cuda:0"));
 }
 

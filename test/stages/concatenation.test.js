@@ -200,7 +200,7 @@ test('the sound is that of the parts, at the level of the first, with faded seam
 /** What the function needs of a stage, over the toy corpus: session s1 trains but for two, s2 tests. */
 function contextOf(align, labels = ['happy', 'neutral']) {
   const ids = (session) => corpus.utterances.filter((one) => one.session === session).map(({ id }) => id);
-  const heard = [];
+  const loaded = [];
   const notes = [];
   const [s1, test] = [ids('s1'), ids('s2')];
   const context = {
@@ -213,23 +213,23 @@ function contextOf(align, labels = ['happy', 'neutral']) {
     sampleCounts: new Map(),
     audio: {
       get: async ({ id }) => {
-        heard.push(id);
+        loaded.push(id);
         return new Float32Array(1.5 * rate);
       },
     },
     report: { progress: () => {}, note: async (message, name, numbers) => notes.push({ message, name, numbers }) },
   };
-  return { context, heard, notes };
+  return { context, loaded, notes };
 }
 
 test('off, the stage is given what it was given', async () => {
-  const { context, heard } = contextOf({});
+  const { context, loaded } = contextOf({});
   assert.is(await withConcatenations(context), context);
-  assert.equal(heard, []);
+  assert.equal(loaded, []);
 });
 
-test('on, only training utterances are heard and joined, and nothing else of the stage changes', async () => {
-  const { context, heard, notes } = contextOf({ maxSeconds: 4, concatenate: { share: 1 } });
+test('on, only training utterances are read and joined, and nothing else of the stage changes', async () => {
+  const { context, loaded, notes } = contextOf({ maxSeconds: 4, concatenate: { share: 1 } });
   const counted = context.sampleCounts;
   const extended = await withConcatenations(context);
   const added = extended.fold.train.slice(context.fold.train.length);
@@ -243,9 +243,9 @@ test('on, only training utterances are heard and joined, and nothing else of the
       id,
     );
     assert.is(extended.sampleCounts.get(id), (await extended.audio.get(extended.utterances.get(id))).length);
-    assert.not.ok(context.utterances.has(id) || counted.has(id), 'other folds are not told');
+    assert.not.ok(context.utterances.has(id) || counted.has(id), 'other folds are unchanged');
   }
-  assert.ok(heard.every((id) => context.fold.train.includes(id)));
+  assert.ok(loaded.every((id) => context.fold.train.includes(id)));
 });
 
 test('a neutral utterance with an emotion somewhere is no neutral part', async () => {
@@ -260,7 +260,7 @@ test('a neutral utterance with an emotion somewhere is no neutral part', async (
   assert.ok(joined.length > 0 && !joined.some((id) => id.split(' + ').includes(mixed)));
 });
 
-test('what cannot be joined is told, with what to change', async () => {
+test('what cannot be joined is refused, with what to change', async () => {
   const join = (align, labels) => withConcatenations(contextOf(align, labels).context);
   const share = { concatenate: { share: 1 } };
   await refused(join({ ...share, maxSeconds: 1.6 }), 'ERR_CORPUS', /nothing of 'happy'.*maxSeconds \(1\.6\)/);
@@ -325,8 +325,8 @@ test('a real run: the test session unheard, earlier stages as without it, the sa
   for (const stage of ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain'])
     assert.equal(digests('whole', stage), digests('plain', stage), stage);
   const rows = readFileSync(join(out('stopped'), 'log.jsonl'), 'utf8').split('\n');
-  const told = rows.filter((row) => row.includes('"concatenation":{"joined"')).map((row) => JSON.parse(row).stage);
-  assert.equal(told, ['align', 'timeline'], 'the log says it once a stage');
+  const logged = rows.filter((row) => row.includes('"concatenation":{"joined"')).map((row) => JSON.parse(row).stage);
+  assert.equal(logged, ['align', 'timeline'], 'the log says it once a stage');
 });
 
 test.run();

@@ -8,7 +8,7 @@ const of = (id, label, segments) => [id, { id, audio: `/${id}.wav`, label, segme
 const utterances = new Map([
   // Frame i has its centre at 0.0125 + 0.02 i seconds.
   of('angry', 'angry', [{ start: 0.0525, end: 0.1325, label: 'angry' }]),
-  of('untold', 'angry', undefined),
+  of('unknown', 'angry', undefined),
   of('neutral', 'neutral', []),
 ]);
 const contextOf = (truth, train = [...utterances.keys()]) => ({
@@ -19,11 +19,11 @@ const contextOf = (truth, train = [...utterances.keys()]) => ({
   neutral: 'neutral',
 });
 
-test('a draw has the truth of its own stretch, and -1 where nothing is known', () => {
+test('a draw has the truth of its own part, and -1 where nothing is known', () => {
   const labelFrames = frameLabeller(contextOf('use'), geometry);
   const labels = labelFrames([
     { id: 'angry', start: 0, count: 8 },
-    { id: 'untold', start: 3, count: 2 },
+    { id: 'unknown', start: 3, count: 2 },
     { id: 'angry', start: 5, count: 3 },
     { id: 'neutral', start: 0, count: 2 },
   ]);
@@ -36,9 +36,9 @@ test('truth that is ignored gives no labels at all', () => {
   assert.is(parseConfig().align.truth, 'ignore');
 });
 
-test('truth that is asked for and that no training utterance has is told', () => {
-  const told = (error) => error.code === 'ERR_CORPUS' && /align\.truth.*fold s1 has segments/.test(error.message);
-  assert.throws(() => frameLabeller(contextOf('use', ['untold']), geometry), told);
+test('truth that is asked for and that no training utterance has is refused', () => {
+  const refusal = (error) => error.code === 'ERR_CORPUS' && /align\.truth.*fold s1 has segments/.test(error.message);
+  assert.throws(() => frameLabeller(contextOf('use', ['unknown']), geometry), refusal);
 });
 
 test.run();

@@ -30,17 +30,17 @@ async function modelOf(form, alignment = {}) {
 
 /** What the functions need of a stage. Two of the sounds are no training audio, and one more is too short for a frame. */
 function context() {
-  const heard = new Set();
+  const loaded = new Set();
   const all = new Map([...sounds.map((samples, n) => [ids[n], samples]), ['short', new Float32Array(300).fill(0.9)]]);
   return {
-    heard,
+    loaded,
     fold: { name: 's', train: [...ids.slice(0, 3), 'short'], validation: [ids[3]], test: [ids[4]] },
     config: parseConfig({ memory: { passSeconds: 30 } }),
     utterances: new Map([...all.keys()].map((id) => [id, { id, audio: `/${id}.wav` }])),
     sampleCounts: new Map(),
     audio: {
       get: async ({ id }) => {
-        heard.add(id);
+        loaded.add(id);
         return all.get(id);
       },
     },
@@ -62,7 +62,7 @@ test('sound is brought by the mean and scale of all training samples, and of not
   near(waveform.mean, expected.mean, 1e-9, 'mean');
   near(waveform.scale, expected.scale, 1e-6, 'scale');
   assert.is(windows, undefined, 'no norm over time, no moments of windows');
-  assert.equal([...large.heard].sort(), ['short', 'u0', 'u1', 'u2']);
+  assert.equal([...large.loaded].sort(), ['short', 'u0', 'u1', 'u2']);
 });
 
 test('where the first convolution’s norm is over time, by the moments of all of its windows', async () => {
@@ -90,7 +90,7 @@ for (const [form, alignment] of [
   ['large', { source: 'hidden' }],
   ['large', { melBands: 8 }],
 ]) {
-  test(`columns of what the network hears come to mean 0 and deviation 1: ${form} ${JSON.stringify(alignment)}`, async () => {
+  test(`columns of what the network reads come to mean 0 and deviation 1: ${form} ${JSON.stringify(alignment)}`, async () => {
     const model = await modelOf(form, alignment);
     const statistics = await soundStatistics(context(), model);
     const found = await inputStatistics(context(), model, statistics);

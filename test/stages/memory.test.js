@@ -91,11 +91,7 @@ test('an engine that ran into its limit goes on as if nothing had been', async (
       if (memoryLimit > 0) {
         const long = pack(model, [new Float32Array(16000 * 40).fill(0.1)]);
         await refused(model.encode(long, 1), 'ERR_OUT_OF_MEMORY', /MB more needed, .* of 12 MB left.*memoryLimit/);
-        await refused(
-          model.prepare({ ...work, frames: 4000 }),
-          'ERR_OUT_OF_MEMORY',
-          /needs \d+ MB .*\d+ MB can be had/,
-        );
+        await refused(model.prepare({ ...work, frames: 4000 }), 'ERR_OUT_OF_MEMORY', /needs \d+ MB .*\d+ MB available/);
         const { held, available } = await engine.memory();
         assert.is(held + available, memoryLimit);
       }
@@ -115,17 +111,19 @@ test('a limit must be a number of bytes', () => {
   }
 });
 
-test('a stage tells what it needs before its first step, and is refused where there is less', async () => {
+test('a stage says what it needs before its first step, and is refused where there is less', async () => {
   const corpus = await readCorpus(writeTinyCorpus(join(dir, 'corpus')));
   const options = { corpus, config: parseConfig(tinyConfig), threads: 1 };
   const out = join(dir, 'run');
-  const told = [];
-  const onProgress = ({ message, done }) => told.push([message, done]);
+  const reported = [];
+  const onProgress = ({ message, done }) => reported.push([message, done]);
   const trainer = await Trainer.open({ ...options, out });
   await trainer.mfcc({ folds: ['s1'], onProgress }).finally(() => trainer.dispose());
-  const needs = told.findIndex(([message]) => /^needs \d+ MiB on cpu .*weights.*can be had$/.test(message));
-  assert.ok(needs >= 0, told.join('\n'));
-  assert.ok(told.slice(0, needs).every(([message, done]) => message !== undefined || done === 0));
+  const needs = reported.findIndex(([message]) =>
+    /^needs \d+ MiB on cpu .*weights.*, \d+ MiB available$/.test(message),
+  );
+  assert.ok(needs >= 0, reported.join('\n'));
+  assert.ok(reported.slice(0, needs).every(([message, done]) => message !== undefined || done === 0));
   const rows = (await readFile(join(out, 'log.jsonl'), 'utf8')).trim().split('\n').map(JSON.parse);
   const { memory } = rows.find((row) => row.memory !== undefined);
   const { total, ...parts } = memory;
@@ -139,7 +137,7 @@ test('a stage tells what it needs before its first step, and is refused where th
   await refused(
     limited.mfcc({ folds: ['s1'] }).finally(() => limited.dispose()),
     'ERR_OUT_OF_MEMORY',
-    /^Stage mfcc: .*needs \d+ MB .*can be had.* lower memory\.passSeconds \(64\).*precision bf16.*raise memoryLimit/,
+    /^Stage mfcc: .*needs \d+ MB .*MB available.* lower memory\.passSeconds \(64\).*precision bf16.*raise memoryLimit/,
   );
 });
 
@@ -154,29 +152,29 @@ test('memory of prediction is taken before a pass, grows rarely, and what does n
     withEngine({ memoryLimit }, async (engine) => {
       const loaded = await loadClassifier(engine, predictor, 'fp32');
       const held = async () => (await engine.memory()).held;
-      const hear = (...seconds) => {
+      const classify = (...seconds) => {
         const batch = of(loaded, ...seconds);
         return loaded.memory.run(batch, false, () => loaded.model.classify(batch));
       };
-      await use({ engine, loaded, held, hear });
+      await use({ engine, loaded, held, classify });
     });
 
   let weights = 0;
-  await withPredictor(2 ** 30, async ({ engine, loaded, held, hear }) => {
+  await withPredictor(2 ** 30, async ({ engine, loaded, held, classify }) => {
     weights = await held();
-    await hear(1);
+    await classify(1);
     const small = await held();
     const pass = { frames: 499, utterances: 1, ranges: false };
     const { total, available } = await planPasses(engine, [loaded.memory], [pass]);
     assert.is(available, 2 ** 30);
-    await hear(10);
+    await classify(10);
     const large = await held();
     assert.ok(large > small && small > weights, 'short audio takes less than long audio');
     assert.ok(large <= total + 4096 && large > 0.98 * total, `${large} held of ${total} planned`);
-    for (const seconds of [[9], [10.2], [1], [10]]) await hear(...seconds);
+    for (const seconds of [[9], [10.2], [1], [10]]) await classify(...seconds);
     assert.is(await held(), large, 'nothing more is asked for');
-    await hear(4, 3, 1);
-    await hear(3, 3, 2);
+    await classify(4, 3, 1);
+    await classify(3, 3, 2);
     const { peak } = await engine.memory();
     assert.is(peak, await held(), 'an arena is taken as one');
   });
@@ -187,19 +185,19 @@ test('memory of prediction is taken before a pass, grows rarely, and what does n
   await withPredictor(0, async ({ loaded }) => {
     needed = (await loaded.model.plan(exact)).total;
   });
-  await withPredictor(needed + 4096, async ({ loaded, hear }) => {
+  await withPredictor(needed + 4096, async ({ loaded, classify }) => {
     const samples = loaded.model.geometry.samplesFor(exact.frames);
-    await hear(samples / 16000);
+    await classify(samples / 16000);
     let begun = false;
     await refused(
       loaded.memory.run(of(loaded, 20), true, async () => {
         begun = true;
       }),
       'ERR_OUT_OF_MEMORY',
-      /can be had.*lower windowSeconds/,
+      /MB available.*lower windowSeconds/,
     );
     assert.not(begun);
-    await hear(samples / 16000);
+    await classify(samples / 16000);
   });
 });
 
@@ -232,7 +230,7 @@ test('prediction that does not fit says what makes it fit, and shorter audio sti
     await refused(
       model.predict(long.samples, { sampleRate: 16000, windowSeconds: 60 }),
       'ERR_OUT_OF_MEMORY',
-      /needs \d+ MB of cpu, \d+ MB of it for a pass: .*can be had.*lower windowSeconds.*precision bf16.*raise memoryLimit/,
+      /needs \d+ MB of cpu, \d+ MB of it for a pass: .*MB available.*lower windowSeconds.*precision bf16.*raise memoryLimit/,
     );
     const { label } = await model.predict(short.samples, { sampleRate: 16000 });
     assert.type(label, 'string');
@@ -252,18 +250,15 @@ test('prediction that does not fit says what makes it fit, and shorter audio sti
     '0.01171875',
   ]);
   assert.is(code, 1);
-  assert.match(
-    stderr,
-    /needs at most \d+ MiB on cpu .*where 12 MiB can be had: audio that does not fit will be refused/,
-  );
-  assert.match(stderr, /needs \d+ MB of cpu.*12 MB can be had.*ERR_OUT_OF_MEMORY/s);
+  assert.match(stderr, /needs at most \d+ MiB on cpu .*, 12 MiB available: audio that does not fit will be refused/);
+  assert.match(stderr, /needs \d+ MB of cpu.*12 MB available.*ERR_OUT_OF_MEMORY/s);
   const wav1 = join(dir, 'short.wav');
   writeWav(wav1, short.samples);
   for (const command of ['predict', 'encode']) {
     const words = [command, wav1, '--model', predictor, ...(command === 'encode' ? ['--out', dir] : [])];
     const limited = await emoframe([...words, '--memory-limit', '1']);
     assert.is(limited.code, 0, limited.stderr);
-    assert.match(limited.stderr, /^needs at most \d+ MiB on cpu \(.*weights.*passes\), where \d+ MiB can be had$/m);
+    assert.match(limited.stderr, /^needs at most \d+ MiB on cpu \(.*weights.*passes\), \d+ MiB available$/m);
     assert.not.match((await emoframe(words)).stderr, /needs/);
   }
   const wrong = await emoframe(['predict', wav, '--model', predictor, '--memory-limit', '0']);
