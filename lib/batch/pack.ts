@@ -14,11 +14,14 @@ export interface FrameRange {
   count: number;
 }
 
-/** Of raw audio that is packed. */
+/** Options of `packSamples`. */
 export interface PackOptions {
-  /** What messages call the utterances. */
+  /** Names of the utterances, for error messages. */
   names?: readonly string[];
-  /** Whether each is brought to zero mean and unit variance: by its own statistics, or by these, of what it is a part of. */
+  /**
+   * Whether to normalise to zero mean and unit variance: by each utterance's own statistics, or by those given, of the longer audio
+   * that it is part of.
+   */
   normalize?: boolean | readonly WaveformStatistics[];
 }
 

@@ -51,7 +51,7 @@ export const alignmentSchema: z.ZodType<AlignmentSettings> = z
   .strictObject({
     neutral: count,
     source: z.enum(['features', 'hidden', 'layers']),
-    layer: z.union([count, z.literal('output')], "expected a number of a layer, or 'output'"),
+    layer: z.union([count, z.literal('output')], "expected the number of a layer, or 'output'"),
     chunkFrames: z.int().positive(),
     contextFrames: count,
     melBands: count.default(0),
@@ -69,7 +69,7 @@ export const alignmentSchema: z.ZodType<AlignmentSettings> = z
   })
   .refine(({ source, layer }) => source !== 'layers' || layer !== 'output', {
     path: ['layer'],
-    message: "'layers' are summed up to a number of a layer, not 'output'",
+    message: "source 'layers' needs the number of the last layer in the sum, not 'output'",
   });
 
 /**

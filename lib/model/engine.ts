@@ -121,7 +121,7 @@ export class Engine {
     if (precisions.includes(precision)) return;
     throw new EmoframeError(
       'ERR_DEVICE_UNSUPPORTED',
-      `Device ${this.device} computes in ${precisions.join(' or ')}, but not in ${precision}, which is of GPUs: use precision fp32, which is more exact, or device cuda:N.`,
+      `Device ${this.device} computes in ${precisions.join(' or ')}, but not in ${precision}, which only GPUs have: use precision fp32, which is more exact, or device cuda:N.`,
     );
   }
 

@@ -188,7 +188,7 @@ export class OpenRun {
     if (unknown !== undefined) {
       throw new EmoframeError(
         'ERR_FOLDS',
-        `There is no fold ${unknown}: this corpus gives ${this.folds.map(({ name }) => name).join(', ')}.`,
+        `There is no fold ${unknown}: this corpus has ${this.folds.map(({ name }) => name).join(', ')}.`,
       );
     }
     return names === undefined ? this.folds : this.folds.filter(({ name }) => names.includes(name));

@@ -71,7 +71,7 @@ export const trainerSchema = strictOptions({
   out: z.string().min(1),
   config: z.custom<RunConfig>(
     (value) => isObject(value) && 'folds' in (value as object),
-    'Expected what parseConfig gives',
+    'Expected a config from parseConfig',
   ),
   folds: foldsSchema.exactOptional(),
   ...deviceShape,

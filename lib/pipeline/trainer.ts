@@ -226,7 +226,7 @@ export class Trainer {
     if (entries.length === 0) return;
     throw new EmoframeError(
       'ERR_RUN_EXISTS',
-      `Stage ${stage} of fold ${fold.name} was already begun in ${this.#run.directory.dir}: continue it with --resume (resume: true), or choose another folder.`,
+      `Stage ${stage} of fold ${fold.name} was already started in ${this.#run.directory.dir}: continue it with --resume (resume: true), or choose another folder.`,
       { file: dir },
     );
   }

@@ -9,7 +9,7 @@ triangles on the HTK scale; log Z of an emotion is the forward recursion over n0
 gradients are autograd's. Written are, for each form and source,
 
     weight/NAME, gradient/NAME    of every parameter that has a gradient
-    heard [T, F], frameLogits [T, C], occupancies [T, C], logits [3, C] over the three utterances laid end to end
+    input [T, F], frameLogits [T, C], occupancies [T, C], logits [3, C] over the three utterances laid end to end
     frameLabels [T], loss [1]     -1: not known
 """
 
@@ -47,8 +47,8 @@ class Network(torch.nn.Module):
         if layers:
             self.layer_weights = torch.nn.Parameter(torch.zeros(layers))
 
-    def forward(self, heard):
-        stream = self.projection((heard - self.input_mean) * self.input_factor)
+    def forward(self, input):
+        stream = self.projection((input - self.input_mean) * self.input_factor)
         for block in self.blocks:
             stream = block(stream)
         return self.output(self.norm(stream))
@@ -134,14 +134,14 @@ def run(form, source, weights, dtype):
     layer = SOURCES[source] and SOURCES[source][form]
     network = network_of(form, source).to(dtype)
     network.load_state_dict({name: value.to(dtype) for name, value in weights.items()})
-    results = {"heard": [], "frameLogits": [], "occupancies": [], "logits": [], "frameLabels": []}
+    results = {"input": [], "frameLogits": [], "occupancies": [], "logits": [], "frameLabels": []}
     classes = load_file(FIXTURES / "utterances.safetensors")["classes"].long()
     loss = 0
     for index, samples in enumerate(oracle.utterances):
-        heard = source_of(oracle, network, source, layer, samples)
+        input = source_of(oracle, network, source, layer, samples)
         if (form, source) in BANDS:
-            heard = torch.cat([heard, log_mel(samples, BANDS[form, source])], 1)
-        frames = network(heard)
+            input = torch.cat([input, log_mel(samples, BANDS[form, source])], 1)
+        frames = network(input)
         evidence = SCALE * (frames - frames[:, NEUTRAL : NEUTRAL + 1])
         paths = log_paths(evidence)
         (occupancies,) = torch.autograd.grad(paths.sum(), evidence, retain_graph=True)
@@ -152,7 +152,7 @@ def run(form, source, weights, dtype):
         loss = loss + torch.nn.functional.cross_entropy(logits[None], classes[index : index + 1])
         if (labels >= 0).any():
             loss = loss + torch.nn.functional.cross_entropy(frames[labels >= 0], labels[labels >= 0])
-        results["heard"].append(heard)
+        results["input"].append(input)
         results["frameLogits"].append(frames)
         results["occupancies"].append(occupancies * emotions)
         results["logits"].append(logits[None])

@@ -6,7 +6,7 @@ import { PhiloxStream, sites } from '../../dist/random/philox.js';
 
 const cases = JSON.parse(readFileSync(new URL('../fixtures/masks.json', import.meta.url), 'utf8'));
 
-/** Masked stretches as [start, end). */
+/** Masked spans as [start, end). */
 function runs(mask) {
   const found = [];
   for (let i = 0; i < mask.length; i++) {

@@ -63,15 +63,15 @@ const step = (golden) => ({
 
 for (const form of FORMS) {
   for (const source of SOURCES) {
-    test(`${form}, ${source}: what is heard, frame logits, occupancies and utterance logits are PyTorch's`, async () => {
+    test(`${form}, ${source}: the input, frame logits, occupancies and utterance logits are PyTorch's`, async () => {
       const { model, golden } = await load(form, source);
-      const heard = await model.alignmentInput(pack(model, utterances));
+      const input = await model.alignmentInput(pack(model, utterances));
       const { alignment, logits, offsets } = await model.classify(pack(model, utterances));
       assert.is(logits.length, 0, 'a classifier that there is not');
       assert.is(offsets.at(-1) * 4, alignment.frameLogits.length);
       assertAllBelow(
         [
-          ['heard', relativeError(heard.hidden, golden.get('heard').data)],
+          ['input', relativeError(input.hidden, golden.get('input').data)],
           ...['frameLogits', 'occupancies', 'logits'].map((name) => [
             name,
             relativeError(alignment[name], golden.get(name).data),
@@ -227,15 +227,15 @@ test('mel bands are stored with features: a pass over those says and trains the 
     model.freeze(['feature_extractor']);
     const batch = pack(model, utterances);
     const keys = ['a', 'b', 'c'];
-    const heard = await model.classify(batch);
+    const classified = await model.classify(batch);
     const { lossSum } = await model.trainStep(batch, step(golden));
     const gradients = await model.exportGradients();
     await model.clearGradients();
     await model.storeFeatures(keys, batch);
     const columns = model.config.shape.convDim.at(-1) + melBands[source][form];
-    assert.is(model.featureBytes(), heard.offsets.at(-1) * columns * 4, source);
+    assert.is(model.featureBytes(), classified.offsets.at(-1) * columns * 4, source);
     const stored = await model.classify({ features: keys });
-    assert.equal(stored.alignment.frameLogits, heard.alignment.frameLogits, source);
+    assert.equal(stored.alignment.frameLogits, classified.alignment.frameLogits, source);
     assert.equal((await model.alignmentInput({ features: keys })).hidden, (await model.alignmentInput(batch)).hidden);
     assert.is((await model.trainStep({ features: keys }, step(golden))).lossSum, lossSum, source);
     assert.equal(await model.exportGradients(), gradients, source);
@@ -243,7 +243,7 @@ test('mel bands are stored with features: a pass over those says and trains the 
   }
 });
 
-test('a window that starts where a frame does hears what the whole does', async () => {
+test('a window that starts where a frame does gives what the whole does', async () => {
   const { model } = await load('large', 'features');
   const [samples] = utterances;
   const { alignment: whole } = await model.classify(pack(model, [samples]));

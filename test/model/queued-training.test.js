@@ -88,7 +88,7 @@ test('a loss that is not finite leaves weights as they are, though the update wa
   await Promise.all([pass(0), update(1)]);
 });
 
-test('whoever awaits the last alone is told, and nothing goes unhandled', async () => {
+test('whoever awaits the last alone gets the error, and nothing goes unhandled', async () => {
   const unhandled = [];
   const note = (error) => unhandled.push(error);
   process.on('unhandledRejection', note);

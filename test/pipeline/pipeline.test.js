@@ -149,10 +149,10 @@ async function predictsAsEvaluated(name) {
     .map(JSON.parse);
   const predictor = await EmotionModel.load(foldFile(name, 'predictor'), { threads: 1 });
   // One of each class that was predicted.
-  const told = new Map(rows.map((row) => [row.predicted, row]));
-  assert.equal([...told.keys()].sort(), ['happy', 'neutral']);
+  const byLabel = new Map(rows.map((row) => [row.predicted, row]));
+  assert.equal([...byLabel.keys()].sort(), ['happy', 'neutral']);
   try {
-    for (const row of told.values()) {
+    for (const row of byLabel.values()) {
       const found = await predictor.predict(row.audio);
       assert.is(found.label, row.predicted);
       for (const [index, label] of row.labels.entries())
@@ -320,7 +320,7 @@ test('a finished run is not begun again, and not continued as something else', a
   const changed = { ...config, seed: 9 };
   const error = await refusal(runPipeline(optionsFor('whole', { config: changed, resume: true })));
   assert.is(error.code, 'ERR_RUN_MISMATCH');
-  assert.match(error.message, /config\.seed = 3, now it is 9/);
+  assert.match(error.message, /config\.seed = 3, but now it is 9/);
   assert.is((await refusal(runPipeline(optionsFor('other', { folds: ['s9'] })))).code, 'ERR_FOLDS');
 });
 

@@ -52,7 +52,7 @@ test('one trainer takes a fold through every stage, in order, and its predictor 
     summary.folds.map(({ name, utterances }) => [name, utterances]),
     [['s1', 8]],
   );
-  // What this trainer did itself it may look at again without being told to resume.
+  // What this trainer did itself it may look at again without being asked to resume.
   assert.equal(await trainer.run(call), summary);
   const [{ fold, rows }] = await trainer.sweep({ layers: [1], clusters: [3] }, call);
   assert.is(fold, 's1');
@@ -62,7 +62,7 @@ test('one trainer takes a fold through every stage, in order, and its predictor 
   await model.dispose();
 });
 
-test('what another trainer began goes on only when told to resume, and only as it was begun', async () => {
+test('what another trainer began goes on only when asked to resume, and only as it was begun', async () => {
   const stranger = await open('stages');
   await refused(stranger.run(call), 'ERR_RUN_EXISTS', /Stage mfcc of fold s1 .*resume: true/);
   await refused(stranger.tapt(call), 'ERR_RUN_EXISTS', /Stage tapt of fold s1/);
@@ -73,13 +73,13 @@ test('what another trainer began goes on only when told to resume, and only as i
   await refused(
     open('stages', { config: { ...config, seed: 8 } }),
     'ERR_RUN_MISMATCH',
-    /config\.seed = 1, now it is 8/,
+    /config\.seed = 1, but now it is 8/,
   );
   await writeFile(join(dir, 'notes.txt'), 'mine');
   await refused(open('.'), 'ERR_RUN_EXISTS', /is no run/);
 });
 
-test('a run that tells emotions from neutral is refused without a neutral class, before it leaves anything', async () => {
+test('a run that separates emotions from neutral is refused without a neutral class, before it leaves anything', async () => {
   const calm = corpus.utterances.map(({ segments: _, ...utterance }) => ({
     ...utterance,
     label: utterance.label === 'neutral' ? 'calm' : utterance.label,
@@ -133,7 +133,7 @@ test('wrong options say what was expected and received', async () => {
   for (const [more, pattern] of [
     [{ resume: 'yes' }, /a boolean for resume but received/],
     [{ corpus: join(dir, 'corpus') }, /Expected a corpus/],
-    [{ config: {} }, /what parseConfig gives/],
+    [{ config: {} }, /a config from parseConfig/],
     [{ fold: ['s1'] }, /no option 'fold'/],
     [{ folds: ['s1'] }, /Expected an object for folds\.0/],
     [{ precision: 'half' }, /'fp32', 'tf32', 'bf16'/],

@@ -17,7 +17,7 @@ test.after(() => rmSync(dir, { recursive: true, force: true }));
 
 const count = (page, pattern) => [...page.matchAll(pattern)].length;
 
-test('the page tells both stages, and shows a dozen utterances of every emotion, right and wrong', async () => {
+test('the page shows both stages, and shows a dozen utterances of every emotion, right and wrong', async () => {
   const run = writeSyntheticRun(join(dir, 'plain'));
   const page = readFileSync(await writeReport(run), 'utf8');
   assert.match(page, '78\u2009% of held-out utterances');
@@ -28,8 +28,8 @@ test('the page tells both stages, and shows a dozen utterances of every emotion,
   assert.ok(count(page, /verdict right/g) >= 4);
   assert.ok(count(page, /verdict wrong/g) >= 2);
   for (let label = 0; label < 4; label++) {
-    const told = new RegExp(`<p><span class="chip" style="--c:var\\(--e${label}\\)">`, 'g');
-    assert.is(count(page, told), 3, `utterances of label ${label}`);
+    const chip = new RegExp(`<p><span class="chip" style="--c:var\\(--e${label}\\)">`, 'g');
+    assert.is(count(page, chip), 3, `utterances of label ${label}`);
   }
   assert.is(count(page, /class="sound"/g), 12);
   for (const stage of ['Stage 1a', 'Stage 1b', 'Stage 2', 'Stage 3', 'Stage 4']) assert.match(page, stage);
@@ -100,7 +100,7 @@ test('stage 4 is called what it was trained for', async () => {
   }
 });
 
-test('lift is told in times, on a scale that ends where all of the posterior lies on emotion', async () => {
+test('lift is given in times, on a scale that ends where all of the posterior lies on emotion', async () => {
   const page = readFileSync(
     await writeReport(writeSyntheticRun(join(dir, 'lift'), { objective: 'both', utterances: 16 })),
     'utf8',
@@ -181,8 +181,12 @@ test('a file of the run that is damaged or missing is named, with what is wrong 
     ['config.json', { config: { align: { objective: 'loss' } } }, /config\.json cannot be used \(.*config\.seed/],
     ['corpus.json', null, /corpus\.json cannot be used \(it is missing\)/],
     ['folds/session5/evaluate/baseline.jsonl', null, /baseline\.jsonl cannot be used \(it is missing\)/],
-    ['folds/session5/evaluate/predictions.jsonl', '\n{"id":', /predictions\.jsonl .*line 2 is no prediction: .*JSON/],
-    ['folds/session5/evaluate/predictions.jsonl', '{"id": 7}', /line 1 is no prediction: id: .*expected string/],
+    [
+      'folds/session5/evaluate/predictions.jsonl',
+      '\n{"id":',
+      /predictions\.jsonl .*line 2 is not a prediction: .*JSON/,
+    ],
+    ['folds/session5/evaluate/predictions.jsonl', '{"id": 7}', /line 1 is not a prediction: id: .*expected string/],
   ]) {
     const run = writeSyntheticRun(join(dir, 'damaged'), { utterances: 4 });
     const path = join(run, file);
