@@ -45,7 +45,7 @@ test('encode writes OUT/NAME.npy, float32 [frames, channels], of the asked layer
   assert.equal(data, expected.hidden);
 });
 
-test('encode writes the output of the model unless told a layer, into the working directory, and --json says what it did', async () => {
+test('encode writes the output of the model unless given a layer, into the working directory, and --json says what it did', async () => {
   const { code, stdout } = await emoframe(['encode', voice, '--model', model, '--json'], { cwd: dir });
   assert.is(code, 0);
   assert.equal(JSON.parse(stdout), [
@@ -97,7 +97,7 @@ test('predict gives every frame as JSON, and a line a file as JSONL', async () =
   assert.not.ok('cluster' in JSON.parse(without.stdout)[0].frames[0]);
 });
 
-test('predict tells which file is too short, and what a model without classifier needs', async () => {
+test('predict says which file is too short, and what a model without classifier needs', async () => {
   const short = join(dir, 'short.wav');
   writeWav(short, new Float32Array(100));
   const tooShort = await emoframe(['predict', short, '--model', join(dir, 'predictor')]);
@@ -113,8 +113,8 @@ test('corpus counts, and lists every bad row with its line', async () => {
   writeFileSync(manifest, '{"audio": "missing.wav", "label": "angry"}\nnot json\n', { flag: 'a' });
   const { code, stdout } = await emoframe(['corpus', manifest, '--json']);
   assert.is(code, 0);
-  const told = JSON.parse(stdout);
-  assert.equal(Object.keys(told).slice(0, 7), [
+  const reported = JSON.parse(stdout);
+  assert.equal(Object.keys(reported).slice(0, 7), [
     'dataset',
     'utterances',
     'labels',
@@ -123,12 +123,12 @@ test('corpus counts, and lists every bad row with its line', async () => {
     'seconds',
     'problems',
   ]);
-  assert.is(told.labels.neutral, 12);
-  assert.is(Object.keys(told.speakers).length, 6);
-  assert.is(Object.keys(told.sessions).length, 3);
-  assert.ok(told.seconds > 24 * 1.1 && told.seconds < 24 * 1.4);
-  assert.is(told.problems.length, 2);
-  assert.ok(told.problems.some(({ row }) => row === 26));
+  assert.is(reported.labels.neutral, 12);
+  assert.is(Object.keys(reported.speakers).length, 6);
+  assert.is(Object.keys(reported.sessions).length, 3);
+  assert.ok(reported.seconds > 24 * 1.1 && reported.seconds < 24 * 1.4);
+  assert.is(reported.problems.length, 2);
+  assert.ok(reported.problems.some(({ row }) => row === 26));
   const text = await emoframe(['corpus', manifest]);
   assert.match(text.stdout, /neutral +12 +\d/);
   assert.match(text.stderr, /manifest\.jsonl:26: /);

@@ -41,10 +41,10 @@ function begin(more) {
     stderr += part;
   });
   const end = new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal, stderr })));
-  return { child, end, told: () => stderr };
+  return { child, end, reported: () => stderr };
 }
 
-test('a folder stands for the audio files in and below it; files of one name are told apart by their paths', async () => {
+test('a folder stands for the audio files in and below it; files of one name are distinguished by their paths', async () => {
   const { code, stdout, stderr } = await emoframe(words('c.wav', 'audio'), { cwd: dir });
   assert.is(code, 0, stderr);
   assert.equal(ids(stdout), ['c', join('audio', 'b.wav'), 'a', join('audio', 'deep', 'b.wav')]);
@@ -83,10 +83,10 @@ const many = 200;
 const list = `${Array(many).fill('c.wav').join('\n')}\n`;
 
 test('the program waits for a slow reader rather than fill memory with results', async () => {
-  const { child, end, told } = begin(['--list', '-']);
+  const { child, end, reported } = begin(['--list', '-']);
   child.stdin.end(list);
   let stdout = '';
-  // Reads a first piece, then nothing until the program has stopped working.
+  // Reads a first part, then nothing until the program has stopped working.
   await new Promise((resolve) => child.stdout.once('readable', resolve));
   const used = () => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(' ').slice(13, 15).map(Number);
   for (let before = [], same = 0; same < 5; ) {
@@ -95,14 +95,14 @@ test('the program waits for a slow reader rather than fill memory with results',
     same = now[0] + now[1] === before[0] + before[1] ? same + 1 : 0;
     before = now;
   }
-  assert.not.match(told(), `predict  ${many}/${many}`);
+  assert.not.match(reported(), `predict  ${many}/${many}`);
   child.stdout.on('data', (part) => {
     stdout += part;
   });
   const { code } = await end;
-  assert.is(code, 0, told());
+  assert.is(code, 0, reported());
   assert.is(ids(stdout).length, many);
-  assert.match(told(), `predict  ${many}/${many}`);
+  assert.match(reported(), `predict  ${many}/${many}`);
 });
 
 test('a reader that goes away ends the program without complaint', async () => {

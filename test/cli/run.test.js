@@ -104,7 +104,7 @@ test('a stage that lacks the one before it says so', async () => {
   assert.match(stderr, /emoframe: [^\n]*finetune[^\n]* \(ERR_STAGE\)\n/);
 });
 
-test('a wrong setting is told with its field and file', async () => {
+test('a wrong setting is refused with its field and file', async () => {
   const wrong = join(dir, 'wrong.json');
   writeFileSync(wrong, JSON.stringify({ cluster: { kmeans: { clusters: -3 } } }));
   const { code, stderr } = await emoframe(['run', manifest, '--config', wrong, '--out', join(dir, 'wrong')]);

@@ -55,7 +55,7 @@ const mistakes = [
 ];
 
 for (const [words, message, hint] of mistakes) {
-  test(`bad usage is told with a hint: ${words.join(' ')}`, async () => {
+  test(`bad usage is refused with a hint: ${words.join(' ')}`, async () => {
     const { code, stdout, stderr } = await emoframe(words);
     assert.is(code, 2);
     assert.is(stdout, '');
@@ -78,18 +78,19 @@ test('a stack is shown only when asked for', async () => {
   assert.match(stderr, /\n\s+at /);
 });
 
-test('doctor tells what the build and the machine can do', async () => {
+test('doctor shows what the build and the machine can do', async () => {
   const { code, stdout } = await emoframe(['doctor', '--json']);
   assert.is(code, 0);
-  const told = JSON.parse(stdout);
-  assert.is(told.node, process.version);
-  assert.ok(told.backends.includes('cpu'));
-  assert.ok(told.cpu.threads >= 1);
-  assert.type(told.cpu.bf16, 'boolean');
-  assert.match(told.cpu.library, 'oneDNN');
-  assert.ok(told.cuda.devices.length > 0 || told.cuda.reason.length > 0);
+  const reported = JSON.parse(stdout);
+  assert.is(reported.node, process.version);
+  assert.ok(reported.backends.includes('cpu'));
+  assert.ok(reported.cpu.threads >= 1);
+  assert.type(reported.cpu.bf16, 'boolean');
+  assert.match(reported.cpu.library, 'oneDNN');
+  assert.ok(reported.cuda.devices.length > 0 || reported.cuda.reason.length > 0);
   const text = (await emoframe(['doctor'])).stdout;
-  for (const part of [told.version, told.cpu.library, 'bf16', 'tf32', 'threads', 'cuda']) assert.match(text, part);
+  for (const part of [reported.version, reported.cpu.library, 'bf16', 'tf32', 'threads', 'cuda'])
+    assert.match(text, part);
 });
 
 test.run();

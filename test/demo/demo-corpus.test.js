@@ -57,7 +57,7 @@ function pitch(samples) {
   return found[found.length >> 1];
 }
 
-/** The emotional stretch, and the neutral rest as one. */
+/** The emotional segment, and the neutral rest as one. */
 function parts(row) {
   const samples = audio.get(row.id);
   const [{ start, end }] = row.segments;
@@ -109,7 +109,7 @@ test('utterances are 2 to 8 s at 16 kHz, and last as long as the summary says', 
   assert.ok(Math.abs(seconds - made.seconds) < 1e-6);
 });
 
-test('an emotional stretch starts and ends where a phrase does, and is part of its utterance', () => {
+test('an emotional segment starts and ends where a phrase does, and is part of its utterance', () => {
   for (const row of rows) {
     if (row.label === 'neutral') {
       assert.equal(row.segments, []);
@@ -136,7 +136,7 @@ test('an emotional stretch starts and ends where a phrase does, and is part of i
   }
 });
 
-test('prosody inside the stretch differs from the rest as the emotion says, and only moderately', () => {
+test('prosody inside the segment differs from the rest as the emotion says, and only moderately', () => {
   const louder = (row) => {
     const { emotional, rest } = parts(row);
     return level(emotional, 0, emotional.length / RATE) - level(rest, 0, rest.length / RATE);
@@ -157,7 +157,7 @@ test('prosody inside the stretch differs from the rest as the emotion says, and 
   assert.ok(semitones.happy < 7 && semitones.sad > -7, JSON.stringify(semitones));
 });
 
-test('neither overall level nor voice pitch tells the label', () => {
+test('neither overall level nor voice pitch gives the label away', () => {
   const spread = labelled('neutral').map((row) => level(audio.get(row.id), 0, audio.get(row.id).length / RATE));
   assert.ok(Math.max(...spread) - Math.min(...spread) > 4, 'recording gain differs between utterances');
   const voices = [...new Set(rows.map((row) => row.speaker))];
@@ -212,7 +212,7 @@ test('progress counts up to the whole, and an abort stops it', async () => {
   assert.not((await readdir(join(root, 'c'))).includes('demo.json'), 'not marked as finished');
 });
 
-test('options are checked, and a missing synthesiser is told with its remedy', async () => {
+test('options are checked, and a missing synthesiser is refused with its remedy', async () => {
   for (const bad of [
     { seed: -1 },
     { seed: 1.5 },

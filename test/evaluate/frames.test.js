@@ -36,7 +36,7 @@ test('labels that the classifier does not know are refused by name', () => {
   assert.throws(() => frameTruth(utterance(undefined), labels, 'neu', 3, times), refused('no segments'));
 });
 
-test('errors are told apart, and pooled over frames', () => {
+test('kinds of errors are counted apart, and pooled over frames', () => {
   const metrics = frameMetrics(
     [
       // 1 right ang, 1 missed, 1 confused, 1 right neutral, 1 false alarm
@@ -78,7 +78,7 @@ test('the emotional posterior is weighed by where it lies, whatever emotion it n
       { truth: [0, 0, 1, 1], path, attention, posteriors: [0.6, 0.1, 0.3, 0, 0.5, 0.5, 0.2, 0.8, 0, 0, 1, 0] },
       // Nothing is emotional: as good as the share of emotional frames.
       { truth: [1, 1, 1, 2], path, attention, posteriors: [0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0] },
-      // A neutral utterance does not count, whatever is heard in it.
+      // A neutral utterance does not count, whatever is predicted in it.
       { truth: [1, 1, 1, 1], path, attention, posteriors: even(4) },
     ],
     3,

@@ -45,7 +45,7 @@ test('a log goes on where it ended', async () => {
 
 for (const [what, tail] of [
   ['a few bytes', '{"step":2,"lo'],
-  ['more than a piece of the search', `{"text":"${'x'.repeat(200_000)}`],
+  ['more than a part of the search', `{"text":"${'x'.repeat(200_000)}`],
 ]) {
   test(`a last line cut short after ${what} is removed`, async () => {
     const path = join(scratch, 'log.jsonl');
@@ -81,7 +81,7 @@ test('a killed process loses no record', async () => {
   );
 });
 
-test('a place that cannot be written is told', () => {
+test('a place that cannot be written is refused', () => {
   writeFileSync(join(scratch, 'file'), '');
   refused(() => JsonlLog.open(join(scratch, 'file', 'log.jsonl')), 'ERR_WRITE', /log\.jsonl/);
   refused(() => JsonlLog.open(scratch), 'ERR_WRITE', /directory/);

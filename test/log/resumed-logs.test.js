@@ -90,10 +90,10 @@ test("a stage that goes on from a training state says nothing twice, and leaves 
 test('a warning reaches the caller, or else stderr, and is kept in the log', async () => {
   const path = join(scratch, 'log.jsonl');
   const log = JsonlLog.open(path);
-  const heard = [];
+  const warnings = [];
   const where = { fold: 's1', stage: 'tapt' };
-  new StageLog(where, log, scratch, { onWarning: (warning) => heard.push(warning) }).warn('step-3 is damaged');
-  assert.equal(heard, [{ ...where, message: 'step-3 is damaged' }]);
+  new StageLog(where, log, scratch, { onWarning: (warning) => warnings.push(warning) }).warn('step-3 is damaged');
+  assert.equal(warnings, [{ ...where, message: 'step-3 is damaged' }]);
   const emitted = new Promise((resolve) => process.once('warning', resolve));
   new StageLog(where, log, scratch, {}).warn('step-5 is damaged');
   assert.is((await emitted).message, 'step-5 is damaged');

@@ -243,7 +243,7 @@ void halfAnHour(Backend &backend, Report &report) {
     for (size_t i = 0; i < z.size(); ++i) z[i] += i % 3 == 0 ? 0 : lean;
     agrees(backend, report, problem, z, normalised, ", leaning by " + std::to_string(lean));
   }
-  // Stretches of 400 frames of either.
+  // Runs of 400 frames of either.
   Doubles z = normals(problem, 10, 1);
   for (size_t i = 0; i < z.size(); ++i) z[i] += i % 3 == 0 ? 0 : i / 1200 % 2 == 0 ? -4 : 4;
   agrees(backend, report, problem, z, normalised, ", islands");

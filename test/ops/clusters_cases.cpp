@@ -63,7 +63,7 @@ void assignment(Backend &backend, Report &report, double offset) {
   }
 }
 
-// Pairs of centroids so near each other that a product form in fp32 cannot tell which is nearer.
+// Pairs of centroids so near each other that a product form in fp32 does not show which is nearer.
 void nearTies(Backend &backend, Report &report) {
   const Shape s{500, 256, 1, 16};
   Doubles centres(s.K * s.C);
@@ -80,7 +80,7 @@ void nearTies(Backend &backend, Report &report) {
   report.same(labels, expected, "the truly nearest");
 }
 
-// What a product in a narrow type tells least of: columns a thousand times larger than the rest, in points, in
+// What a product in a narrow type shows least of: columns a thousand times larger than the rest, in points, in
 // centroids or in both, small values, and points that all lie on the centroids' mean.
 void ranges(Backend &backend, Report &report) {
   const Shape s{2600, 300, 2, 70};

@@ -90,8 +90,8 @@ void steps(Backend &backend, Report &report, const Settings &s, double clipNorm,
   }
 }
 
-// Values that torch.optim.AdamW (2.x, lr 0.01, betas (0.9, 0.98), eps 1e-6, weight decay 0.1) gives after two steps
-// (scripts/oracle/adamw.py).
+// Values that torch.optim.AdamW (2.x, lr 0.01, betas (0.9, 0.98), eps 1e-6, weight decay 0.1) gives
+// after two steps (scripts/oracle/adamw.py).
 void againstTorch(Backend &backend, Report &report) {
   const Tensor p = Tensor(backend, DType::f32, 1, 4).set({1.0, -2.0, 0.5, 3.0});
   const Tensor m = Tensor(backend, DType::f32, 1, 4).constant(0), v = Tensor(backend, DType::f32, 1, 4).constant(0);

@@ -169,7 +169,7 @@ class Runner {
 
   std::vector<std::string> arguments_;
   double limit_ = 600;  // seconds a case
-  int reportTo_ = -1;   // where a process that runs cases tells how they went
+  int reportTo_ = -1;   // where a process that runs cases reports how they went
   size_t from_ = 0;
 };
 

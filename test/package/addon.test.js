@@ -9,7 +9,7 @@ import { emoframe } from '../support/cli.js';
 const test = suite('addon');
 const missing = /^emoframe: The native addon did not load\. [^\n]*npm run build:addon[^\n]* \(ERR_ADDON\)\n$/;
 
-test('doctor tells which addon is loaded and where it came from', async () => {
+test('doctor shows which addon is loaded and where it came from', async () => {
   const { code, stdout } = await emoframe(['doctor', '--json']);
   assert.is(code, 0);
   const { addon } = JSON.parse(stdout);

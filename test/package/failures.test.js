@@ -29,15 +29,15 @@ test('where the system gives no thread, an engine is refused with ERR_INTERNAL a
     // A little more address space than is used now, and far less than a thread's stack.
     const kilobytes = Number(/VmSize:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
     execFileSync('prlimit', ['--pid', String(process.pid), '--as=' + (kilobytes + 2048) * 1024 + ':unlimited']);
-    let told = {};
+    let reported = {};
     try {
       Engine.create({ threads: 1 });
     } catch ({ code, message }) {
-      told = { code, message };
+      reported = { code, message };
     }
     execFileSync('prlimit', ['--pid', String(process.pid), '--as=unlimited:unlimited']);
     Engine.create({ threads: 1 }).dispose();
-    console.log(JSON.stringify(told));
+    console.log(JSON.stringify(reported));
   `);
   assert.is(code, 'ERR_INTERNAL');
   assert.match(message, /^The native engine failed: .+\.$/);
@@ -89,7 +89,7 @@ test("a number that is no integer does not reach the engine's arithmetic", async
   }
 });
 
-test('a fault of the program itself is told as ERR_UNEXPECTED, in one line, with its stack where that is asked for', async () => {
+test('a fault of the program itself is reported as ERR_UNEXPECTED, in one line, with its stack where that is asked for', async () => {
   // Stands for a mistake in the code: what is called has a bug.
   const mistake = `data:text/javascript,${encodeURIComponent(`
     import files from 'node:fs/promises';
@@ -113,12 +113,12 @@ test('a fault of the program itself is told as ERR_UNEXPECTED, in one line, with
   }
 });
 
-test('a fuzzed reader that breaks its promise is noticed: the harness tells a bad answer from a good one', async () => {
+test('a fuzzed reader that breaks its promise is noticed: the harness separates a bad answer from a good one', async () => {
   const fuzz = fileURLToPath(new URL('../slow/fuzz.js', import.meta.url));
   const run = promisify(execFile);
   const { stdout } = await run(process.execPath, [fuzz, '--reader', 'run-config', '--seconds', '0.5', '--seed', '3']);
   assert.match(stdout, /^run-config: \d+ cases, 0 failed .*\n1 passed, 0 failed\n$/);
-  // The same reader, told that its refusals are not documented.
+  // The same reader, with its refusals are not documented.
   const blind = `data:text/javascript,${encodeURIComponent(`
     import files from 'node:fs';
     import { syncBuiltinESMExports } from 'node:module';

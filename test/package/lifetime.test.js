@@ -19,7 +19,7 @@ async function collectAll() {
 
 const threads = () => readdirSync('/proc/self/task').length;
 
-/** Waits for the number of threads to come back to what it was; they end a moment after they are told to. */
+/** Waits for the number of threads to come back to what it was; they end a moment after they are asked to. */
 async function threadsBackTo(before) {
   for (let tries = 0; threads() > before && tries < 200; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 20));

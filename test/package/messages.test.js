@@ -74,7 +74,7 @@ test('a wrong preset names the file that asks for it', async () => {
   assert.is(error.file, path);
 });
 
-test('what is wrong with many fields is told of three', async () => {
+test('what is wrong with many fields is shown for three', async () => {
   const fields = { conv_dim: 'x', conv_kernel: 1, conv_stride: 2, hidden_size: -1, num_attention_heads: 0.5 };
   assert.throws(() => parseHubertConfig(fields, 'config.json'), /config\.json: /);
   const header = JSON.stringify({ a: { dtype: 1, shape: new Array(9).fill('x'), data_offsets: 0 } });

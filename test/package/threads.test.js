@@ -88,7 +88,7 @@ test('process.exit in the middle of native work ends the process with its code',
   }
 });
 
-test('an exception that nobody catches in the middle of native work is told and ends the process', async () => {
+test('an exception that nobody catches in the middle of native work is reported and ends the process', async () => {
   for (const moment of moments) {
     const { code, signal, stderr } = await runProcess(
       `${busyBody(moment)} setImmediate(() => { throw new Error('mishap'); });`,

@@ -1,5 +1,5 @@
-// The fast functions against float64. They have no one right answer: the error is bounded, and told in units in the
-// last place. What they do with subnormal numbers is told too.
+// The fast functions against float64. They have no one right answer: the error is bounded, and reported in units in the
+// last place. What they do with subnormal numbers is reported too.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

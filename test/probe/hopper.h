@@ -1,5 +1,5 @@
-// What the parts of Hopper's instructions share on the host: layouts as native/cuda/hopper.cuh states them, and tensor
-// maps.
+// What the parts of Hopper's instructions share on the host: layouts as
+// native/cuda/hopper.cuh states them, and tensor maps.
 #pragma once
 
 #include <cuda.h>

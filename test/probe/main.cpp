@@ -136,7 +136,7 @@ class Report {
  public:
   explicit Report(std::string path) : path_(std::move(path)) {}
 
-  void tell(const Device &device) {
+  void add(const Device &device) {
     device_ = "{\"name\": " + quoted(device.name) + ", \"computeCapability\": \"" + std::to_string(device.major) + "." +
               std::to_string(device.minor) + "\", \"multiprocessors\": " + std::to_string(device.multiprocessors) +
               ", \"driver\": " + std::to_string(device.driver) + ", \"runtime\": " + std::to_string(device.runtime) +
@@ -149,7 +149,7 @@ class Report {
     }
     write();
   }
-  void tell(const Part &part, const Outcome &outcome) {
+  void add(const Part &part, const Outcome &outcome) {
     const bool right = outcome.status == Outcome::Status::ok, left = outcome.status == Outcome::Status::skipped;
     ++(right ? passed : left ? skipped : failed);
     std::printf("%-8s %-42s %s\n", nameOf(outcome.status), part.name.c_str(), outcome.text.c_str());
@@ -207,17 +207,17 @@ int runAll(const Options &options) {
   size_t done = 0;
   runParts(
       parts, [&](const Part &part) { return part.check ? part.check() : judge(part, part.answer(), answers); },
-      [&](const Device &device) { report.tell(device); },
+      [&](const Device &device) { report.add(device); },
       [&](size_t i, const Outcome &outcome) {
         done = i + 1;
-        report.tell(parts[i], outcome);
+        report.add(parts[i], outcome);
       });
   if (!report.problem().empty()) {
     std::fprintf(stderr, "probe: no device: %s.\n", report.problem().c_str());
     return 2;
   }
   for (size_t i = done; i < parts.size(); ++i) {
-    report.tell(parts[i], {Outcome::Status::faults, "not run: the device cannot be had again", ""});
+    report.add(parts[i], {Outcome::Status::faults, "not run: the device cannot be had again", ""});
   }
   if (report.skipped > 0) std::printf("%d skipped\n", report.skipped);
   std::printf("%d passed, %d failed\n", report.passed, report.failed);

@@ -29,7 +29,7 @@ void send(int pipe, const std::vector<std::string> &fields) {
   for (size_t at = 0; at < text.size();) {
     const ssize_t count = write(pipe, text.data() + at, text.size() - at);
     if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) _exit(1);  // nobody hears
+    if (count <= 0) _exit(1);  // nobody reads it
     at += static_cast<size_t>(count);
   }
 }
@@ -113,7 +113,7 @@ std::string endOf(pid_t child) {
 bool runParts(const std::vector<Part> &parts, const std::function<Outcome(const Part &)> &run,
               const std::function<void(const Device &)> &onDevice,
               const std::function<void(size_t, const Outcome &)> &onOutcome) {
-  bool told = false;
+  bool reported = false;
   for (size_t next = 0; next < parts.size();) {
     int pipes[2];
     std::fflush(stdout);
@@ -140,8 +140,8 @@ bool runParts(const std::vector<Part> &parts, const std::function<Outcome(const 
                       std::atoi(fields[5].c_str()),
                       std::atoi(fields[6].c_str()),
                       std::atoi(fields[7].c_str())};
-        if (!told) onDevice(device);
-        told = true;
+        if (!reported) onDevice(device);
+        reported = true;
         if (!device.problem.empty()) {
           endOf(child);
           close(pipes[0]);

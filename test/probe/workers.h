@@ -17,7 +17,7 @@ struct Device {
 // Takes the first device, in the worker's process.
 Device takeDevice();
 
-// Tells the device, once, and each part's outcome as it comes. False: no device.
+// Reports the device, once, and each part's outcome as it comes. False: no device.
 bool runParts(const std::vector<Part> &parts, const std::function<Outcome(const Part &)> &run,
               const std::function<void(const Device &)> &onDevice,
               const std::function<void(size_t, const Outcome &)> &onOutcome);

@@ -104,8 +104,8 @@ bool Block::ordered(uint64_t past, uint32_t thread, bool atomic, bool isShared) 
   }
   const uint32_t other = Label::thread(past);
   if (other == thread || (atomic && Label::atomic(past))) return true;
-  const uint32_t heard = heard_[thread / 32][other / 32];
-  return other / 32 == thread / 32 ? Label::clock(past) < heard : Label::clock(past) <= heard;
+  const uint32_t seen = seen_[thread / 32][other / 32];
+  return other / 32 == thread / 32 ? Label::clock(past) < seen : Label::clock(past) <= seen;
 }
 
 void Block::check(Thread &thread, const void *address, size_t size, Access access, const void *codeAddress) {
@@ -158,7 +158,7 @@ void Block::checkCells(Thread &thread, Shadow shadow, size_t offset, size_t size
   }
   if (size == 1) return;
   const bool atomic = access == Access::atomic;
-  const uint64_t mine = Label::make(number_, atomic, thread.rank, heard_[thread.rank / 32][thread.rank / 32]);
+  const uint64_t mine = Label::make(number_, atomic, thread.rank, seen_[thread.rank / 32][thread.rank / 32]);
   const auto race = [&](uint64_t other, const char *did) {
     const uint32_t rank = Label::thread(other);
     const Triple shape = launch->block;

@@ -74,8 +74,8 @@ bool Block::run(const Launch &its, Triple itsIndex, uint32_t number) {
   for (Barrier &barrier : barriers_) barrier = {};
   for (uint32_t w = 0; w < warps(); ++w) {
     gatherings_[w].clear();
-    for (uint32_t v = 0; v < warps(); ++v) heard_[w][v] = 0;
-    heard_[w][w] = 1;
+    for (uint32_t v = 0; v < warps(); ++v) seen_[w][v] = 0;
+    seen_[w][w] = 1;
   }
   std::memset(sharedBytes_.data(), unwritten, its.sharedBytes);
   std::memset(shared, 0xFF, its.sharedBytes);
@@ -161,7 +161,7 @@ void Block::release(int id) {
 }
 
 void Block::orderWarp(uint32_t warp) {
-  if (++heard_[warp][warp] >= Label::maximalClock) fail("more synchronisations than the emulation counts");
+  if (++seen_[warp][warp] >= Label::maximalClock) fail("more synchronisations than the emulation counts");
 }
 
 void Block::barrier(int id, uint32_t expected, const char *file, int line) {
@@ -193,7 +193,7 @@ void Block::barrier(int id, uint32_t expected, const char *file, int line) {
   me.barrier = -1;
 }
 
-// All that wait at a barrier hear the latest of each other's warps, count on, and become ready.
+// All that wait at a barrier see the latest of each other's warps, count on, and become ready.
 void Block::complete(int id) {
   bool takesPart[maximalWarps] = {};
   for (uint32_t i = 0; i < launch->threads; ++i) {
@@ -202,11 +202,11 @@ void Block::complete(int id) {
   uint32_t latest[maximalWarps] = {};
   for (uint32_t w = 0; w < warps(); ++w) {
     if (!takesPart[w]) continue;
-    for (uint32_t v = 0; v < warps(); ++v) latest[v] = std::max(latest[v], heard_[w][v]);
+    for (uint32_t v = 0; v < warps(); ++v) latest[v] = std::max(latest[v], seen_[w][v]);
   }
   for (uint32_t w = 0; w < warps(); ++w) {
     if (!takesPart[w]) continue;
-    for (uint32_t v = 0; v < warps(); ++v) heard_[w][v] = latest[v];
+    for (uint32_t v = 0; v < warps(); ++v) seen_[w][v] = latest[v];
     orderWarp(w);
   }
   release(id);

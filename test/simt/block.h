@@ -2,8 +2,8 @@
 // memory, and the clocks that order accesses.
 //
 // Clocks. Each warp counts its synchronisations; an access is labelled with its warp's count. A block keeps, for each
-// pair of warps, the latest count of the one that the other has heard of: at a barrier all that take part hear the
-// latest of all, and then count on. An access of another warp is ordered before mine if my warp has heard of its count;
+// pair of warps, the latest count of the one that the other has seen: at a barrier all that take part see the
+// latest of all, and then count on. An access of another warp is ordered before mine if my warp has seen its count;
 // one of another lane of my warp, if the count has gone on since.
 #pragma once
 
@@ -109,7 +109,7 @@ class Block {
   size_t readyFirst_ = 0;
   Barrier barriers_[16];
   std::vector<Gathering> gatherings_[maximalWarps];
-  uint32_t heard_[maximalWarps][maximalWarps] = {};  // [who][of whom]
+  uint32_t seen_[maximalWarps][maximalWarps] = {};  // [who][of whom]
   std::vector<uint8_t> sharedBytes_;
   std::vector<Cell> sharedCells_;
   uint64_t randomState_ = 0;

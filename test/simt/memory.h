@@ -1,13 +1,13 @@
 // Emulated memory and what is known of each of its bytes.
 //
-// Global memory is one stretch of addresses from which allocations are handed out, each on pages of its own and never
+// Global memory is one range of addresses from which allocations are handed out, each on pages of its own and never
 // soon again at the same place, so that a freed one is known as such. An allocation starts 256 bytes into its page: no
 // more aligned than a GPU's.
 //
 // For each byte: whether it was written (or awaits a cp.async). For each pair of bytes: the last writer and the last
 // two readers, as Labels. Two accesses of one pair by different threads, at least one a write, must be ordered: by a
-// barrier or __syncwarp within a block (clocks.h says how that is told), by the end of the launch between blocks, or
-// both be atomic. Accesses of single bytes are not told apart within a pair and so take no part in that.
+// barrier or __syncwarp within a block (clocks.h says how that is known), by the end of the launch between blocks, or
+// both be atomic. Accesses of single bytes are not distinguished within a pair and so take no part in that.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +36,7 @@ struct Cell {
 
 enum Byte : uint8_t { unwritten = 0, written = 1, awaited = 2 };
 
-// What is known of a stretch of memory.
+// What is known of a range of memory.
 struct Shadow {
   uint8_t *bytes = nullptr;  // a Byte each
   Cell *cells = nullptr;     // one for two bytes

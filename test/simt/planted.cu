@@ -218,8 +218,8 @@ __global__ void pipelineKernel(const float *in, float *out, int steps) {
 }
 
 // --- tensor cores --------------------------------------------------------------------------------
-// Registers by the layouts of the PTX manual (element i of a lane's fragment), from a [16, K], b [K, 8] in global
-// memory.
+// Registers by the layouts of the PTX manual (element i of a lane's fragment),
+// from a [16, K], b [K, 8] in global memory.
 __global__ void mmaBf16Kernel(const float *a, const float *b, float *d) {
   const int group = static_cast<int>(threadIdx.x) / 4, within = static_cast<int>(threadIdx.x) % 4;
   float elements[8];

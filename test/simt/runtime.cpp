@@ -150,7 +150,7 @@ bool isBorn(const void *address, const SimtStream *seenBy) {
   return at.stream == seenBy || !streams().count(at.stream) || at.stream->done >= at.place;
 }
 
-// At once, or behind what was put off. What fails then is told by whatever comes after, as on a GPU.
+// At once, or behind what was put off. What fails then is reported by whatever comes after, as on a GPU.
 cudaError_t ask(cudaStream_t asked, bool late, std::function<cudaError_t()> work) {
   SimtStream *stream = known(asked);
   if (now() != cudaSuccess) return now();

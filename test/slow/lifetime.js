@@ -16,7 +16,7 @@ setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc');
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function settled() {
+async function usageAtRest() {
   for (let i = 0; i < 4; i++) {
     collect();
     await pause(20);
@@ -64,9 +64,9 @@ for (const [name, once] of Object.entries(kinds)) {
   expected = digest(await trainAndEncode(reference));
   reference.engine.dispose();
   for (let round = 0; round < 10; round++) await run(once, round);
-  const before = await settled();
+  const before = await usageAtRest();
   for (let round = 0; round < rounds; round++) await run(once, round);
-  const after = await settled();
+  const after = await usageAtRest();
   const grown = (what) => after[what] - before[what];
   // The allowance is for what is not of ours: a class left behind at each round would add 18 KB to the heap, and a model here
   // has 100 KB of weights.

@@ -89,7 +89,7 @@ try {
   if (code !== 0) failures.push(`the program ended with ${code}: ${stderr.slice(-500)}`);
   if (results !== count) failures.push(`${results} results for ${count} files`);
   if (firstResult > 250 * seconds) failures.push('the first result came late');
-  if (second.length < 5 || last.length < 5) failures.push('too short to tell: give more --files');
+  if (second.length < 5 || last.length < 5) failures.push('too short to judge: give more --files');
   else {
     const grown = median(last.map(({ resident }) => resident)) - median(second.map(({ resident }) => resident));
     if (grown > mostGrowth) failures.push(`memory grew by ${megabytes(grown)} MB in half of the run`);

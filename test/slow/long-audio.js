@@ -23,10 +23,12 @@ if (limit === undefined || !(minutes > 0)) throw new Error('Expected --size smal
 
 /** Runs a command to its end; gives its output, and the most memory that it had, in bytes. */
 function measured(words) {
-  const tell = 'process.on("exit",()=>process.stderr.write("\\nmaxRSS "+process.resourceUsage().maxRSS+"\\n"))';
+  const reportMemory = 'process.on("exit",()=>process.stderr.write("\\nmaxRSS "+process.resourceUsage().maxRSS+"\\n"))';
   return new Promise((resolve, reject) => {
     const started = Date.now();
-    const child = spawn(process.execPath, ['--import', `data:text/javascript,${tell}`, ...words], { cwd: root });
+    const child = spawn(process.execPath, ['--import', `data:text/javascript,${reportMemory}`, ...words], {
+      cwd: root,
+    });
     let [stdout, stderr] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (part) => {
       stdout += part;
@@ -102,12 +104,15 @@ try {
   const memory = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB of at most ${limit / 2 ** 20}`;
 
   const encoded = await measured([cli, 'encode', audio, '--model', model, '--out', dir, '--json']);
-  const [told] = JSON.parse(encoded.stdout);
+  const [reported] = JSON.parse(encoded.stdout);
   check(
-    `encode: ${told.frames} frames of ${minutes} minutes, in ${encoded.seconds.toFixed(0)} s`,
-    told.frames === frames,
+    `encode: ${reported.frames} frames of ${minutes} minutes, in ${encoded.seconds.toFixed(0)} s`,
+    reported.frames === frames,
   );
-  check(`encode: windows ${JSON.stringify(told.windows)}`, told.windows?.seconds > 0 && told.windows.overlap > 0);
+  check(
+    `encode: windows ${JSON.stringify(reported.windows)}`,
+    reported.windows?.seconds > 0 && reported.windows.overlap > 0,
+  );
   check(`encode: progress on stderr`, /encode talk {2}\d+\/\d+ {2}seconds of audio/.test(encoded.stderr));
   check(`encode: ${memory(encoded.bytes)}`, encoded.bytes <= limit);
 

@@ -1,12 +1,12 @@
-// How long the event loop is kept from its work. A timer fires every millisecond; its delays tell what a user of the process
-// would feel (`wall`). On a machine that does other things they tell of those too, so the processor time that this thread
-// used between two firings, which the kernel counts (proc/PID/schedstat), is told apart (`busy`): it is our own work on the
+// How long the event loop is kept from its work. A timer fires every millisecond; its delays show what a user of the process
+// would feel (`wall`). On a machine that does other things they show those too, so the processor time that this thread
+// used between two firings, which the kernel counts (proc/PID/schedstat), is counted apart (`busy`): it is our own work on the
 // event loop, whatever else the machine does, and can be held to a bound anywhere.
 import { closeSync, openSync, readSync } from 'node:fs';
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks';
 
 const intervalMs = 1;
-const worthTellingMs = 8;
+const worthReportingMs = 8;
 
 export class LoopWatch {
   #file = openSync('/proc/thread-self/schedstat', 'r');
@@ -39,7 +39,7 @@ export class LoopWatch {
       const used = this.#used();
       const time = performance.now();
       this.#busy.push(used - before);
-      if (used - before > worthTellingMs) {
+      if (used - before > worthReportingMs) {
         this.#longest.push({ busy: used - before, from: timeBefore, to: time, where: this.#where() });
       }
       before = used;
@@ -48,7 +48,7 @@ export class LoopWatch {
   }
 
   /**
-   * Stops, and tells milliseconds: percentiles of `busy` and of `wall`, and the `longest` of the first, each with the part of
+   * Stops, and gives milliseconds: percentiles of `busy` and of `wall`, and the `longest` of the first, each with the part of
    * its wall time in which V8 collected garbage.
    */
   stop() {

@@ -1,5 +1,5 @@
 // A model of the size of HuBERT-xlarge (random weights, 3.9 GB) as ONNX: its weights do not fit into one file, and pass from file to
-// file in a memory that does not follow their size. With `--run`, ONNX Runtime and our own engine then hear a second of noise.
+// file in a memory that does not follow their size. With `--run`, ONNX Runtime and our own engine then run on a second of noise.
 // By hand: it needs 8 GB of disk and, with `--run`, 9 GB of memory. Ends with `N passed, N failed`.
 //
 //   node test/slow/onnx-xlarge.js [--run]

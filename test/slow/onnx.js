@@ -1,5 +1,5 @@
 // Exported graphs in ONNX Runtime, beside our own engine: both forms of HuBERT, all poolings, alignment networks over all that they
-// may hear, several lengths, weights inside the graph's file and outside, batches, and what is refused. ONNX Runtime is a dependency of bench, not of the package; where
+// may read, several lengths, weights inside the graph's file and outside, batches, and what is refused. ONNX Runtime is a dependency of bench, not of the package; where
 // it cannot be installed this fails. Ends with `N passed, N failed`.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -126,7 +126,7 @@ for (const form of ['base', 'large']) {
   }
 }
 
-/** What an alignment network may hear, and what may decide beside it. Chunks are cut short by every length but those of one frame. */
+/** What an alignment network may read, and what may decide beside it. Chunks are cut short by every length but those of one frame. */
 const networks = {
   'the convolutions': { alignment: { source: 'features' }, pooling: 'attention' },
   'the convolutions, without a pooled classifier': { alignment: { source: 'features' }, pooling: null },
@@ -244,7 +244,7 @@ await check(
   },
 );
 
-await check('an alignment network hears each utterance of a batch as alone', async () => {
+await check('an alignment network treats each utterance of a batch as alone', async () => {
   const alignment = { source: 'layers', layer: 1, contextFrames: 2, melBands: 40 };
   const { dir, out } = await exported('aligned-batch', { form: 'base', alignment });
   const utterances = [speech(9000), speech(9000), speech(9000)];
@@ -328,7 +328,7 @@ await check('weights outside the graph’s file give the same bits', async () =>
     assert.deepEqual([...found[name].data], [...expected[name].data], name);
 });
 
-await check('utterances of one length in a batch are heard each as alone', async () => {
+await check('utterances of one length in a batch are each computed as alone', async () => {
   const { dir, out } = await exported('batch', { form: 'base', pooling: 'attention' });
   const utterances = [speech(9000), speech(9000), speech(9000)];
   const expected = await answers(dir, utterances);

@@ -16,8 +16,8 @@ for (const program of ['op_table', 'op_table_simt']) {
     encoding: 'utf8',
   });
   const failures = (stdout ?? '').split('\n').filter((line) => line.startsWith('FAIL '));
-  const told = failures.length === expected.length && failures.every((line, index) => expected[index].test(line));
-  const holds = told && status === 1 && /^3 passed, 3 failed$/m.test(stdout);
+  const reported = failures.length === expected.length && failures.every((line, index) => expected[index].test(line));
+  const holds = reported && status === 1 && /^3 passed, 3 failed$/m.test(stdout);
   counts[holds ? 'passed' : 'failed']++;
   process.stdout.write(`${holds ? 'ok    ' : 'FAILED'} ${program}\n${holds ? '' : stdout}`);
 }

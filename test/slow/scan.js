@@ -1,5 +1,5 @@
 // A corpus of very many files is looked through within minutes and in level memory: `emoframe corpus` over WAV and FLAC files,
-// of which some are damaged, each told by name. With --decode everything is decoded too.
+// of which some are damaged, each named. With --decode everything is decoded too.
 //
 //   node test/slow/scan.js [--files N] [--decode]     (default 20000 files)
 import { spawn } from 'node:child_process';

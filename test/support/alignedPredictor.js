@@ -24,7 +24,7 @@ const waves = (count, seed) =>
 
 /** Names, shapes and sizes of a network's weights; norms and biases are near what they begin with. */
 function tensorsOf({ source, layer, width, halfWidths, melBands }, { convDim, hiddenSize }) {
-  const heard = (source === 'features' ? convDim.at(-1) : hiddenSize) + melBands;
+  const columns = (source === 'features' ? convDim.at(-1) : hiddenSize) + melBands;
   const found = [];
   const add = (name, shape, make) => {
     const count = shape.reduce((product, extent) => product * extent, 1);
@@ -39,9 +39,9 @@ function tensorsOf({ source, layer, width, halfWidths, melBands }, { convDim, hi
     add(`${name}.weight`, shape, (value) => size * value);
     add(`${name}.bias`, [shape[0]], (value) => 0.1 * value);
   };
-  add('input_mean', [heard], (value) => 0.2 * value);
-  add('input_factor', [heard], (value) => 2 + value);
-  product('projection', [width, heard], 0.5);
+  add('input_mean', [columns], (value) => 0.2 * value);
+  add('input_factor', [columns], (value) => 2 + value);
+  product('projection', [width, columns], 0.5);
   for (const [i, half] of halfWidths.entries()) {
     norm(`blocks.${i}.norm`, width);
     product(`blocks.${i}.conv`, [width, width, 2 * half + 1], 0.3);

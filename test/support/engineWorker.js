@@ -1,4 +1,4 @@
-// A worker thread that makes an engine of its own and does as it is told: `repeat` digests of what it computes, or work
+// A worker thread that makes an engine of its own and does as it is asked: `repeat` digests of what it computes, or work
 // that does not end.
 import { parentPort, workerData } from 'node:worker_threads';
 import { digest, makeEngine, noise, trainAndEncode } from './busyEngine.js';

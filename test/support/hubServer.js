@@ -57,14 +57,14 @@ export async function startHub(models) {
       response.writeHead(status, { 'content-type': 'application/json', ...headers });
       response.end(JSON.stringify(body));
     };
-    if (faults.status !== undefined) return answer(faults.status, { error: 'as told' });
+    if (faults.status !== undefined) return answer(faults.status, { error: 'as asked' });
     const match =
       /^\/api\/models\/([^/]+\/[^/]+)\/(revision|tree)\/([^/]+)$/.exec(url.pathname) ??
       /^\/([^/]+\/[^/]+)\/(resolve)\/([^/]+)\/(.+)$/.exec(url.pathname);
     const [, name, route, encoded, path] = match ?? [];
     const model = models[name];
     const allowed = model?.token === undefined || request.headers.authorization === `Bearer ${model.token}`;
-    // The real one does not tell a stranger whether a private model is there.
+    // The real one does not show a stranger whether a private model is there.
     if (model === undefined || !allowed) return answer(401, { error: 'Invalid username or password.' });
     if (model.gated) return answer(403, { error: `Access to model ${name} is restricted.` });
     const revision = decodeURIComponent(encoded);

@@ -5,7 +5,7 @@ export function splitPages(bytes) {
   const pages = [];
   for (let at = 0; at + headerBytes <= bytes.length; ) {
     const lacing = bytes.subarray(at + headerBytes, at + headerBytes + bytes[at + 26]);
-    const length = headerBytes + lacing.length + lacing.reduce((sum, piece) => sum + piece, 0);
+    const length = headerBytes + lacing.length + lacing.reduce((sum, lace) => sum + lace, 0);
     pages.push(bytes.subarray(at, at + length));
     at += length;
   }
@@ -13,7 +13,7 @@ export function splitPages(bytes) {
 }
 
 /** Gives a page the checksum that belongs to it. */
-export function sealed(page) {
+export function withChecksum(page) {
   page.writeUInt32LE(0, 22);
   let crc = 0;
   for (const byte of page) {

@@ -1,5 +1,5 @@
 // What two runs of the same request must have in common, to the bit: every file of the run directory, without the moments and
-// durations that files tell.
+// durations that files show.
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -37,7 +37,7 @@ export function runContents(directory) {
       const inside = join(path, entry.name);
       const file = join(directory, inside);
       if (entry.isDirectory()) visit(inside);
-      // Their names and their number tell when they were opened.
+      // Their names and their number show when they were opened.
       else if (entry.name.startsWith('events.')) {
         const points = shownPoints(join(file, '..')).filter(([tag]) => !speeds.includes(tag.split('/').at(-1)));
         contents.set(path, digest(JSON.stringify(points)));

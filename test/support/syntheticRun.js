@@ -39,12 +39,12 @@ function utteranceRow(id, audio, label, seconds, skill, random) {
   const from = Math.floor(frames * (0.1 + 0.3 * random()));
   const to = Math.min(frames, from + Math.floor(frames * (0.35 + 0.2 * random())));
   if (label !== 2) truth.fill(label, from, to);
-  const heard = random() < skill ? label : (label + 1 + Math.floor(3 * random())) % 4;
+  const predicted = random() < skill ? label : (label + 1 + Math.floor(3 * random())) % 4;
   const drift = [0, 0, 0, 0];
   const posteriors = truth.map((actual) => {
     const scores = drift.map((_, c) => {
       drift[c] = 0.93 * drift[c] + 0.6 * (random() - 0.5);
-      const shown = actual === 2 ? 2 : heard;
+      const shown = actual === 2 ? 2 : predicted;
       return Math.exp(2.2 * drift[c] + (c === shown ? 2.4 * skill : 0));
     });
     const sum = scores.reduce((a, b) => a + b, 0);
@@ -62,8 +62,8 @@ function utteranceRow(id, audio, label, seconds, skill, random) {
     id,
     audio,
     label: labels[label],
-    predicted: labels[heard],
-    probabilities: labels.map((_, c) => (c === heard ? 0.62 : rest)),
+    predicted: labels[predicted],
+    probabilities: labels.map((_, c) => (c === predicted ? 0.62 : rest)),
     seconds,
     frameSeconds: 0.02,
     labels,

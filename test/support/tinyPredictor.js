@@ -29,7 +29,7 @@ export const tinyAlignment = {
 
 /**
  * `options`: `form` is `base` or `large`; `pooling` (null: no classifier that pools); `alignment`: what its network has in place of
- * `tinyAlignment`; `statisticsOf`: samples whose statistics it keeps; `calibration`; `attend: 0` makes attention give nothing, so that frames hear only their neighbours, and a number
+ * `tinyAlignment`; `statisticsOf`: samples whose statistics it keeps; `calibration`; `attend: 0` makes attention give nothing, so that frames see only their neighbours, and a number
  * above 1 makes it give more; `clusters: false` leaves out the clusters.
  */
 export async function writeTinyPredictor(dir, options = {}) {
@@ -90,7 +90,7 @@ function headWeight({ name, data }) {
   return (weight) => weight;
 }
 
-/** Brings the columns of what the alignment network hears to zero mean and unit variance. */
+/** Brings the columns of what the alignment network reads to zero mean and unit variance. */
 async function standardize(model, normalize) {
   const batch = packSamples([speechLike(3, generator(1))], model.geometry.stride, { normalize });
   const { hidden } = await model.alignmentInput(batch);

@@ -16,7 +16,7 @@ export async function predict(): Promise<Prediction> {
   return prediction;
 }
 
-export function tell(error: unknown): string {
+export function codeOf(error: unknown): string {
   // @ts-expect-error nothing of the sort is exported
   emoframe.EmoframeErrors;
   return error instanceof EmoframeError || error instanceof emoframe.EmoframeError ? error.code : '';

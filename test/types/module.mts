@@ -33,8 +33,8 @@ export async function predict(files: string[], signal: AbortSignal): Promise<str
   const share: number | undefined = probabilities[label];
   const posterior: readonly number[] = frames[0]!.posterior;
   const cluster: number | undefined = frames[0]!.cluster;
-  const told = [`${share} ${posterior.length} ${cluster} ${segments[0]?.start.toFixed(2)}`];
-  for await (const { id, seconds } of model.predictMany(files)) told.push(id, seconds.toFixed(1));
+  const lines = [`${share} ${posterior.length} ${cluster} ${segments[0]?.start.toFixed(2)}`];
+  for await (const { id, seconds } of model.predictMany(files)) lines.push(id, seconds.toFixed(1));
 
   // @ts-expect-error a label is a string
   const wrong: number = label;
@@ -51,7 +51,7 @@ export async function predict(files: string[], signal: AbortSignal): Promise<str
   await model.predict(files);
   // @ts-expect-error the constructor is private
   new EmotionModel();
-  return [...told, String(wrong)];
+  return [...lines, String(wrong)];
 }
 
 export async function listen(audio: AsyncIterable<Uint8Array>): Promise<string> {
@@ -124,7 +124,7 @@ export async function run(input: RunConfigInput): Promise<Fold[]> {
   return makeFolds(corpus, { ...parseConfig(unknown).folds, seed: 1 });
 }
 
-export function tell(error: unknown, native: NativeDescription): string {
+export function describe(error: unknown, native: NativeDescription): string {
   if (!(error instanceof EmoframeError)) return native.cpu.library;
   const row: number | undefined = error.row;
   // @ts-expect-error a code is never written

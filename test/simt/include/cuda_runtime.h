@@ -207,7 +207,7 @@ const Call *makeCall(void (*function)(Parameters...), void *const *arguments, st
                                        std::tuple<Parameters...>(*static_cast<Parameters *>(arguments[Index])...));
 }
 
-// A kernel's parameters are not known from its address: each is told before its first launch.
+// A kernel's parameters are not known from its address: each is registered before its first launch.
 template <typename... Parameters>
 void know(void (*kernel)(Parameters...)) {
   know(reinterpret_cast<const void *>(kernel), [](const void *function, void *const *arguments) {

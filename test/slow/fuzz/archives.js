@@ -62,13 +62,13 @@ export function mutatePickle(random, pickle) {
   for (let round = 1 + random.below(4); round > 0; round--) bytes[random.below(bytes.length)] = random.pick(opcodes);
   if (!random.oneIn(3)) return bytes;
   const at = random.below(bytes.length);
-  const piece = random.pick([
+  const inserted = random.pick([
     Buffer.alloc(random.pick([50, 5000, 500_000]), random.pick(['(', ']', '}', ')', '2', 'N', '(l', '\x85', ']\x94'])),
     Buffer.concat([Buffer.from('\x8b', 'latin1'), random.bytes(4)]),
     Buffer.concat([Buffer.from('X', 'latin1'), Buffer.from([0xff, 0xff, 0xff, random.below(256)])]),
     Buffer.from('cos\nsystem\n(X\u0004\u0000\u0000\u0000true\x85R', 'latin1'),
   ]);
-  return Buffer.concat([bytes.subarray(0, at), piece, bytes.subarray(at)]);
+  return Buffer.concat([bytes.subarray(0, at), inserted, bytes.subarray(at)]);
 }
 
 /** An archive with one entry wrong in itself, or in what the headers say of it. */

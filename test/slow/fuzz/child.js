@@ -1,4 +1,4 @@
-// One reader in a process of its own, so that a crash, a hang or a flood of memory is its alone. It is told paths and
+// One reader in a process of its own, so that a crash, a hang or a flood of memory is its alone. It is given paths and
 // answers how reading each ended.
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -14,7 +14,7 @@ const documented = new Set(
     /ERR_[A-Z_]+/g,
   ),
 );
-// These tell of a fault of this package, or of something that no file can bring about.
+// These mean a fault of this package, or of something that no file can bring about.
 const neverOfAFile = ['ERR_INTERNAL', 'ERR_UNEXPECTED', 'ERR_ADDON', 'ERR_ARGUMENT', 'ERR_ABORTED', 'ERR_DISPOSED'];
 const longestMessage = 4000;
 
@@ -22,15 +22,15 @@ const longestMessage = 4000;
 function fault(error) {
   if (!(error instanceof EmoframeError)) return `threw ${error?.stack ?? String(error)}`;
   const { code, message } = error;
-  const told = `${code}: ${message.length > 300 ? `${message.slice(0, 300)}…` : message}`;
-  if (!documented.has(code)) return `threw a code that docs/errors.md does not have: ${told}`;
+  const shown = `${code}: ${message.length > 300 ? `${message.slice(0, 300)}…` : message}`;
+  if (!documented.has(code)) return `threw a code that docs/errors.md does not have: ${shown}`;
   if (neverOfAFile.includes(code)) return `blamed something else than the file: ${error.stack}`;
-  if (message.length > longestMessage) return `said it in ${message.length} characters: ${told}`;
+  if (message.length > longestMessage) return `said it in ${message.length} characters: ${shown}`;
   // biome-ignore lint/suspicious/noControlCharactersInRegex: what must not reach a terminal
   if (/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/.test(message))
-    return `quoted control characters: ${JSON.stringify(told)}`;
-  if (!message.endsWith('.')) return `did not end its sentence: ${told}`;
-  if (!message.includes(directory) && !error.file?.startsWith(directory)) return `did not name the file: ${told}`;
+    return `quoted control characters: ${JSON.stringify(shown)}`;
+  if (!message.endsWith('.')) return `did not end its sentence: ${shown}`;
+  if (!message.includes(directory) && !error.file?.startsWith(directory)) return `did not name the file: ${shown}`;
   return undefined;
 }
 

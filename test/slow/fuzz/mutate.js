@@ -75,12 +75,12 @@ const byteMutations = [
   },
   // Truncation
   (random, bytes) => bytes.subarray(0, random.below(bytes.length + 1)),
-  // A stretch repeated, sometimes very often
+  // A part repeated, sometimes very often
   (random, bytes) => {
     const at = random.below(bytes.length + 1);
-    const piece = bytes.subarray(at, at + 1 + random.below(64));
-    const times = random.oneIn(10) ? Math.floor(1_000_000 / (piece.length + 1)) : 1 + random.below(8);
-    return Buffer.concat([bytes.subarray(0, at), ...new Array(times).fill(piece), bytes.subarray(at)]);
+    const part = bytes.subarray(at, at + 1 + random.below(64));
+    const times = random.oneIn(10) ? Math.floor(1_000_000 / (part.length + 1)) : 1 + random.below(8);
+    return Buffer.concat([bytes.subarray(0, at), ...new Array(times).fill(part), bytes.subarray(at)]);
   },
   // A splice: the start of one input and the end of another
   (random, bytes, seeds) => {

@@ -48,7 +48,7 @@ function mutateHeader(random, bytes) {
 function mutateNpyHeader(random, bytes) {
   const length = bytes.readUInt16LE(8);
   const header = bytes.toString('latin1', 10, 10 + length);
-  const pieces = [
+  const values = [
     '-1',
     '0',
     '1e3',
@@ -62,7 +62,7 @@ function mutateNpyHeader(random, bytes) {
     '), (',
   ];
   const changed = Buffer.from(
-    header.replace(/\d+|'[^']*'|True|False/g, (word) => (random.oneIn(4) ? random.pick(pieces) : word)),
+    header.replace(/\d+|'[^']*'|True|False/g, (word) => (random.oneIn(4) ? random.pick(values) : word)),
   );
   const prefix = Buffer.from(bytes.subarray(0, 10));
   prefix.writeUInt16LE(Math.min(changed.length, 65535), 8);
@@ -220,8 +220,8 @@ export const readers = {
     seeds: () => all('audio/voice.flac', 'audio/stereo48k.flac'),
     read: loadAudio,
   },
-  // A stretch is searched for between frames.
-  'flac-stretch': {
+  // A range is searched for between frames.
+  'flac-range': {
     file: 'sound.flac',
     seeds: () => all('audio/frames.flac'),
     read: (path) => loadAudio(path, { startSeconds: 5, endSeconds: 5.5 }),
