@@ -1,7 +1,7 @@
 // What prediction costs the host from samples to results, on a CUDA runtime that computes nothing (null-cuda):
 //   npm run build:addon && cmake --build build --target null_addon && node bench/host.js [--batches 30] [--form base|large]
 // Batches of about 340 s of utterances of 2 to 14 s go through predictMany. A model of the chosen form is made with as many
-// layers and kernels as the published one, but narrow: widths change nothing for the host. Told is, a batch: time on a
+// layers and kernels as the published one, but narrow: widths change nothing for the host. Reported, a batch, are: time on a
 // processor of the thread that runs JavaScript and of the engine's, as the system counts it, so that a busy machine
 // disturbs little; the time that passes; and what the runtime was asked for.
 import { existsSync, readFileSync } from 'node:fs';
@@ -46,10 +46,10 @@ try {
   // More than the caches hold, as audio that was just decoded is.
   const sets = Array.from({ length: 8 }, () => samples.map((utterance) => utterance.slice()));
   const run = async (count) => {
-    let heard = 0;
+    let frames = 0;
     const inputs = Array.from({ length: count }, (_, i) => sets[i % sets.length]).flat();
-    for await (const { columns } of model.predictMany(inputs)) heard += columns.attention.length;
-    return heard;
+    for await (const { columns } of model.predictMany(inputs)) frames += columns.attention.length;
+    return frames;
   };
   await run(6);
   reset();

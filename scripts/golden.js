@@ -1,4 +1,4 @@
-// How a change that should change no result is shown to change none: a small piece of everything is done by the code before and
+// How a change that should change no result is shown to change none: a small part of everything is done by the code before and
 // by the code after, and what they leave is compared byte for byte.
 //
 //   node scripts/golden.js write BEFORE --package ../before     (a checkout of the commit before, compiled)
@@ -359,7 +359,7 @@ async function interfaces(emoframe) {
   const wav = readFileSync('input/long.wav');
   const bytes = () => createReadStream('input/call.wav', { highWaterMark: 1000 });
   const samples = Float32Array.from(new Int16Array(wav.buffer.slice(wav.byteOffset + 44)), (value) => value / 32768);
-  const pieces = async function* () {
+  const parts = async function* () {
     for (let at = 0; at < samples.length; at += 7001) yield samples.subarray(at, at + 7001);
   };
   const raw = async function* () {
@@ -379,7 +379,7 @@ async function interfaces(emoframe) {
     const inputs = ['input/long.wav', { id: 'two', audio: wav }, 'input/audio/damaged.flac', 'nowhere.wav', bytes()];
     await keep(`${run}-many`, () => all(model.predictMany(inputs, { onError: 'yield', ...windows, batchSeconds: 3 })));
     await keep(`${run}-stream-file`, () => all(model.stream('input/long.wav', windows)));
-    await keep(`${run}-stream-live`, () => all(model.stream(pieces(), windows)));
+    await keep(`${run}-stream-live`, () => all(model.stream(parts(), windows)));
     await keep(`${run}-stream-raw`, () => all(model.stream(raw(), { ...windows, format, switchingCost: 1 })));
     await keep(`${run}-stream-whole`, () => all(model.stream(raw(), { ...windows, format, normalizeBy: 'whole' })));
     await keep(`${run}-plan`, async () => ({ ...(await model.plan(windows)), available: 0 }));

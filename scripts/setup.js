@@ -53,7 +53,7 @@ function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if ((major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22) return;
   fail(
-    `Node ${process.versions.node} does not do: version 20.19 or newer of 20, 22.12 or newer of 22, or a newer one.`,
+    `Node ${process.versions.node} is not supported: expected version 20.19 or newer of 20, 22.12 or newer of 22, or a newer one.`,
   );
 }
 

@@ -1,4 +1,4 @@
-"""What hears only its neighbourhood: frame logits from frozen features, 0.4 s to either side."""
+"""A network that sees only its neighbourhood: frame logits from frozen features, 0.4 s to either side."""
 
 import copy
 import math
@@ -22,14 +22,14 @@ class FixedNorm(nn.Module):
 
 
 def local_extractor(extractor, waveforms):
-    """HuBERT's feature encoder, its weights untouched, hearing nothing but the 25 ms of a frame: the GroupNorm of its first
-    convolution would tell every frame the statistics of the whole utterance, and so its label. They are the means over `waveforms`."""
+    """HuBERT's feature encoder, its weights untouched, seeing nothing but the 25 ms of a frame: the GroupNorm of its first
+    convolution would show every frame the statistics of the whole utterance, and so its label. They are the means over `waveforms`."""
     extractor = copy.deepcopy(extractor)
     first = extractor.conv_layers[0]
     with torch.inference_mode():
-        heard = [first.conv(waveform[None, None])[0] for waveform in waveforms]
-    mean = torch.stack([x.mean(1) for x in heard]).mean(0)
-    variance = torch.stack([x.var(1, correction=0) for x in heard]).mean(0)
+        outputs = [first.conv(waveform[None, None])[0] for waveform in waveforms]
+    mean = torch.stack([x.mean(1) for x in outputs]).mean(0)
+    variance = torch.stack([x.var(1, correction=0) for x in outputs]).mean(0)
     first.layer_norm = FixedNorm(first.layer_norm, mean.clone(), variance.clone())
     return extractor
 

@@ -1,6 +1,6 @@
 """Multiple-instance poolings, and what they are to be compared with, on what stages before alignment left in a run directory.
-All train the same local network on the same frozen features and log-mel bands, of which each hears 25 ms at its own level; "EM on global
-states" trains on the states of stage 1b, which have heard the whole utterance. Writes OUT/NAME.json for each NAME, which
+All train the same local network on the same frozen features and log-mel bands, of which each sees 25 ms at its own level; "EM on global
+states" trains on the states of stage 1b, which have seen the whole utterance. Writes OUT/NAME.json for each NAME, which
 bench/alignment.js decodes and scores."""
 
 import argparse
@@ -173,8 +173,8 @@ def main():
         if name == "EM on global states":
             model = load("finetune")
             return parts(lambda samples: model(normalised(samples)[None]).last_hidden_state)
-        heard = [read_audio(by_id[i]) for i in fold["train"]]
-        extractor = local_extractor(load("pretrain").feature_extractor, heard)
+        waveforms = [read_audio(by_id[i]) for i in fold["train"]]
+        extractor = local_extractor(load("pretrain").feature_extractor, waveforms)
 
         def encode(samples):
             features = extractor(samples[None]).mT

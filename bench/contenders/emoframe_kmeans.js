@@ -8,7 +8,7 @@ let points;
 let state;
 serve({
   load: async ({ threads, ...parameters }) => {
-    // Not the public Engine, whose kmeans tells of its iterations ten times a second, which is too coarse here.
+    // Not the public Engine, whose kmeans reports its iterations ten times a second, which is too coarse here.
     engine = binding().createEngine({ device: 'cpu', threads, memoryLimit: 0, graphs: true });
     points = await readFloat32(parameters.points);
     state = parameters;
@@ -20,11 +20,11 @@ serve({
     const untimed = 2;
     const progress = new Float64Array(2);
     const marks = new Map();
-    let told = 0;
+    let seen = 0;
     const timer = setInterval(() => {
-      if (progress[0] === told) return;
-      told = progress[0];
-      marks.set(told, { now: performance.now(), cpu: process.cpuUsage() });
+      if (progress[0] === seen) return;
+      seen = progress[0];
+      marks.set(seen, { now: performance.now(), cpu: process.cpuUsage() });
     }, 2);
     const { centroids } = await engine.kmeans({
       points,

@@ -34,7 +34,7 @@ def fit(iterations):
     )
     kmeans.fit(state["points"])
     if kmeans.n_iter_ < iterations:
-        raise RuntimeError(f"It had settled after {kmeans.n_iter_} iterations.")
+        raise RuntimeError(f"It had converged after {kmeans.n_iter_} iterations.")
     return kmeans.cluster_centers_
 
 

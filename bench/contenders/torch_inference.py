@@ -52,7 +52,7 @@ class Classifier(torch.nn.Module):
         )
 
     def prepare(self, lengths, samples):
-        """Whether there is padding decides which norm runs; told beforehand, as a compiler can make little of it."""
+        """Whether there is padding decides which norm runs; given beforehand, as a compiler can make little of it."""
         padded = int(lengths.min()) < samples
         self.first.layer_norm = self.padded_norm if padded else self.own_norm
         if padded:

@@ -77,7 +77,7 @@ def load(parameters):
         parameters,
         device=device,
         model=model,
-        # Groups differ in length: told at once, each mode is compiled once instead of twice.
+        # Groups differ in length: marked dynamic at once, each mode is compiled once instead of twice.
         forward=torch.compile(model, dynamic=len(groups) > 1 or None) if parameters["compiled"] else model,
         groups=groups,
         features=features,

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
  * @property {string} library the part of the name that says who made it
  * @property {string} precision
  * @property {string} script file in contenders/; `.py` runs with `--python`
- * @property {Record<string, unknown>} load what it is told first
+ * @property {Record<string, unknown>} load what it is given first
  * @property {boolean} [variant] run only with `--variants`
  */
 

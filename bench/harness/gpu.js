@@ -1,4 +1,4 @@
-// What the driver's own tool tells of a GPU.
+// What the driver's own tool says of a GPU.
 import { spawnSync } from 'node:child_process';
 
 function query(device, what, fields) {
@@ -16,7 +16,7 @@ export function describeGpu(device) {
 
 /**
  * What a process holds of a GPU's memory, its context included. emoframe and PyTorch give nothing back while they run, so that at
- * the end this is the peak. Undefined for the CPU, and where the driver does not tell (in some containers).
+ * the end this is the peak. Undefined for the CPU, and where the driver does not say (in some containers).
  */
 export function gpuBytes(device, pid) {
   if (device === 'cpu') return undefined;

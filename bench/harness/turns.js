@@ -1,5 +1,5 @@
 // Contenders take turns, run after run (A B C A B C …), so that a machine that slows down slows all of them. In every turn all
-// get the same fresh input and what they computed is compared: what fails or computes something else is told as a problem, and the
+// get the same fresh input and what they computed is compared: what fails or computes something else is reported as a problem, and the
 // benchmark then exits with 1, but what the others took is not lost.
 import { existsSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

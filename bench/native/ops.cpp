@@ -1,5 +1,5 @@
 // Single ops with a C interface, for bench/ops.py: a program that times other kernels on memory of its own can give the
-// same memory to these. Calls return 0, or -1 with what opsError() tells; ops are not waited for.
+// same memory to these. Calls return 0, or -1 with what opsError() says; ops are not waited for.
 #include <exception>
 #include <memory>
 #include <string>

@@ -3,7 +3,7 @@
 // warning of TypeDoc is an error.
 //
 //   node scripts/docs/generate.js            write docs/api
-//   node scripts/docs/generate.js --check    only tell whether it can be made
+//   node scripts/docs/generate.js --check    only check whether it can be made
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ import { parseArgs } from 'node:util';
 const here = dirname(fileURLToPath(import.meta.url));
 const { values } = parseArgs({ options: { check: { type: 'boolean', default: false } } });
 
-/** Runs a command and tells whether it succeeded; what it says is shown only if it did not. */
+/** Runs a command and returns whether it succeeded; what it says is shown only if it did not. */
 function succeeds(command, args) {
   const { status, stdout, stderr } = spawnSync(command, args, { cwd: here, encoding: 'utf8' });
   if (status !== 0) process.stderr.write(`${stdout ?? ''}${stderr ?? ''}`);

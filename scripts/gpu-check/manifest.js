@@ -24,7 +24,7 @@ export const hash = (file) => createHash('sha256').update(readFileSync(file)).di
 /**
  * @param {string} root the checkout
  * @param {string} build where it was built
- * @param {string[]} programs targets whose objects and links are told
+ * @param {string[]} programs targets whose objects and links are listed
  * @param {string} libraries folder in the archive with the shared libraries
  */
 export function describeBuild(root, build, programs, libraries) {

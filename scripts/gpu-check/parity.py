@@ -76,8 +76,8 @@ def compare(found, expected):
     whole = torch.cat([expected[name].double().flatten() for name in gradients])
     ours = torch.cat([found[name].double().flatten() for name in gradients])
     # A key bias shifts all scores of a row alike: its gradient is rounding only.
-    told = [name for name in gradients if not name.endswith("k_proj.bias")]
-    each = {name: relative_error(found[name], expected[name]) for name in told if expected[name].norm() > 1e-4 * whole.norm()}
+    compared = [name for name in gradients if not name.endswith("k_proj.bias")]
+    each = {name: relative_error(found[name], expected[name]) for name in compared if expected[name].norm() > 1e-4 * whole.norm()}
     return {
         "hidden": max(relative_error(found[name], expected[name]) for name in expected if name.startswith("hidden.")),
         "loss": relative_error(found["loss"], expected["loss"]),

@@ -18,15 +18,15 @@ MOST = 9800  # characters of a summary
 
 
 def describe(device, root):
-    """Device, driver and versions, as far as they are told."""
+    """Device, driver and versions, as far as they can be found."""
 
-    def tell(*command):
+    def output_of(*command):
         try:
             return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
         except (OSError, subprocess.TimeoutExpired):
             return ""
 
-    gpu = "" if device == "cpu" else tell(
+    gpu = "" if device == "cpu" else output_of(
         "nvidia-smi", f"--id={device.partition(':')[2] or '0'}", "--query-gpu=name,driver_version,memory.total",
         "--format=csv,noheader")  # fmt: skip
     return {
@@ -34,7 +34,7 @@ def describe(device, root):
         **json.loads((root / "commit.json").read_text()),
         "device": device,
         "gpu": gpu or None,
-        "nvcc": tell("nvcc", "--version").splitlines()[-1:],
+        "nvcc": output_of("nvcc", "--version").splitlines()[-1:],
         "python": platform.python_version(),
         "parts": {},
     }
@@ -143,9 +143,9 @@ def summary(report):
     add("failures", failures, 30)
     rows = []
     for name, part in parts.items():
-        status, told = part["status"], part.get("counts")
-        if told:
-            status += f" ({told[0]} passed, {told[1]} failed)"
+        status, counts = part["status"], part.get("counts")
+        if counts:
+            status += f" ({counts[0]} passed, {counts[1]} failed)"
         rows.append(f"  {name:26} {part.get('seconds', 0):6.1f} s  {status[:90]}")
     sections.append(["-- parts", *rows])
     # What was said first gives way.

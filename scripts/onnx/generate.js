@@ -1,7 +1,7 @@
 // The code of the part of ONNX's schema that is written, lib/onnx/onnx_pb.ts, from schema/onnx.proto here.
 //
 //   node scripts/onnx/generate.js            write it
-//   node scripts/onnx/generate.js --check    only tell whether it is up to date
+//   node scripts/onnx/generate.js --check    only check whether it is up to date
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

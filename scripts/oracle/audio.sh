@@ -11,7 +11,7 @@ sox -D voice.wav voice.flac
 # Written to a pipe: the header cannot hold the length.
 sox -D voice.wav -t wav - trim 0 0.1 | cat > piped.wav
 sox -D voice.wav voice.aiff trim 0 0.05
-# Many small frames, so that a stretch can be searched for.
+# Many small frames, so that a range can be searched for.
 sox -D -R -r 16000 -n -b 16 -t wav - synth 8 brownnoise gain -62 | ffmpeg -v error -y -i - -frame_size 576 -bitexact frames.flac
 # Compressed forms, by lame, opus-tools and vorbis-tools, and what ffmpeg and those tools decode them to.
 sox -D voice.wav short.wav trim 0 0.4

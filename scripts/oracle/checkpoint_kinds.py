@@ -235,11 +235,11 @@ def fill(module, form):
 
 with torch.no_grad():
     for form in FORMS:
-        heard = torch.from_numpy(normalized(samples) if form == "large" else samples)[None].float()
-        golden = models[form](heard, output_hidden_states=True)
+        waveform = torch.from_numpy(normalized(samples) if form == "large" else samples)[None].float()
+        golden = models[form](waveform, output_hidden_states=True)
         module = wav2vec2_model(**torchaudio_options(form), aux_num_out=None).eval()
         fill(module, form)
-        layers, _ = module.extract_features(heard)
+        layers, _ = module.extract_features(waveform)
         # The last layer is given before the final norm by one and after it by the other.
         difference = (layers[0] - golden.hidden_states[1]).abs().max().item()
         assert difference < 1e-4, (form, difference)
@@ -366,10 +366,10 @@ for seed, form in enumerate(FORMS):
     model.save_pretrained(directory)
     normalize = form == "large"
     Wav2Vec2FeatureExtractor(do_normalize=normalize, return_attention_mask=normalize).save_pretrained(directory)
-    heard = normalized(samples) if normalize else samples
+    waveform = normalized(samples) if normalize else samples
     encoder = model.wav2vec2 if form == "large" else model
     with torch.no_grad():
-        output = encoder(torch.from_numpy(heard)[None].float(), output_hidden_states=True)
+        output = encoder(torch.from_numpy(waveform)[None].float(), output_hidden_states=True)
     np.save(root / f"wav2vec2_{form}.npy", torch.cat([*output.hidden_states, output.last_hidden_state]).numpy())
 
 # WavLM, which must be refused, as transformers saves it and as Microsoft does.

@@ -51,7 +51,7 @@ for export in exports:
     results = card.data.eval_results or []
     (code,) = re.findall(r"^```python\n(.*?)^```$", card.text, re.S | re.M)
     found = {"FOLDER": export, "samples": samples}
-    exec(code, found)  # what the card tells its readers to do
+    exec(code, found)  # what the card says to do
     if "emotions" in found:  # a pipeline's list, best first
         best = found["emotions"][0]
         assert best["label"] == expected["label"], best

@@ -49,7 +49,7 @@ class Stream:
 
 
 def runs(row):
-    """Masked stretches as [start, end)."""
+    """Masked spans as [start, end)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(int), [0]])))
     return edges.reshape(-1, 2).tolist()
 

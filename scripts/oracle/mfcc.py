@@ -21,7 +21,7 @@ FOLDER = pathlib.Path("test/fixtures/audio")
 
 
 def voice() -> np.ndarray:
-    """1.2 s: a gliding harmonic tone with vibrato, noise, an offset, and a stretch of digital silence."""
+    """1.2 s: a gliding harmonic tone with vibrato, noise, an offset, and a part of digital silence."""
     random = np.random.default_rng(7)
     time = np.arange(int(1.2 * RATE)) / RATE
     pitch = 120 + 90 * time + 4 * np.sin(2 * np.pi * 5 * time)
