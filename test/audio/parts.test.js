@@ -141,7 +141,7 @@ test('a channel is that channel alone, of a part too; none is the mean', async (
 test('a channel that a file lacks, and a part that is none, are refused', async () => {
   const call = writeCall();
   for (const channel of [0, 3, 1.5]) {
-    await refused(loadAudio(call, { channel }), 'ERR_AUDIO_RANGE', /channel of 1 to 2.*call\.wav.*received/);
+    await refused(loadAudio(call, { channel }), 'ERR_AUDIO_RANGE', /channel from 1 to 2.*call\.wav.*received/);
   }
   const load = (input) => loadInput(pool, input, {}, 'x');
   await refused(load({ path: call, channel: 'left' }), 'ERR_ARGUMENT', /Expected a number for channel/);
@@ -172,7 +172,7 @@ test("a manifest's channel is the one that is read, and names the row", async ()
   );
   assert.match(corpus.problems[1].reason, /"channel" but received "left"/);
   const { problems, seconds } = await describeCorpus(corpus, { pool });
-  assert.match(problems.at(-1).reason, /channel of 1 to 2/);
+  assert.match(problems.at(-1).reason, /channel from 1 to 2/);
   assert.is(Number(seconds.toFixed(3)), 3 * 1.2 + 0.5);
 });
 

@@ -349,7 +349,11 @@ test('two datasets in one folder, or a few files of one among many, are refused 
   await refused(readCorpus(few), 'ERR_CORPUS', /3 audio files, of which only some.*emo-db \(33\.3 %\)/);
   const none = plant(join(root, 'none'), ['a.wav']);
   await refused(readCorpus(none), 'ERR_CORPUS', /not a known corpus.*manifest\.jsonl.*EmoEvaluation.*bea_Amused/);
-  await refused(readCorpus(none, { dataset: 'tess' }), 'ERR_CORPUS', /no utterance of tess.*a\.wav: its name does not follow/);
+  await refused(
+    readCorpus(none, { dataset: 'tess' }),
+    'ERR_CORPUS',
+    /no utterance of tess.*a\.wav: its name does not follow/,
+  );
   await refused(readCorpus(none, { dataset: 'tes' }), 'ERR_ARGUMENT', /one of iemocap, .*"tes"/);
 });
 
