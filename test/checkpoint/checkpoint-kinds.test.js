@@ -333,7 +333,7 @@ test('a file that is cut short is refused by its name, wherever it ends', async 
 });
 
 test('files that hold no model are refused', async () => {
-  await refused(loadPretrained(kind('kmeans', 'mini.bin')), 'ERR_CHECKPOINT', /mini\.bin.*not of PyTorch/);
+  await refused(loadPretrained(kind('kmeans', 'mini.bin')), 'ERR_CHECKPOINT', /mini\.bin.*not from PyTorch/);
   await refused(loadPretrained(kind('expected.json')), 'ERR_CHECKPOINT', /expected\.json/);
   await refused(loadPretrained(scratch), 'ERR_FILE_NOT_FOUND', /no config\.json/);
   symlinkSync(kind('hubert_fairseq.pt'), join(scratch, 'linked.pt'));

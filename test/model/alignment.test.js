@@ -265,7 +265,7 @@ test('what does not fit is refused by name', async () => {
   await refused(made({ melBands: 300 }), 'ERR_MODEL_CONFIG', /melBands are 300, so many/);
   const faster = { ...config, shape: { ...config.shape, convStride: [5, 2, 2, 2, 2, 2, 1] } };
   const unfit = engine.createModel({ config: faster, precision: 'fp32', alignment: { ...head, melBands: 40 } });
-  await refused(unfit, 'ERR_MODEL_CONFIG', /400 samples every 320, but this model's are of \d+ every 160/);
+  await refused(unfit, 'ERR_MODEL_CONFIG', /400 samples every 320, but this model's are \d+ every 160/);
   const options = { neutral: 2, scale: 0.1, switchingCost: 4, bias: new Float32Array(4) };
   await refused(engine.align(new Float32Array(12), Int32Array.of(0, 4), options), 'ERR_ARGUMENT', /12 logits of 4/);
 });

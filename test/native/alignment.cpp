@@ -242,7 +242,7 @@ TEST(whatAlignmentCannotBeTrainedWithIsRefused) {
     step.frameLabels = labels.data();
     step.frameLabelCount = batch.totalFrames - 1;
   });
-  refused("ERR_BATCH", "alignment alone", [&](TrainStep &step) {
+  refused("ERR_BATCH", "alignment only", [&](TrainStep &step) {
     step.objective = Objective::classification;
     step.frameLabels = labels.data();
     step.frameLabelCount = batch.totalFrames;

@@ -76,7 +76,7 @@ test('what another trainer began goes on only when asked to resume, and only as 
     /config\.seed = 1, but now it is 8/,
   );
   await writeFile(join(dir, 'notes.txt'), 'mine');
-  await refused(open('.'), 'ERR_RUN_EXISTS', /is no run/);
+  await refused(open('.'), 'ERR_RUN_EXISTS', /is not a run/);
 });
 
 test('a run that separates emotions from neutral is refused without a neutral class, before it leaves anything', async () => {

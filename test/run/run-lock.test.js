@@ -105,7 +105,7 @@ test("a run that ends by an abort, and dispose in its middle, leave the run free
   await refused(trainer.run({ folds: ['s1'], signal: controller.signal, onProgress }), 'ERR_ABORTED', /stopped/);
   await trainer.dispose();
   await (await open('aborted', { resume: true })).dispose();
-  await refused(open('corpus'), 'ERR_RUN_EXISTS', /is no run/);
+  await refused(open('corpus'), 'ERR_RUN_EXISTS', /is not a run/);
   assert.not.ok(existsSync(lockOf('corpus')));
 });
 

@@ -71,7 +71,7 @@ test('when none is whole the refusal says what to do, and removes nothing', asyn
   for (const step of [10, 20]) await save(step);
   damage(10);
   damage(20);
-  const error = await refused(load(), 'ERR_CHECKPOINT_DAMAGED', /Restore a copy, or delete .*checkpoint to begin/);
+  const error = await refused(load(), 'ERR_CHECKPOINT_DAMAGED', /Restore a copy, or delete .*checkpoint to start/);
   assert.is(error.file, join(directory, 'step-20', 'moments.safetensors'));
   assert.equal(readdirSync(directory).sort(), ['step-10', 'step-20']);
   rmSync(join(directory, 'step-10'), { recursive: true });
