@@ -84,8 +84,8 @@ export async function openLatestStep(
         throw damaged(place)(`it holds the state after update ${String(written)}, not after the one in its name`);
       }
       for (const { step: unusable, error } of passedOver) {
-          warn(`${error.message} It was removed; continuing from the previous training state, of update ${step}.`);
-          await removeSteps(placeOf(directory, unusable));
+        warn(`${error.message} It was removed; continuing from the previous training state, of update ${step}.`);
+        await removeSteps(placeOf(directory, unusable));
       }
       return { step, state: rest, ...opened };
     } catch (error) {

@@ -143,7 +143,11 @@ test('what is no audio says what is taken', async () => {
 test('cut and damaged streams are errors, and a stream that fails is reported with its reason', async () => {
   const wav = await readFile(file('voice.wav'));
   const flac = await readFile(file('voice.flac'));
-  await refused(load(chunks(wav.subarray(0, 20000), 999)), 'ERR_AUDIO', /cut short: its header promises 38400 bytes .* 19956 were found/);
+  await refused(
+    load(chunks(wav.subarray(0, 20000), 999)),
+    'ERR_AUDIO',
+    /cut short: its header promises 38400 bytes .* 19956 were found/,
+  );
   await refused(load(chunks(wav.subarray(0, 30), 7)), 'ERR_AUDIO', /WAV/);
   await refused(load(chunks(flac.subarray(0, 12000), 999)), 'ERR_AUDIO', /FLAC/);
   async function* failing() {
