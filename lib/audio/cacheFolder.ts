@@ -176,10 +176,7 @@ export async function makeRoom(dir: string, bytes: number, left = LEFT_SHARE * b
 
 async function checkCacheFolder(dir: string): Promise<void> {
   if (!(await isCacheFolder(resolve(dir))))
-    throw cacheError(
-      `${resolve(dir)} is not an audio cache of emoframe. Give the folder of an existing cache.`,
-      resolve(dir),
-    );
+    throw cacheError(`${resolve(dir)} is not an audio cache of emoframe. Give the folder of one.`, resolve(dir));
 }
 
 interface Entry {

@@ -145,9 +145,7 @@ function parseFormat(chunk: Buffer, path: string, corrupt: Corrupt): SampleForma
     );
   }
   if (channelCount === 0 || bytesPerFrame !== (channelCount * bitsPerSample) / 8) {
-    throw corrupt(
-      `${channelCount} channels of ${bitsPerSample} bits do not fit a block size of ${bytesPerFrame} bytes`,
-    );
+    throw corrupt(`${channelCount} channels of ${bitsPerSample} bits do not fit ${bytesPerFrame} bytes`);
   }
   return { sampleRate, channelCount, encoding, bitsPerSample };
 }

@@ -18,10 +18,7 @@ export interface FrameRange {
 export interface PackOptions {
   /** Names of the utterances, for error messages. */
   names?: readonly string[];
-  /**
-   * Whether to normalise to zero mean and unit variance: by each utterance's own statistics, or by those given, of the longer audio
-   * that it is part of.
-   */
+  /** Whether to bring each to zero mean and unit variance: by its own statistics, or by those given (of longer audio it is part of). */
   normalize?: boolean | readonly WaveformStatistics[];
 }
 
