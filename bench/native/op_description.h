@@ -1,5 +1,5 @@
-// What a profile says of an op beside its time: its name with the shape of what it makes or works on, and the
-// floating-point operations of those ops that are bound by them.
+// What is said of an op beside its time: its name with the shape of what it makes or works on; of those ops that are
+// bound by them, the floating-point operations; and, of those that op_table --perf times, all tensors and settings.
 #pragma once
 
 #include <string>
@@ -76,6 +76,42 @@ inline double flopsOf(const CosineCrossEntropy &op) {
 }
 inline double flopsOf(const AssignClusters &op) {
   return 2.0 * static_cast<double>(op.x.size()) * static_cast<double>(op.centroids.batch * op.centroids.rows);
+}
+
+// What an op has: `visit(name, field)` for each tensor, utterance bounds and what else changes its results.
+template <typename T, typename Visit>
+void fieldsOf(const T &, const Visit &) {}
+template <typename Visit>
+void fieldsOf(const Gemm &op, const Visit &visit) {
+  visit("a", op.a);
+  visit("b", op.b);
+  visit("out", op.out);
+  visit("tf32", op.tf32);
+}
+template <typename Visit>
+void fieldsOf(const Attention &op, const Visit &visit) {
+  visit("q", op.q);
+  visit("k", op.k);
+  visit("v", op.v);
+  visit("out", op.out);
+  visit("offsets", op.segments);
+  visit("heads", op.heads);
+}
+template <typename Visit>
+void fieldsOf(const AttentionBackward &op, const Visit &visit) {
+  fieldsOf(op.forward, visit);
+  visit("dOut", op.dOut);
+  visit("dq", op.dq);
+  visit("dk", op.dk);
+  visit("dv", op.dv);
+}
+template <typename Visit>
+void fieldsOf(const AssignClusters &op, const Visit &visit) {
+  visit("x", op.x);
+  visit("centroids", op.centroids);
+  visit("distance", op.distance);
+  visit("sums", op.sums);
+  visit("counts", op.counts);
 }
 
 }  // namespace description

@@ -29,7 +29,7 @@ const folder = join(root, 'build', 'gpu-check');
 const archive = `${folder}.tar.xz`;
 const mostBytes = 60 * 2 ** 20;
 const libraries = `prebuilds/${process.platform}-${process.arch}`;
-const programs = ['op_table', 'native_tests', 'profile', 'bench_ops', 'probe', 'emoframe_prebuild'];
+const programs = ['op_table', 'native_tests', 'profile', 'probe', 'emoframe_prebuild'];
 
 const execute = (command, args, options = {}) =>
   execFileSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], ...options });

@@ -143,6 +143,7 @@ struct Run {
 
 void check(Backend &backend, Report &report, const Setting &s) {
   const Run run(backend, s);
+  if (report.timed) return;
   const Reference r =
       reference(s.lengths, s.heads, s.headSize, run.attention.scale, run.attention.dropout, run.part(run.qkv.values, 0),
                 run.part(run.qkv.values, 1), run.part(run.qkv.values, 2), run.dOut.values);
@@ -161,6 +162,26 @@ void check(Backend &backend, Report &report, const Setting &s) {
   report.close(run.part(gradients, 2), r.dv, tolerance, describe(s) + ": dv");
   report.untouched(run.qkv, describe(s));
 }
+
+// HuBERT-base's, on utterances of T frames, one at least if timed, or of 2 to 15 s.
+std::vector<std::pair<std::string, Cases::Body>> realAttention() {
+  std::vector<std::pair<std::string, Cases::Body>> all;
+  for (const int64_t T : {100, 500, 1500, 0}) {
+    all.emplace_back(T > 0 ? "T " + std::to_string(T) : "mixed T", [=](Backend &backend, Report &report) {
+      Setting setting{{}, 12, 64, DType::bf16};
+      setting.gap = 0;
+      int64_t left = report.timed ? std::max(report.frames, T) : report.frames;
+      for (uint64_t i = 0; left > 0; left -= setting.lengths.back(), ++i) {
+        const int64_t length = T > 0 ? T : 100 + static_cast<int64_t>(650 * uniformAt(5, i));
+        setting.lengths.push_back(static_cast<int32_t>(std::min(length, left)));
+      }
+      check(backend, report, setting);
+    });
+  }
+  return all;
+}
+
+const Cases realSized("attention", realAttention(), true);
 
 const Cases attentionCases(
     "attention",

@@ -158,24 +158,27 @@ void ties(Backend &backend, Report &report) {
   report.close(distance, distances, "distances");
 }
 
-void summation(Backend &backend, Report &report) {
+// `oneIsFar`: the last cluster has no members, unless it is the only one.
+void summation(Backend &backend, Report &report, const std::vector<Shape> &shapes, bool oneIsFar) {
   for (const Shape &s : shapes) {
     const std::string what = std::to_string(s.N) + "x" + std::to_string(s.C) + ", " + std::to_string(s.R) + " restarts";
     const Tensor x = Tensor(backend, DType::f32, s.N, s.C, {3}).normal(1, 1, 2);
-    // The last cluster has no members unless it is the only one.
     Doubles centres(s.R * s.K * s.C);
     for (int64_t i = 0; i < s.R * s.K * s.C; ++i) {
-      centres[i] = s.K > 1 && i / s.C % s.K == s.K - 1 ? 1000 : 2 + normalAt(2, i);
+      centres[i] = oneIsFar && s.K > 1 && i / s.C % s.K == s.K - 1 ? 1000 : 2 + normalAt(2, i);
     }
     const Tensor centroids = Tensor(backend, DType::f32, s.R, s.K, s.C, {1, 2}).set(centres);
     const Array<int32_t> labels(backend, std::vector<int32_t>(s.R * s.N, -1));
     const Tensor sums = Tensor(backend, DType::f32, s.R, s.K, s.C, {1, 2}).normal(3);
     const Tensor counts = Tensor(backend, DType::f32, s.R, 1, s.K).normal(4);
-    assign(backend, x, centroids, labels, {}, sums, counts);
+    const Tensor distance(backend, DType::f32, s.R, s.N);
+    assign(backend, x, centroids, labels, distance, sums, counts);
+    if (report.timed) return;
     std::vector<int32_t> expected;
     Doubles distances;
     nearest(x, centroids, s, expected, distances);
     report.same(labels, expected, what + " labels");
+    report.close(distance, distances, what + " distances beside sums");
     Doubles expectedSums(s.R * s.K * s.C, 0.0), expectedCounts(s.R * s.K, 0.0);
     for (int64_t r = 0; r < s.R; ++r) {
       for (int64_t n = 0; n < s.N; ++n) {
@@ -215,8 +218,17 @@ const Cases table("clusters",
                    {"near ties", nearTies},
                    {"narrow products", ranges},
                    {"worst rounding", worstRounding},
-                   {"sums of members", summation},
+                   {"sums of members", [](Backend &b, Report &r) { summation(b, r, shapes, true); }},
                    {"same bits with any thread count", sameBits}});
+
+// Hidden states of twelve times as many frames as a batch has, in four restarts.
+void realClusters(Backend &backend, Report &report, int64_t K) {
+  summation(backend, report, {{12 * report.frames, 768, 4, K}}, false);
+}
+const Cases realSized("clusters",
+                      {{"K 50", [](Backend &b, Report &r) { realClusters(b, r, 50); }},
+                       {"K 500", [](Backend &b, Report &r) { realClusters(b, r, 500); }}},
+                      true);
 
 }  // namespace
 }  // namespace test

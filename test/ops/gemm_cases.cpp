@@ -85,6 +85,18 @@ void product(Backend &backend, Report &report, const Shape &s, const Form &f) {
   const Tensor bias = Tensor(backend, DType::f32, f.sharedBias ? 1 : s.batch, 1, s.N).normal(3, 4.0);
   Tensor out(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
   if (f.accumulate) out.normal(4, 5.0);
+  Gemm gemm;
+  gemm.a = left;
+  gemm.b = right;
+  gemm.out = out;
+  gemm.accumulate = f.accumulate;
+  if (f.bias) gemm.bias = bias;
+  gemm.weightKey = f.weightKey;
+  gemm.tf32 = f.tf32;
+  Tensor activated(backend, f.out, f.gelu ? s.batch : 0, s.M, s.N, Layout{f.gap, 0, false});
+  if (f.gelu) gemm.gelu = activated;
+  backend.run(gemm);
+  if (report.timed) return;
   const auto expectedOf = [&](double (*kept)(double)) {
     Doubles expected = multiply(
         s, [&](int64_t i, int64_t r, int64_t c) { return kept(left(i, r, c)); },
@@ -97,17 +109,6 @@ void product(Backend &backend, Report &report, const Shape &s, const Form &f) {
     return expected;
   };
   Doubles expected = expectedOf([](double x) { return x; }), ofRounded = f.tf32 ? expectedOf(toTf32) : expected;
-  Gemm gemm;
-  gemm.a = left;
-  gemm.b = right;
-  gemm.out = out;
-  gemm.accumulate = f.accumulate;
-  if (f.bias) gemm.bias = bias;
-  gemm.weightKey = f.weightKey;
-  gemm.tf32 = f.tf32;
-  Tensor activated(backend, f.out, s.batch, s.M, s.N, Layout{f.gap, 0, false});
-  if (f.gelu) gemm.gelu = activated;
-  backend.run(gemm);
   closeTo(report, out, expected, ofRounded, f.tf32, describe(s, f));
   report.untouched(left, describe(s, f));
   if (!f.gelu) return;
@@ -387,6 +388,49 @@ void geluOfAnything(Backend &backend, Report &report, DType dtype) {
     report.check(good, "gelu of " + std::to_string(x) + " from " + nameOf(dtype), std::to_string(values[i]));
   }
 }
+
+// The products of a layer of HuBERT-base, and of the gradients of its inputs and weights, which are f32.
+std::vector<std::pair<std::string, Cases::Body>> realProducts() {
+  constexpr int64_t hidden = 768, inner = 3072;
+  std::vector<std::pair<std::string, Cases::Body>> all;
+  for (const std::string precision : {"bf16", "tf32", "fp32"}) {
+    const DType dtype = precision == "bf16" ? DType::bf16 : DType::f32;
+    const auto add = [&](const std::string &name, const std::function<void(Backend &, Report &, Form)> &body) {
+      all.emplace_back(name + " " + precision, [=](Backend &backend, Report &report) {
+        Form form;
+        form.in = form.out = dtype;
+        form.tf32 = precision == "tf32";
+        if (!form.tf32 || backend.multipliesTf32()) return body(backend, report, form);
+        report.check(report.device == "cpu", "tf32", "the device has none");
+      });
+    };
+    const auto forward = [&](const std::string &name, int64_t N, int64_t K) {
+      add(name, [=](Backend &backend, Report &report, Form form) {
+        form.bTransposed = true;
+        product(backend, report, {1, report.frames, N, K}, form);
+      });
+    };
+    const auto gradient = [&](const std::string &name, int64_t M, int64_t N) {
+      add(name, [=](Backend &backend, Report &report, Form form) {
+        form.aTransposed = true;
+        form.out = DType::f32;
+        product(backend, report, {1, M, N, report.frames}, form);
+      });
+    };
+    forward("query, key, value", 3 * hidden, hidden);
+    forward("attention's output", hidden, hidden);
+    forward("feed-forward 1", inner, hidden);
+    forward("feed-forward 2", hidden, inner);
+    add("feed-forward 1, input's gradient", [=](Backend &backend, Report &report, const Form &form) {
+      product(backend, report, {1, report.frames, hidden, inner}, form);
+    });
+    gradient("feed-forward 1, weight's gradient", inner, hidden);
+    gradient("query, key, value, weight's gradient", 3 * hidden, hidden);
+  }
+  return all;
+}
+
+const Cases realSized("gemm", realProducts(), true);
 
 const Cases gemmCases(
     "gemm",

@@ -132,9 +132,17 @@ class Tensor {
   int64_t size() const { return view_.size(); }
 
   Tensor &&set(const Doubles &source) {
+    return fill([&](int64_t i) { return source[i]; });
+  }
+  Tensor &&normal(uint64_t seed, double scale = 1, double shift = 0) {
+    return fill([&](int64_t i) { return shift + scale * normalAt(seed, i); });
+  }
+  template <typename Element>
+  Tensor &&fill(const Element &element) {
     values.resize(static_cast<size_t>(size()));
+#pragma omp parallel for if (size() > 100000)
     for (int64_t i = 0; i < size(); ++i) {
-      values[i] = rounded(source[i], dtype());
+      values[i] = rounded(element(i), dtype());
       const size_t at = offset(i);
       const float f = static_cast<float>(values[i]);
       const uint16_t h = toBits16(f);
@@ -146,12 +154,9 @@ class Tensor {
     backend_->upload(memory_, image_.data(), bytes_);
     return std::move(*this);
   }
-  Tensor &&normal(uint64_t seed, double scale = 1, double shift = 0) {
-    Doubles source(static_cast<size_t>(size()));
-    for (int64_t i = 0; i < size(); ++i) source[i] = shift + scale * normalAt(seed, i);
-    return set(source);
+  Tensor &&constant(double value) {
+    return fill([&](int64_t) { return value; });
   }
-  Tensor &&constant(double value) { return set(Doubles(static_cast<size_t>(size()), value)); }
 
   // Element (r, c) or (b, r, c) of what was put in.
   double operator()(int64_t r, int64_t c) const { return values[r * view_.cols + c]; }
@@ -272,6 +277,10 @@ class Report {
   const std::string device;
   const int32_t threads;
   int32_t failures = 0, checks = 0;
+  // Of a case of real sizes: how many frames it takes, few where it is checked, and whether only its ops' times matter,
+  // so that it should compare nothing.
+  int64_t frames = 10;
+  bool timed = false;
 
   // Another backend of the device under test.
   std::unique_ptr<Backend> another(int32_t itsThreads) const { return makeBackend(device, {itsThreads}); }
@@ -366,6 +375,7 @@ constexpr const char *plantedFamily = "planted";
 struct Case {
   std::string family, name;
   std::function<void(Backend &, Report &)> run;
+  bool realSized;
 };
 inline std::vector<Case> &cases() {
   static std::vector<Case> all;
@@ -373,10 +383,11 @@ inline std::vector<Case> &cases() {
 }
 // A static object of this type in a *_cases.cpp puts cases into the table:
 //   static const Cases gelu("elementwise", {{"gelu f32", [](Backend &backend, Report &report) { ... }}, ...});
+// Those of real sizes have the model's widths and report.frames frames, and are what --perf times.
 struct Cases {
   using Body = std::function<void(Backend &, Report &)>;
-  Cases(const std::string &family, std::vector<std::pair<std::string, Body>> bodies) {
-    for (auto &body : bodies) cases().push_back({family, body.first, std::move(body.second)});
+  Cases(const std::string &family, std::vector<std::pair<std::string, Body>> bodies, bool realSized = false) {
+    for (auto &body : bodies) cases().push_back({family, body.first, std::move(body.second), realSized});
   }
 };
 
