@@ -192,25 +192,19 @@ class Bench:
     def assign_clusters(self, op, x, centroids, distance, sums, counts):
         """An iteration of Lloyd's algorithm: the nearest centroids, sums and counts of members."""
         restarts, clusters, _ = centroids.shape
-        chunk = max(1, (1 << 30) // (4 * restarts * clusters))
+        first = torch.arange(restarts, device=self.device) * clusters
         found = {}
 
         def iteration():
             flat = centroids.flatten(0, 1)
-            squares = flat.square().sum(1)
+            scores = torch.addmm(flat.square().sum(1), x, flat.T, alpha=-2)
+            least, nearest = scores.unflatten(1, (restarts, clusters)).min(2)
+            rows = nearest + first
             their_sums = torch.zeros_like(flat)
-            their_counts = torch.zeros(restarts * clusters, device=self.device)
-            first = torch.arange(restarts, device=self.device) * clusters
-            total = torch.zeros(restarts, device=self.device, dtype=torch.float64)
-            for part in x.split(chunk):
-                scores = torch.addmm(squares, part, flat.T, alpha=-2)
-                least, nearest = scores.unflatten(1, (restarts, clusters)).min(2)
-                total += (least + part.square().sum(1, keepdim=True)).sum(0, dtype=torch.float64)
-                rows = nearest + first
-                for restart in range(restarts):
-                    their_sums.index_add_(0, rows[:, restart], part)
-                their_counts += torch.bincount(rows.flatten(), minlength=restarts * clusters)
-            found.update(sums=their_sums, counts=their_counts, inertia=total)
+            for restart in range(restarts):
+                their_sums.index_add_(0, rows[:, restart], x)
+            inertia = (least + x.square().sum(1, keepdim=True)).sum(0, dtype=torch.float64)
+            found.update(sums=their_sums, counts=torch.bincount(rows.flatten(), minlength=len(flat)), inertia=inertia)
 
         iteration()
         # Points between two centroids may go to either.

@@ -389,43 +389,35 @@ void geluOfAnything(Backend &backend, Report &report, DType dtype) {
   }
 }
 
-// The products of a layer of HuBERT-base, and of the gradients of its inputs and weights, which are f32.
+// The products of a layer of HuBERT-base, and of the gradients of an input and of weights; a size of 0 is the frames.
 std::vector<std::pair<std::string, Cases::Body>> realProducts() {
-  constexpr int64_t hidden = 768, inner = 3072;
+  struct Real {
+    std::string name;
+    int64_t M, N, K;
+    bool aTransposed, bTransposed;
+  };
   std::vector<std::pair<std::string, Cases::Body>> all;
   for (const std::string precision : {"bf16", "tf32", "fp32"}) {
-    const DType dtype = precision == "bf16" ? DType::bf16 : DType::f32;
-    const auto add = [&](const std::string &name, const std::function<void(Backend &, Report &, Form)> &body) {
-      all.emplace_back(name + " " + precision, [=](Backend &backend, Report &report) {
-        Form form;
-        form.in = form.out = dtype;
-        form.tf32 = precision == "tf32";
-        if (!form.tf32 || backend.multipliesTf32()) return body(backend, report, form);
-        report.check(report.device == "cpu", "tf32", "the device has none");
+    for (const Real &one :
+         {Real{"query, key, value", 0, 2304, 768, false, true}, Real{"attention's output", 0, 768, 768, false, true},
+          Real{"feed-forward 1", 0, 3072, 768, false, true}, Real{"feed-forward 2", 0, 768, 3072, false, true},
+          Real{"feed-forward 1, input's gradient", 0, 768, 3072, false, false},
+          Real{"feed-forward 1, weight's gradient", 3072, 768, 0, true, false},
+          Real{"query, key, value, weight's gradient", 2304, 768, 0, true, false}}) {
+      all.emplace_back(one.name + " " + precision, [=](Backend &backend, Report &report) {
+        Form f;
+        f.tf32 = precision == "tf32";
+        if (f.tf32 && !backend.multipliesTf32()) {
+          return report.check(report.device == "cpu", "tf32", "the device has none");
+        }
+        f.in = precision == "bf16" ? DType::bf16 : DType::f32;
+        f.out = one.K == 0 ? DType::f32 : f.in;
+        f.aTransposed = one.aTransposed;
+        f.bTransposed = one.bTransposed;
+        const auto size = [&](int64_t given) { return given > 0 ? given : report.frames; };
+        product(backend, report, {1, size(one.M), one.N, size(one.K)}, f);
       });
-    };
-    const auto forward = [&](const std::string &name, int64_t N, int64_t K) {
-      add(name, [=](Backend &backend, Report &report, Form form) {
-        form.bTransposed = true;
-        product(backend, report, {1, report.frames, N, K}, form);
-      });
-    };
-    const auto gradient = [&](const std::string &name, int64_t M, int64_t N) {
-      add(name, [=](Backend &backend, Report &report, Form form) {
-        form.aTransposed = true;
-        form.out = DType::f32;
-        product(backend, report, {1, M, N, report.frames}, form);
-      });
-    };
-    forward("query, key, value", 3 * hidden, hidden);
-    forward("attention's output", hidden, hidden);
-    forward("feed-forward 1", inner, hidden);
-    forward("feed-forward 2", hidden, inner);
-    add("feed-forward 1, input's gradient", [=](Backend &backend, Report &report, const Form &form) {
-      product(backend, report, {1, report.frames, hidden, inner}, form);
-    });
-    gradient("feed-forward 1, weight's gradient", inner, hidden);
-    gradient("query, key, value, weight's gradient", 3 * hidden, hidden);
+    }
   }
   return all;
 }

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <iostream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,10 +54,9 @@ class PerfBackend final : public WrappedBackend {
     std::printf("%-50s %-52s %10.4f ms %9.0f GFLOP/s %8.1f GB/s\n", caseName.c_str(), describe(op).c_str(), median,
                 1e-6 * flopsOf(op) / median, 1e-6 * bytes_ / median);
     if (options_.json.empty()) return;
-    std::FILE *file = std::fopen(options_.json.c_str(), "a");
-    if (!file) throw Error("ERR_WRITE", "Cannot write " + options_.json + ".");
-    std::fprintf(file, "%s, \"milliseconds\": %.6f}\n", line.c_str(), median);
-    std::fclose(file);
+    std::ofstream file(options_.json, std::ios::app);
+    file << line << ", \"milliseconds\": " << median << "}\n";
+    if (!file.flush()) throw Error("ERR_WRITE", "Cannot write " + options_.json + ".");
   }
 
  private:
@@ -72,31 +73,30 @@ class PerfBackend final : public WrappedBackend {
   // The line, but for what ends it. Counts the bytes of all tensors, and writes them where bench/ops.py is to read
   // them.
   std::string describeFields(const Op &op) {
+    std::ostringstream line;
     bytes_ = 0;
-    line_ = "{\"case\": \"" + caseName + "\", \"op\": \"" + describe(op) + "\", \"device\": \"" + inner_->name() +
-            "\", \"flops\": " + std::to_string(flopsOf(op));
+    line << "{\"case\": \"" << caseName << "\", \"op\": \"" << describe(op) << "\", \"device\": \"" << inner_->name()
+         << "\", \"flops\": " << flopsOf(op);
     op.visit([&](const auto &its) {
-      line_ += std::string(", \"kind\": \"") + its.name + '"';
+      line << ", \"kind\": \"" << its.name << '"';
       description::fieldsOf(its, [&](const char *name, const auto &field) {
-        line_ += std::string(", \"") + name + "\": ";
-        add(name, field);
+        line << ", \"" << name << "\": ";
+        add(line, name, field);
       });
     });
-    return line_ + ", \"bytes\": " + std::to_string(bytes_);
+    line << ", \"bytes\": " << bytes_;
+    return line.str();
   }
-  void add(const char *, bool field) { line_ += field ? "true" : "false"; }
-  void add(const char *, int64_t field) { line_ += std::to_string(field); }
-  void add(const char *, const Segments &field) {
-    for (int32_t b = 0; b <= field.count; ++b) line_ += (b == 0 ? "[" : ", ") + std::to_string(field.offsets[b]);
-    line_ += "]";
+  static void add(std::ostream &line, const char *, bool field) { line << (field ? "true" : "false"); }
+  static void add(std::ostream &line, const char *, int64_t field) { line << field; }
+  static void add(std::ostream &line, const char *, const Segments &field) {
+    for (int32_t b = 0; b <= field.count; ++b) line << (b == 0 ? '[' : ',') << field.offsets[b];
+    line << ']';
   }
-  void add(const char *name, const View &v) {
-    const auto three = [](int64_t a, int64_t b, int64_t c) {
-      return "[" + std::to_string(a) + ", " + std::to_string(b) + ", " + std::to_string(c) + "]";
-    };
-    line_ += std::string("{\"dtype\": \"") + (v.dtype == DType::f32 ? "f32" : "bf16") +
-             "\", \"shape\": " + three(v.batch, v.rows, v.cols) +
-             ", \"strides\": " + three(v.batchStride, v.rowStride, v.colStride) + "}";
+  void add(std::ostream &line, const char *name, const View &v) {
+    line << "{\"dtype\": \"" << (v.dtype == DType::f32 ? "f32" : "bf16") << "\", \"shape\": [" << v.batch << ','
+         << v.rows << ',' << v.cols << "], \"strides\": [" << v.batchStride << ',' << v.rowStride << ',' << v.colStride
+         << "]}";
     bytes_ += static_cast<double>(sizeOf(v.dtype)) * static_cast<double>(v.size());
     if (options_.turns.empty()) return;
     // From its first element to its last, with what lies between.
@@ -104,14 +104,14 @@ class PerfBackend final : public WrappedBackend {
     std::vector<char> memory(sizeOf(v.dtype) * static_cast<size_t>(last + 1));
     inner_->download(memory.data(), v.data, memory.size());
     const std::string path = options_.turns + "/" + name;
-    std::FILE *file = std::fopen(path.c_str(), "wb");
-    const bool written = file && std::fwrite(memory.data(), 1, memory.size(), file) == memory.size();
-    if (!file || std::fclose(file) != 0 || !written) throw Error("ERR_WRITE", "Cannot write " + path + ".");
+    std::ofstream file(path, std::ios::binary);
+    if (!file.write(memory.data(), static_cast<std::streamsize>(memory.size())).flush()) {
+      throw Error("ERR_WRITE", "Cannot write " + path + ".");
+    }
   }
 
   const PerfOptions options_;
   double bytes_ = 0;
-  std::string line_;
 };
 
 }  // namespace test
