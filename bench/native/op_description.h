@@ -4,6 +4,9 @@
 
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "ops.h"
 
@@ -78,40 +81,24 @@ inline double flopsOf(const AssignClusters &op) {
   return 2.0 * static_cast<double>(op.x.size()) * static_cast<double>(op.centroids.batch * op.centroids.rows);
 }
 
-// What an op has: `visit(name, field)` for each tensor, utterance bounds and what else changes its results.
-template <typename T, typename Visit>
-void fieldsOf(const T &, const Visit &) {}
-template <typename Visit>
-void fieldsOf(const Gemm &op, const Visit &visit) {
-  visit("a", op.a);
-  visit("b", op.b);
-  visit("out", op.out);
-  visit("tf32", op.tf32);
+// What an op has: tensors, utterance bounds and what else changes its results.
+using Field = std::variant<View, Segments, int64_t, bool>;
+using Fields = std::vector<std::pair<const char *, Field>>;
+template <typename T>
+Fields fieldsOf(const T &) {
+  return {};
 }
-template <typename Visit>
-void fieldsOf(const Attention &op, const Visit &visit) {
-  visit("q", op.q);
-  visit("k", op.k);
-  visit("v", op.v);
-  visit("out", op.out);
-  visit("offsets", op.segments);
-  visit("heads", op.heads);
+inline Fields fieldsOf(const Gemm &op) { return {{"a", op.a}, {"b", op.b}, {"out", op.out}, {"tf32", op.tf32}}; }
+inline Fields fieldsOf(const Attention &op) {
+  return {{"q", op.q}, {"k", op.k}, {"v", op.v}, {"out", op.out}, {"offsets", op.segments}, {"heads", op.heads}};
 }
-template <typename Visit>
-void fieldsOf(const AttentionBackward &op, const Visit &visit) {
-  fieldsOf(op.forward, visit);
-  visit("dOut", op.dOut);
-  visit("dq", op.dq);
-  visit("dk", op.dk);
-  visit("dv", op.dv);
+inline Fields fieldsOf(const AttentionBackward &op) {
+  Fields all = fieldsOf(op.forward);
+  all.insert(all.end(), {{"dOut", op.dOut}, {"dq", op.dq}, {"dk", op.dk}, {"dv", op.dv}});
+  return all;
 }
-template <typename Visit>
-void fieldsOf(const AssignClusters &op, const Visit &visit) {
-  visit("x", op.x);
-  visit("centroids", op.centroids);
-  visit("distance", op.distance);
-  visit("sums", op.sums);
-  visit("counts", op.counts);
+inline Fields fieldsOf(const AssignClusters &op) {
+  return {{"x", op.x}, {"centroids", op.centroids}, {"distance", op.distance}, {"sums", op.sums}, {"counts", op.counts}};
 }
 
 }  // namespace description

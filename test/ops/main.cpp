@@ -2,7 +2,7 @@
 // op_table_simt is the same program on the emulation of a GPU, its usual device. A case may take so many seconds (600).
 // Prints the failures, then `N passed, N failed`; exit code 1 on any failure, 2 on bad usage.
 //
-// op_table --perf [--seconds S] [--runs N] [--json FILE]: times the ops of the cases of real sizes instead, on so many
+// op_table --perf [--seconds S] [--json FILE]: times the ops of the cases of real sizes instead, on so many
 // seconds of audio (10 on a CPU, 350 on a GPU: there no cache holds them), and prints medians. --turns: bench/ops.py.
 #include <cstdio>
 #include <cstdlib>
@@ -30,7 +30,6 @@ int main(int count, char **words) {
       {"--family", [&](const std::string &value) { family = value; }},
       {"--threads", [&](const std::string &value) { threads = std::atoi(value.c_str()); }},
       {"--seconds", [&](const std::string &value) { options.seconds = std::atof(value.c_str()); }},
-      {"--runs", [&](const std::string &value) { options.runs = std::max(1, std::atoi(value.c_str())); }},
       {"--json", [&](const std::string &value) { options.json = value; }},
       {"--turns", [&](const std::string &value) { options.turns = value; }},
   };
@@ -43,7 +42,7 @@ int main(int count, char **words) {
     if (option == known.end() || i + 1 == runner.words.size()) {
       std::fprintf(stderr,
                    "usage: op_table [--device %s] [--threads N] [--family NAME] [--limit SECONDS]\n"
-                   "       op_table --perf [--seconds S] [--runs N] [--json FILE], and all of these\n",
+                   "       op_table --perf [--seconds S] [--json FILE], and the first three\n",
                    usualDevice);
       return 2;
     }

@@ -25,7 +25,6 @@ struct PerfOptions {
   std::string json;    // a file that the lines are added to; none if empty
   std::string turns;   // a folder for an op's tensors; then bench/ops.py asks for each run
   double seconds = 0;  // of audio
-  size_t runs = 9;
 };
 
 class PerfBackend final : public WrappedBackend {
@@ -33,6 +32,7 @@ class PerfBackend final : public WrappedBackend {
   PerfBackend(std::unique_ptr<Backend> inner, PerfOptions options)
       : WrappedBackend(std::move(inner)), options_(std::move(options)) {}
 
+  static constexpr size_t runs = 9;
   std::string caseName;
 
   void run(const Op &op) override {
@@ -48,7 +48,7 @@ class PerfBackend final : public WrappedBackend {
       return;
     }
     std::vector<double> times;
-    while (times.size() < options_.runs) times.push_back(milliseconds(op, calls));
+    while (times.size() < runs) times.push_back(milliseconds(op, calls));
     std::sort(times.begin(), times.end());
     const double median = times[times.size() / 2];
     std::printf("%-50s %-52s %10.4f ms %9.0f GFLOP/s %8.1f GB/s\n", caseName.c_str(), describe(op).c_str(), median,
@@ -70,8 +70,7 @@ class PerfBackend final : public WrappedBackend {
     return std::chrono::duration<double, std::milli>(Clock::now() - started).count() / static_cast<double>(calls);
   }
 
-  // The line, but for what ends it. Counts the bytes of all tensors, and writes them where bench/ops.py is to read
-  // them.
+  // The line, but for its end. Counts the bytes of all tensors, and writes them where bench/ops.py is to read them.
   std::string describeFields(const Op &op) {
     std::ostringstream line;
     bytes_ = 0;
@@ -79,10 +78,10 @@ class PerfBackend final : public WrappedBackend {
          << "\", \"flops\": " << flopsOf(op);
     op.visit([&](const auto &its) {
       line << ", \"kind\": \"" << its.name << '"';
-      description::fieldsOf(its, [&](const char *name, const auto &field) {
+      for (const auto &[name, field] : description::fieldsOf(its)) {
         line << ", \"" << name << "\": ";
-        add(line, name, field);
-      });
+        std::visit([&, name = name](const auto &what) { add(line, name, what); }, field);
+      }
     });
     line << ", \"bytes\": " << bytes_;
     return line.str();
