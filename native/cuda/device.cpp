@@ -64,7 +64,7 @@ void throwStatus(cudaError_t status) {
   throw Error("ERR_DEVICE_FAULT",
               "The device failed (" + what +
                   "). Its work is lost and this process cannot use it any more: start again from the "
-                  "last checkpoint. If it fails again at the same place, please report it.");
+                  "last training state. If it fails again at the same place, please report it.");
 }
 
 CudaReport describeCuda() {

@@ -35,7 +35,7 @@ void Stream::requireWhole() const {
   if (staging_) return;
   throw Error("ERR_DEVICE_FAULT",
               "An earlier step was interrupted, so what this engine holds can no longer be relied on: dispose of "
-              "it, and start again from the last checkpoint with another.");
+              "it, and start again from the last training state with another.");
 }
 
 void Stream::launch(const Launch &launch) {
