@@ -79,8 +79,8 @@ class Bench:
         try:
             for op in table.ops():
                 tensors = {key: table.tensor(op, key, self.device) for key, field in op.items() if isinstance(field, dict)}
-                make = {"gemm": self.gemm, "attention": self.attention, "attention backward": self.attention_backward,
-                        "assign clusters": self.assign_clusters}[op["kind"]]  # fmt: skip
+                make = {"Gemm": self.gemm, "Attention": self.attention, "AttentionBackward": self.attention_backward,
+                        "AssignClusters": self.assign_clusters}[op["kind"]]  # fmt: skip
                 self.compare(name, op, table, *make(op, **tensors))
         finally:
             table.process.kill()
@@ -113,7 +113,7 @@ class Bench:
         best = min(theirs, key=medians.get)
         row = {
             "part": part,
-            "name": op["case"].partition("/")[2] + (", backward" if op["kind"].endswith("backward") else ""),
+            "name": op["case"].partition("/")[2] + (", backward" if op["kind"].endswith("Backward") else ""),
             "op": op["op"],
             "against": best,
             "milliseconds": medians["emoframe"],

@@ -98,7 +98,8 @@ inline Fields fieldsOf(const AttentionBackward &op) {
   return all;
 }
 inline Fields fieldsOf(const AssignClusters &op) {
-  return {{"x", op.x}, {"centroids", op.centroids}, {"distance", op.distance}, {"sums", op.sums}, {"counts", op.counts}};
+  return {
+      {"x", op.x}, {"centroids", op.centroids}, {"distance", op.distance}, {"sums", op.sums}, {"counts", op.counts}};
 }
 
 }  // namespace description

@@ -77,7 +77,7 @@ class PerfBackend final : public WrappedBackend {
     line << "{\"case\": \"" << caseName << "\", \"op\": \"" << describe(op) << "\", \"device\": \"" << inner_->name()
          << "\", \"flops\": " << flopsOf(op);
     op.visit([&](const auto &its) {
-      line << ", \"kind\": \"" << its.name << '"';
+      line << ", \"kind\": \"" << description::nameOf<std::decay_t<decltype(its)>>() << '"';
       for (const auto &[name, field] : description::fieldsOf(its)) {
         line << ", \"" << name << "\": ";
         std::visit([&, name = name](const auto &what) { add(line, name, what); }, field);
