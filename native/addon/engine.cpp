@@ -27,55 +27,33 @@ HubertShape readShape(const Napi::Object &object) {
   shape.positionalKernel = integer(object, "positionalKernel");
   shape.positionalGroups = integer(object, "positionalGroups");
   shape.stableLayerNorm = boolean(object, "stableLayerNorm");
-  const auto real = [&](const char *name) { return static_cast<float>(number(object, name)); };
-  shape.layerNormEpsilon = real("layerNormEpsilon");
-  shape.hiddenDropout = real("hiddenDropout");
-  shape.attentionDropout = real("attentionDropout");
-  shape.activationDropout = real("activationDropout");
-  shape.featureProjectionDropout = real("featureProjectionDropout");
-  shape.finalDropout = real("finalDropout");
-  shape.layerdrop = real("layerdrop");
+  shape.layerNormEpsilon = real(object, "layerNormEpsilon");
+  shape.hiddenDropout = real(object, "hiddenDropout");
+  shape.attentionDropout = real(object, "attentionDropout");
+  shape.activationDropout = real(object, "activationDropout");
+  shape.featureProjectionDropout = real(object, "featureProjectionDropout");
+  shape.finalDropout = real(object, "finalDropout");
+  shape.layerdrop = real(object, "layerdrop");
   return shape;
-}
-
-PoolingKind readPooling(const std::string &name) {
-  if (name == "mean") return PoolingKind::mean;
-  if (name == "attention") return PoolingKind::attention;
-  if (name == "attention-linear") return PoolingKind::attentionLinear;
-  if (name == "stats") return PoolingKind::stats;
-  throw Error("ERR_ARGUMENT",
-              "Expected mean, attention, attention-linear or stats for pooling but received " + name + ".");
-}
-
-Precision readPrecision(const std::string &name) {
-  if (name == "fp32") return Precision::fp32;
-  if (name == "tf32") return Precision::tf32;
-  if (name == "bf16") return Precision::bf16;
-  throw Error("ERR_ARGUMENT", "Expected fp32, tf32 or bf16 for precision but received " + name + ".");
-}
-
-AlignmentSource readSource(const std::string &name) {
-  if (name == "features") return AlignmentSource::features;
-  if (name == "hidden") return AlignmentSource::hidden;
-  if (name == "layers") return AlignmentSource::layers;
-  throw Error("ERR_ARGUMENT", "Expected features, hidden or layers for source but received " + name + ".");
 }
 
 AlignmentHead readAlignment(const Napi::Object &object) {
   AlignmentHead head;
-  const auto real = [&](const char *name) { return static_cast<float>(number(object, name)); };
   head.classes = integer(object, "classes");
   head.neutral = static_cast<int32_t>(integer(object, "neutral"));
-  head.source = readSource(text(object, "source"));
+  head.source = choice<AlignmentSource>(need(object, "source"), "source",
+                                        {{"features", AlignmentSource::features},
+                                         {"hidden", AlignmentSource::hidden},
+                                         {"layers", AlignmentSource::layers}});
   head.layer = readLayer(need(object, "layer"));
   head.chunkFrames = integer(object, "chunkFrames");
   head.contextFrames = integer(object, "contextFrames");
   head.width = integer(object, "width");
   head.halfWidths = integers(object, "halfWidths");
   if (has(object, "melBands")) head.melBands = integer(object, "melBands");
-  head.dropout = real("dropout");
-  head.scale = real("scale");
-  head.switchingCost = real("switchingCost");
+  head.dropout = real(object, "dropout");
+  head.scale = real(object, "scale");
+  head.switchingCost = real(object, "switchingCost");
   return head;
 }
 
@@ -85,11 +63,10 @@ Napi::Function EngineObject::define(Napi::Env env) {
   return DefineClass(
       env, "NativeEngine",
       {InstanceAccessor<&EngineObject::device>("device"), InstanceAccessor<&EngineObject::path>("path"),
-       InstanceAccessor<&EngineObject::precisions>("precisions"),
-       InstanceMethod<&EngineObject::createModel>("createModel"), InstanceMethod<&EngineObject::kmeans>("kmeans"),
-       InstanceMethod<&EngineObject::assign>("assign"), InstanceMethod<&EngineObject::align>("align"),
-       InstanceMethod<&EngineObject::memory>("memory"), InstanceMethod<&EngineObject::graphs>("graphs"),
-       InstanceMethod<&EngineObject::dispose>("dispose")});
+       InstanceAccessor<&EngineObject::precisions>("precisions"), translated<&EngineObject::createModel>("createModel"),
+       translated<&EngineObject::kmeans>("kmeans"), translated<&EngineObject::assign>("assign"),
+       translated<&EngineObject::align>("align"), translated<&EngineObject::memory>("memory"),
+       translated<&EngineObject::graphs>("graphs"), translated<&EngineObject::dispose>("dispose")});
 }
 
 Napi::Value EngineObject::create(const Napi::CallbackInfo &info) {
@@ -127,179 +104,167 @@ Napi::Value EngineObject::precisions(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value EngineObject::createModel(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&]() -> Napi::Value {
-    const Napi::Object options = asObject(info[0], "the model's options");
-    const HubertShape shape = readShape(asObject(need(options, "shape"), "shape"));
-    const Precision precision = readPrecision(text(options, "precision"));
-    MaskedPredictionHead masked;
-    if (has(options, "maskedPrediction")) {
-      const Napi::Object head = asObject(need(options, "maskedPrediction"), "maskedPrediction");
-      masked.clusters = integer(head, "clusters");
-      masked.dimension = integer(head, "dimension");
-      masked.temperature = static_cast<float>(number(head, "temperature"));
-    }
-    ClassifierHead classifier;
-    if (has(options, "classifier")) {
-      const Napi::Object head = asObject(need(options, "classifier"), "classifier");
-      classifier.classes = integer(head, "classes");
-      classifier.pooling = readPooling(text(head, "pooling"));
-    }
-    AlignmentHead alignment;
-    if (has(options, "alignment")) alignment = readAlignment(asObject(need(options, "alignment"), "alignment"));
-    auto slot = std::make_shared<ModelSlot>();
-    auto tensors = std::make_shared<std::vector<TensorInfo>>();
-    Worker *worker = worker_.get();
-    return worker_->run(
-        env, {info.This()},
-        [=](Backend &) {
-          slot->model = std::make_unique<Model>(worker->backend(), shape, precision, masked, classifier, alignment);
-          *tensors = slot->model->tensors();
-          worker->addModel(slot);
-        },
-        [=, owner = worker_](Napi::Env env) { return ModelObject::create(env, owner, slot, std::move(*tensors)); });
-  });
+  const Napi::Object options = asObject(info[0], "the model's options");
+  const HubertShape shape = readShape(asObject(need(options, "shape"), "shape"));
+  const auto precision =
+      choice<Precision>(need(options, "precision"), "precision",
+                        {{"fp32", Precision::fp32}, {"tf32", Precision::tf32}, {"bf16", Precision::bf16}});
+  MaskedPredictionHead masked;
+  if (has(options, "maskedPrediction")) {
+    const Napi::Object head = asObject(need(options, "maskedPrediction"), "maskedPrediction");
+    masked.clusters = integer(head, "clusters");
+    masked.dimension = integer(head, "dimension");
+    masked.temperature = real(head, "temperature");
+  }
+  ClassifierHead classifier;
+  if (has(options, "classifier")) {
+    const Napi::Object head = asObject(need(options, "classifier"), "classifier");
+    classifier.classes = integer(head, "classes");
+    classifier.pooling = choice<PoolingKind>(need(head, "pooling"), "pooling",
+                                             {{"mean", PoolingKind::mean},
+                                              {"attention", PoolingKind::attention},
+                                              {"attention-linear", PoolingKind::attentionLinear},
+                                              {"stats", PoolingKind::stats}});
+  }
+  AlignmentHead alignment;
+  if (has(options, "alignment")) alignment = readAlignment(asObject(need(options, "alignment"), "alignment"));
+  auto slot = std::make_shared<ModelSlot>();
+  auto tensors = std::make_shared<std::vector<TensorInfo>>();
+  Worker *worker = worker_.get();
+  return worker_->run(
+      info.Env(), {info.This()},
+      [=](Backend &) {
+        slot->model = std::make_unique<Model>(worker->backend(), shape, precision, masked, classifier, alignment);
+        *tensors = slot->model->tensors();
+        worker->addModel(slot);
+      },
+      [=, owner = worker_](Napi::Env env) { return ModelObject::create(env, owner, slot, std::move(*tensors)); });
 }
 
 Napi::Value EngineObject::kmeans(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&]() -> Napi::Value {
-    const Napi::Object options = asObject(info[0], "the k-means options");
-    const Napi::Float32Array points = floats(need(options, "points"), "points");
-    const Napi::Int32Array cancel = ints(need(options, "cancel"), "cancel");
-    Napi::Float64Array progress =
-        typedArray<Napi::Float64Array>(need(options, "progress"), napi_float64_array, "progress");
-    if (cancel.ElementLength() != 1 || progress.ElementLength() != 2)
-      throw Error("ERR_ARGUMENT", "Expected one element in cancel and two in progress.");
-    const int64_t dimension = integer(options, "dimension");
-    if (dimension < 1 || points.ElementLength() % static_cast<size_t>(dimension) != 0)
-      throw Error("ERR_ARGUMENT", "Expected points to hold whole rows of the dimension given.");
-    KMeansSettings settings;
-    settings.clusters = integer(options, "clusters");
-    settings.restarts = integer(options, "restarts");
-    settings.miniBatch = text(options, "algorithm") == "mini-batch";
-    settings.batchSize = integer(options, "batchSize");
-    settings.maxIterations = integer(options, "maxIterations");
-    settings.tolerance = number(options, "tolerance");
-    settings.seed = static_cast<uint64_t>(integer(options, "seed"));
+  const Napi::Object options = asObject(info[0], "the k-means options");
+  const Napi::Float32Array points = floats(need(options, "points"), "points");
+  const Napi::Int32Array cancel = ints(need(options, "cancel"), "cancel");
+  Napi::Float64Array progress =
+      typedArray<Napi::Float64Array>(need(options, "progress"), napi_float64_array, "progress");
+  if (cancel.ElementLength() != 1 || progress.ElementLength() != 2)
+    throw Error("ERR_ARGUMENT", "Expected one element in cancel and two in progress.");
+  const int64_t dimension = integer(options, "dimension");
+  if (dimension < 1 || points.ElementLength() % static_cast<size_t>(dimension) != 0)
+    throw Error("ERR_ARGUMENT", "Expected points to hold whole rows of the dimension given.");
+  KMeansSettings settings;
+  settings.clusters = integer(options, "clusters");
+  settings.restarts = integer(options, "restarts");
+  settings.miniBatch = text(options, "algorithm") == "mini-batch";
+  settings.batchSize = integer(options, "batchSize");
+  settings.maxIterations = integer(options, "maxIterations");
+  settings.tolerance = number(options, "tolerance");
+  settings.seed = static_cast<uint64_t>(integer(options, "seed"));
 
-    const float *data = points.Data();
-    const int64_t count = static_cast<int64_t>(points.ElementLength()) / dimension;
-    const auto *cancelled = reinterpret_cast<const std::atomic<int32_t> *>(cancel.Data());
-    double *reached = progress.Data();
-    auto result = std::make_shared<KMeansResult>();
-    Worker *worker = worker_.get();
-    return worker_->run(
-        env, {info.This(), points, cancel, progress},
-        [=](Backend &backend) {
-          *result = emoframe::kmeans(backend, data, count, dimension, settings, [=](int64_t iteration, double inertia) {
-            reached[0] = static_cast<double>(iteration);
-            reached[1] = inertia;
-            return cancelled->load() == 0 && !worker->stopped();
-          });
-        },
-        [=](Napi::Env env) -> Napi::Value {
-          Napi::Object out = Napi::Object::New(env);
-          out.Set("centroids", floatArray(env, std::move(result->centroids)));
-          out.Set("labels", intArray(env, std::move(result->labels)));
-          out.Set("inertia", Napi::Number::New(env, result->inertia));
-          Napi::Array inertias = Napi::Array::New(env, result->inertias.size());
-          for (uint32_t i = 0; i < result->inertias.size(); ++i) inertias.Set(i, result->inertias[i]);
-          out.Set("inertias", inertias);
-          out.Set("iterations", Napi::Number::New(env, static_cast<double>(result->iterations)));
-          return out;
+  const float *data = points.Data();
+  const int64_t count = static_cast<int64_t>(points.ElementLength()) / dimension;
+  const auto *cancelled = reinterpret_cast<const std::atomic<int32_t> *>(cancel.Data());
+  double *reached = progress.Data();
+  auto result = std::make_shared<KMeansResult>();
+  Worker *worker = worker_.get();
+  return worker_->run(
+      info.Env(), {info.This(), points, cancel, progress},
+      [=](Backend &backend) {
+        *result = emoframe::kmeans(backend, data, count, dimension, settings, [=](int64_t iteration, double inertia) {
+          reached[0] = static_cast<double>(iteration);
+          reached[1] = inertia;
+          return cancelled->load() == 0 && !worker->stopped();
         });
-  });
+      },
+      [=](Napi::Env env) {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("centroids", floatArray(env, std::move(result->centroids)));
+        out.Set("labels", intArray(env, std::move(result->labels)));
+        out.Set("inertia", Napi::Number::New(env, result->inertia));
+        Napi::Array inertias = Napi::Array::New(env, result->inertias.size());
+        for (uint32_t i = 0; i < result->inertias.size(); ++i) inertias.Set(i, result->inertias[i]);
+        out.Set("inertias", inertias);
+        out.Set("iterations", Napi::Number::New(env, static_cast<double>(result->iterations)));
+        return out;
+      });
 }
 
 Napi::Value EngineObject::assign(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&]() -> Napi::Value {
-    const Napi::Float32Array points = floats(info[0], "points");
-    const Napi::Float32Array centroids = floats(info[1], "centroids");
-    const int64_t dimension = info[2].IsNumber() ? info[2].As<Napi::Number>().Int64Value() : 0;
-    if (dimension < 1 || points.ElementLength() % static_cast<size_t>(dimension) != 0 ||
-        centroids.ElementLength() % static_cast<size_t>(dimension) != 0 || centroids.ElementLength() == 0)
-      throw Error("ERR_ARGUMENT", "Expected points and centroids to hold whole rows of the dimension given.");
-    const float *data = points.Data(), *centres = centroids.Data();
-    const int64_t count = static_cast<int64_t>(points.ElementLength()) / dimension;
-    const int64_t clusters = static_cast<int64_t>(centroids.ElementLength()) / dimension;
-    auto labels = std::make_shared<std::vector<int32_t>>();
-    auto inertia = std::make_shared<double>(0);
-    return worker_->run(
-        env, {info.This(), points, centroids},
-        [=](Backend &backend) {
-          labels->resize(static_cast<size_t>(count));
-          *inertia = emoframe::assign(backend, data, count, dimension, centres, clusters, labels->data());
-        },
-        [=](Napi::Env env) -> Napi::Value {
-          Napi::Object out = Napi::Object::New(env);
-          out.Set("labels", intArray(env, std::move(*labels)));
-          out.Set("inertia", Napi::Number::New(env, *inertia));
-          return out;
-        });
-  });
+  const Napi::Float32Array points = floats(info[0], "points");
+  const Napi::Float32Array centroids = floats(info[1], "centroids");
+  const int64_t dimension = info[2].IsNumber() ? info[2].As<Napi::Number>().Int64Value() : 0;
+  if (dimension < 1 || points.ElementLength() % static_cast<size_t>(dimension) != 0 ||
+      centroids.ElementLength() % static_cast<size_t>(dimension) != 0 || centroids.ElementLength() == 0)
+    throw Error("ERR_ARGUMENT", "Expected points and centroids to hold whole rows of the dimension given.");
+  const float *data = points.Data(), *centres = centroids.Data();
+  const int64_t count = static_cast<int64_t>(points.ElementLength()) / dimension;
+  const int64_t clusters = static_cast<int64_t>(centroids.ElementLength()) / dimension;
+  auto labels = std::make_shared<std::vector<int32_t>>();
+  auto inertia = std::make_shared<double>(0);
+  return worker_->run(
+      info.Env(), {info.This(), points, centroids},
+      [=](Backend &backend) {
+        labels->resize(static_cast<size_t>(count));
+        *inertia = emoframe::assign(backend, data, count, dimension, centres, clusters, labels->data());
+      },
+      [=](Napi::Env env) {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("labels", intArray(env, std::move(*labels)));
+        out.Set("inertia", Napi::Number::New(env, *inertia));
+        return out;
+      });
 }
 
 Napi::Value EngineObject::align(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&]() -> Napi::Value {
-    const Napi::Float32Array frameLogits = floats(info[0], "frameLogits");
-    const Napi::Int32Array bounds = ints(info[1], "offsets");
-    const Napi::Object options = asObject(info[2], "the alignment's options");
-    const Napi::Float32Array bias = floats(need(options, "bias"), "bias");
-    AlignSettings settings;
-    settings.neutral = static_cast<int32_t>(integer(options, "neutral"));
-    settings.scale = static_cast<float>(number(options, "scale"));
-    settings.switchingCost = static_cast<float>(number(options, "switchingCost"));
-    settings.bias.assign(bias.Data(), bias.Data() + bias.ElementLength());
-    const std::vector<int32_t> offsets(bounds.Data(), bounds.Data() + bounds.ElementLength());
-    const float *data = frameLogits.Data();
-    const auto size = static_cast<int64_t>(frameLogits.ElementLength());
-    auto result = std::make_shared<Aligned>();
-    return worker_->run(
-        env, {info.This(), frameLogits},
-        [=](Backend &backend) { *result = emoframe::align(backend, data, size, offsets, settings); },
-        [=](Napi::Env env) -> Napi::Value {
-          Napi::Object out = Napi::Object::New(env);
-          out.Set("logits", floatArray(env, std::move(result->logits)));
-          out.Set("occupancies", floatArray(env, std::move(result->occupancies)));
-          return out;
-        });
-  });
+  const Napi::Float32Array frameLogits = floats(info[0], "frameLogits");
+  const Napi::Int32Array bounds = ints(info[1], "offsets");
+  const Napi::Object options = asObject(info[2], "the alignment's options");
+  const Napi::Float32Array bias = floats(need(options, "bias"), "bias");
+  AlignSettings settings;
+  settings.neutral = static_cast<int32_t>(integer(options, "neutral"));
+  settings.scale = real(options, "scale");
+  settings.switchingCost = real(options, "switchingCost");
+  settings.bias.assign(bias.Data(), bias.Data() + bias.ElementLength());
+  const std::vector<int32_t> offsets(bounds.Data(), bounds.Data() + bounds.ElementLength());
+  const float *data = frameLogits.Data();
+  const auto size = static_cast<int64_t>(frameLogits.ElementLength());
+  auto result = std::make_shared<Aligned>();
+  return worker_->run(
+      info.Env(), {info.This(), frameLogits},
+      [=](Backend &backend) { *result = emoframe::align(backend, data, size, offsets, settings); },
+      [=](Napi::Env env) {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("logits", floatArray(env, std::move(result->logits)));
+        out.Set("occupancies", floatArray(env, std::move(result->occupancies)));
+        return out;
+      });
 }
 
 Napi::Value EngineObject::memory(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&]() -> Napi::Value {
-    auto use = std::make_shared<MemoryUse>();
-    return worker_->run(
-        env, {info.This()}, [=](Backend &backend) { *use = backend.memory(); },
-        [=](Napi::Env env) -> Napi::Value {
-          Napi::Object out = Napi::Object::New(env);
-          out.Set("held", bytesNumber(env, use->held));
-          out.Set("peak", bytesNumber(env, use->peak));
-          out.Set("available", bytesNumber(env, use->available));
-          return out;
-        });
-  });
+  auto use = std::make_shared<MemoryUse>();
+  return worker_->run(
+      info.Env(), {info.This()}, [=](Backend &backend) { *use = backend.memory(); },
+      [=](Napi::Env env) {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("held", bytesNumber(env, use->held));
+        out.Set("peak", bytesNumber(env, use->peak));
+        out.Set("available", bytesNumber(env, use->available));
+        return out;
+      });
 }
 
 Napi::Value EngineObject::graphs(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&]() -> Napi::Value {
-    auto use = std::make_shared<GraphUse>();
-    return worker_->run(
-        env, {info.This()}, [=](Backend &backend) { *use = backend.graphs(); },
-        [=](Napi::Env env) -> Napi::Value {
-          Napi::Object out = Napi::Object::New(env);
-          out.Set("replayed", static_cast<double>(use->replayed));
-          out.Set("made", static_cast<double>(use->made));
-          out.Set("plain", static_cast<double>(use->plain));
-          if (!use->reason.empty()) out.Set("reason", use->reason);
-          return out;
-        });
-  });
+  auto use = std::make_shared<GraphUse>();
+  return worker_->run(
+      info.Env(), {info.This()}, [=](Backend &backend) { *use = backend.graphs(); },
+      [=](Napi::Env env) {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("replayed", static_cast<double>(use->replayed));
+        out.Set("made", static_cast<double>(use->made));
+        out.Set("plain", static_cast<double>(use->plain));
+        if (!use->reason.empty()) out.Set("reason", use->reason);
+        return out;
+      });
 }
 
 Napi::Value EngineObject::dispose(const Napi::CallbackInfo &info) {

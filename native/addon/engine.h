@@ -17,6 +17,16 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   explicit EngineObject(const Napi::CallbackInfo &info);
 
  private:
+  // A method of the JavaScript object, which only JavaScript's errors leave.
+  template <InstanceMethodCallback method>
+  static PropertyDescriptor translated(const char *name) {
+    return InstanceMethod<&EngineObject::translate<method>>(name);
+  }
+  template <InstanceMethodCallback method>
+  Napi::Value translate(const Napi::CallbackInfo &info) {
+    return translating(info.Env(), [&] { return (this->*method)(info); });
+  }
+
   Napi::Value device(const Napi::CallbackInfo &info);
   Napi::Value path(const Napi::CallbackInfo &info);
   Napi::Value precisions(const Napi::CallbackInfo &info);

@@ -49,20 +49,10 @@ std::vector<int32_t> intList(const Napi::Object &object, const char *name) {
 }
 
 Objective objectiveOf(const Napi::Object &options) {
-  const std::string objective = text(options, "objective");
-  if (objective == "masked-prediction") return Objective::maskedPrediction;
-  if (objective == "classification") return Objective::classification;
-  if (objective == "alignment") return Objective::alignment;
-  throw Error("ERR_ARGUMENT",
-              "Expected masked-prediction, classification or alignment for objective but received " + objective + ".");
-}
-
-Heads headsOf(const Napi::Value &value) {
-  if (value.IsUndefined()) return Heads::all;
-  const std::string head = text(value, "head");
-  if (head == "classifier") return Heads::classifier;
-  if (head == "alignment") return Heads::alignment;
-  throw Error("ERR_ARGUMENT", "Expected classifier or alignment for head but received " + head + ".");
+  return choice<Objective>(need(options, "objective"), "objective",
+                           {{"masked-prediction", Objective::maskedPrediction},
+                            {"classification", Objective::classification},
+                            {"alignment", Objective::alignment}});
 }
 
 // What the options point at joins `keep`.
@@ -86,8 +76,8 @@ TrainStep readStep(const Napi::Object &options, std::vector<Napi::Value> &keep) 
     keep.push_back(mask);
   }
   step.denominator = number(options, "denominator");
-  step.featurePenalty = static_cast<float>(number(options, "featurePenalty"));
-  step.featureGradientScale = static_cast<float>(number(options, "featureGradientScale"));
+  step.featurePenalty = real(options, "featurePenalty");
+  step.featureGradientScale = real(options, "featureGradientScale");
   step.seed = static_cast<uint64_t>(integer(options, "seed"));
   step.step = static_cast<uint32_t>(integer(options, "step"));
   step.dropout = boolean(options, "dropout");
@@ -95,12 +85,11 @@ TrainStep readStep(const Napi::Object &options, std::vector<Napi::Value> &keep) 
 }
 
 std::vector<ParameterGroup> readGroups(const Napi::Value &value) {
-  if (!value.IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of groups.");
-  const Napi::Array list = value.As<Napi::Array>();
+  const Napi::Array list = asList(value, "groups");
   std::vector<ParameterGroup> groups;
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const Napi::Object item = asObject(list.Get(i), "a group");
-    groups.push_back({text(item, "prefix"), static_cast<float>(number(item, "learningRate"))});
+    groups.push_back({text(item, "prefix"), real(item, "learningRate")});
   }
   return groups;
 }
@@ -114,9 +103,7 @@ ModelObject::Batch::Batch(const Napi::Value &value) {
   if (has(object, "features")) {
     host.features = strings(need(object, "features"), "features");
   } else {
-    const Napi::Value samples = need(object, "samples");
-    if (!samples.IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of typed arrays for samples.");
-    const Napi::Array list = samples.As<Napi::Array>();
+    const Napi::Array list = asList(need(object, "samples"), "typed arrays for samples");
     host.starts = intList(object, "starts");
     host.lengths = intList(object, "lengths");
     if (list.Length() != host.starts.size()) throw Error("ERR_BATCH", "Expected as many arrays of samples as starts.");
@@ -150,28 +137,28 @@ ModelObject::Batch::Batch(const Napi::Value &value) {
 
 Napi::Function ModelObject::define(Napi::Env env) {
   return DefineClass(env, "NativeModel",
-                     {InstanceMethod<&ModelObject::tensors>("tensors"),
-                      InstanceMethod<&ModelObject::importTensors>("importTensors"),
-                      InstanceMethod<&ModelObject::exportGradients>("exportGradients"),
-                      InstanceMethod<&ModelObject::readTensor>("readTensor"),
-                      InstanceMethod<&ModelObject::hasMoments>("hasMoments"),
-                      InstanceMethod<&ModelObject::importMoments>("importMoments"),
-                      InstanceMethod<&ModelObject::freeze>("freeze"),
-                      InstanceMethod<&ModelObject::plan>("plan"),
-                      InstanceMethod<&ModelObject::prepare>("prepare"),
-                      InstanceMethod<&ModelObject::packForInference>("packForInference"),
-                      InstanceMethod<&ModelObject::storeFeatures>("storeFeatures"),
-                      InstanceMethod<&ModelObject::featureBytes>("featureBytes"),
-                      InstanceMethod<&ModelObject::storedFrames>("storedFrames"),
-                      InstanceMethod<&ModelObject::clearFeatures>("clearFeatures"),
-                      InstanceMethod<&ModelObject::encode>("encode"),
-                      InstanceMethod<&ModelObject::classify>("classify"),
-                      InstanceMethod<&ModelObject::alignmentInput>("alignmentInput"),
-                      InstanceMethod<&ModelObject::windowMoments>("windowMoments"),
-                      InstanceMethod<&ModelObject::trainStep>("trainStep"),
-                      InstanceMethod<&ModelObject::optimizerStep>("optimizerStep"),
-                      InstanceMethod<&ModelObject::clearGradients>("clearGradients"),
-                      InstanceMethod<&ModelObject::dispose>("dispose")});
+                     {translated<&ModelObject::tensors>("tensors"),
+                      translated<&ModelObject::importTensors>("importTensors"),
+                      translated<&ModelObject::exportGradients>("exportGradients"),
+                      translated<&ModelObject::readTensor>("readTensor"),
+                      translated<&ModelObject::hasMoments>("hasMoments"),
+                      translated<&ModelObject::importMoments>("importMoments"),
+                      translated<&ModelObject::freeze>("freeze"),
+                      translated<&ModelObject::plan>("plan"),
+                      translated<&ModelObject::prepare>("prepare"),
+                      translated<&ModelObject::packForInference>("packForInference"),
+                      translated<&ModelObject::storeFeatures>("storeFeatures"),
+                      translated<&ModelObject::featureBytes>("featureBytes"),
+                      translated<&ModelObject::storedFrames>("storedFrames"),
+                      translated<&ModelObject::clearFeatures>("clearFeatures"),
+                      translated<&ModelObject::encode>("encode"),
+                      translated<&ModelObject::classify>("classify"),
+                      translated<&ModelObject::alignmentInput>("alignmentInput"),
+                      translated<&ModelObject::windowMoments>("windowMoments"),
+                      translated<&ModelObject::trainStep>("trainStep"),
+                      translated<&ModelObject::optimizerStep>("optimizerStep"),
+                      translated<&ModelObject::clearGradients>("clearGradients"),
+                      translated<&ModelObject::dispose>("dispose")});
 }
 
 Napi::Value ModelObject::create(Napi::Env env, std::shared_ptr<Worker> worker, std::shared_ptr<ModelSlot> slot,
@@ -194,8 +181,8 @@ ModelObject::~ModelObject() {
   if (slot_ && !slot_->disposed.exchange(true)) worker_->removeModel(slot_);
 }
 
-Napi::Value ModelObject::run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish,
-                             Method prefetch, std::shared_ptr<Chain> chain) {
+Napi::Value ModelObject::run(const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish, Method prefetch,
+                             std::shared_ptr<Chain> chain) {
   if (slot_->disposed) throw Error("ERR_DISPOSED", "The model was disposed of: load it again to go on.");
   std::vector<Napi::Value> values = keep;
   values.push_back(Value());
@@ -206,28 +193,25 @@ Napi::Value ModelObject::run(Napi::Env env, const std::vector<Napi::Value> &keep
       method(*slot->model);
     };
   };
-  return worker_->run(env, values, onModel(std::move(work)), std::move(finish), onModel(std::move(prefetch)),
+  return worker_->run(Env(), values, onModel(std::move(work)), std::move(finish), onModel(std::move(prefetch)),
                       std::move(chain));
 }
 
-Napi::Value ModelObject::pass(Napi::Env env, Batch batch, Pass work, Worker::Finish finish,
-                              std::shared_ptr<const FrameRanges> kept) {
+Napi::Value ModelObject::pass(Batch batch, Pass work, Worker::Finish finish, std::shared_ptr<const FrameRanges> kept) {
   const auto host = std::make_shared<const HostBatch>(std::move(batch.host));
   return run(
-      env, batch.keep, [host, work = std::move(work)](Model &model) { work(model, *host); }, std::move(finish),
+      batch.keep, [host, work = std::move(work)](Model &model) { work(model, *host); }, std::move(finish),
       [host, kept](Model &model) { model.prefetch(*host, kept.get()); });
 }
 
-Napi::Value ModelObject::train(Napi::Env env, const std::function<Napi::Value(const std::shared_ptr<Chain> &)> &call) {
+Napi::Value ModelObject::train(const std::function<Napi::Value(const std::shared_ptr<Chain> &)> &call) {
   const std::shared_ptr<Chain> chain(slot_, &slot_->training);
-  return translating(env, [&] {
-    try {
-      return call(chain);
-    } catch (const Error &error) {
-      return run(
-          env, {}, [error](Model &) { throw error; }, nullptr, nullptr, chain);
-    }
-  });
+  try {
+    return call(chain);
+  } catch (const Error &error) {
+    return run(
+        {}, [error](Model &) { throw error; }, nullptr, nullptr, chain);
+  }
 }
 
 Napi::Value ModelObject::tensors(const Napi::CallbackInfo &info) {
@@ -243,190 +227,149 @@ Napi::Value ModelObject::tensors(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value ModelObject::importTensors(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    struct Source {
-      std::string name;
-      const float *data;
-      int64_t size;
-    };
-    if (!info[0].IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of tensors.");
-    const Napi::Array list = info[0].As<Napi::Array>();
-    std::vector<Source> sources;
-    std::vector<Napi::Value> keep;
-    for (uint32_t i = 0; i < list.Length(); ++i) {
-      const Napi::Object item = asObject(list.Get(i), "a tensor");
-      const Napi::Float32Array data = floats(need(item, "data"), "data");
-      sources.push_back({text(item, "name"), data.Data(), static_cast<int64_t>(data.ElementLength())});
-      keep.push_back(data);
+  struct Source {
+    std::string name;
+    const float *data;
+    int64_t size;
+  };
+  const Napi::Array list = asList(info[0], "tensors");
+  std::vector<Source> sources;
+  std::vector<Napi::Value> keep;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Object item = asObject(list.Get(i), "a tensor");
+    const Napi::Float32Array data = floats(need(item, "data"), "data");
+    sources.push_back({text(item, "name"), data.Data(), static_cast<int64_t>(data.ElementLength())});
+    keep.push_back(data);
+  }
+  return run(keep, [sources, slot = slot_](Model &model) {
+    for (const Source &source : sources) model.importTensor(source.name, source.data, source.size);
+    if (model.featureBytes() == 0) {
+      std::lock_guard<std::mutex> lock(slot->mutex);
+      slot->storedFrames.clear();
+      slot->featureBytes = 0;
     }
-    return run(
-        env, keep,
-        [sources, slot = slot_](Model &model) {
-          for (const Source &source : sources) model.importTensor(source.name, source.data, source.size);
-          if (model.featureBytes() == 0) {
-            std::lock_guard<std::mutex> lock(slot->mutex);
-            slot->storedFrames.clear();
-            slot->featureBytes = 0;
-          }
-        },
-        [](Napi::Env env) { return env.Undefined(); });
   });
 }
 
-Napi::Value ModelObject::exportGradients(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    auto result = std::make_shared<std::vector<NamedFloats>>();
-    return run(
-        env, {},
-        [wanted = tensors_, result](Model &model) {
-          for (const TensorInfo &tensor : wanted) {
-            NamedFloats item{tensor.name, tensor.shape, std::vector<float>(static_cast<size_t>(elements(tensor)))};
-            model.exportGradient(tensor.name, item.data.data());
-            result->push_back(std::move(item));
-          }
-        },
-        [result](Napi::Env env) { return named(env, std::move(*result)); });
-  });
+Napi::Value ModelObject::exportGradients(const Napi::CallbackInfo &) {
+  auto result = std::make_shared<std::vector<NamedFloats>>();
+  return run(
+      {},
+      [wanted = tensors_, result](Model &model) {
+        for (const TensorInfo &tensor : wanted) {
+          NamedFloats item{tensor.name, tensor.shape, std::vector<float>(static_cast<size_t>(elements(tensor)))};
+          model.exportGradient(tensor.name, item.data.data());
+          result->push_back(std::move(item));
+        }
+      },
+      [result](Napi::Env env) { return named(env, std::move(*result)); });
 }
 
 Napi::Value ModelObject::readTensor(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    const std::string name = text(info[0], "name"), part = text(info[1], "part");
-    Napi::Float32Array into = floats(info[2], "into");
-    const auto found =
-        std::find_if(tensors_.begin(), tensors_.end(), [&](const TensorInfo &tensor) { return tensor.name == name; });
-    if (found == tensors_.end()) throw Error("ERR_TENSOR", "The model has no tensor named " + name + ".");
-    if (static_cast<int64_t>(into.ElementLength()) < elements(*found)) {
-      throw Error("ERR_TENSOR", name + " has " + std::to_string(elements(*found)) + " elements, more than the " +
-                                    std::to_string(into.ElementLength()) + " there is room for.");
+  const std::string name = text(info[0], "name"), part = text(info[1], "part");
+  Napi::Float32Array into = floats(info[2], "into");
+  const auto found =
+      std::find_if(tensors_.begin(), tensors_.end(), [&](const TensorInfo &tensor) { return tensor.name == name; });
+  if (found == tensors_.end()) throw Error("ERR_TENSOR", "The model has no tensor named " + name + ".");
+  if (static_cast<int64_t>(into.ElementLength()) < elements(*found)) {
+    throw Error("ERR_TENSOR", name + " has " + std::to_string(elements(*found)) + " elements, more than the " +
+                                  std::to_string(into.ElementLength()) + " there is room for.");
+  }
+  if (part != "weights" && part != "m" && part != "v")
+    throw Error("ERR_ARGUMENT", "Expected weights, m or v for part but received " + part + ".");
+  return run({into}, [name, part, target = into.Data()](Model &model) {
+    if (part == "weights") {
+      model.exportTensor(name, target);
+    } else {
+      model.exportMoments(name, part == "m" ? target : nullptr, part == "v" ? target : nullptr);
     }
-    if (part != "weights" && part != "m" && part != "v")
-      throw Error("ERR_ARGUMENT", "Expected weights, m or v for part but received " + part + ".");
-    return run(
-        env, {into},
-        [name, part, target = into.Data()](Model &model) {
-          if (part == "weights") {
-            model.exportTensor(name, target);
-          } else {
-            model.exportMoments(name, part == "m" ? target : nullptr, part == "v" ? target : nullptr);
-          }
-        },
-        [](Napi::Env env) { return env.Undefined(); });
   });
 }
 
-Napi::Value ModelObject::hasMoments(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    auto result = std::make_shared<bool>(false);
-    return run(
-        env, {}, [result](Model &model) { *result = model.hasMoments(); },
-        [result](Napi::Env env) { return Napi::Boolean::New(env, *result); });
-  });
+Napi::Value ModelObject::hasMoments(const Napi::CallbackInfo &) {
+  auto result = std::make_shared<bool>(false);
+  return run(
+      {}, [result](Model &model) { *result = model.hasMoments(); },
+      [result](Napi::Env env) { return Napi::Boolean::New(env, *result); });
 }
 
 Napi::Value ModelObject::importMoments(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    struct Source {
-      std::string name;
-      const float *m, *v;
-      int64_t size;
-    };
-    if (!info[0].IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of moments.");
-    const Napi::Array list = info[0].As<Napi::Array>();
-    std::vector<Source> sources;
-    std::vector<Napi::Value> keep;
-    for (uint32_t i = 0; i < list.Length(); ++i) {
-      const Napi::Object item = asObject(list.Get(i), "moments");
-      const Napi::Float32Array m = floats(need(item, "m"), "m"), v = floats(need(item, "v"), "v");
-      const std::string name = text(item, "name");
-      if (m.ElementLength() != v.ElementLength())
-        throw Error("ERR_TENSOR", "The two moments of " + name + " differ in size.");
-      sources.push_back({name, m.Data(), v.Data(), static_cast<int64_t>(m.ElementLength())});
-      keep.push_back(m);
-      keep.push_back(v);
-    }
-    return run(
-        env, keep,
-        [sources](Model &model) {
-          for (const Source &source : sources) model.importMoments(source.name, source.m, source.v, source.size);
-        },
-        [](Napi::Env env) { return env.Undefined(); });
+  struct Source {
+    std::string name;
+    const float *m, *v;
+    int64_t size;
+  };
+  const Napi::Array list = asList(info[0], "moments");
+  std::vector<Source> sources;
+  std::vector<Napi::Value> keep;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Object item = asObject(list.Get(i), "moments");
+    const Napi::Float32Array m = floats(need(item, "m"), "m"), v = floats(need(item, "v"), "v");
+    const std::string name = text(item, "name");
+    if (m.ElementLength() != v.ElementLength())
+      throw Error("ERR_TENSOR", "The two moments of " + name + " differ in size.");
+    sources.push_back({name, m.Data(), v.Data(), static_cast<int64_t>(m.ElementLength())});
+    keep.push_back(m);
+    keep.push_back(v);
+  }
+  return run(keep, [sources](Model &model) {
+    for (const Source &source : sources) model.importMoments(source.name, source.m, source.v, source.size);
   });
 }
 
-Napi::Value ModelObject::packForInference(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    return run(
-        env, {}, [](Model &model) { model.packForInference(); }, [](Napi::Env env) { return env.Undefined(); });
-  });
+Napi::Value ModelObject::packForInference(const Napi::CallbackInfo &) {
+  return run({}, [](Model &model) { model.packForInference(); });
 }
 
 Napi::Value ModelObject::freeze(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    const std::vector<std::string> prefixes = strings(info[0], "prefixes");
-    if (slot_->disposed) throw Error("ERR_DISPOSED", "The model was disposed of: load it again to go on.");
-    worker_->post([slot = slot_, prefixes](Backend &) {
-      if (slot->model) slot->model->freeze(prefixes);
-    });
-    return env.Undefined();
+  const std::vector<std::string> prefixes = strings(info[0], "prefixes");
+  if (slot_->disposed) throw Error("ERR_DISPOSED", "The model was disposed of: load it again to go on.");
+  worker_->post([slot = slot_, prefixes](Backend &) {
+    if (slot->model) slot->model->freeze(prefixes);
   });
+  return info.Env().Undefined();
 }
 
-Napi::Value ModelObject::plan(const Napi::CallbackInfo &info) { return planned(info.Env(), info[0], false); }
-Napi::Value ModelObject::prepare(const Napi::CallbackInfo &info) { return planned(info.Env(), info[0], true); }
+Napi::Value ModelObject::plan(const Napi::CallbackInfo &info) { return planned(info[0], false); }
+Napi::Value ModelObject::prepare(const Napi::CallbackInfo &info) { return planned(info[0], true); }
 
-Napi::Value ModelObject::planned(Napi::Env env, const Napi::Value &value, bool prepares) {
-  return translating(env, [&] {
-    const Napi::Object options = asObject(value, "the work to plan");
-    PlannedWork work;
-    work.frames = integer(options, "frames");
-    work.utterances = integer(options, "utterances");
-    work.training = has(options, "objective");
-    if (work.training) work.objective = objectiveOf(options);
-    work.storedFrames = integer(options, "storedFrames");
-    work.longestStoredFrames = integer(options, "longestStoredFrames");
-    work.ranges = has(options, "ranges") && boolean(options, "ranges");
-    auto plan = std::make_shared<MemoryPlan>();
-    return run(
-        env, {}, [work, prepares, plan](Model &model) { *plan = prepares ? model.prepare(work) : model.plan(work); },
-        [plan](Napi::Env env) -> Napi::Value {
-          Napi::Object out = Napi::Object::New(env);
-          const auto set = [&](const char *name, size_t bytes) { out.Set(name, bytesNumber(env, bytes)); };
-          set("weights", plan->weights);
-          set("gradients", plan->gradients);
-          set("moments", plan->moments);
-          set("features", plan->features);
-          set("activations", plan->activations);
-          set("scratch", plan->scratch);
-          set("total", plan->total());
-          set("held", plan->held);
-          set("available", plan->available);
-          set("staging", plan->staging);
-          return out;
-        });
-  });
+Napi::Value ModelObject::planned(const Napi::Value &value, bool prepares) {
+  const Napi::Object options = asObject(value, "the work to plan");
+  PlannedWork work;
+  work.frames = integer(options, "frames");
+  work.utterances = integer(options, "utterances");
+  work.training = has(options, "objective");
+  if (work.training) work.objective = objectiveOf(options);
+  work.storedFrames = integer(options, "storedFrames");
+  work.longestStoredFrames = integer(options, "longestStoredFrames");
+  work.ranges = has(options, "ranges") && boolean(options, "ranges");
+  auto plan = std::make_shared<MemoryPlan>();
+  return run(
+      {}, [work, prepares, plan](Model &model) { *plan = prepares ? model.prepare(work) : model.plan(work); },
+      [plan](Napi::Env env) {
+        Napi::Object out = Napi::Object::New(env);
+        const auto set = [&](const char *name, size_t bytes) { out.Set(name, bytesNumber(env, bytes)); };
+        set("weights", plan->weights);
+        set("gradients", plan->gradients);
+        set("moments", plan->moments);
+        set("features", plan->features);
+        set("activations", plan->activations);
+        set("scratch", plan->scratch);
+        set("total", plan->total());
+        set("held", plan->held);
+        set("available", plan->available);
+        set("staging", plan->staging);
+        return out;
+      });
 }
 
 Napi::Value ModelObject::storeFeatures(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    const std::vector<std::string> keys = strings(info[0], "keys");
-    return pass(
-        env, Batch(info[1]),
-        [keys, slot = slot_](Model &model, const HostBatch &batch) {
-          model.storeFeatures(keys, batch);
-          std::lock_guard<std::mutex> lock(slot->mutex);
-          for (const std::string &key : keys) slot->storedFrames[key] = model.storedFrames(key);
-          slot->featureBytes = model.featureBytes();
-        },
-        [](Napi::Env env) { return env.Undefined(); });
+  const std::vector<std::string> keys = strings(info[0], "keys");
+  return pass(Batch(info[1]), [keys, slot = slot_](Model &model, const HostBatch &batch) {
+    model.storeFeatures(keys, batch);
+    std::lock_guard<std::mutex> lock(slot->mutex);
+    for (const std::string &key : keys) slot->storedFrames[key] = model.storedFrames(key);
+    slot->featureBytes = model.featureBytes();
   });
 }
 
@@ -436,13 +379,10 @@ Napi::Value ModelObject::featureBytes(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value ModelObject::storedFrames(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&]() -> Napi::Value {
-    const std::string key = text(info[0], "key");
-    std::lock_guard<std::mutex> lock(slot_->mutex);
-    const auto found = slot_->storedFrames.find(key);
-    return Napi::Number::New(env, found == slot_->storedFrames.end() ? -1 : static_cast<double>(found->second));
-  });
+  const std::string key = text(info[0], "key");
+  std::lock_guard<std::mutex> lock(slot_->mutex);
+  const auto found = slot_->storedFrames.find(key);
+  return Napi::Number::New(info.Env(), found == slot_->storedFrames.end() ? -1 : static_cast<double>(found->second));
 }
 
 Napi::Value ModelObject::clearFeatures(const Napi::CallbackInfo &info) {
@@ -456,12 +396,11 @@ Napi::Value ModelObject::clearFeatures(const Napi::CallbackInfo &info) {
 }
 
 // What became of the frames of a batch: `hidden` [T, C] and their bounds.
-Napi::Value ModelObject::encoded(Napi::Env env, Batch batch,
-                                 const std::function<Encoded(Model &, const HostBatch &)> &encode) {
+Napi::Value ModelObject::encoded(Batch batch, const std::function<Encoded(Model &, const HostBatch &)> &encode) {
   auto result = std::make_shared<Encoded>();
   return pass(
-      env, std::move(batch), [encode, result](Model &model, const HostBatch &host) { *result = encode(model, host); },
-      [result](Napi::Env env) -> Napi::Value {
+      std::move(batch), [encode, result](Model &model, const HostBatch &host) { *result = encode(model, host); },
+      [result](Napi::Env env) {
         Napi::Object out = Napi::Object::New(env);
         out.Set("hidden", floatArray(env, std::move(result->hidden)));
         out.Set("offsets", intArray(env, std::move(result->offsets)));
@@ -470,85 +409,73 @@ Napi::Value ModelObject::encoded(Napi::Env env, Batch batch,
 }
 
 Napi::Value ModelObject::encode(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    const int64_t layer = readLayer(info[1]);
-    return encoded(env, Batch(info[0]),
-                   [layer](Model &model, const HostBatch &batch) { return model.encode(batch, layer); });
-  });
+  const int64_t layer = readLayer(info[1]);
+  return encoded(Batch(info[0]), [layer](Model &model, const HostBatch &batch) { return model.encode(batch, layer); });
 }
 
 Napi::Value ModelObject::alignmentInput(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    return encoded(env, Batch(info[0]),
-                   [](Model &model, const HostBatch &batch) { return model.alignmentInput(batch); });
-  });
+  return encoded(Batch(info[0]), [](Model &model, const HostBatch &batch) { return model.alignmentInput(batch); });
 }
 
 Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    std::shared_ptr<const FrameRanges> kept;
-    if (info[1].IsObject()) {
-      const Napi::Object ranges = info[1].As<Napi::Object>();
-      kept = std::make_shared<FrameRanges>(FrameRanges{intList(ranges, "starts"), intList(ranges, "counts")});
-    }
-    const Heads heads = headsOf(info[2]);
-    auto result = std::make_shared<Classified>();
-    return pass(
-        env, Batch(info[0]),
-        [kept, heads, result](Model &model, const HostBatch &batch) {
-          *result = model.classify(batch, kept.get(), heads);
-        },
-        [result](Napi::Env env) -> Napi::Value {
-          Napi::Object out = Napi::Object::New(env);
-          out.Set("logits", floatArray(env, std::move(result->logits)));
-          out.Set("framePosteriors", floatArray(env, std::move(result->framePosteriors)));
-          out.Set("attention", floatArray(env, std::move(result->attention)));
-          out.Set("pooled", floatArray(env, std::move(result->pooled)));
-          out.Set("scoreLogSums", floatArray(env, std::move(result->scoreLogSums)));
-          out.Set("offsets", intArray(env, std::move(result->offsets)));
-          Aligned &aligned = result->aligned;
-          if (!aligned.logits.empty()) {
-            Napi::Object its = Napi::Object::New(env);
-            its.Set("logits", floatArray(env, std::move(aligned.logits)));
-            its.Set("frameLogits", floatArray(env, std::move(aligned.frameLogits)));
-            its.Set("occupancies", floatArray(env, std::move(aligned.occupancies)));
-            out.Set("alignment", its);
-          }
-          return out;
-        },
-        kept);
-  });
+  std::shared_ptr<const FrameRanges> kept;
+  if (info[1].IsObject()) {
+    const Napi::Object ranges = info[1].As<Napi::Object>();
+    kept = std::make_shared<FrameRanges>(FrameRanges{intList(ranges, "starts"), intList(ranges, "counts")});
+  }
+  const Heads heads =
+      info[2].IsUndefined()
+          ? Heads::all
+          : choice<Heads>(info[2], "head", {{"classifier", Heads::classifier}, {"alignment", Heads::alignment}});
+  auto result = std::make_shared<Classified>();
+  return pass(
+      Batch(info[0]),
+      [kept, heads, result](Model &model, const HostBatch &batch) {
+        *result = model.classify(batch, kept.get(), heads);
+      },
+      [result](Napi::Env env) {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("logits", floatArray(env, std::move(result->logits)));
+        out.Set("framePosteriors", floatArray(env, std::move(result->framePosteriors)));
+        out.Set("attention", floatArray(env, std::move(result->attention)));
+        out.Set("pooled", floatArray(env, std::move(result->pooled)));
+        out.Set("scoreLogSums", floatArray(env, std::move(result->scoreLogSums)));
+        out.Set("offsets", intArray(env, std::move(result->offsets)));
+        Aligned &aligned = result->aligned;
+        if (!aligned.logits.empty()) {
+          Napi::Object its = Napi::Object::New(env);
+          its.Set("logits", floatArray(env, std::move(aligned.logits)));
+          its.Set("frameLogits", floatArray(env, std::move(aligned.frameLogits)));
+          its.Set("occupancies", floatArray(env, std::move(aligned.occupancies)));
+          out.Set("alignment", its);
+        }
+        return out;
+      },
+      kept);
 }
 
 Napi::Value ModelObject::windowMoments(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    auto result = std::make_shared<WindowMoments>();
-    return pass(
-        env, Batch(info[0]), [result](Model &model, const HostBatch &batch) { *result = model.windowMoments(batch); },
-        [result](Napi::Env env) -> Napi::Value {
-          Napi::Object out = Napi::Object::New(env);
-          out.Set("mean", floatArray(env, std::move(result->mean)));
-          out.Set("covariance", floatArray(env, std::move(result->covariance)));
-          out.Set("counts", intArray(env, std::move(result->counts)));
-          return out;
-        });
-  });
+  auto result = std::make_shared<WindowMoments>();
+  return pass(
+      Batch(info[0]), [result](Model &model, const HostBatch &batch) { *result = model.windowMoments(batch); },
+      [result](Napi::Env env) {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("mean", floatArray(env, std::move(result->mean)));
+        out.Set("covariance", floatArray(env, std::move(result->covariance)));
+        out.Set("counts", intArray(env, std::move(result->counts)));
+        return out;
+      });
 }
 
 Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return train(env, [&](const std::shared_ptr<Chain> &chain) {
+  return train([&](const std::shared_ptr<Chain> &chain) {
     Batch batch(info[0]);
     const TrainStep step = readStep(asObject(info[1], "the step's options"), batch.keep);
     const auto host = std::make_shared<const HostBatch>(std::move(batch.host));
     auto result = std::make_shared<TrainResult>();
     return run(
-        env, batch.keep, [host, step, result](Model &model) { *result = model.trainStep(*host, step); },
-        [result](Napi::Env env) -> Napi::Value {
+        batch.keep, [host, step, result](Model &model) { *result = model.trainStep(*host, step); },
+        [result](Napi::Env env) {
           Napi::Object out = Napi::Object::New(env);
           out.Set("lossSum", result->lossSum);
           out.Set("count", static_cast<double>(result->count));
@@ -561,23 +488,21 @@ Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return train(env, [&](const std::shared_ptr<Chain> &chain) {
+  return train([&](const std::shared_ptr<Chain> &chain) {
     const Napi::Object options = asObject(info[0], "the optimiser's options");
     OptimizerStep step;
-    const auto real = [&](const char *name) { return static_cast<float>(number(options, name)); };
-    step.adamW.learningRate = real("learningRate");
-    step.adamW.beta1 = real("beta1");
-    step.adamW.beta2 = real("beta2");
-    step.adamW.epsilon = real("epsilon");
-    step.adamW.weightDecay = real("weightDecay");
-    step.adamW.clipNorm = real("clipNorm");
+    step.adamW.learningRate = real(options, "learningRate");
+    step.adamW.beta1 = real(options, "beta1");
+    step.adamW.beta2 = real(options, "beta2");
+    step.adamW.epsilon = real(options, "epsilon");
+    step.adamW.weightDecay = real(options, "weightDecay");
+    step.adamW.clipNorm = real(options, "clipNorm");
     step.adamW.step = integer(options, "step");
     if (has(options, "groups")) step.groups = readGroups(need(options, "groups"));
     auto norm = std::make_shared<double>(0);
     return run(
-        env, {}, [step, norm](Model &model) { *norm = model.optimizerStep(step); },
-        [norm](Napi::Env env) -> Napi::Value {
+        {}, [step, norm](Model &model) { *norm = model.optimizerStep(step); },
+        [norm](Napi::Env env) {
           Napi::Object out = Napi::Object::New(env);
           out.Set("gradientNorm", *norm);
           return out;
@@ -586,13 +511,9 @@ Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
   });
 }
 
-Napi::Value ModelObject::clearGradients(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
-  return translating(env, [&] {
-    ++slot_->training.round;  // what comes next does not build on what came before
-    return run(
-        env, {}, [](Model &model) { model.clearGradients(); }, [](Napi::Env env) { return env.Undefined(); });
-  });
+Napi::Value ModelObject::clearGradients(const Napi::CallbackInfo &) {
+  ++slot_->training.round;  // what comes next does not build on what came before
+  return run({}, [](Model &model) { model.clearGradients(); });
 }
 
 Napi::Value ModelObject::dispose(const Napi::CallbackInfo &info) {

@@ -21,18 +21,28 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   ~ModelObject() override;
 
  private:
+  // A method of the JavaScript object, which only JavaScript's errors leave.
+  template <InstanceMethodCallback method>
+  static PropertyDescriptor translated(const char *name) {
+    return InstanceMethod<&ModelObject::translate<method>>(name);
+  }
+  template <InstanceMethodCallback method>
+  Napi::Value translate(const Napi::CallbackInfo &info) {
+    return translating(info.Env(), [&] { return (this->*method)(info); });
+  }
+
   struct Batch;
   using Method = std::function<void(Model &)>;
   using Pass = std::function<void(Model &, const HostBatch &)>;
   // Queues work on this model, refusing it after dispose(). `prefetch`, `chain`: as Worker's.
-  Napi::Value run(Napi::Env env, const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish,
+  Napi::Value run(const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish = nullptr,
                   Method prefetch = nullptr, std::shared_ptr<Chain> chain = nullptr);
   // The same for a pass that does not train, of the frames `kept`, or of all.
-  Napi::Value pass(Napi::Env env, Batch batch, Pass work, Worker::Finish finish,
+  Napi::Value pass(Batch batch, Pass work, Worker::Finish finish = nullptr,
                    std::shared_ptr<const FrameRanges> kept = nullptr);
   // The same for a call of training: it is cancelled where one before it failed. So what is wrong with its arguments is
   // a failure in its turn too.
-  Napi::Value train(Napi::Env env, const std::function<Napi::Value(const std::shared_ptr<Chain> &)> &call);
+  Napi::Value train(const std::function<Napi::Value(const std::shared_ptr<Chain> &)> &call);
 
   Napi::Value tensors(const Napi::CallbackInfo &info);
   Napi::Value importTensors(const Napi::CallbackInfo &info);
@@ -45,12 +55,12 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value plan(const Napi::CallbackInfo &info);
   Napi::Value prepare(const Napi::CallbackInfo &info);
   // Plans what `work` describes, and takes it when it is to be prepared.
-  Napi::Value planned(Napi::Env env, const Napi::Value &work, bool prepares);
+  Napi::Value planned(const Napi::Value &work, bool prepares);
   Napi::Value storeFeatures(const Napi::CallbackInfo &info);
   Napi::Value featureBytes(const Napi::CallbackInfo &info);
   Napi::Value storedFrames(const Napi::CallbackInfo &info);
   Napi::Value clearFeatures(const Napi::CallbackInfo &info);
-  Napi::Value encoded(Napi::Env env, Batch batch, const std::function<Encoded(Model &, const HostBatch &)> &encode);
+  Napi::Value encoded(Batch batch, const std::function<Encoded(Model &, const HostBatch &)> &encode);
   Napi::Value alignmentInput(const Napi::CallbackInfo &info);
   Napi::Value encode(const Napi::CallbackInfo &info);
   Napi::Value classify(const Napi::CallbackInfo &info);

@@ -36,6 +36,7 @@ inline double number(const Napi::Object &object, const char *name) {
   if (!value.IsNumber()) throw Error("ERR_ARGUMENT", std::string("Expected a number for ") + name + ".");
   return value.As<Napi::Number>().DoubleValue();
 }
+inline float real(const Napi::Object &object, const char *name) { return static_cast<float>(number(object, name)); }
 inline int64_t integer(const Napi::Object &object, const char *name) {
   const double value = number(object, name);
   // Beyond 2^53 a double is no exact integer, and beyond 2^63 the conversion is undefined.
@@ -53,6 +54,17 @@ inline std::string text(const Napi::Value &value, const char *what) {
   return value.As<Napi::String>();
 }
 inline std::string text(const Napi::Object &object, const char *name) { return text(need(object, name), name); }
+// What a word stands for.
+template <typename T>
+T choice(const Napi::Value &value, const char *what, const std::vector<std::pair<std::string, T>> &choices) {
+  const std::string word = text(value, what);
+  std::string words;
+  for (size_t i = 0; i < choices.size(); ++i) {
+    if (word == choices[i].first) return choices[i].second;
+    words += (i == 0 ? "" : i + 1 < choices.size() ? ", " : " or ") + choices[i].first;
+  }
+  throw Error("ERR_ARGUMENT", "Expected " + words + " for " + what + " but received " + word + ".");
+}
 
 template <typename Array>
 Array typedArray(const Napi::Value &value, napi_typedarray_type type, const char *what) {
@@ -69,17 +81,18 @@ inline Napi::Int32Array ints(const Napi::Value &value, const char *what) {
 inline Napi::Uint8Array bytes(const Napi::Value &value, const char *what) {
   return typedArray<Napi::Uint8Array>(value, napi_uint8_array, what);
 }
+inline Napi::Array asList(const Napi::Value &value, const std::string &what) {
+  if (!value.IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of " + what + ".");
+  return value.As<Napi::Array>();
+}
 inline std::vector<std::string> strings(const Napi::Value &value, const char *what) {
-  if (!value.IsArray()) throw Error("ERR_ARGUMENT", std::string("Expected a list of strings for ") + what + ".");
-  const Napi::Array array = value.As<Napi::Array>();
+  const Napi::Array array = asList(value, std::string("strings for ") + what);
   std::vector<std::string> out;
   for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(text(array.Get(i), what));
   return out;
 }
 inline std::vector<int64_t> integers(const Napi::Object &object, const char *name) {
-  const Napi::Value value = need(object, name);
-  if (!value.IsArray()) throw Error("ERR_ARGUMENT", std::string("Expected a list of numbers for ") + name + ".");
-  const Napi::Array array = value.As<Napi::Array>();
+  const Napi::Array array = asList(need(object, name), std::string("numbers for ") + name);
   std::vector<int64_t> out;
   for (uint32_t i = 0; i < array.Length(); ++i) {
     const Napi::Value item = array.Get(i);

@@ -231,7 +231,7 @@ void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
     return;
   }
   try {
-    job->deferred->Resolve(job->finish(env));
+    job->deferred->Resolve(job->finish ? job->finish(env) : env.Undefined());
   } catch (const Napi::Error &error) {
     job->deferred->Reject(error.Value());
   } catch (...) {

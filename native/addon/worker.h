@@ -50,10 +50,10 @@ class Worker : public std::enable_shared_from_this<Worker> {
   using Work = std::function<void(Backend &)>;
   using Finish = std::function<Napi::Value(Napi::Env)>;
 
-  // Queues work; the promise settles with what `finish` makes on the event loop. `keep` stays alive until then.
-  // `prefetch` may be called before the work's turn, while the work in hand waits for a device: it uploads inputs, and
-  // where it fails the work uploads them itself. Work of a chain may be cancelled: the promise is then rejected with an
-  // error whose property `cancelled` is true.
+  // Queues work; the promise settles with what `finish` makes on the event loop, if anything. `keep` stays alive until
+  // then. `prefetch` may be called before the work's turn, while the work in hand waits for a device: it uploads
+  // inputs, and where it fails the work uploads them itself. Work of a chain may be cancelled: the promise is then
+  // rejected with an error whose property `cancelled` is true.
   Napi::Promise run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish,
                     Work prefetch = nullptr, std::shared_ptr<Chain> chain = nullptr);
   // Queues work that nobody waits for.
