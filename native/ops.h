@@ -169,12 +169,13 @@ struct Gemm {
   View b;                   // [batch, K, N], same dtype as a; usually a transposed weight; rows may overlap
   View out;                 // [batch, M, N], f32 or bf16, colStride 1, rows do not overlap; may be absent beside gelu
   bool accumulate = false;  // out += a · b (+ bias)
-  View bias;                // optional [batch or 1, 1, N] f32
-  View gelu;                // optional, as out: dropout(gelu(a · b (+ bias))); not with accumulate
-  View slope;  // optional beside gelu, as out: its derivative by a · b, gelu'(a · b (+ bias)) times dropout's factor
-  Dropout dropout;         // of gelu [batch · M, N]
-  View factor;             // optional, as out: out = (a · b (+ bias)) · factor; neither with accumulate nor with gelu
-  View columnSum;          // optional f32 [1, N]: += the sums of out's rows, of all items; not with gelu
+  View bias = {};           // optional [batch or 1, 1, N] f32
+  View gelu = {};           // optional, as out: dropout(gelu(a · b (+ bias))); not with accumulate
+  View slope =
+      {};  // optional beside gelu, as out: its derivative by a · b, gelu'(a · b (+ bias)) times dropout's factor
+  Dropout dropout = {};    // of gelu [batch · M, N]
+  View factor = {};        // optional, as out: out = (a · b (+ bias)) · factor; neither with accumulate nor with gelu
+  View columnSum = {};     // optional f32 [1, N]: += the sums of out's rows, of all items; not with gelu
   uint64_t weightKey = 0;  // nonzero: names the contents of b, which a backend may then keep in a packed form
   bool tf32 = false;       // f32 elements of a and b are rounded to tf32 first; where Backend::multipliesTf32 alone
 };
@@ -311,11 +312,11 @@ struct AddNorm {
 };
 struct AddNormBackward {
   AddNorm forward;
-  View dy;             // [T, C]; absent when AddNorm had no y
-  View dSumIn;         // optional [T, C]: gradient that reaches the sum by other ways; absent: zero
-  View dSumOut;        // [T, C]: the whole gradient of the sum, which is also that of the residual
-  View dx;             // optional [T, C]: gradient of x = dropout applied to dSumOut; may alias dSumOut when p = 0
-  View dGamma, dBeta;  // f32 [C], accumulated
+  View dy;       // [T, C]; absent when AddNorm had no y
+  View dSumIn;   // optional [T, C]: gradient that reaches the sum by other ways; absent: zero
+  View dSumOut;  // [T, C]: the whole gradient of the sum, which is also that of the residual
+  View dx = {};  // optional [T, C]: gradient of x = dropout applied to dSumOut; may alias dSumOut when p = 0
+  View dGamma = {}, dBeta = {};  // f32 [C], accumulated
 };
 
 // What a pooling scores frames by: none = mean pooling; otherwise score = f(h · w),

@@ -94,7 +94,6 @@ IslandAlignment Alignment::islands(const Context &context, const Segments &segme
 
 void Alignment::step(const Context &context, const Segments &segments, const Inputs &inputs, double denominator,
                      const View &x, const View &mel, const View &dX, const View &sums) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   Parameters &parameters = context.parameters;
   Scratch scratch(workspace);
@@ -106,7 +105,7 @@ void Alignment::step(const Context &context, const Segments &segments, const Inp
   IslandAlignment islands = this->islands(context, segments, logits);
   islands.utteranceLogits = ofUtterances();
   islands.occupancies = ofFrames();
-  backend.run(islands);
+  context.run(islands);
 
   SoftmaxCrossEntropy loss;
   loss.logits = islands.utteranceLogits;
@@ -114,10 +113,10 @@ void Alignment::step(const Context &context, const Segments &segments, const Inp
   loss.gradientScale = static_cast<float>(1 / denominator);
   loss.result = sums;
   loss.dLogits = ofUtterances();
-  backend.run(loss);
-  if (parameters.trainable(bias_)) backend.run(ColumnSum{loss.dLogits, parameters.gradient(bias_)});
+  context.run(loss);
+  if (parameters.trainable(bias_)) context.run(ColumnSum{loss.dLogits, parameters.gradient(bias_)});
   const View dLogits = ofFrames();
-  backend.run(IslandAlignmentBackward{islands, loss.dLogits, dLogits});
+  context.run(IslandAlignmentBackward{islands, loss.dLogits, dLogits});
 
   if (inputs.frameClasses) {
     SoftmaxCrossEntropy ofKnown;
@@ -127,10 +126,10 @@ void Alignment::step(const Context &context, const Segments &segments, const Inp
     ofKnown.gradientScale = loss.gradientScale;
     ofKnown.result = workspace.tensor(DType::f32, 1, 2);
     ofKnown.dLogits = ofFrames();
-    backend.run(ofKnown);
-    backend.run(Add{dLogits, ofKnown.dLogits, dLogits});
+    context.run(ofKnown);
+    context.run(Add{dLogits, ofKnown.dLogits, dLogits});
     const View total = sums.colRange(0, 1);  // what is correct is counted of utterances
-    backend.run(Add{total, ofKnown.result.colRange(0, 1), total});
+    context.run(Add{total, ofKnown.result.colRange(0, 1), total});
   }
   network_.backward(context, inputs.axis, saved, dLogits, dX);
 }
@@ -149,11 +148,11 @@ void Alignment::classify(const Context &context, const Inputs &inputs, const Sel
   const bool all = selection.rows.source.host.empty();
   const View logits = all ? kept : context.workspace.tensor(DType::f32, x.rows, head_.classes);
   network_.forward(context, inputs.axis, x, mel, saved, logits);
-  if (!all) context.backend.run(CopyRows{logits, selection.rows.runs(), kept});
+  if (!all) context.run(CopyRows{logits, selection.rows.runs(), kept});
   IslandAlignment islands = this->islands(context, selection.segments(), kept);
   islands.utteranceLogits = results.of(aligned.logits);
   islands.occupancies = results.of(aligned.occupancies);
-  context.backend.run(islands);
+  context.run(islands);
 }
 
 }  // namespace emoframe

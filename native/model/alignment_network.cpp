@@ -26,7 +26,6 @@ AlignmentNetwork::AlignmentNetwork(const AlignmentHead &head, int64_t source, Pa
 
 void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, const View &x, const View &mel,
                                Saved &saved, const View &logits) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, x.rows, cols); };
   // Without a backward pass to follow, blocks take turns in one place, and their sums in two.
@@ -38,7 +37,7 @@ void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, co
   saved.input = activations(source_ + bands_);
   const View mean = context.parameters.master(inputMean_), factor = context.parameters.master(inputFactor_);
   const auto standardize = [&](const View &part, int64_t column) {
-    backend.run(StandardizeColumns{part, mean.colRange(column, part.cols), factor.colRange(column, part.cols),
+    context.run(StandardizeColumns{part, mean.colRange(column, part.cols), factor.colRange(column, part.cols),
                                    saved.input.colRange(column, part.cols)});
   };
   standardize(x, 0);
@@ -55,7 +54,7 @@ void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, co
     norm.y = last ? workspace.tensor(DType::f32, x.rows, width_) : inPlace(normed);
     if (i > 0 && (!last || context.training)) norm.sum = inPlace(sums[i & 1]);
     useLayerNorm(context, norms_[i], norm);
-    backend.run(norm);
+    context.run(norm);
     if (last) break;
     AddNorm &next = saved.norms[i + 1];
     next.x = inPlace(branch);
@@ -63,48 +62,31 @@ void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, co
     next.dropout = context.dropout(dropout_, site::layer(static_cast<int64_t>(i), site::alignment));
     convs_[i].forward(context, axis, norm.y, saved.convs[i], next.x);
   }
-  Gemm gemm;
-  gemm.a = saved.norms.back().y;
-  gemm.b = context.parameters.master(output_.weight).transposed();
-  gemm.out = logits;
+  Gemm gemm{saved.norms.back().y, context.parameters.master(output_.weight).transposed(), logits};
   gemm.bias = context.parameters.master(output_.bias);
-  backend.run(gemm);
+  context.run(gemm);
 }
 
 void AlignmentNetwork::backward(const Context &context, const LocalAxis &axis, const Saved &saved, const View &dLogits,
                                 const View &dX) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
   Scratch scratch(workspace);
   const int64_t rows = dLogits.rows;
   const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, rows, cols); };
 
-  Gemm gemm;
   biasGradient(context, output_, dLogits);
   if (parameters.trainable(output_.weight)) {
-    gemm.a = dLogits.transposed();
-    gemm.b = saved.norms.back().y;
-    gemm.out = parameters.gradient(output_.weight);
-    gemm.accumulate = true;
-    backend.run(gemm);
+    context.run(Gemm{dLogits.transposed(), saved.norms.back().y, parameters.gradient(output_.weight), true});
   }
   const View dNormed = activations(width_);
-  gemm = {};
-  gemm.a = dLogits;
-  gemm.b = parameters.master(output_.weight);
-  gemm.out = dNormed;
-  backend.run(gemm);
+  context.run(Gemm{dLogits, parameters.master(output_.weight), dNormed});
 
   // The gradient of the stream takes turns; dropout's stands apart from it.
   const View turns[2] = {activations(width_), activations(width_)}, dropped = activations(width_);
   View dStream;
   for (size_t i = norms_.size(); i-- > 0;) {
-    AddNormBackward norm;
-    norm.forward = saved.norms[i];
-    norm.dy = dNormed;
-    norm.dSumIn = dStream;
-    norm.dSumOut = turns[i & 1];
+    AddNormBackward norm{saved.norms[i], dNormed, dStream, turns[i & 1]};
     if (saved.norms[i].dropout.p > 0) norm.dx = dropped;
     layerNormBackward(context, norms_[i], norm);
     dStream = norm.dSumOut;
@@ -115,7 +97,7 @@ void AlignmentNetwork::backward(const Context &context, const LocalAxis &axis, c
   linearBackward(context, projection_, saved.input, dStream, dInput);
   if (!dX) return;
   const View factor = parameters.master(inputFactor_).colRange(0, source_);
-  backend.run(StandardizeColumns{dInput.colRange(0, source_), View{}, factor, dX});
+  context.run(StandardizeColumns{dInput.colRange(0, source_), View{}, factor, dX});
 }
 
 }  // namespace emoframe

@@ -97,7 +97,6 @@ Chunks ChunkedStates::layOut(const Packing &packing, const Transformer &transfor
 
 void ChunkedStates::forward(const Context &context, Transformer &transformer, const Chunks &chunks,
                             const View &embedded, Saved &saved, const View &x) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const int64_t rows = chunks.packing.total(), layers = depth_ + 1;
   const auto row = [&](int64_t i) { return saved.states.rowRange(i, 1); };
@@ -108,31 +107,26 @@ void ChunkedStates::forward(const Context &context, Transformer &transformer, co
   View input = embedded;
   if (!chunks.spread.empty()) {
     input = workspace.tensor(context.dtype, rows, hidden_);
-    for (const RunTable &table : chunks.spread) backend.run(CopyRows{embedded, table.runs(), input});
+    for (const RunTable &table : chunks.spread) context.run(CopyRows{embedded, table.runs(), input});
   }
   const View hidden = chunks.spread.empty() ? x : workspace.tensor(context.dtype, rows, hidden_);
   if (!weighted()) {
     transformer.forward(context, chunks.packing, input, depth_, saved.transformed, hidden);
-    if (!chunks.spread.empty()) backend.run(CopyRows{hidden, chunks.core.runs(), x});
+    if (!chunks.spread.empty()) context.run(CopyRows{hidden, chunks.core.runs(), x});
   } else {
     transformer.forward(context, chunks.packing, input, depth_, saved.transformed, hidden,
                         [&](int64_t depth, const View &state) {
-                          backend.run(CopyRows{state, chunks.core.runs(), asFrames(row(depth))});
+                          context.run(CopyRows{state, chunks.core.runs(), asFrames(row(depth))});
                         });
-    backend.run(SoftmaxRows{context.parameters.master(weights_), saved.softmax});
-    Gemm sum;
-    sum.a = saved.softmax;
-    sum.b = saved.states.rowRange(0, layers);
-    sum.out = row(layers);
-    backend.run(sum);
-    backend.run(Convert{asFrames(row(layers)), x});
+    context.run(SoftmaxRows{context.parameters.master(weights_), saved.softmax});
+    context.run(Gemm{saved.softmax, saved.states.rowRange(0, layers), row(layers)});
+    context.run(Convert{asFrames(row(layers)), x});
   }
   if (!context.training) workspace.rewind(mark);
 }
 
 void ChunkedStates::backward(const Context &context, Transformer &transformer, const Chunks &chunks, const Saved &saved,
                              const View &dX, const View &dEmbedded) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   Scratch scratch(workspace);
   if (chunks.spread.empty()) {
@@ -140,40 +134,32 @@ void ChunkedStates::backward(const Context &context, Transformer &transformer, c
   }
   const int64_t rows = chunks.packing.total();
   const View dHidden = workspace.zeros(context.dtype, rows, hidden_);
-  backend.run(CopyRows{dX, chunks.core.inverse(), dHidden});
+  context.run(CopyRows{dX, chunks.core.inverse(), dHidden});
   const View dInput = dEmbedded ? workspace.tensor(context.dtype, rows, hidden_) : View{};
   transformer.backward(context, chunks.packing, saved.transformed, dHidden, dInput);
   if (!dEmbedded) return;
-  backend.run(Fill{dEmbedded, 0});
-  for (const RunTable &table : chunks.spread) backend.run(CopyRows{dInput, table.inverse(), dEmbedded, true});
+  context.run(Fill{dEmbedded, 0});
+  for (const RunTable &table : chunks.spread) context.run(CopyRows{dInput, table.inverse(), dEmbedded, true});
 }
 
 // With p = softmax(w) and s = Σ p h: dw_i = p_i (dx · h_i - dx · s). All products with dx at once, s being the last row
 // of the states, and then the differences to the last.
 void ChunkedStates::backwardToWeights(const Context &context, const Chunks &chunks, const Saved &saved,
                                       const View &dX) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   Scratch scratch(workspace);
   View exact = dX;
   if (dX.dtype != DType::f32) {
     exact = workspace.tensor(DType::f32, dX.rows, dX.cols);
-    backend.run(Convert{dX, exact});
+    context.run(Convert{dX, exact});
   }
   const View products = workspace.tensor(DType::f32, 1, saved.states.rows);
-  Gemm gemm;
-  gemm.a = matrix(exact.data, DType::f32, 1, dX.size());
-  gemm.b = saved.states.transposed();
-  gemm.out = products;
-  backend.run(gemm);
+  context.run(Gemm{matrix(exact.data, DType::f32, 1, dX.size()), saved.states.transposed(), products});
   const View gradient = context.parameters.gradient(weights_), own = workspace.tensor(DType::f32, 1, gradient.cols);
-  gemm = {};
-  gemm.a = products;
-  gemm.b = chunks.differences;
+  Gemm gemm{products, chunks.differences, own};
   gemm.factor = saved.softmax;
-  gemm.out = own;
-  backend.run(gemm);
-  backend.run(Add{gradient, own, gradient});
+  context.run(gemm);
+  context.run(Add{gradient, own, gradient});
 }
 
 }  // namespace emoframe

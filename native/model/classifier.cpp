@@ -35,17 +35,13 @@ Pooling Classifier::pooling(const Context &context, const Segments &segments, co
 }
 
 void Classifier::logits(const Context &context, const View &pooled, const View &out) const {
-  Gemm gemm;
-  gemm.a = pooled;
-  gemm.b = context.parameters.master(linear_.weight).transposed();
-  gemm.out = out;
+  Gemm gemm{pooled, context.parameters.master(linear_.weight).transposed(), out};
   gemm.bias = context.parameters.master(linear_.bias);
-  context.backend.run(gemm);
+  context.run(gemm);
 }
 
 void Classifier::step(const Context &context, const Segments &segments, const int32_t *labels, double denominator,
                       const View &hidden, const View &dHidden, const View &sums) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   Parameters &parameters = context.parameters;
   Scratch scratch(workspace);
@@ -53,12 +49,12 @@ void Classifier::step(const Context &context, const Segments &segments, const in
   View h = hidden;
   if (dropout.p > 0) {
     h = workspace.tensor(context.dtype, hidden.rows, hidden.cols);
-    backend.run(ApplyDropout{hidden, dropout, h});
+    context.run(ApplyDropout{hidden, dropout, h});
   }
   Pooling pooling = this->pooling(context, segments, h);
   pooling.attention = workspace.tensor(DType::f32, 1, h.rows);
   pooling.pooled = workspace.tensor(DType::f32, segments.count, pooled_);
-  backend.run(pooling);
+  context.run(pooling);
 
   SoftmaxCrossEntropy loss;
   loss.logits = workspace.tensor(DType::f32, segments.count, head_.classes);
@@ -67,24 +63,16 @@ void Classifier::step(const Context &context, const Segments &segments, const in
   loss.gradientScale = static_cast<float>(1 / denominator);
   loss.result = sums;
   loss.dLogits = workspace.tensor(DType::f32, segments.count, head_.classes);
-  backend.run(loss);
+  context.run(loss);
 
-  if (parameters.trainable(linear_.bias)) backend.run(ColumnSum{loss.dLogits, parameters.gradient(linear_.bias)});
-  Gemm gemm;
+  if (parameters.trainable(linear_.bias)) context.run(ColumnSum{loss.dLogits, parameters.gradient(linear_.bias)});
   if (parameters.trainable(linear_.weight)) {
-    gemm.a = loss.dLogits.transposed();
-    gemm.b = pooling.pooled;
-    gemm.out = parameters.gradient(linear_.weight);
-    gemm.accumulate = true;
-    backend.run(gemm);
+    context.run(Gemm{loss.dLogits.transposed(), pooling.pooled, parameters.gradient(linear_.weight), true});
   }
-  gemm = {};
-  gemm.a = loss.dLogits;
-  gemm.b = parameters.master(linear_.weight);
-  gemm.out = workspace.tensor(DType::f32, segments.count, pooled_);
-  backend.run(gemm);
-  backend.run(PoolingBackward{pooling, gemm.out, dHidden, score_ >= 0 ? parameters.gradient(score_) : View{}});
-  if (dropout.p > 0) backend.run(ApplyDropout{dHidden, dropout, dHidden});
+  const View dPooled = workspace.tensor(DType::f32, segments.count, pooled_);
+  context.run(Gemm{loss.dLogits, parameters.master(linear_.weight), dPooled});
+  context.run(PoolingBackward{pooling, dPooled, dHidden, score_ >= 0 ? parameters.gradient(score_) : View{}});
+  if (dropout.p > 0) context.run(ApplyDropout{dHidden, dropout, dHidden});
 }
 
 void Classifier::layOut(Selection &selection, Workspace &workspace) const {
@@ -105,7 +93,6 @@ void Classifier::addResults(const Selection &selection, Results &results, Classi
 
 void Classifier::classify(const Context &context, const Selection &selection, const View &hidden,
                           const Results &results, const Classified &result) const {
-  Backend &backend = context.backend;
   const Parameters &parameters = context.parameters;
   const Segments segments = selection.segments();
 
@@ -113,29 +100,24 @@ void Classifier::classify(const Context &context, const Selection &selection, co
   pooling.attention = results.of(result.attention);
   pooling.pooled = results.of(result.pooled);
   pooling.logSums = results.of(result.scoreLogSums);
-  backend.run(pooling);
+  context.run(pooling);
   logits(context, pooling.pooled, results.of(result.logits));
 
   const View weight = parameters.master(linear_.weight);
-  Gemm gemm;
-  gemm.a = hidden;
-  gemm.b = weight.colRange(0, hidden_).transposed();
-  gemm.out = results.of(result.framePosteriors);
+  Gemm gemm{hidden, weight.colRange(0, hidden_).transposed(), results.of(result.framePosteriors)};
   if (head_.pooling != PoolingKind::stats) {
     gemm.bias = parameters.master(linear_.bias);
   } else {
     // The classifier reads [h_t ; σ] with σ of the whole utterance: a bias of its own for each utterance.
-    Gemm deviation;
-    deviation.a = pooling.pooled.colRange(hidden_, hidden_);
-    deviation.b = weight.colRange(hidden_, hidden_).transposed();
+    Gemm deviation{pooling.pooled.colRange(hidden_, hidden_), weight.colRange(hidden_, hidden_).transposed(),
+                   context.workspace.tensor(DType::f32, segments.count, head_.classes)};
     deviation.bias = parameters.master(linear_.bias);
-    deviation.out = context.workspace.tensor(DType::f32, segments.count, head_.classes);
-    backend.run(deviation);
-    backend.run(GatherRows{deviation.out, selection.owners.device, gemm.out});
+    context.run(deviation);
+    context.run(GatherRows{deviation.out, selection.owners.device, gemm.out});
     gemm.accumulate = true;
   }
-  backend.run(gemm);
-  backend.run(SoftmaxRows{gemm.out, gemm.out});
+  context.run(gemm);
+  context.run(SoftmaxRows{gemm.out, gemm.out});
 }
 
 }  // namespace emoframe

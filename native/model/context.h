@@ -18,8 +18,10 @@ struct Context {
   uint32_t step = 0;
 
   Dropout dropout(float p, uint32_t site) const { return {dropping ? p : 0.f, seed, step, site}; }
-  Gemm product() const {
-    Gemm gemm;
+  void run(const Op &op) const { backend.run(op); }
+  // Of activations: out = a · b, or += where it accumulates.
+  Gemm product(const View &a, const View &b, const View &out, bool accumulate = false) const {
+    Gemm gemm{a, b, out, accumulate};
     gemm.tf32 = tf32;
     return gemm;
   }

@@ -85,20 +85,19 @@ void FeatureEncoder::normalize(const Context &context, const Packing &packing) c
   waveforms.deviceStart = packing.starts.device;
   waveforms.deviceLength = packing.lengths.device;
   waveforms.statistics = packing.waveform;
-  context.backend.run(waveforms);
+  context.run(waveforms);
 }
 
 WindowMoments FeatureEncoder::windowMoments(const Context &context, const Packing &packing) const {
-  Backend &backend = context.backend;
   normalize(context, packing);
   const Conv0 conv = conv0Input(packing);
   const View mean = context.workspace.tensor(DType::f32, conv.count, conv.kernel);
   const View covariance = context.workspace.tensor(DType::f32, conv.count, conv.kernel, conv.kernel);
-  backend.run(WindowCovariance{conv, mean, covariance});
+  context.run(WindowCovariance{conv, mean, covariance});
   WindowMoments moments;
   const auto take = [&](const View &v, std::vector<float> &host) {
     host.resize(static_cast<size_t>(v.size()));
-    backend.download(host.data(), v.data, host.size() * sizeof(float));
+    context.backend.download(host.data(), v.data, host.size() * sizeof(float));
   };
   take(mean, moments.mean);
   take(covariance, moments.covariance);
@@ -107,7 +106,6 @@ WindowMoments FeatureEncoder::windowMoments(const Context &context, const Packin
 }
 
 void FeatureEncoder::conv0Setup(const Context &context, const Packing &packing, Saved &saved) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
   const Layer &layer = layers_[0];
@@ -128,9 +126,9 @@ void FeatureEncoder::conv0Setup(const Context &context, const Packing &packing, 
   } else {
     saved.windowMean = workspace.tensor(DType::f32, packing.count, layer.kernel);
     saved.windowCovariance = workspace.tensor(DType::f32, packing.count, layer.kernel, layer.kernel);
-    backend.run(WindowCovariance{conv, saved.windowMean, saved.windowCovariance});
+    context.run(WindowCovariance{conv, saved.windowMean, saved.windowCovariance});
   }
-  backend.run(FoldGroupNorm{weight, parameters.master(layer.norm.gamma), parameters.master(layer.norm.beta), kEpsilon,
+  context.run(FoldGroupNorm{weight, parameters.master(layer.norm.gamma), parameters.master(layer.norm.beta), kEpsilon,
                             saved.windowMean, saved.windowCovariance, conv.weight, conv.bias});
 }
 
@@ -153,27 +151,24 @@ void FeatureEncoder::forward(const Context &context, const Packing &packing, Sav
 // `activation` are where those lie, if they are to be kept or have no better place.
 void FeatureEncoder::layerForward(const Context &context, size_t i, const Conv0 &conv0, const View &input,
                                   const View &product, const View &activation, const View &y, AddNorm &norm) const {
-  Backend &backend = context.backend;
   const Layer &layer = layers_[i];
   const bool normed = !groupNorm_;
   if (i == 0) {
-    backend.run(Conv0Forward{conv0, normed ? product : y});
+    context.run(Conv0Forward{conv0, normed ? product : y});
   } else {
-    Gemm gemm = context.product();
-    gemm.a = overlappingRows(layer, input, y.rows);
-    gemm.b = context.parameters.compute(layer.weight).transposed();
-    gemm.out = product;
+    Gemm gemm = context.product(overlappingRows(layer, input, y.rows),
+                                context.parameters.compute(layer.weight).transposed(), product);
     if (!normed) gemm.gelu = y;
     if (layer.bias >= 0) gemm.bias = context.parameters.master(layer.bias);
     gemm.weightKey = context.key(layer.weight);
-    backend.run(gemm);
+    context.run(gemm);
   }
   if (!normed) return;
   norm.x = product;
   norm.y = activation;
   useLayerNorm(context, layer.norm, norm);
-  backend.run(norm);
-  backend.run(Gelu{activation, Dropout{}, y});
+  context.run(norm);
+  context.run(Gelu{activation, Dropout{}, y});
 }
 
 // Everything that backward reads is kept: products apart from outputs, because the
@@ -192,10 +187,10 @@ void FeatureEncoder::forwardAll(const Context &context, const Packing &packing, 
     if (i > 0 || !groupNorm_) kept.activation = workspace.tensor(context.dtype, rows, layer.out);
     product = groupNorm_ ? kept.activation : workspace.tensor(context.dtype, rows, layer.out);
     layerForward(context, i, saved.conv0, input, product, kept.activation, whole.rowRange(0, rows), kept.norm);
-    if (slack_ > 0) context.backend.run(Fill{whole.rowRange(rows, slack_), 0});
+    if (slack_ > 0) context.run(Fill{whole.rowRange(rows, slack_), 0});
     input = whole;
   }
-  context.backend.run(CopyRows{input, packing.compaction.runs(), out});
+  context.run(CopyRows{input, packing.compaction.runs(), out});
 }
 
 // Blocks need utterances in the order of their starts; those that are not go through as one.
@@ -307,7 +302,7 @@ void FeatureEncoder::forwardBlocks(const Context &context, const Packing &packin
       layerForward(context, i, conv, input, groupNorm_ ? View{} : y, groupNorm_ ? View{} : at(place[2]), y, norm);
       input = y;
     }
-    context.backend.run(CopyRows{input, block.valid.runs(), out});
+    context.run(CopyRows{input, block.valid.runs(), out});
   }
 }
 
@@ -315,50 +310,41 @@ void FeatureEncoder::forwardBlocks(const Context &context, const Packing &packin
 // absent when nothing below is trained.
 void FeatureEncoder::convBackward(const Context &context, const Layer &layer, const View &input, const View &dPre,
                                   const View &dInput) const {
-  Backend &backend = context.backend;
   const Parameters &parameters = context.parameters;
   if (layer.bias >= 0 && parameters.trainable(layer.bias)) {
-    backend.run(ColumnSum{dPre, parameters.gradient(layer.bias)});
+    context.run(ColumnSum{dPre, parameters.gradient(layer.bias)});
   }
   if (parameters.trainable(layer.weight)) {
-    Gemm gemm = context.product();
-    gemm.a = dPre.transposed();
-    gemm.b = overlappingRows(layer, input, dPre.rows);
-    gemm.out = parameters.gradient(layer.weight);
-    gemm.accumulate = true;
-    backend.run(gemm);
+    context.run(context.product(dPre.transposed(), overlappingRows(layer, input, dPre.rows),
+                                parameters.gradient(layer.weight), true));
   }
   if (!dInput) return;
   // Taps [m · stride, (m + 1) · stride) of frame t touch input rows stride · (t + m) + [0, stride), which for a fixed m
   // do not overlap between frames: one product for each such block of taps, the first of which may write.
   const int64_t width = layer.stride * layer.in;
   const int64_t written = layer.kernel < layer.stride ? 0 : dPre.rows * layer.stride;
-  backend.run(Fill{dInput.rowRange(written, dInput.rows - written), 0});
+  context.run(Fill{dInput.rowRange(written, dInput.rows - written), 0});
   for (int64_t tap = 0; tap < layer.kernel; tap += layer.stride) {
     const int64_t taps = std::min(layer.stride, layer.kernel - tap);
-    Gemm gemm = context.product();
-    gemm.a = dPre;
-    gemm.b = context.parameters.compute(layer.weight).colRange(tap * layer.in, taps * layer.in);
-    gemm.out = matrix(dInput.at(0, tap, 0), dInput.dtype, dPre.rows, taps * layer.in, width);
-    gemm.accumulate = tap > 0;
-    backend.run(gemm);
+    context.run(
+        context.product(dPre, context.parameters.compute(layer.weight).colRange(tap * layer.in, taps * layer.in),
+                        matrix(dInput.at(0, tap, 0), dInput.dtype, dPre.rows, taps * layer.in, width), tap > 0));
   }
 }
 
 void FeatureEncoder::conv0Backward(const Context &context, const Packing &packing, const Saved &saved,
                                    const View &dOut) const {
-  Backend &backend = context.backend;
   Parameters &parameters = context.parameters;
   const Layer &layer = layers_[0];
   const View moment0 = context.workspace.tensor(DType::f32, packing.count, 1, layer.out);
   const View moment1 = context.workspace.tensor(DType::f32, packing.count, layer.out, layer.kernel);
-  backend.run(Conv0Backward{saved.conv0, dOut, moment0, moment1});
+  context.run(Conv0Backward{saved.conv0, dOut, moment0, moment1});
   const auto flat = [](const View &v) { return vector(v.data, v.dtype, v.size()); };
   const View dWeight = parameters.gradient(layer.weight);
   if (!groupNorm_) {
-    backend.run(ColumnSum{matrix(moment1.data, DType::f32, packing.count, layer.out * layer.kernel), flat(dWeight)});
+    context.run(ColumnSum{matrix(moment1.data, DType::f32, packing.count, layer.out * layer.kernel), flat(dWeight)});
     if (layer.bias >= 0) {
-      backend.run(
+      context.run(
           ColumnSum{matrix(moment0.data, DType::f32, packing.count, layer.out), parameters.gradient(layer.bias)});
     }
     return;
@@ -366,7 +352,7 @@ void FeatureEncoder::conv0Backward(const Context &context, const Packing &packin
   std::vector<int64_t> frames;
   for (int32_t b = 0; b < packing.count; ++b) frames.push_back(saved.conv0.frames(b));
   const auto filters = [&](const View &v) { return matrix(v.data, DType::f32, layer.out, layer.kernel); };
-  backend.run(FoldGroupNormBackward{filters(parameters.master(layer.weight)), parameters.master(layer.norm.gamma),
+  context.run(FoldGroupNormBackward{filters(parameters.master(layer.weight)), parameters.master(layer.norm.gamma),
                                     kEpsilon, saved.windowMean, saved.windowCovariance, frames, moment0, moment1,
                                     filters(dWeight), parameters.gradient(layer.norm.gamma),
                                     parameters.gradient(layer.norm.beta)});
@@ -374,25 +360,21 @@ void FeatureEncoder::conv0Backward(const Context &context, const Packing &packin
 
 void FeatureEncoder::backward(const Context &context, const Packing &packing, const Saved &saved,
                               const View &dOut) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const size_t lowest = lowestTrainable(context.parameters);
   if (lowest == layers_.size()) return;
   Scratch scratch(workspace);
   // Frames that were dropped get no gradient, so none reaches the rows below that only they have read.
   View gradient = workspace.zeros(context.dtype, packing.sampleCount / layers_.back().product, layers_.back().out);
-  backend.run(CopyRows{dOut, packing.compaction.inverse(), gradient});
+  context.run(CopyRows{dOut, packing.compaction.inverse(), gradient});
   for (size_t i = layers_.size(); i-- > lowest;) {
     const Layer &layer = layers_[i];
     const SavedLayer &kept = saved.layers[i];
-    if (kept.activation) backend.run(GeluBackward{kept.activation, Dropout{}, gradient, gradient});
+    if (kept.activation) context.run(GeluBackward{kept.activation, Dropout{}, gradient, gradient});
     if (kept.norm.y) {
-      AddNormBackward norm;
-      norm.forward = kept.norm;
-      norm.dy = gradient;
-      norm.dSumOut = workspace.tensor(context.dtype, gradient.rows, gradient.cols);
-      layerNormBackward(context, layer.norm, norm);
-      gradient = norm.dSumOut;
+      const View dSum = workspace.tensor(context.dtype, gradient.rows, gradient.cols);
+      layerNormBackward(context, layer.norm, {kept.norm, gradient, View{}, dSum});
+      gradient = dSum;
     }
     if (i == 0) {
       conv0Backward(context, packing, saved, gradient);

@@ -17,7 +17,6 @@ bool FeatureProjection::trainable(const Parameters &parameters, bool masking) co
 
 void FeatureProjection::forward(const Context &context, const View &features, const uint8_t *mask, Saved &saved,
                                 const View &out) const {
-  Backend &backend = context.backend;
   saved.features = saved.input = features;
   saved.mask = mask;
   if (normed_) {
@@ -25,22 +24,21 @@ void FeatureProjection::forward(const Context &context, const View &features, co
     saved.norm.x = features;
     saved.norm.y = saved.input;
     useLayerNorm(context, norm_, saved.norm);
-    backend.run(saved.norm);
+    context.run(saved.norm);
   }
   linearForward(context, linear_, saved.input, out);
   const Dropout dropout = context.dropout(dropout_, site::projection);
-  if (dropout.p > 0) backend.run(ApplyDropout{out, dropout, out});
-  if (mask) backend.run(MaskRows{out, mask, context.parameters.master(maskEmbedding_)});
+  if (dropout.p > 0) context.run(ApplyDropout{out, dropout, out});
+  if (mask) context.run(MaskRows{out, mask, context.parameters.master(maskEmbedding_)});
 }
 
 void FeatureProjection::backward(const Context &context, const Saved &saved, const View &dOut,
                                  const View &dFeatures) const {
-  Backend &backend = context.backend;
   Parameters &parameters = context.parameters;
   Scratch scratch(context.workspace);
-  if (saved.mask) backend.run(MaskRowsBackward{dOut, saved.mask, parameters.gradient(maskEmbedding_)});
+  if (saved.mask) context.run(MaskRowsBackward{dOut, saved.mask, parameters.gradient(maskEmbedding_)});
   const Dropout dropout = context.dropout(dropout_, site::projection);
-  if (dropout.p > 0) backend.run(ApplyDropout{dOut, dropout, dOut});
+  if (dropout.p > 0) context.run(ApplyDropout{dOut, dropout, dOut});
   const bool normTrained = normed_ && (parameters.trainable(norm_.gamma) || parameters.trainable(norm_.beta));
   if (!normed_) {
     linearBackward(context, linear_, saved.input, dOut, dFeatures);
@@ -50,12 +48,9 @@ void FeatureProjection::backward(const Context &context, const Saved &saved, con
   if (normTrained || dFeatures) dInput = context.workspace.tensor(context.dtype, saved.input.rows, saved.input.cols);
   linearBackward(context, linear_, saved.input, dOut, dInput);
   if (!dInput) return;
-  AddNormBackward gradient;
-  gradient.forward = saved.norm;
-  gradient.dy = dInput;
-  gradient.dSumOut =
+  const View dSum =
       dFeatures ? dFeatures : context.workspace.tensor(context.dtype, saved.features.rows, saved.features.cols);
-  layerNormBackward(context, norm_, gradient);
+  layerNormBackward(context, norm_, {saved.norm, dInput, View{}, dSum});
 }
 
 }  // namespace emoframe

@@ -17,11 +17,11 @@ void FeedForward::forward(const Context &context, const View &x, const Dropout &
   saved.x = x;
   saved.slope = context.training ? activations() : View{};
   saved.intermediate = activations();
-  Gemm gemm = linearProduct(context, up_, x);
+  Gemm gemm = linearProduct(context, up_, x, {});
   gemm.gelu = saved.intermediate;
   gemm.slope = saved.slope;
   gemm.dropout = dropout;
-  context.backend.run(gemm);
+  context.run(gemm);
   linearForward(context, down_, saved.intermediate, y);
 }
 
@@ -32,17 +32,13 @@ void FeedForward::backward(const Context &context, const Saved &saved, const Vie
   const View dUp = context.workspace.tensor(context.dtype, dy.rows, intermediate_);  // gradient of x W₁ᵀ + b₁
   weightGradient(context, down_, saved.intermediate, dy);
   biasGradient(context, down_, dy);
-  Gemm gemm = inputGradientProduct(context, down_, dy);
-  gemm.out = dUp;
+  Gemm gemm = inputGradientProduct(context, down_, dy, dUp);
   gemm.factor = saved.slope;
   if (parameters.trainable(up_.bias)) gemm.columnSum = parameters.gradient(up_.bias);
-  context.backend.run(gemm);
+  context.run(gemm);
 
   weightGradient(context, up_, saved.x, dUp);
-  gemm = inputGradientProduct(context, up_, dUp);
-  gemm.out = dx;
-  gemm.accumulate = accumulate;
-  context.backend.run(gemm);
+  context.run(inputGradientProduct(context, up_, dUp, dx, accumulate));
 }
 
 }  // namespace emoframe

@@ -9,54 +9,39 @@ Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, in
   return linear;
 }
 
-Gemm linearProduct(const Context &context, const Linear &linear, const View &x) {
-  Gemm gemm = context.product();
-  gemm.a = x;
-  gemm.b = context.parameters.compute(linear.weight, linear.parts).transposed();
+Gemm linearProduct(const Context &context, const Linear &linear, const View &x, const View &y) {
+  Gemm gemm = context.product(x, context.parameters.compute(linear.weight, linear.parts).transposed(), y);
   gemm.bias = context.parameters.master(linear.bias, linear.parts);
   gemm.weightKey = context.key(linear.weight);
   return gemm;
 }
 
 void linearForward(const Context &context, const Linear &linear, const View &x, const View &y) {
-  Gemm gemm = linearProduct(context, linear, x);
-  gemm.out = y;
-  context.backend.run(gemm);
+  context.run(linearProduct(context, linear, x, y));
 }
 
-Gemm inputGradientProduct(const Context &context, const Linear &linear, const View &dy) {
-  Gemm gemm = context.product();
-  gemm.a = dy;
-  gemm.b = context.parameters.compute(linear.weight, linear.parts);
-  return gemm;
+Gemm inputGradientProduct(const Context &context, const Linear &linear, const View &dy, const View &dx,
+                          bool accumulate) {
+  return context.product(dy, context.parameters.compute(linear.weight, linear.parts), dx, accumulate);
 }
 
 void weightGradient(const Context &context, const Linear &linear, const View &x, const View &dy) {
   const Parameters &parameters = context.parameters;
   if (!parameters.trainable(linear.weight, linear.parts)) return;
-  Gemm gemm = context.product();
-  gemm.a = dy.transposed();
-  gemm.b = x;
-  gemm.out = parameters.gradient(linear.weight, linear.parts);
-  gemm.accumulate = true;
-  context.backend.run(gemm);
+  context.run(context.product(dy.transposed(), x, parameters.gradient(linear.weight, linear.parts), true));
 }
 
 void biasGradient(const Context &context, const Linear &linear, const View &dy) {
   const Parameters &parameters = context.parameters;
   if (!parameters.trainable(linear.bias, linear.parts)) return;
-  context.backend.run(ColumnSum{dy, parameters.gradient(linear.bias, linear.parts)});
+  context.run(ColumnSum{dy, parameters.gradient(linear.bias, linear.parts)});
 }
 
 void linearBackward(const Context &context, const Linear &linear, const View &x, const View &dy, const View &dx,
                     bool accumulate) {
   weightGradient(context, linear, x, dy);
   biasGradient(context, linear, dy);
-  if (!dx) return;
-  Gemm gemm = inputGradientProduct(context, linear, dy);
-  gemm.out = dx;
-  gemm.accumulate = accumulate;
-  context.backend.run(gemm);
+  if (dx) context.run(inputGradientProduct(context, linear, dy, dx, accumulate));
 }
 
 LayerNorm addLayerNorm(Parameters &parameters, const std::string &name, int64_t size, float epsilon) {
@@ -80,7 +65,7 @@ void useLayerNorm(const Context &context, const LayerNorm &layerNorm, AddNorm &n
 void layerNormBackward(const Context &context, const LayerNorm &layerNorm, AddNormBackward gradient) {
   gradient.dGamma = context.parameters.gradient(layerNorm.gamma);
   gradient.dBeta = context.parameters.gradient(layerNorm.beta);
-  context.backend.run(gradient);
+  context.run(gradient);
 }
 
 }  // namespace emoframe

@@ -21,9 +21,10 @@ inline void packForInference(Parameters &parameters, const Linear &linear) {
 void linearBackward(const Context &context, const Linear &linear, const View &x, const View &dy, const View &dx,
                     bool accumulate = false);
 
-// Their parts, for a layer whose products do more than that. The products x Wᵀ + b and dy W are without outputs yet.
-Gemm linearProduct(const Context &context, const Linear &linear, const View &x);
-Gemm inputGradientProduct(const Context &context, const Linear &linear, const View &dy);
+// Their parts, for a layer whose products do more than that.
+Gemm linearProduct(const Context &context, const Linear &linear, const View &x, const View &y);
+Gemm inputGradientProduct(const Context &context, const Linear &linear, const View &dy, const View &dx,
+                          bool accumulate = false);
 void weightGradient(const Context &context, const Linear &linear, const View &x, const View &dy);
 void biasGradient(const Context &context, const Linear &linear, const View &dy);
 

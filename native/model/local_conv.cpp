@@ -19,7 +19,7 @@ LocalConv::LocalConv(const std::string &name, int64_t width, int64_t halfWidth, 
 
 View LocalConv::pad(const Context &context, const LocalAxis &axis, const View &x) const {
   const View padded = context.workspace.tensor(context.dtype, axis.paddedRows, width_);
-  context.backend.run(CopyRows{x, axis.pad.runs(), padded});
+  context.run(CopyRows{x, axis.pad.runs(), padded});
   return padded;
 }
 
@@ -30,24 +30,21 @@ View LocalConv::windows(const LocalAxis &axis, const View &padded) const {
 
 void LocalConv::forward(const Context &context, const LocalAxis &axis, const View &x, Saved &saved,
                         const View &y) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const Workspace::Mark mark = workspace.mark();
   saved.padded = pad(context, axis, x);
   if (context.training) saved.activation = workspace.tensor(context.dtype, x.rows, width_);
   const Workspace::Mark kept = workspace.mark();
   const View out = workspace.tensor(context.dtype, axis.rows(), width_);
-  Gemm gemm = context.product();
-  gemm.a = windows(axis, saved.padded);
-  gemm.b = context.parameters.compute(weight_).transposed();
+  Gemm gemm = context.product(windows(axis, saved.padded), context.parameters.compute(weight_).transposed(), {});
   (context.training ? gemm.out : gemm.gelu) = out;
   gemm.bias = context.parameters.master(bias_);
   gemm.weightKey = context.key(weight_);
-  backend.run(gemm);
+  context.run(gemm);
   if (context.training) {
-    backend.run(CopyRows{out, axis.take.runs(), saved.activation, false, y});
+    context.run(CopyRows{out, axis.take.runs(), saved.activation, false, y});
   } else {
-    backend.run(CopyRows{out, axis.take.runs(), y});
+    context.run(CopyRows{out, axis.take.runs(), y});
   }
   workspace.rewind(context.training ? kept : mark);
 }
@@ -59,35 +56,26 @@ View LocalConv::flippedWeight(const Context &context) const {
   const int64_t row = kernel_ * width_;
   const View flipped = context.workspace.tensor(context.dtype, width_, row);
   View taps = batched(weight.at(0, 0, row - width_), weight.dtype, kernel_, width_, width_, -width_, row).transposed();
-  context.backend.run(Convert{taps, batched(flipped.data, flipped.dtype, kernel_, width_, width_, width_, row)});
+  context.run(Convert{taps, batched(flipped.data, flipped.dtype, kernel_, width_, width_, width_, row)});
   return flipped;
 }
 
 void LocalConv::backward(const Context &context, const LocalAxis &axis, const Saved &saved, const View &dY,
                          const View &dX) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
   Scratch scratch(workspace);
   const View dActivation = workspace.tensor(context.dtype, dY.rows, width_);
-  backend.run(GeluBackward{saved.activation, Dropout{}, dY, dActivation});
-  if (parameters.trainable(bias_)) backend.run(ColumnSum{dActivation, parameters.gradient(bias_)});
+  context.run(GeluBackward{saved.activation, Dropout{}, dY, dActivation});
+  if (parameters.trainable(bias_)) context.run(ColumnSum{dActivation, parameters.gradient(bias_)});
   const View padded = pad(context, axis, dActivation);
   if (parameters.trainable(weight_)) {
-    Gemm gemm = context.product();
-    gemm.a = padded.rowRange(axis.gap, axis.rows()).transposed();
-    gemm.b = windows(axis, saved.padded);
-    gemm.out = parameters.gradient(weight_);
-    gemm.accumulate = true;
-    backend.run(gemm);
+    context.run(context.product(padded.rowRange(axis.gap, axis.rows()).transposed(), windows(axis, saved.padded),
+                                parameters.gradient(weight_), true));
   }
   const View out = workspace.tensor(context.dtype, axis.rows(), width_);
-  Gemm gemm = context.product();
-  gemm.a = windows(axis, padded);
-  gemm.b = flippedWeight(context).transposed();
-  gemm.out = out;
-  backend.run(gemm);
-  backend.run(CopyRows{out, axis.take.runs(), dX});
+  context.run(context.product(windows(axis, padded), flippedWeight(context).transposed(), out));
+  context.run(CopyRows{out, axis.take.runs(), dX});
 }
 
 }  // namespace emoframe

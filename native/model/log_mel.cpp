@@ -110,19 +110,10 @@ void LogMel::forward(const Context &context, const Packing &packing, const View 
   const View spectrum = workspace.tensor(DType::f32, most, waves_.rows);
   for (int64_t begin = 0; begin < frames; begin += most) {
     const int64_t rows = std::min(most, frames - begin);
-    Gemm gemm;
-    gemm.a = matrix(packing.samples.at(0, 0, begin * kStride), DType::f32, rows, kWindow, kStride);
-    gemm.b = waves_.transposed();
-    gemm.out = spectrum.rowRange(0, rows);
-    backend_.run(gemm);
-    LogBandPowers powers;
-    powers.spectrum = gemm.out;
-    powers.bins = bins_;
-    powers.first = first_;
-    powers.weights = weights_;
-    powers.floor = kFloor;
-    powers.out = all.rowRange(begin, rows);
-    backend_.run(powers);
+    const View windows = matrix(packing.samples.at(0, 0, begin * kStride), DType::f32, rows, kWindow, kStride);
+    const View some = spectrum.rowRange(0, rows);
+    backend_.run(Gemm{windows, waves_.transposed(), some});
+    backend_.run(LogBandPowers{some, bins_, first_, weights_, kFloor, all.rowRange(begin, rows)});
   }
   backend_.run(CopyRows{all, packing.compaction.runs(), out});
 }

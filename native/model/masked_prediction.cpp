@@ -28,13 +28,12 @@ MaskedPrediction::Targets MaskedPrediction::targets(const TrainStep &step, int64
 
 void MaskedPrediction::step(const Context &context, const Targets &targets, double denominator, const View &hidden,
                             const View &dHidden, const View &sums) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
   Scratch scratch(workspace);
   const View masked = workspace.tensor(context.dtype, targets.count, hidden.cols);
   const View z = workspace.tensor(context.dtype, targets.count, head_.dimension);
-  backend.run(GatherRows{hidden, targets.frames, masked});
+  context.run(GatherRows{hidden, targets.frames, masked});
   linearForward(context, projection_, masked, z);
 
   CosineCrossEntropy loss;
@@ -46,11 +45,11 @@ void MaskedPrediction::step(const Context &context, const Targets &targets, doub
   loss.result = sums;
   loss.dz = workspace.tensor(context.dtype, targets.count, head_.dimension);
   if (parameters.trainable(embeddings_)) loss.dEmbeddings = parameters.gradient(embeddings_);
-  backend.run(loss);
+  context.run(loss);
 
   const View dMasked = workspace.tensor(context.dtype, targets.count, hidden.cols);
   linearBackward(context, projection_, masked, loss.dz, dMasked);
-  backend.run(ScatterRows{dMasked, targets.frames, dHidden});
+  context.run(ScatterRows{dMasked, targets.frames, dHidden});
 }
 
 }  // namespace emoframe

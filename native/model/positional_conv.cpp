@@ -65,13 +65,12 @@ View PositionalConv::overlappingRows(const View &padded, int64_t rows) const {
 
 View PositionalConv::pad(const Context &context, const PaddedAxis &axis, const View &x) const {
   const View padded = context.workspace.tensor(context.dtype, groups_, axis.paddedRows, groupSize_);
-  context.backend.run(CopyRows{byGroup(x), axis.pad.runs(), padded});
+  context.run(CopyRows{byGroup(x), axis.pad.runs(), padded});
   return padded;
 }
 
 void PositionalConv::forward(const Context &context, const Packing &packing, const View &x, Saved &saved,
                              const View &y) {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   normalizeWeight(context);
   const PaddedAxis &axis = packing.padded;
@@ -81,56 +80,49 @@ void PositionalConv::forward(const Context &context, const Packing &packing, con
     Scratch scratch(workspace);
     const View out = workspace.tensor(context.dtype, groups_, axis.rows, groupSize_);
     const int64_t row = kernel_ * groupSize_;
-    Gemm gemm = context.product();
-    gemm.a = overlappingRows(saved.padded, axis.rows);
-    gemm.b = batched(weight_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
+    Gemm gemm = context.product(
+        overlappingRows(saved.padded, axis.rows),
+        batched(weight_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed(), {});
     (context.training ? gemm.out : gemm.gelu) = out;
     gemm.bias =
         batched(context.parameters.master(bias_).data, DType::f32, groups_, 1, groupSize_, groupSize_, groupSize_);
     gemm.weightKey = context.key(v_);
-    backend.run(gemm);
+    context.run(gemm);
     if (context.training) {
-      backend.run(CopyRows{out, axis.take.runs(), byGroup(saved.activation), false, byGroup(y)});
+      context.run(CopyRows{out, axis.take.runs(), byGroup(saved.activation), false, byGroup(y)});
     } else {
-      backend.run(CopyRows{out, axis.take.runs(), byGroup(y)});
+      context.run(CopyRows{out, axis.take.runs(), byGroup(y)});
     }
   }
 }
 
 void PositionalConv::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dY,
                               const View &dX) {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   Parameters &parameters = context.parameters;
   Scratch scratch(workspace);
   const int64_t row = kernel_ * groupSize_;
   const PaddedAxis &axis = packing.padded;
   const View dActivation = workspace.tensor(context.dtype, dY.rows, dY.cols);
-  backend.run(GeluBackward{saved.activation, Dropout{}, dY, dActivation});
-  if (parameters.trainable(bias_)) backend.run(ColumnSum{dActivation, parameters.gradient(bias_)});
+  context.run(GeluBackward{saved.activation, Dropout{}, dY, dActivation});
+  if (parameters.trainable(bias_)) context.run(ColumnSum{dActivation, parameters.gradient(bias_)});
   const View padded = pad(context, axis, dActivation);
   if (parameters.trainable(g_) || parameters.trainable(v_)) {
     // Frame t of an utterance is padded row P + t here and row P + t - gap of the overlapping view.
     const View dOut = batched(padded.at(0, kernel_ / 2, 0), padded.dtype, groups_, axis.rows, groupSize_,
                               padded.batchStride, groupSize_);
     const View dWeight = workspace.tensor(DType::f32, groups_, groupSize_, row);
-    Gemm gemm = context.product();
-    gemm.a = dOut.transposed();
-    gemm.b = overlappingRows(saved.padded, axis.rows);
-    gemm.out = dWeight;
-    backend.run(gemm);
-    backend.run(WeightNormBackward{parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_),
+    context.run(context.product(dOut.transposed(), overlappingRows(saved.padded, axis.rows), dWeight));
+    context.run(WeightNormBackward{parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_),
                                    kernel_, matrix(dWeight.data, DType::f32, hidden_, row), parameters.gradient(v_),
                                    vector(parameters.gradient(g_).data, DType::f32, kernel_)});
   }
   if (!dX) return;
   const View out = workspace.tensor(context.dtype, groups_, axis.rows, groupSize_);
-  Gemm gemm = context.product();
-  gemm.a = overlappingRows(padded, axis.rows);
-  gemm.b = batched(flipped_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed();
-  gemm.out = out;
-  backend.run(gemm);
-  backend.run(CopyRows{out, axis.takeGradient.runs(), byGroup(dX), true});
+  context.run(context.product(
+      overlappingRows(padded, axis.rows),
+      batched(flipped_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed(), out));
+  context.run(CopyRows{out, axis.takeGradient.runs(), byGroup(dX), true});
 }
 
 }  // namespace emoframe

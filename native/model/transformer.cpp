@@ -21,7 +21,6 @@ const LayerNorm *Transformer::normAfter(const Saved &saved, size_t position) con
 
 void Transformer::forward(const Context &context, const Packing &packing, const View &x, int64_t depth, Saved &saved,
                           const View &hidden, const Visit &visit) {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const int64_t rows = x.rows;
   const auto activations = [&] { return workspace.tensor(context.dtype, rows, hidden_); };
@@ -52,9 +51,9 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
     h = embedding.y = empty ? hidden : activations();
     useLayerNorm(context, norm_, embedding);
   }
-  backend.run(embedding);
+  context.run(embedding);
   const Dropout dropout = context.dropout(hiddenDropout_, site::embedding);
-  if (dropout.p > 0) backend.run(ApplyDropout{h, dropout, h});
+  if (dropout.p > 0) context.run(ApplyDropout{h, dropout, h});
 
   if (visit) visit(0, h);
 
@@ -64,7 +63,7 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
     inputNorm.x = h;
     stream.input = inputNorm.y = empty ? hidden : activations();
     useLayerNorm(context, empty ? norm_ : layers_[saved.kept[0]].inputNorm(), inputNorm);
-    backend.run(inputNorm);
+    context.run(inputNorm);
   }
   // Without a backward pass to follow, two streams take turns.
   TransformerLayer::Stream turns[2];
@@ -85,12 +84,11 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
     if (preNorm_ && !next) stream.input = stream.residual;
     if (visit) visit(saved.kept[i] + 1, stream.residual);
   }
-  if (stream.input.data != hidden.data) backend.run(Convert{stream.input, hidden});
+  if (stream.input.data != hidden.data) context.run(Convert{stream.input, hidden});
 }
 
 void Transformer::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dHidden,
                            const View &dX) {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
   Scratch scratch(workspace);
@@ -118,12 +116,8 @@ void Transformer::backward(const Context &context, const Packing &packing, const
   }
   if (preNorm_ && lowest > 0 && gradient.input) {
     // The lowest norm that is reached was applied by the layer below it, which is not visited.
-    AddNormBackward norm;
-    norm.forward = saved.layers[lowest - 1].afterFeedForward;
-    norm.dy = gradient.input;
-    norm.dSumIn = gradient.residual;
-    norm.dSumOut = activations();
-    layerNormBackward(context, *normAfter(saved, lowest - 1), norm);
+    layerNormBackward(context, *normAfter(saved, lowest - 1),
+                      {saved.layers[lowest - 1].afterFeedForward, gradient.input, gradient.residual, activations()});
   }
   if (!embeddingTrained && lowest > 0) return;
 
@@ -131,29 +125,20 @@ void Transformer::backward(const Context &context, const Packing &packing, const
   const View dSum = dX ? dX : activations();
   View dEmbedding = gradient.input;
   if (preNorm_ && !gradient.input) {
-    backend.run(Convert{gradient.residual, dSum});
+    context.run(Convert{gradient.residual, dSum});
     dEmbedding = dSum;
   } else if (preNorm_) {
-    AddNormBackward norm;
-    norm.forward = saved.inputNorm;
-    norm.dy = gradient.input;
-    norm.dSumIn = gradient.residual;
-    norm.dSumOut = dEmbedding = dSum;
-    layerNormBackward(context, saved.kept.empty() ? norm_ : layers_[saved.kept[0]].inputNorm(), norm);
+    layerNormBackward(context, saved.kept.empty() ? norm_ : layers_[saved.kept[0]].inputNorm(),
+                      {saved.inputNorm, gradient.input, gradient.residual, dSum});
+    dEmbedding = dSum;
   }
   if (!embeddingTrained) return;
   const Dropout dropout = context.dropout(hiddenDropout_, site::embedding);
   if (dropout.p > 0) {
-    backend.run(ApplyDropout{dEmbedding, dropout, dSum});
+    context.run(ApplyDropout{dEmbedding, dropout, dSum});
     dEmbedding = dSum;
   }
-  if (!preNorm_) {
-    AddNormBackward norm;
-    norm.forward = saved.embedding;
-    norm.dy = dEmbedding;
-    norm.dSumOut = dSum;
-    layerNormBackward(context, norm_, norm);
-  }
+  if (!preNorm_) layerNormBackward(context, norm_, {saved.embedding, dEmbedding, View{}, dSum});
   positional_->backward(context, packing, saved.positional, dSum, dX);
 }
 

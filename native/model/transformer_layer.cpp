@@ -53,7 +53,6 @@ Attention TransformerLayer::attention(const Context &context, const Segments &se
 
 void TransformerLayer::forward(const Context &context, const Segments &segments, const Stream &in,
                                const LayerNorm *next, Saved &saved, const Stream &out) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const int64_t rows = in.input.rows;
   const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, rows, cols); };
@@ -65,7 +64,7 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
   saved.logSumExp = workspace.tensor(DType::f32, rows, heads_);
   const View branch = activations(hidden_);
   linearForward(context, qkv_, in.input, saved.qkv);
-  backend.run(attention(context, segments, saved));
+  context.run(attention(context, segments, saved));
   linearForward(context, output_, saved.context, branch);
 
   AddNorm &first = saved.afterAttention;
@@ -75,7 +74,7 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
   if (preNorm_ || context.training) first.sum = activations(hidden_);
   first.y = activations(hidden_);
   useLayerNorm(context, preNorm_ ? secondNorm_ : firstNorm_, first);
-  backend.run(first);
+  context.run(first);
 
   feedForward_.forward(context, first.y, context.dropout(activationDropout_, site::layer(index_, site::activation)),
                        saved.feedForward, branch);
@@ -93,13 +92,12 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
     second.y = out.input;
     useLayerNorm(context, preNorm_ ? *next : secondNorm_, second);
   }
-  backend.run(second);
+  context.run(second);
   if (!context.training) workspace.rewind(mark);
 }
 
 void TransformerLayer::backward(const Context &context, const Segments &segments, const LayerNorm *next,
                                 const Saved &saved, const Gradient &dOut, const Gradient &dIn) const {
-  Backend &backend = context.backend;
   Workspace &workspace = context.workspace;
   const int64_t rows = saved.in.input.rows;
   Scratch scratch(workspace);
@@ -108,16 +106,12 @@ void TransformerLayer::backward(const Context &context, const Segments &segments
   // Gradient of an AddNorm: of its sum, into dSum, and of its branch, which is the same tensor without dropout.
   const auto backThroughNorm = [&](const AddNorm &norm, const LayerNorm *layerNorm, const View &dy, const View &dSumIn,
                                    const View &dSum) {
-    AddNormBackward gradient;
-    gradient.forward = norm;
-    gradient.dy = dy;
-    gradient.dSumIn = dSumIn;
-    gradient.dSumOut = dSum;
+    AddNormBackward gradient{norm, dy, dSumIn, dSum};
     if (norm.dropout.p > 0) gradient.dx = activations(hidden_);
     if (layerNorm) {
       layerNormBackward(context, *layerNorm, gradient);
     } else {
-      backend.run(gradient);
+      context.run(gradient);
     }
     return norm.dropout.p > 0 ? gradient.dx : dSum;
   };
@@ -142,7 +136,7 @@ void TransformerLayer::backward(const Context &context, const Segments &segments
   gradient.dq = dQkv.colRange(0, hidden_);
   gradient.dk = dQkv.colRange(hidden_, hidden_);
   gradient.dv = dQkv.colRange(2 * hidden_, hidden_);
-  backend.run(gradient);
+  context.run(gradient);
   linearBackward(context, qkv_, saved.in.input, dQkv, dIn.input, !preNorm_);
 }
 
