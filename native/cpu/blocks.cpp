@@ -153,6 +153,16 @@ EMOFRAME_SIMD void addTo(double *sums, const float *x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) sums[i] += x[i];
 }
 
+EMOFRAME_SIMD void add(const float *a, const float *b, float *out, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
+}
+
+EMOFRAME_SIMD void applyGelu(const float *x, float *y, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) y[i] = gelu(x[i]);
+}
+
 EMOFRAME_SIMD void multiply(const float *a, const float *b, float *out, int64_t n) {
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i) out[i] = a[i] * b[i];

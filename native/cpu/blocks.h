@@ -15,6 +15,9 @@ namespace emoframe {
 
 constexpr int64_t blockSize = 1024;  // floats: 4 KiB, so that a few of them stay in L1
 
+// Rows of so many columns that a thread takes at a time.
+inline int64_t rowGrain(int64_t cols) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, cols)); }
+
 // n elements from (b, r, c) on as floats: the view's own memory when it is fp32 and contiguous, else `buffer`, filled.
 const float *readBlock(const View &view, int64_t b, int64_t r, int64_t c, int64_t n, float *buffer);
 // Where to form n elements that go to (b, r, c): the view's own memory, or `buffer`. storeBlock then brings them home.
@@ -31,7 +34,9 @@ void attentionDropoutFactors(const Dropout &dropout, uint64_t row, int64_t keys,
 
 void addTo(float *sums, const float *x, int64_t n);                    // sums += x
 void addTo(double *sums, const float *x, int64_t n);                   // sums += x
+void add(const float *a, const float *b, float *out, int64_t n);       // may alias
 void multiply(const float *a, const float *b, float *out, int64_t n);  // may alias
+void applyGelu(const float *x, float *y, int64_t n);                   // may alias
 void fillFloats(float *out, float value, int64_t n);
 float dotProduct(const float *a, const float *b, int64_t n);
 double sumOfSquares(const float *x, int64_t n);  // in double

@@ -8,17 +8,9 @@ namespace emoframe {
 namespace {
 
 // Loops whose output may be one of their inputs: the same index is read before it is written, which is what ivdep says.
-EMOFRAME_SIMD void addLeaf(const float *a, const float *b, float *out, int64_t n) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
-}
 EMOFRAME_SIMD void scaleLeaf(const float *x, float factor, float *out, int64_t n) {
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i) out[i] = x[i] * factor;
-}
-EMOFRAME_SIMD void geluLeaf(const float *x, float *y, int64_t n) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) y[i] = gelu(x[i]);
 }
 EMOFRAME_SIMD void geluGradientLeaf(const float *x, const float *dy, float *dx, int64_t n) {
 #pragma GCC ivdep
@@ -68,7 +60,7 @@ void CpuBackend::perform(const Add &op) {
   forEachBlock(threads_, {&o, &left, &right}, [&](int64_t batch, int64_t r, int64_t c, int64_t n) {
     float one[blockSize], two[blockSize], sum[blockSize];
     float *target = writeBlock(o, batch, r, c, sum);
-    addLeaf(readBlock(left, batch, r, c, n, one), readBlock(right, batch, r, c, n, two), target, n);
+    add(readBlock(left, batch, r, c, n, one), readBlock(right, batch, r, c, n, two), target, n);
     storeBlock(o, batch, r, c, n, target);
   });
 }
@@ -108,7 +100,7 @@ void CpuBackend::perform(const Gelu &op) {
   forEachBlock(threads_, {&in, &out}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
     float factors[blockSize], value[blockSize], result[blockSize];
     float *target = writeBlock(out, b, r, c, result);
-    geluLeaf(readBlock(in, b, r, c, n, value), target, n);
+    applyGelu(readBlock(in, b, r, c, n, value), target, n);
     if (op.dropout.p > 0) {
       dropoutFactors(op.dropout, static_cast<uint64_t>((b * rows + r) * cols + c), n, factors);
       multiply(target, factors, target, n);

@@ -25,16 +25,6 @@ constexpr int64_t largestParts = 4;                      // overlapping rows: at
 constexpr int64_t panelFloats = 96 * 1024;               // 384 KB: half of a 1 MB L2 with room for the other operand
 constexpr int64_t packedCols = 384, packedDepth = 1024;  // of a block of packed weights
 
-EMOFRAME_SIMD void addBiasRow(const float *bias, float *row, int64_t count) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < count; ++i) row[i] += bias[i];
-}
-
-EMOFRAME_SIMD void geluRow(const float *x, float *y, int64_t count) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < count; ++i) y[i] = gelu(x[i]);
-}
-
 EMOFRAME_SIMD void geluSlopeRow(const float *x, float *slope, int64_t count) {
 #pragma GCC ivdep
   for (int64_t i = 0; i < count; ++i) slope[i] = geluDerivative(x[i]);
@@ -86,7 +76,7 @@ void activateRow(const Gemm &gemm, int64_t item, int64_t r, int64_t c, int64_t n
     geluSlopeRow(row, slope, n);
   }
   float *activated = writeBlock(gemm.gelu, item, r, c, buffer + n);
-  geluRow(row, activated, n);
+  applyGelu(row, activated, n);
   if (gemm.dropout.p > 0) {
     factors = buffer + 2 * n;
     const int64_t first = (item * gemm.gelu.rows + r) * gemm.gelu.cols + c;
@@ -237,7 +227,7 @@ void CpuBackend::perform(const Gemm &gemm) {
         gemm.bias ? static_cast<const float *>(gemm.bias.at(gemm.bias.batch > 1 ? item : 0, 0, n0)) : nullptr;
     for (int64_t r = 0; r < rows; ++r) {
       float *row = c + r * ldc;
-      if (bias) addBiasRow(bias, row, cols);
+      if (bias) addTo(row, bias, cols);
       if (gemm.factor) {
         multiply(row, readBlock(gemm.factor, item, m0 + r, n0, cols, scratchRow.floats(cols)), row, cols);
       }

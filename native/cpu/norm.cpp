@@ -57,8 +57,6 @@ EMOFRAME_SIMD void normaliseBackward(const float *x, Statistics s, const float *
   }
 }
 
-int64_t rowGrain(int64_t cols) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, cols)); }
-
 }  // namespace
 
 template <>

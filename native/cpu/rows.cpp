@@ -14,20 +14,12 @@ void copyRow(const View &in, int64_t from, const View &out, int64_t to, int64_t 
   }
 }
 
-EMOFRAME_SIMD void addLeaf(const float *a, const float *b, float *out, int64_t n) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
-}
-EMOFRAME_SIMD void geluLeaf(const float *x, float *y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) y[i] = gelu(x[i]);
-}
-
 void addRow(const View &in, int64_t from, const View &out, int64_t to, int64_t b) {
   float buffer[blockSize], old[blockSize], sum[blockSize];
   for (int64_t c = 0; c < in.cols; c += blockSize) {
     const int64_t n = std::min(blockSize, in.cols - c);
     float *target = writeBlock(out, b, to, c, sum);
-    addLeaf(readBlock(out, b, to, c, n, old), readBlock(in, b, from, c, n, buffer), target, n);
+    add(readBlock(out, b, to, c, n, old), readBlock(in, b, from, c, n, buffer), target, n);
     storeBlock(out, b, to, c, n, target);
   }
 }
@@ -37,7 +29,7 @@ void geluRow(const View &in, int64_t from, const View &out, int64_t to, int64_t 
   for (int64_t c = 0; c < in.cols; c += blockSize) {
     const int64_t n = std::min(blockSize, in.cols - c);
     float *target = writeBlock(out, b, to, c, result);
-    geluLeaf(readBlock(in, b, from, c, n, buffer), target, n);
+    applyGelu(readBlock(in, b, from, c, n, buffer), target, n);
     storeBlock(out, b, to, c, n, target);
   }
 }
@@ -51,8 +43,6 @@ void clearRow(const View &out, int64_t row, int64_t b) {
     storeBlock(out, b, row, c, n, target);
   }
 }
-
-int64_t rowGrain(int64_t cols) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, cols)); }
 
 }  // namespace
 
