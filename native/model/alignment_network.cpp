@@ -26,8 +26,7 @@ AlignmentNetwork::AlignmentNetwork(const AlignmentHead &head, int64_t source, Pa
 
 void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, const View &x, const View &mel,
                                Saved &saved, const View &logits) const {
-  Workspace &workspace = context.workspace;
-  const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, x.rows, cols); };
+  const auto activations = [&](int64_t cols) { return context.tensor(x.rows, cols); };
   // Without a backward pass to follow, blocks take turns in one place, and their sums in two.
   const auto inPlace = [&](View &place) {
     if (context.training || !place) place = activations(width_);
@@ -51,7 +50,7 @@ void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, co
     AddNorm &norm = saved.norms[i];
     const bool last = i == convs_.size();
     // What comes out is small and enters the loss: it is f32, as the classifier's is.
-    norm.y = last ? workspace.tensor(DType::f32, x.rows, width_) : inPlace(normed);
+    norm.y = last ? context.workspace.tensor(DType::f32, x.rows, width_) : inPlace(normed);
     if (i > 0 && (!last || context.training)) norm.sum = inPlace(sums[i & 1]);
     useLayerNorm(context, norms_[i], norm);
     context.run(norm);
@@ -69,11 +68,10 @@ void AlignmentNetwork::forward(const Context &context, const LocalAxis &axis, co
 
 void AlignmentNetwork::backward(const Context &context, const LocalAxis &axis, const Saved &saved, const View &dLogits,
                                 const View &dX) const {
-  Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
-  Scratch scratch(workspace);
+  Scratch scratch(context.workspace);
   const int64_t rows = dLogits.rows;
-  const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, rows, cols); };
+  const auto activations = [&](int64_t cols) { return context.tensor(rows, cols); };
 
   biasGradient(context, output_, dLogits);
   if (parameters.trainable(output_.weight)) {

@@ -106,10 +106,10 @@ void ChunkedStates::forward(const Context &context, Transformer &transformer, co
   const Workspace::Mark mark = workspace.mark();
   View input = embedded;
   if (!chunks.spread.empty()) {
-    input = workspace.tensor(context.dtype, rows, hidden_);
+    input = context.tensor(rows, hidden_);
     for (const RunTable &table : chunks.spread) context.run(CopyRows{embedded, table.runs(), input});
   }
-  const View hidden = chunks.spread.empty() ? x : workspace.tensor(context.dtype, rows, hidden_);
+  const View hidden = chunks.spread.empty() ? x : context.tensor(rows, hidden_);
   if (!weighted()) {
     transformer.forward(context, chunks.packing, input, depth_, saved.transformed, hidden);
     if (!chunks.spread.empty()) context.run(CopyRows{hidden, chunks.core.runs(), x});
@@ -127,15 +127,14 @@ void ChunkedStates::forward(const Context &context, Transformer &transformer, co
 
 void ChunkedStates::backward(const Context &context, Transformer &transformer, const Chunks &chunks, const Saved &saved,
                              const View &dX, const View &dEmbedded) const {
-  Workspace &workspace = context.workspace;
-  Scratch scratch(workspace);
+  Scratch scratch(context.workspace);
   if (chunks.spread.empty()) {
     return transformer.backward(context, chunks.packing, saved.transformed, dX, dEmbedded);
   }
   const int64_t rows = chunks.packing.total();
-  const View dHidden = workspace.zeros(context.dtype, rows, hidden_);
+  const View dHidden = context.workspace.zeros(context.dtype, rows, hidden_);
   context.run(CopyRows{dX, chunks.core.inverse(), dHidden});
-  const View dInput = dEmbedded ? workspace.tensor(context.dtype, rows, hidden_) : View{};
+  const View dInput = dEmbedded ? context.tensor(rows, hidden_) : View{};
   transformer.backward(context, chunks.packing, saved.transformed, dHidden, dInput);
   if (!dEmbedded) return;
   context.run(Fill{dEmbedded, 0});

@@ -15,21 +15,11 @@ Pooling Classifier::pooling(const Context &context, const Segments &segments, co
   Pooling pooling;
   pooling.h = hidden;
   pooling.segments = segments;
-  switch (head_.pooling) {
-    case PoolingKind::mean:
-      pooling.score = Score::none;
-      break;
-    case PoolingKind::attention:
-      pooling.score = Score::tanh;
-      break;
-    case PoolingKind::attentionLinear:
-      pooling.score = Score::linear;
-      break;
-    case PoolingKind::stats:
-      pooling.score = Score::relu;
-      pooling.standardDeviation = true;
-      break;
-  }
+  pooling.score = head_.pooling == PoolingKind::mean              ? Score::none
+                  : head_.pooling == PoolingKind::attention       ? Score::tanh
+                  : head_.pooling == PoolingKind::attentionLinear ? Score::linear
+                                                                  : Score::relu;
+  pooling.standardDeviation = head_.pooling == PoolingKind::stats;
   if (score_ >= 0) pooling.w = context.parameters.master(score_);
   return pooling;
 }
@@ -48,7 +38,7 @@ void Classifier::step(const Context &context, const Segments &segments, const in
   const Dropout dropout = context.dropout(dropout_, site::classifier);
   View h = hidden;
   if (dropout.p > 0) {
-    h = workspace.tensor(context.dtype, hidden.rows, hidden.cols);
+    h = context.tensor(hidden.rows, hidden.cols);
     context.run(ApplyDropout{hidden, dropout, h});
   }
   Pooling pooling = this->pooling(context, segments, h);

@@ -19,6 +19,8 @@ struct Context {
 
   Dropout dropout(float p, uint32_t site) const { return {dropping ? p : 0.f, seed, step, site}; }
   void run(const Op &op) const { backend.run(op); }
+  View tensor(int64_t rows, int64_t cols) const { return workspace.tensor(dtype, rows, cols); }  // of activations
+  View tensor(int64_t batch, int64_t rows, int64_t cols) const { return workspace.tensor(dtype, batch, rows, cols); }
   // Of activations: out = a · b, or += where it accumulates.
   Gemm product(const View &a, const View &b, const View &out, bool accumulate = false) const {
     Gemm gemm{a, b, out, accumulate};

@@ -174,18 +174,17 @@ void FeatureEncoder::layerForward(const Context &context, size_t i, const Conv0 
 // Everything that backward reads is kept: products apart from outputs, because the
 // norm's or GELU's backward reads them.
 void FeatureEncoder::forwardAll(const Context &context, const Packing &packing, Saved &saved, const View &out) const {
-  Workspace &workspace = context.workspace;
   saved.layers.resize(layers_.size());
   View input;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer &layer = layers_[i];
     SavedLayer &kept = saved.layers[i];
     const int64_t rows = packing.sampleCount / layer.product;
-    const View whole = workspace.tensor(context.dtype, rows + slack_, layer.out);
+    const View whole = context.tensor(rows + slack_, layer.out);
     kept.input = input;
     View product;
-    if (i > 0 || !groupNorm_) kept.activation = workspace.tensor(context.dtype, rows, layer.out);
-    product = groupNorm_ ? kept.activation : workspace.tensor(context.dtype, rows, layer.out);
+    if (i > 0 || !groupNorm_) kept.activation = context.tensor(rows, layer.out);
+    product = groupNorm_ ? kept.activation : context.tensor(rows, layer.out);
     layerForward(context, i, saved.conv0, input, product, kept.activation, whole.rowRange(0, rows), kept.norm);
     if (slack_ > 0) context.run(Fill{whole.rowRange(rows, slack_), 0});
     input = whole;
@@ -280,9 +279,8 @@ void FeatureEncoder::layOut(const HostBatch &batch, bool kept, DType dtype, size
 
 void FeatureEncoder::forwardBlocks(const Context &context, const Packing &packing, const Conv0 &conv0,
                                    const View &out) const {
-  Workspace &workspace = context.workspace;
   for (const FrameBlock &block : packing.blocks) {
-    Scratch scratch(workspace);
+    Scratch scratch(context.workspace);
     const std::vector<int64_t> &rows = block.rows;
     const Conv0 conv = partOf(conv0, block);
 
@@ -293,7 +291,7 @@ void FeatureEncoder::forwardBlocks(const Context &context, const Packing &packin
       sizes[i & 1] = std::max(sizes[i & 1], rows[i] * layers_[i].out);
       if (!groupNorm_) sizes[2] = std::max(sizes[2], rows[i] * layers_[i].out);
     }
-    for (int p = 0; p < 3; ++p) place[p] = workspace.tensor(context.dtype, 1, sizes[p]);
+    for (int p = 0; p < 3; ++p) place[p] = context.tensor(1, sizes[p]);
     View input;
     for (size_t i = 0; i < layers_.size(); ++i) {
       const auto at = [&](const View &v) { return matrix(v.data, context.dtype, rows[i], layers_[i].out); };
@@ -360,19 +358,19 @@ void FeatureEncoder::conv0Backward(const Context &context, const Packing &packin
 
 void FeatureEncoder::backward(const Context &context, const Packing &packing, const Saved &saved,
                               const View &dOut) const {
-  Workspace &workspace = context.workspace;
   const size_t lowest = lowestTrainable(context.parameters);
   if (lowest == layers_.size()) return;
-  Scratch scratch(workspace);
+  Scratch scratch(context.workspace);
   // Frames that were dropped get no gradient, so none reaches the rows below that only they have read.
-  View gradient = workspace.zeros(context.dtype, packing.sampleCount / layers_.back().product, layers_.back().out);
+  View gradient =
+      context.workspace.zeros(context.dtype, packing.sampleCount / layers_.back().product, layers_.back().out);
   context.run(CopyRows{dOut, packing.compaction.inverse(), gradient});
   for (size_t i = layers_.size(); i-- > lowest;) {
     const Layer &layer = layers_[i];
     const SavedLayer &kept = saved.layers[i];
     if (kept.activation) context.run(GeluBackward{kept.activation, Dropout{}, gradient, gradient});
     if (kept.norm.y) {
-      const View dSum = workspace.tensor(context.dtype, gradient.rows, gradient.cols);
+      const View dSum = context.tensor(gradient.rows, gradient.cols);
       layerNormBackward(context, layer.norm, {kept.norm, gradient, View{}, dSum});
       gradient = dSum;
     }
@@ -381,7 +379,7 @@ void FeatureEncoder::backward(const Context &context, const Packing &packing, co
       break;
     }
     View dInput;
-    if (i > lowest) dInput = workspace.tensor(context.dtype, kept.input.rows, kept.input.cols);
+    if (i > lowest) dInput = context.tensor(kept.input.rows, kept.input.cols);
     convBackward(context, layer, kept.input, gradient, dInput);
     if (dInput) gradient = dInput.rowRange(0, dInput.rows - slack_);
   }

@@ -20,7 +20,7 @@ void FeatureProjection::forward(const Context &context, const View &features, co
   saved.features = saved.input = features;
   saved.mask = mask;
   if (normed_) {
-    saved.input = context.workspace.tensor(context.dtype, features.rows, features.cols);
+    saved.input = context.tensor(features.rows, features.cols);
     saved.norm.x = features;
     saved.norm.y = saved.input;
     useLayerNorm(context, norm_, saved.norm);
@@ -45,11 +45,10 @@ void FeatureProjection::backward(const Context &context, const Saved &saved, con
     return;
   }
   View dInput;
-  if (normTrained || dFeatures) dInput = context.workspace.tensor(context.dtype, saved.input.rows, saved.input.cols);
+  if (normTrained || dFeatures) dInput = context.tensor(saved.input.rows, saved.input.cols);
   linearBackward(context, linear_, saved.input, dOut, dInput);
   if (!dInput) return;
-  const View dSum =
-      dFeatures ? dFeatures : context.workspace.tensor(context.dtype, saved.features.rows, saved.features.cols);
+  const View dSum = dFeatures ? dFeatures : context.tensor(saved.features.rows, saved.features.cols);
   layerNormBackward(context, norm_, {saved.norm, dInput, View{}, dSum});
 }
 

@@ -13,7 +13,7 @@ void FeedForward::packForInference(Parameters &parameters) const {
 
 void FeedForward::forward(const Context &context, const View &x, const Dropout &dropout, Saved &saved,
                           const View &y) const {
-  const auto activations = [&] { return context.workspace.tensor(context.dtype, x.rows, intermediate_); };
+  const auto activations = [&] { return context.tensor(x.rows, intermediate_); };
   saved.x = x;
   saved.slope = context.training ? activations() : View{};
   saved.intermediate = activations();
@@ -29,7 +29,7 @@ void FeedForward::backward(const Context &context, const Saved &saved, const Vie
                            bool accumulate) const {
   const Parameters &parameters = context.parameters;
   Scratch scratch(context.workspace);
-  const View dUp = context.workspace.tensor(context.dtype, dy.rows, intermediate_);  // gradient of x W₁ᵀ + b₁
+  const View dUp = context.tensor(dy.rows, intermediate_);  // gradient of x W₁ᵀ + b₁
   weightGradient(context, down_, saved.intermediate, dy);
   biasGradient(context, down_, dy);
   Gemm gemm = inputGradientProduct(context, down_, dy, dUp);

@@ -18,7 +18,7 @@ LocalConv::LocalConv(const std::string &name, int64_t width, int64_t halfWidth, 
 }
 
 View LocalConv::pad(const Context &context, const LocalAxis &axis, const View &x) const {
-  const View padded = context.workspace.tensor(context.dtype, axis.paddedRows, width_);
+  const View padded = context.tensor(axis.paddedRows, width_);
   context.run(CopyRows{x, axis.pad.runs(), padded});
   return padded;
 }
@@ -33,9 +33,9 @@ void LocalConv::forward(const Context &context, const LocalAxis &axis, const Vie
   Workspace &workspace = context.workspace;
   const Workspace::Mark mark = workspace.mark();
   saved.padded = pad(context, axis, x);
-  if (context.training) saved.activation = workspace.tensor(context.dtype, x.rows, width_);
+  if (context.training) saved.activation = context.tensor(x.rows, width_);
   const Workspace::Mark kept = workspace.mark();
-  const View out = workspace.tensor(context.dtype, axis.rows(), width_);
+  const View out = context.tensor(axis.rows(), width_);
   Gemm gemm = context.product(windows(axis, saved.padded), context.parameters.compute(weight_).transposed(), {});
   (context.training ? gemm.out : gemm.gelu) = out;
   gemm.bias = context.parameters.master(bias_);
@@ -54,7 +54,7 @@ void LocalConv::forward(const Context &context, const LocalAxis &axis, const Vie
 View LocalConv::flippedWeight(const Context &context) const {
   const View weight = context.parameters.compute(weight_);
   const int64_t row = kernel_ * width_;
-  const View flipped = context.workspace.tensor(context.dtype, width_, row);
+  const View flipped = context.tensor(width_, row);
   View taps = batched(weight.at(0, 0, row - width_), weight.dtype, kernel_, width_, width_, -width_, row).transposed();
   context.run(Convert{taps, batched(flipped.data, flipped.dtype, kernel_, width_, width_, width_, row)});
   return flipped;
@@ -62,10 +62,9 @@ View LocalConv::flippedWeight(const Context &context) const {
 
 void LocalConv::backward(const Context &context, const LocalAxis &axis, const Saved &saved, const View &dY,
                          const View &dX) const {
-  Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
-  Scratch scratch(workspace);
-  const View dActivation = workspace.tensor(context.dtype, dY.rows, width_);
+  Scratch scratch(context.workspace);
+  const View dActivation = context.tensor(dY.rows, width_);
   context.run(GeluBackward{saved.activation, Dropout{}, dY, dActivation});
   if (parameters.trainable(bias_)) context.run(ColumnSum{dActivation, parameters.gradient(bias_)});
   const View padded = pad(context, axis, dActivation);
@@ -73,7 +72,7 @@ void LocalConv::backward(const Context &context, const LocalAxis &axis, const Sa
     context.run(context.product(padded.rowRange(axis.gap, axis.rows()).transposed(), windows(axis, saved.padded),
                                 parameters.gradient(weight_), true));
   }
-  const View out = workspace.tensor(context.dtype, axis.rows(), width_);
+  const View out = context.tensor(axis.rows(), width_);
   context.run(context.product(windows(axis, padded), flippedWeight(context).transposed(), out));
   context.run(CopyRows{out, axis.take.runs(), dX});
 }

@@ -28,11 +28,10 @@ MaskedPrediction::Targets MaskedPrediction::targets(const TrainStep &step, int64
 
 void MaskedPrediction::step(const Context &context, const Targets &targets, double denominator, const View &hidden,
                             const View &dHidden, const View &sums) const {
-  Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
-  Scratch scratch(workspace);
-  const View masked = workspace.tensor(context.dtype, targets.count, hidden.cols);
-  const View z = workspace.tensor(context.dtype, targets.count, head_.dimension);
+  Scratch scratch(context.workspace);
+  const View masked = context.tensor(targets.count, hidden.cols);
+  const View z = context.tensor(targets.count, head_.dimension);
   context.run(GatherRows{hidden, targets.frames, masked});
   linearForward(context, projection_, masked, z);
 
@@ -43,11 +42,11 @@ void MaskedPrediction::step(const Context &context, const Targets &targets, doub
   loss.temperature = head_.temperature;
   loss.gradientScale = static_cast<float>(1 / denominator);
   loss.result = sums;
-  loss.dz = workspace.tensor(context.dtype, targets.count, head_.dimension);
+  loss.dz = context.tensor(targets.count, head_.dimension);
   if (parameters.trainable(embeddings_)) loss.dEmbeddings = parameters.gradient(embeddings_);
   context.run(loss);
 
-  const View dMasked = workspace.tensor(context.dtype, targets.count, hidden.cols);
+  const View dMasked = context.tensor(targets.count, hidden.cols);
   linearBackward(context, projection_, masked, loss.dz, dMasked);
   context.run(ScatterRows{dMasked, targets.frames, dHidden});
 }

@@ -64,21 +64,20 @@ View PositionalConv::overlappingRows(const View &padded, int64_t rows) const {
 }
 
 View PositionalConv::pad(const Context &context, const PaddedAxis &axis, const View &x) const {
-  const View padded = context.workspace.tensor(context.dtype, groups_, axis.paddedRows, groupSize_);
+  const View padded = context.tensor(groups_, axis.paddedRows, groupSize_);
   context.run(CopyRows{byGroup(x), axis.pad.runs(), padded});
   return padded;
 }
 
 void PositionalConv::forward(const Context &context, const Packing &packing, const View &x, Saved &saved,
                              const View &y) {
-  Workspace &workspace = context.workspace;
   normalizeWeight(context);
   const PaddedAxis &axis = packing.padded;
-  if (context.training) saved.activation = workspace.tensor(context.dtype, x.rows, x.cols);
+  if (context.training) saved.activation = context.tensor(x.rows, x.cols);
   saved.padded = pad(context, axis, x);
   {
-    Scratch scratch(workspace);
-    const View out = workspace.tensor(context.dtype, groups_, axis.rows, groupSize_);
+    Scratch scratch(context.workspace);
+    const View out = context.tensor(groups_, axis.rows, groupSize_);
     const int64_t row = kernel_ * groupSize_;
     Gemm gemm = context.product(
         overlappingRows(saved.padded, axis.rows),
@@ -98,12 +97,11 @@ void PositionalConv::forward(const Context &context, const Packing &packing, con
 
 void PositionalConv::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dY,
                               const View &dX) {
-  Workspace &workspace = context.workspace;
   Parameters &parameters = context.parameters;
-  Scratch scratch(workspace);
+  Scratch scratch(context.workspace);
   const int64_t row = kernel_ * groupSize_;
   const PaddedAxis &axis = packing.padded;
-  const View dActivation = workspace.tensor(context.dtype, dY.rows, dY.cols);
+  const View dActivation = context.tensor(dY.rows, dY.cols);
   context.run(GeluBackward{saved.activation, Dropout{}, dY, dActivation});
   if (parameters.trainable(bias_)) context.run(ColumnSum{dActivation, parameters.gradient(bias_)});
   const View padded = pad(context, axis, dActivation);
@@ -111,14 +109,14 @@ void PositionalConv::backward(const Context &context, const Packing &packing, co
     // Frame t of an utterance is padded row P + t here and row P + t - gap of the overlapping view.
     const View dOut = batched(padded.at(0, kernel_ / 2, 0), padded.dtype, groups_, axis.rows, groupSize_,
                               padded.batchStride, groupSize_);
-    const View dWeight = workspace.tensor(DType::f32, groups_, groupSize_, row);
+    const View dWeight = context.workspace.tensor(DType::f32, groups_, groupSize_, row);
     context.run(context.product(dOut.transposed(), overlappingRows(saved.padded, axis.rows), dWeight));
     context.run(WeightNormBackward{parameters.master(v_), vector(parameters.master(g_).data, DType::f32, kernel_),
                                    kernel_, matrix(dWeight.data, DType::f32, hidden_, row), parameters.gradient(v_),
                                    vector(parameters.gradient(g_).data, DType::f32, kernel_)});
   }
   if (!dX) return;
-  const View out = workspace.tensor(context.dtype, groups_, axis.rows, groupSize_);
+  const View out = context.tensor(groups_, axis.rows, groupSize_);
   context.run(context.product(
       overlappingRows(padded, axis.rows),
       batched(flipped_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed(), out));

@@ -21,9 +21,8 @@ const LayerNorm *Transformer::normAfter(const Saved &saved, size_t position) con
 
 void Transformer::forward(const Context &context, const Packing &packing, const View &x, int64_t depth, Saved &saved,
                           const View &hidden, const Visit &visit) {
-  Workspace &workspace = context.workspace;
   const int64_t rows = x.rows;
-  const auto activations = [&] { return workspace.tensor(context.dtype, rows, hidden_); };
+  const auto activations = [&] { return context.tensor(rows, hidden_); };
   const bool final = saved.final = depth == modelOutput;
   if (final) depth = layers();
   for (int64_t i = 0; i < depth; ++i) {
@@ -89,11 +88,10 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
 
 void Transformer::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dHidden,
                            const View &dX) {
-  Workspace &workspace = context.workspace;
   const Parameters &parameters = context.parameters;
-  Scratch scratch(workspace);
+  Scratch scratch(context.workspace);
   const int64_t rows = dHidden.rows;
-  const auto activations = [&] { return workspace.tensor(context.dtype, rows, hidden_); };
+  const auto activations = [&] { return context.tensor(rows, hidden_); };
 
   // Nothing needs a gradient below the lowest trained part.
   const bool embeddingTrained =

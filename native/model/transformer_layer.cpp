@@ -55,7 +55,7 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
                                const LayerNorm *next, Saved &saved, const Stream &out) const {
   Workspace &workspace = context.workspace;
   const int64_t rows = in.input.rows;
-  const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, rows, cols); };
+  const auto activations = [&](int64_t cols) { return context.tensor(rows, cols); };
   const Workspace::Mark mark = workspace.mark();
 
   saved.in = in;
@@ -98,10 +98,9 @@ void TransformerLayer::forward(const Context &context, const Segments &segments,
 
 void TransformerLayer::backward(const Context &context, const Segments &segments, const LayerNorm *next,
                                 const Saved &saved, const Gradient &dOut, const Gradient &dIn) const {
-  Workspace &workspace = context.workspace;
   const int64_t rows = saved.in.input.rows;
-  Scratch scratch(workspace);
-  const auto activations = [&](int64_t cols) { return workspace.tensor(context.dtype, rows, cols); };
+  Scratch scratch(context.workspace);
+  const auto activations = [&](int64_t cols) { return context.tensor(rows, cols); };
 
   // Gradient of an AddNorm: of its sum, into dSum, and of its branch, which is the same tensor without dropout.
   const auto backThroughNorm = [&](const AddNorm &norm, const LayerNorm *layerNorm, const View &dy, const View &dSumIn,
