@@ -208,10 +208,8 @@ Napi::Value EngineObject::assign(const Napi::CallbackInfo &info) {
         *inertia = emoframe::assign(backend, data, count, dimension, centres, clusters, labels->data());
       },
       [=](Napi::Env env) {
-        Napi::Object out = Napi::Object::New(env);
-        out.Set("labels", intArray(env, std::move(*labels)));
-        out.Set("inertia", Napi::Number::New(env, *inertia));
-        return out;
+        return objectOf(env,
+                        {{"labels", intArray(env, std::move(*labels))}, {"inertia", Napi::Number::New(env, *inertia)}});
       });
 }
 
@@ -233,10 +231,8 @@ Napi::Value EngineObject::align(const Napi::CallbackInfo &info) {
       info.Env(), {info.This(), frameLogits},
       [=](Backend &backend) { *result = emoframe::align(backend, data, size, offsets, settings); },
       [=](Napi::Env env) {
-        Napi::Object out = Napi::Object::New(env);
-        out.Set("logits", floatArray(env, std::move(result->logits)));
-        out.Set("occupancies", floatArray(env, std::move(result->occupancies)));
-        return out;
+        return objectOf(env, {{"logits", floatArray(env, std::move(result->logits))},
+                              {"occupancies", floatArray(env, std::move(result->occupancies))}});
       });
 }
 
@@ -245,11 +241,9 @@ Napi::Value EngineObject::memory(const Napi::CallbackInfo &info) {
   return worker_->run(
       info.Env(), {info.This()}, [=](Backend &backend) { *use = backend.memory(); },
       [=](Napi::Env env) {
-        Napi::Object out = Napi::Object::New(env);
-        out.Set("held", bytesNumber(env, use->held));
-        out.Set("peak", bytesNumber(env, use->peak));
-        out.Set("available", bytesNumber(env, use->available));
-        return out;
+        return objectOf(env, {{"held", bytesNumber(env, use->held)},
+                              {"peak", bytesNumber(env, use->peak)},
+                              {"available", bytesNumber(env, use->available)}});
       });
 }
 

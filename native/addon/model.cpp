@@ -34,11 +34,9 @@ int64_t elements(const TensorInfo &info) {
 Napi::Array named(Napi::Env env, std::vector<NamedFloats> &&tensors) {
   Napi::Array out = Napi::Array::New(env, tensors.size());
   for (uint32_t i = 0; i < tensors.size(); ++i) {
-    Napi::Object item = Napi::Object::New(env);
-    item.Set("name", tensors[i].name);
-    item.Set("shape", shapeArray(env, tensors[i].shape));
-    item.Set("data", floatArray(env, std::move(tensors[i].data)));
-    out.Set(i, item);
+    out.Set(i, objectOf(env, {{"name", Napi::String::New(env, tensors[i].name)},
+                              {"shape", shapeArray(env, tensors[i].shape)},
+                              {"data", floatArray(env, std::move(tensors[i].data))}}));
   }
   return out;
 }
@@ -174,7 +172,7 @@ Napi::Value ModelObject::create(Napi::Env env, std::shared_ptr<Worker> worker, s
 ModelObject::ModelObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<ModelObject>(info) {
   // Only createModel has such a value to give: `new model.constructor()` has not.
   if (!info[0].IsExternal())
-    throw toJavaScript(info.Env(), "ERR_ARGUMENT", "Models are made by an engine's createModel().");
+    throw toJavaScript(info.Env(), {"ERR_ARGUMENT", "Models are made by an engine's createModel()."});
 }
 
 ModelObject::~ModelObject() {
@@ -218,10 +216,8 @@ Napi::Value ModelObject::tensors(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   Napi::Array out = Napi::Array::New(env, tensors_.size());
   for (uint32_t i = 0; i < tensors_.size(); ++i) {
-    Napi::Object item = Napi::Object::New(env);
-    item.Set("name", tensors_[i].name);
-    item.Set("shape", shapeArray(env, tensors_[i].shape));
-    out.Set(i, item);
+    out.Set(i, objectOf(env, {{"name", Napi::String::New(env, tensors_[i].name)},
+                              {"shape", shapeArray(env, tensors_[i].shape)}}));
   }
   return out;
 }
@@ -347,19 +343,16 @@ Napi::Value ModelObject::planned(const Napi::Value &value, bool prepares) {
   return run(
       {}, [work, prepares, plan](Model &model) { *plan = prepares ? model.prepare(work) : model.plan(work); },
       [plan](Napi::Env env) {
-        Napi::Object out = Napi::Object::New(env);
-        const auto set = [&](const char *name, size_t bytes) { out.Set(name, bytesNumber(env, bytes)); };
-        set("weights", plan->weights);
-        set("gradients", plan->gradients);
-        set("moments", plan->moments);
-        set("features", plan->features);
-        set("activations", plan->activations);
-        set("scratch", plan->scratch);
-        set("total", plan->total());
-        set("held", plan->held);
-        set("available", plan->available);
-        set("staging", plan->staging);
-        return out;
+        return objectOf(env, {{"weights", bytesNumber(env, plan->weights)},
+                              {"gradients", bytesNumber(env, plan->gradients)},
+                              {"moments", bytesNumber(env, plan->moments)},
+                              {"features", bytesNumber(env, plan->features)},
+                              {"activations", bytesNumber(env, plan->activations)},
+                              {"scratch", bytesNumber(env, plan->scratch)},
+                              {"total", bytesNumber(env, plan->total())},
+                              {"held", bytesNumber(env, plan->held)},
+                              {"available", bytesNumber(env, plan->available)},
+                              {"staging", bytesNumber(env, plan->staging)}});
       });
 }
 
@@ -401,10 +394,8 @@ Napi::Value ModelObject::encoded(Batch batch, const std::function<Encoded(Model 
   return pass(
       std::move(batch), [encode, result](Model &model, const HostBatch &host) { *result = encode(model, host); },
       [result](Napi::Env env) {
-        Napi::Object out = Napi::Object::New(env);
-        out.Set("hidden", floatArray(env, std::move(result->hidden)));
-        out.Set("offsets", intArray(env, std::move(result->offsets)));
-        return out;
+        return objectOf(env, {{"hidden", floatArray(env, std::move(result->hidden))},
+                              {"offsets", intArray(env, std::move(result->offsets))}});
       });
 }
 
@@ -434,20 +425,17 @@ Napi::Value ModelObject::classify(const Napi::CallbackInfo &info) {
         *result = model.classify(batch, kept.get(), heads);
       },
       [result](Napi::Env env) {
-        Napi::Object out = Napi::Object::New(env);
-        out.Set("logits", floatArray(env, std::move(result->logits)));
-        out.Set("framePosteriors", floatArray(env, std::move(result->framePosteriors)));
-        out.Set("attention", floatArray(env, std::move(result->attention)));
-        out.Set("pooled", floatArray(env, std::move(result->pooled)));
-        out.Set("scoreLogSums", floatArray(env, std::move(result->scoreLogSums)));
-        out.Set("offsets", intArray(env, std::move(result->offsets)));
+        Napi::Object out = objectOf(env, {{"logits", floatArray(env, std::move(result->logits))},
+                                          {"framePosteriors", floatArray(env, std::move(result->framePosteriors))},
+                                          {"attention", floatArray(env, std::move(result->attention))},
+                                          {"pooled", floatArray(env, std::move(result->pooled))},
+                                          {"scoreLogSums", floatArray(env, std::move(result->scoreLogSums))},
+                                          {"offsets", intArray(env, std::move(result->offsets))}});
         Aligned &aligned = result->aligned;
         if (!aligned.logits.empty()) {
-          Napi::Object its = Napi::Object::New(env);
-          its.Set("logits", floatArray(env, std::move(aligned.logits)));
-          its.Set("frameLogits", floatArray(env, std::move(aligned.frameLogits)));
-          its.Set("occupancies", floatArray(env, std::move(aligned.occupancies)));
-          out.Set("alignment", its);
+          out.Set("alignment", objectOf(env, {{"logits", floatArray(env, std::move(aligned.logits))},
+                                              {"frameLogits", floatArray(env, std::move(aligned.frameLogits))},
+                                              {"occupancies", floatArray(env, std::move(aligned.occupancies))}}));
         }
         return out;
       },
@@ -459,11 +447,9 @@ Napi::Value ModelObject::windowMoments(const Napi::CallbackInfo &info) {
   return pass(
       Batch(info[0]), [result](Model &model, const HostBatch &batch) { *result = model.windowMoments(batch); },
       [result](Napi::Env env) {
-        Napi::Object out = Napi::Object::New(env);
-        out.Set("mean", floatArray(env, std::move(result->mean)));
-        out.Set("covariance", floatArray(env, std::move(result->covariance)));
-        out.Set("counts", intArray(env, std::move(result->counts)));
-        return out;
+        return objectOf(env, {{"mean", floatArray(env, std::move(result->mean))},
+                              {"covariance", floatArray(env, std::move(result->covariance))},
+                              {"counts", intArray(env, std::move(result->counts))}});
       });
 }
 
@@ -476,12 +462,10 @@ Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
     return run(
         batch.keep, [host, step, result](Model &model) { *result = model.trainStep(*host, step); },
         [result](Napi::Env env) {
-          Napi::Object out = Napi::Object::New(env);
-          out.Set("lossSum", result->lossSum);
-          out.Set("count", static_cast<double>(result->count));
-          out.Set("correct", static_cast<double>(result->correct));
-          out.Set("featurePenalty", result->featurePenalty);
-          return out;
+          return objectOf(env, {{"lossSum", Napi::Number::New(env, result->lossSum)},
+                                {"count", Napi::Number::New(env, static_cast<double>(result->count))},
+                                {"correct", Napi::Number::New(env, static_cast<double>(result->correct))},
+                                {"featurePenalty", Napi::Number::New(env, result->featurePenalty)}});
         },
         [host, step](Model &model) { model.prefetch(*host, step); }, chain);
   });
@@ -503,9 +487,7 @@ Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
     return run(
         {}, [step, norm](Model &model) { *norm = model.optimizerStep(step); },
         [norm](Napi::Env env) {
-          Napi::Object out = Napi::Object::New(env);
-          out.Set("gradientNorm", *norm);
-          return out;
+          return objectOf(env, {{"gradientNorm", Napi::Number::New(env, *norm)}});
         },
         nullptr, chain);
   });

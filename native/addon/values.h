@@ -140,6 +140,11 @@ inline Napi::Float32Array floatArray(Napi::Env env, std::vector<float> &&values)
 inline Napi::Int32Array intArray(Napi::Env env, std::vector<int32_t> &&values) {
   return handOver<Napi::Int32Array>(env, std::move(values));
 }
+inline Napi::Object objectOf(Napi::Env env, const std::vector<std::pair<const char *, Napi::Value>> &properties) {
+  Napi::Object object = Napi::Object::New(env);
+  for (const auto &[name, value] : properties) object.Set(name, value);
+  return object;
+}
 // Bytes of memory; SIZE_MAX, which says that no bound is known, is Infinity.
 inline Napi::Number bytesNumber(Napi::Env env, size_t bytes) {
   return Napi::Number::New(env,

@@ -24,7 +24,7 @@ struct Worker::Job {
   std::shared_ptr<Chain> chain;  // null: it can be done whatever failed before it
   uint64_t round = 0;            // of the chain
   bool cancelled = false;
-  std::string code, message;  // of the failure, if any
+  Failure failure;  // without a code: none
 };
 
 // One trip from the engine's thread to the event loop: a job to settle, or else a call to make.
@@ -34,9 +34,9 @@ struct Worker::Message {
   std::function<void(Napi::Env)> call;
 };
 
-Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::string &message) {
-  Napi::Error error = Napi::Error::New(env, message);
-  error.Set("code", Napi::String::New(env, code));
+Napi::Error toJavaScript(Napi::Env env, const Failure &failure) {
+  Napi::Error error = Napi::Error::New(env, failure.message);
+  error.Set("code", Napi::String::New(env, failure.code));
   return error;
 }
 
@@ -103,7 +103,7 @@ void Worker::close() {
 
 Napi::Promise Worker::run(Napi::Env env, const std::vector<Napi::Value> &keep, Work work, Finish finish, Work prefetch,
                           std::shared_ptr<Chain> chain) {
-  if (stopped_) throw toJavaScript(env, "ERR_DISPOSED", "The engine was disposed of: create another to go on.");
+  if (stopped_) throw toJavaScript(env, {"ERR_DISPOSED", "The engine was disposed of: create another to go on."});
   auto job = std::make_unique<Job>();
   job->work = std::move(work);
   job->prefetch = std::move(prefetch);
@@ -188,17 +188,14 @@ void Worker::loop() {
       queue_.pop_front();
     }
     if (stopped_) {
-      job->code = "ERR_DISPOSED";
-      job->message = "The engine was disposed of before this work began.";
+      job->failure = {"ERR_DISPOSED", "The engine was disposed of before this work began."};
     } else if (job->chain && job->round == job->chain->failed) {
       job->cancelled = true;
     } else {
       try {
         job->work(*backend_);
       } catch (...) {
-        Failure failure = currentFailure();
-        job->code = std::move(failure.code);
-        job->message = std::move(failure.message);
+        job->failure = currentFailure();
         if (job->chain) job->chain->failed = job->round;
       }
     }
@@ -225,9 +222,9 @@ void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
     job->deferred->Reject(error.Value());
     return;
   }
-  if (!job->code.empty()) {
+  if (!job->failure.code.empty()) {
     if (job->chain && job->chain->round == job->round) ++job->chain->round;
-    job->deferred->Reject(toJavaScript(env, job->code, job->message).Value());
+    job->deferred->Reject(toJavaScript(env, job->failure).Value());
     return;
   }
   try {
@@ -235,8 +232,7 @@ void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
   } catch (const Napi::Error &error) {
     job->deferred->Reject(error.Value());
   } catch (...) {
-    const Failure failure = currentFailure();
-    job->deferred->Reject(toJavaScript(env, failure.code, failure.message).Value());
+    job->deferred->Reject(toJavaScript(env, currentFailure()).Value());
   }
 }
 

@@ -28,6 +28,11 @@ struct Chain {
   uint64_t failed = 0;  // the engine's thread: the round that is cancelled
 };
 
+// A native error as JavaScript sees it.
+struct Failure {
+  std::string code, message;
+};
+
 // A model and what may be asked of it from the event loop while the engine's thread is busy.
 struct ModelSlot {
   std::unique_ptr<Model> model;  // touched by the engine's thread only
@@ -105,12 +110,9 @@ class Worker : public std::enable_shared_from_this<Worker> {
   int64_t waiting_ = 0;                       // promises not settled; while any is left the event loop is kept alive
 };
 
-Napi::Error toJavaScript(Napi::Env env, const std::string &code, const std::string &message);
+Napi::Error toJavaScript(Napi::Env env, const Failure &failure);
 
-// The exception being handled as a code and a message, whatever it is.
-struct Failure {
-  std::string code, message;
-};
+// The exception being handled, whatever it is.
 Failure currentFailure();
 
 // Runs `body`, turning a native error into a JavaScript one with its code:
@@ -122,8 +124,7 @@ auto translating(Napi::Env env, Body body) -> decltype(body()) {
   } catch (const Napi::Error &) {
     throw;
   } catch (...) {
-    const Failure failure = currentFailure();
-    throw toJavaScript(env, failure.code, failure.message);
+    throw toJavaScript(env, currentFailure());
   }
 }
 
