@@ -59,29 +59,24 @@ export class FoldPaths {
 
 /** A run directory and what lies in it. */
 export class RunPaths {
-  constructor(readonly dir: string) {}
+  readonly config: string;
+  readonly corpus: string;
+  readonly folds: string;
+  readonly skipped: string;
+  readonly log: string;
+  readonly summary: string;
+  readonly report: string;
 
-  get config(): string {
-    return join(this.dir, 'config.json');
+  constructor(readonly dir: string) {
+    this.config = join(dir, 'config.json');
+    this.corpus = join(dir, 'corpus.json');
+    this.folds = join(dir, 'folds.json');
+    this.skipped = join(dir, 'skipped.json');
+    this.log = join(dir, 'log.jsonl');
+    this.summary = join(dir, 'summary.json');
+    this.report = join(dir, 'report.html');
   }
-  get corpus(): string {
-    return join(this.dir, 'corpus.json');
-  }
-  get folds(): string {
-    return join(this.dir, 'folds.json');
-  }
-  get skipped(): string {
-    return join(this.dir, 'skipped.json');
-  }
-  get log(): string {
-    return join(this.dir, 'log.jsonl');
-  }
-  get summary(): string {
-    return join(this.dir, 'summary.json');
-  }
-  get report(): string {
-    return join(this.dir, 'report.html');
-  }
+
   tensorboard(fold: string, stage: StageName): string {
     return join(this.dir, 'tensorboard', fold, stage);
   }
