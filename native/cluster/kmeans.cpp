@@ -98,7 +98,7 @@ class Clustering {
   void updateByPasses();
   void updateByBatches();
   KMeansResult finish();
-  void gather(const std::vector<int64_t> &restarts, std::vector<float> &set) const;
+  std::vector<float> centroidsOf(const std::vector<int64_t> &restarts) const;
   double inertiaOf(int64_t restart, const double *sums, const double *counts, const Spread &spread) const;
   std::vector<float> distancesOf(int64_t restart);
   double moveCentroids(int64_t restart, const double *sums, const double *counts, bool &reseeded);
@@ -137,11 +137,12 @@ void Clustering::seed() {
   centroids_ = seedCentroids(backend_, some, settings_.restarts, settings_.clusters, settings_.seed, keepGoing);
 }
 
-void Clustering::gather(const std::vector<int64_t> &restarts, std::vector<float> &set) const {
-  set.clear();
+std::vector<float> Clustering::centroidsOf(const std::vector<int64_t> &restarts) const {
+  std::vector<float> set;
   for (int64_t r : restarts) {
     set.insert(set.end(), centroids_.begin() + r * setSize_, centroids_.begin() + (r + 1) * setSize_);
   }
+  return set;
 }
 
 // Σ ‖x - c‖² of a restart's points to the centroids that they are members of, from the sums of members.
@@ -161,9 +162,8 @@ double Clustering::inertiaOf(int64_t restart, const double *sums, const double *
 
 // Squared distance of every point to its nearest of a restart's centroids.
 std::vector<float> Clustering::distancesOf(int64_t restart) {
-  std::vector<float> set, chunk, all(static_cast<size_t>(points_.count()));
-  gather({restart}, set);
-  assignment_.setCentroids(set);
+  std::vector<float> chunk, all(static_cast<size_t>(points_.count()));
+  assignment_.setCentroids(centroidsOf({restart}));
   points_.forEachChunk([&](int64_t first, const View &x) {
     assignment_.assign(x, Assignment::distances);
     assignment_.downloadDistances(chunk);
@@ -206,12 +206,11 @@ void Clustering::updateByPasses() {
   std::vector<int64_t> active(static_cast<size_t>(settings_.restarts));
   std::iota(active.begin(), active.end(), 0);
   std::vector<double> inertias(active.size());
-  std::vector<float> set, chunkSums, chunkCounts;
+  std::vector<float> chunkSums, chunkCounts;
   for (int64_t pass = 1; pass <= settings_.maxIterations && !active.empty(); ++pass) {
     const auto sets = static_cast<int64_t>(active.size());
     std::vector<double> sums(static_cast<size_t>(sets * setSize_)), counts(static_cast<size_t>(sets * clusters));
-    gather(active, set);
-    assignment_.setCentroids(set);
+    assignment_.setCentroids(centroidsOf(active));
     points_.forEachChunk([&](int64_t, const View &x) {
       assignment_.assign(x, Assignment::sums);
       assignment_.downloadSums(chunkSums);
@@ -251,7 +250,7 @@ void Clustering::updateByBatches() {
   std::vector<int64_t> active(static_cast<size_t>(settings_.restarts));
   std::iota(active.begin(), active.end(), 0);
   DeviceMemory memory(backend_, static_cast<size_t>(rows * dimension) * 4);
-  std::vector<float> batch(static_cast<size_t>(rows * dimension)), set, distances, sums, counts;
+  std::vector<float> batch(static_cast<size_t>(rows * dimension)), distances, sums, counts;
 
   for (int64_t update = 0; update < settings_.maxIterations * perPass && !active.empty(); ++update) {
     for (int64_t i = 0; i < rows; ++i) {
@@ -261,8 +260,7 @@ void Clustering::updateByBatches() {
     }
     backend_.upload(memory.get(), batch.data(), batch.size() * sizeof(float));
     const View x = matrix(memory.get(), DType::f32, rows, dimension);
-    gather(active, set);
-    assignment_.setCentroids(set);
+    assignment_.setCentroids(centroidsOf(active));
     assignment_.assign(x, Assignment::distances | Assignment::sums);
     assignment_.downloadDistances(distances);
     assignment_.downloadSums(sums);
@@ -321,7 +319,7 @@ KMeansResult Clustering::finish() {
   });
   const auto best = std::min_element(result.inertias.begin(), result.inertias.end()) - result.inertias.begin();
   result.inertia = result.inertias[best];
-  gather({best}, result.centroids);
+  result.centroids = centroidsOf({best});
   result.labels.resize(static_cast<size_t>(points_.count()));
   assignment_.setCentroids(result.centroids);
   points_.forEachChunk([&](int64_t first, const View &x) {
