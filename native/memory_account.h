@@ -7,6 +7,8 @@
 #include <map>
 #include <string>
 
+#include "error.h"
+
 namespace emoframe {
 
 // For messages.
@@ -19,8 +21,14 @@ class MemoryAccount {
   size_t held() const { return held_; }
   size_t peak() const { return peak_; }
   bool limited() const { return limit_ != SIZE_MAX; }
-  size_t limit() const { return limit_; }
   size_t left() const { return limit_ - std::min(limit_, held_); }
+  // ERR_OUT_OF_MEMORY where the limit leaves less.
+  void require(size_t bytes) const {
+    if (bytes <= left()) return;
+    throw Error("ERR_OUT_OF_MEMORY", "The memory limit of this engine is too small: " + megabytes(bytes) +
+                                         " more needed, " + megabytes(left()) + " of " + megabytes(limit_) +
+                                         " left. Use a smaller batch or model, or raise memoryLimit.");
+  }
   void take(size_t bytes) {
     held_ += bytes;
     peak_ = std::max(peak_, held_);

@@ -27,12 +27,7 @@ std::string CpuBackend::name() const { return "cpu"; }
 
 void *CpuBackend::allocate(size_t bytes) {
   const size_t rounded = (bytes + 63) / 64 * 64;
-  if (account_.limited() && rounded > account_.left()) {
-    throw Error("ERR_OUT_OF_MEMORY", "The memory limit of this engine is too small: " + megabytes(bytes) +
-                                         " more needed, " + megabytes(account_.left()) + " of " +
-                                         megabytes(account_.limit()) +
-                                         " left. Use a smaller batch or model, or raise memoryLimit.");
-  }
+  if (account_.limited()) account_.require(rounded);
   void *pointer = rounded < bytes ? nullptr : std::aligned_alloc(64, rounded == 0 ? 64 : rounded);
   if (!pointer) {
     throw Error("ERR_OUT_OF_MEMORY", "Could not allocate " + std::to_string(bytes) +

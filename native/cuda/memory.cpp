@@ -31,12 +31,7 @@ void CudaBackend::openMemory() {
 
 void *CudaBackend::take(size_t bytes) {
   if (imaginary_) return imaginary_->take(bytes);
-  if (bytes > account_.left()) {
-    throw Error("ERR_OUT_OF_MEMORY", "The memory limit of this engine is too small: " + megabytes(bytes) +
-                                         " more needed, " + megabytes(account_.left()) + " of " +
-                                         megabytes(account_.limit()) +
-                                         " left. Use a smaller batch or model, or raise memoryLimit.");
-  }
+  account_.require(bytes);
   void *pointer = nullptr;
   const cudaStream_t stream = this->stream().handle();
   cudaError_t status = cudaMallocFromPoolAsync(&pointer, std::max<size_t>(bytes, 1), pool_, stream);
