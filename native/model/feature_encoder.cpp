@@ -182,9 +182,8 @@ void FeatureEncoder::forwardAll(const Context &context, const Packing &packing, 
     const int64_t rows = packing.sampleCount / layer.product;
     const View whole = context.tensor(rows + slack_, layer.out);
     kept.input = input;
-    View product;
     if (i > 0 || !groupNorm_) kept.activation = context.tensor(rows, layer.out);
-    product = groupNorm_ ? kept.activation : context.tensor(rows, layer.out);
+    const View product = groupNorm_ ? kept.activation : context.tensor(rows, layer.out);
     layerForward(context, i, saved.conv0, input, product, kept.activation, whole.rowRange(0, rows), kept.norm);
     if (slack_ > 0) context.run(Fill{whole.rowRange(rows, slack_), 0});
     input = whole;

@@ -41,11 +41,8 @@ void LocalConv::forward(const Context &context, const LocalAxis &axis, const Vie
   gemm.bias = context.parameters.master(bias_);
   gemm.weightKey = context.key(weight_);
   context.run(gemm);
-  if (context.training) {
-    context.run(CopyRows{out, axis.take.runs(), saved.activation, false, y});
-  } else {
-    context.run(CopyRows{out, axis.take.runs(), y});
-  }
+  context.run(context.training ? CopyRows{out, axis.take.runs(), saved.activation, false, y}
+                               : CopyRows{out, axis.take.runs(), y});
   workspace.rewind(context.training ? kept : mark);
 }
 

@@ -83,7 +83,7 @@ void Parameters::allocate() {
   sums_ = static_cast<float *>(backend_.allocate(4 * sizeof(float)));
   if (precision_ == Precision::bf16) {
     shadow_ = backend_.allocate(static_cast<size_t>(total_) * sizeOf(DType::bf16));
-    backend_.run(Fill{vector(shadow_, DType::bf16, total_), 0});
+    backend_.run(Fill{shadow({0, total_}), 0});
   }
   bumpVersion();
 }
@@ -102,6 +102,11 @@ View Parameters::compute(int32_t i, int32_t parts) const {
 }
 View Parameters::master(int32_t i, int32_t parts) const { return view(master_, DType::f32, i, parts); }
 View Parameters::gradient(int32_t i, int32_t parts) const { return view(gradient_, DType::f32, i, parts); }
+
+View Parameters::shadow(const Range &range) const {
+  void *at = static_cast<char *>(shadow_) + static_cast<size_t>(range.begin) * sizeOf(DType::bf16);
+  return vector(at, DType::bf16, range.size);
+}
 
 bool Parameters::trainable(int32_t i, int32_t parts) const {
   for (int32_t j = i; j < i + parts; ++j) {
@@ -187,10 +192,7 @@ void Parameters::importValue(const std::string &name, const float *data, int64_t
   requireOpen();
   const Parameter &p = findSized(name, size);
   upload(master_, p, data);
-  if (shadow_) {
-    void *at = static_cast<char *>(shadow_) + static_cast<size_t>(p.offset) * sizeOf(DType::bf16);
-    backend_.run(Convert{vector(master_ + p.offset, DType::f32, p.size()), vector(at, DType::bf16, p.size())});
-  }
+  if (shadow_) backend_.run(Convert{vector(master_ + p.offset, DType::f32, p.size()), shadow({p.offset, p.size()})});
   bumpVersion();
 }
 
@@ -269,8 +271,6 @@ std::vector<Parameters::Range> Parameters::trainableRanges(const std::vector<Par
   return ranges;
 }
 
-std::vector<Parameters::Range> Parameters::trainableRanges() const { return trainableRanges({}, 0); }
-
 // Which gradient made the norm overflow, as the rest of a sentence; nothing where only their sum did.
 std::string Parameters::notFiniteGradient() {
   for (const Parameter &p : table_) {
@@ -303,12 +303,7 @@ double Parameters::optimizerStep(AdamW settings, const std::vector<ParameterGrou
     std::vector<AdamWTensor> tensors;
     for (const Range &range : trainableRanges(groups, group)) {
       const auto at = [&](float *arena) { return vector(arena + range.begin, DType::f32, range.size); };
-      AdamWTensor tensor{at(master_), at(gradient_), at(m_), at(v_), View{}};
-      if (shadow_) {
-        void *shadow = static_cast<char *>(shadow_) + static_cast<size_t>(range.begin) * sizeOf(DType::bf16);
-        tensor.shadow = vector(shadow, DType::bf16, range.size);
-      }
-      tensors.push_back(tensor);
+      tensors.push_back({at(master_), at(gradient_), at(m_), at(v_), shadow_ ? shadow(range) : View{}});
     }
     settings.learningRate = group < groups.size() ? groups[group].learningRate : usual;
     settings.tensors = tensors;

@@ -96,9 +96,9 @@ class Parameters {
   struct Range {
     int64_t begin, size;
   };
+  View shadow(const Range &range) const;
   // Of the tensors that are trained, or of those of them that are in one of the groups (groups.size(): in none).
-  std::vector<Range> trainableRanges() const;
-  std::vector<Range> trainableRanges(const std::vector<ParameterGroup> &groups, size_t wanted) const;
+  std::vector<Range> trainableRanges(const std::vector<ParameterGroup> &groups = {}, size_t wanted = 0) const;
   std::string notFiniteGradient();
 
   Backend &backend_;

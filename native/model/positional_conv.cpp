@@ -75,24 +75,19 @@ void PositionalConv::forward(const Context &context, const Packing &packing, con
   const PaddedAxis &axis = packing.padded;
   if (context.training) saved.activation = context.tensor(x.rows, x.cols);
   saved.padded = pad(context, axis, x);
-  {
-    Scratch scratch(context.workspace);
-    const View out = context.tensor(groups_, axis.rows, groupSize_);
-    const int64_t row = kernel_ * groupSize_;
-    Gemm gemm = context.product(
-        overlappingRows(saved.padded, axis.rows),
-        batched(weight_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed(), {});
-    (context.training ? gemm.out : gemm.gelu) = out;
-    gemm.bias =
-        batched(context.parameters.master(bias_).data, DType::f32, groups_, 1, groupSize_, groupSize_, groupSize_);
-    gemm.weightKey = context.key(v_);
-    context.run(gemm);
-    if (context.training) {
-      context.run(CopyRows{out, axis.take.runs(), byGroup(saved.activation), false, byGroup(y)});
-    } else {
-      context.run(CopyRows{out, axis.take.runs(), byGroup(y)});
-    }
-  }
+  Scratch scratch(context.workspace);
+  const View out = context.tensor(groups_, axis.rows, groupSize_);
+  const int64_t row = kernel_ * groupSize_;
+  Gemm gemm = context.product(
+      overlappingRows(saved.padded, axis.rows),
+      batched(weight_, context.dtype, groups_, groupSize_, row, groupSize_ * row, row).transposed(), {});
+  (context.training ? gemm.out : gemm.gelu) = out;
+  gemm.bias =
+      batched(context.parameters.master(bias_).data, DType::f32, groups_, 1, groupSize_, groupSize_, groupSize_);
+  gemm.weightKey = context.key(v_);
+  context.run(gemm);
+  context.run(context.training ? CopyRows{out, axis.take.runs(), byGroup(saved.activation), false, byGroup(y)}
+                               : CopyRows{out, axis.take.runs(), byGroup(y)});
 }
 
 void PositionalConv::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dY,
