@@ -151,7 +151,7 @@ export async function trainOnUtterances(context: StageContext, task: UtteranceTa
           unsaved = true;
         },
       },
-      beforeCheckpoint: saveBest,
+      beforeSave: saveBest,
     });
     if (average !== undefined) {
       best = average.tensors;

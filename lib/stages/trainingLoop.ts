@@ -1,5 +1,5 @@
-// The loop that both kinds of training share: prepare, update, log, checkpoint, stop. An update is a pure function of
-// (weights, moments, seed, step), so a checkpoint of those continues a run bit for bit.
+// The loop that both kinds of training share: prepare, update, log, save, stop. An update is a pure function of
+// (weights, moments, seed, step), so a training state of those continues a run bit for bit.
 
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { Model } from '../model/model.js';
@@ -15,9 +15,9 @@ export interface TrainingLoop<State> {
   context: StageContext;
   model: Model;
   updates: number;
-  /** What the stage remembers from update to update beside weights and moments; kept in the checkpoint. */
+  /** What the stage remembers from update to update beside weights and moments; kept in the training state. */
   state: State;
-  /** A mean of weights that {@link epoch} makes; kept in the checkpoint. */
+  /** A mean of weights that {@link epoch} makes; kept in the training state. */
   average?: WeightAverage;
   /** Reads an update's data; runs ahead of the updates before it. */
   prepare(step: number): Promise<Update>;
@@ -25,13 +25,13 @@ export interface TrainingLoop<State> {
   metricsOf(result: UpdateResult): Metrics;
   /** What is done after every so many updates; may change weights and the state. `step` counts from 1. */
   epoch?: { updates: number; end(step: number): Promise<void> };
-  /** Before a checkpoint: writes the files that the state refers to. */
-  beforeCheckpoint?(): Promise<void>;
+  /** Before a training state is saved: writes the files that the state refers to. */
+  beforeSave?(): Promise<void>;
 }
 
 /**
- * Runs from the checkpoint, or from the start, to the end. When the signal fires, what the engine has been given is finished, a
- * checkpoint written, and `ERR_ABORTED` thrown.
+ * Runs from the latest training state, or from the start, to the end. When the signal fires, what the engine has been given is
+ * finished, a training state written, and `ERR_ABORTED` thrown.
  *
  * @returns the metrics of the last update; none where all were done before.
  */
@@ -56,8 +56,8 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
   }
   await context.report.continueFrom(step);
   const save = async () => {
-    await loop.beforeCheckpoint?.();
-    // Rows up to here are not logged again after a resume, so they must be as safe as the checkpoint.
+    await loop.beforeSave?.();
+    // Rows up to here are not logged again after a resume, so they must be as safe as the training state.
     await context.report.sync();
     const [tensors, moments] = [model.storedTensors(), await model.storedMoments()];
     const { average, state } = loop;
@@ -165,7 +165,7 @@ async function reportGraphs({ engine, report }: StageContext): Promise<void> {
 /** A loss or gradient that is not finite would come again after a resume, as updates are exact: names the update and a remedy. */
 function stoppedBy(error: unknown, stage: StageName, step: number, savedStep: number): unknown {
   if (!(error instanceof EmoframeError) || error.code !== 'ERR_NOT_FINITE') return error;
-  const saved = savedStep > 0 ? `The checkpoint of update ${savedStep} is intact. ` : '';
+  const saved = savedStep > 0 ? `The training state of update ${savedStep} is intact. ` : '';
   return new EmoframeError(
     error.code,
     `Update ${step + 1} of ${stage}: ${error.message} ${saved}Resuming would fail in the same way: start a new run with a lower ${stageNamed(stage).settings}.optimizer.learningRate, or with precision fp32.`,

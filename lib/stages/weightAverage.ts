@@ -25,7 +25,7 @@ export class WeightAverage {
     return [...this.#tensors.values()];
   }
 
-  /** The mean as a checkpoint takes it. */
+  /** The mean as a training state takes it. */
   storedTensors(): StoredTensor[] {
     return this.tensors.map(({ name, shape, data }) => ({ name, shape, read: async () => data }));
   }
@@ -47,7 +47,7 @@ export class WeightAverage {
     }
   }
 
-  /** Takes up a mean of `count` weights that was kept in a checkpoint. */
+  /** Takes up a mean of `count` weights that was kept in a training state. */
   async restore(mean: readonly StoredTensor[], count: number): Promise<void> {
     this.#memory ??= newFloats(mean.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
     const tensors = await readInto(this.#memory, mean);

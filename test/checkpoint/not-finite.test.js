@@ -166,7 +166,7 @@ test('a gradient that is not finite is named', async () => {
   model.dispose();
 });
 
-test('a run that breaks keeps its last checkpoint and says where it broke and what to do', async () => {
+test('a run that breaks keeps its last training state and says where it broke and what to do', async () => {
   const corpus = await readCorpus(writeTinyCorpus(join(scratch, 'corpus')));
   const optimizer = { learningRate: 1e30, clipNorm: 0 };
   const finetune = { ...tinyConfig.finetune, schedule: 'constant', warmupUpdates: 0, optimizer };
@@ -178,7 +178,7 @@ test('a run that breaks keeps its last checkpoint and says where it broke and wh
     'ERR_NOT_FINITE',
     /Update \d+ of finetune: .*lower finetune\.optimizer\.learningRate/,
   ).finally(() => trainer[Symbol.asyncDispose]());
-  const saved = Number(/The checkpoint of update (\d+) is intact/.exec(message)[1]);
+  const saved = Number(/The training state of update (\d+) is intact/.exec(message)[1]);
   const [fold] = readdirSync(join(out, 'folds'));
   const { step, tensors } = await readAll(
     await openLatestStep(join(out, 'folds', fold, 'finetune', 'checkpoint'), assert.unreachable),
