@@ -1,6 +1,7 @@
 // What a schema finds wrong, in sentences that say what was expected and what was received.
 import { z } from 'zod';
 import { EmoframeError } from './errors.js';
+import { isObject } from './files/json.js';
 import { quoted } from './quote.js';
 
 /**
@@ -37,10 +38,6 @@ export function strictOptions<Fields extends z.ZodRawShape>(fields: Fields) {
     (options) => (isObject(options) ? Object.fromEntries(Object.entries(options).filter(given)) : options),
     z.strictObject(fields),
   );
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** One issue as a sentence. `kind`: what a field is called here. */

@@ -4,6 +4,7 @@ import type { RunConfig } from '../config/types.js';
 import { foldsSchema } from '../corpus/foldFile.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
+import { isObject } from '../files/json.js';
 import { abortSignal, callback, type Shape, strictOptions } from '../issues.js';
 import type { EngineSettings } from '../model/engine.js';
 import { deviceShape } from '../model/precision.js';
@@ -62,17 +63,12 @@ export interface StageCallOptions {
   onWarning?: (warning: RunWarning) => void;
 }
 
-const isObject = (value: unknown) => typeof value === 'object' && value !== null;
-
 /** @internal */
 export const trainerSchema = strictOptions({
-  corpus: z.custom<Corpus>((value) => isObject(value) && 'utterances' in (value as object), 'Expected a corpus'),
+  corpus: z.custom<Corpus>((value) => isObject(value) && 'utterances' in value, 'Expected a corpus'),
   modelDir: z.string().exactOptional(),
   out: z.string().min(1),
-  config: z.custom<RunConfig>(
-    (value) => isObject(value) && 'folds' in (value as object),
-    'Expected a config from parseConfig',
-  ),
+  config: z.custom<RunConfig>((value) => isObject(value) && 'folds' in value, 'Expected a config from parseConfig'),
   folds: foldsSchema.exactOptional(),
   ...deviceShape,
   audioCache: audioCacheSchema.exactOptional(),
