@@ -1,3 +1,5 @@
+import { newFloats } from './floats.js';
+
 /** A named tensor in transformers' layout, row-major. */
 export interface Tensor {
   name: string;
@@ -23,6 +25,11 @@ export interface StoredMoments {
   name: string;
   m: StoredTensor;
   v: StoredTensor;
+}
+
+/** Memory that {@link readInto} can read all of these tensors into. */
+export function memoryFor(tensors: readonly StoredTensor[]): Float32Array {
+  return newFloats(tensors.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
 }
 
 /** Reads tensors into `memory`, one behind another: V8 looks for garbage at every large array that is made. */

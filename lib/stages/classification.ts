@@ -7,9 +7,8 @@ import type { LoadedHubert } from '../checkpoint/load.js';
 import { usePretrained } from '../checkpoint/pretrained.js';
 import type { FineTuningSettings, UtteranceTrainingSettings } from '../config/types.js';
 import type { SoundStatistics } from '../model/alignment.js';
-import { newFloats } from '../model/floats.js';
 import type { Geometry } from '../model/geometry.js';
-import { elementsOf, readInto, type Tensor } from '../model/tensor.js';
+import { memoryFor, readInto, type Tensor } from '../model/tensor.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { finishStage } from '../run/stageResult.js';
 import { framesOf, type StageContext, utteranceOf } from './context.js';
@@ -146,7 +145,7 @@ export async function trainOnUtterances(context: StageContext, task: UtteranceTa
           if (found === undefined ? step < updates : state.best !== null && !isBetter(found, state.best)) return;
           state.best = { epoch, ...found };
           const tensors = model.storedTensors();
-          bestMemory ??= newFloats(tensors.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
+          bestMemory ??= memoryFor(tensors);
           best = await readInto(bestMemory, tensors);
           unsaved = true;
         },
@@ -187,8 +186,7 @@ export async function trainOnUtterances(context: StageContext, task: UtteranceTa
 async function savedWeights(dir: string): Promise<readonly Tensor[]> {
   return usePretrained(dir, async ({ tensors, head }) => {
     const stored = [...tensors.values()];
-    const memory = newFloats(stored.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
-    return [...(await readInto(memory, stored)), ...(head?.tensors ?? [])];
+    return [...(await readInto(memoryFor(stored), stored)), ...(head?.tensors ?? [])];
   });
 }
 

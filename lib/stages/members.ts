@@ -1,8 +1,8 @@
 // A soup of members (Wortsman et al., 2022): the same start is trained several times, each time with other draws, masks and
 // dropout, and weights are averaged over all of them. It is one model, and costs as much as one when it is run.
-import { newFloats, roomFor } from '../model/floats.js';
+import { roomFor } from '../model/floats.js';
 import type { Model } from '../model/model.js';
-import { elementsOf, readInto, type StoredMoments, type Tensor } from '../model/tensor.js';
+import { elementsOf, memoryFor, readInto, type StoredMoments, type Tensor } from '../model/tensor.js';
 
 /** What every member starts from. */
 export class MemberStart {
@@ -18,8 +18,7 @@ export class MemberStart {
    */
   static async of(model: Model, frozen: readonly string[]): Promise<MemberStart> {
     const tensors = model.storedTensors().filter(({ name }) => !frozen.some((prefix) => name.startsWith(prefix)));
-    const memory = newFloats(tensors.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
-    return new MemberStart(model, await readInto(memory, tensors), frozen);
+    return new MemberStart(model, await readInto(memoryFor(tensors), tensors), frozen);
   }
 
   /** Takes the model back, the optimiser's moments too. */

@@ -2,7 +2,7 @@
 // points of their way. Their mean over the ends of the last epochs lies there whichever epoch a small validation set happens
 // to favour, and costs nothing when the model is run.
 import { newFloats } from '../model/floats.js';
-import { elementsOf, readInto, type StoredTensor, type Tensor } from '../model/tensor.js';
+import { elementsOf, memoryFor, readInto, type StoredTensor, type Tensor } from '../model/tensor.js';
 
 /**
  * A running mean of weights, kept on the host.
@@ -49,7 +49,7 @@ export class WeightAverage {
 
   /** Takes up a mean of `count` weights that was kept in a training state. */
   async restore(mean: readonly StoredTensor[], count: number): Promise<void> {
-    this.#memory ??= newFloats(mean.reduce((sum, tensor) => sum + elementsOf(tensor), 0));
+    this.#memory ??= memoryFor(mean);
     const tensors = await readInto(this.#memory, mean);
     this.#tensors = new Map(tensors.map((tensor) => [tensor.name, tensor]));
     this.#count = count;
