@@ -120,6 +120,19 @@ export interface HubertShape {
   intermediateSize: number;
   positionalKernel: number;
   positionalGroups: number;
+  /**
+   * Convolutions of the positional embedding. Absent: one, with weight norm; otherwise so many, one after another, each followed by
+   * a LayerNorm without affine and GELU, as in data2vec.
+   */
+  positionalDepth?: number;
+  /**
+   * A bias of attention scores by distance. `buckets`: a learned value for each of T5's buckets of distances, the last of which
+   * begins at `reach`, gated by the query, as in WavLM. `slopes`: the distance times a slope of each head (ALiBi) times a learned
+   * factor, as in data2vec 2.0. Absent: none.
+   */
+  positionBias?: { kind: 'buckets'; buckets: number; reach: number } | { kind: 'slopes' };
+  /** Learned rows that precede an utterance's frames in the transformer, whose outputs are dropped. Absent: none. */
+  extraTokens?: number;
   /** Pre-norm transformer with a final LayerNorm (large, xlarge). */
   stableLayerNorm: boolean;
   layerNormEpsilon: number;
@@ -142,7 +155,7 @@ export interface ModelOptions {
   precision: Precision;
   /** `final_proj` (hidden → dimension) and label embeddings `[clusters, dimension]`. */
   maskedPrediction?: { clusters: number; dimension: number; temperature: number };
-  classifier?: { classes: number; pooling: PoolingName };
+  classifier?: ClassifierOptions;
   alignment?: AlignmentOptions;
 }
 
@@ -198,13 +211,50 @@ export interface AlignResult {
 }
 
 /**
- * `mean`; `attention` (tanh scores, as published); `attention-linear` (scores without tanh); `stats` (weighted mean and
- * standard deviation, relu scores).
+ * `mean`, `sum`, `max`; `attention` (tanh scores, as published); `attention-linear` (scores without tanh); `stats` (weighted mean
+ * and standard deviation, relu scores); `attentive-stats` (the same with scores w · tanh(W h + b) and a clamped variance, as in
+ * speaker verification).
  */
-export type PoolingName = 'mean' | 'attention' | 'attention-linear' | 'stats';
+export type PoolingName = 'mean' | 'sum' | 'max' | 'attention' | 'attention-linear' | 'stats' | 'attentive-stats';
+
+/** A layer after pooling: linear, LayerNorm (if `norm`), activation. Its tensors are `dense.I.weight`, `.bias`, `.norm.weight`, `.norm.bias`. */
+export interface DenseLayer {
+  width: number;
+  norm?: boolean;
+  activation: 'none' | 'tanh' | 'relu';
+}
+
+/**
+ * The pooled head: sum over layers → norm → projector → pooling → dense layers → output. What is absent is left out, so that
+ * `{ classes, pooling }` is a linear layer on pooled frames.
+ */
+export interface ClassifierOptions {
+  /** Outputs: classes, or dimensions of a regression. */
+  classes: number;
+  /** Default: classification. */
+  task?: 'classification' | 'regression';
+  /**
+   * What it reads: the model's `output` (default), or the sum of all hidden states, of which the last is the output, weighted by the
+   * softmax of `layer_weights`.
+   */
+  source?: 'output' | 'layers';
+  /** LayerNorm without affine (ε 1e-5) of what it reads: of each `frame`, or over all values of an `utterance`, which cannot be trained. */
+  inputNorm?: 'frame' | 'utterance';
+  /** Width of a linear layer before pooling (`projector.weight`, `projector.bias`). */
+  projector?: number;
+  pooling: PoolingName;
+  dense?: readonly DenseLayer[];
+  /** Whether the output has a bias. Default: yes. */
+  bias?: boolean;
+  /**
+   * Where a frame's outputs come from. Absent: the head's linear layers applied to the frame alone. Otherwise: the whole head applied
+   * to the `window` frames around it, every `hop` frames of the utterance; frames between have the outputs of the nearest.
+   */
+  frames?: { window: number; hop: number };
+}
 
 export interface TensorInfo {
-  /** transformers' name for the HuBERT part; heads: `final_proj.weight`, `final_proj.bias`, `label_embs_concat`, `pooling.weight`, `classifier.weight`, `classifier.bias`, and `alignment.*`. */
+  /** transformers' name for the HuBERT part; heads: `final_proj.weight`, `final_proj.bias`, `label_embs_concat`; `layer_weights`, `projector.*`, `pooling.weight`, `pooling.linear.weight`, `pooling.linear.bias`, `dense.I.*`, `classifier.weight`, `classifier.bias`; and `alignment.*`. */
   name: string;
   /** Shape in transformers' layout, which imported and exported tensors have. */
   shape: number[];
@@ -223,6 +273,8 @@ export interface PackedBatch {
   lengths?: Int32Array;
   /** Whether samples are normalised to zero mean and unit variance on the device, as by the feature extractor of transformers. */
   normalize?: boolean;
+  /** With `normalize`: added to the variance; default 1e-7. */
+  epsilon?: number;
   /** f64 [B, 2], with `normalize`: means and scales to use instead of each utterance's own, for a window of longer audio. */
   waveform?: Float64Array;
   /** [B] keys given to `storeFeatures`. */
@@ -250,9 +302,16 @@ export interface FrameRanges {
 }
 
 export interface TrainStepOptions {
-  objective: 'masked-prediction' | 'classification' | 'alignment';
-  /** masked-prediction: a cluster per frame, `[T]` (read at masked frames only); else a class per utterance, `[B]`. */
+  objective: 'masked-prediction' | 'classification' | 'regression' | 'alignment';
+  /** masked-prediction: a cluster per frame, `[T]` (read at masked frames only); regression: empty; else a class per utterance, `[B]`. */
   labels: Int32Array;
+  /**
+   * regression: f32 `[B, outputs]`. The loss is 1 − CCC, the mean over outputs, over this pass and, if `others` has any, the other
+   * utterances of the update, whose outputs count as constants: passes whose outputs were computed beforehand (`trainOutputs`) add up
+   * to the gradient of the whole update. `denominator` is 1; `lossSum` is the pass's share of the loss.
+   */
+  targets?: Float32Array;
+  others?: { outputs: Float32Array; targets: Float32Array };
   /**
    * alignment: classes of frames, `[T]`, -1 where unknown. The mean cross-entropy of an utterance's known frames is added to its
    * loss.
@@ -303,13 +362,13 @@ export interface ParameterGroup {
 
 /** If no classifier is run, everything but `offsets` and `alignment` is empty. */
 export interface ClassifyResult {
-  /** f32 [B, classes] */
+  /** f32 [B, classes]: of a regression, its values. */
   logits: Float32Array;
-  /** f32 [T, classes]: softmax of the classifier applied to each frame. */
+  /** f32 [T, classes]: softmax of the head's outputs for each frame; of a regression, the outputs. See {@link ClassifierOptions.frames}. */
   framePosteriors: Float32Array;
-  /** f32 [T]: pooling weight, sums to 1 over each utterance. */
+  /** f32 [T]: pooling weight, sums to 1 over each utterance; with `max` the share of channels whose maximum is there. */
   attention: Float32Array;
-  /** f32 [B, C]: the classifier's input; [B, 2 C] with `stats` pooling, means before standard deviations. */
+  /** f32 [B, P]: what pooling gives; [B, 2 P] with `stats` and `attentive-stats`, means before standard deviations. P is the projector's width, or C. */
   pooled: Float32Array;
   /** f32 [B]: log Σ exp(score) over the utterance's frames, for combining pooled windows of one utterance. */
   scoreLogSums: Float32Array;
@@ -431,6 +490,8 @@ export interface NativeModel {
    * promise rejected are cancelled: they change nothing, and reject with an error whose property `cancelled` is true.
    */
   trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult>;
+  /** f32 [B, outputs] of a regression in training: with the dropout that `trainStep` has with the same seed and step. */
+  trainOutputs(batch: PackedBatch, options: TrainStepOptions): Promise<Float32Array>;
   /** Clips, updates, clears gradients. Returns the gradient norm before clipping. NaN or Inf norm: `ERR_NOT_FINITE`, nothing is updated. */
   optimizerStep(options: OptimizerOptions): Promise<{ gradientNorm: number }>;
   clearGradients(): Promise<void>;

@@ -9,7 +9,7 @@ export {
 export type { AudioFile, AudioInput, AudioInputOptions } from './audio/input.js';
 export { loadAudio } from './audio/load.js';
 export { type Mfcc, mfcc } from './audio/mfcc.js';
-export type { WaveformStatistics } from './audio/normalize.js';
+export type { Normalization, WaveformStatistics } from './audio/normalize.js';
 export { AudioPool, type AudioPoolOptions } from './audio/pool.js';
 export type { AudioRange } from './audio/types.js';
 export type { RawFormat } from './audio/wav.js';

@@ -108,6 +108,19 @@ struct GeluBackward {  // dx = gelu'(x) · dropout(dy)
   View dx;  // may alias dy
 };
 
+enum class Activation : uint8_t { none, tanh, relu };
+struct Activate {  // y = f(x)
+  View x;
+  Activation activation;
+  View y;  // may alias x
+};
+struct ActivateBackward {  // dx = f'(x) · dy, by y = f(x)
+  View y;
+  Activation activation;
+  View dy;
+  View dx;  // may alias dy
+};
+
 struct StandardizeColumns {  // out[t] = (x[t] - mean) · factor
   View x;
   View mean, factor;  // f32 [C]; mean may be absent
@@ -187,6 +200,14 @@ struct Gemm {
 // where row is the packed row of query t & ~8. So a block serves queries t and t + 8 with keys s, s + 1, s + 8 and
 // s + 9, which one lane of a warp has among its results where tensor cores multiply q by kᵀ, and two lanes where they
 // multiply k by qᵀ.
+//
+// A bias of the distance may be added to the scores: gate[t, h] · table[clamp(s - t), h] for query t and key s, but not
+// to or from the first `unbiased` rows of an utterance.
+struct DistanceBias {
+  View table;            // f32 [2 reach + 1, H], colStride 1: of distances -reach ... reach; farther ones as the farthest
+  View gate = {};        // optional f32 [T, H], of a query; absent: 1
+  int32_t unbiased = 0;  // rows of each utterance
+};
 struct Attention {
   View q, k, v;
   View out;
@@ -195,12 +216,41 @@ struct Attention {
   int64_t heads = 1;
   float scale = 1;
   Dropout dropout;
-  bool tf32 = false;  // as in Gemm, for each of the products, of the gradients too
+  bool tf32 = false;       // as in Gemm, for each of the products, of the gradients too
+  DistanceBias bias = {};  // table absent: none
 };
 struct AttentionBackward {
   Attention forward;
   View dOut;
   View dq, dk, dv;
+  View dTable = {};  // f32, as the bias's table, accumulated; absent where it is not trained
+  View dGate = {};   // f32, as the bias's gate, overwritten; absent where there is no gate
+};
+
+// What of WavLM's distance bias depends on the query. With a = σ(x[0] + x[1] + x[2] + x[3]) and b = σ(x[4] + ... + x[7])
+// of row t · H + h: gate[t, h] = a (b · scale[h] - 1) + 2.
+struct PositionGate {
+  View x;      // f32 [T · H, 8]
+  View scale;  // f32 [1, H]
+  View gate;   // f32 [T, H]
+};
+struct PositionGateBackward {
+  PositionGate forward;  // gate is not read
+  View dGate;            // f32 [T, H]
+  View dx;               // f32 [T · H, 8], overwritten
+  View dScale;           // f32 [1, H], accumulated; absent where it is not trained
+};
+
+// ALiBi's table for DistanceBias: table[d, h] = -slope_h · |d - reach| · max(0, scale[h]). Slopes of H heads are
+// 2^(-8 (h + 1) / H) where H is a power of two, or else those of the next lower power p, then every second one of 2 p.
+struct SlopeTable {
+  View scale;  // f32 [1, H]
+  View table;  // f32 [2 reach + 1, H]
+};
+struct SlopeTableBackward {
+  View scale;
+  View dTable;
+  View dScale;  // f32 [1, H], accumulated
 };
 
 // --- waveforms -------------------------------------------------------------------------------------------------------
@@ -319,24 +369,33 @@ struct AddNormBackward {
   View dGamma = {}, dBeta = {};  // f32 [C], accumulated
 };
 
-// What a pooling scores frames by: none = mean pooling; otherwise score = f(h · w),
-// weights = softmax over the utterance.
-enum class Score : uint8_t { none, tanh, relu, linear };
+// What a pooling scores frames by: none = all alike; otherwise score = f(h · w), or what is given, and weights are the
+// softmax over the utterance.
+enum class Score : uint8_t { none, tanh, relu, linear, given };
+// What it makes of them: their weighted mean; their sum; the largest of each channel. The last two have no scores.
+enum class Reduction : uint8_t { mean, sum, max };
+// What is appended to the mean: nothing, sqrt(v + 1e-5), or sqrt(max(v, 1e-5)), of the variance v = Σ a (h - mean)².
+enum class Deviation : uint8_t { none, added, clamped };
 struct Pooling {
   View h;  // [T, C]
   Segments segments;
   Score score = Score::none;
-  bool standardDeviation = false;  // append sqrt(Σ a (h - mean)² + 1e-5) to the mean
-  View w;                          // f32 [C], absent when score = none
-  View attention;                  // f32 [T] out (forward), in (backward): softmax weights; 1 / T for mean
-  View pooled;                     // f32 [B, C or 2 C] out (forward), in (backward)
-  View logSums;                    // optional f32 [B] out (forward): log Σ exp(score) over the utterance's frames
+  Reduction reduction = Reduction::mean;
+  Deviation deviation = Deviation::none;
+  View w = {};       // f32 [C], of scores f(h · w)
+  View scores = {};  // f32 [1, T], where they are given
+  // f32 [T] out (forward), in (backward): softmax weights; 1 / T for none; of max, the share of channels whose largest
+  // value is first there.
+  View attention;
+  View pooled;   // f32 [B, C or 2 C] out (forward), in (backward)
+  View logSums;  // optional f32 [B] out (forward): log Σ exp(score) over the utterance's frames
 };
 struct PoolingBackward {
   Pooling forward;
-  View dPooled;  // f32 [B, C or 2 C]
-  View dh;       // [T, C], overwritten
-  View dw;       // f32 [C], accumulated; absent for mean
+  View dPooled;       // f32 [B, C or 2 C]
+  View dh;            // [T, C], overwritten
+  View dw = {};       // f32 [C], accumulated, of scores f(h · w)
+  View dScores = {};  // f32 [1, T], overwritten, where they are given
 };
 
 // Cosine logits cos(z, e) / temperature over label embeddings, cross-entropy, forward and backward in one.
@@ -360,6 +419,15 @@ struct SoftmaxCrossEntropy {
   float gradientScale = 1;
   View result;   // f32 [2]: sum of losses, number correct
   View dLogits;  // optional f32 [N, C]
+};
+
+// 1 - CCC, Lin's concordance correlation coefficient 2 cov / (var x + var y + (mean x - mean y)²) of the rows' outputs
+// with their targets, population form, in double; the mean over columns. With fewer than two rows, or where the
+// denominator is 0, a column's CCC is 0 and has no gradient.
+struct Concordance {
+  View outputs, targets;  // f32 [N, D]
+  View result;            // f32 [2]: the loss, and 0
+  View dOutputs;          // optional f32 [N, D]
 };
 
 // An utterance of emotion e as a path: neutral frames and at least one island of e. States n0 → e ⇄ n1; the first frame

@@ -1,19 +1,29 @@
 /** By what a waveform is brought to zero mean and unit variance: (x - mean) · scale. */
 export interface WaveformStatistics {
   mean: number;
-  /** 1 / sqrt(variance + 1e-7), as in the feature extractor of transformers. */
+  /** 1 / sqrt(variance + ε). */
   scale: number;
 }
+
+/** ε of the feature extractors of transformers. */
+const defaultEpsilon = 1e-7;
+
+/**
+ * How a model expects its waveforms: as they are (false); each utterance at zero mean and unit variance, with ε 1e-7 (true) or
+ * another, such as the 1e-5 of a LayerNorm over the samples; or brought to the model by a mean and a scale of its training data.
+ */
+export type Normalization = boolean | { epsilon: number } | WaveformStatistics;
 
 /**
  * Of an utterance that goes through the model in windows; one that goes through it whole is normalised on the device.
  *
  * @param samples f32 at 16 kHz, all of the utterance's
+ * @param epsilon added to the variance
  * @example
  * const statistics = waveformStatistics(samples);
  * const batch = packSamples([samples.subarray(0, 16_000)], stride, { normalize: [statistics] });
  */
-export function waveformStatistics(samples: Float32Array): WaveformStatistics {
+export function waveformStatistics(samples: Float32Array, epsilon = defaultEpsilon): WaveformStatistics {
   const count = samples.length;
   let sum = 0;
   for (let i = 0; i < count; i++) sum += samples[i]!;
@@ -23,5 +33,11 @@ export function waveformStatistics(samples: Float32Array): WaveformStatistics {
     const off = samples[i]! - mean;
     squares += off * off;
   }
-  return { mean, scale: 1 / Math.sqrt(squares / count + 1e-7) };
+  return { mean, scale: 1 / Math.sqrt(squares / count + epsilon) };
+}
+
+/** By what a part of an utterance is brought to a model, of all of the utterance's samples; undefined: by nothing. */
+export function statisticsFor(samples: Float32Array, normalize: Normalization): WaveformStatistics | undefined {
+  if (typeof normalize === 'boolean') return normalize ? waveformStatistics(samples) : undefined;
+  return 'epsilon' in normalize ? waveformStatistics(samples, normalize.epsilon) : normalize;
 }

@@ -1,7 +1,7 @@
 // Utterances laid end to end on one time axis, never padded: each starts at a multiple of the model's stride, so that the
 // frames of every convolution stay aligned, and nothing of one utterance reaches another.
 
-import type { WaveformStatistics } from '../audio/normalize.js';
+import type { Normalization, WaveformStatistics } from '../audio/normalize.js';
 import { given } from '../given.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch } from '../model/binding.js';
@@ -18,8 +18,8 @@ export interface FrameRange {
 export interface PackOptions {
   /** Names of the utterances, for error messages. */
   names?: readonly string[];
-  /** Whether to bring each to zero mean and unit variance: by its own statistics, or by those given (of longer audio it is part of). */
-  normalize?: boolean | readonly WaveformStatistics[];
+  /** As the model expects them, by the statistics of each; or by those given, one for each (of longer audio it is part of). */
+  normalize?: Normalization | readonly WaveformStatistics[];
 }
 
 /**
@@ -48,11 +48,19 @@ export function packSamples(
     starts,
     lengths,
     ...(normalize !== false && { normalize: true }),
-    ...(typeof normalize !== 'boolean' && {
-      waveform: Float64Array.from(normalize.flatMap(({ mean, scale }) => [mean, scale])),
-    }),
+    ...statisticsOf(normalize, utterances.length),
     ...(names && { names }),
   };
+}
+
+function statisticsOf(
+  normalize: Normalization | readonly WaveformStatistics[],
+  utterances: number,
+): Pick<PackedBatch, 'epsilon' | 'waveform'> {
+  if (typeof normalize === 'boolean') return {};
+  if ('epsilon' in normalize) return { epsilon: normalize.epsilon };
+  const given = 'mean' in normalize ? Array.from({ length: utterances }, () => normalize) : normalize;
+  return { waveform: Float64Array.from(given.flatMap(({ mean, scale }) => [mean, scale])) };
 }
 
 /**

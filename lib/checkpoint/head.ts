@@ -10,20 +10,27 @@ import { fileExists } from '../files/read.js';
 import { given } from '../given.js';
 import { describeIssues } from '../issues.js';
 import { type AlignmentSettings, alignmentSchema } from '../model/alignment.js';
-import type { PoolingName } from '../model/binding.js';
+import type { ClassifierOptions, PoolingName } from '../model/binding.js';
 import type { Tensor } from '../model/tensor.js';
 import { readModelJson } from './failures.js';
 import { checkFinite } from './finite.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
 
-/** A head on top of HuBERT, and the names of its outputs. */
+/** What a pooled head has beside its pooling and its output; see {@link ClassifierOptions}. */
+export type HeadLayers = Pick<ClassifierOptions, 'source' | 'inputNorm' | 'projector' | 'dense' | 'bias'>;
+
+/** A head on top of an encoder, and the names of its outputs. */
 export interface Head {
   /** A `classifier` pools frames, has an alignment network, or both. */
   kind: 'classifier' | 'masked-prediction';
-  /** Class names in the order of the classifier's outputs; may be empty for masked prediction. */
+  /** Names of the classifier's outputs in their order: classes, or dimensions of a regression; may be empty for masked prediction. */
   labels: string[];
+  /** `regression`: the outputs are values of dimensions, such as arousal. Absent: classes. */
+  task?: 'regression';
   /** How a classifier pools frames; absent where there is an alignment network alone. */
   pooling?: PoolingName;
+  /** What the pooled classifier has beside pooling and output; absent: nothing. */
+  layers?: HeadLayers;
   /** Of an alignment network, whose tensors are `alignment.*`. */
   alignment?: AlignmentSettings;
   /** How much the logits of either count in the decision; 1 where it is absent. */
@@ -34,13 +41,35 @@ export interface Head {
 }
 
 const weight = z.number().nonnegative().exactOptional();
+const width = z.int().positive();
+
+const layersSchema: z.ZodType<HeadLayers> = z.strictObject({
+  source: z.enum(['output', 'layers']).exactOptional(),
+  inputNorm: z.enum(['frame', 'utterance']).exactOptional(),
+  projector: width.exactOptional(),
+  dense: z
+    .array(
+      z.strictObject({
+        width,
+        norm: z.boolean().exactOptional(),
+        activation: z.enum(['none', 'tanh', 'relu']),
+      }),
+    )
+    .exactOptional(),
+  bias: z.boolean().exactOptional(),
+});
 
 const description = z
   .object({
-    format: z.literal(1),
+    // 2: it has `task` or `layers`, or pools in a way, that readers of 1 do not know.
+    format: z.literal([1, 2]),
     kind: z.enum(['classifier', 'masked-prediction']),
     labels: z.array(z.string().min(1)),
-    pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats'] satisfies PoolingName[]).optional(),
+    task: z.literal('regression').optional(),
+    pooling: z
+      .enum(['mean', 'sum', 'max', 'attention', 'attention-linear', 'stats', 'attentive-stats'] satisfies PoolingName[])
+      .optional(),
+    layers: layersSchema.optional(),
     alignment: alignmentSchema.optional(),
     calibration: z.strictObject({ classifier: weight, alignment: weight }).optional(),
     info: z.record(z.string(), z.unknown()).optional(),
@@ -61,10 +90,34 @@ export function poolingOf({ pooling, alignment }: Pick<Head, 'pooling' | 'alignm
   return pooling ?? (alignment === undefined ? 'attention' : undefined);
 }
 
+/** Frames around one to which a head is applied whole, and the distance of such windows: 1 s every 0.1 s with HuBERT's frames. */
+const frameWindow = { window: 50, hop: 5 };
+
+/**
+ * Whether a head says of a frame alone what it says of an utterance: it is linear from there on. Otherwise frames have the outputs of
+ * windows around them.
+ */
+function isLinearInFrames({ pooling, dense }: { pooling: PoolingName; dense?: HeadLayers['dense'] }): boolean {
+  return (dense?.length ?? 0) === 0 && !['sum', 'max', 'attentive-stats'].includes(pooling);
+}
+
+/** What a model with a pooled head is made with; undefined: the head has none. */
+export function classifierOptions(head: Head): ClassifierOptions | undefined {
+  const pooling = poolingOf(head);
+  if (pooling === undefined) return undefined;
+  return {
+    classes: head.labels.length,
+    pooling,
+    ...head.layers,
+    ...given({ task: head.task }),
+    ...(!isLinearInFrames({ pooling, ...head.layers }) && { frames: frameWindow }),
+  };
+}
+
 /** Checks the content of `emoframe.json`, before it is written and after it was read. Errors: `ERR_CHECKPOINT` naming the field. */
 function parseDescription(value: unknown, file: string): z.infer<typeof description> {
   const format = (value as { format?: unknown } | null)?.format;
-  if (typeof format === 'number' && format > 1) {
+  if (typeof format === 'number' && format > 2) {
     throw new EmoframeError('ERR_CHECKPOINT', `${file} has format ${format}; a newer version of emoframe is needed.`, {
       file,
     });
@@ -85,7 +138,8 @@ export const headFiles = ['emoframe.json', 'head.safetensors'] as const;
 export async function readHead(directory: string): Promise<Head | undefined> {
   const file = join(directory, headFiles[0]);
   if (!(await fileExists(file))) return undefined;
-  const { kind, labels, pooling, alignment, calibration, info } = parseDescription(await readModelJson(file), file);
+  const { format: _, ...described } = parseDescription(await readModelJson(file), file);
+  const { kind, labels } = described;
   const weights = join(directory, headFiles[1]);
   const { tensors } = await readSafetensors(weights);
   await checkFinite(tensors.values(), weights, weights);
@@ -98,18 +152,18 @@ export async function readHead(directory: string): Promise<Head | undefined> {
       { file: weights, tensor },
     );
   }
-  return {
-    kind,
-    labels,
-    tensors: [...tensors.values()],
-    ...given({ pooling, alignment, calibration, info }),
-  };
+  return { ...given(described), kind, labels, tensors: [...tensors.values()] };
+}
+
+function formatOf({ task, pooling, layers }: Omit<Head, 'tensors'>): 1 | 2 {
+  const known = pooling === undefined || ['mean', 'attention', 'attention-linear', 'stats'].includes(pooling);
+  return known && task === undefined && layers === undefined ? 1 : 2;
 }
 
 /** Writes the two files into a directory. Errors: `ERR_CHECKPOINT` (labels), `ERR_TENSOR`, `ERR_WRITE`. */
 export async function writeHead(directory: string, { tensors, ...rest }: Head): Promise<void> {
   const file = join(directory, headFiles[0]);
-  const described = parseDescription({ format: 1, ...rest }, file);
+  const described = parseDescription({ format: formatOf(rest), ...rest }, file);
   await writeJson(file, described);
   await writeSafetensors(join(directory, headFiles[1]), tensors);
 }

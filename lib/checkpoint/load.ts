@@ -1,19 +1,20 @@
 // Models on an engine from a checkpoint of any kind, for training and for prediction.
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Normalization } from '../audio/normalize.js';
 import { EmoframeError } from '../errors.js';
+import { given } from '../given.js';
 import { alignmentOptions } from '../model/alignment.js';
 import type { Precision } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
 import type { Model } from '../model/model.js';
-import { poolingOf } from './head.js';
+import { classifierOptions } from './head.js';
 import { type Head, usePretrained } from './pretrained.js';
 
 /** A model, with what its checkpoint says about its input. */
 export interface LoadedHubert {
   model: Model;
-  /** Whether the model expects zero mean and unit variance per utterance. */
-  normalize: boolean;
+  normalize: Normalization;
 }
 
 // transformers leaves the mask embedding out of models that are not to be trained with masks.
@@ -37,11 +38,11 @@ export async function loadHubertClassifier(
   return usePretrained(dir, async ({ config, tensors, normalize, head }) => {
     if (head?.kind !== 'classifier') throw await noClassifier(dir, head);
     const classes = head.labels.length;
-    const pooling = poolingOf(head);
+    const classifier = classifierOptions(head);
     const model = await engine.createModel({
       config,
       precision,
-      ...(pooling !== undefined && { classifier: { classes, pooling } }),
+      ...given({ classifier }),
       ...(head.alignment !== undefined && { alignment: alignmentOptions(head.alignment, classes) }),
     });
     await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining, file: dir });

@@ -1,5 +1,6 @@
 // Models in and out: read from a checkpoint of any kind, written as a directory of transformers with our head beside.
 import { join } from 'node:path';
+import type { Normalization } from '../audio/normalize.js';
 import { EmoframeError } from '../errors.js';
 import { writeDirectoryAtomic } from '../files/atomic.js';
 import { writeJson } from '../files/json.js';
@@ -91,10 +92,12 @@ export function savedConfig({ raw }: HubertConfig): Record<string, unknown> {
 }
 
 /** preprocessor_config.json, from which feature extractors know how the waveform is to be prepared. */
-export function savedPreprocessor({ shape }: HubertConfig, normalize: boolean): Record<string, unknown> {
+export function savedPreprocessor({ shape }: HubertConfig, normalize: Normalization): Record<string, unknown> {
   return {
     feature_extractor_type: 'Wav2Vec2FeatureExtractor',
-    do_normalize: normalize,
+    do_normalize: normalize === true || (typeof normalize === 'object' && 'epsilon' in normalize),
+    // What transformers has no word for, and this package reads again.
+    ...(typeof normalize === 'object' && { normalization: normalize }),
     feature_size: 1,
     padding_side: 'right',
     padding_value: 0,
@@ -135,7 +138,7 @@ export async function savePretrained(
   model: {
     config: HubertConfig;
     tensors: Iterable<Tensor | StoredTensor> | Map<string, Tensor | StoredTensor>;
-    normalize: boolean;
+    normalize: Normalization;
     head?: Head;
   },
   also?: (temporaryDirectory: string) => Promise<void>,

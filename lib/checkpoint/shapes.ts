@@ -1,5 +1,6 @@
 // The shapes of HuBERT's tensors: those that a config describes, and the config that they describe where a file has no other, as
 // a bare state dict of torchaudio or of Lightning.
+import type { Normalization } from '../audio/normalize.js';
 import { EmoframeError } from '../errors.js';
 import type { HubertShape } from '../model/binding.js';
 import { elementsOf } from '../model/tensor.js';
@@ -74,8 +75,7 @@ export function checkShapes(shape: HubertShape, tensors: ReadonlyMap<string, { s
 export interface ModelDescription {
   /** As in a `config.json` of transformers. */
   config: Record<string, unknown>;
-  /** Whether the model expects audio of zero mean and unit variance per utterance. */
-  normalize: boolean;
+  normalize: Normalization;
 }
 
 /** Of hidden states so wide, every published HuBERT and wav2vec 2.0 (base, large, xlarge) has so many attention heads. */

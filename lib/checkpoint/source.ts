@@ -3,6 +3,7 @@
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import type { Normalization } from '../audio/normalize.js';
 import { EmoframeError } from '../errors.js';
 import { fileExists, orClose, readError } from '../files/read.js';
 import { describeIssues } from '../issues.js';
@@ -23,8 +24,7 @@ export const torchFile = 'pytorch_model.bin';
 /** A checkpoint without its weights. */
 export interface Described {
   config: HubertConfig;
-  /** Whether the model expects audio of zero mean and unit variance per utterance. */
-  normalize: boolean;
+  normalize: Normalization;
   head?: Head;
   /** Names of tensors that belong to other heads (`lm_head.weight`) and were left out. */
   ignored: string[];
@@ -43,9 +43,16 @@ export interface CheckpointSource extends Described {
 const preprocessorSchema = z.looseObject({
   do_normalize: z.boolean().default(true),
   sampling_rate: z.number().default(16000),
+  // What is written here where neither true nor false is meant.
+  normalization: z
+    .union([
+      z.strictObject({ epsilon: z.number().positive() }),
+      z.strictObject({ mean: z.number(), scale: z.number().positive() }),
+    ])
+    .optional(),
 });
 
-async function readNormalize(directory: string): Promise<boolean> {
+async function readNormalize(directory: string): Promise<Normalization> {
   const file = join(directory, preprocessorFile);
   if (!(await fileExists(file))) return true;
   const parsed = preprocessorSchema.safeParse(await readModelJson(file));
@@ -53,7 +60,7 @@ async function readNormalize(directory: string): Promise<boolean> {
   if (parsed.data.sampling_rate !== 16000) {
     throw unusable(file)(`it asks for audio of ${parsed.data.sampling_rate} Hz; only models of 16000 Hz are supported`);
   }
-  return parsed.data.do_normalize;
+  return parsed.data.normalization ?? parsed.data.do_normalize;
 }
 
 /** config.json and preprocessor_config.json of a directory. */

@@ -1,3 +1,4 @@
+import type { Normalization } from '../audio/normalize.js';
 import type { Head } from '../checkpoint/head.js';
 import type { Geometry } from '../model/geometry.js';
 import type { Architecture } from './huggingFace.js';
@@ -13,7 +14,7 @@ export interface CardFacts {
   hiddenSize: number;
   parameters: number;
   geometry: Geometry;
-  normalize: boolean;
+  normalize: Normalization;
   clusters: boolean;
   record: RunRecord | undefined;
   license: string | undefined;

@@ -1,4 +1,5 @@
 // The decision on an utterance and its frames as ONNX operators: the pooled classifier, the alignment network, or both.
+import type { Normalization } from '../audio/normalize.js';
 import { type Head, poolingOf } from '../checkpoint/head.js';
 import type { AlignmentSettings, SoundStatistics } from '../model/alignment.js';
 import type { Value } from '../onnx/graph.js';
@@ -14,7 +15,7 @@ const scope = 'decision';
 const smallestMass = 1e-8;
 
 /** Samples `[B, samples]` to the graph's outputs, by their names. */
-export function emotionGraph(parts: Parts, head: Head, samples: Value, normalize: boolean): void {
+export function emotionGraph(parts: Parts, head: Head, samples: Value, normalize: Normalization): void {
   const { graph, weights, shape } = parts;
   const pooling = poolingOf(head);
   const features = sharedInputs(parts, samples, normalize);
@@ -38,9 +39,9 @@ export function emotionGraph(parts: Parts, head: Head, samples: Value, normalize
 }
 
 /** The normalised samples, their features and the transformer's input, each made when first used. */
-function sharedInputs(parts: Parts, input: Value, sound: boolean | SoundStatistics): Inputs {
+function sharedInputs(parts: Parts, input: Value, sound: Normalization | SoundStatistics): Inputs {
   const samples = once(() => broughtSamples(parts.graph, input, sound));
-  const windows = typeof sound === 'boolean' ? undefined : sound.windows;
+  const windows = typeof sound === 'object' && 'waveform' in sound ? sound.windows : undefined;
   const features = once(() => featureEncoder(parts, samples(), windows));
   return { samples, features, projected: once(() => featureProjection(parts, features())) };
 }

@@ -1,5 +1,6 @@
 // HuBERT as ONNX operators, in the order of its layers. Names of operators and weights are those of transformers' modules.
 // Shapes are for a batch of B utterances of one length: the graph has no attention mask, and needs none for them.
+import type { Normalization } from '../audio/normalize.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { HubertShape } from '../model/binding.js';
 import type { Graph, Value } from '../onnx/graph.js';
@@ -22,28 +23,28 @@ interface Depth {
 }
 
 /**
- * (x - mean) / sqrt(variance + 1e-7), as transformers' feature extractor. Runtimes sum in float32 one sample after another,
+ * (x - mean) / sqrt(variance + ε), as feature extractors do. Runtimes sum in float32 one sample after another,
  * which is right to five digits only; what the mean leaves of the mean is taken away too.
  */
-function normalized(graph: Graph, samples: Value): Value {
+function normalized(graph: Graph, samples: Value, epsilon: number): Value {
   const scope = 'normalize';
   const node = (type: string, inputs: Value[]) => graph.node(type, inputs, { scope });
   const mean = (x: Value) => graph.node('ReduceMean', [x], { scope, attributes: { axes: [1], keepdims: 1 } });
   const withoutMean = (x: Value) => node('Sub', [x, mean(x)]);
   const centred = withoutMean(withoutMean(samples));
   const variance = mean(node('Mul', [centred, centred]));
-  return node('Div', [centred, node('Sqrt', [node('Add', [variance, graph.scalar(1e-7)])])]);
+  return node('Div', [centred, node('Sqrt', [node('Add', [variance, graph.scalar(epsilon)])])]);
 }
 
 /**
  * The model's input `[B, samples]`, normalised if the model needs it.
  *
- * @param sound `true`: every utterance is brought to zero mean and unit variance; statistics: it is brought to the model by them, in
- * place of its own
+ * @param sound as the model expects it; or statistics by which it is brought to the model in place of its own
  */
-export function broughtSamples(graph: Graph, samples: Value, sound: boolean | SoundStatistics): Value {
-  if (typeof sound !== 'boolean') return scaled(graph, samples, sound);
-  return sound ? normalized(graph, samples) : samples;
+export function broughtSamples(graph: Graph, samples: Value, sound: Normalization | SoundStatistics): Value {
+  if (typeof sound === 'boolean') return sound ? normalized(graph, samples, 1e-7) : samples;
+  if ('epsilon' in sound) return normalized(graph, samples, sound.epsilon);
+  return scaled(graph, samples, 'waveform' in sound ? sound : { waveform: sound });
 }
 
 /**

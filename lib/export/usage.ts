@@ -62,7 +62,7 @@ labels = description["labels"]`,
 
 /** The pooled classifier. */
 function classifier(pooling: PoolingName): string {
-  const scores: Record<PoolingName, string> = {
+  const scores: Partial<Record<PoolingName, string>> = {
     mean: 'torch.zeros(len(hidden))',
     attention: 'torch.tanh(hidden @ head["pooling.weight"])',
     'attention-linear': 'hidden @ head["pooling.weight"]',

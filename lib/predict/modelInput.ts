@@ -1,7 +1,7 @@
 // Samples as a model takes them in: utterances whole, or one window after another. Normalisation of the waveform, and GroupNorm in
 // the first convolution of the base form, are over the whole utterance; with their statistics known, everything up to the
 // transformer is the same in a window as in one pass over all.
-import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
+import { statisticsFor, type WaveformStatistics } from '../audio/normalize.js';
 import { packSamples } from '../batch/pack.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type { PackedBatch } from '../model/binding.js';
@@ -30,7 +30,7 @@ export class NormalizedUtterance {
     blockFrames: number,
     signal: AbortSignal | undefined,
   ): Promise<NormalizedUtterance> {
-    const waveform = normalize ? waveformStatistics(samples) : undefined;
+    const waveform = statisticsFor(samples, normalize);
     if (!model.config.shape.groupNorm) return new NormalizedUtterance(samples, model.geometry, waveform, undefined);
     const { stride } = model.geometry;
     const [kernel, hop] = [model.config.shape.convKernel[0]!, model.config.shape.convStride[0]!];

@@ -1,11 +1,12 @@
 // Batches of one stage. When the feature encoder is frozen its output is computed once an utterance and kept by the engine;
 // when it is trained, or its output would not fit the memory allowed, batches hold the samples themselves.
 
-import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
+import { statisticsFor, type WaveformStatistics } from '../audio/normalize.js';
 import { maskSpans, type SpanMask } from '../batch/masks.js';
 import { packFeatures, packLocally, packSamples } from '../batch/pack.js';
 import type { Draw, SamplerItem } from '../batch/samplers.js';
 import type { LoadedHubert } from '../checkpoint/load.js';
+import { given } from '../given.js';
 import { groupBy, mapLimited } from '../lists.js';
 import type { SoundStatistics } from '../model/alignment.js';
 import type { PackedBatch } from '../model/binding.js';
@@ -112,7 +113,7 @@ export class Inputs {
     const whole = await samplesOf(this.context, id);
     const first = start * geometry.stride;
     const samples = count === undefined ? whole : whole.subarray(first, first + geometry.samplesFor(count));
-    return { samples, ...(this.stage.normalize && { waveform: waveformStatistics(whole) }) };
+    return { samples, ...given({ waveform: statisticsFor(whole, this.stage.normalize) }) };
   }
 
   /** Normalised over whole utterances, so that a crop is the same signal as in the whole. */
@@ -125,7 +126,7 @@ export class Inputs {
     return packSamples(
       cuts.map(({ samples }) => samples),
       this.stage.model.geometry.stride,
-      { names, normalize: this.stage.normalize && cuts.map(({ waveform }) => waveform!) },
+      { names, normalize: this.stage.normalize !== false && cuts.map(({ waveform }) => waveform!) },
     );
   }
 

@@ -26,6 +26,18 @@ HubertShape readShape(const Napi::Object &object) {
   shape.intermediateSize = integer(object, "intermediateSize");
   shape.positionalKernel = integer(object, "positionalKernel");
   shape.positionalGroups = integer(object, "positionalGroups");
+  if (has(object, "positionalDepth")) shape.positionalDepth = integer(object, "positionalDepth");
+  if (has(object, "positionBias")) {
+    const Napi::Object bias = asObject(need(object, "positionBias"), "positionBias");
+    shape.positionBias =
+        choice<PositionBias>(need(bias, "kind"), "the kind of positionBias",
+                             {{"buckets", PositionBias::buckets}, {"slopes", PositionBias::slopes}});
+    if (shape.positionBias == PositionBias::buckets) {
+      shape.biasBuckets = integer(bias, "buckets");
+      shape.biasReach = integer(bias, "reach");
+    }
+  }
+  if (has(object, "extraTokens")) shape.extraTokens = integer(object, "extraTokens");
   shape.stableLayerNorm = boolean(object, "stableLayerNorm");
   shape.layerNormEpsilon = real(object, "layerNormEpsilon");
   shape.hiddenDropout = real(object, "hiddenDropout");
@@ -35,6 +47,49 @@ HubertShape readShape(const Napi::Object &object) {
   shape.finalDropout = real(object, "finalDropout");
   shape.layerdrop = real(object, "layerdrop");
   return shape;
+}
+
+ClassifierHead readClassifier(const Napi::Object &object) {
+  ClassifierHead head;
+  head.classes = integer(object, "classes");
+  if (has(object, "task")) {
+    head.task =
+        choice<HeadTask>(need(object, "task"), "task",
+                         {{"classification", HeadTask::classification}, {"regression", HeadTask::regression}});
+  }
+  if (has(object, "source")) {
+    head.layers = choice<bool>(need(object, "source"), "source", {{"output", false}, {"layers", true}});
+  }
+  if (has(object, "inputNorm")) {
+    head.inputNorm = choice<InputNorm>(need(object, "inputNorm"), "inputNorm",
+                                       {{"frame", InputNorm::frame}, {"utterance", InputNorm::utterance}});
+  }
+  if (has(object, "projector")) head.projector = integer(object, "projector");
+  head.pooling = choice<PoolingKind>(need(object, "pooling"), "pooling",
+                                     {{"mean", PoolingKind::mean},
+                                      {"sum", PoolingKind::sum},
+                                      {"max", PoolingKind::max},
+                                      {"attention", PoolingKind::attention},
+                                      {"attention-linear", PoolingKind::attentionLinear},
+                                      {"stats", PoolingKind::stats},
+                                      {"attentive-stats", PoolingKind::attentiveStats}});
+  if (has(object, "dense")) {
+    const Napi::Array layers = asList(need(object, "dense"), "dense layers");
+    for (uint32_t i = 0; i < layers.Length(); ++i) {
+      const Napi::Object layer = asObject(layers.Get(i), "a dense layer");
+      head.dense.push_back(
+          {integer(layer, "width"), has(layer, "norm") && boolean(layer, "norm"),
+           choice<Activation>(need(layer, "activation"), "activation",
+                              {{"none", Activation::none}, {"tanh", Activation::tanh}, {"relu", Activation::relu}})});
+    }
+  }
+  if (has(object, "bias")) head.bias = boolean(object, "bias");
+  if (has(object, "frames")) {
+    const Napi::Object frames = asObject(need(object, "frames"), "frames");
+    head.frameWindow = integer(frames, "window");
+    head.frameHop = integer(frames, "hop");
+  }
+  return head;
 }
 
 AlignmentHead readAlignment(const Napi::Object &object) {
@@ -117,15 +172,7 @@ Napi::Value EngineObject::createModel(const Napi::CallbackInfo &info) {
     masked.temperature = real(head, "temperature");
   }
   ClassifierHead classifier;
-  if (has(options, "classifier")) {
-    const Napi::Object head = asObject(need(options, "classifier"), "classifier");
-    classifier.classes = integer(head, "classes");
-    classifier.pooling = choice<PoolingKind>(need(head, "pooling"), "pooling",
-                                             {{"mean", PoolingKind::mean},
-                                              {"attention", PoolingKind::attention},
-                                              {"attention-linear", PoolingKind::attentionLinear},
-                                              {"stats", PoolingKind::stats}});
-  }
+  if (has(options, "classifier")) classifier = readClassifier(asObject(need(options, "classifier"), "classifier"));
   AlignmentHead alignment;
   if (has(options, "alignment")) alignment = readAlignment(asObject(need(options, "alignment"), "alignment"));
   auto slot = std::make_shared<ModelSlot>();

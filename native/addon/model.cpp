@@ -67,6 +67,24 @@ TrainStep readStep(const Napi::Object &options, std::vector<Napi::Value> &keep) 
     step.frameLabelCount = static_cast<int64_t>(frameLabels.ElementLength());
     keep.push_back(frameLabels);
   }
+  if (has(options, "targets")) {
+    const Napi::Float32Array targets = floats(need(options, "targets"), "targets");
+    step.targets = targets.Data();
+    step.targetCount = static_cast<int64_t>(targets.ElementLength());
+    keep.push_back(targets);
+  }
+  if (has(options, "others")) {
+    const Napi::Object others = asObject(need(options, "others"), "others");
+    const Napi::Float32Array outputs = floats(need(others, "outputs"), "outputs");
+    const Napi::Float32Array targets = floats(need(others, "targets"), "targets");
+    if (outputs.ElementLength() != targets.ElementLength())
+      throw Error("ERR_BATCH", "Expected as many targets as outputs of other passes.");
+    step.otherOutputs = outputs.Data();
+    step.otherTargets = targets.Data();
+    step.otherCount = static_cast<int64_t>(outputs.ElementLength());
+    keep.push_back(outputs);
+    keep.push_back(targets);
+  }
   if (has(options, "mask")) {
     const Napi::Uint8Array mask = bytes(need(options, "mask"), "mask");
     step.mask = mask.Data();
@@ -114,6 +132,7 @@ ModelObject::Batch::Batch(const Napi::Value &value) {
       host.sampleCount = std::max(host.sampleCount, host.starts[b] + static_cast<int64_t>(its.ElementLength()));
     }
     host.normalize = has(object, "normalize") && boolean(object, "normalize");
+    if (has(object, "epsilon")) host.epsilon = number(object, "epsilon");
     if (has(object, "waveform")) {
       const auto waveform = typedArray<Napi::Float64Array>(need(object, "waveform"), napi_float64_array, "waveform");
       host.waveform.assign(waveform.Data(), waveform.Data() + waveform.ElementLength());

@@ -21,6 +21,7 @@ float scoreOf(Score score, float u) {
     case Score::linear:
       return u;
     case Score::none:
+    case Score::given:
       return 0;
   }
   return 0;
@@ -37,6 +38,7 @@ float scoreDerivative(Score score, float u) {
     case Score::linear:
       return 1;
     case Score::none:
+    case Score::given:
       return 0;
   }
   return 0;
@@ -96,7 +98,7 @@ void CpuBackend::perform(const Pooling &pooling) {
       for (int64_t t = begin; t < end; ++t) {
         addWeighted(attention[t], readBlock(pooling.h, 0, t, 0, C, row.data()), mean, C);
       }
-      if (!pooling.standardDeviation) continue;
+      if (pooling.deviation == Deviation::none) continue;
       float *deviation = mean + C;
       fillFloats(deviation, 0, C);
       for (int64_t t = begin; t < end; ++t) {
@@ -124,7 +126,7 @@ void CpuBackend::perform(const PoolingBackward &op) {
       const float *attention = pooling.attention.as<float>();
       const float *mean = static_cast<const float *>(pooling.pooled.at(0, b, 0));
       const float *dMean = static_cast<const float *>(op.dPooled.at(0, b, 0));
-      if (pooling.standardDeviation) {
+      if (pooling.deviation != Deviation::none) {
         for (int64_t c = 0; c < C; ++c) halves[c] = dMean[C + c] / (2 * mean[C + c]);
       }
       std::vector<float> du(static_cast<size_t>(end - begin), 0.0f);

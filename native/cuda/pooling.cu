@@ -307,7 +307,7 @@ void CudaBackend::perform(const Pooling &pooling) {
     }
     launch(weightKernel, utterances, softmaxThreads, (softmaxThreads / 32 + 1) * (sizeof(double) + sizeof(float)),
            stream(), frames.attention, frames.offsets, pooling.score, pooling.logSums.as<float>());
-    launch(pooling.standardDeviation ? poolKernel<T, true> : poolKernel<T, false>,
+    launch(pooling.deviation != Deviation::none ? poolKernel<T, true> : poolKernel<T, false>,
            dim3(blocksFor(cols, 32 * width), utterances), dim3(32, strips), sizeof(float) * strips * 32 * width,
            stream(), frames);
   });
@@ -322,7 +322,7 @@ void CudaBackend::perform(const PoolingBackward &op) {
   const ColumnSums sums(T, C);
   const auto padded = [](int64_t bytes) { return (bytes + 15) / 16 * 16; };
   const int64_t partials = padded(static_cast<int64_t>(sums.partialBytes()));
-  const int64_t halves = pooling.standardDeviation ? padded(B * C * 4) : 0, ofFrames = padded(T * 4);
+  const int64_t halves = pooling.deviation != Deviation::none ? padded(B * C * 4) : 0, ofFrames = padded(T * 4);
   auto *memory = static_cast<char *>(scratch(static_cast<size_t>(partials + halves + (scored ? 3 : 1) * ofFrames)));
   Incoming incoming = {};
   incoming.dPooled = op.dPooled.as<const float>();

@@ -19,7 +19,7 @@ Pooling Classifier::pooling(const Context &context, const Segments &segments, co
                   : head_.pooling == PoolingKind::attention       ? Score::tanh
                   : head_.pooling == PoolingKind::attentionLinear ? Score::linear
                                                                   : Score::relu;
-  pooling.standardDeviation = head_.pooling == PoolingKind::stats;
+  if (head_.pooling == PoolingKind::stats) pooling.deviation = Deviation::added;
   if (score_ >= 0) pooling.w = context.parameters.master(score_);
   return pooling;
 }

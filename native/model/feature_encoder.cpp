@@ -85,6 +85,7 @@ void FeatureEncoder::normalize(const Context &context, const Packing &packing) c
   waveforms.deviceStart = packing.starts.device;
   waveforms.deviceLength = packing.lengths.device;
   waveforms.statistics = packing.waveform;
+  waveforms.epsilon = packing.epsilon;
   context.run(waveforms);
 }
 
@@ -254,6 +255,7 @@ void FeatureEncoder::layOut(const HostBatch &batch, bool kept, DType dtype, size
   packing.samples = workspace.upload(utterances, packing.sampleCount + reach_);
   packing.samples.cols = packing.sampleCount;
   packing.normalize = batch.normalize;
+  packing.epsilon = batch.epsilon;
   if (!batch.waveform.empty()) {
     packing.waveform = reinterpret_cast<const double *>(
         workspace.upload(reinterpret_cast<const uint8_t *>(batch.waveform.data()),

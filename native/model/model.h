@@ -11,6 +11,10 @@
 
 namespace emoframe {
 
+// What attention adds to its scores, of the distance from query to key: nothing; a learned value of T5's buckets of
+// distances, gated by the query (WavLM); a slope of each head times the distance, times a learned factor (data2vec 2.0).
+enum class PositionBias : uint8_t { none, buckets, slopes };
+
 struct HubertShape {
   std::vector<int64_t> convDim, convKernel, convStride;
   bool convBias = false;
@@ -18,6 +22,12 @@ struct HubertShape {
   bool featureProjectionLayerNorm = true;
   int64_t hiddenSize = 768, layers = 12, heads = 12, intermediateSize = 3072;
   int64_t positionalKernel = 128, positionalGroups = 16;
+  // Convolutions of the positional embedding: 0: one, with weight norm; else so many, each followed by a LayerNorm
+  // without affine and GELU (data2vec).
+  int64_t positionalDepth = 0;
+  PositionBias positionBias = PositionBias::none;
+  int64_t biasBuckets = 320, biasReach = 800;  // of buckets: their number, and the distance at which the last begins
+  int64_t extraTokens = 0;  // learned rows that the transformer is given before an utterance's frames
   bool stableLayerNorm = false;
   float layerNormEpsilon = 1e-5f;
   float hiddenDropout = 0, attentionDropout = 0, activationDropout = 0, featureProjectionDropout = 0, finalDropout = 0;
@@ -31,15 +41,34 @@ struct HubertShape {
 
 // fp32 and tf32 keep f32: with tf32, the products that bf16 would make in bf16 round their operands to tf32.
 enum class Precision : uint8_t { fp32, tf32, bf16 };
-enum class PoolingKind : uint8_t { mean, attention, attentionLinear, stats };
+// attentiveStats: scores are w · tanh(W h + b), the weighted mean and the standard deviation with a clamped variance.
+enum class PoolingKind : uint8_t { mean, sum, max, attention, attentionLinear, stats, attentiveStats };
+enum class HeadTask : uint8_t { classification, regression };
+// LayerNorm without affine of what a head reads: none, of each frame, or of all values of an utterance at once.
+enum class InputNorm : uint8_t { none, frame, utterance };
 
 struct MaskedPredictionHead {
   int64_t clusters = 0, dimension = 256;  // clusters 0: no such head
   float temperature = 0.1f;
 };
+// linear → LayerNorm → activation.
+struct DenseLayer {
+  int64_t width = 0;
+  bool norm = false;
+  Activation activation = Activation::none;
+};
 struct ClassifierHead {
-  int64_t classes = 0;  // 0: no such head
+  int64_t classes = 0;  // outputs; 0: no such head
+  HeadTask task = HeadTask::classification;
+  bool layers = false;  // reads Σ softmax(layer_weights)_l · state_l, of which the last is the model's output
+  InputNorm inputNorm = InputNorm::none;
+  int64_t projector = 0;  // width of a linear layer before pooling; 0: none
   PoolingKind pooling = PoolingKind::attention;
+  std::vector<DenseLayer> dense;  // after pooling
+  bool bias = true;               // of the output
+  // Frames get their outputs from the whole head applied to so many frames around them, every `frameHop` frames; 0: from
+  // its linear layers applied to each frame.
+  int64_t frameWindow = 0, frameHop = 1;
 };
 
 // What the alignment head's network reads: the convolutions' output, or hidden states of the transformer over chunks of
@@ -76,6 +105,7 @@ struct HostBatch {
   // Whether utterances are brought to zero mean and unit variance: by their own, or by
   // means and scales that are given, [B, 2].
   bool normalize = false;
+  double epsilon = 1e-7;  // added to the variance
   std::vector<double> waveform;
   std::vector<std::string> features;              // instead of samples
   std::vector<int32_t> frameStarts, frameCounts;  // empty: all frames
@@ -93,7 +123,7 @@ struct FrameRanges {
   std::vector<int32_t> starts, counts;
 };
 
-enum class Objective : uint8_t { maskedPrediction, classification, alignment };
+enum class Objective : uint8_t { maskedPrediction, classification, regression, alignment };
 
 struct TrainStep {
   Objective objective = Objective::classification;
@@ -101,7 +131,10 @@ struct TrainStep {
   int64_t labelCount = 0;
   const int32_t *frameLabels = nullptr;  // of alignment: [T], -1 where a frame's class is not known; or nullptr
   int64_t frameLabelCount = 0;
-  const uint8_t *mask = nullptr;  // [T] or nullptr
+  // Of regression: targets [B, outputs], and outputs and targets of the batch's other passes, [others, outputs].
+  const float *targets = nullptr, *otherOutputs = nullptr, *otherTargets = nullptr;
+  int64_t targetCount = 0, otherCount = 0;  // elements
+  const uint8_t *mask = nullptr;            // [T] or nullptr
   int64_t maskCount = 0;
   double denominator = 1;
   float featurePenalty = 0, featureGradientScale = 1;

@@ -63,6 +63,7 @@ struct Packing {
   // Where the feature encoder runs:
   View samples;                       // f32 [1, sampleCount], and zeros behind it
   bool normalize = false;             // before anything else, in place
+  double epsilon = 1e-7;              // added to the variance
   const double *waveform = nullptr;   // means and scales that the batch gives for it: backend memory
   View windowMean, windowCovariance;  // moments that the batch gives, or absent
   std::vector<FrameBlock> blocks;     // where it runs by blocks

@@ -106,7 +106,7 @@ void bothWays(Backend &backend, Report &report, DType dtype) {
           pooling.h = h;
           pooling.segments = segments;
           pooling.score = score;
-          pooling.standardDeviation = deviation;
+          if (deviation) pooling.deviation = Deviation::added;
           if (score != Score::none) pooling.w = w;
           pooling.attention = attention;
           pooling.pooled = pooled;
@@ -160,7 +160,7 @@ void batchMates(Backend &backend, Report &report) {
       pooling.h = h;
       pooling.segments = bounds.segments();
       pooling.score = score;
-      pooling.standardDeviation = true;
+      pooling.deviation = Deviation::added;
       pooling.w = w;
       pooling.attention = attention;
       pooling.pooled = pooled;
@@ -210,7 +210,7 @@ void sameBits(Backend &, Report &report) {
         pooling.h = h;
         pooling.segments = bounds.segments();
         pooling.score = Score::tanh;
-        pooling.standardDeviation = true;
+        pooling.deviation = Deviation::added;
         pooling.w = w;
         pooling.attention = attention;
         pooling.pooled = pooled;
