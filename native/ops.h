@@ -204,8 +204,8 @@ struct Gemm {
 // A bias of the distance may be added to the scores: gate[t, h] · table[clamp(s - t), h] for query t and key s, but not
 // to or from the first `unbiased` rows of an utterance.
 struct DistanceBias {
-  View table;            // f32 [2 reach + 1, H], colStride 1: of distances -reach ... reach; farther ones as the farthest
-  View gate = {};        // optional f32 [T, H], of a query; absent: 1
+  View table;      // f32 [2 reach + 1, H], colStride 1: of distances -reach ... reach; farther ones as the farthest
+  View gate = {};  // optional f32 [T, H], of a query; absent: 1
   int32_t unbiased = 0;  // rows of each utterance
 };
 struct Attention {
@@ -227,8 +227,8 @@ struct AttentionBackward {
   View dGate = {};   // f32, as the bias's gate, overwritten; absent where there is no gate
 };
 
-// What of WavLM's distance bias depends on the query. With a = σ(x[0] + x[1] + x[2] + x[3]) and b = σ(x[4] + ... + x[7])
-// of row t · H + h: gate[t, h] = a (b · scale[h] - 1) + 2.
+// What of WavLM's distance bias depends on the query. With a = σ(x[0] + x[1] + x[2] + x[3]) and b = σ(x[4] + ... +
+// x[7]) of row t · H + h: gate[t, h] = a (b · scale[h] - 1) + 2.
 struct PositionGate {
   View x;      // f32 [T · H, 8]
   View scale;  // f32 [1, H]

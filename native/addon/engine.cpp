@@ -29,9 +29,8 @@ HubertShape readShape(const Napi::Object &object) {
   if (has(object, "positionalDepth")) shape.positionalDepth = integer(object, "positionalDepth");
   if (has(object, "positionBias")) {
     const Napi::Object bias = asObject(need(object, "positionBias"), "positionBias");
-    shape.positionBias =
-        choice<PositionBias>(need(bias, "kind"), "the kind of positionBias",
-                             {{"buckets", PositionBias::buckets}, {"slopes", PositionBias::slopes}});
+    shape.positionBias = choice<PositionBias>(need(bias, "kind"), "the kind of positionBias",
+                                              {{"buckets", PositionBias::buckets}, {"slopes", PositionBias::slopes}});
     if (shape.positionBias == PositionBias::buckets) {
       shape.biasBuckets = integer(bias, "buckets");
       shape.biasReach = integer(bias, "reach");
@@ -53,9 +52,8 @@ ClassifierHead readClassifier(const Napi::Object &object) {
   ClassifierHead head;
   head.classes = integer(object, "classes");
   if (has(object, "task")) {
-    head.task =
-        choice<HeadTask>(need(object, "task"), "task",
-                         {{"classification", HeadTask::classification}, {"regression", HeadTask::regression}});
+    head.task = choice<HeadTask>(need(object, "task"), "task",
+                                 {{"classification", HeadTask::classification}, {"regression", HeadTask::regression}});
   }
   if (has(object, "source")) {
     head.layers = choice<bool>(need(object, "source"), "source", {{"output", false}, {"layers", true}});

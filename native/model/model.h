@@ -12,7 +12,8 @@
 namespace emoframe {
 
 // What attention adds to its scores, of the distance from query to key: nothing; a learned value of T5's buckets of
-// distances, gated by the query (WavLM); a slope of each head times the distance, times a learned factor (data2vec 2.0).
+// distances, gated by the query (WavLM); a slope of each head times the distance, times a learned factor
+// (data2vec 2.0).
 enum class PositionBias : uint8_t { none, buckets, slopes };
 
 struct HubertShape {
@@ -66,8 +67,8 @@ struct ClassifierHead {
   PoolingKind pooling = PoolingKind::attention;
   std::vector<DenseLayer> dense;  // after pooling
   bool bias = true;               // of the output
-  // Frames get their outputs from the whole head applied to so many frames around them, every `frameHop` frames; 0: from
-  // its linear layers applied to each frame.
+  // Frames get their outputs from the whole head applied to so many frames around them, every `frameHop` frames; 0:
+  // from its linear layers applied to each frame.
   int64_t frameWindow = 0, frameHop = 1;
 };
 

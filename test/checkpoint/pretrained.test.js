@@ -193,9 +193,9 @@ test('a head file that cannot be used is named', async () => {
   const directory = join(scratch, 'model');
   await savePretrained(directory, { ...source, head: head() });
   const file = join(directory, 'emoframe.json');
-  edit(file, (json) => ({ ...json, format: 2 }));
-  await refused(loadPretrained(directory), 'ERR_CHECKPOINT', /format 2.*newer version/);
-  edit(file, (json) => ({ ...json, format: 1, pooling: 'max' }));
+  edit(file, (json) => ({ ...json, format: 3 }));
+  await refused(loadPretrained(directory), 'ERR_CHECKPOINT', /format 3.*newer version/);
+  edit(file, (json) => ({ ...json, format: 1, pooling: 'median' }));
   await refused(loadPretrained(directory), 'ERR_CHECKPOINT', /pooling/);
   edit(file, (json) => ({ ...json, pooling: 'mean' }));
   rmSync(join(directory, 'head.safetensors'));
