@@ -16,6 +16,23 @@ EMOFRAME_SIMD void geluGradientLeaf(const float *x, const float *dy, float *dx, 
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i) dx[i] = geluDerivative(x[i]) * dy[i];
 }
+EMOFRAME_SIMD void tanhLeaf(const float *x, float *y, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) y[i] = hyperbolicTangent(x[i]);
+}
+EMOFRAME_SIMD void tanhGradientLeaf(const float *y, const float *dy, float *dx, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) dx[i] = (1 - y[i] * y[i]) * dy[i];
+}
+// NaN stays NaN, which a maximum would not see to.
+EMOFRAME_SIMD void reluLeaf(const float *x, float *y, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] <= 0 ? 0 : x[i];
+}
+EMOFRAME_SIMD void reluGradientLeaf(const float *y, const float *dy, float *dx, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) dx[i] = y[i] > 0 ? dy[i] : 0;
+}
 EMOFRAME_SIMD void softmaxLeaf(const float *x, float *y, int64_t n) {
   float largest = x[0];
 #pragma omp simd reduction(max : largest)
@@ -123,6 +140,38 @@ void CpuBackend::perform(const GeluBackward &op) {
     }
     float *target = writeBlock(out, b, r, c, result);
     geluGradientLeaf(readBlock(in, b, r, c, n, value), g, target, n);
+    storeBlock(out, b, r, c, n, target);
+  });
+}
+
+template <>
+void CpuBackend::perform(const Activate &op) {
+  if (op.activation == Activation::none) {
+    if (op.x.data != op.y.data) perform(Convert{op.x, op.y});
+    return;
+  }
+  View in = op.x, out = op.y;
+  forEachBlock(threads_, {&in, &out}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
+    float value[blockSize], result[blockSize];
+    float *target = writeBlock(out, b, r, c, result);
+    const auto leaf = op.activation == Activation::tanh ? tanhLeaf : reluLeaf;
+    leaf(readBlock(in, b, r, c, n, value), target, n);
+    storeBlock(out, b, r, c, n, target);
+  });
+}
+
+template <>
+void CpuBackend::perform(const ActivateBackward &op) {
+  if (op.activation == Activation::none) {
+    if (op.dy.data != op.dx.data) perform(Convert{op.dy, op.dx});
+    return;
+  }
+  View y = op.y, gradient = op.dy, out = op.dx;
+  forEachBlock(threads_, {&y, &gradient, &out}, [&](int64_t b, int64_t r, int64_t c, int64_t n) {
+    float value[blockSize], incoming[blockSize], result[blockSize];
+    float *target = writeBlock(out, b, r, c, result);
+    const auto leaf = op.activation == Activation::tanh ? tanhGradientLeaf : reluGradientLeaf;
+    leaf(readBlock(y, b, r, c, n, value), readBlock(gradient, b, r, c, n, incoming), target, n);
     storeBlock(out, b, r, c, n, target);
   });
 }

@@ -1,6 +1,7 @@
-// The two cross-entropies, forward and backward in one call. Cosine logits are formed for a block of frames at a time
-// by three matrix products (logits, their gradient to z, their gradient to the label embeddings), all in fp32 whatever
-// z is: with N frames and K labels an [N, K] buffer would outgrow the activations, a block of it stays in cache.
+// Losses, forward and backward in one call. The two cross-entropies: cosine logits are formed for a block of frames at
+// a time by three matrix products (logits, their gradient to z, their gradient to the label embeddings), all in fp32
+// whatever z is: with N frames and K labels an [N, K] buffer would outgrow the activations, a block of it stays in
+// cache.
 #include <cmath>
 
 #include "backend.h"
@@ -161,6 +162,38 @@ void CpuBackend::perform(const SoftmaxCrossEntropy &loss) {
   }
   loss.result.as<float>()[0] = static_cast<float>(total);
   loss.result.as<float>()[1] = static_cast<float>(correct);
+}
+
+// Of outputs x with targets y: d CCC / d x[i] = 2 (y[i] - mean y - CCC (x[i] - mean y)) / (N · denominator).
+template <>
+void CpuBackend::perform(const Concordance &loss) {
+  const int64_t N = loss.outputs.rows, D = loss.outputs.cols;
+  const auto count = static_cast<double>(std::max<int64_t>(1, N));
+  double total = 0;
+  for (int64_t d = 0; d < D; ++d) {
+    const auto output = [&](int64_t i) { return static_cast<double>(*static_cast<float *>(loss.outputs.at(0, i, d))); };
+    const auto target = [&](int64_t i) { return static_cast<double>(*static_cast<float *>(loss.targets.at(0, i, d))); };
+    double outputMean = 0, targetMean = 0, squares = 0, products = 0;
+    for (int64_t i = 0; i < N; ++i) outputMean += output(i), targetMean += target(i);
+    outputMean /= count;
+    targetMean /= count;
+    for (int64_t i = 0; i < N; ++i) {
+      const double x = output(i) - outputMean, y = target(i) - targetMean;
+      squares += x * x + y * y;
+      products += x * y;
+    }
+    const double apart = outputMean - targetMean, denominator = squares + count * apart * apart;
+    const bool defined = N >= 2 && denominator != 0;
+    const double agreement = defined ? 2 * products / denominator : 0;
+    total += 1 - agreement;
+    for (int64_t i = 0; i < N && loss.dOutputs; ++i) {
+      const double gradient = target(i) - targetMean - agreement * (output(i) - targetMean);
+      *static_cast<float *>(loss.dOutputs.at(0, i, d)) =
+          defined ? static_cast<float>(-2 * gradient / (denominator * static_cast<double>(D))) : 0;
+    }
+  }
+  loss.result.as<float>()[0] = static_cast<float>(total / static_cast<double>(D));
+  loss.result.as<float>()[1] = 0;
 }
 
 }  // namespace emoframe

@@ -1,4 +1,4 @@
-// Elementwise ops: fill, convert, add, scale, dropout, GELU and its gradient. All are bound by the
+// Elementwise ops: fill, convert, add, scale, dropout, GELU, tanh and ReLU with their gradients. All are bound by the
 // bytes that they move: each element is read once and written once, 16 bytes a thread where the rows
 // allow it. GELU adds about 15 instructions an element, dropout an eighth of a Philox block (about 8
 // integer operations), both below what memory takes.
@@ -117,6 +117,24 @@ struct GeluGradientEach {
   __device__ void operator()(float (&values)[n], const float (&others)[n], uint64_t first) const {
     if (dropout.p > 0) applyDropout(dropout, first, values);
     for (int i = 0; i < n; ++i) values[i] *= geluSlope(others[i]);
+  }
+};
+// NaN stays NaN, which a maximum would not see to.
+struct ActivateEach {
+  bool tanh;  // or else ReLU
+  template <int n>
+  __device__ void operator()(float (&values)[n], const float (&)[n], uint64_t) const {
+    for (int i = 0; i < n; ++i) values[i] = tanh ? tanhf(values[i]) : values[i] <= 0 ? 0.0f : values[i];
+  }
+};
+// Of dy, with y beside it.
+struct ActivateGradientEach {
+  bool tanh;
+  template <int n>
+  __device__ void operator()(float (&values)[n], const float (&others)[n], uint64_t) const {
+    for (int i = 0; i < n; ++i) {
+      values[i] = tanh ? (1 - others[i] * others[i]) * values[i] : others[i] > 0 ? values[i] : 0.0f;
+    }
   }
 };
 
@@ -276,6 +294,24 @@ void CudaBackend::perform(const Gelu &op) {
 template <>
 void CudaBackend::perform(const GeluBackward &op) {
   map<2>(stream(), op.dy, op.x, op.dx, GeluGradientEach{op.dropout});
+}
+
+template <>
+void CudaBackend::perform(const Activate &op) {
+  if (op.activation != Activation::none) {
+    map<1>(stream(), op.x, View(), op.y, ActivateEach{op.activation == Activation::tanh});
+  } else if (op.x.data != op.y.data) {
+    perform(Convert{op.x, op.y});
+  }
+}
+
+template <>
+void CudaBackend::perform(const ActivateBackward &op) {
+  if (op.activation != Activation::none) {
+    map<2>(stream(), op.dy, op.y, op.dx, ActivateGradientEach{op.activation == Activation::tanh});
+  } else if (op.dy.data != op.dx.data) {
+    perform(Convert{op.dy, op.dx});
+  }
 }
 
 }  // namespace emoframe

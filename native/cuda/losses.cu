@@ -1,6 +1,9 @@
 // Softmax cross-entropy of a few rows of a few classes, forward and backward in one launch, and the sum of losses over
 // rows. A warp takes a row, reads it three times, from the cache after the first, and writes its gradient: 8 bytes an
 // element of some kilobytes, so the launches are what it costs.
+//
+// Concordance of a few columns of as many rows as a batch has utterances: one block, and each column is read three
+// times, for the means, the moments about them and the gradient.
 #include "backend.h"
 #include "elements.cuh"
 #include "launch.cuh"
@@ -11,7 +14,7 @@ namespace emoframe {
 
 namespace {
 
-constexpr int rowWarps = 4, sumThreads = 1024;
+constexpr int rowWarps = 4, sumThreads = 1024, concordanceThreads = 256;
 
 __global__ void __launch_bounds__(rowWarps * 32)
     softmaxLossKernel(Strided<const float> logits, const int32_t *labels, const float *shares, int64_t rows,
@@ -68,6 +71,58 @@ __global__ void __launch_bounds__(sumThreads) addLossesKernel(const RowLoss *row
   out[1] = static_cast<float>(correct);
 }
 
+// Over a block; every thread gets the sum. `shared`: a double a warp, and one.
+__device__ inline double sumForAll(double value, double *shared) {
+  const int last = static_cast<int>(blockDim.x / 32);
+  value = blockSum(value, shared);
+  if (threadIdx.x == 0) shared[last] = value;
+  __syncthreads();
+  value = shared[last];
+  __syncthreads();
+  return value;
+}
+
+// Of outputs x with targets y: d CCC / d x[i] = 2 (y[i] - mean y - CCC (x[i] - mean y)) / (N · denominator).
+__global__ void __launch_bounds__(concordanceThreads)
+    concordanceKernel(Strided<const float> outputs, Strided<const float> targets, int64_t rows, int64_t cols,
+                      Strided<float> gradient, float *out) {
+  auto *shared = reinterpret_cast<double *>(sharedMemory());
+  const auto count = static_cast<double>(rows);
+  double total = 0;
+  for (int64_t c = 0; c < cols; ++c) {
+    double outputMean = 0, targetMean = 0;
+    for (int64_t i = threadIdx.x; i < rows; i += concordanceThreads) {
+      outputMean += static_cast<double>(*outputs.at(0, i, c));
+      targetMean += static_cast<double>(*targets.at(0, i, c));
+    }
+    outputMean = sumForAll(outputMean, shared) / count;
+    targetMean = sumForAll(targetMean, shared) / count;
+    double squares = 0, products = 0;
+    for (int64_t i = threadIdx.x; i < rows; i += concordanceThreads) {
+      const double x = static_cast<double>(*outputs.at(0, i, c)) - outputMean;
+      const double y = static_cast<double>(*targets.at(0, i, c)) - targetMean;
+      squares += x * x + y * y;
+      products += x * y;
+    }
+    squares = sumForAll(squares, shared);
+    products = sumForAll(products, shared);
+    const double apart = outputMean - targetMean, denominator = squares + count * apart * apart;
+    const bool defined = rows >= 2 && denominator != 0;
+    const double agreement = defined ? 2 * products / denominator : 0;
+    total += 1 - agreement;
+    if (!gradient.data) continue;
+    for (int64_t i = threadIdx.x; i < rows; i += concordanceThreads) {
+      const double x = static_cast<double>(*outputs.at(0, i, c)), y = static_cast<double>(*targets.at(0, i, c));
+      const double slope = y - targetMean - agreement * (x - targetMean);
+      *gradient.at(0, i, c) =
+          defined ? static_cast<float>(-2 * slope / (denominator * static_cast<double>(cols))) : 0.0f;
+    }
+  }
+  if (threadIdx.x != 0) return;
+  out[0] = static_cast<float>(total / static_cast<double>(cols));
+  out[1] = 0;
+}
+
 }  // namespace
 
 void addLosses(const RowLoss *rows, int64_t count, float *out, Stream &stream) {
@@ -81,6 +136,13 @@ void CudaBackend::perform(const SoftmaxCrossEntropy &loss) {
   launch(softmaxLossKernel, blocksFor(rows, rowWarps), rowWarps * 32, 0, stream(), strided<const float>(loss.logits),
          loss.labels, loss.shares, rows, loss.logits.cols, loss.gradientScale, strided<float>(loss.dLogits), losses);
   addLosses(losses, rows, loss.result.as<float>(), stream());
+}
+
+template <>
+void CudaBackend::perform(const Concordance &loss) {
+  launch(concordanceKernel, 1, concordanceThreads, sizeof(double) * (concordanceThreads / 32 + 1), stream(),
+         strided<const float>(loss.outputs), strided<const float>(loss.targets), loss.outputs.rows, loss.outputs.cols,
+         strided<float>(loss.dOutputs), loss.result.as<float>());
 }
 
 }  // namespace emoframe
