@@ -90,7 +90,7 @@ export class Inference {
   /** What brings each sound, as a whole, to the level of the alignment network's training; undefined: as it is. */
   waveformsOf(sounds: readonly Float32Array[], level: Level = 'as-is'): WaveformStatistics[] | undefined {
     if (level === 'as-is' || this.head.alignment?.statistics === undefined) return undefined;
-    return sounds.map(waveformStatistics);
+    return sounds.map((samples) => waveformStatistics(samples));
   }
 
   /** Of the frames of a window that are kept. `waveform`: as {@link waveformsOf} has it of the whole. */
