@@ -37,11 +37,11 @@ export type {
   TaptSettings,
 } from './config/types.js';
 export { type CorpusSource, type ReadCorporaOptions, readCorpora } from './corpus/combine.js';
-export { type CorpusDescription, type DescribeOptions, describeCorpus } from './corpus/describe.js';
+export { type CorpusDescription, type DescribeOptions, describeCorpus, type ValueSummary } from './corpus/describe.js';
 export { readFolds } from './corpus/foldFile.js';
 export { type Fold, type FoldOptions, makeFolds } from './corpus/folds.js';
 export { type ReadCorpusOptions, readCorpus } from './corpus/read.js';
-export type { Corpus, CustomaryFolds, Dimensions, GivenFold, Problem, Segment, Utterance } from './corpus/types.js';
+export type { Corpus, CustomaryFolds, GivenFold, Problem, Segment, Utterance, Values } from './corpus/types.js';
 export { type AudioCheck, checkAudio, type UnreadableUtterance } from './corpus/unreadable.js';
 export { EmoframeError, type EmoframeErrorCode, type ErrorContext } from './errors.js';
 export { type DiarizationErrors, diarizationErrors } from './evaluate/eder.js';

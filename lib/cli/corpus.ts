@@ -52,7 +52,11 @@ export const corpusCommand = defineCommand({
 
 function table(description: CorpusDescription): string {
   const { dataset, utterances, seconds, labels, speakers, sessions, unlabelled, problems } = description;
-  const { scheme, leftOut, folds } = description;
+  const { scheme, leftOut, folds, values } = description;
+  const rated = Object.entries(values).map(([name, { utterances, mean, deviation }]): [string, string] => [
+    name,
+    `${String(utterances).padStart(7)}  ${mean.toFixed(3)} ± ${deviation.toFixed(3)}`,
+  ]);
   const counts = (title: string, counted: Record<string, number>) => {
     const entries = Object.entries(counted).map(([name, count]): [string, string] => [
       name,
@@ -79,6 +83,7 @@ function table(description: CorpusDescription): string {
       ['problems', String(problems.length)],
     ]),
     ...counts('Labels', unlabelled > 0 ? { ...labels, '(none)': unlabelled } : labels),
+    ...(rated.length === 0 ? [] : ['', 'Values: utterances, mean and standard deviation', ...columns(rated)]),
     ...counts('Sessions', sessions),
     ...counts('Speakers', speakers),
   ].join('\n');

@@ -19,6 +19,8 @@ export interface CorpusDescription {
   /** Utterances of each label, the commonest first. */
   labels: Record<string, number>;
   unlabelled: number;
+  /** Of each dimension that is rated: how many utterances are, and the mean and standard deviation of their values. */
+  values: Record<string, ValueSummary>;
   /** Utterances of each speaker and session that is named. */
   speakers: Record<string, number>;
   sessions: Record<string, number>;
@@ -32,6 +34,14 @@ export interface CorpusDescription {
   leftOut: Record<string, number>;
   /** What `customary` folds are, in words. */
   folds: string;
+}
+
+/** The values of one dimension in a corpus. */
+export interface ValueSummary {
+  utterances: number;
+  mean: number;
+  /** Population form. */
+  deviation: number;
 }
 
 export interface DescribeOptions {
@@ -59,6 +69,7 @@ export async function describeCorpus(corpus: Corpus, options: DescribeOptions = 
       utterances: corpus.utterances.length,
       labels: countBy(corpus.utterances, (utterance) => utterance.label),
       unlabelled: corpus.utterances.filter((utterance) => utterance.label === undefined).length,
+      values: summarizeValues(corpus.utterances),
       speakers: countBy(corpus.utterances, (utterance) => utterance.speaker),
       sessions: countBy(corpus.utterances, (utterance) => utterance.session),
       seconds: measured.reduce((sum, { seconds }) => sum + seconds, 0),
@@ -137,4 +148,23 @@ function countBy(utterances: Utterance[], field: (utterance: Utterance) => strin
     if (name !== undefined) counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   return Object.fromEntries([...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)));
+}
+
+function summarizeValues(utterances: readonly Utterance[]): Record<string, ValueSummary> {
+  const byName = new Map<string, number[]>();
+  for (const { values = {} } of utterances) {
+    for (const [name, value] of Object.entries(values)) {
+      const found = byName.get(name);
+      if (found === undefined) byName.set(name, [value]);
+      else found.push(value);
+    }
+  }
+  const sorted = [...byName].sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(
+    sorted.map(([name, values]) => {
+      const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+      const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+      return [name, { utterances: values.length, mean, deviation: Math.sqrt(variance) }];
+    }),
+  );
 }

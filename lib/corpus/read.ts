@@ -46,7 +46,8 @@ const optionsSchema = strictOptions({
  *
  * A manifest's fields are `audio` (a path; relative ones start at the manifest's folder), and optionally `id`, `label`,
  * `speaker`, `session`, `split` (train, validation, test), `start`, `end` (seconds into the file), `channel` (of the file,
- * counted from 1; absent: the mean of all) and `segments` (`[{start, end, label}]`, seconds from the utterance's start; JSON text in CSV). Other fields are ignored. A row
+ * counted from 1; absent: the mean of all), `segments` (`[{start, end, label}]`, seconds from the utterance's start) and `values`
+ * (`{arousal: 0.4, …}`); both are JSON text in CSV. Other fields are ignored. A row
  * without `id` gets its path's. A row that cannot be used is left out and listed in `problems` with its line and reason.
  *
  * @throws `ERR_FILE_NOT_FOUND`; `ERR_CORPUS` for what is not recognised, is like several datasets, or has nothing usable;

@@ -1,9 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { extname, isAbsolute, relative, resolve, sep } from 'node:path';
-import { parseJson } from '../files/json.js';
+import { isObject, parseJson } from '../files/json.js';
 import { given } from '../given.js';
 import { printable, quoted } from '../quote.js';
-import type { Segment, Utterance } from './types.js';
+import type { Segment, Utterance, Values } from './types.js';
 
 /** A manifest's row before it is checked. Unknown fields are ignored. */
 export type RawRow = Record<string, unknown>;
@@ -51,6 +51,7 @@ export class RowReader {
     const session = text(raw, 'session');
     const length = endSeconds === undefined ? undefined : endSeconds - (startSeconds ?? 0);
     const segments = readSegments(raw.segments, length);
+    const values = readValues(raw.values);
     if (!(await this.#exists(audio))) throw new BadRow(`there is no audio file ${audio}`);
     const id = text(raw, 'id') ?? defaultId(this.folder, audio, startSeconds, endSeconds, channel);
     const first = this.#ids.get(id);
@@ -59,7 +60,7 @@ export class RowReader {
     return {
       id,
       audio,
-      ...given({ label, speaker, session, split, startSeconds, endSeconds, channel, segments }),
+      ...given({ label, speaker, session, split, startSeconds, endSeconds, channel, segments, values }),
     };
   }
 
@@ -131,14 +132,7 @@ function oneOf(split: string | undefined): Utterance['split'] {
 /** Segments from JSON, or from its text in a CSV cell; in order, apart, and inside the utterance where its end is known. */
 function readSegments(value: unknown, length: number | undefined): Segment[] | undefined {
   if (value === undefined || value === null || value === '') return undefined;
-  let list: unknown = value;
-  if (typeof value === 'string') {
-    try {
-      list = parseJson(value);
-    } catch {
-      throw new BadRow(`"segments" is not JSON: ${quoted(value, 60)}`);
-    }
-  }
+  const list = jsonOf(value, 'segments');
   if (!Array.isArray(list) || list.length > MAX_SEGMENTS) {
     throw new BadRow(`expected a list of at most ${MAX_SEGMENTS} {start, end, label} for "segments"`);
   }
@@ -163,4 +157,26 @@ function readSegments(value: unknown, length: number | undefined): Segment[] | u
     previousEnd = end;
     return { start, end, label };
   });
+}
+
+/** Values by dimension from JSON, or from its text in a CSV cell. */
+function readValues(value: unknown): Values | undefined {
+  if (value === undefined || value === null || value === '') return undefined;
+  const given = jsonOf(value, 'values');
+  if (!isObject(given)) throw new BadRow('expected {dimension: number} for "values"');
+  for (const [name, number] of Object.entries(given)) {
+    if (typeof number === 'number' && Number.isFinite(number)) continue;
+    throw new BadRow(`expected a number for ${quoted(name, 60)} of "values" but received ${quoted(number, 60)}`);
+  }
+  return given as Record<string, number>;
+}
+
+/** A cell of CSV has JSON as text. */
+function jsonOf(value: unknown, field: string): unknown {
+  if (typeof value !== 'string') return value;
+  try {
+    return parseJson(value);
+  } catch {
+    throw new BadRow(`"${field}" is not JSON: ${quoted(value, 60)}`);
+  }
 }

@@ -24,16 +24,12 @@ export interface Utterance {
   channel?: number;
   /** Frame-level truth, when known. Time outside all segments is neutral. */
   segments?: Segment[];
-  /** Mean ratings, where the dataset has them. */
-  dimensions?: Dimensions;
+  /** Mean ratings by dimension (`arousal`, `dominance`, `valence`); of datasets from 0, the scale's lowest, to 1, its highest. */
+  values?: Values;
 }
 
-/** Ratings on the dataset's own scale (1 to 5 in IEMOCAP and MSP-IMPROV, 1 to 7 in MSP-Podcast). */
-export interface Dimensions {
-  valence?: number;
-  activation?: number;
-  dominance?: number;
-}
+/** Numbers by the name of their dimension. */
+export type Values = Readonly<Record<string, number>>;
 
 /** Something wrong with a corpus, and where. */
 export interface Problem {

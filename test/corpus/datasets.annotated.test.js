@@ -11,6 +11,10 @@ const fold = { scheme: 'customary', validation: { by: 'random', fraction: 0.3 },
 const silent = ({ audio: _, ...utterance }) => utterance;
 const reasons = ({ problems }) => problems.map(({ row, reason }) => [row, reason]);
 
+/** Mean ratings from 1 to `highest` as values from 0 to 1. */
+const scaled = (highest, ratings) =>
+  Object.fromEntries(Object.entries(ratings).map(([name, rating]) => [name, (rating - 1) / (highest - 1)]));
+
 test('MSP-IMPROV: speaker, session and ratings; annotators’ lines are not utterances', async () => {
   const clips = ['S01A-F01-P-FM01', 'S01A-M01-S-FM01', 'S20H-F06-R-R001', 'S08N-M06-T-MF02'];
   const home = plant(
@@ -37,21 +41,21 @@ test('MSP-IMPROV: speaker, session and ratings; annotators’ lines are not utte
       label: 'neutral',
       speaker: 'F01',
       session: 'session1',
-      dimensions: { activation: 3.2, valence: 3, dominance: 2.8 },
+      values: scaled(5, { arousal: 3.2, valence: 3, dominance: 2.8 }),
     },
     {
       id: 'MSP-IMPROV-S08N-M06-T-MF02',
       label: 'angry',
       speaker: 'M06',
       session: 'session6',
-      dimensions: { activation: 4, valence: 1.5, dominance: 4 },
+      values: scaled(5, { arousal: 4, valence: 1.5, dominance: 4 }),
     },
     {
       id: 'MSP-IMPROV-S20H-F06-R-R001',
       label: 'happy',
       speaker: 'F06',
       session: 'session6',
-      dimensions: { activation: 4, valence: 4.5, dominance: 3 },
+      values: scaled(5, { arousal: 4, valence: 4.5, dominance: 3 }),
     },
   ]);
   assert.deepEqual(corpus.leftOut, { 'no-agreement': 1 });
@@ -61,7 +65,7 @@ test('MSP-IMPROV: speaker, session and ratings; annotators’ lines are not utte
   ]);
   const kept = await readCorpus(home, { others: 'pretrain' });
   const unheard = kept.utterances.find(({ id }) => id === 'MSP-IMPROV-S01A-M01-S-FM01');
-  assert.deepEqual([unheard.label, unheard.dimensions], [undefined, { activation: 2 }]);
+  assert.deepEqual([unheard.label, unheard.values], [undefined, { arousal: 0.25 }]);
 });
 
 const podcast = [
@@ -95,27 +99,27 @@ for (const [kind, labels] of Object.entries(podcastFiles)) {
         label: 'neutral',
         split: 'train',
         speaker: '127',
-        dimensions: { valence: 4, activation: 4.2, dominance: 3.8 },
+        values: scaled(7, { valence: 4, arousal: 4.2, dominance: 3.8 }),
       },
       {
         id: 'MSP-PODCAST_0002_0033',
         label: 'angry',
         split: 'train',
-        dimensions: { valence: 1, activation: 6.2, dominance: 5.8 },
+        values: scaled(7, { valence: 1, arousal: 6.2, dominance: 5.8 }),
       },
       {
         id: 'MSP-PODCAST_0003_0001',
         label: 'happy',
         split: 'validation',
         speaker: '8',
-        dimensions: { valence: 6, activation: 5, dominance: 4 },
+        values: scaled(7, { valence: 6, arousal: 5, dominance: 4 }),
       },
       {
         id: 'MSP-PODCAST_0004_0001',
         label: 'contempt',
         split: 'test',
         speaker: '9',
-        dimensions: { valence: 2, activation: 5, dominance: 4 },
+        values: scaled(7, { valence: 2, arousal: 5, dominance: 4 }),
       },
     ]);
     assert.deepEqual(corpus.leftOut, { Test2: 1, 'no-agreement': 1 });

@@ -59,21 +59,21 @@ test('IEMOCAP: the speaker is who speaks the turn, exc joins hap, ratings are ke
   assert.equal(corpus.labels, 'iemocap-4');
   assert.deepEqual(corpus.problems, []);
   assert.deepEqual(corpus.leftOut, { xxx: 1, oth: 1, fru: 1 });
-  const dimensions = { valence: 2.5, activation: 3, dominance: 3.5 };
+  const values = { arousal: 0.5, dominance: 0.625, valence: 0.375 };
   const [one, two] = [
     { speaker: 'Ses01F', session: 'Session1' },
     { speaker: 'Ses01M', session: 'Session1' },
   ];
   assert.deepEqual(without(corpus.utterances, home).slice(0, 4), [
-    { id: 'Ses01F_impro01_F000', label: 'neu', ...one, dimensions },
+    { id: 'Ses01F_impro01_F000', label: 'neu', ...one, values },
     {
       id: 'Ses01F_impro01_M000',
       label: 'hap',
       ...two,
-      dimensions: { valence: 4, activation: 4.5, dominance: 3 },
+      values: { arousal: 0.875, dominance: 0.5, valence: 0.75 },
     },
-    { id: 'Ses01M_script01_1b_F000', label: 'ang', ...one, dimensions },
-    { id: 'Ses01M_script01_1b_M000', label: 'hap', ...two, dimensions },
+    { id: 'Ses01M_script01_1b_F000', label: 'ang', ...one, values },
+    { id: 'Ses01M_script01_1b_M000', label: 'hap', ...two, values },
   ]);
   assert.equal(corpus.utterances[0].audio, join(home, 'Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav'));
   const description = await describeCorpus(corpus);
@@ -383,6 +383,7 @@ test('emoframe corpus prints a table and every problem; --json has them for mach
     /hap +2 +33\.3 %/,
     /Session1 +4 +66\.7 %/,
     /Ses01F +2 /,
+    /arousal +6 +0\.5\d\d ± 0\.\d{3}\n/,
   ]) {
     assert.match(stdout, line);
   }

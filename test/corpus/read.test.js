@@ -245,6 +245,7 @@ test('a description counts labels, speakers and sessions, and measures the audio
     utterances: 5,
     labels: { neu: 2, ang: 1, hap: 1 },
     unlabelled: 1,
+    values: {},
     speakers: { F1: 1, F2: 1, M1: 1 },
     sessions: { S1: 2, S2: 1 },
     leftOut: {},
@@ -256,6 +257,40 @@ test('a description counts labels, speakers and sessions, and measures the audio
     [path, join(folder, 'c.wav'), join(folder, 'broken.wav')],
   );
   assert.match(problems[1].reason, /ends at 9 s/);
+});
+
+test('values of dimensions: from JSON and CSV, summarised, and refused where one is no number', async () => {
+  const path = jsonl('values.jsonl', [
+    { audio: 'a.wav', values: { arousal: 0.25, valence: 0.5 } },
+    { audio: 'b.wav', values: { arousal: 0.75 } },
+    { audio: 'c.wav', values: { arousal: 'high' } },
+    { audio: 'c.wav', values: [0.5] },
+    { audio: 'c.wav' },
+  ]);
+  const corpus = await readCorpus(path);
+  assert.deepEqual(
+    corpus.utterances.map(({ values }) => values),
+    [{ arousal: 0.25, valence: 0.5 }, { arousal: 0.75 }, undefined],
+  );
+  assert.deepEqual(
+    corpus.problems.map(({ row, reason }) => [row, reason]),
+    [
+      [3, 'expected a number for "arousal" of "values" but received "high"'],
+      [4, 'expected {dimension: number} for "values"'],
+    ],
+  );
+  const { values } = await describeCorpus(corpus);
+  assert.deepEqual(values, {
+    arousal: { utterances: 2, mean: 0.5, deviation: 0.25 },
+    valence: { utterances: 1, mean: 0.5, deviation: 0 },
+  });
+  const csv = manifest('values.csv', 'audio,values\na.wav,"{""arousal"": 0.25}"\nb.wav,\nc.wav,high\n');
+  const { utterances, problems } = await readCorpus(csv);
+  assert.deepEqual(
+    utterances.map((utterance) => utterance.values),
+    [{ arousal: 0.25 }, undefined],
+  );
+  assert.equal(problems[0].reason, '"values" is not JSON: "high"');
 });
 
 test.run();

@@ -4,12 +4,14 @@
 import { yieldWhenDue } from '../../yield.js';
 import { readLines } from '../formats.js';
 import type { Utterance } from '../types.js';
+import { valuesOf } from '../values.js';
 import { audioOf, bySession, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 
 /** Not the files of single annotators, in folders below. */
 const EVALUATION = /(?:^|\/)Session([1-5])\/dialog\/EmoEvaluation\/Ses\d{2}[^/]*\.txt$/;
 const TURN = /^\[[^\]]*\]\s+(Ses0([1-5])[FM]_\w+_[FM]\w*)\s+([a-z]+)\s+\[([^\]]*)\]/;
 const NAME = /^Ses0([1-5])[FM]_\w+_([FM])[^_]*$/;
+const HIGHEST = 5;
 const EMOTIONS = new Set(['ang', 'dis', 'exc', 'fea', 'fru', 'hap', 'neu', 'oth', 'sad', 'sur', 'xxx']);
 
 export const iemocap: Dataset = {
@@ -57,14 +59,12 @@ function readTurn(line: string, session: string) {
   const [, id = '', number, label = '', ratings = ''] = match;
   if (number !== session) return `turn ${id} lies in Session${session}`;
   if (!EMOTIONS.has(label)) return `turn ${id} has the emotion "${label}", which IEMOCAP does not have`;
-  const [valence = Number.NaN, activation = Number.NaN, dominance = Number.NaN] = ratings.split(',').map(Number);
-  const dimensions = { valence, activation, dominance };
-  const rated = Object.values(dimensions).every((value) => Number.isFinite(value));
+  const [valence = Number.NaN, arousal = Number.NaN, dominance = Number.NaN] = ratings.split(',').map(Number);
   return {
     id,
     label,
     ...voiceOfTurn(id),
-    ...(rated ? { dimensions } : {}),
+    ...valuesOf({ arousal, dominance, valence }, HIGHEST),
   };
 }
 

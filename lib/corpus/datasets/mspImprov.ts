@@ -3,7 +3,8 @@
 // speaks, the fourth how it came about (R read, T target sentence, S improvised, P between recordings).
 import { yieldWhenDue } from '../../yield.js';
 import { readLines } from '../formats.js';
-import type { Dimensions } from '../types.js';
+import type { Values } from '../types.js';
+import { valuesOf } from '../values.js';
 import { audioOf, bySession, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 
 const EVALUATION = /(?:^|\/)Eval(?:ution|uation)\.txt$/;
@@ -16,7 +17,8 @@ const EMOTIONS: Record<string, string | undefined> = {
   O: 'other',
   X: 'no-agreement',
 };
-const RATINGS = { A: 'activation', V: 'valence', D: 'dominance' } as const;
+const RATINGS = { A: 'arousal', V: 'valence', D: 'dominance' } as const;
+const HIGHEST = 5;
 
 export const mspImprov: Dataset = {
   name: 'msp-improv',
@@ -56,10 +58,10 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
 }
 
 /** Some have no number where too few annotators rated. */
-function ratings(text: string): { dimensions?: Dimensions } {
-  const dimensions: Dimensions = {};
+function ratings(text: string): { values?: Values } {
+  const found: Record<string, number> = {};
   for (const [, key, value] of text.matchAll(/\b([AVD]):\s*(\d+(?:\.\d+)?)/g)) {
-    dimensions[RATINGS[key as keyof typeof RATINGS]] = Number(value);
+    found[RATINGS[key as keyof typeof RATINGS]] = Number(value);
   }
-  return Object.keys(dimensions).length === 0 ? {} : { dimensions };
+  return valuesOf(found, HIGHEST);
 }

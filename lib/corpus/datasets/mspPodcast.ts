@@ -3,7 +3,8 @@
 import { isObject } from '../../files/json.js';
 import { yieldWhenDue } from '../../yield.js';
 import { type ReadRow, readCsv } from '../formats.js';
-import type { Dimensions, Utterance } from '../types.js';
+import type { Utterance, Values } from '../types.js';
+import { valuesOf } from '../values.js';
 import { audioOf, type Dataset, type DatasetRow, type DatasetSource, has } from './dataset.js';
 import { stemOf } from './folder.js';
 import { readJsonObject } from './jsonObject.js';
@@ -28,7 +29,8 @@ const SPLITS = new Map<string, NonNullable<Utterance['split']>>([
   ['Validation', 'validation'],
   ['Test1', 'test'],
 ]);
-const RATINGS = { EmoVal: 'valence', EmoAct: 'activation', EmoDom: 'dominance' } as const;
+const RATINGS = { EmoAct: 'arousal', EmoVal: 'valence', EmoDom: 'dominance' };
+const HIGHEST = 7;
 
 export const mspPodcast: Dataset = {
   name: 'msp-podcast',
@@ -90,12 +92,11 @@ function speakerOf(value: unknown): { speaker?: string } {
   return speaker === '' || speaker.toLowerCase() === 'unknown' ? {} : { speaker };
 }
 
-function ratingsOf(raw: Record<string, unknown>): { dimensions?: Dimensions } {
-  const dimensions: Dimensions = {};
+function ratingsOf(raw: Record<string, unknown>): { values?: Values } {
+  const ratings: Record<string, number> = {};
   for (const [column, name] of Object.entries(RATINGS)) {
     const written = raw[column];
-    const value = typeof written === 'number' ? written : Number.parseFloat(String(written ?? ''));
-    if (Number.isFinite(value)) dimensions[name] = value;
+    ratings[name] = typeof written === 'number' ? written : Number.parseFloat(String(written ?? ''));
   }
-  return Object.keys(dimensions).length === 0 ? {} : { dimensions };
+  return valuesOf(ratings, HIGHEST);
 }
