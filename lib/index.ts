@@ -44,6 +44,8 @@ export { type ReadCorpusOptions, readCorpus } from './corpus/read.js';
 export type { Corpus, CustomaryFolds, GivenFold, Problem, Segment, Utterance, Values } from './corpus/types.js';
 export { type AudioCheck, checkAudio, type UnreadableUtterance } from './corpus/unreadable.js';
 export { EmoframeError, type EmoframeErrorCode, type ErrorContext } from './errors.js';
+export type { BootstrapOptions } from './evaluate/bootstrap.js';
+export { cccIntervals, type ValueMetrics, valueMetrics } from './evaluate/concordance.js';
 export { type DiarizationErrors, diarizationErrors } from './evaluate/eder.js';
 export { type FrameMetrics, type FrameRow, frameMetrics, frameTruth } from './evaluate/frames.js';
 export type { Calibration } from './evaluate/fusion.js';

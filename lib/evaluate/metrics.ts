@@ -1,9 +1,5 @@
 import { EmoframeError } from '../errors.js';
-import { PhiloxStream, type Seed } from '../random/philox.js';
-import { yieldWhenDue } from '../yield.js';
-
-// Apart from the sites of lib/random/philox.ts.
-const bootstrapSite = 0x40000100;
+import { type BootstrapOptions, bootstrap } from './bootstrap.js';
 
 export interface UtteranceMetrics {
   /** Weighted accuracy: the share of correct utterances. */
@@ -74,8 +70,6 @@ function scoresOf(confusion: number[][]): Omit<UtteranceMetrics, 'confusion'> {
 /**
  * A 95 % percentile interval of a score, by resampling the utterances with replacement.
  *
- * @param options.samples number of resamples; 2000 gives the limits to about a tenth of their width.
- * @param options.seed same seed, same interval.
  * @returns `[low, high]`.
  * @example
  * const [low, high] = await bootstrapInterval(truth, predicted, 4, 'ua', { samples: 2000, seed: 1 });
@@ -85,30 +79,13 @@ export async function bootstrapInterval(
   predicted: ArrayLike<number>,
   classes: number,
   score: ScoreName,
-  options: { samples: number; seed: Seed },
+  options: BootstrapOptions,
 ): Promise<[number, number]> {
-  const count = truth.length;
-  if (count === 0) throw new EmoframeError('ERR_CORPUS', 'No labelled utterance to score: the test set is empty.');
   const confusion = Array.from({ length: classes }, () => new Array<number>(classes).fill(0));
-  const scores = new Float64Array(options.samples);
-  for (let sample = 0; sample < options.samples; sample++) {
-    await yieldWhenDue();
+  const [interval] = await bootstrap(truth.length, options, (drawn) => {
     for (const row of confusion) row.fill(0);
-    const random = new PhiloxStream(options.seed, sample, bootstrapSite);
-    for (let i = 0; i < count; i++) {
-      const drawn = random.integer(count);
-      confusion[truth[drawn]!]![predicted[drawn]!]!++;
-    }
-    scores[sample] = scoresOf(confusion)[score];
-  }
-  scores.sort();
-  return [percentile(scores, 0.025), percentile(scores, 0.975)];
-}
-
-/** Linear between neighbours, like numpy's default. */
-function percentile(sorted: Float64Array, share: number): number {
-  const at = share * (sorted.length - 1);
-  const low = Math.floor(at);
-  const high = Math.min(low + 1, sorted.length - 1);
-  return sorted[low]! + (at - low) * (sorted[high]! - sorted[low]!);
+    for (const index of drawn) confusion[truth[index]!]![predicted[index]!]!++;
+    return [scoresOf(confusion)[score]];
+  });
+  return interval!;
 }
