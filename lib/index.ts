@@ -15,7 +15,7 @@ export type { AudioRange } from './audio/types.js';
 export type { RawFormat } from './audio/wav.js';
 export type { SpanMask } from './batch/masks.js';
 export { type FrameRange, type PackOptions, packFeatures, packLocally, packSamples } from './batch/pack.js';
-export type { Head } from './checkpoint/head.js';
+export type { Head, HeadLayers } from './checkpoint/head.js';
 export { splitTensors } from './checkpoint/names.js';
 export { readNpy, writeNpy } from './checkpoint/npy.js';
 export { loadPretrained, type Pretrained, savePretrained } from './checkpoint/pretrained.js';
@@ -38,6 +38,7 @@ export type {
 } from './config/types.js';
 export { type CorpusSource, type ReadCorporaOptions, readCorpora } from './corpus/combine.js';
 export { type CorpusDescription, type DescribeOptions, describeCorpus, type ValueSummary } from './corpus/describe.js';
+export { emotionOf } from './corpus/emotions.js';
 export { readFolds } from './corpus/foldFile.js';
 export { type Fold, type FoldOptions, makeFolds } from './corpus/folds.js';
 export { type ReadCorpusOptions, readCorpus } from './corpus/read.js';
@@ -73,7 +74,9 @@ export type {
   AlignOptions,
   AlignResult,
   AssignResult,
+  ClassifierOptions,
   ClassifyResult,
+  DenseLayer,
   EncodeResult,
   FrameRanges,
   GraphUse,
@@ -129,5 +132,7 @@ export type { AudioInputs, NamedAudio } from './predict/predictMany.js';
 export type { WindowsUsed } from './predict/windows.js';
 export type { Seed } from './random/philox.js';
 export { type ReportOptions, writeReport } from './report/report.js';
-export type { FoldSummary, Intervals, PooledScores, RunSummary, Scores } from './run/scores.js';
+export type { FoldSummary, Intervals, PooledScores, PredictionRow, RunSummary, Scores } from './run/scores.js';
+export { type EvaluateModelOptions, evaluateModel, type ModelEvaluation } from './score/evaluateModel.js';
+export type { LabelMap } from './score/labelMap.js';
 export type { SweepRow } from './stages/cluster.js';
