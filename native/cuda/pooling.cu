@@ -1,17 +1,19 @@
-// Pooling of an utterance's frames: a = softmax over its frames of f(h · w) (or 1 / T), pooled = Σ a h, and for
-// statistics pooling also sqrt(Σ a (h - mean)² + 1e-5). Bound by bytes: h is read once for the scores, once for the
-// mean and once more for the deviation (from the second-level cache, which holds a batch's frames in bf16), and in
-// backward twice, to write dh once.
+// Pooling of an utterance's frames: a = softmax over its frames of f(h · w) or of given scores (or 1 / T), pooled =
+// Σ a h, and for statistics pooling also sqrt(v + 1e-5) or sqrt(max(v, 1e-5)) of v = Σ a (h - mean)²; or Σ h. (The
+// largest values are in max_pooling.cu.) Bound by bytes: h is read once for the scores, once for the mean and once more
+// for the deviation (from the second-level cache, which holds a batch's frames in bf16), and in backward twice, to
+// write dh once.
 //
 // Scores and their gradients are a warp a frame. Sums over an utterance's frames are a block for 256 of its
 // columns, 8 strips of frames added in a fixed tree: what else is in the batch does not matter to them. dw is a
 // sum over all frames in the chunks of column_sums.cuh. Which utterance a frame belongs to is looked up on the
 // device, so a kept graph serves other bounds of as many frames and utterances. An utterance without frames
-// pools to mean 0 (and standard deviation sqrt(1e-5)).
+// pools to 0 (and standard deviation sqrt(1e-5)).
 #include "backend.h"
 #include "column_sums.cuh"
 #include "elements.cuh"
 #include "launch.cuh"
+#include "max_pooling.cuh"
 #include "ragged.cuh"
 #include "reduce.cuh"
 
@@ -46,10 +48,16 @@ struct Frames {
   const int32_t *offsets;
   int32_t utterances;
   Score score;
+  bool sum, clamped;  // frames weigh 1; deviations are clamped
   const float *w;
-  float *attention;  // forward: scores, then weights
+  float *attention;  // forward: scores by w, then weights
   float *pooled;     // [utterances, pooledStride]
   int64_t pooledStride;
+
+  __device__ float weight(int64_t frame) const {  // without a branch, so that loads of several frames are in flight
+    const float a = attention[frame];
+    return sum ? 1.0f : a;
+  }
 };
 template <typename T>
 Frames<T> framesOf(const Pooling &pooling) {
@@ -63,6 +71,8 @@ Frames<T> framesOf(const Pooling &pooling) {
           pooling.segments.deviceOffsets,
           pooling.segments.count,
           pooling.score,
+          pooling.reduction == Reduction::sum,
+          pooling.deviation == Deviation::clamped,
           pooling.w.as<const float>(),
           pooling.attention.as<float>(),
           pooling.pooled.as<float>(),
@@ -95,30 +105,30 @@ __global__ void __launch_bounds__(frameWarps * 32) scoreKernel(Frames<T> frames)
   if (threadIdx.x % 32 == 0) frames.attention[frame] = scoreOf(frames.score, sum);
 }
 
-// A block an utterance: scores → weights, and the logarithm of what they were divided by, where it is wanted. Shared
-// memory: a double and a float a warp, and one of each.
+// A block an utterance: scores, which may be in `attention`, → weights there, and the logarithm of what they were
+// divided by, where it is wanted. Shared memory: a double and a float a warp, and one of each.
 __global__ void __launch_bounds__(softmaxThreads)
-    weightKernel(float *attention, const int32_t *offsets, Score score, float *logSums) {
+    weightKernel(const float *scores, float *attention, const int32_t *offsets, float *logSums) {
   constexpr int warps = softmaxThreads / 32;
   auto *doubles = reinterpret_cast<double *>(sharedMemory());
   auto *floats = reinterpret_cast<float *>(doubles + warps + 1);
   const int thread = static_cast<int>(threadIdx.x);
   const int64_t begin = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
-  if (score == Score::none) {
+  if (!scores) {
     for (int64_t t = begin + thread; t < end; t += softmaxThreads)
       attention[t] = 1.0f / static_cast<float>(end - begin);
     if (logSums && thread == 0) logSums[blockIdx.x] = static_cast<float>(log(static_cast<double>(end - begin)));
     return;
   }
   float largest = -INFINITY;
-  for (int64_t t = begin + thread; t < end; t += softmaxThreads) largest = fmaxf(largest, attention[t]);
+  for (int64_t t = begin + thread; t < end; t += softmaxThreads) largest = fmaxf(largest, scores[t]);
   largest = warpMax(largest);
   if (thread % 32 == 0) floats[thread / 32] = largest;
   __syncthreads();
   for (int i = 0; i < warps; ++i) largest = fmaxf(largest, floats[i]);
   double sum = 0;
   for (int64_t t = begin + thread; t < end; t += softmaxThreads) {
-    attention[t] = expf(attention[t] - largest);
+    attention[t] = expf(scores[t] - largest);
     sum += static_cast<double>(attention[t]);
   }
   sum = blockSum(sum, doubles);
@@ -157,14 +167,14 @@ __device__ inline void forFrames(const Frames<T> &frames, int64_t column, int64_
 #pragma unroll 4
     for (int64_t t = begin; t < end; t += strips) {
       loadVector(h + t * frames.h.rowStride, values);
-      body(values, frames.attention[t]);
+      body(values, frames.weight(t));
     }
     return;
   }
 #pragma unroll 1
   for (int64_t t = begin; t < end; t += strips) {
     loadSome(h + t * frames.h.rowStride, frames.h.colStride, n, false, values);
-    body(values, frames.attention[t]);
+    body(values, frames.weight(t));
   }
 }
 
@@ -189,27 +199,34 @@ __global__ void __launch_bounds__(32 * strips) poolKernel(Frames<T> frames) {
   });
   addStrips(sums, squares);
   if (threadIdx.y != 0) return;
-  for (int j = 0; j < width; ++j) squares[j] = sqrtf(squares[j] + varianceFloor);
+  for (int j = 0; j < width; ++j) {
+    const float variance =
+        frames.clamped ? (squares[j] < varianceFloor ? varianceFloor : squares[j]) : squares[j] + varianceFloor;
+    squares[j] = sqrtf(variance);
+  }
   storeSome(pooled + frames.cols, 1, n, frames.aligned, squares);
 }
 
 // --- backward ------------------------------------------------------------------------------------
 // With weights a, mean m, deviation s: the derivative of s through m vanishes, as Σ a (h - m) = 0. So
 // dh = a (dM + dS (h - m) / s) + du w, da = dM · h + Σ dS (h - m)² / (2 s), du = f'(u) a (da - Σ a da), dw = Σ du h.
+// Given scores are u, with f' = 1 and no w. A deviation that was clamped has no dS.
 struct Incoming {
   const float *dPooled;
   int64_t stride;
   float *halves;       // dS / (2 s), [utterances, cols]; null without deviations
   int32_t *utterance;  // of a frame, or -1
-  float *du, *slope;   // of a frame: da and f'(u), then du; null without scores
+  float *du;           // of a frame: da, then du; null without scores
+  float *slope;        // of a frame: f'(u); null without scores by w
 };
 
 __global__ void __launch_bounds__(256)
-    halvesKernel(Incoming incoming, const float *pooled, int64_t stride, int64_t cols) {
+    halvesKernel(Incoming incoming, const float *pooled, int64_t stride, int64_t cols, bool clamped) {
   const int64_t c = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x, b = blockIdx.y;
   if (c >= cols) return;
-  incoming.halves[b * cols + c] =
-      incoming.dPooled[b * incoming.stride + cols + c] / (2 * pooled[b * stride + cols + c]);
+  const float deviation = pooled[b * stride + cols + c];
+  const bool still = clamped && deviation <= sqrtf(varianceFloor);
+  incoming.halves[b * cols + c] = still ? 0.0f : incoming.dPooled[b * incoming.stride + cols + c] / (2 * deviation);
 }
 
 // A warp a frame: its utterance, da and f'(u).
@@ -225,8 +242,10 @@ __global__ void __launch_bounds__(frameWarps * 32) weightGradientKernel(Frames<T
   float u = 0, da = 0;
   forColumns(frames, frame, [&](int64_t column, int64_t n, const float(&h)[width]) {
     float values[width];
-    loadSome(frames.w + column, 1, n, frames.aligned, values);
-    for (int j = 0; j < width; ++j) u += h[j] * values[j];
+    if (incoming.slope) {
+      loadSome(frames.w + column, 1, n, frames.aligned, values);
+      for (int j = 0; j < width; ++j) u += h[j] * values[j];
+    }
     loadSome(dMean + column, 1, n, frames.aligned, values);
     for (int j = 0; j < width; ++j) da += h[j] * values[j];
     if (!incoming.halves) return;
@@ -239,7 +258,7 @@ __global__ void __launch_bounds__(frameWarps * 32) weightGradientKernel(Frames<T
   da = warpSum(da);
   if (!first) return;
   incoming.du[frame] = da;
-  incoming.slope[frame] = scoreDerivative(frames.score, u);
+  if (incoming.slope) incoming.slope[frame] = scoreDerivative(frames.score, u);
 }
 
 // A block an utterance: da → du. Shared memory: a double a warp, and one.
@@ -256,7 +275,8 @@ __global__ void __launch_bounds__(softmaxThreads)
   __syncthreads();
   centre = doubles[softmaxThreads / 32];
   for (int64_t t = begin + threadIdx.x; t < end; t += softmaxThreads) {
-    du[t] = static_cast<float>(static_cast<double>(slope[t] * attention[t]) * (static_cast<double>(du[t]) - centre));
+    const float factor = slope ? slope[t] * attention[t] : attention[t];
+    du[t] = static_cast<float>(static_cast<double>(factor) * (static_cast<double>(du[t]) - centre));
   }
 }
 
@@ -278,9 +298,9 @@ __global__ void __launch_bounds__(256) frameGradientKernel(Frames<T> frames, Inc
       loadSome(incoming.halves + b * frames.cols + column, 1, n, frames.aligned, values);
       for (int j = 0; j < some; ++j) gradient[j] += 2 * values[j] * (h[j] - mean[j]);
     }
-    const float a = frames.attention[t];
+    const float a = frames.weight(t);
     for (int j = 0; j < some; ++j) gradient[j] *= a;
-    if (incoming.du) {
+    if (incoming.slope) {
       const float du = incoming.du[t];
       loadSome(frames.w + column, 1, n, frames.aligned, values);
       for (int j = 0; j < some; ++j) {
@@ -299,14 +319,21 @@ void CudaBackend::perform(const Pooling &pooling) {
   const int64_t cols = pooling.h.cols;
   const auto utterances = static_cast<uint32_t>(pooling.segments.count);
   if (cols == 0) return;
+  if (pooling.reduction == Reduction::max) {
+    return poolLargest(
+        pooling, static_cast<int32_t *>(scratch(sizeof(int32_t) * static_cast<size_t>(utterances * cols))), stream());
+  }
   withType(pooling.h.dtype, [&](auto of) {
     using T = typename decltype(of)::Type;
     const Frames<T> frames = framesOf<T>(pooling);
-    if (pooling.score != Score::none) {
+    const float *scores = pooling.score == Score::none ? nullptr : frames.attention;
+    if (pooling.score == Score::given) {
+      scores = pooling.scores.as<const float>();
+    } else if (scores) {
       launch(scoreKernel<T>, blocksFor(frames.count, frameWarps), frameWarps * 32, 0, stream(), frames);
     }
     launch(weightKernel, utterances, softmaxThreads, (softmaxThreads / 32 + 1) * (sizeof(double) + sizeof(float)),
-           stream(), frames.attention, frames.offsets, pooling.score, pooling.logSums.as<float>());
+           stream(), scores, frames.attention, frames.offsets, pooling.logSums.as<float>());
     launch(pooling.deviation != Deviation::none ? poolKernel<T, true> : poolKernel<T, false>,
            dim3(blocksFor(cols, 32 * width), utterances), dim3(32, strips), sizeof(float) * strips * 32 * width,
            stream(), frames);
@@ -318,18 +345,23 @@ void CudaBackend::perform(const PoolingBackward &op) {
   const Pooling &pooling = op.forward;
   const int64_t T = pooling.h.rows, C = pooling.h.cols, B = pooling.segments.count;
   if (T * C == 0) return;
-  const bool scored = pooling.score != Score::none;
+  if (pooling.reduction == Reduction::max) {
+    return poolLargestBackward(op, static_cast<int32_t *>(scratch(sizeof(int32_t) * static_cast<size_t>(B * C))),
+                               stream());
+  }
+  const bool given = pooling.score == Score::given, byProduct = pooling.score != Score::none && !given;
   const ColumnSums sums(T, C);
   const auto padded = [](int64_t bytes) { return (bytes + 15) / 16 * 16; };
   const int64_t partials = padded(static_cast<int64_t>(sums.partialBytes()));
   const int64_t halves = pooling.deviation != Deviation::none ? padded(B * C * 4) : 0, ofFrames = padded(T * 4);
-  auto *memory = static_cast<char *>(scratch(static_cast<size_t>(partials + halves + (scored ? 3 : 1) * ofFrames)));
+  auto *memory = static_cast<char *>(scratch(static_cast<size_t>(partials + halves + (byProduct ? 3 : 1) * ofFrames)));
   Incoming incoming = {};
   incoming.dPooled = op.dPooled.as<const float>();
   incoming.stride = op.dPooled.rowStride;
   if (halves > 0) incoming.halves = reinterpret_cast<float *>(memory + partials);
   incoming.utterance = reinterpret_cast<int32_t *>(memory + partials + halves);
-  if (scored) {
+  if (given) incoming.du = op.dScores.as<float>();
+  if (byProduct) {
     incoming.du = reinterpret_cast<float *>(memory + partials + halves + ofFrames);
     incoming.slope = reinterpret_cast<float *>(memory + partials + halves + 2 * ofFrames);
   }
@@ -339,17 +371,17 @@ void CudaBackend::perform(const PoolingBackward &op) {
     frames.aligned = frames.aligned && rowsAligned(op.dPooled);
     if (incoming.halves) {
       launch(halvesKernel, dim3(blocksFor(C, 256), static_cast<uint32_t>(B)), 256, 0, stream(), incoming, frames.pooled,
-             frames.pooledStride, C);
+             frames.pooledStride, C, frames.clamped);
     }
     launch(weightGradientKernel<Type>, blocksFor(T, frameWarps), frameWarps * 32, 0, stream(), frames, incoming);
-    if (scored) {
+    if (incoming.du) {
       launch(scoreGradientKernel, static_cast<uint32_t>(B), softmaxThreads, (softmaxThreads / 32 + 1) * sizeof(double),
              stream(), frames.attention, frames.offsets, incoming.du, incoming.slope);
     }
     launch(frameGradientKernel<Type>, sums.grid(), ColumnSums::block(), ColumnSums::sharedBytes(), stream(), frames,
            incoming, strided<Type>(op.dh), rowsAligned(op.dh), sums.grain, reinterpret_cast<double *>(memory));
   });
-  if (scored) sums.addInto(op.dw, reinterpret_cast<double *>(memory), stream());
+  if (byProduct) sums.addInto(op.dw, reinterpret_cast<double *>(memory), stream());
 }
 
 }  // namespace emoframe

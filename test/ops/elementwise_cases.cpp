@@ -1,4 +1,4 @@
-// fill, convert, add, scale, standardizeColumns, dropout, GELU, columnSum, sumSquares, softmaxRows.
+// fill, convert, add, scale, standardizeColumns, dropout, GELU, activations, columnSum, sumSquares, softmaxRows.
 #include "harness.h"
 
 namespace emoframe {
@@ -208,6 +208,72 @@ void geluEverywhere(Backend &backend, Report &report) {
                std::to_string(out[finite + 2]) + ", slope " + std::to_string(gradient[finite + 2]));
 }
 
+void activationsAreExact(Backend &backend, Report &report) {
+  for (const Activation activation : {Activation::none, Activation::tanh, Activation::relu}) {
+    const char *const name = activation == Activation::none   ? "none, "
+                             : activation == Activation::tanh ? "tanh, "
+                                                              : "relu, ";
+    overAll([&](DType dtype, Shape shape, Layout layout, const std::string &size) {
+      const std::string what = name + size;
+      const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1, 2);
+      const Tensor out = Tensor(backend, dtype, shape.rows, shape.cols).normal(2);
+      Doubles expected(x.values);
+      for (double &value : expected) {
+        if (activation == Activation::tanh) value = std::tanh(value);
+        if (activation == Activation::relu) value = std::max(value, 0.0);
+      }
+      backend.run(Activate{x, activation, out});
+      report.close(out, expected, what);
+      report.untouched(x, what);
+
+      const Tensor y = Tensor(backend, dtype, shape.rows, shape.cols, layout).set(expected);
+      const Tensor dy = Tensor(backend, dtype, shape.rows, shape.cols).normal(3);
+      const Tensor dx = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(4);
+      Doubles gradient = dy.values;
+      for (size_t i = 0; i < gradient.size(); ++i) {
+        if (activation == Activation::tanh) gradient[i] *= 1 - y.values[i] * y.values[i];
+        if (activation == Activation::relu) gradient[i] *= y.values[i] > 0;
+      }
+      backend.run(ActivateBackward{y, activation, dy, dx});
+      report.close(dx, gradient, what + ", backward");
+      report.untouched(y, what);
+      backend.run(ActivateBackward{y, activation, dy, dy});
+      report.close(dy, gradient, what + ", backward in place");
+      backend.run(Activate{x, activation, x});
+      report.close(x, expected, what + ", in place");
+    });
+  }
+}
+
+// tanh to a millionth of each value, since a norm would hide the small ones; and what infinities and NaN become.
+void activationsEverywhere(Backend &backend, Report &report) {
+  Doubles points;
+  for (int i = 1; i <= 12000; ++i) points.insert(points.end(), {i / 1000.0, -i / 1000.0});
+  for (double size : {1e-38, 1e-30, 1e-8, 40.0, 1e10, 3.4e38}) points.insert(points.end(), {size, -size});
+  const size_t finite = points.size();
+  points.insert(points.end(), {INFINITY, -INFINITY, NAN, 0});
+  const int64_t n = static_cast<int64_t>(points.size());
+  const Tensor x = Tensor(backend, DType::f32, 1, n).set(points), y = Tensor(backend, DType::f32, 1, n).constant(7);
+  backend.run(Activate{x, Activation::tanh, y});
+  Doubles out = y.read();
+  double worst = 0, largest = 0;
+  for (size_t i = 0; i < finite; ++i) {
+    const double error = std::abs(out[i] / std::tanh(x.values[i]) - 1);
+    if (!(error <= worst)) worst = error;
+    largest = std::max(largest, std::abs(out[i]));
+  }
+  report.check(worst <= 1e-6, "tanh", "worst error " + std::to_string(worst * 1e6) + "e-6");
+  report.check(largest <= 1, "tanh is at most 1", std::to_string(largest));  // else its gradient changes sign
+  report.check(std::abs(out[finite] - 1) < 1e-6 && std::abs(out[finite + 1] + 1) < 1e-6, "tanh of infinities",
+               std::to_string(out[finite]) + ", " + std::to_string(out[finite + 1]));
+  report.check(std::isnan(out[finite + 2]) && out[finite + 3] == 0, "tanh of NaN and 0");
+  backend.run(Activate{x, Activation::relu, y});
+  out = y.read();
+  report.check(out[finite] == INFINITY && out[finite + 1] == 0, "relu of infinities",
+               std::to_string(out[finite]) + ", " + std::to_string(out[finite + 1]));
+  report.check(std::isnan(out[finite + 2]) && out[finite + 3] == 0, "relu of NaN and 0");
+}
+
 void columnsAreStandardized(Backend &backend, Report &report) {
   overAll([&](DType dtype, Shape shape, Layout layout, const std::string &what) {
     const Tensor x = Tensor(backend, dtype, shape.rows, shape.cols, layout).normal(1);
@@ -345,6 +411,8 @@ const Cases table("elementwise", {{"fill", fillWrites},
                                   {"dropout", dropoutDrops},
                                   {"gelu with its gradient", geluIsExact},
                                   {"gelu over its whole range", geluEverywhere},
+                                  {"activations with their gradients", activationsAreExact},
+                                  {"activations over their whole range", activationsEverywhere},
                                   {"columnSum", columnSumAccumulates},
                                   {"sumSquares", sumSquaresIsWide},
                                   {"softmaxRows", softmaxSumsToOne},

@@ -1,4 +1,4 @@
-// Cosine and plain softmax cross-entropy.
+// Cosine and plain softmax cross-entropy, and concordance.
 #include "harness.h"
 
 namespace emoframe {
@@ -207,6 +207,82 @@ void shares(Backend &backend, Report &report) {
   report.close(dLogits, gradients, "dLogits by shares");
 }
 
+// 1 - CCC of one column, and its gradient by the quotient rule.
+double concordance(const Doubles &x, const Doubles &y, Doubles &gradient) {
+  const double n = static_cast<double>(x.size());
+  double xMean = 0, yMean = 0, covariance = 0, variances = 0;
+  for (size_t i = 0; i < x.size(); ++i) xMean += x[i] / n, yMean += y[i] / n;
+  for (size_t i = 0; i < x.size(); ++i) {
+    covariance += (x[i] - xMean) * (y[i] - yMean) / n;
+    variances += (std::pow(x[i] - xMean, 2) + std::pow(y[i] - yMean, 2)) / n;
+  }
+  const double below = variances + std::pow(xMean - yMean, 2);
+  gradient.assign(x.size(), 0.0);
+  if (x.size() < 2 || below == 0) return 1;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double dCovariance = (y[i] - yMean) / n, dBelow = 2 * (x[i] - xMean) / n + 2 * (xMean - yMean) / n;
+    gradient[i] = -2 * (dCovariance * below - covariance * dBelow) / (below * below);
+  }
+  return 1 - 2 * covariance / below;
+}
+
+void concordanceOfColumns(Backend &backend, Report &report) {
+  const std::vector<std::pair<int64_t, int64_t>> shapes = {{0, 3}, {1, 2}, {2, 1}, {5, 3}, {64, 4}, {1000, 3}};
+  for (const auto &shape : shapes) {
+    for (const bool transposed : {false, true}) {
+      const int64_t N = shape.first, D = shape.second;
+      const std::string what = std::to_string(N) + "x" + std::to_string(D) + (transposed ? ", transposed" : "");
+      // Column d depends on its target by d / D, and lies far from 0, which sums of squares would not stand in fp32.
+      const Tensor targets = Tensor(backend, DType::f32, N, D, {2, 0, transposed}).normal(1, 1, 300);
+      const Tensor outputs = Tensor(backend, DType::f32, N, D, {3, 0, transposed}).fill([&](int64_t i) {
+        return targets.values[i] * double(i % D) / double(D) + 300 * (1 - double(i % D) / double(D)) +
+               0.3 * normalAt(2, i);
+      });
+      const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(3);
+      const Tensor gradient = Tensor(backend, DType::f32, N, D, {1, 0, transposed}).normal(4);
+      double sum = 0;
+      Doubles gradients(N * D), x(N), y(N), its;
+      for (int64_t d = 0; d < D; ++d) {
+        for (int64_t i = 0; i < N; ++i) x[i] = outputs(i, d), y[i] = targets(i, d);
+        sum += concordance(x, y, its) / double(D);
+        for (int64_t i = 0; i < N; ++i) gradients[i * D + d] = its[i] / double(D);
+      }
+      Concordance loss{outputs, targets, result, {}};
+      backend.run(loss);
+      report.close(result, {sum, 0}, 1e-6, what + " without gradient");
+      loss.dOutputs = gradient;
+      backend.run(loss);
+      report.close(result, {sum, 0}, 1e-6, what);
+      report.close(gradient, gradients, what + " gradient");
+      report.untouched(outputs, what);
+      report.untouched(targets, what);
+    }
+  }
+}
+
+// Columns: both the same constant, of which nothing is known; outputs that never move, which are to be moved; and
+// outputs that are their targets, which are as good as can be.
+void concordanceOfConstants(Backend &backend, Report &report) {
+  const int64_t N = 37;
+  const Tensor targets =
+      Tensor(backend, DType::f32, N, 3).fill([](int64_t i) { return i % 3 == 0 ? 0.1 : normalAt(1, i); });
+  const Tensor outputs =
+      Tensor(backend, DType::f32, N, 3).fill([&](int64_t i) { return i % 3 < 2 ? 0.1 : targets.values[i]; });
+  const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(3),
+               gradient = Tensor(backend, DType::f32, N, 3).normal(4);
+  backend.run(Concordance{outputs, targets, result, gradient});
+  report.close(result, {2 / 3.0, 0}, 1e-6, "loss");
+  const Doubles found = gradient.read();
+  Doubles x(N), y(N), expected, moved(N);
+  for (int64_t i = 0; i < N; ++i) x[i] = outputs(i, 1), y[i] = targets(i, 1), moved[i] = found[i * 3 + 1];
+  concordance(x, y, expected);
+  for (double &value : expected) value /= 3;
+  report.close(moved, expected, 1e-5, "gradient of outputs that never move");
+  bool none = true;
+  for (int64_t i = 0; i < N; ++i) none = none && found[i * 3] == 0 && std::abs(found[i * 3 + 2]) < 1e-12;
+  report.check(none, "no other gradient");
+}
+
 void referenceAgainstDifferences(Backend &, Report &report) {
   const int64_t N = 4, D = 3, K = 5;
   Doubles z(N * D), e(K * D);
@@ -219,6 +295,10 @@ void referenceAgainstDifferences(Backend &, Report &report) {
   };
   report.close(loss.dz, finiteDifferences(z, [&](const Doubles &at) { return value(at, e); }), 1e-6, "dz");
   report.close(loss.dEmbeddings, finiteDifferences(e, [&](const Doubles &at) { return value(z, at); }), 1e-6, "de");
+  Doubles dx, ignored;
+  concordance(z, Doubles(e.begin(), e.begin() + N * D), dx);
+  const auto apart = [&](const Doubles &at) { return concordance(at, Doubles(e.begin(), e.begin() + N * D), ignored); };
+  report.close(dx, finiteDifferences(z, apart), 1e-6, "concordance");
 }
 
 void sameBits(Backend &, Report &report) {
@@ -251,6 +331,8 @@ const Cases table("losses", {{"cosine cross-entropy f32", [](Backend &b, Report 
                              {"cosine cross-entropy, details", cosineDetails},
                              {"softmax cross-entropy", plain},
                              {"softmax cross-entropy by shares", shares},
+                             {"concordance", concordanceOfColumns},
+                             {"concordance of constants", concordanceOfConstants},
                              {"reference gradient against differences", referenceAgainstDifferences},
                              {"same bits with any thread count", sameBits}});
 
