@@ -105,11 +105,13 @@ export type { ProgressEvent, RunWarning, StageCallOptions, StageName, TrainerOpt
 export { type ClusterSweep, type SweepResult, Trainer } from './pipeline/trainer.js';
 export { EmotionModel } from './predict/emotionModel.js';
 export { type EncodeOptions, Encoder, type HiddenStates } from './predict/encoder.js';
+export type { TimelineMethod } from './predict/inference.js';
 export type {
   AudioCallOptions,
   AudioProgress,
   DeviceOptions,
   EmotionModelOptions,
+  HubModelOptions,
   InferenceOptions,
   Level,
   PredictionSizes,
@@ -120,13 +122,24 @@ export type {
 } from './predict/options.js';
 export type { PredictionMemory } from './predict/passMemory.js';
 export type {
+  ColumnsBase,
   Decision,
+  EmotionColumns,
+  EmotionDecision,
+  EmotionOfFrame,
+  FrameBase,
   FrameColumns,
+  OutputOfFrame,
   PredictedFrame,
   Prediction,
+  PredictionBase,
   PredictionFailure,
   StreamedFrame,
+  Task,
   TimelineChunk,
+  ValuesColumns,
+  ValuesDecision,
+  ValuesOfFrame,
 } from './predict/prediction.js';
 export type { AudioInputs, NamedAudio } from './predict/predictMany.js';
 export type { WindowsUsed } from './predict/windows.js';

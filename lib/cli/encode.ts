@@ -8,7 +8,7 @@ import { Encoder } from '../predict/encoder.js';
 import type { WindowsUsed } from '../predict/windows.js';
 import { defineCommand } from './command.js';
 import { describeMemory } from './memory.js';
-import { findModel, revisionOption } from './model.js';
+import { hubModelOptions, revisionOption } from './model.js';
 import {
   audioCacheOf,
   cacheOptions,
@@ -52,11 +52,11 @@ export const encodeCommand = defineCommand({
     if (files.length === 0) throw new UsageError('Expected at least one audio file.');
     const outputs = outputPaths(files, out);
     const progress = new Progress();
-    const model = await findModel(values, context, progress);
-    await using encoder = await Encoder.load(model, {
+    await using encoder = await Encoder.load(values.model, {
+      ...hubModelOptions(values, context, progress),
       ...given({ device, precision, threads, memoryLimit: values['memory-limit'] }),
       ...audioCacheOf(values),
-    });
+    }).finally(() => progress.finish());
     if (layer !== undefined && layer > encoder.layers) {
       throw new UsageError(`Expected 0 to ${encoder.layers} for --layer with this model but received ${layer}`);
     }

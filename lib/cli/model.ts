@@ -1,5 +1,6 @@
 import { given } from '../given.js';
-import { locateModel } from '../hub/download.js';
+import { findCheckpoint } from '../predict/loadModel.js';
+import type { HubModelOptions } from '../predict/options.js';
 import type { CommandContext } from './command.js';
 import { text } from './options.js';
 import type { Progress } from './progress.js';
@@ -11,16 +12,16 @@ export const revisionOption = {
 
 const mebibyte = 1 << 20;
 
-/** The path of the model that `--model` names, downloaded first if it is on the Hub. */
-export async function findModel(
-  { model, revision }: { model: string; revision: string | undefined },
+/** What loads the model that `--model` names, downloaded first if it is on the Hub. */
+export function hubModelOptions(
+  { revision }: { revision: string | undefined },
   { signal, note }: Pick<CommandContext, 'signal' | 'note'>,
   progress: Progress,
-): Promise<string> {
-  return locateModel(model, {
+): HubModelOptions {
+  return {
     signal,
     onWarning: note,
-    onProgress: ({ name, file, doneBytes, totalBytes }) => {
+    onDownload: ({ name, file, doneBytes, totalBytes }) => {
       // No line for files that are in the cache already.
       if (doneBytes === totalBytes && !progress.shows(`download ${name}`)) return;
       progress.update({
@@ -31,5 +32,14 @@ export async function findModel(
       });
     },
     ...given({ revision }),
-  }).finally(() => progress.finish());
+  };
+}
+
+/** The path of the model that `--model` names, downloaded first if it is on the Hub. */
+export async function findModel(
+  { model, revision }: { model: string; revision: string | undefined },
+  context: Pick<CommandContext, 'signal' | 'note'>,
+  progress: Progress,
+): Promise<string> {
+  return findCheckpoint(model, hubModelOptions({ revision }, context, progress)).finally(() => progress.finish());
 }

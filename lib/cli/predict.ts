@@ -2,11 +2,10 @@ import { isUnreadable } from '../audio/unreadable.js';
 import { given } from '../given.js';
 import { EmotionModel } from '../predict/emotionModel.js';
 import type { PredictManyOptions } from '../predict/options.js';
-import type { Prediction } from '../predict/prediction.js';
 import { audioFiles, listOption, nameAudio, splitChannels } from './audioFiles.js';
 import { defineCommand } from './command.js';
 import { describeMemory } from './memory.js';
-import { findModel, revisionOption } from './model.js';
+import { hubModelOptions, revisionOption } from './model.js';
 import {
   audioCacheOf,
   cacheOptions,
@@ -17,8 +16,10 @@ import {
   nonNegativeNumber,
   required,
   text,
+  UsageError,
   windowOptions,
 } from './options.js';
+import { describePrediction } from './predictionText.js';
 import { Progress, showAudio } from './progress.js';
 import { describeSkipped, SkippedAudio } from './skipped.js';
 
@@ -27,9 +28,11 @@ export const predictCommand = defineCommand({
   summary: 'predict the emotion and frame-level timeline of audio',
   arguments: 'AUDIO|FOLDER...',
   description:
-    'Predicts the emotion of each file and when it occurs. JSON has the segments and every frame: time, posterior, attention\nweight and cluster; json is one array, jsonl one line per file. Audio longer than a window is processed in overlapping\nwindows. For a folder, all WAV, FLAC, MP3 and Ogg files in and below it are processed.',
+    'Predicts the emotion of each file and when it occurs. JSON has the segments and every frame: time, posterior, attention\nweight and cluster; json is one array, jsonl one line per file. Of a model that gives values, such as arousal, the file and\nevery frame have these instead, and there are no segments. Audio longer than a window is processed in overlapping windows.\nFor a folder, all WAV, FLAC, MP3 and Ogg files in and below it are processed. emoframe models lists public models.',
   options: {
-    model: required(text('MODEL', 'the predictor of a run, OUT/folds/FOLD/predictor, or OWNER/NAME on the Hub')),
+    model: required(
+      text('MODEL', 'the predictor of a run, OUT/folds/FOLD/predictor, a public model, or its OWNER/NAME on the Hub'),
+    ),
     ...revisionOption,
     format: choice(['text', 'json', 'jsonl'], 'output format (default: text)'),
     'switching-cost': nonNegativeNumber(
@@ -48,6 +51,7 @@ export const predictCommand = defineCommand({
     ...deviceOptions,
   },
   examples: [
+    'emoframe predict speech.wav --model superb/hubert-large-superb-er',
     'emoframe predict speech.wav --model runs/demo/folds/s5/predictor',
     'emoframe predict recordings --model predictor --format jsonl > timelines.jsonl',
     'emoframe predict calls --model predictor --channels split --on-corrupt skip --format jsonl > calls.jsonl',
@@ -59,13 +63,16 @@ export const predictCommand = defineCommand({
     const files = await audioFiles(positionals, values.list);
     const format = values.format ?? (json ? 'json' : 'text');
     const progress = new Progress();
-    const model = await findModel(values, context, progress);
-    await using emotions = await EmotionModel.load(model, {
+    await using emotions = await EmotionModel.load(values.model, {
+      ...hubModelOptions(values, context, progress),
       // Text does not show clusters.
       clusters: !values['no-clusters'] && format !== 'text',
       ...given({ device, precision, threads, memoryLimit: values['memory-limit'] }),
       ...audioCacheOf(values),
-    });
+    }).finally(() => progress.finish());
+    if (emotions.task === 'regression' && values['switching-cost'] !== undefined) {
+      throw new UsageError(`Expected no --switching-cost with ${values.model}, which gives values and no emotions.`);
+    }
     // On a terminal the results themselves show the progress.
     const quiet = format !== 'json' && process.stdout.isTTY;
     const windows = given({ windowSeconds: values['window-seconds'], overlapSeconds: values['overlap-seconds'] });
@@ -91,7 +98,10 @@ export const predictCommand = defineCommand({
       // The array is written element by element, so that memory does not grow.
       if (format === 'json') await print(`${done === 0 ? '[' : ','}\n${JSON.stringify(prediction, null, 2)}`);
       else if (format === 'jsonl') await print(JSON.stringify(prediction));
-      else await print('error' in prediction ? describeSkipped(prediction) : describe(prediction, emotions.labels));
+      else
+        await print(
+          'error' in prediction ? describeSkipped(prediction) : describePrediction(prediction, emotions.labels),
+        );
       done++;
       if (files.length > 1 && !quiet) progress.update({ title: 'predict', done, total: Math.max(files.length, done) });
     }
@@ -100,38 +110,3 @@ export const predictCommand = defineCommand({
     skipped.report(done, note);
   },
 });
-
-const barColumns = 60;
-
-/** A few lines: the emotion, a bar with a letter for each slice of time, and the segments. */
-function describe(
-  { id, label, probabilities, seconds, segments, windows }: Prediction,
-  labels: readonly string[],
-): string {
-  const letters = initials(labels);
-  const bar = Array.from({ length: barColumns }, (_, column) => {
-    const time = ((column + 0.5) / barColumns) * seconds;
-    const segment = segments.find(({ end }) => time < end) ?? segments.at(-1)!;
-    return letters.get(segment.label)!;
-  }).join('');
-  const ranked = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
-  return [
-    `${id}  ${label}  (${ranked.map(([name, p]) => `${name} ${p.toFixed(2)}`).join(', ')})`,
-    `  |${bar}|  ${seconds.toFixed(2)} s${windows === null ? '' : `, in windows of ${windows.seconds} s`}`,
-    ...segments.map(
-      (segment) =>
-        `  ${segment.start.toFixed(2).padStart(7)} – ${segment.end.toFixed(2).padStart(7)} s  ${letters.get(segment.label)} ${segment.label}  ${segment.confidence.toFixed(2)}`,
-    ),
-  ].join('\n');
-}
-
-/** A distinct letter for each label, its first one if that is free. */
-function initials(labels: readonly string[]): Map<string, string> {
-  const taken = new Map<string, string>();
-  for (const label of labels) {
-    const used = new Set(taken.values());
-    const candidates = [...label.toUpperCase(), ...'ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'];
-    taken.set(label, candidates.find((letter) => !used.has(letter)) ?? '?');
-  }
-  return taken;
-}

@@ -32,7 +32,8 @@ export interface DownloadOptions extends HubOptions {
   signal?: AbortSignal;
 }
 
-const optionsSchema = strictOptions({
+/** @internal */
+export const downloadShape = {
   revision: z.string().min(1).exactOptional(),
   token: z.string().min(1).exactOptional(),
   cacheDir: z.string().min(1).exactOptional(),
@@ -41,7 +42,8 @@ const optionsSchema = strictOptions({
   onProgress: callback<(progress: DownloadProgress) => void>().exactOptional(),
   onWarning: callback<(message: string) => void>().exactOptional(),
   signal: abortSignal.exactOptional(),
-} satisfies Shape<DownloadOptions>);
+} satisfies Shape<DownloadOptions>;
+const optionsSchema = strictOptions(downloadShape);
 
 const namePattern = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
 

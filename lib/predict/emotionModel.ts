@@ -1,13 +1,14 @@
 import { type AudioInput, idOf, isFile, nameOf, streamInput } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
+import type { Head } from '../checkpoint/head.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { chainLagSeconds } from '../evaluate/emotionChain.js';
 import { parseOptions } from '../issues.js';
 import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
 import { Clusterer } from './clusterer.js';
-import { Inference } from './inference.js';
-import { loadClassifier, onNewEngine } from './loadModel.js';
+import { Inference, type TimelineMethod } from './inference.js';
+import { findCheckpoint, loadClassifier, onNewEngine } from './loadModel.js';
 import {
   type AudioCallOptions,
   type EmotionModelOptions,
@@ -24,7 +25,7 @@ import {
   windowSchema,
 } from './options.js';
 import { type PredictionMemory, planPasses } from './passMemory.js';
-import type { Prediction, PredictionFailure, TimelineChunk } from './prediction.js';
+import type { Prediction, PredictionFailure, Task, TimelineChunk } from './prediction.js';
 import { type AudioInputs, checkIterable, predictMany } from './predictMany.js';
 import { streamWindows } from './timelineStream.js';
 import { loadUtterance, predictUtterances, type Utterance } from './utterances.js';
@@ -35,7 +36,8 @@ const cpuBatchSeconds = 30;
 const gpuBatchSeconds = [350, 240, 120, 60];
 
 /**
- * Utterance emotion and frame-level timeline of audio, from the `predictor` folder of a run.
+ * Utterance emotion and frame-level timeline of audio, from the `predictor` folder of a run or a published model; of a model whose head
+ * is a regression, values of dimensions in their place.
  *
  * Every heavy step runs on the model's own thread or on decoding threads; the event loop stays free. Calls may overlap: they
  * take turns, by batches and by windows of long audio. Audio longer than `windowSeconds` goes through the model in
@@ -45,7 +47,12 @@ const gpuBatchSeconds = [350, 240, 120, 60];
  * await using model = await EmotionModel.load('runs/demo/folds/s5/predictor');
  * const { label, segments } = await model.predict('a.wav');
  */
-export class EmotionModel {
+export class EmotionModel<T extends Task = Task> {
+  /**
+   * What its predictions have: `label`, `probabilities` and posteriors of frames (`classification`), or `values` of dimensions
+   * (`regression`).
+   */
+  readonly task: T;
   readonly #engine: Engine;
   readonly #inference: Inference;
   readonly #pool: AudioPool;
@@ -56,7 +63,8 @@ export class EmotionModel {
   readonly batchSeconds: number;
   #disposed = false;
 
-  private constructor(engine: Engine, inference: Inference, pool: AudioPool, batchSeconds: number) {
+  private constructor(task: T, engine: Engine, inference: Inference, pool: AudioPool, batchSeconds: number) {
+    this.task = task;
     this.#engine = engine;
     this.#inference = inference;
     this.#pool = pool;
@@ -64,36 +72,56 @@ export class EmotionModel {
   }
 
   /**
-   * @param dir a directory as `savePretrained` writes it, with a classifier head; its `clusters` folder is optional. Or one that
-   *   HFLEA's `fine_tune_hubert.py` saved.
-   * @throws `ERR_HEAD`, `ERR_DEVICE`, `ERR_ARGUMENT`, and what reading a checkpoint throws.
+   * @param model a directory or file here: a run's `predictor`, whose `clusters` folder is optional, or a published model of any form that
+   *   `emoframe models` lists. Otherwise the OWNER/NAME of one on the Hugging Face Hub, which is downloaded to the cache.
+   * @throws `ERR_HEAD` (it has no head, one that cannot be run, or not the one of the `task` that is asked for), `ERR_DEVICE`,
+   *   `ERR_ARGUMENT`, and what reading a checkpoint and {@link downloadModel} throw.
    * @example
    * const model = await EmotionModel.load('predictor', { precision: 'bf16', clusters: false });
+   * const published = await EmotionModel.load('superb/hubert-large-superb-er', { task: 'classification' });
    */
-  static async load(dir: string, options: EmotionModelOptions = {}): Promise<EmotionModel> {
-    const { clusters = true, audioCache: cache, ...settings } = parseOptions(loadSchema, options);
+  static async load(
+    model: string,
+    options: EmotionModelOptions & { task: 'classification' },
+  ): Promise<EmotionModel<'classification'>>;
+  static async load(
+    model: string,
+    options: EmotionModelOptions & { task: 'regression' },
+  ): Promise<EmotionModel<'regression'>>;
+  static async load(
+    model: string,
+    options?: EmotionModelOptions,
+  ): Promise<EmotionModel<'classification'> | EmotionModel<'regression'>>;
+  static async load(model: string, options: EmotionModelOptions = {}): Promise<EmotionModel> {
+    const { clusters = true, audioCache: cache, task, ...settings } = parseOptions(loadSchema, options);
     return onNewEngine(settings, async (engine, precision) => {
+      const dir = await findCheckpoint(model, settings);
       const loaded = await loadClassifier(engine, dir, precision);
+      checkTask(model, loaded.head, task);
       const clusterer = clusters ? await Clusterer.find(engine, dir, precision) : undefined;
       const pool = new AudioPool({ threads: settings.threads === 1 ? 1 : 2, ...(cache !== undefined && { cache }) });
       const inference = new Inference(loaded, clusterer);
-      return new EmotionModel(engine, inference, pool, await batchSecondsOn(engine, inference));
+      return new EmotionModel(inference.task, engine, inference, pool, await batchSecondsOn(engine, inference));
     });
   }
 
-  /** The emotions, in the order of {@link PredictedFrame.posterior}. */
+  /** The emotions, in the order of a frame's `posterior`; of a regression the dimensions, in that of its `values`. */
   get labels(): readonly string[] {
     return this.#inference.head.labels;
   }
 
   /**
-   * What a frame's posterior and the segments follow from. `attention`: the classifier on this frame alone, as published, smoothed.
-   * `alignment`: a network whose context is a frame's neighbourhood alone, and where it finds an emotion. In one pass every frame is
-   * then neutral or of the emotions that the whole utterance may have; audio that goes through the model in windows, and every stream,
-   * may hold any emotions one after another.
+   * What frames and segments follow from; the results have the same form.
+   *
+   * - `alignment`: a network whose context is a frame's neighbourhood alone, and where it finds an emotion. In one pass every frame is
+   *   then neutral or of the emotions that the whole utterance may have; audio that goes through the model in windows, and every stream,
+   *   may hold any emotions one after another.
+   * - `frames`: the head on this frame alone, smoothed. Its outputs for an utterance are the mean of those of frames, before any softmax.
+   * - `attention`: the same where frames are weighted, as published.
+   * - `windows`: the head is not linear from pooling on, and is applied to the second around a frame, every tenth of a second.
    */
-  get timeline(): 'alignment' | 'attention' {
-    return this.#inference.head.alignment === undefined ? 'attention' : 'alignment';
+  get timeline(): TimelineMethod {
+    return this.#inference.timeline;
   }
 
   /** Where it runs, e.g. `cpu`. */
@@ -112,14 +140,14 @@ export class EmotionModel {
    * const { frames } = await model.predict(samples, { id: 'microphone', sampleRate: 48_000, switchingCost: 3 });
    * const { label } = await model.predict(request, { signal: AbortSignal.timeout(10_000) }); // an upload of a WAV file
    */
-  async predict(input: AudioInput, options: PredictOptions = {}): Promise<Prediction> {
+  async predict(input: AudioInput, options: PredictOptions = {}): Promise<Prediction<T>> {
     const settings = parseOptions(predictSchema, options);
     this.#checkAlive();
     throwIfAborted(settings.signal);
     const plan = this.#inference.windows(settings);
     const utterance = await this.#load(settings.id ?? idOf(input), input, settings);
     const [prediction] = await predictUtterances(this.#inference, [utterance], plan, settings);
-    return prediction!;
+    return prediction as Prediction<T>;
   }
 
   /**
@@ -139,22 +167,23 @@ export class EmotionModel {
   predictMany(
     inputs: AudioInputs,
     options?: PredictManyOptions & { onError?: 'throw' },
-  ): AsyncGenerator<Prediction, void, undefined>;
+  ): AsyncGenerator<Prediction<T>, void, undefined>;
   predictMany(
     inputs: AudioInputs,
     options: PredictManyOptions,
-  ): AsyncGenerator<Prediction | PredictionFailure, void, undefined>;
+  ): AsyncGenerator<Prediction<T> | PredictionFailure, void, undefined>;
   async *predictMany(
     inputs: AudioInputs,
     options: PredictManyOptions = {},
-  ): AsyncGenerator<Prediction | PredictionFailure, void, undefined> {
+  ): AsyncGenerator<Prediction<T> | PredictionFailure, void, undefined> {
     const settings = parseOptions(predictManySchema, options);
     checkIterable(inputs);
     this.#checkAlive();
     throwIfAborted(settings.signal);
     const plan = this.#inference.windows(settings);
     const batchSeconds = settings.batchSeconds ?? (Symbol.asyncIterator in inputs ? 0 : this.batchSeconds);
-    yield* predictMany(this.#inference, this.#pool, inputs, plan, { ...settings, batchSeconds });
+    const predictions = predictMany(this.#inference, this.#pool, inputs, plan, { ...settings, batchSeconds });
+    yield* predictions as AsyncGenerator<Prediction<T> | PredictionFailure, void, undefined>;
   }
 
   /**
@@ -171,7 +200,7 @@ export class EmotionModel {
    *   for (const { start, end, label } of segments) console.log(start, end, label);
    * }
    */
-  async *stream(input: AudioInput, options: StreamOptions = {}): AsyncGenerator<TimelineChunk, void, undefined> {
+  async *stream(input: AudioInput, options: StreamOptions = {}): AsyncGenerator<TimelineChunk<T>, void, undefined> {
     const settings = parseOptions(streamSchema, options);
     this.#checkAlive();
     throwIfAborted(settings.signal);
@@ -191,7 +220,7 @@ export class EmotionModel {
       const { samples, name } = await this.#load(id, input, settings);
       const windows = wholeWindows(samples, geometry, this.#inference.normalizing, plan, name, settings.signal);
       const [waveform] = this.#inference.waveformsOf([samples], settings.level) ?? [];
-      yield* streamWindows(this.#inference, windows, cost, waveform);
+      yield* this.#timelineOf(windows, cost, waveform);
       return;
     }
     const name = nameOf(id, input);
@@ -199,7 +228,7 @@ export class EmotionModel {
     const parts = isFile(input)
       ? streamInput((await this.#load(id, input, settings)).samples, { ...settings, sampleRate }, name)
       : streamInput(input, settings, name);
-    yield* streamWindows(this.#inference, liveWindows(parts, geometry, plan, name), cost, undefined);
+    yield* this.#timelineOf(liveWindows(parts, geometry, plan, name), cost, undefined);
   }
 
   /**
@@ -242,6 +271,10 @@ export class EmotionModel {
     await this.dispose();
   }
 
+  #timelineOf(...given: Parameters<typeof streamWindows> extends [unknown, ...infer Rest] ? Rest : never) {
+    return streamWindows(this.#inference, ...given) as AsyncGenerator<TimelineChunk<T>, void, undefined>;
+  }
+
   #load(id: string, input: AudioInput, options: AudioCallOptions): Promise<Utterance> {
     return loadUtterance(this.#pool, this.#inference.geometry, id, input, options);
   }
@@ -249,6 +282,14 @@ export class EmotionModel {
   #checkAlive(): void {
     if (this.#disposed) throw new EmoframeError('ERR_DISPOSED', 'The model was disposed of: load it again to go on.');
   }
+}
+
+/** @throws `ERR_HEAD` */
+function checkTask(model: string, { task: given, labels }: Head, asked: Task | undefined): void {
+  const task: Task = given ?? 'classification';
+  if (asked === undefined || asked === task) return;
+  const gives = `${task === 'regression' ? 'values of' : 'one of'} ${labels.join(', ')}`;
+  throw new EmoframeError('ERR_HEAD', `${model} gives ${gives}: its task is ${task}, and not the ${asked} asked for.`);
 }
 
 /** A window, or a batch of audio of a second each. */

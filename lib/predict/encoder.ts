@@ -5,7 +5,7 @@ import { EmoframeError, throwIfAborted } from '../errors.js';
 import { callback, parseOptions, strictOptions } from '../issues.js';
 import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
-import { type LoadedModel, loadEncoder, onNewEngine } from './loadModel.js';
+import { findCheckpoint, type LoadedModel, loadEncoder, onNewEngine } from './loadModel.js';
 import { batchOf } from './modelInput.js';
 import {
   type AudioCallOptions,
@@ -62,11 +62,17 @@ export class Encoder {
     this.#pool = pool;
   }
 
-  /** @param dir a checkpoint of any kind that {@link loadPretrained} reads: a directory or a file. */
-  static async load(dir: string, options: InferenceOptions = {}): Promise<Encoder> {
+  /**
+   * @param model a checkpoint of any kind that {@link loadPretrained} reads: a directory or a file here. Otherwise the OWNER/NAME of one on
+   *   the Hugging Face Hub, which is downloaded to the cache.
+   * @throws `ERR_DEVICE`, `ERR_ARGUMENT`, and what {@link loadPretrained} and {@link downloadModel} throw.
+   * @example
+   * const encoder = await Encoder.load('facebook/hubert-base-ls960', { revision: 'main' });
+   */
+  static async load(model: string, options: InferenceOptions = {}): Promise<Encoder> {
     const { audioCache: cache, ...settings } = parseOptions(loadSchema, options);
     return onNewEngine(settings, async (engine, precision) => {
-      const loaded = await loadEncoder(engine, dir, precision);
+      const loaded = await loadEncoder(engine, await findCheckpoint(model, settings), precision);
       return new Encoder(engine, loaded, new AudioPool({ threads: 1, ...(cache !== undefined && { cache }) }));
     });
   }

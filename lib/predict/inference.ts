@@ -2,27 +2,36 @@
 
 import { type WaveformStatistics, waveformStatistics } from '../audio/normalize.js';
 import { packLocally } from '../batch/pack.js';
-import { type Head, poolingOf } from '../checkpoint/head.js';
+import { classifierOptions, type Head, poolingOf } from '../checkpoint/head.js';
 import { utteranceOutput } from '../evaluate/utteranceOutput.js';
 import { given } from '../given.js';
 import { alignmentField } from '../model/alignment.js';
 import { askHeads } from '../model/askHeads.js';
-import type { ClassifyResult, FrameRanges, PackedBatch } from '../model/binding.js';
+import type { ClassifierOptions, ClassifyResult, FrameRanges, PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
 import type { Clusterer } from './clusterer.js';
 import type { LoadedModel } from './loadModel.js';
 import { batchOf } from './modelInput.js';
 import type { Level, WindowOptions } from './options.js';
-import { type AudioWindow, WindowPlan } from './windows.js';
+import type { Task } from './prediction.js';
+import { type AudioWindow, type WindowGrid, WindowPlan } from './windows.js';
 
 // The default of `evaluate.switchingCost` in lib/config.
 const defaultSwitchingCost = 4;
 
+/**
+ * What frames' outputs and the segments follow from. `alignment`: a network whose context is a frame's neighbourhood alone, and where
+ * it finds an emotion. The others are the pooled head: applied to the frame alone, which is exact where frames are pooled by their mean
+ * (`frames`) and as published where they are weighted (`attention`); or, where it is not linear from pooling on, applied to the second
+ * around every tenth of a second (`windows`).
+ */
+export type TimelineMethod = 'alignment' | 'attention' | 'frames' | 'windows';
+
 /** What the models give of some frames of one utterance. */
 export interface Inferred {
-  /** f32 [classes] */
+  /** f32 [classes]: logits, or values of a regression. */
   readonly logits: Float32Array;
-  /** f32 [T, classes] */
+  /** f32 [T, classes]: posteriors, or values of a regression. */
   readonly posteriors: Float32Array;
   /** f32 [T], sums to 1. */
   readonly attention: Float32Array;
@@ -30,6 +39,13 @@ export interface Inferred {
   readonly clusters: Int32Array | undefined;
   /** i32 [T]: the class of each frame; undefined where it is the smoothed posteriors'. */
   readonly path: Int32Array | undefined;
+}
+
+/** Where windows of a pooled head must lie, for the frames of any to be those of one pass. */
+function classifierGrid({ frames }: ClassifierOptions): WindowGrid | undefined {
+  if (frames === undefined) return undefined;
+  // A frame has the outputs of the nearest window, and that reaches half a window further.
+  return { chunk: frames.hop, overlap: Math.ceil(frames.window / 2) + Math.floor(frames.hop / 2) };
 }
 
 /** The classifier, and the clusterer where there is one. */
@@ -43,6 +59,17 @@ export class Inference {
     return this.classifier.head;
   }
 
+  get task(): Task {
+    return this.head.task ?? 'classification';
+  }
+
+  get timeline(): TimelineMethod {
+    if (this.head.alignment !== undefined) return 'alignment';
+    const { frames, pooling } = classifierOptions(this.head)!;
+    if (frames !== undefined) return 'windows';
+    return pooling === 'mean' ? 'frames' : 'attention';
+  }
+
   get geometry(): Geometry {
     return this.classifier.model.geometry;
   }
@@ -50,7 +77,9 @@ export class Inference {
   /** Windows in which frames come out as in one pass. @throws `ERR_ARGUMENT` */
   windows(options: WindowOptions): WindowPlan {
     const { alignment } = this.head;
-    return new WindowPlan(this.geometry, options, alignment && alignmentField(alignment, this.geometry.frameSeconds));
+    const { frameSeconds } = this.geometry;
+    if (alignment !== undefined) return new WindowPlan(this.geometry, options, alignmentField(alignment, frameSeconds));
+    return new WindowPlan(this.geometry, options, classifierGrid(classifierOptions(this.head)!));
   }
 
   get models(): readonly LoadedModel[] {

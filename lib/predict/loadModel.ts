@@ -1,8 +1,10 @@
 import { type LoadedHubert, loadHubert, loadHubertClassifier } from '../checkpoint/load.js';
 import type { Head } from '../checkpoint/pretrained.js';
+import { given } from '../given.js';
+import { locateModel } from '../hub/download.js';
 import type { Precision } from '../model/binding.js';
 import { Engine } from '../model/engine.js';
-import type { DeviceOptions } from './options.js';
+import type { DeviceOptions, HubModelOptions } from './options.js';
 import { PassMemory } from './passMemory.js';
 
 /** A model for inference, with what its checkpoint says about its input. */
@@ -28,6 +30,14 @@ export async function onNewEngine<Made>(
     engine.dispose();
     throw error;
   }
+}
+
+/** The path of a model: a file or directory here, or one that is downloaded from the Hub. Errors: as {@link downloadModel} */
+export function findCheckpoint(
+  model: string,
+  { revision, token, cacheDir, endpoint, offline, onDownload: onProgress, onWarning, signal }: HubModelOptions,
+): Promise<string> {
+  return locateModel(model, given({ revision, token, cacheDir, endpoint, offline, onProgress, onWarning, signal }));
 }
 
 /** Loads the HuBERT of a checkpoint without its head. */

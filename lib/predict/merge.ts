@@ -2,15 +2,16 @@
 // frames from a decoder that goes on from window to window.
 
 import type { WaveformStatistics } from '../audio/normalize.js';
-import { type Head, poolingOf } from '../checkpoint/head.js';
+import { classifierOptions, type Head, poolingOf } from '../checkpoint/head.js';
 import { type DecodedFrames, RecordingDecoder } from '../evaluate/alignmentTimeline.js';
 import { emotionalShare } from '../evaluate/emotionalShare.js';
 import { fusedLogits } from '../evaluate/fusion.js';
 import { IslandForward } from '../evaluate/islandForward.js';
-import { Smoother } from '../evaluate/viterbi.js';
+import type { Smoother } from '../evaluate/viterbi.js';
 import { joinFloats } from '../float32.js';
 import { given } from '../given.js';
-import type { ClassifyResult } from '../model/binding.js';
+import type { ClassifyResult, PoolingName } from '../model/binding.js';
+import { HeadOutputs } from './headOutputs.js';
 import type { Inference, Inferred } from './inference.js';
 import type { AudioWindow } from './windows.js';
 
@@ -43,9 +44,9 @@ export async function inferWindows(
     if (found !== undefined) clusters.push(found);
     afterWindow(window.last ? window.samples : window.keepEnd * inference.geometry.stride, window.samples);
   }
-  for (const { posteriors, pooled: own, attention, scoreLogSums } of classified) {
+  for (const [index, { posteriors, pooled: own, attention, scoreLogSums }] of classified.entries()) {
     utterance.pooled!.correct(posteriors, own);
-    const share = Math.exp(scoreLogSums[0]! - utterance.pooled!.logSum);
+    const share = utterance.pooled!.shareOf(index, scoreLogSums[0]!);
     attention.forEach((weight, frame) => {
       attention[frame] = weight * share;
     });
@@ -85,10 +86,10 @@ export class UtteranceSoFar {
     if (result.alignment !== undefined) this.#islands?.push(result.alignment.frameLogits);
   }
 
-  /** `[classes]`, of all windows so far. */
+  /** `[classes]`, of all windows so far: logits, or the values of a regression. */
   logits(): Float32Array {
     return fusedLogits(
-      given({ classifier: this.pooled?.logits(), alignment: this.#islands?.logits() }),
+      given({ classifier: this.pooled?.outputs(), alignment: this.#islands?.logits() }),
       this.head.calibration,
     );
   }
@@ -97,35 +98,43 @@ export class UtteranceSoFar {
 // Of the pooled standard deviation, as native/ops.h has it.
 const varianceFloor = 1e-5;
 
+/** How poolings with standard deviations keep these from 0: by what is added to the variance, or is the least that it is. */
+const deviations: { [pooling in PoolingName]?: 'added' | 'clamped' } = { stats: 'added', 'attentive-stats': 'clamped' };
+
 /**
- * The classification of an utterance from windows of it that were pooled each by itself. Pooling is a weighted mean (with `stats`, and
- * a standard deviation about it), so windows of known total weight add up to exactly the pooling over all of their frames.
+ * The classification of an utterance from windows of it that were pooled each by itself. Whatever the pooling is (a weighted mean, and
+ * a standard deviation about it; a sum; a maximum), windows of known total weight add up to exactly the pooling over all of their
+ * frames. Variances that are clamped (`attentive-stats`) come out of a window as the least there is, and may then be too large by that.
  */
 class PooledSum {
+  readonly #head: HeadOutputs;
+  readonly #task: Head['task'];
   readonly #classes: number;
-  readonly #weight: Float32Array;
-  readonly #bias: Float32Array;
+  readonly #pooling: PoolingName;
+  /** Whether a frame was classified with the deviation of its window. */
+  readonly #correctable: boolean;
   readonly #width: number;
-  readonly #deviations: boolean;
-  #mean: Float64Array;
+  readonly #deviation: 'none' | 'added' | 'clamped';
+  /** The weighted mean, the sum, or the maximum of all frames so far. */
+  #pooled: Float64Array;
   #variance: Float64Array;
   #logSum = -Infinity;
+  /** Of each maximum, the window that it is in; windows so far. */
+  readonly #winners: Int32Array;
+  #windows = 0;
 
   constructor(head: Head) {
-    const tensor = (name: string) => head.tensors.find((candidate) => candidate.name === name)!;
-    const weight = tensor('classifier.weight');
-    this.#weight = weight.data;
-    this.#bias = tensor('classifier.bias').data;
+    this.#head = new HeadOutputs(head);
+    this.#task = head.task;
     this.#classes = head.labels.length;
-    this.#deviations = head.pooling === 'stats';
-    this.#width = weight.shape[1]! / (this.#deviations ? 2 : 1);
-    this.#mean = new Float64Array(this.#width);
-    this.#variance = new Float64Array(this.#deviations ? this.#width : 0);
-  }
-
-  /** log Σ exp(score) over all frames so far. */
-  get logSum(): number {
-    return this.#logSum;
+    const { pooling, frames } = classifierOptions(head)!;
+    this.#pooling = pooling;
+    this.#correctable = pooling === 'stats' && frames === undefined;
+    this.#deviation = deviations[pooling] ?? 'none';
+    this.#width = this.#head.inputs / (this.#deviation === 'none' ? 1 : 2);
+    this.#pooled = new Float64Array(this.#width).fill(pooling === 'max' ? -Infinity : 0);
+    this.#winners = new Int32Array(this.#width);
+    this.#variance = new Float64Array(this.#deviation === 'none' ? 0 : this.#width);
   }
 
   /** The next window, classified alone. */
@@ -134,50 +143,61 @@ class PooledSum {
     const highest = Math.max(this.#logSum, logSum);
     const total = highest + Math.log(Math.exp(this.#logSum - highest) + Math.exp(logSum - highest));
     const [before, part] = [Math.exp(this.#logSum - total), Math.exp(logSum - total)];
-    const difference = this.#mean.map((value, c) => pooled[c]! - value);
-    this.#variance = this.#variance.map((value, c) => {
-      const variance = pooled[this.#width + c]! ** 2 - varianceFloor;
-      return before * value + part * variance + before * part * difference[c]! ** 2;
-    });
-    this.#mean = this.#mean.map((value, c) => value + part * difference[c]!);
     this.#logSum = total;
-  }
-
-  /** [classes], of all frames so far. */
-  logits(): Float32Array {
-    const deviation = this.#deviation();
-    const inputs = 2 * this.#width;
-    return this.#bias.map((bias, k) => {
-      let sum = bias;
-      const row = k * (this.#deviations ? inputs : this.#width);
-      for (let c = 0; c < this.#width; c++) sum += this.#weight[row + c]! * this.#mean[c]!;
-      deviation.forEach((value, c) => {
-        sum += this.#weight[row + this.#width + c]! * value;
+    if (this.#pooling === 'sum') this.#pooled = this.#pooled.map((value, c) => value + pooled[c]!);
+    else if (this.#pooling === 'max') {
+      this.#pooled.forEach((value, c) => {
+        if (pooled[c]! > value) this.#winners[c] = this.#windows;
       });
-      return sum;
-    });
+      this.#pooled = this.#pooled.map((value, c) => Math.max(value, pooled[c]!));
+    } else {
+      const difference = this.#pooled.map((value, c) => pooled[c]! - value);
+      this.#variance = this.#variance.map((value, c) => {
+        const variance = pooled[this.#width + c]! ** 2 - (this.#deviation === 'added' ? varianceFloor : 0);
+        return before * value + part * variance + before * part * difference[c]! ** 2;
+      });
+      this.#pooled = this.#pooled.map((value, c) => value + part * difference[c]!);
+    }
+    this.#windows++;
   }
 
   /**
-   * With `stats` pooling a frame is classified with the deviation of its utterance. Posteriors `[T, classes]` of a window,
+   * What window `index`, of the given log Σ exp(score), has of the weights of all frames so far. Of maxima: the share of channels whose
+   * maximum is in it, which its frames are taken to have as they have the maxima within it.
+   */
+  shareOf(index: number, logSum: number): number {
+    if (this.#pooling !== 'max') return Math.exp(logSum - this.#logSum);
+    return this.#winners.reduce((sum, winner) => sum + (winner === index ? 1 : 0), 0) / this.#width;
+  }
+
+  /** [classes], of all frames so far: logits, or the values of a regression. */
+  outputs(): Float32Array {
+    return this.#head.of(Float64Array.from([...this.#pooled, ...this.#deviations()]));
+  }
+
+  /**
+   * With `stats` pooling a frame is classified with the deviation of its utterance. Outputs of frames `[T, classes]` of a window,
    * which were computed with its own, are changed to those with the deviation of all frames so far; others are as they are.
    */
-  correct(posteriors: Float32Array, pooled: Float32Array): void {
-    if (!this.#deviations) return;
-    const shift = this.#deviation().map((value, c) => value - pooled[this.#width + c]!);
-    const factors = Array.from({ length: this.#classes }, (_, k) => {
-      const row = (2 * k + 1) * this.#width;
-      return Math.exp(shift.reduce((sum, value, c) => sum + this.#weight[row + c]! * value, 0));
-    });
-    for (let frame = 0; frame < posteriors.length; frame += this.#classes) {
-      let sum = 0;
-      for (let k = 0; k < this.#classes; k++) sum += posteriors[frame + k]! * factors[k]!;
-      for (let k = 0; k < this.#classes; k++) posteriors[frame + k] = (posteriors[frame + k]! * factors[k]!) / sum;
+  correct(outputs: Float32Array, pooled: Float32Array): void {
+    if (!this.#correctable) return;
+    const shift = this.#deviations().map((value, c) => value - pooled[this.#width + c]!);
+    const change = this.#head.changeBy(Float64Array.from([...new Float64Array(this.#width), ...shift]));
+    for (let row = 0; row < outputs.length; row += this.#classes) {
+      if (this.#task === 'regression') {
+        for (let k = 0; k < this.#classes; k++) outputs[row + k]! += change[k]!;
+        continue;
+      }
+      const changed = change.map((by, k) => outputs[row + k]! * Math.exp(by));
+      const sum = changed.reduce((all, value) => all + value, 0);
+      for (let k = 0; k < this.#classes; k++) outputs[row + k] = changed[k]! / sum;
     }
   }
 
-  #deviation(): Float64Array {
-    return this.#variance.map((value) => Math.sqrt(Math.max(value, 0) + varianceFloor));
+  #deviations(): Float64Array {
+    return this.#variance.map((value) =>
+      Math.sqrt(this.#deviation === 'added' ? Math.max(value, 0) + varianceFloor : Math.max(value, varianceFloor)),
+    );
   }
 }
 
@@ -197,14 +217,13 @@ export function alignedFrames({ head, geometry }: Inference, switchingCost: numb
   };
 }
 
-/** Of a pooled classifier, which is asked for each frame alone; `pooled` has all windows so far. */
-export function classifiedFrames(pooled: PooledSum, classes: number, switchingCost: number): FrameDecoder {
-  const smoother = new Smoother(classes, switchingCost);
+/** Of a pooled head, whose frames are smoothed if they have classes; `pooled` has all windows so far. */
+export function pooledFrames(pooled: PooledSum, smoother: Smoother | undefined): FrameDecoder {
   return {
     push: ({ framePosteriors, pooled: own }) => {
       pooled.correct(framePosteriors, own);
-      return { posteriors: framePosteriors, path: smoother.push(framePosteriors) };
+      return { posteriors: framePosteriors, path: smoother?.push(framePosteriors) ?? [] };
     },
-    finish: () => ({ posteriors: new Float32Array(), path: smoother.finish() }),
+    finish: () => ({ posteriors: new Float32Array(), path: smoother?.finish() ?? [] }),
   };
 }

@@ -4,10 +4,12 @@ import { type AudioCacheOptions, audioCacheSchema } from '../audio/cacheFolder.j
 import type { AudioInputOptions } from '../audio/input.js';
 import { MAX_SAMPLE_RATE, MIN_SAMPLE_RATE } from '../audio/limits.js';
 import type { RawFormat } from '../audio/wav.js';
+import { type DownloadOptions, type DownloadProgress, downloadShape } from '../hub/download.js';
 import { abortSignal, callback, type Shape, strictOptions } from '../issues.js';
 import type { Precision } from '../model/binding.js';
 import type { EngineSettings } from '../model/engine.js';
 import { deviceShape } from '../model/precision.js';
+import type { Task } from './prediction.js';
 
 /** Where and how a model runs. */
 export interface DeviceOptions extends Omit<EngineSettings, 'graphs'> {
@@ -15,8 +17,14 @@ export interface DeviceOptions extends Omit<EngineSettings, 'graphs'> {
   precision?: Precision;
 }
 
+/** How a model that is named rather than at hand comes from the Hugging Face Hub; of one at hand only `revision` is refused. */
+export interface HubModelOptions extends Omit<DownloadOptions, 'onProgress'> {
+  /** Called while the model is downloaded. */
+  onDownload?: (progress: DownloadProgress) => void;
+}
+
 /** How a model is loaded that takes audio in. */
-export interface InferenceOptions extends DeviceOptions {
+export interface InferenceOptions extends DeviceOptions, HubModelOptions {
   /** Where the decoded audio of files is kept for later. Default: nowhere. It has no influence on results. */
   audioCache?: AudioCacheOptions;
 }
@@ -54,6 +62,8 @@ export interface AudioCallOptions extends AudioInputOptions, WindowOptions {
 export interface EmotionModelOptions extends InferenceOptions {
   /** Give every frame its cluster, where the directory has them (default). It costs a second pass through a second model. */
   clusters?: boolean;
+  /** What the model must give, for types that say it: a model that gives the other is refused with `ERR_HEAD`. Default: either. */
+  task?: Task;
 }
 
 /** Of {@link EmotionModel.predict}. */
@@ -103,9 +113,13 @@ export interface StreamOptions extends AudioCallOptions {
 const positive = z.number().positive();
 const nonNegative = z.number().nonnegative();
 
+const { onProgress: onDownload, ...hubShape } = downloadShape;
+
 /** @internal */
 export const inferenceShape = {
   ...deviceShape,
+  ...hubShape,
+  onDownload,
   audioCache: audioCacheSchema.exactOptional(),
 } satisfies Shape<InferenceOptions>;
 
@@ -145,7 +159,11 @@ const predictShape = {
 const { id: _, ...manyShape } = predictShape;
 
 /** @internal */
-export const loadSchema = strictOptions({ ...inferenceShape, clusters: z.boolean().exactOptional() });
+export const loadSchema = strictOptions({
+  ...inferenceShape,
+  clusters: z.boolean().exactOptional(),
+  task: z.enum(['classification', 'regression'] satisfies Task[]).exactOptional(),
+} satisfies Shape<EmotionModelOptions>);
 /** @internal */
 export const predictSchema = strictOptions(predictShape);
 /** @internal */

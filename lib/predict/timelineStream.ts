@@ -4,11 +4,12 @@ import { poolingOf } from '../checkpoint/head.js';
 import type { DecodedFrames } from '../evaluate/alignmentTimeline.js';
 import { emotionalMass } from '../evaluate/emotionalShare.js';
 import { SegmentBuilder, type TimelineSegment } from '../evaluate/segments.js';
+import { Smoother } from '../evaluate/viterbi.js';
 import type { ClassifyResult } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
 import type { Inference } from './inference.js';
-import { alignedFrames, classifiedFrames, UtteranceSoFar } from './merge.js';
-import { decide, type StreamedFrame, type TimelineChunk } from './prediction.js';
+import { alignedFrames, type FrameDecoder, pooledFrames, UtteranceSoFar } from './merge.js';
+import { decide, outputOfFrame, type StreamedFrame, type TimelineChunk } from './prediction.js';
 import type { AudioWindow } from './windows.js';
 
 /** Runs windows through the models one by one, and gives what each adds to the timeline. `waveform`: as in `inferWindows`. */
@@ -18,13 +19,11 @@ export async function* streamWindows(
   switchingCost: number,
   waveform: WaveformStatistics | undefined,
 ): AsyncGenerator<TimelineChunk> {
-  const { head, geometry } = inference;
+  const { task, head, geometry } = inference;
   const utterance = new UtteranceSoFar(head);
-  const decoder =
-    head.alignment === undefined
-      ? classifiedFrames(utterance.pooled!, head.labels.length, switchingCost)
-      : alignedFrames(inference, switchingCost);
-  const segmented = new SegmentStream(inference);
+  const decoder = decoderOf(inference, utterance, switchingCost);
+  // A regression has no segments.
+  const segmented = task === 'regression' ? undefined : new SegmentStream(inference);
   const frames = new FrameStream(inference);
   for await (const window of windows) {
     const { result, clusters } = await inference.inferWindow(window, waveform);
@@ -33,9 +32,9 @@ export async function* streamWindows(
     const first = frames.given;
     const decoded = window.last ? [decoder.push(result), decoder.finish()] : [decoder.push(result)];
     const due = decoded.flatMap(({ posteriors }) => frames.give(posteriors));
-    const segments = decoded.flatMap((part) => segmented.push(part));
+    const segments = decoded.flatMap((part) => segmented?.push(part) ?? []);
     const seconds = window.samples / Geometry.sampleRate;
-    if (window.last) segments.push(...segmented.finish(seconds));
+    if (window.last) segments.push(...(segmented?.finish(seconds) ?? []));
     const boundary = (frame: number) =>
       frame === 0 ? 0 : Number((geometry.frameCenterSeconds(frame) - geometry.frameSeconds / 2).toFixed(4));
     yield {
@@ -43,10 +42,16 @@ export async function* streamWindows(
       end: window.last ? Number(seconds.toFixed(4)) : boundary(frames.given),
       frames: due,
       segments,
-      soFar: decide(utterance.logits(), head.labels),
+      soFar: decide(task, utterance.logits(), head.labels),
       last: window.last,
     };
   }
+}
+
+function decoderOf(inference: Inference, { pooled }: UtteranceSoFar, switchingCost: number): FrameDecoder {
+  const { task, head } = inference;
+  if (head.alignment !== undefined) return alignedFrames(inference, switchingCost);
+  return pooledFrames(pooled!, task === 'regression' ? undefined : new Smoother(head.labels.length, switchingCost));
 }
 
 /** Frames of a stream, each given with its posterior, which may come later than what else is known of it. */
@@ -67,14 +72,14 @@ class FrameStream {
 
   /** Those whose posteriors `[T, classes]` are there. */
   give(posteriors: Float32Array): StreamedFrame[] {
-    const { head, geometry } = this.inference;
+    const { task, head, geometry } = this.inference;
     const { labels, alignment } = head;
     const classes = labels.length;
     const pooled = poolingOf(head) !== undefined;
     const scores = pooled ? this.#scores : emotionalMass(posteriors, classes, alignment!.neutral).map(Math.log);
     const frames = Array.from({ length: posteriors.length / classes }, (_, i) => ({
       time: geometry.frameCenterSeconds(this.given + i),
-      posterior: Array.from(posteriors.subarray(i * classes, (i + 1) * classes)),
+      ...outputOfFrame(task, posteriors, classes, i),
       score: scores[i]!,
       ...(this.#clusters.length > 0 && { cluster: this.#clusters[i]! }),
     }));

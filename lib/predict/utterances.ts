@@ -68,7 +68,7 @@ export async function predictUtterances(
 }
 
 function predictionOf(
-  { head: { labels }, geometry: times }: Inference,
+  { task, head: { labels }, geometry: times }: Inference,
   { id, samples, channel }: Utterance,
   { logits, posteriors, attention, clusters, path }: Inferred,
   windows: WindowsUsed | null,
@@ -79,13 +79,16 @@ function predictionOf(
     {
       id,
       ...(channel !== undefined && { channel }),
-      ...decide(logits, labels),
+      ...decide(task, logits, labels),
       seconds,
       frameSeconds: times.frameSeconds,
       windows,
     },
     {
-      columns: { posteriors, attention, ...(clusters !== undefined && { clusters }) },
+      task,
+      outputs: posteriors,
+      attention,
+      clusters,
       labels,
       times,
       seconds,

@@ -62,7 +62,7 @@ export class WindowPlan {
     if (this.#overlapFrames < overlap) {
       throw new EmoframeError(
         'ERR_ARGUMENT',
-        `Expected overlapSeconds of at least ${needed}, the alignment network's context, but received ${overlapSeconds}.`,
+        `Expected overlapSeconds of at least ${needed}, the context of a frame in this model, but received ${overlapSeconds}.`,
       );
     }
     // A window starts up to a chunk earlier than it must.

@@ -27,8 +27,17 @@ import {
 } from 'emoframe';
 
 export async function predict(files: string[], signal: AbortSignal): Promise<string[]> {
-  await using model = await EmotionModel.load('predictor', { device: 'cpu', precision: 'bf16', threads: 2 });
-  const prediction: Prediction = await model.predict(new Float32Array(16000), { id: 'a', switchingCost: 3, signal });
+  await using model = await EmotionModel.load('predictor', {
+    task: 'classification',
+    device: 'cpu',
+    precision: 'bf16',
+    threads: 2,
+  });
+  const prediction: Prediction<'classification'> = await model.predict(new Float32Array(16000), {
+    id: 'a',
+    switchingCost: 3,
+    signal,
+  });
   const { label, probabilities, frames, segments } = prediction;
   const share: number | undefined = probabilities[label];
   const posterior: readonly number[] = frames[0]!.posterior;
@@ -54,16 +63,44 @@ export async function predict(files: string[], signal: AbortSignal): Promise<str
   return [...lines, String(wrong)];
 }
 
+/** Whatever the model gives. */
+export async function either(file: string): Promise<string[]> {
+  const model = await EmotionModel.load('owner/name', {
+    revision: 'main',
+    onDownload: ({ doneBytes }) => doneBytes + 1,
+  });
+  const prediction: Prediction = await model.predict(file);
+  // @ts-expect-error a model of values has no label: which it is must be asked first
+  prediction.label.length;
+  if (prediction.values === undefined) return [prediction.label, String(prediction.frames[0]?.posterior[0])];
+  const arousal: number | undefined = prediction.values.arousal;
+  const column: Float32Array = prediction.columns.values;
+  if (model.task === 'classification') {
+    const { label }: Prediction<'classification'> = await model.predict(file);
+    for await (const { probabilities } of model.predictMany([file])) console.log(probabilities[label]);
+    for await (const { frames, soFar } of model.stream(file)) console.log(frames[0]?.posterior, soFar.label.length);
+    return [label];
+  }
+  for await (const { values, frames } of model.predictMany([file])) console.log(values.arousal, frames[0]?.values[0]);
+  const dimensions: EmotionModel<'regression'> = await EmotionModel.load('dimensions', { task: 'regression' });
+  for await (const { soFar } of dimensions.stream(file)) console.log(soFar.values.arousal);
+  // @ts-expect-error no such task
+  await EmotionModel.load('predictor', { task: 'both' });
+  // @ts-expect-error values have no label
+  (await dimensions.predict(file)).label.length;
+  return [`${arousal} ${column.length} ${model.timeline === 'windows'}`];
+}
+
 export async function listen(audio: AsyncIterable<Uint8Array>): Promise<string> {
-  await using model = await EmotionModel.load('predictor');
+  await using model = await EmotionModel.load('predictor', { task: 'classification' });
   for await (const result of model.predictMany([audio], { onError: 'yield' })) {
-    const either: Prediction | PredictionFailure = result;
+    const either: Prediction<'classification'> | PredictionFailure = result;
     // @ts-expect-error a failure has no label: which it is must be asked first
     either.label;
     if ('error' in either) return either.error.code;
   }
   for await (const chunk of model.stream(audio, { windowSeconds: 6, overlapSeconds: 1 })) {
-    const { soFar, last }: TimelineChunk = chunk;
+    const { soFar, last }: TimelineChunk<'classification'> = chunk;
     if (last) return soFar.label;
   }
   return '';
