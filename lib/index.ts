@@ -146,6 +146,13 @@ export type { WindowsUsed } from './predict/windows.js';
 export type { Seed } from './random/philox.js';
 export { type ReportOptions, writeReport } from './report/report.js';
 export type { FoldSummary, Intervals, PooledScores, PredictionRow, RunSummary, Scores } from './run/scores.js';
-export { type EvaluateModelOptions, evaluateModel, type ModelEvaluation } from './score/evaluateModel.js';
+export {
+  type ClassEvaluation,
+  type EvaluateModelOptions,
+  type EvaluationBase,
+  evaluateModel,
+  type ModelEvaluation,
+  type ValueEvaluation,
+} from './score/evaluateModel.js';
 export type { LabelMap } from './score/labelMap.js';
 export type { SweepRow } from './stages/cluster.js';

@@ -3,7 +3,12 @@ import { given } from '../given.js';
 import { EmotionModel } from '../predict/emotionModel.js';
 import { writeRows } from '../run/format.js';
 import type { PredictionRow } from '../run/scores.js';
-import { evaluateModel, type ModelEvaluation } from '../score/evaluateModel.js';
+import {
+  type ClassEvaluation,
+  evaluateModel,
+  type ModelEvaluation,
+  type ValueEvaluation,
+} from '../score/evaluateModel.js';
 import { type CommandContext, columns, defineCommand } from './command.js';
 import { readGivenCorpus } from './corpusOptions.js';
 import { findModel } from './model.js';
@@ -28,7 +33,7 @@ export const evaluateCommand = defineCommand({
   summary: 'score a model on a corpus; with --out, the last stage of a run',
   arguments: 'CORPUS...',
   description:
-    'Scores any model on any labelled corpus: WA, UA, macro-F1 and the confusion matrix, and, where the corpus says when an emotion\noccurs, the timeline. Labels are brought together by the emotions that they name, in several languages, and the mapping is\nprinted. With --out DIR, runs stage 5 in that run directory instead.',
+    'Scores any model on any labelled corpus: WA, UA, macro-F1 and the confusion matrix, and, where the corpus says when an emotion\noccurs, the timeline. Labels are brought together by the emotions that they name, in several languages, and the mapping is\nprinted. A model of dimensions is scored by CCC on utterances with values. With --out DIR, runs stage 5 in that run directory instead.',
   options,
   examples: [
     'emoframe evaluate CREMA-D --model superb/hubert-large-superb-er',
@@ -95,6 +100,22 @@ function readMap(written: string): Record<string, string> {
 }
 
 function describe(evaluation: ModelEvaluation): string {
+  return evaluation.task === 'regression' ? describeValues(evaluation) : describeClasses(evaluation);
+}
+
+function describeValues({ dimensions, meanCcc, meanInterval, utterances }: ValueEvaluation): string {
+  const within = ([low, high]: [number, number]) => `(${low.toFixed(3)} – ${high.toFixed(3)})`;
+  return columns([
+    ['utterances', String(utterances)],
+    ...Object.entries(dimensions).map(([name, { ccc, pearson, rmse, interval, output }]): [string, string] => [
+      name,
+      `CCC ${ccc.toFixed(3)} ${within(interval)}  Pearson ${pearson.toFixed(3)}  RMSE ${rmse.toFixed(3)}${output === name ? '' : `  (the model's ${output})`}`,
+    ]),
+    ['mean', `CCC ${meanCcc.toFixed(3)} ${within(meanInterval)}`],
+  ]).join('\n');
+}
+
+function describeClasses(evaluation: ClassEvaluation): string {
   const { map, labels, confusion, leftOut, utterances, intervals } = evaluation;
   const percent = (value: number) => (100 * value).toFixed(1);
   const within = ([low, high]: [number, number]) => `  (${percent(low)} – ${percent(high)})`;
@@ -123,7 +144,7 @@ function describe(evaluation: ModelEvaluation): string {
   ].join('\n');
 }
 
-function frameScores({ frameAccuracy, frameUa, eder, meanEder, lift }: ModelEvaluation): [string, string][] {
+function frameScores({ frameAccuracy, frameUa, eder, meanEder, lift }: ClassEvaluation): [string, string][] {
   const shares: [string, number | null][] = [
     ['frame accuracy', frameAccuracy],
     ['frame UA', frameUa],

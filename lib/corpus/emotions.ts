@@ -180,3 +180,21 @@ export function emotionOf(label: string): string | undefined {
   const parts = new Set(label.split(/[/|()（）]/u).flatMap((part) => byName.get(folded(part)) ?? []));
   return parts.size === 1 ? [...parts][0] : undefined;
 }
+
+const dimensions = new Map([
+  ['activation', 'arousal'],
+  ['pleasure', 'valence'],
+  ['pleasantness', 'valence'],
+  ['power', 'dominance'],
+  ['control', 'dominance'],
+]);
+
+/**
+ * A dimension by one name for all: `activation` is `arousal`, `pleasure` is `valence`, `power` is `dominance`.
+ *
+ * @example
+ * dimensionOf('Activation'); // 'arousal'
+ */
+export function dimensionOf(name: string): string {
+  return dimensions.get(folded(name)) ?? folded(name);
+}

@@ -53,7 +53,12 @@ export class ClassView {
    * The class of each frame: that of the model's own timeline, and where this has a label that is left out, of the smoothed
    * posteriors `[frames, labels]`.
    */
-  path({ segments }: Prediction, posteriors: Float32Array, times: FrameTimes, switchingCost: number): Int32Array {
+  path(
+    { segments }: Pick<Prediction, 'segments'>,
+    posteriors: Float32Array,
+    times: FrameTimes,
+    switchingCost: number,
+  ): Int32Array {
     const path = smooth(posteriors, this.labels.length, switchingCost);
     let segment = 0;
     for (let frame = 0; frame < path.length; frame++) {
@@ -74,7 +79,7 @@ function othersName(label: string, classes: readonly string[]): string {
 /** What is scored of one utterance. `neutral`: undefined where there is no such class, and frames are not scored. */
 export function rowOf(
   utterance: Utterance,
-  prediction: Prediction,
+  prediction: Prediction<'classification'>,
   view: ClassView,
   { neutral, switchingCost }: { neutral: string | undefined; switchingCost: number },
 ): PredictionRow {

@@ -1,5 +1,5 @@
 // The labels of a corpus and those of a model brought to the same classes.
-import { emotionOf } from '../corpus/emotions.js';
+import { dimensionOf, emotionOf } from '../corpus/emotions.js';
 import { EmoframeError } from '../errors.js';
 
 /** Which outputs of a model stand for which labels of a corpus. */
@@ -49,6 +49,29 @@ export function mapLabels(
     unknownToModel: corpusLabels.filter((label) => classes.get(label)!.length === 0),
     unknownToCorpus: modelLabels.filter((label) => !used.has(label)),
   };
+}
+
+/**
+ * Which of a model's dimensions is which of a corpus's, by the corpus's names: those of one name, or one meaning ({@link dimensionOf}).
+ *
+ * @throws `ERR_ARGUMENT` when `given` names a dimension that there is not.
+ */
+export function mapDimensions(
+  corpusNames: readonly string[],
+  modelNames: readonly string[],
+  given: Readonly<Record<string, string>> = {},
+): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const [model, corpus] of Object.entries(given)) {
+    requireLabel(model, modelNames, 'model');
+    requireLabel(corpus, corpusNames, 'corpus');
+    found[corpus] = model;
+  }
+  for (const name of corpusNames) {
+    const same = modelNames.find((model) => !(model in given) && dimensionOf(model) === dimensionOf(name));
+    if (found[name] === undefined && same !== undefined) found[name] = same;
+  }
+  return found;
 }
 
 function counterpartOf(label: string, corpusLabels: readonly string[]): string | undefined {

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { mapLabels } from '../../dist/score/labelMap.js';
+import { mapDimensions, mapLabels } from '../../dist/score/labelMap.js';
 import { refused } from '../support/refused.js';
 
 test('labels of one emotion are brought together, and the rest is named', () => {
@@ -44,6 +44,18 @@ test('what cannot be scored is refused by name', async () => {
     'ERR_ARGUMENT',
     /corpus.*mad/,
   );
+});
+
+test('dimensions of one meaning are brought together', async () => {
+  assert.equal(mapDimensions(['arousal', 'dominance', 'valence'], ['Activation', 'valence']), {
+    arousal: 'Activation',
+    valence: 'valence',
+  });
+  assert.equal(mapDimensions(['arousal', 'tension'], ['arousal', 'energy'], { energy: 'tension' }), {
+    tension: 'energy',
+    arousal: 'arousal',
+  });
+  await refused(async () => mapDimensions(['arousal'], ['arousal'], { a: 'arousal' }), 'ERR_ARGUMENT', /model.*a/);
 });
 
 test.run();
