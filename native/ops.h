@@ -201,8 +201,8 @@ struct Gemm {
 // s + 9, which one lane of a warp has among its results where tensor cores multiply q by kᵀ, and two lanes where they
 // multiply k by qᵀ.
 //
-// A bias of the distance may be added to the scores: gate[t, h] · table[clamp(s - t), h] for query t and key s, but not
-// to or from the first `unbiased` rows of an utterance.
+// A bias of the distance may be added to the scaled scores: gate[t, h] · table[clamp(s - t), h] for query t and key s,
+// but not to or from the first `unbiased` rows of an utterance.
 struct DistanceBias {
   View table;      // f32 [2 reach + 1, H], colStride 1: of distances -reach ... reach; farther ones as the farthest
   View gate = {};  // optional f32 [T, H], of a query; absent: 1
@@ -211,7 +211,7 @@ struct DistanceBias {
 struct Attention {
   View q, k, v;
   View out;
-  View logSumExp;  // f32 [T, H], log Σ exp(scale · q·k), written by forward, read by backward
+  View logSumExp;  // f32 [T, H], log Σ exp(score), written by forward, read by backward
   Segments segments;
   int64_t heads = 1;
   float scale = 1;
@@ -241,8 +241,8 @@ struct PositionGateBackward {
   View dScale;           // f32 [1, H], accumulated; absent where it is not trained
 };
 
-// ALiBi's table for DistanceBias: table[d, h] = -slope_h · |d - reach| · max(0, scale[h]). Slopes of H heads are
-// 2^(-8 (h + 1) / H) where H is a power of two, or else those of the next lower power p, then every second one of 2 p.
+// ALiBi's table for DistanceBias: table[d, h] = -slope_h · |d - reach| · max(0, scale[h]), with the slopes of slopes.h.
+// A scale below 0 has no gradient.
 struct SlopeTable {
   View scale;  // f32 [1, H]
   View table;  // f32 [2 reach + 1, H]
@@ -496,11 +496,13 @@ class OneOf {
   std::variant<const Ops *...> op_;
 };
 
-using Op = OneOf<Fill, Convert, Add, Scale, ApplyDropout, Gelu, GeluBackward, Activate, ActivateBackward,
-                 StandardizeColumns, ColumnSum, SumSquares, SoftmaxRows, CopyRows, MaskRows, MaskRowsBackward,
-                 GatherRows, ScatterRows, Gemm, Attention, AttentionBackward, NormalizeWaveforms, LogBandPowers,
-                 Conv0Forward, Conv0Backward, WindowCovariance, FoldGroupNorm, FoldGroupNormBackward, WeightNorm,
-                 WeightNormBackward, AddNorm, AddNormBackward, Pooling, PoolingBackward, CosineCrossEntropy,
-                 SoftmaxCrossEntropy, Concordance, IslandAlignment, IslandAlignmentBackward, AssignClusters, AdamW>;
+using Op =
+    OneOf<Fill, Convert, Add, Scale, ApplyDropout, Gelu, GeluBackward, Activate, ActivateBackward, StandardizeColumns,
+          ColumnSum, SumSquares, SoftmaxRows, CopyRows, MaskRows, MaskRowsBackward, GatherRows, ScatterRows, Gemm,
+          Attention, AttentionBackward, PositionGate, PositionGateBackward, SlopeTable, SlopeTableBackward,
+          NormalizeWaveforms, LogBandPowers, Conv0Forward, Conv0Backward, WindowCovariance, FoldGroupNorm,
+          FoldGroupNormBackward, WeightNorm, WeightNormBackward, AddNorm, AddNormBackward, Pooling, PoolingBackward,
+          CosineCrossEntropy, SoftmaxCrossEntropy, Concordance, IslandAlignment, IslandAlignmentBackward,
+          AssignClusters, AdamW>;
 
 }  // namespace emoframe

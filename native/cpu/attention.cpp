@@ -2,8 +2,13 @@
 // formed, used and forgotten, so memory grows with T and not with T². Forward keeps only log Σ exp of each row;
 // backward forms the probabilities again from it. A head of an utterance is one task in backward, because its dk and dv
 // are sums over all queries, added block after block in one order; in forward the query blocks are tasks too.
+//
+// A bias of the distance is a line for each task, of all distances in its utterance, of which each query adds a part.
+// Its gradient is such a line too; those of all utterances are added in their order.
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <vector>
 
 #include "backend.h"
 #include "blocks.h"
@@ -55,6 +60,103 @@ EMOFRAME_SIMD void softmaxBackwardRow(const float *p, float *dp, float scale, in
 #pragma GCC ivdep
   for (int64_t i = 0; i < count; ++i) dp[i] = p[i] * (dp[i] - dot) * scale;
 }
+
+// score · scale + gate · bias in place.
+EMOFRAME_SIMD void biasRow(float *scores, float scale, float gate, const float *bias, int64_t count) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) scores[i] = scores[i] * scale + gate * bias[i];
+}
+
+// sums += gate · ds; returns Σ ds · bias, the gradient of the gate.
+EMOFRAME_SIMD float biasBackwardRow(const float *ds, float gate, const float *bias, float *sums, int64_t count) {
+  float dot = 0;
+#pragma omp simd reduction(+ : dot)
+  for (int64_t i = 0; i < count; ++i) {
+    dot += ds[i] * bias[i];
+    sums[i] += gate * ds[i];
+  }
+  return dot;
+}
+
+// One head's biases in an utterance of T rows: `line` has those of distances 1 - T to T - 1.
+class BiasLine {
+ public:
+  BiasLine(const DistanceBias &bias, int64_t head, int64_t T, float *line)
+      : bias_(bias), head_(head), T_(T), line_(line) {
+    const int64_t reach = (bias.table.rows - 1) / 2;
+    for (int64_t i = 0; i < 2 * T - 1; ++i) {
+      const int64_t row = std::clamp(i - (T - 1), -reach, reach) + reach;
+      line[i] = *static_cast<const float *>(bias.table.at(0, row, head));
+    }
+  }
+
+  // Scores of query t, in packed row `row`, become scaled and biased.
+  void add(float *scores, float scale, int64_t t, int64_t row) const {
+    const int64_t from = first(t);
+    scaleRow(scores, scale, from);
+    biasRow(scores + from, scale, gateOf(row), line_ + T_ - 1 - t + from, T_ - from);
+  }
+  // Takes the gradient of its scores into `sums`, a line too, and returns that of its gate.
+  float takeGradient(const float *ds, int64_t t, int64_t row, float *sums) const {
+    const int64_t from = first(t), at = T_ - 1 - t + from;
+    return biasBackwardRow(ds + from, gateOf(row), line_ + at, sums + at, T_ - from);
+  }
+
+ private:
+  // The first key that query t has a bias of.
+  int64_t first(int64_t t) const { return t < bias_.unbiased ? T_ : std::min<int64_t>(T_, bias_.unbiased); }
+  float gateOf(int64_t row) const { return bias_.gate ? *static_cast<const float *>(bias_.gate.at(0, row, head_)) : 1; }
+
+  const DistanceBias &bias_;
+  int64_t head_, T_;
+  const float *line_;
+};
+
+// The gradients of a bias's table by utterance and head, each of those distances that there are: [2 r + 1] with
+// r = min(reach, T - 1).
+class TableGradients {
+ public:
+  TableGradients(const Segments &segments, int64_t heads, const View &dTable)
+      : segments_(segments), heads_(heads), dTable_(dTable), reach_((dTable.rows - 1) / 2), first_(1, 0) {
+    for (int32_t b = 0; b < segments.count; ++b) first_.push_back(first_.back() + heads * size(b));
+    sums_.resize(static_cast<size_t>(first_.back()), 0.0);
+  }
+
+  // All of an utterance and head, once: sums of distances 1 - T to T - 1.
+  void take(int32_t segment, int64_t head, const float *line) {
+    const int64_t T = segments_.length(segment), r = std::min(reach_, T - 1);
+    double *sums = sums_.data() + first_[segment] + head * size(segment);
+    for (int64_t i = 0; i < 2 * T - 1; ++i) sums[std::clamp(i - (T - 1), -r, r) + r] += line[i];
+  }
+  void addInto(int threads) const {
+    parallelFor(threads, dTable_.rows, rowGrain(heads_ * segments_.count), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        for (int64_t head = 0; head < heads_; ++head) {
+          double total = 0;
+          for (int32_t b = 0; b < segments_.count; ++b) {
+            const int64_t i = row - reach_ + size(b) / 2;
+            if (i >= 0 && i < size(b)) total += sums_[first_[b] + head * size(b) + i];
+          }
+          auto *target = static_cast<float *>(dTable_.at(0, row, head));
+          *target = static_cast<float>(*target + total);
+        }
+      }
+    });
+  }
+
+ private:
+  int64_t size(int32_t segment) const {
+    const int64_t T = segments_.length(segment);
+    return T == 0 ? 0 : 2 * std::min(reach_, T - 1) + 1;
+  }
+
+  const Segments &segments_;
+  int64_t heads_;
+  const View &dTable_;
+  int64_t reach_;
+  std::vector<int64_t> first_;  // of each utterance
+  std::vector<double> sums_;
+};
 
 // One head of some rows, [rows, D] as `dtype`, `stride` apart: where it lies, or widened.
 struct Head {
@@ -142,11 +244,14 @@ void CpuBackend::perform(const Attention &attention) {
   const DType dtype = onednn::multiplies(attention.q.dtype) ? attention.q.dtype : DType::f32;
   const std::vector<Task> tasks = tasksOf(attention, forwardQueries);
   parallelFor(threads_, static_cast<int64_t>(tasks.size()), 1, [&](int64_t index, int64_t) {
-    static thread_local ThreadBuffer keys, values, queries, scores, rounded, sums, outputs, factors;
+    static thread_local ThreadBuffer keys, values, queries, scores, rounded, sums, outputs, factors, biases;
     const Task &task = tasks[index];
     const int64_t first = attention.segments.offsets[task.segment], T = attention.segments.length(task.segment);
     const Head k = readHead(attention.k, dtype, first, T, task.head, D, keys);
     const Head v = readHead(attention.v, dtype, first, T, task.head, D, values);
+    std::optional<BiasLine> bias;
+    if (attention.bias.table) bias.emplace(attention.bias, task.head, T, biases.floats(2 * T - 1));
+    const float scale = bias ? 1 : attention.scale;  // of scores once there is a bias among them
     const int64_t step = queriesOf(T);
     for (int64_t t = task.begin; t < task.end; t += step) {
       const int64_t rows = std::min(step, task.end - t), row = first + t;
@@ -154,8 +259,9 @@ void CpuBackend::perform(const Attention &attention) {
       float *p = scores.floats(rows * T), *sum = sums.floats(rows);
       onednn::product(dtype, rows, T, D, q.plain(), k.transposed(), false, p, T);
       forEachRow(attention, row, rows, task.head, T, factors, [&](int64_t r, const float *keep) {
-        const float largest = largestOf(p + r * T, T) * attention.scale;
-        sum[r] = exponentialRow(p + r * T, attention.scale, largest, T);
+        if (bias) bias->add(p + r * T, attention.scale, t + r, row + r);
+        const float largest = largestOf(p + r * T, T) * scale;
+        sum[r] = exponentialRow(p + r * T, scale, largest, T);
         if (attention.logSumExp) *logSumExpAt(attention, row + r, task.head) = largest + std::log(sum[r]);
         if (keep) multiply(p + r * T, keep, p + r * T, T);
       });
@@ -174,14 +280,23 @@ void CpuBackend::perform(const AttentionBackward &gradient) {
   const int64_t D = attention.q.cols / attention.heads;
   const DType dtype = onednn::multiplies(attention.q.dtype) ? attention.q.dtype : DType::f32;
   const std::vector<Task> tasks = tasksOf(attention, 0);
+  std::optional<TableGradients> tableGradients;
+  if (gradient.dTable) tableGradients.emplace(attention.segments, attention.heads, gradient.dTable);
   parallelFor(threads_, static_cast<int64_t>(tasks.size()), 1, [&](int64_t index, int64_t) {
     static thread_local ThreadBuffer keys, values, queries, outputs, probabilities, kept, gradients, factors, rounded,
-        dQueries, dKeys, dValues;
+        dQueries, dKeys, dValues, biases, dBiases;
     const Task &task = tasks[index];
     const int64_t first = attention.segments.offsets[task.segment], T = attention.segments.length(task.segment);
     const Head k = readHead(attention.k, dtype, first, T, task.head, D, keys);
     const Head v = readHead(attention.v, dtype, first, T, task.head, D, values);
-    float *dk = dKeys.floats(T * D), *dv = dValues.floats(T * D);
+    float *dk = dKeys.floats(T * D), *dv = dValues.floats(T * D), *dBias = nullptr;
+    std::optional<BiasLine> bias;
+    if (attention.bias.table) {
+      bias.emplace(attention.bias, task.head, T, biases.floats(2 * T - 1));
+      dBias = dBiases.floats(2 * T - 1);
+      fillFloats(dBias, 0, 2 * T - 1);
+    }
+    const float scale = bias ? 1 : attention.scale;  // of scores once there is a bias among them
     const int64_t step = queriesOf(T);
     for (int64_t t = 0; t < T; t += step) {
       const int64_t rows = std::min(step, T - t), row = first + t;
@@ -193,12 +308,18 @@ void CpuBackend::perform(const AttentionBackward &gradient) {
       onednn::product(dtype, rows, T, D, dOut.plain(), v.transposed(), false, dp, T);
       float *pKept = attention.dropout.p > 0 ? kept.floats(rows * T) : p;
       forEachRow(attention, row, rows, task.head, T, factors, [&](int64_t r, const float *keep) {
-        probabilityRow(p + r * T, attention.scale, *logSumExpAt(attention, row + r, task.head), T);
+        if (bias) bias->add(p + r * T, attention.scale, t + r, row + r);
+        probabilityRow(p + r * T, scale, *logSumExpAt(attention, row + r, task.head), T);
         if (keep) {
           multiply(p + r * T, keep, pKept + r * T, T);
           multiply(dp + r * T, keep, dp + r * T, T);
         }
-        softmaxBackwardRow(p + r * T, dp + r * T, attention.scale, T);
+        softmaxBackwardRow(p + r * T, dp + r * T, scale, T);
+        if (bias) {
+          const float dGate = bias->takeGradient(dp + r * T, t + r, row + r, dBias);
+          if (gradient.dGate) *static_cast<float *>(gradient.dGate.at(0, row + r, task.head)) = dGate;
+          scaleRow(dp + r * T, attention.scale, T);
+        }
       });
       onednn::product(dtype, T, D, rows, asOperand(pKept, dtype, rows, T, rounded).transposed(), dOut.plain(),
                       accumulate, dv, D);
@@ -210,7 +331,9 @@ void CpuBackend::perform(const AttentionBackward &gradient) {
     }
     storeHead(gradient.dk, first, T, task.head, D, dk);
     storeHead(gradient.dv, first, T, task.head, D, dv);
+    if (tableGradients) tableGradients->take(task.segment, task.head, dBias);
   });
+  if (tableGradients) tableGradients->addInto(threads_);
 }
 
 }  // namespace emoframe

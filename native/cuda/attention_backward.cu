@@ -217,6 +217,7 @@ __global__ void __launch_bounds__(threads, ofKeys ? Shape<T, size>::blocksOfKeys
 template <>
 void CudaBackend::perform(const AttentionBackward &gradient) {
   const Attention &attention = gradient.forward;
+  if (attention.bias.table) throw Error("ERR_INTERNAL", "CUDA's attention has no bias of the distance yet.");
   const int64_t headSize = headSizeOf(attention), rows = attention.q.rows;
   if (attention.q.size() == 0 || attention.segments.count == 0) return;
   const auto heads = static_cast<int32_t>(attention.heads), its = static_cast<int32_t>(headSize);

@@ -192,6 +192,7 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::blocks) forwardKernel
 template <>
 void CudaBackend::perform(const Attention &attention) {
   const int64_t headSize = headSizeOf(attention);
+  if (attention.bias.table) throw Error("ERR_INTERNAL", "CUDA's attention has no bias of the distance yet.");
   if (attention.q.size() == 0 || attention.segments.count == 0) return;
   withShape(attention, headSize, [&](auto of, auto padded) {
     using T = typename decltype(of)::Type;
