@@ -183,13 +183,12 @@ void CpuBackend::perform(const Concordance &loss) {
       products += x * y;
     }
     const double apart = outputMean - targetMean, denominator = squares + count * apart * apart;
-    const bool defined = N >= 2 && denominator != 0;
-    const double agreement = defined ? 2 * products / denominator : 0;
+    const double agreement = denominator != 0 ? 2 * products / denominator : 0;  // 0 of a single row
     total += 1 - agreement;
     for (int64_t i = 0; i < N && loss.dOutputs; ++i) {
       const double gradient = target(i) - targetMean - agreement * (output(i) - targetMean);
       *static_cast<float *>(loss.dOutputs.at(0, i, d)) =
-          defined ? static_cast<float>(-2 * gradient / (denominator * static_cast<double>(D))) : 0;
+          denominator != 0 ? static_cast<float>(-2 * gradient / (denominator * static_cast<double>(D))) : 0;
     }
   }
   loss.result.as<float>()[0] = static_cast<float>(total / static_cast<double>(D));

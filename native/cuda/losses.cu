@@ -107,15 +107,14 @@ __global__ void __launch_bounds__(concordanceThreads)
     squares = sumForAll(squares, shared);
     products = sumForAll(products, shared);
     const double apart = outputMean - targetMean, denominator = squares + count * apart * apart;
-    const bool defined = rows >= 2 && denominator != 0;
-    const double agreement = defined ? 2 * products / denominator : 0;
+    const double agreement = denominator != 0 ? 2 * products / denominator : 0;  // 0 of a single row
     total += 1 - agreement;
     if (!gradient.data) continue;
     for (int64_t i = threadIdx.x; i < rows; i += concordanceThreads) {
       const double x = static_cast<double>(*outputs.at(0, i, c)), y = static_cast<double>(*targets.at(0, i, c));
       const double slope = y - targetMean - agreement * (x - targetMean);
       *gradient.at(0, i, c) =
-          defined ? static_cast<float>(-2 * slope / (denominator * static_cast<double>(cols))) : 0.0f;
+          denominator != 0 ? static_cast<float>(-2 * slope / (denominator * static_cast<double>(cols))) : 0.0f;
     }
   }
   if (threadIdx.x != 0) return;

@@ -54,10 +54,7 @@ struct Frames {
   float *pooled;     // [utterances, pooledStride]
   int64_t pooledStride;
 
-  __device__ float weight(int64_t frame) const {  // without a branch, so that loads of several frames are in flight
-    const float a = attention[frame];
-    return sum ? 1.0f : a;
-  }
+  __device__ float weight(int64_t frame) const { return sum ? 1.0f : attention[frame]; }
 };
 template <typename T>
 Frames<T> framesOf(const Pooling &pooling) {
