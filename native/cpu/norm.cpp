@@ -134,8 +134,8 @@ void CpuBackend::perform(const AddNormBackward &gradient) {
     }
   });
   if (gradient.dy) {
-    dGamma.addInto(gradient.dGamma);
-    dBeta.addInto(gradient.dBeta);
+    if (gradient.dGamma) dGamma.addInto(gradient.dGamma);
+    if (gradient.dBeta) dBeta.addInto(gradient.dBeta);
   }
 }
 

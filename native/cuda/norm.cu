@@ -384,8 +384,8 @@ void CudaBackend::perform(const AddNormBackward &gradient) {
            arguments);
   });
   if (!gradient.dy) return;
-  sums.addInto(gradient.dGamma, partials, stream());
-  sums.addInto(gradient.dBeta, betaPartials, stream());
+  if (gradient.dGamma) sums.addInto(gradient.dGamma, partials, stream());
+  if (gradient.dBeta) sums.addInto(gradient.dBeta, betaPartials, stream());
 }
 
 }  // namespace emoframe
