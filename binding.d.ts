@@ -136,6 +136,8 @@ export interface HubertShape {
   /** Pre-norm transformer with a final LayerNorm (large, xlarge). */
   stableLayerNorm: boolean;
   layerNormEpsilon: number;
+  /** Of the LayerNorm before the projection. Absent: `layerNormEpsilon`. */
+  featureProjectionEpsilon?: number;
   hiddenDropout: number;
   attentionDropout: number;
   activationDropout: number;

@@ -39,6 +39,9 @@ HubertShape readShape(const Napi::Object &object) {
   if (has(object, "extraTokens")) shape.extraTokens = integer(object, "extraTokens");
   shape.stableLayerNorm = boolean(object, "stableLayerNorm");
   shape.layerNormEpsilon = real(object, "layerNormEpsilon");
+  if (has(object, "featureProjectionEpsilon")) {
+    shape.featureProjectionEpsilon = real(object, "featureProjectionEpsilon");
+  }
   shape.hiddenDropout = real(object, "hiddenDropout");
   shape.attentionDropout = real(object, "attentionDropout");
   shape.activationDropout = real(object, "activationDropout");

@@ -6,7 +6,8 @@ FeatureProjection::FeatureProjection(const HubertShape &shape, Parameters &param
     : normed_(shape.featureProjectionLayerNorm), dropout_(shape.featureProjectionDropout) {
   maskEmbedding_ = parameters.add("masked_spec_embed", {shape.hiddenSize});
   if (normed_) {
-    norm_ = addLayerNorm(parameters, "feature_projection.layer_norm", shape.convDim.back(), shape.layerNormEpsilon);
+    norm_ = addLayerNorm(parameters, "feature_projection.layer_norm", shape.convDim.back(),
+                         shape.featureProjectionEpsilon > 0 ? shape.featureProjectionEpsilon : shape.layerNormEpsilon);
   }
   linear_ = addLinear(parameters, "feature_projection.projection", shape.convDim.back(), shape.hiddenSize);
 }

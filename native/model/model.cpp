@@ -67,7 +67,7 @@ Model::Parts::Parts(std::shared_ptr<Backend> on, const HubertShape &hubert, Prec
       cache(*backend, dtype, hubert.convDim.back() + (aligned.classes > 0 ? aligned.melBands : 0)),
       projection(shape, parameters),
       encoder(shape, parameters),
-      transformer(shape, parameters) {
+      transformer(shape, parameters, *backend) {
   if (masked.clusters > 0) {
     maskedPrediction = std::make_unique<MaskedPrediction>(masked, shape.hiddenSize, parameters);
   }
@@ -117,7 +117,7 @@ InputBuffers::Fill Model::Parts::packed(const HostBatch &batch, const TrainStep 
       if (classifier) classifier->layOut(inputs.selection, memory);
       if (alignment) inputs.alignment = alignment->layOut(nullptr, packing, transformer, planning, memory);
     }
-    if (!step || step->objective != Objective::alignment) transformer.layOut(packing, memory);
+    if (!step || step->objective != Objective::alignment) transformer.layOut(packing, planning, memory);
     if (batch.features.empty()) {
       encoder.layOut(batch, encoderTrained, dtype, backend->blockBytes(), packing, memory);
     }

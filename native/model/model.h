@@ -31,6 +31,7 @@ struct HubertShape {
   int64_t extraTokens = 0;  // learned rows that the transformer is given before an utterance's frames
   bool stableLayerNorm = false;
   float layerNormEpsilon = 1e-5f;
+  float featureProjectionEpsilon = 0;  // of its LayerNorm; 0: layerNormEpsilon
   float hiddenDropout = 0, attentionDropout = 0, activationDropout = 0, featureProjectionDropout = 0, finalDropout = 0;
   float layerdrop = 0;
 

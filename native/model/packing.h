@@ -47,6 +47,16 @@ struct PaddedAxis {
   RunTable takeGradient;             // the same for the data gradient's product
 };
 
+// The rows of the transformer's layers where learned ones precede each utterance's frames (extra_tokens.h).
+struct TokenAxis {
+  IndexArray offsets;  // [count + 1]
+  RunTable tokens;     // learned row → row, for each utterance
+  RunTable frames;     // packed frame → row
+  RunTable collected;  // row of a token → row among the tokens of all utterances
+
+  int64_t total() const { return offsets.host.back(); }
+};
+
 struct Packing;
 // Lays utterances out on an axis with `gap` rows of zeros around each. `pad`: packed frame → row; `take`: the row at
 // which a window of 2 · gap + 1 rows around a frame begins → packed frame. Gives the rows of the axis.
@@ -60,6 +70,8 @@ struct Packing {
   IndexArray offsets;           // [count + 1]
   RunTable compaction;          // feature-encoder frames, or rows of stored features → packed frames
   PaddedAxis padded;
+  TokenAxis tokens;
+  int64_t reach = 0;  // distances that the table of attention's bias has, of each sign (distance_table.h)
   // Where the feature encoder runs:
   View samples;                       // f32 [1, sampleCount], and zeros behind it
   bool normalize = false;             // before anything else, in place

@@ -35,6 +35,8 @@ namespace {
 
 // Sizes beyond this are mistakes, and would overflow products of them.
 constexpr int64_t kLargest = 1 << 20;
+// Distances and buckets make a matrix (distance_table.h).
+constexpr int64_t kMostMembers = 1 << 24;
 
 void requireSize(const std::string &field, int64_t value) {
   if (value < 1 || value > kLargest) {
@@ -81,8 +83,27 @@ void HubertShape::validate() const {
   requireSize("num_conv_pos_embeddings", positionalKernel);
   requireSize("num_conv_pos_embedding_groups", positionalGroups);
   requireDivides("num_conv_pos_embedding_groups", positionalGroups, "hidden_size", hiddenSize);
+  if (positionalDepth < 0 || positionalDepth > 100) {
+    refuse("positional_depth", "must be from 0 to 100 but is " + std::to_string(positionalDepth));
+  }
+  if (positionBias == PositionBias::buckets) {
+    requireSize("num_buckets", biasBuckets);
+    requireSize("max_bucket_distance", biasReach);
+    if (biasBuckets < 4) refuse("num_buckets", "must be at least 4 but is " + std::to_string(biasBuckets));
+    if (biasReach <= biasBuckets / 4) refuse("max_bucket_distance", "must be more than a quarter of num_buckets");
+    if (biasBuckets > kMostMembers / (2 * biasReach + 1)) {
+      refuse("num_buckets",
+             "and max_bucket_distance are too large: their product must be below " + std::to_string(kMostMembers / 2));
+    }
+  }
+  if (extraTokens < 0 || extraTokens > 1000) {
+    refuse("extra_tokens", "must be from 0 to 1000 but is " + std::to_string(extraTokens));
+  }
   if (!(layerNormEpsilon > 0) || !std::isfinite(layerNormEpsilon)) {
     refuse("layer_norm_eps", "must be a positive number");
+  }
+  if (!(featureProjectionEpsilon >= 0) || !std::isfinite(featureProjectionEpsilon)) {
+    refuse("epsilon of the feature projection", "must be a positive number, or 0 for layer_norm_eps");
   }
   requireProbability("hidden_dropout", hiddenDropout);
   requireProbability("attention_dropout", attentionDropout);

@@ -4,14 +4,43 @@
 
 namespace emoframe {
 
-Transformer::Transformer(const HubertShape &shape, Parameters &parameters)
+Transformer::Transformer(const HubertShape &shape, Parameters &parameters, Backend &backend)
     : hidden_(shape.hiddenSize),
       preNorm_(shape.stableLayerNorm),
       hiddenDropout_(shape.hiddenDropout),
       layerdrop_(shape.layerdrop) {
-  positional_ = std::make_unique<PositionalConv>(shape, parameters);
+  if (shape.positionalDepth > 0) {
+    positionalStack_ = std::make_unique<PositionalStack>(shape, parameters, backend);
+  } else {
+    positional_ = std::make_unique<PositionalConv>(shape, parameters);
+  }
+  if (shape.extraTokens > 0) tokens_ = std::make_unique<ExtraTokens>(shape, parameters);
+  if (shape.positionBias != PositionBias::none && shape.layers > 0) {
+    distances_ = std::make_unique<DistanceTable>(shape, parameters, backend);
+  }
   norm_ = addLayerNorm(parameters, "encoder.layer_norm", hidden_, shape.layerNormEpsilon);
   for (int64_t i = 0; i < shape.layers; ++i) layers_.emplace_back(shape, i, parameters);
+}
+
+size_t Transformer::heldBytes() const {
+  return (positional_ ? positional_->heldBytes() : positionalStack_->heldBytes()) +
+         (distances_ ? distances_->heldBytes() : 0);
+}
+
+void Transformer::layOut(Packing &packing, bool largest, Workspace &workspace) const {
+  if (positional_) {
+    positional_->layOut(packing, workspace);
+  } else {
+    positionalStack_->layOut(packing, workspace);
+  }
+  if (tokens_) tokens_->layOut(packing, workspace);
+  if (distances_) distances_->layOut(packing, largest);
+}
+
+TransformerLayer::Scope Transformer::scope(const Packing &packing, const Saved &saved) const {
+  if (!tokens_) return {packing.segments(), saved.table, 0};
+  const IndexArray &offsets = packing.tokens.offsets;
+  return {{packing.count, offsets.host.data(), offsets.device}, saved.table, tokens_->count()};
 }
 
 const LayerNorm *Transformer::normAfter(const Saved &saved, size_t position) const {
@@ -21,7 +50,7 @@ const LayerNorm *Transformer::normAfter(const Saved &saved, size_t position) con
 
 void Transformer::forward(const Context &context, const Packing &packing, const View &x, int64_t depth, Saved &saved,
                           const View &hidden, const Visit &visit) {
-  const int64_t rows = x.rows;
+  const int64_t rows = tokens_ ? packing.tokens.total() : x.rows;
   const auto activations = [&] { return context.tensor(rows, hidden_); };
   const bool final = saved.final = depth == modelOutput;
   if (final) depth = layers();
@@ -32,35 +61,53 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
   }
   saved.layers.resize(saved.kept.size());
 
-  // What is last writes `hidden` itself. A sum has the activations' dtype: it is converted where `hidden` has another.
+  // What is last writes `hidden` itself, where its rows are those of the layers. A sum has the activations' dtype: it
+  // is converted where `hidden` has another.
   const bool empty = saved.kept.empty();
   const bool takesSum = hidden.dtype == context.dtype;
+  const View last = tokens_ ? context.workspace.tensor(hidden.dtype, rows, hidden_) : hidden;
+  const View seen = tokens_ && visit ? context.tensor(x.rows, hidden_) : View{};
+  const auto show = [&](int64_t at, const View &state) {
+    if (!visit) return;
+    if (tokens_) tokens_->drop(context, packing, state, seen);
+    visit(at, tokens_ ? seen : state);
+  };
 
   // Post-LN: h0 = dropout(LN(x + positional)); pre-LN: h0 = dropout(x + positional), and LN reads it.
-  const View positional = activations();
-  positional_->forward(context, packing, x, saved.positional, positional);
+  const View positional = context.tensor(x.rows, hidden_);
+  if (positional_) {
+    positional_->forward(context, packing, x, saved.positional, positional);
+  } else {
+    positionalStack_->forward(context, packing, x, saved.positionalStack, positional);
+  }
   AddNorm &embedding = saved.embedding;
   embedding.x = positional;
   embedding.residual = x;
-  if (preNorm_ || context.training) {
-    embedding.sum = preNorm_ && empty && !final && takesSum ? hidden : activations();
+  if (tokens_) {
+    context.run(Add{positional, x, positional});
+    embedding.x = tokens_->prepend(context, packing, positional);
+    embedding.residual = {};
+  }
+  if (preNorm_ || (context.training && !tokens_)) {
+    embedding.sum = preNorm_ && empty && !final && takesSum ? last : activations();
   }
   View h = embedding.sum;
   if (!preNorm_) {
-    h = embedding.y = empty ? hidden : activations();
+    h = embedding.y = empty ? last : activations();
     useLayerNorm(context, norm_, embedding);
   }
   context.run(embedding);
   const Dropout dropout = context.dropout(hiddenDropout_, site::embedding);
   if (dropout.p > 0) context.run(ApplyDropout{h, dropout, h});
 
-  if (visit) visit(0, h);
+  show(0, h);
+  if (distances_ && !empty) saved.table = distances_->forward(context, packing);
 
   TransformerLayer::Stream stream{h, h};
   if (preNorm_ && (final || !empty)) {
     AddNorm &inputNorm = saved.inputNorm;
     inputNorm.x = h;
-    stream.input = inputNorm.y = empty ? hidden : activations();
+    stream.input = inputNorm.y = empty ? last : activations();
     useLayerNorm(context, empty ? norm_ : layers_[saved.kept[0]].inputNorm(), inputNorm);
     context.run(inputNorm);
   }
@@ -70,48 +117,54 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
     TransformerLayer::Stream &out = turns[i & 1];
     const TransformerLayer &layer = layers_[saved.kept[i]];
     const LayerNorm *next = preNorm_ ? normAfter(saved, i) : nullptr;
-    const bool last = i + 1 == saved.kept.size();
+    const bool isLast = i + 1 == saved.kept.size();
     if (context.training || i < 2) {
-      if (!last) out.input = activations();
+      if (!isLast) out.input = activations();
       if (preNorm_) out.residual = activations();
     }
-    if (last && (!preNorm_ || next)) out.input = hidden;
-    if (last && preNorm_ && !next && takesSum) out.residual = hidden;
+    if (isLast && (!preNorm_ || next)) out.input = last;
+    if (isLast && preNorm_ && !next && takesSum) out.residual = last;
     if (!preNorm_) out.residual = out.input;
-    layer.forward(context, packing.segments(), stream, next, saved.layers[i], out);
+    layer.forward(context, scope(packing, saved), stream, next, saved.layers[i], out);
     stream = out;
     if (preNorm_ && !next) stream.input = stream.residual;
-    if (visit) visit(saved.kept[i] + 1, stream.residual);
+    show(saved.kept[i] + 1, stream.residual);
   }
-  if (stream.input.data != hidden.data) context.run(Convert{stream.input, hidden});
+  if (stream.input.data != last.data) context.run(Convert{stream.input, last});
+  if (tokens_) tokens_->drop(context, packing, last, hidden);
 }
 
 void Transformer::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dHidden,
                            const View &dX) {
   const Parameters &parameters = context.parameters;
   Scratch scratch(context.workspace);
-  const int64_t rows = dHidden.rows;
+  const View dLast = tokens_ ? tokens_->dropBackward(context, packing, dHidden) : dHidden;
+  const int64_t rows = dLast.rows;
   const auto activations = [&] { return context.tensor(rows, hidden_); };
 
   // Nothing needs a gradient below the lowest trained part.
-  const bool embeddingTrained =
-      dX || parameters.anyTrainable("encoder.pos_conv_embed.") || (!preNorm_ && parameters.trainable(norm_.gamma, 2));
+  const bool embeddingTrained = dX || parameters.anyTrainable("encoder.pos_conv_embed.") ||
+                                (tokens_ && tokens_->trainable(parameters)) ||
+                                (!preNorm_ && parameters.trainable(norm_.gamma, 2));
+  const View dTable =
+      saved.table && distances_->trainable(parameters) ? distances_->zeroGradient(context, packing) : View{};
   size_t lowest = 0;
-  if (!embeddingTrained) {
+  if (!embeddingTrained && !dTable) {
     while (lowest < saved.kept.size() && !layers_[saved.kept[lowest]].trainable(parameters)) ++lowest;
   }
 
   // In the pre-LN form a hidden state, unlike the output, is the residual stream itself.
   const bool ofStream = preNorm_ && !saved.final;
-  TransformerLayer::Gradient gradient{ofStream ? View{} : dHidden, ofStream ? dHidden : View{}};
+  TransformerLayer::Gradient gradient{ofStream ? View{} : dLast, ofStream ? dLast : View{}};
   TransformerLayer::Gradient turns[2];
   for (size_t i = saved.kept.size(); i-- > lowest;) {
     TransformerLayer::Gradient &in = turns[i & 1];
     if (!in.input) in = {activations(), preNorm_ ? activations() : View{}};
-    layers_[saved.kept[i]].backward(context, packing.segments(), preNorm_ ? normAfter(saved, i) : nullptr,
-                                    saved.layers[i], gradient, in);
+    layers_[saved.kept[i]].backward(context, scope(packing, saved), preNorm_ ? normAfter(saved, i) : nullptr,
+                                    saved.layers[i], gradient, in, dTable);
     gradient = in;
   }
+  if (dTable) distances_->backward(context, dTable);
   if (preNorm_ && lowest > 0 && gradient.input) {
     // The lowest norm that is reached was applied by the layer below it, which is not visited.
     layerNormBackward(context, *normAfter(saved, lowest - 1),
@@ -120,7 +173,7 @@ void Transformer::backward(const Context &context, const Packing &packing, const
   if (!embeddingTrained && lowest > 0) return;
 
   // The gradient of x + positional, to which the positional branch adds its own.
-  const View dSum = dX ? dX : activations();
+  const View dSum = dX && !tokens_ ? dX : activations();
   View dEmbedding = gradient.input;
   if (preNorm_ && !gradient.input) {
     context.run(Convert{gradient.residual, dSum});
@@ -137,7 +190,16 @@ void Transformer::backward(const Context &context, const Packing &packing, const
     dEmbedding = dSum;
   }
   if (!preNorm_) layerNormBackward(context, norm_, {saved.embedding, dEmbedding, View{}, dSum});
-  positional_->backward(context, packing, saved.positional, dSum, dX);
+  View dFrames = dSum;
+  if (tokens_) {
+    dFrames = dX ? dX : context.tensor(dHidden.rows, hidden_);
+    tokens_->prependBackward(context, packing, dSum, dFrames);
+  }
+  if (positional_) {
+    positional_->backward(context, packing, saved.positional, dFrames, dX);
+  } else {
+    positionalStack_->backward(context, packing, saved.positionalStack, dFrames, dX);
+  }
 }
 
 }  // namespace emoframe

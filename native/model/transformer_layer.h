@@ -6,6 +6,9 @@
 // In both, a branch's output is added and then normed at once (AddNorm). In the pre-LN form the second of these sums is
 // normed by what comes next: LN1 of the next layer, or the encoder's final norm. So a layer takes `input`, what
 // attention reads, and `residual`, and gives the same two for the next; post-LN has one tensor for both.
+//
+// WavLM's attention has a bias of the distance that is gated by the query: a linear layer of 8 outputs reads each
+// head's part of attention's input, and PositionGate makes the gate of them.
 #pragma once
 
 #include "feed_forward.h"
@@ -22,6 +25,12 @@ class TransformerLayer {
   // The norm of attention's input in the pre-LN form.
   const LayerNorm &inputNorm() const { return firstNorm_; }
 
+  // What the attention of all layers shares in a pass.
+  struct Scope {
+    Segments segments;
+    View table = {};       // of DistanceBias; absent where there is none
+    int32_t unbiased = 0;  // rows of each utterance, likewise
+  };
   // What flows between layers. [T, C]
   struct Stream {
     View input, residual;
@@ -31,29 +40,34 @@ class TransformerLayer {
     View qkv;        // [T, 3C]
     View context;    // [T, C]
     View logSumExp;  // f32 [T, H]
+    PositionGate gate;
     AddNorm afterAttention;
     FeedForward::Saved feedForward;
     AddNorm afterFeedForward;
   };
   // `next`: the norm of the last sum in the pre-LN form; nullptr gives the sum alone (out.input absent).
-  void forward(const Context &context, const Segments &segments, const Stream &in, const LayerNorm *next, Saved &saved,
+  void forward(const Context &context, const Scope &scope, const Stream &in, const LayerNorm *next, Saved &saved,
                const Stream &out) const;
 
   // Gradients of `out` (residual absent: zero) to those of `in`, in new memory of the workspace unless given. In the
-  // post-LN form both are in `input` and `residual` is absent.
+  // post-LN form both are in `input` and `residual` is absent. dTable is added to; absent where it is not trained.
   struct Gradient {
     View input, residual;
   };
-  void backward(const Context &context, const Segments &segments, const LayerNorm *next, const Saved &saved,
-                const Gradient &dOut, const Gradient &dIn) const;
+  void backward(const Context &context, const Scope &scope, const LayerNorm *next, const Saved &saved,
+                const Gradient &dOut, const Gradient &dIn, const View &dTable) const;
 
  private:
-  Attention attention(const Context &context, const Segments &segments, const Saved &saved) const;
+  Attention attention(const Context &context, const Scope &scope, const Saved &saved) const;
+  View byHead(const View &x) const;  // [T, C] seen as [T · H, D]
+  void gateForward(const Context &context, const View &input, PositionGate &gate) const;
+  void gateBackward(const Context &context, const Saved &saved, const View &dGate, const View &dInput) const;
 
   int64_t index_, hidden_, heads_;
-  bool preNorm_;
+  bool preNorm_, gated_;
   float attentionDropout_, hiddenDropout_, activationDropout_;
-  Linear qkv_, output_;
+  Linear qkv_, output_, gate_;
+  int32_t gateScale_ = -1;
   FeedForward feedForward_;
   LayerNorm firstNorm_, secondNorm_;
 };

@@ -80,7 +80,7 @@ void checkGradients(Model &model, const Batch &batch, const TrainStep &step,
   }
 }
 
-void check(const HubertShape &shape, Objective objective, PoolingKind pooling, bool dropout) {
+void check(const HubertShape &shape, Objective objective, PoolingKind pooling, bool dropout, double h = 4e-3) {
   auto model = makeModel(dropout ? withDropout(shape) : shape, pooling);
   const int64_t s = shape.stride();
   const Batch batch = makeBatch(shape, {9 * s + 3, 5 * s + 1, 13 * s + 7});
@@ -88,7 +88,7 @@ void check(const HubertShape &shape, Objective objective, PoolingKind pooling, b
   step.dropout = dropout;
   step.denominator = 2.5;
   step.featurePenalty = 3;
-  checkGradients(*model, batch, step);
+  checkGradients(*model, batch, step, {}, h);
 }
 
 TEST(baseMaskedPredictionGradients) { check(baseShape(), Objective::maskedPrediction, PoolingKind::mean, false); }
@@ -105,6 +105,25 @@ TEST(linearAttentionPoolingGradients) {
   check(largeShape(), Objective::classification, PoolingKind::attentionLinear, false);
 }
 TEST(statisticsPoolingGradients) { check(largeShape(), Objective::classification, PoolingKind::stats, true); }
+
+// The families beside HuBERT, each of whose tensors has its gradient.
+TEST(wavlmGradients) {
+  check(wavlmShape(false), Objective::maskedPrediction, PoolingKind::mean, false);
+  check(wavlmShape(true), Objective::classification, PoolingKind::attention, false);
+}
+TEST(wavlmGradientsWithDropout) {
+  check(wavlmShape(false), Objective::classification, PoolingKind::mean, true);
+  check(wavlmShape(true), Objective::maskedPrediction, PoolingKind::mean, true);
+}
+TEST(emotion2vecGradients) {
+  // Norm upon norm bends the loss.
+  check(emotion2vecShape(), Objective::maskedPrediction, PoolingKind::mean, false, 1e-3);
+  check(emotion2vecShape(), Objective::classification, PoolingKind::attention, true, 1e-3);
+  HubertShape shape = emotion2vecShape();
+  shape.stableLayerNorm = true;
+  shape.positionalKernel = 4;
+  check(shape, Objective::maskedPrediction, PoolingKind::mean, true, 1e-3);
+}
 
 // With labels of some frames, of one utterance none.
 void checkAlignment(const HubertShape &shape, const AlignmentHead &head, bool dropout,
@@ -166,6 +185,14 @@ TEST(alignmentGradientsOfStatesOfChunks) {
   }
 }
 
+TEST(alignmentGradientsOfStatesOfChunksOfOtherFamilies) {
+  for (const HubertShape &shape : {wavlmShape(true), emotion2vecShape()}) {
+    checkAlignment(shape, alignmentHead(AlignmentSource::hidden), false, {});
+    checkAlignment(shape, alignmentHead(AlignmentSource::layers, 2), true,
+                   {"encoder.", "feature_", "masked_spec_embed"});
+  }
+}
+
 TEST(alignmentGradientsOfWeightsOfLayers) {
   const std::vector<std::string> below = {"encoder.", "feature_", "masked_spec_embed"};
   checkAlignment(baseShape(), alignmentHead(AlignmentSource::layers, 2), true, below);
@@ -202,7 +229,7 @@ TEST(gradientsOfASingleConvolutionAndNoLayers) {
 }
 
 TEST(gradientsUnderLayerdrop) {
-  for (HubertShape shape : {baseShape(), largeShape()}) {
+  for (HubertShape shape : {baseShape(), largeShape(), wavlmShape(false), emotion2vecShape()}) {
     shape.layers = 6;
     shape.layerdrop = 0.5f;
     auto model = makeModel(shape);
@@ -224,7 +251,9 @@ TEST(gradientsUnderLayerdrop) {
     for (const TensorInfo &tensor : model->tensors()) {
       const std::vector<float> &g = gradients[i++];
       if (tensor.name.find("encoder.layer_norm.weight") == std::string::npos &&
-          tensor.name.find("projection.weight") == std::string::npos) {
+          tensor.name.find("projection.weight") == std::string::npos &&
+          tensor.name.find("rel_attn_embed") == std::string::npos &&
+          tensor.name.find("alibi_scale") == std::string::npos) {
         continue;
       }
       std::vector<float> value = get(*model, tensor);
@@ -269,7 +298,7 @@ TEST(gradientEnteringTheFeatureEncoderIsScaled) {
 
 // Whatever is frozen, what is trained gets the very gradient that it gets when everything is trained.
 TEST(freezingChangesNoOtherGradient) {
-  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+  for (const HubertShape &shape : familyShapes()) {
     auto model = makeModel(withDropout(shape));
     const Batch batch = makeBatch(shape, {9 * shape.stride() + 3, 6 * shape.stride()});
     TrainStep step = batch.step(Objective::classification);
@@ -294,6 +323,11 @@ TEST(freezingChangesNoOtherGradient) {
         {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder."},
         {"encoder.", "classifier.", "pooling."},
         {"encoder.layers.1.attention.k_proj"},
+        // Of single families:
+        {"feature_", "masked_spec_embed", "encoder.pos_conv_embed.layers.0."},
+        {"feature_", "masked_spec_embed", "encoder.pos_conv_embed.", "encoder.layer_norm", "encoder.extra_tokens",
+         "encoder.alibi_scale", "encoder.layers.0."},
+        {"encoder.layers.0.attention.rel_attn_embed", "encoder.layers.1.attention.gru_rel_pos_const"},
     };
     for (const auto &list : lists) {
       model->clearGradients();

@@ -95,6 +95,30 @@ HubertShape melShape() {
   return shape;
 }
 
+HubertShape wavlmShape(bool preNorm) {
+  HubertShape shape = preNorm ? largeShape() : baseShape();
+  shape.positionBias = PositionBias::buckets;
+  shape.biasBuckets = 12;
+  shape.biasReach = 7;
+  return shape;
+}
+
+HubertShape emotion2vecShape() {
+  HubertShape shape = largeShape();
+  shape.convBias = shape.stableLayerNorm = false;
+  shape.positionalDepth = 2;
+  shape.positionalKernel = 3;
+  shape.positionBias = PositionBias::slopes;
+  shape.extraTokens = 3;
+  shape.layerNormEpsilon = 1e-3f;
+  shape.featureProjectionEpsilon = 1e-5f;
+  return shape;
+}
+
+std::vector<HubertShape> familyShapes() {
+  return {baseShape(), largeShape(), wavlmShape(false), wavlmShape(true), emotion2vecShape()};
+}
+
 HubertShape withDropout(HubertShape shape) {
   shape.hiddenDropout = 0.1f;
   shape.attentionDropout = 0.15f;
@@ -151,9 +175,9 @@ int64_t sizeOf(const TensorInfo &tensor) {
 void randomize(Model &model) {
   uint32_t site = 100;
   for (const TensorInfo &tensor : model.tensors()) {
-    const bool gain = tensor.name.find("norm.weight") != std::string::npos ||
-                      tensor.name.find("original0") != std::string::npos ||
-                      tensor.name.find("input_factor") != std::string::npos;
+    const bool gain =
+        tensor.name.find("norm.weight") != std::string::npos || tensor.name.find("original0") != std::string::npos ||
+        tensor.name.find("alibi_scale") != std::string::npos || tensor.name.find("input_factor") != std::string::npos;
     int64_t fanIn = 1;
     for (size_t i = 1; i < tensor.shape.size(); ++i) fanIn *= tensor.shape[i];
     const float scale = tensor.shape.size() > 1 ? 1.2f / std::sqrt(static_cast<float>(fanIn)) : 0.3f;

@@ -46,7 +46,12 @@ std::vector<Precision> precisions();  // of that device
 HubertShape baseShape();   // GroupNorm, post-LN
 HubertShape largeShape();  // LayerNorm in every conv, conv bias, pre-LN
 HubertShape melShape();    // GroupNorm, frames of which log-mel bands can be added
+// With what other families have besides: a gated bias of buckets of distances, which reach as far as some utterances
+// do; a stack of positional convolutions, tokens before the frames, and slopes.
+HubertShape wavlmShape(bool preNorm);
+HubertShape emotion2vecShape();
 HubertShape withDropout(HubertShape shape);
+std::vector<HubertShape> familyShapes();  // of each of these but for the bands
 
 std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling = PoolingKind::attention,
                                  Precision precision = Precision::fp32, std::shared_ptr<Backend> on = backend());

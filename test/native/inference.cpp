@@ -71,7 +71,7 @@ TEST(utterancesInAnyOrderGiveTheSame) {
 
 TEST(aSealedModelGivesTheSame) {
   for (Precision precision : {Precision::fp32, Precision::bf16}) {
-    for (const HubertShape &shape : {baseShape(), largeShape()}) {
+    for (const HubertShape &shape : familyShapes()) {
       // Enough frames for packed products, and fewer than they are made for.
       for (const Batch &batch : {longBatch(shape), makeBatch(shape, {3 * shape.stride()})}) {
         auto model =

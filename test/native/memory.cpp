@@ -42,7 +42,7 @@ PlannedWork workOf(const Batch &batch, Objective objective) {
 }
 
 TEST(thePlanIsWhatTrainingTakes) {
-  for (const HubertShape &plain : {baseShape(), largeShape()}) {
+  for (const HubertShape &plain : familyShapes()) {
     const HubertShape shape = withDropout(plain);
     for (Objective objective : {Objective::maskedPrediction, Objective::classification}) {
       for (Precision precision : precisions()) {

@@ -21,7 +21,7 @@ std::vector<int64_t> someLengths(const HubertShape &shape) {
 }
 
 TEST(aPackedBatchEncodesAsEachUtteranceAlone) {
-  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+  for (const HubertShape &shape : familyShapes()) {
     auto model = makeModel(shape);
     const Batch batch = makeBatch(shape, someLengths(shape));
     for (int64_t layer = 0; layer <= shape.layers; ++layer) {
@@ -62,7 +62,7 @@ TEST(aPackedBatchClassifiesAsEachUtteranceAlone) {
 }
 
 TEST(aPackedBatchHasTheGradientsOfItsUtterances) {
-  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+  for (const HubertShape &shape : familyShapes()) {
     for (Objective objective : {Objective::maskedPrediction, Objective::classification}) {
       auto model = makeModel(shape);
       const Batch batch = makeBatch(shape, someLengths(shape));
@@ -82,7 +82,9 @@ TEST(aPackedBatchHasTheGradientsOfItsUtterances) {
       require(whole.count == sum.count && whole.correct == sum.correct, "the counts");
       size_t i = 0;
       for (const TensorInfo &tensor : model->tensors()) {
-        requireClose(packed[i++], gradient(*model, tensor), 3e-5, tensor.name);
+        // A key's bias has no gradient but what rounding makes.
+        const double tolerance = tensor.name.find("k_proj.bias") == std::string::npos ? 3e-5 : 1e-4;
+        requireClose(packed[i++], gradient(*model, tensor), tolerance, tensor.name);
       }
     }
   }

@@ -41,7 +41,7 @@ TEST(trainingLowersTheLoss) {
 }
 
 TEST(bf16FollowsFp32) {
-  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+  for (const HubertShape &shape : familyShapes()) {
     auto exact = makeModel(shape);
     auto rounded = makeModel(shape, PoolingKind::attention, Precision::bf16);
     const Batch batch = makeBatch(shape, {9 * shape.stride() + 3, 6 * shape.stride(), 12 * shape.stride()});
@@ -67,7 +67,7 @@ TEST(tf32FollowsFp32OrIsRefused) {
     return requireError("ERR_DEVICE_UNSUPPORTED", "precision fp32",
                         [] { makeModel(baseShape(), PoolingKind::attention, Precision::tf32); });
   }
-  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+  for (const HubertShape &shape : familyShapes()) {
     auto exact = makeModel(shape);
     auto rounded = makeModel(shape, PoolingKind::attention, Precision::tf32);
     const Batch batch = makeBatch(shape, {9 * shape.stride() + 3, 6 * shape.stride(), 12 * shape.stride()});
