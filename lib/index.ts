@@ -15,6 +15,7 @@ export type { AudioRange } from './audio/types.js';
 export type { RawFormat } from './audio/wav.js';
 export type { SpanMask } from './batch/masks.js';
 export { type FrameRange, type PackOptions, packFeatures, packLocally, packSamples } from './batch/pack.js';
+export type { Form, ReadingOptions } from './checkpoint/forms/form.js';
 export type { Head, HeadLayers } from './checkpoint/head.js';
 export { splitTensors } from './checkpoint/names.js';
 export { readNpy, writeNpy } from './checkpoint/npy.js';

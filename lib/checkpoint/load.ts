@@ -8,8 +8,9 @@ import { alignmentOptions } from '../model/alignment.js';
 import type { Precision } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
 import type { Model } from '../model/model.js';
+import type { ReadingOptions } from './forms/form.js';
 import { classifierOptions } from './head.js';
-import { type Head, usePretrained } from './pretrained.js';
+import { type Head, type StoredPretrained, usePretrained } from './pretrained.js';
 
 /** A model, with what its checkpoint says about its input. */
 export interface LoadedHubert {
@@ -22,11 +23,12 @@ const onlyTraining = ['masked_spec_embed'];
 
 /** The HuBERT of a checkpoint without its head. Errors: as `loadPretrained` */
 export async function loadHubert(engine: Engine, dir: string, precision: Precision): Promise<LoadedHubert> {
-  return usePretrained(dir, async ({ config, tensors, normalize }) => {
+  const load = async ({ config, tensors, normalize }: StoredPretrained): Promise<LoadedHubert> => {
     const model = await engine.createModel({ config, precision });
     await model.importTensors(tensors.values(), { allowMissing: onlyTraining, file: dir });
     return { model, normalize };
-  });
+  };
+  return usePretrained(dir, load, { head: 'none' });
 }
 
 /** HuBERT with its classifier, its alignment network, or both. Errors: as `loadPretrained`; `ERR_HEAD`: it has neither. */
@@ -34,9 +36,10 @@ export async function loadHubertClassifier(
   engine: Engine,
   dir: string,
   precision: Precision,
+  options: ReadingOptions = {},
 ): Promise<LoadedHubert & { head: Head }> {
-  return usePretrained(dir, async ({ config, tensors, normalize, head }) => {
-    if (head?.kind !== 'classifier') throw await noClassifier(dir, head);
+  const load = async ({ config, tensors, normalize, head, ignored }: StoredPretrained) => {
+    if (head?.kind !== 'classifier') throw await noClassifier(dir, head, ignored);
     const classes = head.labels.length;
     const classifier = classifierOptions(head);
     const model = await engine.createModel({
@@ -47,12 +50,21 @@ export async function loadHubertClassifier(
     });
     await model.importTensors([...tensors.values(), ...head.tensors], { allowMissing: onlyTraining, file: dir });
     return { model, normalize, head };
-  });
+  };
+  return usePretrained(dir, load, options);
 }
 
-async function noClassifier(dir: string, head: Head | undefined): Promise<EmoframeError> {
+async function noClassifier(dir: string, head: Head | undefined, ignored: string[]): Promise<EmoframeError> {
   const folds = await readdir(join(dir, 'folds')).catch(() => []);
   const found = head === undefined ? 'no classifier head' : `a ${head.kind} head, not a classifier`;
+  const recogniser = ignored.find((name) => name.startsWith('lm_head.'));
+  if (recogniser !== undefined) {
+    return new EmoframeError(
+      'ERR_HEAD',
+      `${dir} has ${found}, but one of speech recognition (${recogniser}). If it was trained to classify, ask for it: --head ctc-mean, or head: 'ctc-mean'.`,
+      { file: dir, tensor: recogniser },
+    );
+  }
   const advice =
     folds.length > 0
       ? `Give the predictor of one fold: ${join(dir, 'folds', folds[0]!, 'predictor')}.`

@@ -7,10 +7,12 @@ import { writeJson } from '../files/json.js';
 import type { HubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor, Tensor } from '../model/tensor.js';
 import { checkedWhenRead, checkFinite } from './finite.js';
+import type { ReadingOptions } from './forms/form.js';
 import { type Head, headFiles, writeHead } from './head.js';
+import { configFile, preprocessorFile, safetensorsFile, torchFile } from './layouts.js';
 import { isEncoderName } from './names.js';
 import { writeSafetensors } from './safetensors.js';
-import { configFile, type Described, openCheckpoint, preprocessorFile, safetensorsFile, torchFile } from './source.js';
+import { type Described, openCheckpoint } from './source.js';
 
 export type { Head } from './head.js';
 
@@ -41,8 +43,9 @@ export interface StoredPretrained extends Described {
 export async function usePretrained<Result>(
   path: string,
   use: (pretrained: StoredPretrained) => Promise<Result>,
+  options?: ReadingOptions,
 ): Promise<Result> {
-  const { file, close, ...source } = await openCheckpoint(path);
+  const { file, close, ...source } = await openCheckpoint(path, options);
   try {
     for (const tensor of source.tensors.values()) {
       const { name, shape, read } = tensor;
@@ -62,26 +65,29 @@ export async function usePretrained<Result>(
  * Reads a checkpoint of HuBERT or wav2vec 2.0:
  *
  * - a directory of transformers or emoframe: `config.json`, weights in `model.safetensors` or else `pytorch_model.bin`, whole or
- *   split with an index, `preprocessor_config.json` if there (otherwise input is normalised, as in transformers), and our head,
- *   or the one of HFLEA's script, if there;
+ *   split with an index, `preprocessor_config.json` or `processor_config.json` if there (otherwise input is normalised, as in
+ *   transformers), and the head, our own or in one of the {@link Form}s in which heads are published;
+ * - a directory of FunASR's emotion2vec, or of speechbrain's emotion recognition;
  * - a file: a checkpoint of fairseq, s3prl or PyTorch Lightning, a state dict of torchaudio or transformers. What the file does not
  *   say of its model is taken from a `config.json` beside it, or from the shapes of its tensors.
  *
  * Errors: `ERR_FILE_NOT_FOUND` naming what was looked for, `ERR_READ`, `ERR_MODEL_CONFIG` (see parseHubertConfig; or it is unknown
  * what the model is), `ERR_TENSOR` (weights and config disagree), `ERR_NOT_FINITE` (a weight is NaN or infinite), `ERR_CHECKPOINT`
  * (not readable as what it should be, or of another family, such as WavLM), `ERR_PICKLE` (a pickle asks for something that no
- * checkpoint has), `ERR_HEAD` (a head of HFLEA's that cannot be done).
+ * checkpoint has), `ERR_HEAD` (a head that is not whole or that cannot be done, or a tensor that belongs neither to the encoder nor to
+ * a known head; `head: 'none'` reads the encoder alone).
  *
  * @example
  * const { config, tensors, normalize, ignored } = await loadPretrained('hubert-base-ls960');
  * tensors.get('encoder.layers.0.attention.k_proj.weight')?.shape; // [768, 768]
  */
-export async function loadPretrained(path: string): Promise<Pretrained> {
-  return usePretrained(path, async ({ tensors: stored, ...described }) => {
+export async function loadPretrained(path: string, options?: ReadingOptions): Promise<Pretrained> {
+  const use = async ({ tensors: stored, ...described }: StoredPretrained): Promise<Pretrained> => {
     const tensors = new Map<string, Tensor>();
     for (const { name, shape, read } of stored.values()) tensors.set(name, { name, shape, data: await read() });
     return { ...described, tensors };
-  });
+  };
+  return usePretrained(path, use, options);
 }
 
 /** config.json of what is saved here: HuBERT alone, in float32. */

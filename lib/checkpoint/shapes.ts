@@ -92,11 +92,13 @@ const strides = [5, 2, 2, 2, 2, 2, 2];
 /**
  * A model's config from its tensors' names (transformers') and shapes.
  *
+ * @param stated the number of attention heads, where something else than the shapes says it
  * @throws EmoframeError `ERR_MODEL_CONFIG` when it does not follow from them; the message asks for a config.json
  */
 export function describedByShapes(
   tensors: ReadonlyMap<string, { shape: readonly number[] }>,
   file: string,
+  stated?: number,
 ): ModelDescription {
   const undecided = (what: string) =>
     new EmoframeError(
@@ -125,12 +127,14 @@ export function describedByShapes(
   const [hidden = 0, groupWidth = 0, positionalKernel] = shapeOf(
     'encoder.pos_conv_embed.conv.parametrizations.weight.original1',
   );
-  const heads = headsOfWidth.get(hidden);
+  const distances = tensors.get('encoder.layers.0.attention.rel_attn_embed.weight')?.shape;
+  const heads = distances?.[1] ?? stated ?? headsOfWidth.get(hidden);
   if (heads === undefined) throw undecided(`the number of heads of a model of width ${hidden} is not known`);
   let layers = 0;
   while (tensors.has(`encoder.layers.${layers}.layer_norm.weight`)) layers++;
   const layerNorm = tensors.has('feature_extractor.conv_layers.1.layer_norm.weight');
   const config = {
+    ...(distances !== undefined && { model_type: 'wavlm', num_buckets: distances[0] }),
     hidden_size: hidden,
     num_hidden_layers: layers,
     num_attention_heads: heads,

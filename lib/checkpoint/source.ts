@@ -1,32 +1,35 @@
 // A checkpoint of any kind, opened: a directory of transformers, of emoframe or of HFLEA's script, or one file of fairseq, s3prl,
 // torchaudio or PyTorch Lightning. All of them become the same: a config, and named tensors that are still in their files.
 import { stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import { basename, dirname, join } from 'node:path';
 import type { Normalization } from '../audio/normalize.js';
 import { EmoframeError } from '../errors.js';
+import { isObject } from '../files/json.js';
 import { fileExists, orClose, readError } from '../files/read.js';
-import { describeIssues } from '../issues.js';
 import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor } from '../model/tensor.js';
-import { readModelJson, unusable } from './failures.js';
-import { hfleaHead } from './foreign/hflea.js';
+import { readModelJson } from './failures.js';
+import { describedByEmotion2vec, settingsFile } from './forms/emotion2vec.js';
+import type { Form, ReadingOptions } from './forms/form.js';
+import { type PublicHead, readPublicHead } from './forms/index.js';
+import { describedByOdyssey, odysseyType } from './forms/odyssey.js';
+import { normalizationOfSpeechbrain, withSpeechbrainHead } from './forms/speechbrain.js';
 import { type Head, readHead } from './head.js';
+import { configFile, findLayout, type LayoutName, safetensorsFile, torchFile } from './layouts.js';
 import { normalizeNames } from './names.js';
+import { readNormalization } from './preprocessor.js';
 import { checkShapes, describedByShapes, type ModelDescription } from './shapes.js';
+import { restoreWeightNorm } from './weightNorm.js';
 import { type OpenWeights, openWeights } from './weights.js';
-
-export const configFile = 'config.json';
-export const preprocessorFile = 'preprocessor_config.json';
-export const safetensorsFile = 'model.safetensors';
-export const torchFile = 'pytorch_model.bin';
 
 /** A checkpoint without its weights. */
 export interface Described {
   config: HubertConfig;
   normalize: Normalization;
+  /** In which form the head was published; `encoder` where none is read. */
+  form: Form;
   head?: Head;
-  /** Names of tensors that belong to other heads (`lm_head.weight`) and were left out. */
+  /** Names of tensors that are neither the encoder's nor the head's and were left out: `lm_head.weight`, `quantizer.codevectors`. */
   ignored: string[];
 }
 
@@ -39,37 +42,22 @@ export interface CheckpointSource extends Described {
   close(): Promise<void>;
 }
 
-// Defaults are those of transformers' Wav2Vec2FeatureExtractor.
-const preprocessorSchema = z.looseObject({
-  do_normalize: z.boolean().default(true),
-  sampling_rate: z.number().default(16000),
-  // What is written here where neither true nor false is meant.
-  normalization: z
-    .union([
-      z.strictObject({ epsilon: z.number().positive() }),
-      z.strictObject({ mean: z.number(), scale: z.number().positive() }),
-    ])
-    .optional(),
-});
+/** A model's description, and the file that it is from. */
+type Description = ModelDescription & { at: string };
+/** A description may need the names and shapes of the tensors. */
+type Describe = (tensors: ReadonlyMap<string, { shape: readonly number[] }>, file: string) => Description;
 
-async function readNormalize(directory: string): Promise<Normalization> {
-  const file = join(directory, preprocessorFile);
-  if (!(await fileExists(file))) return true;
-  const parsed = preprocessorSchema.safeParse(await readModelJson(file));
-  if (!parsed.success) throw unusable(file)(describeIssues(parsed.error));
-  if (parsed.data.sampling_rate !== 16000) {
-    throw unusable(file)(`it asks for audio of ${parsed.data.sampling_rate} Hz; only models of 16000 Hz are supported`);
+/** config.json and what is beside it. Refuses a model that is not supported before any weight is read. */
+async function describedByDirectory(directory: string): Promise<Describe> {
+  const at = join(directory, configFile);
+  const config = (await readModelJson(at)) as Record<string, unknown>;
+  if (isObject(config) && config.model_type === odysseyType) {
+    return (tensors, file) => ({ ...describedByOdyssey(config, tensors, file, at), at });
   }
-  return parsed.data.normalization ?? parsed.data.do_normalize;
-}
-
-/** config.json and preprocessor_config.json of a directory. */
-async function describedByDirectory(directory: string): Promise<ModelDescription> {
-  const file = join(directory, configFile);
-  const config = (await readModelJson(file)) as Record<string, unknown>;
-  // Refuses a model that is not supported before any weight is read.
-  parseHubertConfig(config, file);
-  return { config, normalize: await readNormalize(directory) };
+  parseHubertConfig(config, at);
+  // As in transformers, where no file says.
+  const normalize = (await readNormalization(directory)) ?? true;
+  return () => ({ config, normalize, at });
 }
 
 /** Whether the config.json beside a file of weights is a model's: other programs give their settings that name too. */
@@ -77,24 +65,28 @@ async function hasModelConfig(directory: string): Promise<boolean> {
   const file = join(directory, configFile);
   if (!(await fileExists(file))) return false;
   const config = await readModelJson(file).catch(() => undefined);
-  return typeof config === 'object' && config !== null && ('model_type' in config || 'hidden_size' in config);
+  return isObject(config) && ('model_type' in config || 'hidden_size' in config);
 }
 
-/** Files of weights in a directory, in the order of preference: safetensors can hold nothing but tensors. */
-export const weightFiles = [safetensorsFile, `${safetensorsFile}.index.json`, torchFile, `${torchFile}.index.json`];
-
-/** The file that holds a directory's weights, or the index of those that do. Errors: `ERR_FILE_NOT_FOUND`. */
-export async function findWeights(directory: string): Promise<string> {
-  for (const name of weightFiles) {
-    const path = join(directory, name);
-    if (await fileExists(path)) return path;
-  }
-  throw new EmoframeError(
-    'ERR_FILE_NOT_FOUND',
-    `${directory} has no weights: neither ${safetensorsFile} nor ${torchFile}, nor an index of either; give a directory saved by transformers or by emoframe.`,
-    { file: join(directory, safetensorsFile) },
-  );
+/** speechbrain keeps no config of its encoder; where one of transformers is beside the weights, it is that one. */
+async function describedBySpeechbrain(directory: string): Promise<Describe> {
+  const normalize = await normalizationOfSpeechbrain(directory, await readNormalization(directory));
+  const described = (await hasModelConfig(directory)) ? await describedByDirectory(directory) : undefined;
+  return (tensors, file) => ({
+    ...(described?.(tensors, file) ?? { ...describedByShapes(tensors, file), at: file }),
+    normalize,
+  });
 }
+
+/** How a directory's model is known before its weights are. */
+const describers: Record<LayoutName, (directory: string) => Promise<Describe>> = {
+  transformers: describedByDirectory,
+  emotion2vec: async (directory) => {
+    const described = { ...(await describedByEmotion2vec(directory)), at: join(directory, settingsFile) };
+    return () => described;
+  },
+  speechbrain: describedBySpeechbrain,
+};
 
 /** What is at a path. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`. */
 async function kindOf(path: string): Promise<'directory' | 'file'> {
@@ -111,6 +103,34 @@ async function kindOf(path: string): Promise<'directory' | 'file'> {
   }
 }
 
+/** Errors `ERR_FILE_NOT_FOUND` of a directory that has no model, naming what is missing of the commonest one. */
+async function noModel(directory: string): Promise<EmoframeError> {
+  const config = join(directory, configFile);
+  if (!(await fileExists(config))) {
+    return new EmoframeError(
+      'ERR_FILE_NOT_FOUND',
+      `${directory} has no ${configFile}; give a directory saved by transformers or by emoframe, or the checkpoint file itself.`,
+      { file: config },
+    );
+  }
+  return new EmoframeError(
+    'ERR_FILE_NOT_FOUND',
+    `${directory} has no weights: neither ${safetensorsFile} nor ${torchFile}, nor an index of either; give a directory saved by transformers or by emoframe.`,
+    { file: join(directory, safetensorsFile) },
+  );
+}
+
+/** What is to be opened, and how it is described. */
+interface Opening {
+  layout: LayoutName;
+  file: string;
+  directory: string;
+  /** Absent: the weights say what they are, or a config beside them. */
+  describe?: Describe;
+  /** Read from beside the weights; what they hold of a head is then the same one again. */
+  ownHead?: Head;
+}
+
 /**
  * Opens a checkpoint of any kind and checks all of it but the tensors' values. Errors: as `loadPretrained`.
  *
@@ -122,57 +142,71 @@ async function kindOf(path: string): Promise<'directory' | 'file'> {
  *   await source.close();
  * }
  */
-export async function openCheckpoint(path: string): Promise<CheckpointSource> {
-  if ((await kindOf(path)) === 'file') return openFile(path);
-  if (!(await fileExists(join(path, configFile)))) {
-    throw new EmoframeError(
-      'ERR_FILE_NOT_FOUND',
-      `${path} has no ${configFile}; give a directory saved by transformers or by emoframe, or the checkpoint file itself.`,
-      { file: join(path, configFile) },
-    );
-  }
-  const described = await describedByDirectory(path);
-  const file = await findWeights(path);
-  const head = await readHead(path);
-  const weights = await openWeights(file);
-  return orClose(weights, () => finish(file, weights, { ...described, at: join(path, configFile) }, head));
-}
-
-async function openFile(file: string): Promise<CheckpointSource> {
-  const weights = await openWeights(file);
+export async function openCheckpoint(path: string, options: ReadingOptions = {}): Promise<CheckpointSource> {
+  const opening = (await kindOf(path)) === 'file' ? await openingOfFile(path) : await openingOf(path, options);
+  const weights = await openWeights(opening.file);
   return orClose(weights, async () => {
-    if (weights.description !== undefined) return finish(file, weights, { ...weights.description, at: file });
-    const directory = dirname(file);
-    if (!(await hasModelConfig(directory))) return finish(file, weights);
-    return finish(file, weights, { ...(await describedByDirectory(directory)), at: join(directory, configFile) });
+    const describe = opening.describe ?? (await describedBeside(weights, opening));
+    return finish(weights, describe, opening, options);
   });
 }
 
+async function openingOf(directory: string, { head }: ReadingOptions): Promise<Opening> {
+  const found = await findLayout((name) => fileExists(join(directory, name)));
+  if (found === undefined) {
+    // A config that cannot be used is refused for what it says, weights or not.
+    if (await fileExists(join(directory, configFile))) await describedByDirectory(directory);
+    throw await noModel(directory);
+  }
+  const layout = found.layout.name;
+  const describe = await describers[layout](directory);
+  const ownHead = head === 'none' || layout !== 'transformers' ? undefined : await readHead(directory);
+  return { layout, file: join(directory, found.weights), directory, describe, ...(ownHead && { ownHead }) };
+}
+
+/** A file of weights in a directory of another layout than transformers' is read with what lies beside it. */
+async function openingOfFile(file: string): Promise<Opening> {
+  const directory = dirname(file);
+  const found = await findLayout((name) => fileExists(join(directory, name)));
+  const layout = found?.layout.name ?? 'transformers';
+  if (layout === 'transformers' || found?.weights !== basename(file))
+    return { layout: 'transformers', file, directory };
+  return { layout, file, directory, describe: await describers[layout](directory) };
+}
+
+async function describedBeside({ description }: OpenWeights, { file, directory }: Opening): Promise<Describe> {
+  if (description !== undefined) return () => ({ ...description, at: file });
+  if (await hasModelConfig(directory)) return describedByDirectory(directory);
+  return (tensors) => ({ ...describedByShapes(tensors, file), at: file });
+}
+
 async function finish(
-  file: string,
   weights: OpenWeights,
-  description?: ModelDescription & { at: string },
-  ownHead?: Head,
+  describe: Describe,
+  { file, directory, layout, ownHead }: Opening,
+  options: ReadingOptions,
 ): Promise<CheckpointSource> {
   const { tensors, ignored } = normalizeNames(weights.tensors, file);
-  const { config: raw, normalize, at } = description ?? { ...describedByShapes(tensors, file), at: file };
+  restoreWeightNorm(tensors);
+  const { config: raw, normalize, at } = describe(tensors, file);
   const config = parseHubertConfig(raw, at);
   checkShapes(config.shape, tensors, file);
   const others = new Set(ignored);
+  const left = weights.tensors.filter(({ name }) => others.has(name));
+  const source = { tensors: left, config: raw, shape: config.shape, layout, file, directory };
   const head =
-    ownHead ??
-    (await hfleaHead(
-      weights.tensors.filter(({ name }) => others.has(name)),
-      raw,
-      file,
-    ));
-  return {
-    config,
-    normalize,
-    tensors,
-    ignored,
-    file,
-    close: weights.close,
-    ...(head === undefined ? {} : { head }),
-  };
+    ownHead === undefined
+      ? await withSpeechbrainHead(source, options, (whole) => readPublicHead(whole, options))
+      : beside(ownHead, ignored, directory, options);
+  return { config, normalize, ...head, tensors, file, close: weights.close };
+}
+
+/** A head of our own is the model's, whatever the weights hold for other programs. */
+function beside(head: Head, ignored: string[], directory: string, options: ReadingOptions): PublicHead {
+  if (options.head === undefined) return { form: 'emoframe', head, ignored };
+  throw new EmoframeError(
+    'ERR_HEAD',
+    `${directory} has a head of emoframe's, and cannot be read as ${options.head}; leave out the option head.`,
+    { file: directory },
+  );
 }

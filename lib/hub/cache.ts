@@ -2,9 +2,8 @@
 // `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and the commit of each branch in `refs`.
 import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { configFile, findWeights, preprocessorFile } from '../checkpoint/source.js';
+import { findLayout, preprocessorFile, processorFile } from '../checkpoint/layouts.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
-import { EmoframeError } from '../errors.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
 import { fileExists } from '../files/read.js';
 
@@ -65,13 +64,21 @@ export class CachedModel {
     return (await isComplete(directory)) ? directory : undefined;
   }
 
-  /** Whether it is known if the model takes normalised audio: by the file that says so, or by the note that the Hub has none. */
+  /**
+   * Whether it is known if the model takes normalised audio: by a file that says so, by the note that the Hub has none, or because it is
+   * a model of which another file says it.
+   */
   async knowsNormalization(directory: string): Promise<boolean> {
+    const found = await findLayout((name) => fileExists(join(directory, name)));
+    if (found !== undefined && found.layout.name !== 'transformers') return true;
     const commit = relative(join(this.folder, 'snapshots'), directory);
-    return (
-      (await fileExists(join(directory, preprocessorFile))) ||
-      (await fileExists(join(this.folder, '.no_exist', commit, preprocessorFile)))
+    const [preprocessor, processor] = await Promise.all(
+      [preprocessorFile, processorFile].map(async (name) => ({
+        here: await fileExists(join(directory, name)),
+        absent: await fileExists(join(this.folder, '.no_exist', commit, name)),
+      })),
     );
+    return preprocessor!.here || processor!.here || (preprocessor!.absent && processor!.absent);
   }
 
   /** Notes that a commit has no such file, as the Hub's tools do. */
@@ -117,16 +124,12 @@ async function sameFile(one: string, other: string): Promise<boolean> {
 }
 
 async function isComplete(directory: string): Promise<boolean> {
-  if (!(await fileExists(join(directory, configFile)))) return false;
-  try {
-    const weights = await findWeights(directory);
-    if (!isIndex(weights)) return true;
-    for (const name of new Set((await readShardIndex(weights)).values())) {
-      if (!(await fileExists(join(directory, name)))) return false;
-    }
-    return true;
-  } catch (error) {
-    if (error instanceof EmoframeError && error.code === 'ERR_FILE_NOT_FOUND') return false;
-    throw error;
+  const here = (name: string) => fileExists(join(directory, name));
+  const found = await findLayout(here);
+  if (found === undefined) return false;
+  if (!isIndex(found.weights)) return true;
+  for (const name of new Set((await readShardIndex(join(directory, found.weights))).values())) {
+    if (!(await here(name))) return false;
   }
+  return true;
 }

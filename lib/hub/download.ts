@@ -1,8 +1,7 @@
 // A model of the Hub by its name: downloaded to the cache file by file, and from then on a directory like any other.
 
 import { z } from 'zod';
-import { headFiles } from '../checkpoint/head.js';
-import { configFile, preprocessorFile, safetensorsFile, weightFiles } from '../checkpoint/source.js';
+import { configFile, findLayout, preprocessorFile, processorFile, safetensorsFile } from '../checkpoint/layouts.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { exists } from '../files/atomic.js';
@@ -52,14 +51,6 @@ export function isModelName(name: string): boolean {
   return namePattern.test(name) && !name.includes('..') && !name.includes('--');
 }
 
-/** Small files that say what the weights are. A predictor of emoframe's has a head, and clusters of their own. */
-const described = [
-  configFile,
-  preprocessorFile,
-  ...headFiles,
-  ...['centroids.safetensors', configFile, preprocessorFile, safetensorsFile].map((name) => `clusters/${name}`),
-];
-
 /** Downloads the files of one model to the cache, one after another. */
 class Download {
   #doneBefore = 0;
@@ -79,18 +70,23 @@ class Download {
   /** The weights come last, so that a snapshot that has them is complete. */
   async run(): Promise<string> {
     const { name, commit, files } = this.model;
-    const weights = weightFiles.map((path) => this.#find(path)).find((file) => file !== undefined);
-    if (this.#find(configFile) === undefined || weights === undefined) {
+    const found = await findLayout((path) => this.#find(path) !== undefined);
+    if (found === undefined) {
       const held = files.slice(0, 8).map(({ path }) => path);
+      const lacks = this.#find(configFile) === undefined ? configFile : safetensorsFile;
       throw new EmoframeError(
         'ERR_HUB',
-        `${name} on the Hub is not a transformers model: it has no ${weights === undefined ? safetensorsFile : configFile}, but ${held.join(', ') || 'nothing'}. Download a checkpoint of another kind by hand and give its path.`,
+        `${name} on the Hub is no model of transformers, speechbrain or emotion2vec: it has no ${lacks}, but ${held.join(', ') || 'nothing'}. Download a checkpoint of another kind by hand and give its path.`,
       );
     }
-    const first = described.map((path) => this.#find(path)).filter((file) => file !== undefined);
+    const { needs, also } = found.layout;
+    const weights = this.#find(found.weights)!;
+    const first = [...needs, ...also].map((path) => this.#find(path)).filter((file) => file !== undefined);
     this.#total = [...first, weights].reduce((sum, { size }) => sum + size, 0);
     for (const file of first) await this.#fetch(file);
-    if (this.#find(preprocessorFile) === undefined) await this.cached.noteAbsent(commit, preprocessorFile);
+    for (const file of [preprocessorFile, processorFile]) {
+      if (this.#find(file) === undefined) await this.cached.noteAbsent(commit, file);
+    }
     if (isIndex(weights.path)) await this.#fetchParts(weights);
     await this.#fetch(weights);
     return this.cached.snapshot(commit);

@@ -1,6 +1,6 @@
 import { type LoadedHubert, loadHubert } from '../checkpoint/load.js';
 import { splitTensors } from '../checkpoint/names.js';
-import { type Head, savePretrained, usePretrained } from '../checkpoint/pretrained.js';
+import { type Head, type StoredPretrained, savePretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
 import { type AlignmentSettings, alignmentOptions } from '../model/alignment.js';
 import type { PoolingName } from '../model/binding.js';
@@ -48,13 +48,14 @@ export async function createFromScratch(context: StageContext, heads: HeadSpec):
 /** HuBERT from a directory with new random heads: the start of a training stage. */
 export async function loadWithNewHeads(context: StageContext, dir: string, heads: HeadSpec): Promise<LoadedHubert> {
   await verifyGiven(context, dir);
-  return usePretrained(dir, async ({ config, tensors, normalize }) => {
+  const load = async ({ config, tensors, normalize }: StoredPretrained): Promise<LoadedHubert> => {
     const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
     await model.initialize(context.seed, (name) => !tensors.has(name));
     // A HuBERT that was never trained with masks has no mask embedding; it is then learned from a random one.
     await model.importTensors(tensors.values(), { allowMissing: [...headPrefixes, 'masked_spec_embed'], file: dir });
     return { model, normalize };
-  });
+  };
+  return usePretrained(dir, load, { head: 'none' });
 }
 
 /** Gives `work` the HuBERT of a directory, for its hidden states, and frees it at the end. */

@@ -1,0 +1,62 @@
+// What a config calls a head's outputs.
+import { isObject } from '../../files/json.js';
+import type { HeadReader } from './form.js';
+
+/** Names by the index that they have as keys (`{"0": "neu"}`) or as values (`{"neu": 0}`); undefined where one is missing. */
+function inOrder(entries: [index: number, name: string][]): string[] | undefined {
+  const names: string[] = [];
+  for (const [index, name] of entries) names[index] = name;
+  const whole = entries.length > 0 && names.length === entries.length && !names.includes('');
+  return whole && entries.every(([index]) => Number.isInteger(index)) ? [...names] : undefined;
+}
+
+/** The names of classes in a config of transformers, `id2label` or else `label2id`; undefined where it has none. */
+export function labelsOf(config: Record<string, unknown>): string[] | undefined {
+  const { id2label, label2id } = config;
+  if (isObject(id2label)) {
+    const named = inOrder(Object.entries(id2label).map(([index, name]) => [Number(index), String(name)]));
+    if (named !== undefined) return named;
+  }
+  return isObject(label2id)
+    ? inOrder(Object.entries(label2id).map(([name, index]) => [Number(index), name]))
+    : undefined;
+}
+
+/**
+ * The names of a head's outputs, as many as it has.
+ *
+ * @param names those that were found
+ * @param where in what, for the message
+ * @throws EmoframeError `ERR_HEAD` when they are not as many, or not distinct
+ */
+export function checkedLabels(reader: HeadReader, names: string[], outputs: number, where: string): string[] {
+  if (names.length !== outputs) {
+    throw reader.refuse(`it has ${outputs} outputs, and ${where} names ${names.length}: they do not belong together`);
+  }
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) {
+    throw reader.refuse(`${where} gives the name ${twice} to two of its outputs; give each a name of its own there`);
+  }
+  return names;
+}
+
+/** Labels of the config, or `LABEL_0` and so on where it has none, as in transformers. */
+export function configLabels(reader: HeadReader, outputs: number): string[] {
+  const names = labelsOf(reader.source.config) ?? Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
+  return checkedLabels(reader, names, outputs, 'config.json');
+}
+
+/**
+ * Whether a head's outputs are values and not logits of classes, by the rule of transformers: what `problem_type` says, and where it
+ * says nothing, a single output is a value.
+ *
+ * @throws EmoframeError `ERR_HEAD` for classes that do not exclude each other
+ */
+export function taskOf(reader: HeadReader, outputs: number): { task?: 'regression' } {
+  const type = reader.source.config.problem_type ?? (outputs === 1 ? 'regression' : 'single_label_classification');
+  if (type === 'regression') return { task: 'regression' };
+  if (type === 'single_label_classification') return {};
+  throw reader.refuse(
+    `problem_type in config.json is ${JSON.stringify(type)}; only "regression" and "single_label_classification" are supported`,
+  );
+}

@@ -1,0 +1,30 @@
+// YAML of other programs: plain values, whatever their tags would have Python make (`!new:`, `!ref`) is read as the text or the fields
+// that follow, and nothing is made.
+import { isObject } from '../files/json.js';
+import { readSmallFile } from '../files/read.js';
+import { unusable } from './failures.js';
+
+/** The configs of models have a few kilobytes. */
+const limitBytes = 1 << 20;
+
+/**
+ * The fields of a YAML file. Errors: `ERR_CHECKPOINT` when it is none, or holds anything else than fields; `ERR_FILE_NOT_FOUND`,
+ * `ERR_READ`.
+ */
+export async function readModelYaml(file: string): Promise<Record<string, unknown>> {
+  const refuse = unusable(file);
+  const bytes = await readSmallFile(file, limitBytes, refuse);
+  // Only these models have YAML: the others do not wait for its library.
+  const { parseDocument } = await import('yaml');
+  let fields: unknown;
+  try {
+    const document = parseDocument(new TextDecoder('utf-8', { fatal: true }).decode(bytes), { logLevel: 'silent' });
+    const [error] = document.errors;
+    if (error !== undefined) throw error;
+    fields = document.toJS();
+  } catch (error) {
+    throw refuse(`it is not valid YAML (${(error as Error).message.split('\n')[0]})`, error);
+  }
+  if (!isObject(fields)) throw refuse('it does not hold fields');
+  return fields;
+}
