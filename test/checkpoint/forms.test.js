@@ -1,0 +1,264 @@
+// Heads of public models, in each form in which they are published (fixtures of scripts/oracle/heads.py).
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Encoder, loadPretrained, readSafetensors, writeSafetensors } from '../../dist/index.js';
+import { keeper } from '../support/kept.js';
+import { refused } from '../support/refused.js';
+import { fixtures } from '../support/tinyPredictor.js';
+
+const test = suite('forms');
+const keep = keeper(test);
+const form = (name, ...more) => join(fixtures, 'forms', name, ...more);
+const voice = join(fixtures, 'audio', 'voice.wav');
+const scratch = mkdtempSync(join(tmpdir(), 'emoframe-forms-'));
+test.after(() => rmSync(scratch, { recursive: true, force: true }));
+
+const four = ['neu', 'hap', 'ang', 'sad'];
+const dimensions = ['arousal', 'dominance', 'valence'];
+const projected = { labels: four, pooling: 'mean', layers: { projector: 12 } };
+const summed = { labels: four, pooling: 'mean', layers: { source: 'layers', projector: 12 } };
+const dense = { dense: [{ width: 16, activation: 'tanh' }] };
+const linear = (theirs, ours) => ({ [`${theirs}.weight`]: `${ours}.weight`, [`${theirs}.bias`]: `${ours}.bias` });
+const same = (...names) => Object.assign({}, ...names.map((name) => linear(name, name)));
+
+/** What is read of each: its form, its head's description, its normalisation, and under which names its tensors are ours. */
+const forms = {
+  hubert: ['sequence-classification', projected, false, same('projector', 'classifier')],
+  wav2vec2: ['sequence-classification', projected, true, same('projector', 'classifier')],
+  wav2vec2_sum: [
+    'sequence-classification',
+    summed,
+    false,
+    { ...same('projector', 'classifier'), layer_weights: 'layer_weights' },
+  ],
+  hubert_sum: [
+    'sequence-classification',
+    summed,
+    true,
+    { ...same('projector', 'classifier'), layer_weights: 'layer_weights' },
+  ],
+  audeering: [
+    'speech-classification',
+    { labels: dimensions, task: 'regression', pooling: 'mean', layers: dense },
+    true,
+    { ...linear('classifier.dense', 'dense.0'), ...linear('classifier.out_proj', 'classifier') },
+  ],
+  pooled_by_sum: [
+    'speech-classification',
+    { labels: four, pooling: 'sum', layers: dense },
+    false,
+    { ...linear('classifier.dense', 'dense.0'), ...linear('classifier.out_proj', 'classifier') },
+  ],
+  pooled_by_max: [
+    'speech-classification',
+    { labels: four, pooling: 'max', layers: dense },
+    true,
+    { ...linear('classifier.dense', 'dense.0'), ...linear('classifier.out_proj', 'classifier') },
+  ],
+  ehcalabres: [
+    'speech-classification',
+    { labels: four, pooling: 'mean', layers: dense },
+    true,
+    { ...linear('classifier.dense', 'dense.0'), ...linear('classifier.output', 'classifier') },
+  ],
+  ctc: ['ctc-mean', { labels: four, pooling: 'mean' }, true, linear('lm_head', 'classifier'), { head: 'ctc-mean' }],
+  speechbrain: [
+    'speechbrain',
+    { labels: ['neu', 'ang', 'hap', 'sad'], pooling: 'mean', layers: { inputNorm: 'utterance', bias: false } },
+    { epsilon: 1e-5 },
+  ],
+};
+
+for (const [name, [published, head, normalize, names, options]] of Object.entries(forms)) {
+  test(`${name}: the head is read as what it is, every tensor of it`, async () => {
+    const model = await loadPretrained(form(name), options);
+    assert.is(model.form, published);
+    assert.equal(model.normalize, normalize);
+    const { tensors, ...described } = model.head;
+    assert.equal(described, { kind: 'classifier', ...head });
+    if (names === undefined) return;
+    const { tensors: stored } = await readSafetensors(form(name, 'model.safetensors'));
+    assert.equal(tensors.map((tensor) => tensor.name).sort(), Object.values(names).sort());
+    for (const [theirs, ours] of Object.entries(names)) {
+      const { data } = tensors.find((tensor) => tensor.name === ours);
+      assert.equal(data, stored.get(theirs).data, theirs);
+    }
+  });
+}
+
+test('a head of speech recognition is none of emotions unless it is asked for', async () => {
+  const model = await loadPretrained(form('ctc'));
+  assert.is(model.form, 'encoder');
+  assert.is(model.head, undefined);
+  assert.equal(model.ignored.sort(), ['lm_head.bias', 'lm_head.weight']);
+  await refused(loadPretrained(form('hubert'), { head: 'ctc-mean' }), 'ERR_HEAD', /lm_head\.weight of it is missing/);
+});
+
+/** A copy of a form with its config and its tensors changed. */
+async function changed(name, { config = {}, tensors = () => {}, files = {} }) {
+  const directory = mkdtempSync(join(scratch, name));
+  cpSync(form(name), directory, { recursive: true });
+  const file = join(directory, 'config.json');
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file)), ...config }));
+  for (const [path, text] of Object.entries(files)) writeFileSync(join(directory, path), text);
+  const weights = join(directory, 'model.safetensors');
+  const held = await readSafetensors(weights).catch(() => undefined);
+  if (held === undefined) return directory;
+  tensors(held.tensors);
+  await writeSafetensors(weights, held.tensors.values());
+  return directory;
+}
+const zeros = (...shape) => ({ shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) });
+
+test('a tensor that is not understood is refused by its name, and the encoder can be had alone', async () => {
+  const directory = await changed('hubert', {
+    tensors: (all) => all.set('gate.weight', { name: 'gate.weight', ...zeros(16, 16) }),
+  });
+  const error = await refused(loadPretrained(directory), 'ERR_HEAD', /gate\.weight, which is neither/);
+  assert.is(error.tensor, 'gate.weight');
+  const { form: read, head, ignored } = await loadPretrained(directory, { head: 'none' });
+  assert.is(read, 'encoder');
+  assert.is(head, undefined);
+  assert.ok(ignored.includes('gate.weight') && ignored.includes('classifier.weight'));
+  const encoder = keep(await Encoder.load(directory, { threads: 1 }));
+  assert.is((await encoder.encode(voice)).dimension, 16);
+});
+
+test('what training leaves in a checkpoint is not taken for a head', async () => {
+  const left = [
+    'quantizer.codevectors',
+    'project_q.weight',
+    'project_hid.bias',
+    'lm_head.weight',
+    '_ema.x',
+    'decoder.proj.bias',
+  ];
+  const directory = await changed('hubert', {
+    tensors: (all) => {
+      for (const name of left) all.set(name, { name, ...zeros(4) });
+    },
+  });
+  const model = await loadPretrained(directory);
+  assert.is(model.form, 'sequence-classification');
+  assert.equal(model.ignored.sort(), left.sort());
+});
+
+test('a head that is not whole, or of another width, is refused by the name of the tensor', async () => {
+  for (const [name, tensor] of [
+    ['hubert', 'projector.bias'],
+    ['hubert_sum', 'layer_weights'],
+    ['audeering', 'classifier.out_proj.weight'],
+    ['ehcalabres', 'classifier.dense.bias'],
+  ]) {
+    const missing = await changed(name, { tensors: (all) => all.delete(tensor) });
+    const error = await refused(loadPretrained(missing), 'ERR_HEAD', /is missing/);
+    assert.is(error.tensor, tensor);
+    const other = await changed(name, { tensors: (all) => Object.assign(all.get(tensor), zeros(7, 5)) });
+    await refused(loadPretrained(other), 'ERR_TENSOR', new RegExp(tensor.replaceAll('.', '\\.')));
+  }
+  const unused = await changed('hubert_sum', { config: { use_weighted_layer_sum: false } });
+  await refused(loadPretrained(unused), 'ERR_HEAD', /layer_weights, while use_weighted_layer_sum/);
+});
+
+test('what the config asks of a head and cannot be done is refused', async () => {
+  const config = (values) => changed('audeering', { config: values });
+  await refused(loadPretrained(await config({ pooling_mode: 'median' })), 'ERR_HEAD', /pooling_mode.*"median"/);
+  await refused(
+    loadPretrained(await config({ problem_type: 'multi_label_classification' })),
+    'ERR_HEAD',
+    /multi_label_classification/,
+  );
+  await refused(
+    loadPretrained(await config({ id2label: { 0: 'a', 1: 'b' } })),
+    'ERR_HEAD',
+    /3 outputs, and config\.json names 2/,
+  );
+  await refused(
+    loadPretrained(await config({ id2label: { 0: 'a', 1: 'b', 2: 'a' } })),
+    'ERR_HEAD',
+    /gives the name a to two/,
+  );
+});
+
+test('labels are those of id2label, else of label2id, else numbered, as in transformers', async () => {
+  const labels = async (config) => (await loadPretrained(await changed('hubert', { config }))).head.labels;
+  assert.equal(await labels({ id2label: undefined }), four);
+  assert.equal(await labels({ id2label: undefined, label2id: undefined }), [
+    'LABEL_0',
+    'LABEL_1',
+    'LABEL_2',
+    'LABEL_3',
+  ]);
+  const words = { labels: undefined, id2label: undefined, label2id: undefined };
+  const named = await changed('ctc', { config: words, files: { 'vocab.json': '{"b": 1, "a": 0, "d": 3, "c": 2}' } });
+  assert.equal((await loadPretrained(named, { head: 'ctc-mean' })).head.labels, ['a', 'b', 'c', 'd']);
+  const unnamed = await changed('ctc', { config: words });
+  await refused(loadPretrained(unnamed, { head: 'ctc-mean' }), 'ERR_HEAD', /nothing names its 4 outputs/);
+});
+
+test("speechbrain's files are read as data, and what they do not say is asked for", async () => {
+  const settings = readFileSync(form('speechbrain', 'hyperparams.yaml'), 'utf8');
+  const read = async (files) => loadPretrained(await changed('speechbrain', { files }));
+  const plain = await read({ 'hyperparams.yaml': settings.replace('output_norm: True', 'output_norm: False') });
+  assert.equal(plain.head.layers, { bias: false });
+  const wavlm = await read({
+    'hyperparams.yaml': settings.replace('facebook/wav2vec2-base', 'microsoft/wavlm-base-plus'),
+  });
+  assert.is(wavlm.normalize, false);
+  const silent = { 'hyperparams.yaml': settings.replace('output_norm: True', '') };
+  await refused(read(silent), 'ERR_CHECKPOINT', /output_norm/);
+  await refused(read({ 'hyperparams.yaml': 'a: [' }), 'ERR_CHECKPOINT', /not valid YAML/);
+  await refused(read({ 'label_encoder.txt': "'neu' => 0\n'ang' => 9\n" }), 'ERR_CHECKPOINT', /'ang' => 9/);
+  await refused(read({ 'label_encoder.txt': "'neu' => 0\n'ang' => 1\n====\n" }), 'ERR_HEAD', /4 outputs.*names 2/);
+});
+
+test("a feature extractor inside transformers 5's processor says how audio is normalised", async () => {
+  const read = async (processor, preprocessor) => {
+    const files = { 'processor_config.json': JSON.stringify(processor) };
+    const directory = await changed('wav2vec2', { files });
+    if (preprocessor === undefined) rmSync(join(directory, 'preprocessor_config.json'));
+    return (await loadPretrained(directory)).normalize;
+  };
+  assert.is(await read({ feature_extractor: { do_normalize: false } }), false);
+  assert.is(await read({ processor_class: 'Wav2Vec2Processor' }), true);
+  assert.is(await read({ feature_extractor: { do_normalize: false } }, 'kept'), false);
+  await refused(
+    read({ feature_extractor: { sampling_rate: 8000 } }),
+    'ERR_CHECKPOINT',
+    /processor_config\.json.*8000 Hz/,
+  );
+});
+
+test('a model whose weight norm was removed has the hidden states of the model that has it', async () => {
+  const name = 'encoder.pos_conv_embed.conv';
+  const [g, v] = ['0', '1'].map((i) => `${name}.parametrizations.weight.original${i}`);
+  const prefixed = (tensor) => `wav2vec2.${tensor}`;
+  const directory = await changed('wav2vec2', {
+    tensors: (all) => {
+      const magnitude = all.get(prefixed(g)).data;
+      const { shape, data } = all.get(prefixed(v));
+      const taps = shape[2];
+      const norms = new Float64Array(taps);
+      for (const [i, value] of data.entries()) norms[i % taps] += value ** 2;
+      // One tap of zeros, which has no direction.
+      magnitude[3] = 0;
+      const weight = data.map((value, i) => (magnitude[i % taps] * value) / Math.sqrt(norms[i % taps]));
+      all.delete(prefixed(g));
+      all.delete(prefixed(v));
+      all.set(prefixed(`${name}.weight`), { name: prefixed(`${name}.weight`), shape, data: weight });
+    },
+  });
+  const normed = await changed('wav2vec2', { tensors: (all) => (all.get(prefixed(g)).data[3] = 0) });
+  const states = async (path) => {
+    const encoder = keep(await Encoder.load(path, { threads: 1 }));
+    return (await encoder.encode(voice)).hidden;
+  };
+  const [removed, whole] = [await states(directory), await states(normed)];
+  const worst = whole.reduce((most, value, i) => Math.max(most, Math.abs(value - removed[i])), 0);
+  assert.ok(worst < 1e-5, `${worst}`);
+});
+
+test.run();
