@@ -1,11 +1,7 @@
-// YAML of other programs: plain values, whatever their tags would have Python make (`!new:`, `!ref`) is read as the text or the fields
+// YAML of other programs: plain values. Whatever their tags would have Python make (`!new:`, `!ref`) is read as the text or the fields
 // that follow, and nothing is made.
 import { isObject } from '../files/json.js';
-import { readSmallFile } from '../files/read.js';
-import { unusable } from './failures.js';
-
-/** The configs of models have a few kilobytes. */
-const limitBytes = 1 << 20;
+import { readModelText, unusable } from './failures.js';
 
 /**
  * The fields of a YAML file. Errors: `ERR_CHECKPOINT` when it is none, or holds anything else than fields; `ERR_FILE_NOT_FOUND`,
@@ -13,12 +9,12 @@ const limitBytes = 1 << 20;
  */
 export async function readModelYaml(file: string): Promise<Record<string, unknown>> {
   const refuse = unusable(file);
-  const bytes = await readSmallFile(file, limitBytes, refuse);
+  const text = await readModelText(file);
   // Only these models have YAML: the others do not wait for its library.
   const { parseDocument } = await import('yaml');
   let fields: unknown;
   try {
-    const document = parseDocument(new TextDecoder('utf-8', { fatal: true }).decode(bytes), { logLevel: 'silent' });
+    const document = parseDocument(text, { logLevel: 'silent' });
     const [error] = document.errors;
     if (error !== undefined) throw error;
     fields = document.toJS();

@@ -35,8 +35,14 @@ const now = '2'.repeat(40);
 const base = filesOf(join(fixtures, 'encode', 'base'));
 const large = filesOf(join(fixtures, 'encode', 'large'));
 const parts = filesOf(join(fixtures, 'kinds', 'sharded_safetensors'));
+const formOf = (name) => filesOf(join(fixtures, 'forms', name));
 const weights = base['model.safetensors'];
 const mine = 'hf_secret';
+/** As transformers 5 saves a processor. */
+function withProcessor({ 'preprocessor_config.json': _, ...files }) {
+  const processor = { feature_extractor: { do_normalize: false }, processor_class: 'Wav2Vec2Processor' };
+  return { ...files, 'processor_config.json': Buffer.from(JSON.stringify(processor)) };
+}
 // What the machine's own environment says must not matter.
 const names = Object.keys(process.env).filter((name) => /^(?:HF_|HUGGING|TRANSFORMERS_|XDG_CACHE)/.test(name));
 let hub;
@@ -61,6 +67,13 @@ test.before.each(async () => {
     'who/parts': { revisions: { main: now }, commits: { [now]: parts } },
     'who/private': { revisions: { main: now }, commits: { [now]: base }, token: mine },
     'who/gated': { revisions: { main: now }, commits: { [now]: base }, gated: true },
+    ...Object.fromEntries(
+      ['speechbrain', 'emotion2vec', 'odyssey'].map((name) => [
+        `who/${name}`,
+        { revisions: { main: now }, commits: { [now]: { ...formOf(name), 'README.md': Buffer.from('# A model') } } },
+      ]),
+    ),
+    'who/processor': { revisions: { main: now }, commits: { [now]: withProcessor(formOf('wav2vec2')) } },
     'who/dataset': {
       revisions: { main: now },
       commits: { [now]: { 'hubert.pt': Buffer.alloc(8), 'config.json': base['config.json'] } },
@@ -125,6 +138,34 @@ test('weights in parts come with their index last', async () => {
   assert.ok((await loadPretrained(directory)).tensors.size > 20);
   const order = requested(/resolve/).map(({ path }) => path.split('/').at(-1));
   assert.ok(order.indexOf('model-00002-of-00002.safetensors') > order.indexOf('model.safetensors.index.json'));
+});
+
+test('models of other programs come with all of their files, and serve offline', async () => {
+  for (const [name, weightsFile, needed] of [
+    ['speechbrain', 'wav2vec2.ckpt', 'label_encoder.txt'],
+    ['emotion2vec', 'model.pt', 'config.yaml'],
+    ['odyssey', 'model.safetensors', 'config.json'],
+  ]) {
+    const directory = await download(`who/${name}`);
+    assert.equal(readdirSync(directory).sort(), Object.keys(formOf(name)).sort());
+    // The weights come last, so that what has them is whole.
+    const asked = requested(new RegExp(`who/${name}.*resolve|cdn:/who/${name}`)).map(({ path }) => path);
+    assert.ok(asked.at(-1).endsWith(weightsFile), asked.join());
+    const warnings = [];
+    const offline = { offline: true, onWarning: (message) => warnings.push(message) };
+    assert.is(await download(`who/${name}`, offline), directory);
+    assert.equal(warnings, []);
+    rmSync(join(directory, needed));
+    await refused(download(`who/${name}`, offline), 'ERR_HUB', /incomplete there/);
+  }
+});
+
+test("a processor's file of transformers 5 is downloaded and says how audio is normalised", async () => {
+  const directory = await download('who/processor');
+  assert.is((await loadPretrained(directory)).normalize, false);
+  const before = hub.requests.length;
+  assert.is(await download('who/processor', { revision: now }), directory);
+  assert.is(hub.requests.length, before);
 });
 
 test('a broken connection is taken up where it broke', async () => {

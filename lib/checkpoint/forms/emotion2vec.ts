@@ -3,9 +3,10 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../../errors.js';
-import { fileExists, readLines } from '../../files/read.js';
+import { fileExists } from '../../files/read.js';
 import { describeIssues } from '../../issues.js';
 import { elementsOf } from '../../model/tensor.js';
+import { readModelText } from '../failures.js';
 import { parseConvolutions } from '../foreign/fairseq.js';
 import type { ModelDescription } from '../shapes.js';
 import { readModelYaml } from '../yaml.js';
@@ -101,9 +102,8 @@ export async function describedByEmotion2vec(directory: string): Promise<ModelDe
 async function readLabels({ source }: HeadReader): Promise<string[] | undefined> {
   const file = join(source.directory, labelsFile);
   if (!(await fileExists(file))) return undefined;
-  const labels: string[] = [];
-  for await (const { line } of readLines(file)) labels.push(line.trim());
-  return labels;
+  const lines = (await readModelText(file)).split('\n').map((line) => line.trim());
+  return lines.filter((line) => line !== '');
 }
 
 export const emotion2vec: PublicForm = {

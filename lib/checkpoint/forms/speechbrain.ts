@@ -3,8 +3,7 @@
 import { join } from 'node:path';
 import type { Normalization } from '../../audio/normalize.js';
 import { isObject } from '../../files/json.js';
-import { readSmallFile } from '../../files/read.js';
-import { unusable } from '../failures.js';
+import { readModelText, unusable } from '../failures.js';
 import { openWeights } from '../weights.js';
 import { readModelYaml } from '../yaml.js';
 import type { HeadReader, HeadSource, PublicForm, ReadingOptions } from './form.js';
@@ -65,9 +64,8 @@ export async function withSpeechbrainHead<Result>(
 /** `'neu' => 0`, a line for each label, up to a line of `=`. */
 async function readLabels(reader: HeadReader, outputs: number): Promise<string[]> {
   const file = join(reader.source.directory, labelsFile);
-  const text = new TextDecoder().decode(await readSmallFile(file, 1 << 20, unusable(file)));
   const labels: string[] = [];
-  for (const line of text.split(/\r?\n/)) {
+  for (const line of (await readModelText(file)).split(/\r?\n/)) {
     if (/^=+$/.test(line)) break;
     if (line.trim() === '') continue;
     const [, , label = '', index = ''] = /^(['"])(.*)\1 => (\d+)$/.exec(line.trim()) ?? [];

@@ -125,6 +125,8 @@ async function useModel(directory) {
     engine.dispose();
   }
 }
+const withForm = (directory, name) => cp(join(fixtures, 'forms', name), join(directory, 'model'), { recursive: true });
+const formOf = (path) => loadPretrained(dirname(path));
 const modelOf = (path) => useModel(dirname(path));
 
 const request = {
@@ -310,6 +312,33 @@ export const readers = {
     prepare: predictor,
     structured: mutateHeader,
     read: modelOf,
+  },
+  'processor-config': {
+    file: 'model/processor_config.json',
+    text: true,
+    prepare: (directory) => withForm(directory, 'wav2vec2'),
+    seeds: async () => [Buffer.from('{"feature_extractor":{"do_normalize":false,"sampling_rate":16000}}')],
+    structured: json,
+    read: formOf,
+  },
+  'public-config': {
+    file: 'model/config.json',
+    text: true,
+    prepare: (directory) => withForm(directory, 'audeering'),
+    structured: json,
+    read: formOf,
+  },
+  'speechbrain-settings': {
+    file: 'model/hyperparams.yaml',
+    text: true,
+    prepare: (directory) => withForm(directory, 'speechbrain'),
+    read: formOf,
+  },
+  'speechbrain-labels': {
+    file: 'model/label_encoder.txt',
+    text: true,
+    prepare: (directory) => withForm(directory, 'speechbrain'),
+    read: formOf,
   },
   'head-description': {
     file: 'model/emoframe.json',
