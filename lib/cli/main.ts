@@ -6,9 +6,11 @@ import { cacheCommand } from './cache.js';
 import { type Command, type CommandContext, columns } from './command.js';
 import { corpusCommand } from './corpus.js';
 import { demoCommand } from './demo.js';
+import { modelCommand } from './describeModel.js';
 import { doctorCommand } from './doctor.js';
 import { encodeCommand } from './encode.js';
 import { exportCommand } from './export.js';
+import { modelsCommand } from './models.js';
 import { nearest, UsageError } from './options.js';
 import { predictCommand } from './predict.js';
 import { reportCommand } from './report.js';
@@ -23,6 +25,8 @@ const commands: Command[] = [
   sweepCommand,
   encodeCommand,
   predictCommand,
+  modelsCommand,
+  modelCommand,
   exportCommand,
   corpusCommand,
   cacheCommand,
@@ -43,6 +47,7 @@ function overview(): string {
     '',
     'Examples:',
     '  emoframe demo',
+    '  emoframe predict speech.wav --model superb/hubert-large-superb-er',
     '  emoframe predict speech.wav --model runs/demo/folds/s5/predictor',
   ].join('\n');
 }

@@ -1,0 +1,58 @@
+import type { Normalization } from '../audio/normalize.js';
+import { given } from '../given.js';
+import { mebibytes } from '../model/memory.js';
+import { type ModelFacts, modelFacts } from '../predict/modelFacts.js';
+import { columns, defineCommand } from './command.js';
+import { findModel, revisionOption } from './model.js';
+import { deviceOptions, UsageError } from './options.js';
+import { Progress } from './progress.js';
+
+export const modelCommand = defineCommand({
+  name: 'model',
+  summary: 'say what a model is, what it takes and how fast it is here',
+  arguments: 'MODEL',
+  description:
+    'Says of a predictor, a checkpoint or a public model, given as OWNER/NAME on the Hub, what it gives, what its head does and\nhow its input is prepared; and measures for a few seconds how fast it is on this machine.',
+  options: { ...revisionOption, ...deviceOptions },
+  examples: ['emoframe model superb/hubert-large-superb-er', 'emoframe model runs/demo/folds/s5/predictor --json'],
+  run: async ([model, ...more], values, context) => {
+    if (model === undefined || more.length > 0) throw new UsageError('Expected one model.');
+    const { device, precision, threads, revision } = values;
+    const path = await findModel({ model, revision }, context, new Progress());
+    const settings = given({ device, precision, threads, memoryLimit: values['memory-limit'] });
+    const facts = await modelFacts(path, settings);
+    await context.print(values.json ? JSON.stringify({ model, path, ...facts }, null, 2) : table(model, facts));
+  },
+});
+
+function table(model: string, facts: ModelFacts): string {
+  const { family, layers, hiddenSize, task, labels, head, input, ignored, parameters, bytes } = facts;
+  const { timeline, device, memory, speed } = facts;
+  const of = (name: string, value: string | undefined): [string, string][] =>
+    value === undefined ? [] : [[name, value]];
+  return columns([
+    ['model', model],
+    ['encoder', `${family}, ${layers} layers, ${hiddenSize} channels`],
+    ...of(task === 'regression' ? 'dimensions' : 'emotions', labels?.join(', ')),
+    ['head', head?.join(' → ') ?? 'none: hidden states alone'],
+    ...of('timeline', timeline && timelines[timeline]),
+    ['input', `${input.sampleRate / 1000} kHz, ${normalization(input.normalize)}`],
+    ...of('not used', ignored.length === 0 ? undefined : ignored.join(', ')),
+    ['parameters', `${(parameters / 1e6).toFixed(1)} million, ${mebibytes(bytes)} on disk`],
+    ['memory', `${mebibytes(memory.total)} on ${device} at most, of which ${mebibytes(memory.weights)} are weights`],
+    ['speed', `${speed.toPrecision(3)} s of audio a second, measured on ${device}`],
+  ]).join('\n');
+}
+
+const timelines: Record<NonNullable<ModelFacts['timeline']>, string> = {
+  alignment: 'alignment: a network that was trained to say when',
+  attention: 'attention: the head on each frame, as published',
+  frames: 'frames: the head on each frame, of which the utterance is the mean',
+  windows: 'windows: the head on one second around each tenth of a second',
+};
+
+function normalization(normalize: Normalization): string {
+  if (normalize === false) return 'as it is';
+  if (normalize === true || 'epsilon' in normalize) return 'zero mean and unit variance';
+  return `(x − ${normalize.mean}) · ${normalize.scale}`;
+}
