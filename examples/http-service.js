@@ -1,15 +1,15 @@
 // Speech emotion over HTTP. POST /predict takes an audio file and returns the decision; POST /timeline returns a line per
 // window while the audio is still being sent.
 //
-//   node http-service.js PREDICTOR_DIR [PORT]
+//   node http-service.js MODEL [PORT]
 //   curl --data-binary @speech.wav localhost:8080/predict
 //   curl -N -T - 'localhost:8080/timeline?rate=16000' < live.s16le
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { EmoframeError, EmotionModel } from 'emoframe';
 
-const [dir, port = '8080'] = process.argv.slice(2);
-const model = await EmotionModel.load(dir);
+const [name, port = '8080'] = process.argv.slice(2);
+const model = await EmotionModel.load(name);
 const mostAtOnce = 8;
 let active = 0;
 
@@ -37,8 +37,9 @@ const server = createServer(async (request, response) => {
 });
 
 async function predict(request, response, _query, signal) {
-  const { label, probabilities, segments } = await model.predict(request, { id: 'upload', signal });
-  respond(response, 200, { label, probabilities, segments });
+  // A model of dimensions has values, and no label and probabilities: JSON leaves out what is undefined.
+  const { label, probabilities, values, segments } = await model.predict(request, { id: 'upload', signal });
+  respond(response, 200, { label, probabilities, values, segments });
 }
 
 async function timeline(request, response, query, signal) {
@@ -54,7 +55,7 @@ async function timeline(request, response, query, signal) {
   });
   for await (const { start, end, segments, soFar, last } of chunks) {
     if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/x-ndjson' });
-    const line = `${JSON.stringify({ start, end, segments, label: soFar.label, last })}\n`;
+    const line = `${JSON.stringify({ start, end, segments, label: soFar.label, values: soFar.values, last })}\n`;
     // A slow reader slows the model down, and that slows the upload down: nothing accumulates.
     if (!response.write(line)) await once(response, 'drain', { signal });
   }

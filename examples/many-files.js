@@ -1,12 +1,12 @@
 // A line of JSON for each audio file: files go through the model in batches, and a damaged one does not stop the others.
 //
-//   node many-files.js PREDICTOR_DIR FILE...
+//   node many-files.js MODEL FILE...
 import { EmotionModel } from 'emoframe';
 
-const [dir, ...files] = process.argv.slice(2);
-const model = await EmotionModel.load(dir, { clusters: false });
+const [name, ...files] = process.argv.slice(2);
+const model = await EmotionModel.load(name, { clusters: false });
 for await (const result of model.predictMany(files, { onError: 'yield', batchSeconds: 60 })) {
   if ('error' in result) console.error(`${result.id}: ${result.error.message}`);
-  else console.log(JSON.stringify({ id: result.id, label: result.label, probabilities: result.probabilities }));
+  else console.log(JSON.stringify({ id: result.id, ...(result.values ?? result.probabilities) }));
 }
 await model.dispose();

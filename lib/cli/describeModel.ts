@@ -40,7 +40,7 @@ function table(model: string, facts: ModelFacts): string {
     ...of('not used', ignored.length === 0 ? undefined : ignored.join(', ')),
     ['parameters', `${(parameters / 1e6).toFixed(1)} million, ${mebibytes(bytes)} on disk`],
     ['memory', `${mebibytes(memory.total)} on ${device} at most, of which ${mebibytes(memory.weights)} are weights`],
-    ['speed', `${speed.toPrecision(3)} s of audio a second, measured on ${device}`],
+    ['speed', `${Number(speed.toPrecision(3))} s of audio a second, measured on ${device}`],
   ]).join('\n');
 }
 

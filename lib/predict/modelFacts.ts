@@ -138,7 +138,7 @@ function pooledHeadInWords(head: ClassifierOptions, layers: number): string[] {
 }
 
 const measuredSeconds = 10;
-const leastMilliseconds = 2000;
+const leastMilliseconds = 1000;
 const mostRuns = 20;
 
 /** Seconds of audio a second: the median of runs after one that warms up. */

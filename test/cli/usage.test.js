@@ -6,7 +6,7 @@ import { emoframe } from '../support/cli.js';
 const test = suite('command line: usage');
 const commands = [
   ...['demo', 'run', 'mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'evaluate'],
-  ...['encode', 'predict', 'export', 'corpus', 'report', 'doctor'],
+  ...['encode', 'predict', 'models', 'model', 'export', 'corpus', 'report', 'doctor'],
 ];
 
 test('help lists every command on stdout', async () => {

@@ -1,0 +1,68 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { isModelName } from '../../dist/hub/download.js';
+import { emoframe } from '../support/cli.js';
+import { fixtures, labels, writeTinyPredictor } from '../support/tinyPredictor.js';
+
+const test = suite('command line: models');
+let dir;
+test.before(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'emoframe-cli-models-'));
+  await writeTinyPredictor(join(dir, 'stats'), { pooling: 'stats', clusters: false });
+  await writeTinyPredictor(join(dir, 'both'), { form: 'large', pooling: 'mean', alignment: {}, clusters: false });
+});
+test.after(() => rmSync(dir, { recursive: true, force: true }));
+
+test('models lists public models by form, each with what it gives and its licence', async () => {
+  const { code, stdout } = await emoframe(['models', '--json']);
+  assert.is(code, 0);
+  const forms = JSON.parse(stdout);
+  const models = forms.flatMap((form) => form.models);
+  assert.ok(models.length > 8);
+  const text = (await emoframe(['models'])).stdout;
+  for (const { form } of forms) assert.match(text, new RegExp(`^${form}: `, 'm'));
+  for (const { name, licence, gives, language } of models) {
+    assert.ok(isModelName(name), name);
+    const line = text.split('\n').find((one) => one.includes(` ${name} `));
+    for (const part of [licence, gives, language]) assert.ok(line.includes(part), `${part} in ${line}`);
+  }
+  assert.is(new Set(models.map(({ name }) => name)).size, models.length);
+});
+
+test('model says what a predictor is, takes and does', async () => {
+  const text = await emoframe(['model', join(dir, 'stats'), '--threads', '1']);
+  assert.is(text.code, 0, text.stderr);
+  for (const line of [
+    /^ {2}encoder +hubert, 2 layers, 16 channels$/m,
+    new RegExp(`^ {2}emotions +${labels.join(', ')}$`, 'm'),
+    /^ {2}head +output of the encoder → pooling of weighted mean and standard deviation → linear to 4 classes$/m,
+    /^ {2}timeline +attention: /m,
+    /^ {2}input +16 kHz, as it is$/m,
+    /^ {2}memory +\d+ MiB on cpu at most/m,
+    /^ {2}speed +[\d.]+ s of audio a second, measured on cpu$/m,
+  ])
+    assert.match(text.stdout, line);
+  const { stdout } = await emoframe(['model', join(dir, 'both'), '--json', '--threads', '1']);
+  const facts = JSON.parse(stdout);
+  assert.equal([facts.task, facts.labels, facts.timeline], ['classification', labels, 'alignment']);
+  assert.equal(facts.head.slice(-2), ['linear to 4 classes', 'alignment network over the feature encoder']);
+  assert.equal(facts.input, { sampleRate: 16000, normalize: true });
+  assert.ok(facts.parameters > 5000 && facts.bytes > 4 * 5000, `${facts.parameters} in ${facts.bytes} bytes`);
+  assert.ok(facts.memory.total > facts.memory.weights && facts.memory.weights >= 4 * facts.parameters);
+  assert.ok(facts.speed > 1, String(facts.speed));
+});
+
+test('model says of an encoder that it has no head, and refuses what is no model', async () => {
+  const { stdout } = await emoframe(['model', join(fixtures, 'encode', 'base'), '--threads', '1']);
+  assert.match(stdout, /^ {2}head +none: hidden states alone$/m);
+  assert.not.match(stdout, /emotions|timeline/);
+  const nothing = await emoframe(['model', dir]);
+  assert.is(nothing.code, 1);
+  assert.match(nothing.stderr, /has no config\.json.*ERR_FILE_NOT_FOUND/);
+  assert.is((await emoframe(['model'])).code, 2);
+});
+
+test.run();
