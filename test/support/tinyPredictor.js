@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { waveformStatistics } from '../../dist/audio/normalize.js';
+import { classifierOptions } from '../../dist/checkpoint/head.js';
 import { isEncoderName } from '../../dist/checkpoint/names.js';
 import { Engine, loadPretrained, packSamples, savePretrained, writeSafetensors } from '../../dist/index.js';
 import { loadClassifier } from '../../dist/predict/loadModel.js';
@@ -10,6 +11,7 @@ import { generator, speechLike } from './syntheticRun.js';
 
 export const fixtures = join(dirname(fileURLToPath(import.meta.url)), '..', 'fixtures');
 export const labels = ['angry', 'happy', 'neutral', 'sad'];
+export const dimensions = ['arousal', 'dominance', 'valence'];
 export const centroidCount = 6;
 export const clusterLayer = 1;
 
@@ -28,7 +30,8 @@ export const tinyAlignment = {
 };
 
 /**
- * `options`: `form` is `base` or `large`; `pooling` (null: no classifier that pools); `alignment`: what its network has in place of
+ * `options`: `form` is `base` or `large`; `pooling` (null: no classifier that pools); `layers`: what
+ * its head has besides; `task`: `regression` gives it values of `dimensions`; `alignment`: what its network has in place of
  * `tinyAlignment`; `statisticsOf`: samples whose statistics it keeps; `calibration`; `attend: 0` makes attention give nothing, so that frames see only their neighbours, and a number
  * above 1 makes it give more; `clusters: false` leaves out the clusters.
  */
@@ -38,12 +41,17 @@ export async function writeTinyPredictor(dir, options = {}) {
   const { pooling = 'attention', attend = 1 } = options;
   const engine = Engine.create();
   try {
-    const classes = labels.length;
+    const names = options.task === 'regression' ? dimensions : labels;
+    const classes = names.length;
+    const described = {
+      labels: names,
+      ...pick({ pooling, ...options }, ...(pooling === null ? [] : ['pooling']), 'task', 'layers'),
+    };
     const alignment = options.alignment && { ...tinyAlignment, ...options.alignment };
     const model = await engine.createModel({
       config,
       precision: 'fp32',
-      ...(pooling !== null && { classifier: { classes, pooling } }),
+      ...(pooling !== null && { classifier: classifierOptions(described) }),
       ...(alignment && { alignment: { classes, ...alignment } }),
     });
     await model.initialize(options.seed ?? 3);
@@ -61,8 +69,7 @@ export async function writeTinyPredictor(dir, options = {}) {
     if (options.statisticsOf) alignment.statistics = await statisticsOf(model, options.statisticsOf);
     const head = {
       kind: 'classifier',
-      labels,
-      ...(pooling !== null && { pooling }),
+      ...described,
       ...(alignment && { alignment }),
       ...(options.calibration && { calibration: options.calibration }),
       tensors: heads,
@@ -81,6 +88,10 @@ export async function writeTinyPredictor(dir, options = {}) {
   } finally {
     engine.dispose();
   }
+}
+
+function pick(options, ...names) {
+  return Object.fromEntries(names.flatMap((name) => (name in options ? [[name, options[name]]] : [])));
 }
 
 function headWeight({ name, data }) {
