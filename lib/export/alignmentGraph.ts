@@ -2,15 +2,13 @@
 // frame's logits from the frame's neighbourhood only.
 import type { AlignmentSettings } from '../model/alignment.js';
 import type { Value } from '../onnx/graph.js';
-import { type Parts, transformer } from './hubertGraph.js';
-import { gelu, layerNorm, linear, swapped } from './layers.js';
+import { transformer } from './hubertGraph.js';
+import { gelu, layerNorm, linear, type Parts, swapped, weightedSum } from './layers.js';
 import { logMelGraph } from './logMelGraph.js';
 
 /** Of the network's own norms, whatever `layer_norm_eps` says. */
 const epsilon = 1e-5;
 const root = 'alignment';
-/** Added to the scores of frames that are not to be attended to: their exponential is 0. */
-const outOfReach = -1e9;
 
 /** The possible inputs of the network; only those that it uses become operators. */
 export interface Inputs {
@@ -78,11 +76,11 @@ function overChunks(parts: Parts, settings: AlignmentSettings, projected: Value)
   const gathered = node('Gather', [projected, index], { axis: 1 });
   const zeroed = node('Mul', [gathered, node('Unsqueeze', [there, graph.integers(-1)])]);
   const chunks = node('Reshape', [zeroed, graph.integers(-1, length, width)]);
-  const apart = node('Where', [exists, graph.scalar(0), graph.scalar(outOfReach)]);
-  const each = node('Expand', [apart, node('Concat', [batch, count, graph.integers(length)], { axis: 0 })]);
-  const mask = node('Reshape', [each, graph.integers(-1, 1, 1, length)]);
-
-  const hidden = chosen(parts, settings, transformer(parts, chunks, { layer: settings.layer, mask }));
+  const each = node('Expand', [there, node('Concat', [batch, count, graph.integers(length)], { axis: 0 })]);
+  const apart = node('Reshape', [each, graph.integers(-1, length)]);
+  const all = settings.source === 'layers';
+  const states = transformer(parts, chunks, { layer: settings.layer, all, exists: apart });
+  const hidden = all ? weightedSum(parts, states, `${root}.layer_weights`) : states[0]!;
   const kept =
     contextFrames === 0
       ? hidden
@@ -94,16 +92,4 @@ function overChunks(parts: Parts, settings: AlignmentSettings, projected: Value)
         ]);
   const joined = node('Reshape', [kept, node('Concat', [batch, graph.integers(-1, width)], { axis: 0 })]);
   return node('Slice', [joined, graph.integers(0), frames, graph.integers(1)]);
-}
-
-/** The last hidden state, or the sum of all, weighted by a softmax. */
-function chosen({ graph, weights }: Parts, { source }: AlignmentSettings, states: readonly Value[]): Value {
-  if (source !== 'layers') return states.at(-1)!;
-  const scope = `${root}.layer_weights`;
-  const shares = graph.node('Softmax', [graph.weight(weights.get(scope))], { scope, attributes: { axis: 0 } });
-  const terms = states.map((state, i) => {
-    const share = graph.node('Gather', [shares, graph.integer(i)], { scope });
-    return graph.node('Mul', [state, share], { scope });
-  });
-  return graph.node('Sum', terms, { scope });
 }

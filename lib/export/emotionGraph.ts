@@ -1,38 +1,43 @@
 // The decision on an utterance and its frames as ONNX operators: the pooled classifier, the alignment network, or both.
 import type { Normalization } from '../audio/normalize.js';
-import { type Head, poolingOf } from '../checkpoint/head.js';
+import { classifierOptions, type Head, poolingOf } from '../checkpoint/head.js';
 import type { AlignmentSettings, SoundStatistics } from '../model/alignment.js';
 import type { Value } from '../onnx/graph.js';
 import type { GraphValue } from '../onnx/write.js';
 import { alignmentGraph, type Inputs } from './alignmentGraph.js';
-import { type Classified, classifierGraph, framePosteriors } from './classifierGraph.js';
-import { broughtSamples, featureEncoder, featureProjection, type Parts, transformer } from './hubertGraph.js';
+import { classifierGraph } from './classifierGraph.js';
+import { broughtSamples, featureEncoder, featureProjection, transformer } from './hubertGraph.js';
 import { islandPosteriorsGraph, islandsGraph } from './islandsGraph.js';
+import type { Parts } from './layers.js';
 
-const outputs = { logits: 'logits', posteriors: 'frame_posteriors', attention: 'attention', frames: 'frame_logits' };
+const frameLogits = 'frame_logits';
+
+/** What a head's outputs are called: of the utterance, of its frames, and the frames' weights. */
+function outputsOf({ task }: Head): { utterance: Value; frames: Value; attention: Value } {
+  const attention = 'attention';
+  if (task === 'regression') return { utterance: 'values', frames: 'frame_values', attention };
+  return { utterance: 'logits', frames: 'frame_posteriors', attention };
+}
+
 const scope = 'decision';
 /** If no frame has any emotion, all have the same share (lib/evaluate/emotionalShare.ts). */
 const smallestMass = 1e-8;
 
 /** Samples `[B, samples]` to the graph's outputs, by their names. */
 export function emotionGraph(parts: Parts, head: Head, samples: Value, normalize: Normalization): void {
-  const { graph, weights, shape } = parts;
-  const pooling = poolingOf(head);
+  const options = classifierOptions(head);
+  const outputs = outputsOf(head);
   const features = sharedInputs(parts, samples, normalize);
   const statistics = head.alignment?.statistics;
   // With statistics of the training audio, the network's input differs from the classifier's.
   const apart = statistics && sharedInputs(parts, samples, statistics);
-  let classified: Classified | undefined;
-  if (pooling !== undefined) {
-    const hidden = transformer(parts, features.projected(), { layer: 'output' }).at(-1)!;
-    const { logits, attention } = outputs;
-    const named = { attention, ...(head.alignment === undefined && { logits }) };
+  let classified: Value | undefined;
+  if (options !== undefined) {
+    const depth = { layer: 'output', all: options.source === 'layers' } as const;
+    const states = transformer(parts, features.projected(), depth);
     const calibration = head.calibration?.classifier ?? 1;
-    classified = classifierGraph(graph, weights, hidden, {
-      ...{ pooling, calibration, hiddenSize: shape.hiddenSize },
-      outputs: named,
-    });
-    if (head.alignment === undefined) framePosteriors(graph, hidden, classified, outputs.posteriors);
+    const named = head.alignment === undefined ? outputs : { attention: outputs.attention };
+    classified = classifierGraph(parts, options, states, calibration, named);
   }
   if (head.alignment !== undefined)
     aligned(parts, head, head.alignment, alignmentGraph(parts, head.alignment, apart ?? features), classified);
@@ -57,24 +62,26 @@ function once(make: () => Value): () => Value {
 /** Frame logits `[B, T, classes]` to what they and the classifier decide. */
 function aligned(
   { graph, weights }: Parts,
-  { labels, calibration = {} }: Head,
+  head: Head,
   settings: AlignmentSettings,
-  frameLogits: Value,
-  classified: Classified | undefined,
+  scores: Value,
+  classified: Value | undefined,
 ): void {
   const node = (type: string, inputs: Value[], more: { attributes?: Record<string, number>; output?: Value } = {}) =>
     graph.node(type, inputs, { scope, ...more });
+  const { labels, calibration = {} } = head;
+  const outputs = outputsOf(head);
   const classes = labels.length;
-  node('Identity', [frameLogits], { output: outputs.frames });
+  node('Identity', [scores], { output: frameLogits });
   const bias = graph.weight(weights.get('alignment.utterance_bias'));
-  const islands = islandsGraph(graph, frameLogits, bias, classes, settings);
+  const islands = islandsGraph(graph, scores, bias, classes, settings);
   // As lib/evaluate/fusion.ts does; the classifier's logits have their weight.
   const { alignment = 1 } = calibration;
-  const weighted = node('Mul', [islands.logits, graph.scalar(alignment)], classified ? {} : { output: outputs.logits });
-  const logits =
-    classified === undefined ? weighted : node('Add', [classified.logits, weighted], { output: outputs.logits });
+  const named = { output: outputs.utterance };
+  const weighted = node('Mul', [islands.logits, graph.scalar(alignment)], classified ? {} : named);
+  const logits = classified === undefined ? weighted : node('Add', [classified, weighted], named);
   const { neutral } = settings;
-  const emotional = islandPosteriorsGraph(graph, logits, islands.occupancies, classes, neutral, outputs.posteriors);
+  const emotional = islandPosteriorsGraph(graph, logits, islands.occupancies, classes, neutral, outputs.frames);
   if (classified !== undefined) return;
   const mass = node('Squeeze', [node('Max', [emotional, graph.scalar(smallestMass)]), graph.integers(-1)]);
   const total = node('ReduceSum', [mass, graph.integers(1)], { attributes: { keepdims: 1 } });
@@ -83,34 +90,39 @@ function aligned(
 
 /** The outputs of the graph. */
 export function emotionOutputs(head: Head): GraphValue[] {
-  const { labels, alignment } = head;
+  const { labels, alignment, task } = head;
+  const { utterance, frames, attention } = outputsOf(head);
   const classes = labels.length;
+  const what = task === 'regression' ? 'values' : 'scores';
   return [
-    { name: outputs.logits, shape: ['batch', classes], description: `scores of the utterance: ${labels.join(', ')}` },
-    {
-      name: outputs.posteriors,
-      shape: ['batch', 'frames', classes],
-      description:
-        alignment === undefined
-          ? 'the classifier on each frame alone; sums to 1 over the emotions'
-          : 'that the frame is of the emotion, under the decision on the utterance; sums to 1 over the emotions',
-    },
-    {
-      name: outputs.attention,
-      shape: ['batch', 'frames'],
-      description:
-        poolingOf(head) === undefined
-          ? "the frame's share of what is not neutral; sums to 1 over the frames"
-          : 'how much each frame counts in the decision; sums to 1 over the frames',
-    },
+    { name: utterance, shape: ['batch', classes], description: `${what} of the utterance: ${labels.join(', ')}` },
+    { name: frames, shape: ['batch', 'frames', classes], description: framesDescription(head) },
+    { name: attention, shape: ['batch', 'frames'], description: attentionDescription(head) },
     ...(alignment === undefined
       ? []
       : [
           {
-            name: outputs.frames,
+            name: frameLogits,
             shape: ['batch', 'frames', classes],
             description: "the alignment network's scores of each frame",
           },
         ]),
   ];
+}
+
+function framesDescription(head: Head): string {
+  const sum = head.task === 'regression' ? '' : '; sums to 1 over the emotions';
+  if (head.alignment !== undefined)
+    return `that the frame is of the emotion, under the decision on the utterance${sum}`;
+  const around = classifierOptions(head)?.frames;
+  if (around === undefined) return `the head on each frame alone${sum}`;
+  return `the head on the ${around.window} frames around every ${around.hop}th, and of others that of the nearest${sum}`;
+}
+
+function attentionDescription(head: Head): string {
+  const pooling = poolingOf(head);
+  const sum = '; sums to 1 over the frames';
+  if (pooling === undefined) return `the frame's share of what is not neutral${sum}`;
+  if (pooling === 'max') return `the share of channels of which the frame has the largest value${sum}`;
+  return `how much each frame counts in the decision${sum}`;
 }

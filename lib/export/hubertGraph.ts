@@ -1,40 +1,28 @@
-// HuBERT as ONNX operators, in the order of its layers. Names of operators and weights are those of transformers' modules.
+// The encoder, HuBERT or one of its family, as ONNX operators, in the order of its layers. Names of operators and weights are those of transformers' modules.
 // Shapes are for a batch of B utterances of one length: the graph has no attention mask, and needs none for them.
 import type { Normalization } from '../audio/normalize.js';
 import type { SoundStatistics } from '../model/alignment.js';
-import type { HubertShape } from '../model/binding.js';
 import type { Graph, Value } from '../onnx/graph.js';
-import { gelu, type Layers, layerNorm, linear, swapped } from './layers.js';
+import { gelu, layerNorm, linear, type Parts, standardized, swapped } from './layers.js';
+import { gatedBias, positionalConvs, positionBias } from './positionGraph.js';
 
 /** Of the feature encoder's own norms, whatever `layer_norm_eps` says. */
 const featureEpsilon = 1e-5;
-
-/** What HuBERT is made with. */
-export interface Parts extends Layers {
-  shape: HubertShape;
-}
 
 /** What of the transformer is wanted. */
 interface Depth {
   /** The layer of the last hidden state, 0 being what the first layer reads; or the model's output. */
   layer: number | 'output';
-  /** Float32, added to the scores of attention `[B, heads, T, T]`, e.g. to keep frames out of it. */
-  mask?: Value;
+  /** Whether the hidden states before it are wanted too. */
+  all?: boolean;
+  /** `[B, T]`: 1 for frames that there are, 0 for others, which are zeros and which nothing attends to; absent: all are. */
+  exists?: Value;
 }
 
-/**
- * (x - mean) / sqrt(variance + ε), as feature extractors do. Runtimes sum in float32 one sample after another,
- * which is right to five digits only; what the mean leaves of the mean is taken away too.
- */
-function normalized(graph: Graph, samples: Value, epsilon: number): Value {
-  const scope = 'normalize';
-  const node = (type: string, inputs: Value[]) => graph.node(type, inputs, { scope });
-  const mean = (x: Value) => graph.node('ReduceMean', [x], { scope, attributes: { axes: [1], keepdims: 1 } });
-  const withoutMean = (x: Value) => node('Sub', [x, mean(x)]);
-  const centred = withoutMean(withoutMean(samples));
-  const variance = mean(node('Mul', [centred, centred]));
-  return node('Div', [centred, node('Sqrt', [node('Add', [variance, graph.scalar(epsilon)])])]);
-}
+/** Added to the scores of frames that are not to be attended to: their exponential is 0. */
+const outOfReach = -1e9;
+/** The last index of an axis, whatever its length. */
+const toTheEnd = 2 ** 31 - 1;
 
 /**
  * The model's input `[B, samples]`, normalised if the model needs it.
@@ -42,8 +30,9 @@ function normalized(graph: Graph, samples: Value, epsilon: number): Value {
  * @param sound as the model expects it; or statistics by which it is brought to the model in place of its own
  */
 export function broughtSamples(graph: Graph, samples: Value, sound: Normalization | SoundStatistics): Value {
-  if (typeof sound === 'boolean') return sound ? normalized(graph, samples, 1e-7) : samples;
-  if ('epsilon' in sound) return normalized(graph, samples, sound.epsilon);
+  const byOwn = (epsilon: number) => standardized(graph, samples, 'normalize', [1], epsilon);
+  if (typeof sound === 'boolean') return sound ? byOwn(1e-7) : samples;
+  if ('epsilon' in sound) return byOwn(sound.epsilon);
   return scaled(graph, samples, 'waveform' in sound ? sound : { waveform: sound });
 }
 
@@ -119,12 +108,15 @@ export function featureProjection(parts: Parts, features: Value): Value {
   return linear(parts, normed, `${scope}.projection`);
 }
 
-/** Projected features `[B, T, C]` to hidden states `[B, T, C]`: of each layer up to the one that is wanted, which is the last. */
-export function transformer(parts: Parts, projected: Value, { layer, mask }: Depth): Value[] {
+/** Projected features `[B, T, C]` to the hidden state `[B, T, C]` that is wanted, after those of the layers before it if they are too. */
+export function transformer(parts: Parts, projected: Value, { layer, all = false, exists }: Depth): Value[] {
   const { graph, shape } = parts;
   const preNorm = shape.stableLayerNorm;
-  let x = graph.node('Add', [projected, positionalConv(parts, projected)], { scope: 'encoder' });
+  const mask = exists === undefined ? undefined : masksOf(parts, exists);
+  const positions = positionalConvs(parts, projected, mask?.column);
+  let x = withExtraTokens(parts, graph.node('Add', [projected, positions], { scope: 'encoder' }));
   if (!preNorm) x = norm(parts, x, 'encoder.layer_norm');
+  const bias = positionBias(parts, x);
   const states = [x];
   for (let i = 0; i < (layer === 'output' ? shape.layers : layer); i++) {
     const scope = `encoder.layers.${i}`;
@@ -133,29 +125,57 @@ export function transformer(parts: Parts, projected: Value, { layer, mask }: Dep
       const sum = graph.node('Add', [before, work(input)], { scope });
       return preNorm ? sum : norm(parts, sum, named);
     };
-    x = residual(x, (input) => attention(parts, input, `${scope}.attention`, mask), `${scope}.layer_norm`);
+    const attend = (input: Value) => attention(parts, input, `${scope}.attention`, { bias, mask: mask?.scores });
+    x = residual(x, attend, `${scope}.layer_norm`);
     x = residual(x, (input) => feedForward(parts, input, `${scope}.feed_forward`), `${scope}.final_layer_norm`);
     states.push(x);
   }
-  if (preNorm && layer === 'output') states.push(norm(parts, x, 'encoder.layer_norm'));
-  return states;
+  // The output takes the place of the last layer's own.
+  if (preNorm && layer === 'output') states.splice(-1, 1, norm(parts, x, 'encoder.layer_norm'));
+  return (all ? states : states.slice(-1)).map((state) => withoutExtraTokens(parts, state));
 }
 
-/** A grouped convolution over time whose output is as long as its input, then GELU. */
-function positionalConv(parts: Parts, x: Value): Value {
-  const { graph, weights, shape } = parts;
-  const scope = 'encoder.pos_conv_embed';
-  const kernel = shape.positionalKernel;
-  const before = Math.floor(kernel / 2);
-  // PyTorch pads both sides alike and drops the last frame of an even kernel; not to pad for it is the same.
-  const attributes = { kernel_shape: [kernel], group: shape.positionalGroups, pads: [before, kernel - 1 - before] };
-  const inputs = [swapped(parts, x, scope), graph.weight(weights.positional())];
-  inputs.push(graph.weight(weights.get(`${scope}.conv.bias`)));
-  const y = graph.node('Conv', inputs, { scope: `${scope}.conv`, attributes });
-  return swapped(parts, gelu(parts, y, scope), scope);
+/** Of frames that there are `[B, T]`: a column of them `[B, T, 1]`, and what is added to scores of attention `[B, 1, 1, T]`. */
+function masksOf({ graph, shape }: Parts, exists: Value): { column: Value; scores: Value } {
+  const scope = 'encoder.mask';
+  const node = (type: string, inputs: Value[]) => graph.node(type, inputs, { scope });
+  const apart = node('Mul', [node('Sub', [graph.scalar(1), exists]), graph.scalar(outOfReach)]);
+  const { extraTokens } = shape;
+  const all = extraTokens === undefined ? apart : node('Pad', [apart, graph.integers(0, extraTokens, 0, 0)]);
+  return {
+    column: node('Unsqueeze', [exists, graph.integers(-1)]),
+    scores: node('Unsqueeze', [all, graph.integers(1, 2)]),
+  };
 }
 
-function attention(parts: Parts, x: Value, scope: string, mask: Value | undefined): Value {
+const tokens = 'encoder.extra_tokens';
+
+/** `[B, T, C]`, after the rows that the model puts before every utterance. */
+function withExtraTokens({ graph, weights, shape }: Parts, x: Value): Value {
+  const { extraTokens, hiddenSize } = shape;
+  if (extraTokens === undefined) return x;
+  const node = (type: string, inputs: Value[], attributes = {}) =>
+    graph.node(type, inputs, { scope: tokens, attributes });
+  const batch = node('Shape', [x], { start: 0, end: 1 });
+  const extents = node('Concat', [batch, graph.integers(extraTokens, hiddenSize)], { axis: 0 });
+  const rows = node('Expand', [graph.weight(weights.get(tokens)), extents]);
+  return node('Concat', [rows, x], { axis: 1 });
+}
+
+function withoutExtraTokens({ graph, shape }: Parts, x: Value): Value {
+  const { extraTokens } = shape;
+  if (extraTokens === undefined) return x;
+  const range = [graph.integers(extraTokens), graph.integers(toTheEnd), graph.integers(1)];
+  return graph.node('Slice', [x, ...range], { scope: tokens });
+}
+
+/** What attention adds to its scores: by distance `[H, T, T]`, and to keep frames out of it `[B, 1, 1, T]`. */
+interface Scores {
+  bias: Value | undefined;
+  mask: Value | undefined;
+}
+
+function attention(parts: Parts, x: Value, scope: string, { bias, mask }: Scores): Value {
   const { graph, shape } = parts;
   const headSize = shape.hiddenSize / shape.heads;
   const heads = (of: string, perm: number[]): Value => {
@@ -168,8 +188,10 @@ function attention(parts: Parts, x: Value, scope: string, mask: Value | undefine
   const q = graph.node('Mul', [heads('q_proj', [0, 2, 1, 3]), graph.scalar(headSize ** -0.5)], { scope });
   const k = heads('k_proj', [0, 2, 3, 1]);
   const v = heads('v_proj', [0, 2, 1, 3]);
-  const products = graph.node('MatMul', [q, k], { scope });
-  const scores = mask === undefined ? products : graph.node('Add', [products, mask], { scope });
+  let scores = graph.node('MatMul', [q, k], { scope });
+  const added = bias === undefined ? [] : [gatedBias(parts, bias, x, scope)];
+  for (const term of mask === undefined ? added : [...added, mask])
+    scores = graph.node('Add', [scores, term], { scope });
   const probabilities = graph.node('Softmax', [scores], { scope, attributes: { axis: -1 } });
   const mixed = graph.node('MatMul', [probabilities, v], { scope });
   const byFrame = graph.node('Transpose', [mixed], { scope, attributes: { perm: [0, 2, 1, 3] } });

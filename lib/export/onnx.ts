@@ -38,7 +38,7 @@ export async function writeOnnxModel(
   if (classifier) emotionGraph(parts, classifier, input, normalize);
   else {
     const features = featureEncoder(parts, broughtSamples(graph, input, normalize));
-    const hidden = transformer(parts, featureProjection(parts, features), { layer: 'output' }).at(-1)!;
+    const hidden = transformer(parts, featureProjection(parts, features), { layer: 'output' })[0]!;
     graph.node('Identity', [hidden], { scope: 'encoder', output: hiddenOutput });
   }
   const geometry = new Geometry(shape);

@@ -1,13 +1,14 @@
 // A model's weights on their way into a graph: still in their file, and turned into the form in which the graph reads them
 // when their turn comes. Two tensors are in memory at a time.
-import { type Head, poolingOf } from '../checkpoint/head.js';
+import { classifierOptions, type Head } from '../checkpoint/head.js';
 import { encoderShapes } from '../checkpoint/shapes.js';
 import { EmoframeError } from '../errors.js';
 import type { AlignmentSettings } from '../model/alignment.js';
-import type { HubertShape, PoolingName } from '../model/binding.js';
+import type { ClassifierOptions, HubertShape } from '../model/binding.js';
 import { newFloats, roomFor } from '../model/floats.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
+import { distanceTable } from './positionBias.js';
 
 const positionalConv = 'encoder.pos_conv_embed.conv';
 
@@ -89,6 +90,11 @@ export class Weights {
     };
   }
 
+  /** Of attention's bias `[H, 2 reach + 1]`: a value for each distance from query to key. */
+  distanceTable(bias: { buckets: number; reach: number }): StoredTensor {
+    return distanceTable(this.get('encoder.layers.0.attention.rel_attn_embed.weight'), bias);
+  }
+
   /** The positional convolution's `[out, in / groups, kernel]`: of each tap, its direction over its norm times its magnitude. */
   positional(): StoredTensor {
     const magnitudes = this.get(`${positionalConv}.parametrizations.weight.original0`);
@@ -133,19 +139,34 @@ type Named = [name: string, shape: number[]];
 
 /** Names and shapes of a head's tensors. */
 function headShapes(shape: HubertShape, head: Head): Named[] {
-  const pooling = poolingOf(head);
+  const classifier = classifierOptions(head);
   return [
-    ...(pooling === undefined ? [] : classifierShapes(shape, head.labels.length, pooling)),
+    ...(classifier === undefined ? [] : classifierShapes(shape, classifier)),
     ...(head.alignment === undefined ? [] : alignmentShapes(shape, head.labels.length, head.alignment)),
   ];
 }
 
-function classifierShapes({ hiddenSize }: HubertShape, classes: number, pooling: PoolingName): Named[] {
-  const pooled = pooling === 'stats' ? 2 * hiddenSize : hiddenSize;
+const pair = (name: string, weight: number[]): Named[] => [
+  [`${name}.weight`, weight],
+  [`${name}.bias`, [weight[0]!]],
+];
+
+function classifierShapes({ hiddenSize, layers }: HubertShape, options: ClassifierOptions): Named[] {
+  const { classes, pooling, source, projector, dense = [], bias = true } = options;
+  const width = projector ?? hiddenSize;
+  const pooled = pooling === 'stats' || pooling === 'attentive-stats' ? 2 * width : width;
+  const inputs = [pooled, ...dense.map((layer) => layer.width)];
+  const scores = !['mean', 'sum', 'max'].includes(pooling);
   return [
-    ...(pooling === 'mean' ? [] : [['pooling.weight', [hiddenSize]] satisfies Named]),
-    ['classifier.weight', [classes, pooled]],
-    ['classifier.bias', [classes]],
+    ...(source === 'layers' ? [['layer_weights', [layers + 1]] satisfies Named] : []),
+    ...(projector === undefined ? [] : pair('projector', [projector, hiddenSize])),
+    ...(scores ? [['pooling.weight', [width]] satisfies Named] : []),
+    ...(pooling === 'attentive-stats' ? pair('pooling.linear', [width, width]) : []),
+    ...dense.flatMap((layer, i) => [
+      ...pair(`dense.${i}`, [layer.width, inputs[i]!]),
+      ...(layer.norm ? pair(`dense.${i}.norm`, [layer.width]) : []),
+    ]),
+    ...pair('classifier', [classes, inputs.at(-1)!]).slice(0, bias ? 2 : 1),
   ];
 }
 
@@ -155,20 +176,16 @@ function alignmentShapes(
   { source, layer, width, halfWidths, melBands }: AlignmentSettings,
 ): Named[] {
   const columns = (source === 'features' ? convDim.at(-1)! : hiddenSize) + melBands;
-  const pair = (name: string, weight: number[]): Named[] => [
-    [`alignment.${name}.weight`, weight],
-    [`alignment.${name}.bias`, [weight[0]!]],
-  ];
   return [
     ['alignment.input_mean', [columns]],
     ['alignment.input_factor', [columns]],
-    ...pair('projection', [width, columns]),
+    ...pair('alignment.projection', [width, columns]),
     ...halfWidths.flatMap((half, i) => [
-      ...pair(`blocks.${i}.norm`, [width]),
-      ...pair(`blocks.${i}.conv`, [width, width, 2 * half + 1]),
+      ...pair(`alignment.blocks.${i}.norm`, [width]),
+      ...pair(`alignment.blocks.${i}.conv`, [width, width, 2 * half + 1]),
     ]),
-    ...pair('norm', [width]),
-    ...pair('output', [classes, width]),
+    ...pair('alignment.norm', [width]),
+    ...pair('alignment.output', [classes, width]),
     ['alignment.utterance_bias', [classes]],
     ...(source === 'layers' ? [['alignment.layer_weights', [Number(layer) + 1]] satisfies Named] : []),
   ];
