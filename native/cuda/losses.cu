@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(concordanceThreads)
     concordanceKernel(Strided<const float> outputs, Strided<const float> targets, int64_t rows, int64_t cols,
                       Strided<float> gradient, float *out) {
   auto *shared = reinterpret_cast<double *>(sharedMemory());
-  const auto count = static_cast<double>(rows);
+  const auto count = static_cast<double>(rows > 0 ? rows : 1);
   double total = 0;
   for (int64_t c = 0; c < cols; ++c) {
     double outputMean = 0, targetMean = 0;

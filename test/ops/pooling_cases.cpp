@@ -280,6 +280,31 @@ void equalAndMissingValues(Backend &backend, Report &report, DType dtype) {
   report.close(attention, shares, 1e-6, "the first NaN has the share");
 }
 
+// Frames behind the last utterance are none's: their gradients stay as they were.
+void framesOfNoUtterance(Backend &backend, Report &report) {
+  const int64_t C = 24, T = 30, behind = 12;
+  for (const Kind &kind : allKinds()) {
+    const Bounds bounds(backend, {11, 0, 7});
+    const Tensor h = Tensor(backend, DType::f32, T, C).normal(1), w = Tensor(backend, DType::f32, 1, C).normal(2);
+    const Tensor scores = Tensor(backend, DType::f32, 1, T).normal(3),
+                 attention = Tensor(backend, DType::f32, 1, T).constant(7);
+    const int64_t width = kind.deviation != Deviation::none ? 2 * C : C;
+    const Tensor pooled = Tensor(backend, DType::f32, 3, width).constant(0),
+                 dPooled = Tensor(backend, DType::f32, 3, width).normal(4);
+    const Tensor dh = Tensor(backend, DType::f32, T, C).constant(7), dw = Tensor(backend, DType::f32, 1, C).constant(0);
+    const Tensor dScores = Tensor(backend, DType::f32, 1, T).constant(7);
+    const Pooling pooling = poolingOf(kind, h, bounds.segments(), w, scores, attention, pooled);
+    backend.run(pooling);
+    backend.run(backwardOf(pooling, dPooled, dh, dw, dScores));
+    const Doubles gradients = dh.read(), ofScores = dScores.read();
+    const auto still = [](const Doubles &values, int64_t count) {
+      return std::all_of(values.end() - count, values.end(), [](double value) { return value == 7; });
+    };
+    report.check(still(gradients, behind * C), nameOf(kind) + " dh");
+    report.check(still(ofScores, behind), nameOf(kind) + " dScores");
+  }
+}
+
 // What else is in the batch must not matter, to the bit.
 void batchMates(Backend &backend, Report &report) {
   for (const Kind &kind : allKinds()) {
@@ -372,6 +397,7 @@ const Cases table("pooling", {{"pooling f32", [](Backend &b, Report &r) { bothWa
                                [](Backend &b, Report &r) { equalAndMissingValues(b, r, DType::f32); }},
                               {"largest of equal values bf16",
                                [](Backend &b, Report &r) { equalAndMissingValues(b, r, DType::bf16); }},
+                              {"frames of no utterance", framesOfNoUtterance},
                               {"batch mates do not matter", batchMates},
                               {"reference gradient against differences", referenceAgainstDifferences},
                               {"same bits with any thread count", sameBits}});
