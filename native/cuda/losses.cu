@@ -77,9 +77,7 @@ __device__ inline double sumForAll(double value, double *shared) {
   value = blockSum(value, shared);
   if (threadIdx.x == 0) shared[last] = value;
   __syncthreads();
-  value = shared[last];
-  __syncthreads();
-  return value;
+  return shared[last];
 }
 
 // Of outputs x with targets y: d CCC / d x[i] = 2 (y[i] - mean y - CCC (x[i] - mean y)) / (N · denominator).
