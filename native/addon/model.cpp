@@ -50,6 +50,7 @@ Objective objectiveOf(const Napi::Object &options) {
   return choice<Objective>(need(options, "objective"), "objective",
                            {{"masked-prediction", Objective::maskedPrediction},
                             {"classification", Objective::classification},
+                            {"regression", Objective::regression},
                             {"alignment", Objective::alignment}});
 }
 
@@ -173,6 +174,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       translated<&ModelObject::alignmentInput>("alignmentInput"),
                       translated<&ModelObject::windowMoments>("windowMoments"),
                       translated<&ModelObject::trainStep>("trainStep"),
+                      translated<&ModelObject::trainOutputs>("trainOutputs"),
                       translated<&ModelObject::optimizerStep>("optimizerStep"),
                       translated<&ModelObject::clearGradients>("clearGradients"),
                       translated<&ModelObject::dispose>("dispose")});
@@ -486,6 +488,20 @@ Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
                                 {"correct", Napi::Number::New(env, static_cast<double>(result->correct))},
                                 {"featurePenalty", Napi::Number::New(env, result->featurePenalty)}});
         },
+        [host, step](Model &model) { model.prefetch(*host, step); }, chain);
+  });
+}
+
+Napi::Value ModelObject::trainOutputs(const Napi::CallbackInfo &info) {
+  return train([&](const std::shared_ptr<Chain> &chain) {
+    Batch batch(info[0]);
+    TrainStep step = readStep(asObject(info[1], "the step's options"), batch.keep);
+    step.outputsOnly = true;
+    const auto host = std::make_shared<const HostBatch>(std::move(batch.host));
+    auto outputs = std::make_shared<std::vector<float>>();
+    return run(
+        batch.keep, [host, step, outputs](Model &model) { *outputs = model.trainOutputs(*host, step); },
+        [outputs](Napi::Env env) { return floatArray(env, std::move(*outputs)); },
         [host, step](Model &model) { model.prefetch(*host, step); }, chain);
   });
 }

@@ -66,6 +66,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value classify(const Napi::CallbackInfo &info);
   Napi::Value windowMoments(const Napi::CallbackInfo &info);
   Napi::Value trainStep(const Napi::CallbackInfo &info);
+  Napi::Value trainOutputs(const Napi::CallbackInfo &info);
   Napi::Value optimizerStep(const Napi::CallbackInfo &info);
   Napi::Value clearGradients(const Napi::CallbackInfo &info);
   Napi::Value dispose(const Napi::CallbackInfo &info);

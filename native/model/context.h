@@ -35,6 +35,7 @@ namespace site {
 constexpr uint32_t model = 0x4D000000;
 constexpr uint32_t projection = model, embedding = model + 1, classifier = model + 2;
 enum Kind : uint32_t { layerdrop, attention, attentionOutput, activation, feedForwardOutput, alignment };
+constexpr uint32_t dense(int64_t index) { return model + 0x01000000 + static_cast<uint32_t>(index); }
 constexpr uint32_t layer(int64_t index, Kind kind) { return model + 8 + static_cast<uint32_t>(index) * 8 + kind; }
 }  // namespace site
 

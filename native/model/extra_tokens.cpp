@@ -46,6 +46,11 @@ View ExtraTokens::dropBackward(const Context &context, const Packing &packing, c
   return dRows;
 }
 
+void ExtraTokens::addToFrames(const Context &context, const Packing &packing, const View &frames,
+                              const View &rows) const {
+  context.run(CopyRows{frames, packing.tokens.frames.runs(), rows, true});
+}
+
 void ExtraTokens::prependBackward(const Context &context, const Packing &packing, const View &dRows,
                                   const View &dFrames) const {
   const TokenAxis &axis = packing.tokens;

@@ -20,6 +20,8 @@ class ExtraTokens {
   void drop(const Context &context, const Packing &packing, const View &rows, const View &frames) const;
   // Of drop: gradients of frames, and zeros.
   View dropBackward(const Context &context, const Packing &packing, const View &dFrames) const;
+  // rows += frames
+  void addToFrames(const Context &context, const Packing &packing, const View &frames, const View &rows) const;
   void prependBackward(const Context &context, const Packing &packing, const View &dRows, const View &dFrames) const;
 
  private:

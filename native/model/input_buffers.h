@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "alignment.h"
+#include "classifier.h"
 #include "masked_prediction.h"
 #include "packing.h"
 #include "workspace.h"
@@ -20,7 +21,7 @@ struct PassInputs {
   Packing packing;
   Selection selection;               // frames that are kept, of a pass that classifies
   MaskedPrediction::Targets frames;  // of a pass that trains masked prediction
-  const int32_t *classes = nullptr;  // of one that trains the classifier: backend memory
+  Classifier::Inputs classifier;     // of one that trains it, or runs a model that has it
   Alignment::Inputs alignment;       // of one that trains it, or runs a model that has it
   const uint8_t *mask = nullptr;     // backend memory
 };

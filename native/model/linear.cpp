@@ -2,10 +2,10 @@
 
 namespace emoframe {
 
-Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, int64_t out) {
+Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, int64_t out, bool biased) {
   Linear linear;
   linear.weight = parameters.add(name + ".weight", {out, in});
-  linear.bias = parameters.add(name + ".bias", {out});
+  if (biased) linear.bias = parameters.add(name + ".bias", {out});
   return linear;
 }
 
@@ -42,6 +42,22 @@ void linearBackward(const Context &context, const Linear &linear, const View &x,
   weightGradient(context, linear, x, dy);
   biasGradient(context, linear, dy);
   if (dx) context.run(inputGradientProduct(context, linear, dy, dx, accumulate));
+}
+
+void exactForward(const Context &context, const Linear &linear, const View &x, const View &y) {
+  Gemm gemm{x, context.parameters.master(linear.weight).transposed(), y};
+  if (linear.bias >= 0) gemm.bias = context.parameters.master(linear.bias);
+  context.run(gemm);
+}
+
+void exactBackward(const Context &context, const Linear &linear, const View &x, const View &dy, const View &dx,
+                   bool accumulate) {
+  const Parameters &parameters = context.parameters;
+  if (linear.bias >= 0) biasGradient(context, linear, dy);
+  if (parameters.trainable(linear.weight)) {
+    context.run(Gemm{dy.transposed(), x, parameters.gradient(linear.weight), true});
+  }
+  if (dx) context.run(Gemm{dy, parameters.master(linear.weight), dx, accumulate});
 }
 
 LayerNorm addLayerNorm(Parameters &parameters, const std::string &name, int64_t size, float epsilon) {

@@ -9,7 +9,7 @@ struct Linear {
   int32_t weight = -1, bias = -1;  // weight [out, in]
   int32_t parts = 1;               // tensors side by side that form one product (q, k, v)
 };
-Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, int64_t out);
+Linear addLinear(Parameters &parameters, const std::string &name, int64_t in, int64_t out, bool biased = true);
 
 // y = x Wᵀ + b.
 void linearForward(const Context &context, const Linear &linear, const View &x, const View &y);
@@ -27,6 +27,11 @@ Gemm inputGradientProduct(const Context &context, const Linear &linear, const Vi
                           bool accumulate = false);
 void weightGradient(const Context &context, const Linear &linear, const View &x, const View &dy);
 void biasGradient(const Context &context, const Linear &linear, const View &dy);
+
+// The same in f32 by the weights themselves, whatever the precision of activations: of heads. `bias` may be absent.
+void exactForward(const Context &context, const Linear &linear, const View &x, const View &y);
+void exactBackward(const Context &context, const Linear &linear, const View &x, const View &dy, const View &dx,
+                   bool accumulate = false);
 
 struct LayerNorm {
   int32_t gamma = -1, beta = -1;

@@ -7,48 +7,14 @@
 
 #include "../error.h"
 #include "finite.h"
+#include "head_checks.h"
 #include "parts.h"
-#include "targets.h"
 
 namespace emoframe {
 
 namespace {
 
 const std::string kFeatureEncoder = "feature_extractor.";
-
-void checkAlignment(const HubertShape &shape, const AlignmentHead &head) {
-  const auto require = [](bool holds, const std::string &what) {
-    if (!holds) throw Error("ERR_MODEL_CONFIG", "The alignment head's " + what + ".");
-  };
-  require(head.classes >= 2, "classes must be at least 2: neutral and an emotion");
-  require(head.neutral >= 0 && head.neutral < head.classes,
-          "neutral must be one of its " + std::to_string(head.classes) + " classes");
-  require(head.width >= 1, "width must be at least 1");
-  for (const int64_t half : head.halfWidths) require(half >= 0, "halfWidths must not be negative");
-  require(head.melBands >= 0, "melBands must not be negative");
-  require(head.dropout >= 0 && head.dropout < 1, "dropout must be at least 0 and below 1");
-  require(head.scale > 0 && std::isfinite(head.scale), "scale must be above 0");
-  require(head.switchingCost >= 0 && std::isfinite(head.switchingCost), "switchingCost must not be negative");
-  if (head.source == AlignmentSource::features) return;
-  const bool output = head.layer == modelOutput && head.source == AlignmentSource::hidden;
-  require(output || (head.layer >= 0 && head.layer <= shape.layers),
-          "layer must be from 0 to " + std::to_string(shape.layers) + ", or, with source hidden, the output");
-  require(head.chunkFrames >= 1, "chunkFrames must be at least 1");
-  require(head.contextFrames >= 0, "contextFrames must not be negative");
-}
-
-void checkHeads(const HubertShape &shape, const MaskedPredictionHead &masked, const ClassifierHead &classifier,
-                const AlignmentHead &alignment) {
-  shape.validate();
-  if (masked.clusters < 0 || (masked.clusters > 0 && masked.dimension < 1)) {
-    throw Error("ERR_MODEL_CONFIG", "The masked-prediction head needs at least one cluster and one dimension.");
-  }
-  if (masked.clusters > 0 && !(masked.temperature > 0)) {
-    throw Error("ERR_MODEL_CONFIG", "The masked-prediction temperature must be above 0.");
-  }
-  if (classifier.classes < 0) throw Error("ERR_MODEL_CONFIG", "The classifier needs at least one class.");
-  if (alignment.classes != 0) checkAlignment(shape, alignment);
-}
 
 }  // namespace
 
@@ -106,15 +72,15 @@ InputBuffers::Fill Model::Parts::packed(const HostBatch &batch, const TrainStep 
       }
       if (step->objective == Objective::maskedPrediction) {
         inputs.frames = maskedPrediction->targets(*step, packing.total(), memory);
-      } else if (step->objective == Objective::classification) {
-        inputs.classes = utteranceClasses(*step, packing.count, classifierHead.classes, memory);
-      } else {
+      } else if (step->objective == Objective::alignment) {
         inputs.alignment = alignment->layOut(step, packing, transformer, planning, memory);
+      } else {
+        inputs.classifier = classifier->layOut(*step, packing, memory);
       }
       if (step->mask) inputs.mask = memory.upload(step->mask, step->maskCount);
     } else {
       inputs.selection = select(packing, kept, memory);
-      if (classifier) classifier->layOut(inputs.selection, memory);
+      if (classifier) inputs.classifier = classifier->layOut(packing, inputs.selection, planning, memory);
       if (alignment) inputs.alignment = alignment->layOut(nullptr, packing, transformer, planning, memory);
     }
     if (!step || step->objective != Objective::alignment) transformer.layOut(packing, planning, memory);
@@ -160,6 +126,16 @@ View Model::Parts::hidden(const Packing &packing, const View &embedded, int64_t 
   Scratch scratch(workspace);
   Transformer::Saved transformed;
   transformer.forward(context(nullptr), packing, embedded, layer, transformed, out);
+  return out;
+}
+
+View Model::Parts::classifierSource(const Packing &packing, const View &embedded) {
+  const LayerSum *sum = classifier->layerSum();
+  if (!sum) return hidden(packing, embedded, modelOutput);
+  const View out = workspace.tensor(DType::f32, packing.total(), shape.hiddenSize);
+  Scratch scratch(workspace);
+  LayerSum::Saved saved;
+  sum->forward(context(nullptr), transformer, packing, embedded, saved, out);
   return out;
 }
 
@@ -299,13 +275,8 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept, Head
     const View embedded = pools || states ? parts.embedded(features) : View{};
     results.take(inference);
     if (pools) {
-      View hidden = parts.hidden(packing, embedded, modelOutput);
-      if (kept) {
-        const View all = hidden;
-        hidden = parts.workspace.tensor(DType::f32, selection.total(), all.cols);
-        parts.backend->run(CopyRows{all, selection.rows.runs(), hidden});
-      }
-      parts.classifier->classify(inference, selection, hidden, results, result);
+      parts.classifier->classify(inference, inputs.classifier, selection, parts.classifierSource(packing, embedded),
+                                 results, result);
     }
     if (aligns) {
       const View source = parts.alignmentSource(inference, inputs, features, embedded);
@@ -321,7 +292,10 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept, Head
       requireFinite(frames, classes, result.offsets, what);
       requireFinite(logits, classes, rows, "logits in row");
     };
-    if (pools) check(result.framePosteriors, "class probabilities at frame", result.logits);
+    if (pools) {
+      const bool values = parts.classifier->regression();
+      check(result.framePosteriors, values ? "values at frame" : "class probabilities at frame", result.logits);
+    }
     if (aligns) check(result.aligned.frameLogits, "logits at frame", result.aligned.logits);
     return result;
   });

@@ -136,6 +136,7 @@ struct TrainStep {
   // Of regression: targets [B, outputs], and outputs and targets of the batch's other passes, [others, outputs].
   const float *targets = nullptr, *otherOutputs = nullptr, *otherTargets = nullptr;
   int64_t targetCount = 0, otherCount = 0;  // elements
+  bool outputsOnly = false;                 // of regression: only outputs are asked for, without targets
   const uint8_t *mask = nullptr;            // [T] or nullptr
   int64_t maskCount = 0;
   double denominator = 1;
@@ -254,6 +255,8 @@ class Model {
   Encoded alignmentInput(const HostBatch &batch);
   WindowMoments windowMoments(const HostBatch &batch);
   TrainResult trainStep(const HostBatch &batch, const TrainStep &step);
+  // Of a regression, [B, outputs]: as the same step of training finds them, with its dropout. The step is outputsOnly.
+  std::vector<float> trainOutputs(const HostBatch &batch, const TrainStep &step);
   double optimizerStep(const OptimizerStep &step);  // gradient norm before clipping
   void clearGradients();
 

@@ -89,7 +89,6 @@ struct Selection {
   int32_t count = 0;
   IndexArray offsets;  // [count + 1]
   RunTable rows;       // packed frames → kept frames
-  IndexArray owners;   // [total]: the utterance of a kept frame, where the classifier reads it
 
   int64_t total() const { return offsets.host.back(); }
   Segments segments() const { return {count, offsets.host.data(), offsets.device}; }

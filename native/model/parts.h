@@ -32,15 +32,26 @@ struct Model::Parts {
   // Without training: what enters the transformer, [T, C]; and the hidden state at a layer, f32 [T, C].
   View embedded(const View &features);
   View hidden(const Packing &packing, const View &embedded, int64_t layer);
+  // What the classifier reads, f32 [T, C], without training.
+  View classifierSource(const Packing &packing, const View &embedded);
   // What the alignment head's network reads of its source, [T, source], without training.
   // `embedded`: for chunks of hidden states.
   View alignmentSource(const Context &context, const PassInputs &inputs, const View &features, const View &embedded);
+  // What a head reads of frames of whole utterances, [T, C], in training: the model's output, or the sum of all states.
+  struct TrainedSource {
+    FeatureProjection::Saved projected;
+    Transformer::Saved transformed;  // where there is no sum
+    LayerSum::Saved summed;
+  };
+  View trainedSource(const Context &context, const PassInputs &inputs, const View &features, const LayerSum *sum,
+                     TrainedSource &saved);
   void sumOfSquares(const View &x, const View &sum);  // f32 [1]
   double meanSquare(const View &x);
   // The first utterance with values that are not finite, in a view over the packed frames; -1: none.
   int32_t firstNotFinite(const View &values, const Packing &packing);
   void requireFinite(const View &values, const Packing &packing, const std::string &what);
   TrainResult train(const HostBatch &batch, const TrainStep &step, const PassInputs &inputs);
+  std::vector<float> trainOutputs(const HostBatch &batch, const TrainStep &step, const PassInputs &inputs);
   void checkTargets(const TrainStep &step, const Packing &packing) const;
   // Runs a pass: work on inputs, whose memory is the arena. Where there is not enough, all of it is given back, so that
   // smaller work, other models' too, finds room.

@@ -45,11 +45,21 @@ struct SilentBatch {
   HostBatch host;
 };
 
-TrainStep largestStep(const PlannedWork &work, const std::vector<int32_t> &labels, const std::vector<uint8_t> &mask) {
+// Utterances of an update's other passes: more than updates have, for values of which a few bytes each are kept.
+constexpr int64_t kOthers = 4096;
+
+TrainStep largestStep(const PlannedWork &work, int64_t outputs, const std::vector<int32_t> &labels,
+                      const std::vector<uint8_t> &mask, const std::vector<float> &targets) {
   TrainStep step;
   step.objective = work.objective;
-  step.labels = labels.data();
-  step.labelCount = work.objective == Objective::maskedPrediction ? work.frames : work.utterances;
+  if (work.objective == Objective::regression) {
+    step.targets = step.otherOutputs = step.otherTargets = targets.data();
+    step.targetCount = work.utterances * outputs;
+    step.otherCount = kOthers * outputs;
+  } else {
+    step.labels = labels.data();
+    step.labelCount = work.objective == Objective::maskedPrediction ? work.frames : work.utterances;
+  }
   if (work.objective == Objective::alignment) {
     step.frameLabels = labels.data();
     step.frameLabelCount = work.frames;
@@ -102,7 +112,9 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
   if (work.training) {
     const std::vector<int32_t> labels(static_cast<size_t>(work.frames), 0);
     const std::vector<uint8_t> mask(labels.size(), 1);
-    model.trainStep(given, largestStep(work, labels, mask));
+    const int64_t outputs = parts.classifierHead.classes;
+    const std::vector<float> targets(static_cast<size_t>(std::max(work.utterances, kOthers) * outputs), 0.0f);
+    model.trainStep(given, largestStep(work, outputs, labels, mask, targets));
     model.optimizerStep({});
     plan.gradients = parts.parameters.arenaBytes();
     plan.moments = 2 * parts.parameters.arenaBytes();

@@ -66,11 +66,14 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
   const bool empty = saved.kept.empty();
   const bool takesSum = hidden.dtype == context.dtype;
   const View last = tokens_ ? context.workspace.tensor(hidden.dtype, rows, hidden_) : hidden;
-  const View seen = tokens_ && visit ? context.tensor(x.rows, hidden_) : View{};
+  View seen;
   const auto show = [&](int64_t at, const View &state) {
     if (!visit) return;
-    if (tokens_) tokens_->drop(context, packing, state, seen);
-    visit(at, tokens_ ? seen : state);
+    if (!tokens_) return visit(at, state);
+    // In training states stay, without their tokens too.
+    if (!seen || context.training) seen = context.tensor(x.rows, hidden_);
+    tokens_->drop(context, packing, state, seen);
+    visit(at, seen);
   };
 
   // Post-LN: h0 = dropout(LN(x + positional)); pre-LN: h0 = dropout(x + positional), and LN reads it.
@@ -135,7 +138,7 @@ void Transformer::forward(const Context &context, const Packing &packing, const 
 }
 
 void Transformer::backward(const Context &context, const Packing &packing, const Saved &saved, const View &dHidden,
-                           const View &dX) {
+                           const View &dX, const Visit &reached) {
   const Parameters &parameters = context.parameters;
   Scratch scratch(context.workspace);
   const View dLast = tokens_ ? tokens_->dropBackward(context, packing, dHidden) : dHidden;
@@ -157,12 +160,34 @@ void Transformer::backward(const Context &context, const Packing &packing, const
   const bool ofStream = preNorm_ && !saved.final;
   TransformerLayer::Gradient gradient{ofStream ? View{} : dLast, ofStream ? dLast : View{}};
   TransformerLayer::Gradient turns[2];
+  // Of what the first `position` layers kept give: the states at its depth, and at those of layers left out above it.
+  const auto reach = [&](size_t position) {
+    if (!reached || (position == lowest && !embeddingTrained)) return;
+    const int64_t first = position == 0 ? 0 : saved.kept[position - 1] + 1;
+    const int64_t end = position < saved.kept.size() ? saved.kept[position] + 1 : layers();
+    if (preNorm_ && first < end && !gradient.residual) {
+      gradient.residual = context.workspace.zeros(context.dtype, rows, hidden_);
+    }
+    const View &dState = preNorm_ ? gradient.residual : gradient.input;
+    for (int64_t depth = first; depth < end; ++depth) {
+      if (!tokens_) {
+        reached(depth, dState);
+        continue;
+      }
+      Scratch ofFrames(context.workspace);
+      const View dFrames = context.workspace.zeros(context.dtype, dHidden.rows, hidden_);
+      reached(depth, dFrames);
+      tokens_->addToFrames(context, packing, dFrames, dState);
+    }
+  };
+  reach(saved.kept.size());
   for (size_t i = saved.kept.size(); i-- > lowest;) {
     TransformerLayer::Gradient &in = turns[i & 1];
     if (!in.input) in = {activations(), preNorm_ ? activations() : View{}};
     layers_[saved.kept[i]].backward(context, scope(packing, saved), preNorm_ ? normAfter(saved, i) : nullptr,
                                     saved.layers[i], gradient, in, dTable);
     gradient = in;
+    reach(i);
   }
   if (dTable) distances_->backward(context, dTable);
   if (preNorm_ && lowest > 0 && gradient.input) {

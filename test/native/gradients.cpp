@@ -1,84 +1,9 @@
-// Backward against central differences of the forward pass, tensor by tensor: along a direction made of the gradient
-// itself, so that the derivative is large, and of a random vector, so that an error in any element shows.
-#include <algorithm>
-
-#include "harness.h"
+// Backward against central differences of the forward pass, tensor by tensor.
+#include "differences.h"
 
 namespace emoframe {
 namespace testing {
 namespace {
-
-double norm(const std::vector<float> &x) {
-  double sum = 0;
-  for (float v : x) sum += static_cast<double>(v) * v;
-  return std::sqrt(sum);
-}
-
-// What trainStep differentiates.
-double objective(Model &model, const Batch &batch, const TrainStep &step) {
-  const TrainResult result = model.trainStep(batch.host, step);
-  const double share = static_cast<double>(result.count) / step.denominator;
-  return result.lossSum / step.denominator + step.featurePenalty * share * result.featurePenalty;
-}
-
-// The other objective's head; a key's bias, which softmax does not see; a bias that GroupNorm takes away.
-bool mayHaveNone(const std::string &name, const HubertShape &shape, Objective objective) {
-  const bool ofClassifier = name.find("classifier.") == 0 || name.find("pooling.") == 0;
-  const bool ofMasked = name.find("final_proj.") == 0 || name.find("label_embs") == 0;
-  const bool ofAlignment = name.find("alignment.") == 0;
-  const bool ofOthers = (ofClassifier && objective != Objective::classification) ||
-                        (ofMasked && objective != Objective::maskedPrediction) ||
-                        (ofAlignment && objective != Objective::alignment);
-  return ofOthers || (objective == Objective::alignment && name == "masked_spec_embed") ||
-         name.find("k_proj.bias") != std::string::npos ||
-         (shape.groupNorm && name == "feature_extractor.conv_layers.0.conv.bias");
-}
-
-// What is frozen, or never trained.
-bool isFrozen(const std::string &name, const std::vector<std::string> &frozen) {
-  if (name.find("alignment.input_") == 0) return true;
-  return std::any_of(frozen.begin(), frozen.end(), [&](const std::string &prefix) { return name.find(prefix) == 0; });
-}
-
-void checkGradients(Model &model, const Batch &batch, const TrainStep &step,
-                    const std::vector<std::string> &frozen = {}, double h = 4e-3) {
-  model.clearGradients();
-  objective(model, batch, step);
-  std::vector<std::vector<float>> gradients;
-  const std::vector<TensorInfo> tensors = model.tensors();
-  for (const TensorInfo &tensor : tensors) gradients.push_back(gradient(model, tensor));
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const std::vector<float> value = get(model, tensors[i]);
-    const double size = norm(gradients[i]);
-    require(
-        size > 1e-4 || isFrozen(tensors[i].name, frozen) || mayHaveNone(tensors[i].name, model.shape(), step.objective),
-        tensors[i].name + " has no gradient");
-    if (isFrozen(tensors[i].name, frozen)) continue;
-    std::vector<float> direction = normals(5000 + static_cast<uint32_t>(i), value.size());
-    double along = 0;
-    for (size_t j = 0; j < value.size(); ++j) along += static_cast<double>(direction[j]) * gradients[i][j];
-    const double length = along < 0 ? -norm(direction) : norm(direction);  // never the gradient's opposite
-    for (size_t j = 0; j < value.size(); ++j) {
-      direction[j] = static_cast<float>(direction[j] / length + (size > 0 ? gradients[i][j] / size : 0));
-    }
-    const double whole = norm(direction);
-    double expected = 0;
-    for (size_t j = 0; j < value.size(); ++j) {
-      direction[j] = static_cast<float>(direction[j] / whole);
-      expected += static_cast<double>(direction[j]) * gradients[i][j];
-    }
-    double side[2];
-    for (int s = 0; s < 2; ++s) {
-      std::vector<float> moved = value;
-      for (size_t j = 0; j < value.size(); ++j) moved[j] += static_cast<float>((s ? h : -h) * direction[j]);
-      model.importTensor(tensors[i].name, moved.data(), static_cast<int64_t>(moved.size()));
-      side[s] = objective(model, batch, step);
-    }
-    model.importTensor(tensors[i].name, value.data(), static_cast<int64_t>(value.size()));
-    const double numeric = (side[1] - side[0]) / (2 * h);
-    requireNear(expected, numeric, 1e-2 * std::abs(numeric) + 1e-3, "the gradient of " + tensors[i].name);
-  }
-}
 
 void check(const HubertShape &shape, Objective objective, PoolingKind pooling, bool dropout, double h = 4e-3) {
   auto model = makeModel(dropout ? withDropout(shape) : shape, pooling);

@@ -141,6 +141,13 @@ std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling, 
   return model;
 }
 
+std::unique_ptr<Model> makeHeadModel(const HubertShape &shape, const ClassifierHead &head, Precision precision,
+                                     std::shared_ptr<Backend> on) {
+  auto model = std::make_unique<Model>(std::move(on), shape, precision, MaskedPredictionHead{}, head);
+  randomize(*model);
+  return model;
+}
+
 AlignmentHead alignmentHead(AlignmentSource source, int64_t layer) {
   AlignmentHead head;
   head.classes = kClasses;
@@ -204,9 +211,14 @@ std::vector<float> gradient(const Model &model, const TensorInfo &tensor) {
 TrainStep Batch::step(Objective objective) const {
   TrainStep step;
   step.objective = objective;
-  const auto &labels = objective == Objective::maskedPrediction ? frameLabels : classLabels;
-  step.labels = labels.data();
-  step.labelCount = static_cast<int64_t>(labels.size());
+  if (objective == Objective::regression) {
+    step.targets = targets.data();
+    step.targetCount = static_cast<int64_t>(targets.size());
+  } else {
+    const auto &labels = objective == Objective::maskedPrediction ? frameLabels : classLabels;
+    step.labels = labels.data();
+    step.labelCount = static_cast<int64_t>(labels.size());
+  }
   if (objective != Objective::alignment) {
     step.mask = mask.data();
     step.maskCount = static_cast<int64_t>(mask.size());
@@ -229,6 +241,7 @@ Batch makeBatch(const HubertShape &shape, const std::vector<int64_t> &lengths, u
     batch.classLabels.push_back(static_cast<int32_t>((b * 2 + 1) % kClasses));
     at = (at + lengths[b] + stride - 1) / stride * stride;
   }
+  batch.targets = normals(stream + 2, lengths.size() * kClasses);
   const int64_t end = batch.host.starts.back() + batch.host.lengths.back();
   batch.samples = normals(stream, static_cast<size_t>(end));
   for (int64_t t = 0; t < batch.totalFrames; ++t) {
@@ -251,6 +264,8 @@ Batch alone(const HubertShape &shape, const Batch &batch, size_t utterance) {
   one.frameLabels.assign(batch.frameLabels.begin() + first, batch.frameLabels.begin() + first + one.totalFrames);
   one.mask.assign(batch.mask.begin() + first, batch.mask.begin() + first + one.totalFrames);
   one.classLabels = {batch.classLabels[utterance]};
+  const auto target = batch.targets.begin() + static_cast<int64_t>(utterance) * kClasses;
+  one.targets.assign(target, target + kClasses);
   one.host.samples = one.samples.data();
   one.host.sampleCount = length;
   one.host.starts = {0};

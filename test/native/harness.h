@@ -55,6 +55,8 @@ std::vector<HubertShape> familyShapes();  // of each of these but for the bands
 
 std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling = PoolingKind::attention,
                                  Precision precision = Precision::fp32, std::shared_ptr<Backend> on = backend());
+std::unique_ptr<Model> makeHeadModel(const HubertShape &shape, const ClassifierHead &head,
+                                     Precision precision = Precision::fp32, std::shared_ptr<Backend> on = backend());
 // An alignment head of a few blocks, one of which sees its frame alone; and a model that has it beside a classifier.
 AlignmentHead alignmentHead(AlignmentSource source = AlignmentSource::features, int64_t layer = modelOutput);
 std::unique_ptr<Model> makeAlignmentModel(const HubertShape &shape, const AlignmentHead &head,
@@ -69,6 +71,7 @@ int64_t sizeOf(const TensorInfo &tensor);
 struct Batch {
   std::vector<float> samples;
   std::vector<int32_t> frameLabels, classLabels;
+  std::vector<float> targets;  // [B, kClasses]
   std::vector<uint8_t> mask;
   std::vector<int64_t> frames;
   HostBatch host;
