@@ -496,13 +496,12 @@ class OneOf {
   std::variant<const Ops *...> op_;
 };
 
-using Op =
-    OneOf<Fill, Convert, Add, Scale, ApplyDropout, Gelu, GeluBackward, Activate, ActivateBackward, StandardizeColumns,
-          ColumnSum, SumSquares, SoftmaxRows, CopyRows, MaskRows, MaskRowsBackward, GatherRows, ScatterRows, Gemm,
-          Attention, AttentionBackward, PositionGate, PositionGateBackward, SlopeTable, SlopeTableBackward,
-          NormalizeWaveforms, LogBandPowers, Conv0Forward, Conv0Backward, WindowCovariance, FoldGroupNorm,
-          FoldGroupNormBackward, WeightNorm, WeightNormBackward, AddNorm, AddNormBackward, Pooling, PoolingBackward,
-          CosineCrossEntropy, SoftmaxCrossEntropy, Concordance, IslandAlignment, IslandAlignmentBackward,
-          AssignClusters, AdamW>;
+using Op = OneOf<Fill, Convert, Add, Scale, ApplyDropout, Gelu, GeluBackward, Activate, ActivateBackward,
+                 StandardizeColumns, ColumnSum, SumSquares, SoftmaxRows, CopyRows, MaskRows, MaskRowsBackward,
+                 GatherRows, ScatterRows, Gemm, Attention, AttentionBackward, PositionGate, PositionGateBackward,
+                 SlopeTable, SlopeTableBackward, NormalizeWaveforms, LogBandPowers, Conv0Forward, Conv0Backward,
+                 WindowCovariance, FoldGroupNorm, FoldGroupNormBackward, WeightNorm, WeightNormBackward, AddNorm,
+                 AddNormBackward, Pooling, PoolingBackward, CosineCrossEntropy, SoftmaxCrossEntropy, Concordance,
+                 IslandAlignment, IslandAlignmentBackward, AssignClusters, AdamW>;
 
 }  // namespace emoframe

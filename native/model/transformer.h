@@ -43,9 +43,9 @@ class Transformer {
   // after the final norm of the pre-LN form.
   void forward(const Context &context, const Packing &packing, const View &x, int64_t depth, Saved &saved,
                const View &hidden, const Visit &visit = nullptr);
-  // dHidden is the gradient of what forward gave. dX [T, C] is absent when nothing below is trained. Where hidden states
-  // have gradients of their own, `reached` adds those of each depth below the last to what it is given; that may be
-  // dHidden where layers were left out.
+  // dHidden is the gradient of what forward gave. dX [T, C] is absent when nothing below is trained. Where hidden
+  // states have gradients of their own, `reached` adds those of each depth below the last to what it is given; that may
+  // be dHidden where layers were left out.
   void backward(const Context &context, const Packing &packing, const Saved &saved, const View &dHidden, const View &dX,
                 const Visit &reached = nullptr);
 
