@@ -1,9 +1,11 @@
 // Tensors have one set of names in this package, those of today's transformers, whatever program saved the checkpoint.
 import { EmoframeError } from '../errors.js';
+import type { StoredTensor } from '../model/tensor.js';
+import { emotion2vecAnchor, emotion2vecTensors } from './foreign/emotion2vec.js';
 
 const roots = ['feature_extractor.', 'feature_projection.', 'encoder.'];
 
-/** Whether a tensor belongs to the HuBERT encoder (by transformers' name, without prefix) and not to a head. */
+/** Whether a tensor belongs to the encoder (by transformers' name, without prefix) and not to a head. */
 export function isEncoderName(name: string): boolean {
   return name === 'masked_spec_embed' || roots.some((root) => name.startsWith(root));
 }
@@ -37,6 +39,10 @@ const families: readonly Family[] = [
       [/^post_extract_proj\./, 'feature_projection.projection.'],
       [/^mask_emb$/, 'masked_spec_embed'],
       [/^encoder\.pos_conv\.0\./, 'encoder.pos_conv_embed.conv.'],
+      // Microsoft's WavLM
+      [/^(encoder\.layers\.\d+)\.self_attn\.relative_attention_bias\./, '$1.attention.rel_attn_embed.'],
+      [/^(encoder\.layers\.\d+)\.self_attn\.grep_linear\./, '$1.attention.gru_rel_pos_linear.'],
+      [/^(encoder\.layers\.\d+)\.self_attn\.grep_a$/, '$1.attention.gru_rel_pos_const'],
       [/^(encoder\.layers\.\d+)\.self_attn\./, '$1.attention.'],
       [/^(encoder\.layers\.\d+)\.self_attn_layer_norm\./, '$1.layer_norm.'],
       [/^(encoder\.layers\.\d+)\.fc1\./, '$1.feed_forward.intermediate_dense.'],
@@ -56,7 +62,7 @@ const families: readonly Family[] = [
 ];
 
 /** The prefix of transformers' names in models built on the encoder, for files without a family's anchor. */
-const usualPrefix = /^(?:hubert|wav2vec2)\./;
+const usualPrefix = /^(?:hubert|wav2vec2|wavlm|data2vec_audio)\./;
 
 /** How the names of a checkpoint become transformers'; undefined for what is not of the encoder. */
 function renamer(names: readonly string[]): (name: string) => string | undefined {
@@ -75,32 +81,23 @@ function renamer(names: readonly string[]): (name: string) => string | undefined
   return (name) => name.replace(usualPrefix, '');
 }
 
-/** Tensors of WavLM's gated relative position bias, as transformers and as Microsoft's own files name them. */
-const positionBias = /\.(?:rel_attn_embed|gru_rel_pos\w*|relative_attention_bias|grep_linear|grep_a)(?:\.|$)/;
-
 /**
- * The encoder of a checkpoint under transformers' HubertModel names, whoever named it: transformers (HuBERT and wav2vec 2.0, of
- * any model built on them), fairseq, torchaudio. The old names of weight norm are replaced. Other tensors (`lm_head`,
- * `quantizer`, `classifier`) are `ignored`, by their names in the checkpoint.
+ * The encoder of a checkpoint under transformers' names, whoever named it: transformers (HuBERT, wav2vec 2.0, WavLM, data2vec, and
+ * any model built on them), fairseq, Microsoft, torchaudio; FunASR's emotion2vec, whose tensors are reshaped as well. The old names of
+ * weight norm are replaced. Other tensors (`lm_head`, `quantizer`, `classifier`) are `ignored`, by their names in the checkpoint.
  *
- * Errors: `ERR_CHECKPOINT` when two tensors would get the same name, none is of HuBERT, or the model is WavLM.
+ * Errors: `ERR_CHECKPOINT` when two tensors would get the same name, or none is of an encoder.
  */
-export function normalizeNames<Named extends { name: string }>(
-  tensors: Iterable<Named>,
+export function normalizeNames(
+  tensors: Iterable<StoredTensor>,
   file: string,
-): { tensors: Map<string, Named>; ignored: string[] } {
+): { tensors: Map<string, StoredTensor>; ignored: string[] } {
   const all = [...tensors];
+  if (all.some(({ name }) => name.endsWith(emotion2vecAnchor))) return emotion2vecTensors(all);
   const rename = renamer(all.map(({ name }) => name));
-  const found = new Map<string, Named>();
+  const found = new Map<string, StoredTensor>();
   const ignored: string[] = [];
   for (const tensor of all) {
-    if (positionBias.test(tensor.name)) {
-      throw new EmoframeError(
-        'ERR_CHECKPOINT',
-        `${file} holds WavLM (tensor ${tensor.name}): its attention has a gated relative position bias, which HuBERT and wav2vec 2.0 do not have and this package does not compute.`,
-        { file, tensor: tensor.name },
-      );
-    }
     const renamed = rename(tensor.name);
     const name = renamed === undefined ? undefined : withoutOldWeightNorm(renamed);
     if (name === undefined || !isEncoderName(name)) {
@@ -119,7 +116,7 @@ export function normalizeNames<Named extends { name: string }>(
     const held = ignored.length === 0 ? 'no tensors' : `only others, such as ${ignored[0]}`;
     throw new EmoframeError(
       'ERR_CHECKPOINT',
-      `${file} holds no weights of HuBERT or wav2vec 2.0 under the names of transformers, fairseq or torchaudio but ${held}; convert it to a transformers checkpoint.`,
+      `${file} holds no weights of an encoder under the names of transformers, fairseq, torchaudio or FunASR but ${held}; convert it to a transformers checkpoint.`,
       { file },
     );
   }

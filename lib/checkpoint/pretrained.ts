@@ -90,11 +90,22 @@ export async function loadPretrained(path: string, options?: ReadingOptions): Pr
   return usePretrained(path, use, options);
 }
 
-/** config.json of what is saved here: HuBERT alone, in float32. */
+/** The classes that are saved here: an encoder alone. wav2vec 2.0 is saved as the HuBERT that it is without its quantiser. */
+const savedClasses: Record<string, string> = {
+  wavlm: 'WavLMModel',
+  'data2vec-audio': 'Data2VecAudioModel',
+  // Of this package: transformers has no such class.
+  emotion2vec: 'Emotion2vecModel',
+};
+
+/** config.json of what is saved here: the encoder alone, in float32. */
 export function savedConfig({ raw }: HubertConfig): Record<string, unknown> {
   // `dtype` is the newer name of `torch_dtype`, which all versions of transformers read.
   const { dtype: _, ...kept } = raw;
-  return { ...kept, model_type: 'hubert', architectures: ['HubertModel'], torch_dtype: 'float32' };
+  const type = String(raw.model_type);
+  const family = Object.hasOwn(savedClasses, type) ? type : 'hubert';
+  const architectures = [savedClasses[family] ?? 'HubertModel'];
+  return { ...kept, model_type: family, architectures, torch_dtype: 'float32' };
 }
 
 /** preprocessor_config.json, from which feature extractors know how the waveform is to be prepared. */

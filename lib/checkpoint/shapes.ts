@@ -27,15 +27,32 @@ export function* encoderShapes(shape: HubertShape): Generator<[name: string, sha
   }
   if (shape.featureProjectionLayerNorm) yield* vectors('feature_projection.layer_norm', channels);
   yield* linear('feature_projection.projection', hidden, channels);
-  const positional = 'encoder.pos_conv_embed.conv';
-  yield [`${positional}.bias`, [hidden]];
-  yield [`${positional}.parametrizations.weight.original0`, [1, 1, kernel]];
-  yield [`${positional}.parametrizations.weight.original1`, [hidden, hidden / shape.positionalGroups, kernel]];
+  const taps = [hidden, hidden / shape.positionalGroups, kernel];
+  if (shape.positionalDepth === undefined) {
+    const positional = 'encoder.pos_conv_embed.conv';
+    yield [`${positional}.bias`, [hidden]];
+    yield [`${positional}.parametrizations.weight.original0`, [1, 1, kernel]];
+    yield [`${positional}.parametrizations.weight.original1`, taps];
+  }
+  for (let i = 0; i < (shape.positionalDepth ?? 0); i++) {
+    yield [`encoder.pos_conv_embed.layers.${i}.conv.weight`, taps];
+    yield [`encoder.pos_conv_embed.layers.${i}.conv.bias`, [hidden]];
+  }
+  if (shape.extraTokens !== undefined) yield ['encoder.extra_tokens', [shape.extraTokens, hidden]];
+  const bias = shape.layers > 0 ? shape.positionBias : undefined;
+  if (bias?.kind === 'slopes') yield ['encoder.alibi_scale', [shape.heads]];
+  if (bias?.kind === 'buckets') {
+    yield ['encoder.layers.0.attention.rel_attn_embed.weight', [bias.buckets, shape.heads]];
+  }
   yield* vectors('encoder.layer_norm', hidden);
   for (let i = 0; i < shape.layers; i++) {
     const name = `encoder.layers.${i}`;
     for (const part of ['q_proj', 'k_proj', 'v_proj', 'out_proj'])
       yield* linear(`${name}.attention.${part}`, hidden, hidden);
+    if (bias?.kind === 'buckets') {
+      yield* linear(`${name}.attention.gru_rel_pos_linear`, 8, hidden / shape.heads);
+      yield [`${name}.attention.gru_rel_pos_const`, [1, shape.heads, 1, 1]];
+    }
     yield* vectors(`${name}.layer_norm`, hidden);
     yield* linear(`${name}.feed_forward.intermediate_dense`, inner, hidden);
     yield* linear(`${name}.feed_forward.output_dense`, hidden, inner);

@@ -70,8 +70,14 @@ class Count {
 
   /** Products of one x with each of some weights. */
   linear(weights: readonly string[], flops: number): void {
-    for (const weight of weights) this.flops += flops * (1 + Number(this.trains(weight)) + Number(this.#below));
-    for (const weight of weights) this.parameters(weight);
+    this.products(weights.map((weight) => [weight, flops]));
+  }
+
+  /** The same, of products that differ in size. */
+  products(weights: readonly (readonly [weight: string, flops: number])[]): void {
+    for (const [weight, flops] of weights)
+      this.flops += flops * (1 + Number(this.trains(weight)) + Number(this.#below));
+    for (const [weight] of weights) this.parameters(weight);
   }
 
   /** A product of two activations, both of which need a gradient or none. */
@@ -110,27 +116,34 @@ function countTransformer(
   { depth, dropping, masking = false }: { depth: number; dropping: boolean; masking?: boolean },
 ): void {
   const { shape } = config;
-  const { hiddenSize, intermediateSize, stableLayerNorm: preNorm } = shape;
-  const rows = sum(lengths);
+  const { hiddenSize, intermediateSize, stableLayerNorm: preNorm, extraTokens = 0, positionalDepth } = shape;
   count.parameters('feature_projection.layer_norm.');
   count.linear(['feature_projection.projection.'], 2 * frames * shape.convDim.at(-1)! * hiddenSize);
   if (masking) count.parameters('masked_spec_embed');
   const group = hiddenSize / shape.positionalGroups;
-  count.linear(['encoder.pos_conv_embed.'], 2 * rows * hiddenSize * group * shape.positionalKernel);
+  const positional = 2 * sum(lengths) * hiddenSize * group * shape.positionalKernel;
+  if (positionalDepth === undefined) count.linear(['encoder.pos_conv_embed.'], positional);
+  for (let i = 0; i < (positionalDepth ?? 0); i++) {
+    count.linear([`encoder.pos_conv_embed.layers.${i}.`], positional);
+  }
+  if (extraTokens > 0) count.parameters('encoder.extra_tokens');
+  const widths = lengths.map((length) => length + extraTokens);
+  const rows = sum(widths);
   if (!preNorm) count.parameters('encoder.layer_norm.');
   const kept = dropping ? 1 - shape.layerdrop : 1;
   const square = 2 * kept * rows * hiddenSize ** 2;
   const feedForward = 2 * kept * rows * hiddenSize * intermediateSize;
   // q kᵀ and its softmax with v, of all heads together.
-  const attention = 4 * kept * hiddenSize * sum(lengths.map((length) => length ** 2));
+  const attention = 4 * kept * hiddenSize * sum(widths.map((length) => length ** 2));
   for (let i = 0; i < depth; i++) {
     const layer = `encoder.layers.${i}.`;
     const norm = (name: string, before: boolean) => before === preNorm && count.parameters(`${layer}${name}.`);
     norm('layer_norm', true);
-    count.linear(
-      ['q', 'k', 'v'].map((name) => `${layer}attention.${name}_proj.`),
-      square,
-    );
+    const inputs: [string, number][] = ['q', 'k', 'v'].map((name) => [`${layer}attention.${name}_proj.`, square]);
+    if (shape.positionBias?.kind === 'buckets') {
+      inputs.push([`${layer}attention.gru_rel_pos_linear.`, 16 * kept * rows * hiddenSize]);
+    }
+    count.products(inputs);
     count.activations(attention);
     count.linear([`${layer}attention.out_proj.`], square);
     norm('layer_norm', false);

@@ -19,7 +19,7 @@ const probability = z
   .refine((value) => Math.fround(value) < 1, 'Too big: expected number to be <1');
 const counts = z.array(count).min(1).max(100);
 
-// Defaults are those of transformers' HubertConfig: a config.json leaves out what equals them.
+// Defaults are those of transformers' HubertConfig: a config.json may leave out what equals them.
 const schema = z.looseObject({
   model_type: z.string().default('hubert'),
   hidden_size: count.default(768),
@@ -41,24 +41,53 @@ const schema = z.looseObject({
   conv_stride: counts.default([5, 2, 2, 2, 2, 2, 2]),
   conv_kernel: counts.default([10, 3, 3, 3, 3, 2, 2]),
   conv_bias: z.boolean().default(false),
-  num_conv_pos_embeddings: count.default(128),
+  num_conv_pos_embeddings: count.optional(),
   num_conv_pos_embedding_groups: count.default(16),
   conv_pos_batch_norm: z.boolean().default(false),
+  // Of WavLM alone.
+  num_buckets: count.min(4).default(320),
+  max_bucket_distance: count.default(800),
+  // Of data2vec alone, whose number of positional convolutions is num_conv_pos_embeddings.
+  conv_pos_kernel_size: count.default(19),
+  // Of emotion2vec alone, which transformers does not have: this package's own.
+  positional_depth: count.max(100).default(5),
+  position_bias: z.literal('slopes').default('slopes'),
+  extra_tokens: z.number().int().min(0).max(1000).default(10),
   // Of wav2vec 2.0 alone.
   add_adapter: z.boolean().default(false),
   adapter_attn_dim: z.number().nullable().default(null),
   do_stable_layer_norm: z.boolean().default(false),
 });
 
-/** Why a model of another family cannot be done, as far as that is one thing to say. */
-function anotherFamily(type: string): string {
-  const supported = 'only "hubert" and "wav2vec2" are supported';
-  if (type !== 'wavlm') return `model_type is ${quoted(type)}, and ${supported}.`;
-  return `model_type is "wavlm", and ${supported}: WavLM's attention has a gated relative position bias, which they do not have.`;
-}
+type Config = z.infer<typeof schema>;
+
+/** What each family has, of all that the engine can do. */
+const families: Record<string, (config: Config) => Partial<HubertShape>> = {
+  hubert: () => ({}),
+  wav2vec2: () => ({}),
+  wavlm: ({ num_buckets: buckets, max_bucket_distance: reach }) => ({
+    positionBias: { kind: 'buckets', buckets, reach },
+  }),
+  'data2vec-audio': (config) => ({
+    groupNorm: false,
+    positionalDepth: config.num_conv_pos_embeddings ?? 5,
+    positionalKernel: config.conv_pos_kernel_size,
+  }),
+  emotion2vec: (config) => ({
+    positionalDepth: config.positional_depth,
+    positionalKernel: config.num_conv_pos_embeddings ?? 19,
+    positionBias: { kind: 'slopes' },
+    ...(config.extra_tokens > 0 && { extraTokens: config.extra_tokens }),
+    // data2vec 2.0 gives its config's to the layers alone.
+    featureProjectionEpsilon: 1e-5,
+  }),
+};
+
+/** Distances and buckets make a matrix in the engine, which is not to be larger. */
+const mostMembers = 2 ** 24;
 
 /**
- * Reads transformers' `config.json` of a HuBERT (or wav2vec 2.0) model.
+ * Reads transformers' `config.json` of a model of HuBERT, wav2vec 2.0, WavLM or data2vec (audio), or this package's of emotion2vec.
  *
  * @param raw the parsed JSON
  * @param file its path, for messages
@@ -76,7 +105,12 @@ export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
     return refuse(`${issue?.path.join('.') || 'the configuration'}: ${issue?.message}.`);
   }
   const c = parsed.data;
-  if (c.model_type !== 'hubert' && c.model_type !== 'wav2vec2') return refuse(anotherFamily(c.model_type));
+  const family = Object.hasOwn(families, c.model_type) ? families[c.model_type] : undefined;
+  if (family === undefined) {
+    const supported = Object.keys(families).map((name) => `"${name}"`);
+    const last = supported.pop();
+    return refuse(`model_type is ${quoted(c.model_type)}, and only ${supported.join(', ')} and ${last} are supported.`);
+  }
   for (const field of ['hidden_act', 'feat_extract_activation'] as const)
     if (c[field] !== 'gelu') refuse(`${field} is "${c[field]}", and only "gelu" is supported.`);
   if (c.add_adapter) refuse('add_adapter is true, and convolutions after the encoder are not supported.');
@@ -95,6 +129,13 @@ export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
     refuse(
       `conv_dim, conv_kernel and conv_stride differ in length (${c.conv_dim.length}, ${c.conv_kernel.length}, ${c.conv_stride.length}).`,
     );
+  if (c.model_type === 'wavlm') {
+    const { num_buckets: buckets, max_bucket_distance: reach } = c;
+    if (reach <= buckets / 4)
+      refuse(`max_bucket_distance ${reach} is not more than a quarter of num_buckets ${buckets}.`);
+    if (buckets * (2 * reach + 1) > mostMembers)
+      refuse(`num_buckets ${buckets} and max_bucket_distance ${reach} are too large together.`);
+  }
   const stride = c.conv_stride.reduce((product, step) => product * step, 1);
   if (stride > largest) refuse(`conv_stride multiplies to ${stride} samples a frame, more than ${largest}.`);
   return {
@@ -110,7 +151,7 @@ export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
       layers: c.num_hidden_layers,
       heads: c.num_attention_heads,
       intermediateSize: c.intermediate_size,
-      positionalKernel: c.num_conv_pos_embeddings,
+      positionalKernel: c.num_conv_pos_embeddings ?? 128,
       positionalGroups: c.num_conv_pos_embedding_groups,
       stableLayerNorm: c.do_stable_layer_norm,
       layerNormEpsilon: c.layer_norm_eps,
@@ -120,6 +161,7 @@ export function parseHubertConfig(raw: unknown, file?: string): HubertConfig {
       featureProjectionDropout: c.feat_proj_dropout,
       finalDropout: c.final_dropout,
       layerdrop: c.layerdrop,
+      ...family(c),
     },
   };
 }

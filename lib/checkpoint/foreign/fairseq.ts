@@ -74,6 +74,16 @@ const sameFields = {
 const defaults = { activation_dropout: 0, layerdrop: 0, conv_bias: false, do_stable_layer_norm: false };
 const defaultConvolutions = '[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2';
 
+/** What Microsoft's WavLM, whose files are of this form, has besides: its own default of `max_distance` is 1280. */
+function wavlm(options: PickleValue | undefined, refuse: (what: string) => EmoframeError): Record<string, unknown> {
+  if (field(options, 'gru_rel_pos') !== true) throw refuse('has a bias of relative positions without the gate of WavLM');
+  return {
+    model_type: 'wavlm',
+    num_buckets: field(options, 'num_buckets') ?? 320,
+    max_bucket_distance: field(options, 'max_distance') ?? 1280,
+  };
+}
+
 /**
  * The model that the root of a fairseq checkpoint describes, in transformers' terms.
  *
@@ -111,6 +121,7 @@ export function describedByFairseq(root: PickleDict, file: string): ModelDescrip
     const value = field(options, theirs);
     if (value !== undefined) config[ours] = value;
   }
+  if (field(options, 'relative_position_embedding') === true) Object.assign(config, wavlm(options, refuse));
   const task = root.get('task_cfg') ?? field(cfg, 'task');
   const stated = [field(task, 'normalize'), field(outer, 'normalize'), field(options, 'normalize')];
   return { config, normalize: stated.find((value) => typeof value === 'boolean') ?? mode === 'layer_norm' };
