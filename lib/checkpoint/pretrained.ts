@@ -62,7 +62,7 @@ export async function usePretrained<Result>(
 }
 
 /**
- * Reads a checkpoint of HuBERT or wav2vec 2.0:
+ * Reads a checkpoint of HuBERT, wav2vec 2.0, WavLM, data2vec or emotion2vec:
  *
  * - a directory of transformers or emoframe: `config.json`, weights in `model.safetensors` or else `pytorch_model.bin`, whole or
  *   split with an index, `preprocessor_config.json` or `processor_config.json` if there (otherwise input is normalised, as in
@@ -73,7 +73,7 @@ export async function usePretrained<Result>(
  *
  * Errors: `ERR_FILE_NOT_FOUND` naming what was looked for, `ERR_READ`, `ERR_MODEL_CONFIG` (see parseHubertConfig; or it is unknown
  * what the model is), `ERR_TENSOR` (weights and config disagree), `ERR_NOT_FINITE` (a weight is NaN or infinite), `ERR_CHECKPOINT`
- * (not readable as what it should be, or of another family, such as WavLM), `ERR_PICKLE` (a pickle asks for something that no
+ * (not readable as what it should be, or of another family), `ERR_PICKLE` (a pickle asks for something that no
  * checkpoint has), `ERR_HEAD` (a head that is not whole or that cannot be done, or a tensor that belongs neither to the encoder nor to
  * a known head; `head: 'none'` reads the encoder alone).
  *

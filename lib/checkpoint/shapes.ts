@@ -61,18 +61,28 @@ export function* encoderShapes(shape: HubertShape): Generator<[name: string, sha
 }
 
 /**
- * Refuses weights that are not of the shapes that the config gives, and a config that describes far more weights than the
+ * Refuses weights that are not of the names and shapes that the config gives, and a config that describes far more weights than the
  * file holds; which tensors may be missing is for `Model.importTensors` to say. Errors: `ERR_TENSOR`.
  */
 export function checkShapes(shape: HubertShape, tensors: ReadonlyMap<string, { shape: number[] }>, file: string): void {
   let described = 0;
+  const unknown = new Set(tensors.keys());
   for (const [name, wanted] of encoderShapes(shape)) {
+    unknown.delete(name);
     described += elementsOf({ shape: wanted });
     const found = tensors.get(name)?.shape;
     if (found === undefined || found.join() === wanted.join()) continue;
     throw new EmoframeError(
       'ERR_TENSOR',
       `Tensor ${name} in ${file} has shape [${found.join(', ')}] where its config.json asks for [${wanted.join(', ')}]: they do not belong together.`,
+      { file, tensor: name },
+    );
+  }
+  // Of another family, such as the bias of positions of WavLM; left out, the model would be another than it was.
+  for (const name of unknown) {
+    throw new EmoframeError(
+      'ERR_TENSOR',
+      `Tensor ${name} in ${file} is of the encoder, but not of the one that its config describes: they do not belong together.`,
       { file, tensor: name },
     );
   }

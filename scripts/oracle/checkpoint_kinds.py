@@ -29,8 +29,6 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForPreTraining,
     Wav2Vec2Model,
-    WavLMConfig,
-    WavLMModel,
 )
 
 torch.set_num_threads(1)
@@ -371,22 +369,6 @@ for seed, form in enumerate(FORMS):
     with torch.no_grad():
         output = encoder(torch.from_numpy(waveform)[None].float(), output_hidden_states=True)
     np.save(root / f"wav2vec2_{form}.npy", torch.cat([*output.hidden_states, output.last_hidden_state]).numpy())
-
-# WavLM, which must be refused, as transformers saves it and as Microsoft does.
-wavlm = WavLMModel(WavLMConfig(**SIZES, num_buckets=8))
-wavlm.config.save_pretrained(root / "wavlm")
-bias_of_positions = {name: tensor for name, tensor in wavlm.state_dict().items() if ".layers.0.attention.rel_attn_embed" in name}
-save_file({"feature_extractor.conv_layers.0.conv.weight": torch.zeros(8, 1, 10), **bias_of_positions}, root / "wavlm" / "model.safetensors")
-torch.save(
-    {
-        "cfg": {**fairseq_options("base"), "relative_position_embedding": True, "num_buckets": 8},
-        "model": {
-            "feature_extractor.conv_layers.0.0.weight": torch.zeros(8, 1, 10),
-            "encoder.layers.0.self_attn.grep_linear.weight": torch.zeros(8, 8),
-        },
-    },
-    root / "wavlm_microsoft.pt",
-)
 
 # k-means models.
 points = np.random.default_rng(5).standard_normal((200, 16)).astype(np.float32)

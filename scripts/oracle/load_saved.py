@@ -7,12 +7,14 @@ import pathlib
 import sys
 
 import torch
+import transformers
 from safetensors.torch import load_file
-from transformers import AutoFeatureExtractor, HubertModel
+from transformers import AutoFeatureExtractor
 
 torch.set_num_threads(1)
 directory = pathlib.Path(sys.argv[1])
-model, info = HubertModel.from_pretrained(directory, output_loading_info=True)
+(architecture,) = json.loads((directory / "config.json").read_text())["architectures"]
+model, info = getattr(transformers, architecture).from_pretrained(directory, output_loading_info=True)
 for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
     assert not info[kind], f"{kind}: {sorted(info[kind])}"
 

@@ -61,7 +61,8 @@ function blockTensors(layer: number, part: string, tensor: StoredTensor): Stored
 /** Without the sides of 1 in front and behind that broadcasting wants. */
 function reshaped(tensor: StoredTensor): StoredTensor {
   const { name, shape } = tensor;
-  if (name === 'encoder.extra_tokens' && shape.length === 3 && shape[0] === 1) return { ...tensor, shape: shape.slice(1) };
+  if (name === 'encoder.extra_tokens' && shape.length === 3 && shape[0] === 1)
+    return { ...tensor, shape: shape.slice(1) };
   // [layers, 1, heads, 1, 1], without the first in older files: scales of layers are not supported.
   const heads = shape.at(-3) ?? 0;
   if (name === 'encoder.alibi_scale' && elementsOf(tensor) === heads) return { ...tensor, shape: [heads] };
@@ -69,7 +70,10 @@ function reshaped(tensor: StoredTensor): StoredTensor {
 }
 
 /** The encoder's tensors by transformers' names, and the names of the others. */
-export function emotion2vecTensors(all: readonly StoredTensor[]): { tensors: Map<string, StoredTensor>; ignored: string[] } {
+export function emotion2vecTensors(all: readonly StoredTensor[]): {
+  tensors: Map<string, StoredTensor>;
+  ignored: string[];
+} {
   const anchor = all.find(({ name }) => name.endsWith(emotion2vecAnchor))?.name ?? emotion2vecAnchor;
   const prefix = anchor.slice(0, -emotion2vecAnchor.length);
   const own = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : '');

@@ -76,7 +76,8 @@ const defaultConvolutions = '[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2';
 
 /** What Microsoft's WavLM, whose files are of this form, has besides: its own default of `max_distance` is 1280. */
 function wavlm(options: PickleValue | undefined, refuse: (what: string) => EmoframeError): Record<string, unknown> {
-  if (field(options, 'gru_rel_pos') !== true) throw refuse('has a bias of relative positions without the gate of WavLM');
+  if (field(options, 'gru_rel_pos') !== true)
+    throw refuse('has a bias of relative positions without the gate of WavLM');
   return {
     model_type: 'wavlm',
     num_buckets: field(options, 'num_buckets') ?? 320,
