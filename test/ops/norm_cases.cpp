@@ -159,7 +159,8 @@ void sumAlone(Backend &backend, Report &report) {
   }
 }
 
-// The residual stream is updated in place, and gradients flow through the same memory.
+// The residual stream is updated in place, and gradients flow through the same memory; those of the affine part are not
+// asked for.
 void inPlace(Backend &backend, Report &report) {
   for (DType dtype : {DType::f32, DType::bf16}) {
     const int64_t T = 129, C = 200;
@@ -183,16 +184,12 @@ void inPlace(Backend &backend, Report &report) {
     report.close(y, ref.y, "y");
     report.close(r, ref.sum, "sum in the residual's place");
     const Tensor dy = Tensor(backend, dtype, T, C).normal(5), dSum = Tensor(backend, dtype, T, C).normal(6);
-    const Tensor dGamma = Tensor(backend, DType::f32, 1, C).constant(0),
-                 dBeta = Tensor(backend, DType::f32, 1, C).constant(0);
     AddNormBackward g;
     g.forward = norm;
     g.dy = dy;
     g.dSumIn = dSum;
     g.dSumOut = dSum;
     g.dx = dSum;
-    g.dGamma = dGamma;
-    g.dBeta = dBeta;
     const Gradients expected = backward(ref, dy.values, &dSum.values, {}, gamma.values, T, C);
     backend.run(g);
     report.close(dSum, expected.dSum, "dSum in place");
