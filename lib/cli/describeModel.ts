@@ -3,7 +3,7 @@ import { given } from '../given.js';
 import { mebibytes } from '../model/memory.js';
 import { type ModelFacts, modelFacts } from '../predict/modelFacts.js';
 import { columns, defineCommand } from './command.js';
-import { findModel, revisionOption } from './model.js';
+import { findModel, headOption, revisionOption } from './model.js';
 import { deviceOptions, UsageError } from './options.js';
 import { Progress } from './progress.js';
 
@@ -13,25 +13,26 @@ export const modelCommand = defineCommand({
   arguments: 'MODEL',
   description:
     'Says of a predictor, a checkpoint or a public model, given as OWNER/NAME on the Hub, what it gives, what its head does and\nhow its input is prepared; and measures for a few seconds how fast it is on this machine.',
-  options: { ...revisionOption, ...deviceOptions },
+  options: { ...revisionOption, ...headOption, ...deviceOptions },
   examples: ['emoframe model superb/hubert-large-superb-er', 'emoframe model runs/demo/folds/s5/predictor --json'],
   run: async ([model, ...more], values, context) => {
     if (model === undefined || more.length > 0) throw new UsageError('Expected one model.');
-    const { device, precision, threads, revision } = values;
+    const { head, device, precision, threads, revision } = values;
     const path = await findModel({ model, revision }, context, new Progress());
-    const settings = given({ device, precision, threads, memoryLimit: values['memory-limit'] });
+    const settings = given({ head, device, precision, threads, memoryLimit: values['memory-limit'] });
     const facts = await modelFacts(path, settings);
     await context.print(values.json ? JSON.stringify({ model, path, ...facts }, null, 2) : table(model, facts));
   },
 });
 
 function table(model: string, facts: ModelFacts): string {
-  const { family, layers, hiddenSize, task, labels, head, input, ignored, parameters, bytes } = facts;
+  const { form, family, layers, hiddenSize, task, labels, head, input, ignored, parameters, bytes } = facts;
   const { timeline, device, memory, speed } = facts;
   const of = (name: string, value: string | undefined): [string, string][] =>
     value === undefined ? [] : [[name, value]];
   return columns([
     ['model', model],
+    ['form', form],
     ['encoder', `${family}, ${layers} layers, ${hiddenSize} channels`],
     ...of(task === 'regression' ? 'dimensions' : 'emotions', labels?.join(', ')),
     ['head', head?.join(' → ') ?? 'none: hidden states alone'],

@@ -11,7 +11,7 @@ import {
 } from '../score/evaluateModel.js';
 import { type CommandContext, columns, defineCommand } from './command.js';
 import { readGivenCorpus } from './corpusOptions.js';
-import { findModel } from './model.js';
+import { findModel, headOption } from './model.js';
 import { audioCacheOf, choice, text, UsageError, type Values } from './options.js';
 import { Progress } from './progress.js';
 import { runDirectoryOptions } from './runOptions.js';
@@ -19,6 +19,7 @@ import { runStage } from './runStage.js';
 
 const options = {
   ...runDirectoryOptions,
+  ...headOption,
   out: text('DIR', 'the run directory, for the last stage of a run (default: score --model on the whole corpus)'),
   map: text(
     'MODEL=CORPUS,...',
@@ -42,9 +43,9 @@ export const evaluateCommand = defineCommand({
     'emoframe evaluate iemocap.jsonl --model hubert-base-ls960 --out runs/iemocap',
   ],
   run: async (positionals, values, context) => {
-    const { out, model, map, outputs, predictions, ...rest } = values;
+    const { out, model, head, map, outputs, predictions, ...rest } = values;
     if (out !== undefined) {
-      const foreign = Object.entries({ map, outputs, predictions }).find(([, value]) => value !== undefined);
+      const foreign = Object.entries({ head, map, outputs, predictions }).find(([, value]) => value !== undefined);
       if (foreign !== undefined) throw new UsageError(`Expected no --${foreign[0]} with --out.`);
       await runStage('evaluate', positionals, { ...rest, out, model }, context);
       return;
@@ -69,10 +70,10 @@ async function scoreModel(
   const { dataset, labels, others, 'audio-root': audioRoot } = values;
   const corpus = await readGivenCorpus(corpora, { dataset, labels, others, audioRoot, test: undefined }, signal);
   const progress = new Progress();
-  const { device, precision, threads } = values;
+  const { head, device, precision, threads } = values;
   await using emotions = await EmotionModel.load(await findModel(values, context, progress), {
     clusters: false,
-    ...given({ device, precision, threads, memoryLimit: values['memory-limit'] }),
+    ...given({ head, device, precision, threads, memoryLimit: values['memory-limit'] }),
     ...audioCacheOf(values),
   });
   const rows: PredictionRow[] = [];

@@ -2,12 +2,20 @@ import { given } from '../given.js';
 import { findCheckpoint } from '../predict/loadModel.js';
 import type { HubModelOptions } from '../predict/options.js';
 import type { CommandContext } from './command.js';
-import { text } from './options.js';
+import { choice, text } from './options.js';
 import type { Progress } from './progress.js';
 
 /** For every command that takes a model. */
 export const revisionOption = {
   revision: text('REVISION', 'branch, tag or commit of a model on the Hub (default: main)'),
+};
+
+/** For every command that predicts with a model. */
+export const headOption = {
+  head: choice(
+    ['ctc-mean'],
+    'take the head of a speech recogniser for a classifier of the mean over frames (default: the head by its own form)',
+  ),
 };
 
 const mebibyte = 1 << 20;

@@ -5,7 +5,7 @@ import type { PredictManyOptions } from '../predict/options.js';
 import { audioFiles, listOption, nameAudio, splitChannels } from './audioFiles.js';
 import { defineCommand } from './command.js';
 import { describeMemory } from './memory.js';
-import { hubModelOptions, revisionOption } from './model.js';
+import { headOption, hubModelOptions, revisionOption } from './model.js';
 import {
   audioCacheOf,
   cacheOptions,
@@ -34,6 +34,7 @@ export const predictCommand = defineCommand({
       text('MODEL', 'the predictor of a run, OUT/folds/FOLD/predictor, a public model, or its OWNER/NAME on the Hub'),
     ),
     ...revisionOption,
+    ...headOption,
     format: choice(['text', 'json', 'jsonl'], 'output format (default: text)'),
     'switching-cost': nonNegativeNumber(
       'cost of a change of emotion in nats; 0: no smoothing (with an alignment network: only for audio in windows)',
@@ -67,7 +68,7 @@ export const predictCommand = defineCommand({
       ...hubModelOptions(values, context, progress),
       // Text does not show clusters.
       clusters: !values['no-clusters'] && format !== 'text',
-      ...given({ device, precision, threads, memoryLimit: values['memory-limit'] }),
+      ...given({ head: values.head, device, precision, threads, memoryLimit: values['memory-limit'] }),
       ...audioCacheOf(values),
     }).finally(() => progress.finish());
     if (emotions.task === 'regression' && values['switching-cost'] !== undefined) {

@@ -3,6 +3,7 @@ import { AudioPool } from '../audio/pool.js';
 import type { Head } from '../checkpoint/head.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { chainLagSeconds } from '../evaluate/emotionChain.js';
+import { given } from '../given.js';
 import { parseOptions } from '../issues.js';
 import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
@@ -93,10 +94,10 @@ export class EmotionModel<T extends Task = Task> {
     options?: EmotionModelOptions,
   ): Promise<EmotionModel<'classification'> | EmotionModel<'regression'>>;
   static async load(model: string, options: EmotionModelOptions = {}): Promise<EmotionModel> {
-    const { clusters = true, audioCache: cache, task, ...settings } = parseOptions(loadSchema, options);
+    const { clusters = true, audioCache: cache, head, task, ...settings } = parseOptions(loadSchema, options);
     return onNewEngine(settings, async (engine, precision) => {
       const dir = await findCheckpoint(model, settings);
-      const loaded = await loadClassifier(engine, dir, precision);
+      const loaded = await loadClassifier(engine, dir, precision, given({ head }));
       checkTask(model, loaded.head, task);
       const clusterer = clusters ? await Clusterer.find(engine, dir, precision) : undefined;
       const pool = new AudioPool({ threads: settings.threads === 1 ? 1 : 2, ...(cache !== undefined && { cache }) });

@@ -1,3 +1,4 @@
+import type { ReadingOptions } from '../checkpoint/forms/form.js';
 import { type LoadedHubert, loadHubert, loadHubertClassifier } from '../checkpoint/load.js';
 import type { Head } from '../checkpoint/pretrained.js';
 import { given } from '../given.js';
@@ -50,8 +51,9 @@ export async function loadClassifier(
   engine: Engine,
   dir: string,
   precision: Precision,
+  options?: ReadingOptions,
 ): Promise<LoadedModel & { head: Head }> {
-  return forInference(engine, await loadHubertClassifier(engine, dir, precision));
+  return forInference(engine, await loadHubertClassifier(engine, dir, precision, options));
 }
 
 async function forInference<Loaded extends LoadedHubert>(

@@ -2,9 +2,11 @@
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Normalization } from '../audio/normalize.js';
+import type { Form, ReadingOptions } from '../checkpoint/forms/form.js';
 import { classifierOptions, type Head } from '../checkpoint/head.js';
 import { openCheckpoint } from '../checkpoint/source.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
+import { given } from '../given.js';
 import type { ClassifierOptions, PoolingName } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
 import { EmotionModel } from './emotionModel.js';
@@ -16,6 +18,8 @@ import type { Task } from './prediction.js';
 
 /** What a checkpoint says of a model. */
 interface Description {
+  /** In which form it was published. */
+  form: Form;
   /** The encoder's family, as transformers calls it. */
   family: string;
   /** Layers of the transformer, and channels of its hidden states. */
@@ -51,26 +55,30 @@ export interface ModelFacts extends Description {
  * @param path a directory or file
  * @throws what reading a checkpoint and loading a model throw
  */
-export async function modelFacts(path: string, options: InferenceOptions = {}): Promise<ModelFacts> {
-  const description = await describe(path);
+export async function modelFacts(
+  path: string,
+  { head, ...options }: InferenceOptions & { head?: 'ctc-mean' } = {},
+): Promise<ModelFacts> {
+  const description = await describe(path, given({ head }));
   if (description.task === undefined) {
     await using encoder = await Encoder.load(path, options);
     const speed = await measureSpeed((samples) => encoder.encode(samples));
     return { ...description, device: encoder.device, memory: await encoder.plan(), speed };
   }
-  await using model = await EmotionModel.load(path, { ...options, clusters: false });
+  await using model = await EmotionModel.load(path, { ...options, ...given({ head }), clusters: false });
   const speed = await measureSpeed((samples) => model.predict(samples));
   const { timeline, device } = model;
   return { ...description, timeline, device, memory: await model.plan(), speed };
 }
 
-async function describe(path: string): Promise<Description> {
-  const { config, normalize, head, ignored, tensors, file, close } = await openCheckpoint(path);
+async function describe(path: string, options: ReadingOptions): Promise<Description> {
+  const { form, config, normalize, head, ignored, tensors, file, close } = await openCheckpoint(path, options);
   await close();
   const { layers, hiddenSize } = config.shape;
   const classifier = head?.kind === 'classifier' ? head : undefined;
   const weights = [...tensors.values(), ...(head?.tensors ?? [])];
   return {
+    form,
     family: String(config.raw.model_type ?? 'hubert'),
     layers,
     hiddenSize,

@@ -62,6 +62,11 @@ export interface AudioCallOptions extends AudioInputOptions, WindowOptions {
 export interface EmotionModelOptions extends InferenceOptions {
   /** Give every frame its cluster, where the directory has them (default). It costs a second pass through a second model. */
   clusters?: boolean;
+  /**
+   * `ctc-mean`: take the head of a speech recogniser (`lm_head`) for a classifier of the mean over frames, as some are published. Nothing
+   * in such a checkpoint says that it is one. Default: the head by its own form.
+   */
+  head?: 'ctc-mean';
   /** What the model must give, for types that say it: a model that gives the other is refused with `ERR_HEAD`. Default: either. */
   task?: Task;
 }
@@ -162,6 +167,7 @@ const { id: _, ...manyShape } = predictShape;
 export const loadSchema = strictOptions({
   ...inferenceShape,
   clusters: z.boolean().exactOptional(),
+  head: z.literal('ctc-mean').exactOptional(),
   task: z.enum(['classification', 'regression'] satisfies Task[]).exactOptional(),
 } satisfies Shape<EmotionModelOptions>);
 /** @internal */

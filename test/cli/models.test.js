@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -53,6 +53,24 @@ test('model says what a predictor is, takes and does', async () => {
   assert.ok(facts.parameters > 5000 && facts.bytes > 4 * 5000, `${facts.parameters} in ${facts.bytes} bytes`);
   assert.ok(facts.memory.total > facts.memory.weights && facts.memory.weights >= 4 * facts.parameters);
   assert.ok(facts.speed > 1, String(facts.speed));
+});
+
+test('a speech recogniser is a classifier where --head says so, and there alone', async () => {
+  const recogniser = join(fixtures, 'forms', 'ctc');
+  const said = ['predict', join(fixtures, 'audio', 'voice.wav'), '--model', recogniser, '--threads', '1', '--json'];
+  const { stdout, stderr } = await emoframe([...said, '--head', 'ctc-mean']);
+  const [{ probabilities }] = JSON.parse(stdout);
+  const { logits } = JSON.parse(readFileSync(join(fixtures, 'forms', 'expected.json'))).ctc;
+  const sum = logits.reduce((total, logit) => total + Math.exp(logit), 0);
+  for (const [i, label] of ['neu', 'hap', 'ang', 'sad'].entries()) {
+    const right = Math.exp(logits[i]) / sum;
+    assert.ok(Math.abs(probabilities[label] - right) < 1e-4, `${label}: ${probabilities[label]} ${stderr}`);
+  }
+  const without = await emoframe(said);
+  assert.is(without.code, 1);
+  assert.match(without.stderr, /no classifier head, but one of speech recognition.*--head ctc-mean/);
+  const facts = JSON.parse((await emoframe(['model', recogniser, '--json', '--head', 'ctc-mean'])).stdout);
+  assert.equal([facts.form, facts.ignored], ['ctc-mean', []]);
 });
 
 test('model says of an encoder that it has no head, and refuses what is no model', async () => {
