@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { EmotionModel } from '../../dist/index.js';
+import { EmotionModel, Geometry } from '../../dist/index.js';
+import { WindowPlan } from '../../dist/predict/windows.js';
 import { emoframe } from '../support/cli.js';
 import { keeper } from '../support/kept.js';
 import { refused } from '../support/refused.js';
@@ -94,7 +95,8 @@ for (const [pooling, timeline, layers] of [
       assert.is(once.windows, null);
       assert.equal(found.windows, { seconds: 5, overlap: 1.5 });
       const [before, after] = [once, found].map((one) => Object.values(one.values ?? one.probabilities));
-      for (const [k, value] of before.entries()) near(after[k], value, 1e-5 * Math.max(1, Math.abs(value)), `output ${k}`);
+      for (const [k, value] of before.entries())
+        near(after[k], value, 1e-5 * Math.max(1, Math.abs(value)), `output ${k}`);
       const [whole, parts] = [once, found].map(({ columns }) => columns.values ?? columns.posteriors);
       assert.is(parts.length, whole.length);
       for (const [i, value] of whole.entries()) near(parts[i], value, 1e-4, `frame ${Math.floor(i / labels.length)}`);
@@ -103,6 +105,18 @@ for (const [pooling, timeline, layers] of [
     });
   }
 }
+
+test('with max pooling each window has the weight of the channels whose maximum is in it', async () => {
+  const model = await load({ task: 'regression', pooling: 'max', attend: 0 });
+  const windows = { windowSeconds: 5, overlapSeconds: 1.5 };
+  const [once, found] = [await model.predict(samples), await model.predict(samples, windows)];
+  const geometry = new Geometry({ convKernel: [10, 3, 3, 3, 3, 2, 2], convStride: [5, 2, 2, 2, 2, 2, 2] });
+  const plan = [...new WindowPlan(geometry, windows, { chunk: 5, overlap: 27 }).over(once.frames.length)];
+  assert.ok(plan.length > 3);
+  const within = ({ columns }, { keepStart, keepEnd }) =>
+    columns.attention.subarray(keepStart, keepEnd).reduce((sum, weight) => sum + weight, 0);
+  for (const window of plan) near(within(found, window), within(once, window), 1e-5, JSON.stringify(window));
+});
 
 test('windows must overlap by what a frame of such a head looks at', async () => {
   const model = await load({ task: 'regression', pooling: 'max' });
