@@ -1,4 +1,5 @@
 import { type AudioInput, idOf, isFile, nameOf, streamInput } from '../audio/input.js';
+import type { WaveformStatistics } from '../audio/normalize.js';
 import { AudioPool } from '../audio/pool.js';
 import type { Head } from '../checkpoint/head.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
@@ -30,7 +31,7 @@ import type { Prediction, PredictionFailure, Task, TimelineChunk } from './predi
 import { type AudioInputs, checkIterable, predictMany } from './predictMany.js';
 import { streamWindows } from './timelineStream.js';
 import { loadUtterance, predictUtterances, type Utterance } from './utterances.js';
-import { liveWindows, wholeWindows } from './windows.js';
+import { type AudioWindow, liveWindows, wholeWindows } from './windows.js';
 
 const cpuBatchSeconds = 30;
 /** Tried in turn: a GPU is full with the first, and less of it is lost with the others than by one after another. */
@@ -211,6 +212,8 @@ export class EmotionModel<T extends Task = Task> {
     const live = !isFile(input) && !ArrayBuffer.isView(input);
     const normalizeBy = settings.normalizeBy ?? (live ? 'window' : 'whole');
     const cost = this.#inference.switchingCost(settings);
+    const chunksOf = (windows: AsyncIterable<AudioWindow>, waveform?: WaveformStatistics) =>
+      streamWindows(this.#inference, windows, cost, waveform) as AsyncGenerator<TimelineChunk<T>, void, undefined>;
     if (normalizeBy === 'window' && settings.level === 'match') {
       throw new EmoframeError(
         'ERR_ARGUMENT',
@@ -221,7 +224,7 @@ export class EmotionModel<T extends Task = Task> {
       const { samples, name } = await this.#load(id, input, settings);
       const windows = wholeWindows(samples, geometry, this.#inference.normalizing, plan, name, settings.signal);
       const [waveform] = this.#inference.waveformsOf([samples], settings.level) ?? [];
-      yield* this.#timelineOf(windows, cost, waveform);
+      yield* chunksOf(windows, waveform);
       return;
     }
     const name = nameOf(id, input);
@@ -229,7 +232,7 @@ export class EmotionModel<T extends Task = Task> {
     const parts = isFile(input)
       ? streamInput((await this.#load(id, input, settings)).samples, { ...settings, sampleRate }, name)
       : streamInput(input, settings, name);
-    yield* this.#timelineOf(liveWindows(parts, geometry, plan, name), cost, undefined);
+    yield* chunksOf(liveWindows(parts, geometry, plan, name));
   }
 
   /**
@@ -270,10 +273,6 @@ export class EmotionModel<T extends Task = Task> {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
-  }
-
-  #timelineOf(...given: Parameters<typeof streamWindows> extends [unknown, ...infer Rest] ? Rest : never) {
-    return streamWindows(this.#inference, ...given) as AsyncGenerator<TimelineChunk<T>, void, undefined>;
   }
 
   #load(id: string, input: AudioInput, options: AudioCallOptions): Promise<Utterance> {

@@ -127,7 +127,10 @@ export interface PredictionFailure {
 
 /** One frame of audio whose end is not known yet. */
 export type StreamedFrame<T extends Task = Task> = FrameBase & {
-  /** What attention is made of: the weights of frames are the softmax of their scores. 0 with `mean` pooling. */
+  /**
+   * What attention is made of: the weights of frames are the softmax of their scores. 0 with `mean` and `sum` pooling; with `max`
+   * pooling they are so within a window alone.
+   */
   readonly score: number;
 } & OutputOfFrame<T>;
 
