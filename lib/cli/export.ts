@@ -1,4 +1,5 @@
 import { exportModel, formatOf } from '../export/exportModel.js';
+import { architectures } from '../export/families.js';
 import { given } from '../given.js';
 import { columns, defineCommand } from './command.js';
 import { findModel, revisionOption } from './model.js';
@@ -16,14 +17,11 @@ export const exportCommand = defineCommand({
   summary: 'export a model as a Hugging Face directory or ONNX graph',
   arguments: 'MODEL',
   description:
-    'Writes a model into its own folder, with a model card that states the data, settings and scores of its run.\nhf: weights that transformers reads as HubertModel, with the classifier in separate files, or, for a model with mean pooling,\nboth as HubertForSequenceClassification. onnx: one graph from the waveform, [batch, samples], to logits, frame posteriors and\nattention. See docs/export.md.',
+    'Writes a model into its own folder, with a model card that states the data, settings and scores of its run.\nhf: weights that transformers reads as HubertModel (or Wav2Vec2Model, WavLMModel), with the classifier in separate files, or, for\na model with mean pooling, both as HubertForSequenceClassification. onnx: one graph from the waveform, [batch, samples], to\nlogits, frame posteriors and attention, or to values and frame values. See docs/export.md.',
   options: {
     out: required(text('DIR', 'the folder to write')),
     format: required(choice(['hf', 'onnx'], 'what to write')),
-    architecture: choice(
-      ['HubertModel', 'HubertForSequenceClassification'],
-      'hf: the transformers class that reads it (default: HubertModel)',
-    ),
+    architecture: choice(architectures, 'hf: the transformers class that reads it (default: the one of its encoder)'),
     'no-clusters': flag('hf: leave out the model that assigns frames to clusters'),
     'external-data': flag('onnx: weights in a separate file (default: only above 2 GiB)'),
     name: text('NAME', "the model card's title (default: the folder's name)"),
@@ -70,6 +68,8 @@ export const exportCommand = defineCommand({
     progress.finish();
     if (json) await print(JSON.stringify(exported, null, 2));
     else for (const line of columns(exported.files.map(({ path, bytes }) => [path, size(bytes)]))) await print(line);
+    if (!json && exported.leftOut.length > 0)
+      await print(`left out, as of heads for other tasks: ${exported.leftOut.join(', ')}`);
   },
 });
 

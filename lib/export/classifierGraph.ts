@@ -88,13 +88,13 @@ function linearOf(parts: Parts, inputs: readonly Value[], scope: string, bias: b
   return terms.reduceRight((sum, term) => graph.node('Add', [term, sum], { scope }));
 }
 
-/** Outputs of windows `[B, windows, K]` to those of frames `[B, T, K]`, each of which has those of the nearest window. */
+/** Outputs of windows `[B, windows, K]` to those of frames `[B, T, K]`: of the nearest window, of two the earlier. */
 function nearest({ graph }: Parts, windows: Value, x: Value, hop: number): Value {
   const node = (type: string, inputs: Value[], attributes = {}) =>
     graph.node(type, inputs, { scope: 'frames', attributes });
   const extent = (of: Value) => node('Squeeze', [node('Shape', [of], { start: 1, end: 2 }), graph.integers(0)]);
   const places = node('Range', [graph.integer(0), extent(x), graph.integer(1)]);
-  const rounded = node('Div', [node('Add', [places, graph.integer(Math.floor(hop / 2))]), graph.integer(hop)]);
+  const rounded = node('Div', [node('Add', [places, graph.integer(Math.floor((hop - 1) / 2))]), graph.integer(hop)]);
   const last = node('Sub', [extent(windows), graph.integer(1)]);
   return node('Gather', [windows, node('Min', [rounded, last])], { axis: 1 });
 }

@@ -9,17 +9,12 @@ import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '
 import { Geometry } from '../model/geometry.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import { verifyResult } from '../run/stageResult.js';
-import {
-  type Architecture,
-  configJson,
-  preprocessorJson,
-  writeClusters,
-  writeHuggingFaceModel,
-} from './huggingFace.js';
+import { type Architecture, architectureFor, architectures, encoderClass, familyOf } from './families.js';
+import { configJson, preprocessorJson, writeClusters, writeHuggingFaceModel } from './huggingFace.js';
 import { onnxDataFile, onnxFile } from './onnxFiles.js';
 import { type RunRecord, readRunRecord } from './runRecord.js';
 
-export type { Architecture } from './huggingFace.js';
+export type { Architecture } from './families.js';
 
 /** Of {@link exportModel}. */
 export interface ExportOptions {
@@ -28,8 +23,10 @@ export interface ExportOptions {
   /** `hf`: a Hugging Face directory; `onnx`: one graph from the waveform to the emotions. */
   format: 'hf' | 'onnx';
   /**
-   * Of `hf`: the class of transformers that reads the weights. `HubertModel` (default) reads the encoder of any model, and the
-   * classifier lies beside it; `HubertForSequenceClassification` reads both, where frames are pooled by their mean.
+   * Of `hf`: the class of transformers that reads the weights, of the model's own family. `HubertModel`, `Wav2Vec2Model` and
+   * `WavLMModel` (default) read the encoder of any model, and the classifier lies beside it; `HubertForSequenceClassification`,
+   * `Wav2Vec2ForSequenceClassification` and `WavLMForSequenceClassification` read both, where frames are pooled by their mean and
+   * what is pooled goes to the output directly.
    */
   architecture?: Architecture;
   /** Of `hf`: also the model and the centroids that give frames their cluster (default), where there are any. */
@@ -64,13 +61,15 @@ export interface ExportedModel {
   readonly format: 'hf' | 'onnx';
   /** Paths within `out`, sorted, with their sizes. */
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
+  /** Tensors of the checkpoint that are not in the export, as they belong to heads for other tasks, such as `lm_head.weight`. */
+  readonly leftOut: readonly string[];
 }
 
 const text = z.string().min(1);
 const optionsSchema = strictOptions({
   out: text,
   format: z.enum(['hf', 'onnx']),
-  architecture: z.enum(['HubertModel', 'HubertForSequenceClassification']).exactOptional(),
+  architecture: z.enum(architectures).exactOptional(),
   clusters: z.boolean().exactOptional(),
   externalData: z.boolean().exactOptional(),
   name: text.exactOptional(),
@@ -98,7 +97,7 @@ const replaced = [
  *
  * @param dir a model: a fold's `predictor`, a stage's `model`, or any checkpoint that `loadPretrained` reads.
  * @throws `ERR_HEAD` (a classifier that the architecture cannot compute), `ERR_TENSOR` (a weight is missing), `ERR_WRITE`,
- * `ERR_ARGUMENT`, `ERR_ABORTED`, and what reading a checkpoint throws.
+ * `ERR_ARGUMENT` (also an architecture of another family, or none for `hf`, as of emotion2vec), `ERR_ABORTED`, and what reading a checkpoint throws.
  * @example
  * await exportModel('runs/a/folds/s1/predictor', { format: 'onnx', out: 'emotions' }); // emotions/model.onnx
  */
@@ -111,13 +110,20 @@ export async function exportModel(dir: string, options: ExportOptions): Promise<
   const { out, format, signal } = settings;
   throwIfAborted(signal);
   await verifyResult(dir);
-  await usePretrained(dir, async (pretrained) => {
+  const leftOut = await usePretrained(dir, async (pretrained) => {
     await checkPlace(dir, settings);
     const record = await readRunRecord(dir);
     const watched = { ...pretrained, tensors: watch(pretrained.tensors, settings) };
     await writeDirectoryAtomic(out, (folder) => write(folder, watched, record, dir, settings), { replaces: replaced });
+    return leftOutOf(pretrained, format);
   });
-  return { out, format, files: await filesIn(out) };
+  return { out, format, files: await filesIn(out), leftOut };
+}
+
+/** A graph has no place for what predicts masked frames; a directory keeps it beside the encoder. */
+function leftOutOf({ head, ignored }: StoredPretrained, format: 'hf' | 'onnx'): string[] {
+  const unused = format === 'onnx' && head?.kind === 'masked-prediction' ? head.tensors : [];
+  return [...ignored, ...unused.map(({ name }) => name)];
 }
 
 // The libraries of ONNX and YAML are loaded here: whoever does not export does not wait for them.
@@ -128,10 +134,11 @@ async function write(
   dir: string,
   options: ExportOptions,
 ): Promise<void> {
-  const { format, architecture = 'HubertModel', license, baseModel, signal } = options;
+  const { format, license, baseModel, signal } = options;
   const { config, head, tensors, normalize } = model;
   let clusters = false;
-  if (format === 'hf') {
+  const architecture = format === 'hf' ? architectureFor(config, options.architecture, dir) : encoderClass(config);
+  if (format === 'hf' && architecture !== undefined) {
     await writeHuggingFaceModel(folder, model, dir, architecture);
     if (options.clusters ?? true)
       clusters = await writeClusters(folder, dir, (clusterTensors) =>
@@ -148,13 +155,16 @@ async function write(
     name: options.name ?? basename(resolve(options.out)),
     format,
     architecture,
+    family: familyOf(config),
     head,
     layers: config.shape.layers,
+    preNorm: config.shape.stableLayerNorm,
     hiddenSize: config.shape.hiddenSize,
     parameters: [...tensors.values(), ...(head?.tensors ?? [])].reduce((sum, tensor) => sum + elementsOf(tensor), 0),
     geometry: new Geometry(config.shape),
     normalize,
     clusters,
+    leftOut: leftOutOf(model, format),
     record,
     license,
     baseModel: baseModel ?? nameOfSnapshot(resolve(dir)),

@@ -2,12 +2,14 @@
 // not known is left out; what only the publisher knows, such as the licence, has to be given.
 
 import { stringify } from 'yaml';
-import { poolingOf } from '../checkpoint/head.js';
+import type { Head } from '../checkpoint/head.js';
 import { given } from '../given.js';
 import type { Scores } from '../run/scores.js';
 import { stageNamed } from '../run/stages.js';
 import { packageVersion } from '../version.js';
 import type { CardFacts } from './cardFacts.js';
+import { readsClassifier } from './families.js';
+import { headSentences } from './headCard.js';
 import { code, plain, table } from './markdown.js';
 import type { PartOfCorpus, RunRecord } from './runRecord.js';
 import { timelineSection } from './timelineCard.js';
@@ -19,7 +21,7 @@ export function modelCard(facts: CardFacts): string {
   const sections = [
     `# ${plain(facts.name)}`,
     about(facts),
-    head?.kind === 'classifier' ? `Emotions, in the order of the outputs: ${head.labels.map(code).join(', ')}.` : '',
+    head?.kind === 'classifier' ? outputs(head) : '',
     timelineSection(facts),
     useSection(facts),
     ...(record ? [data(record), metrics(record), settings(record)] : [unknownOrigin]),
@@ -29,16 +31,17 @@ export function modelCard(facts: CardFacts): string {
 }
 
 function frontMatter(facts: CardFacts): Record<string, unknown> {
-  const { head, record, license, format, architecture } = facts;
+  const { head, record, license, format, architecture, family } = facts;
   const { startedFrom } = record ?? {};
   const baseModel = facts.baseModel ?? (startedFrom?.onHub ? startedFrom.name : undefined);
   const classifies = head?.kind === 'classifier';
-  const inTransformers = format === 'hf' && (architecture === 'HubertForSequenceClassification' || !classifies);
+  const inTransformers =
+    format === 'hf' && (!classifies || (architecture !== undefined && readsClassifier(architecture)));
   return {
     library_name: format === 'onnx' ? 'onnx' : inTransformers ? 'transformers' : 'emoframe',
     pipeline_tag: classifies ? 'audio-classification' : 'feature-extraction',
     ...given({ license, base_model: baseModel }),
-    tags: ['emoframe', 'hubert', 'speech', ...(classifies ? ['speech-emotion-recognition'] : [])],
+    tags: ['emoframe', family.type, 'speech', ...(classifies ? ['speech-emotion-recognition'] : [])],
     ...(record?.scores && {
       metrics: ['accuracy', 'recall', 'f1'],
       'model-index': [{ name: facts.name, results: [result(record, record.scores)] }],
@@ -64,12 +67,17 @@ function result(record: RunRecord, scores: Scores): Record<string, unknown> {
   };
 }
 
+function outputs({ task, labels }: Head): string {
+  return `${task === 'regression' ? 'Dimensions' : 'Emotions'}, in the order of the outputs: ${labels.map(code).join(', ')}.`;
+}
+
 function about(facts: CardFacts): string {
-  const { head, layers, hiddenSize, parameters, geometry, normalize, record, format } = facts;
+  const { family, head, layers, hiddenSize, parameters, geometry, record } = facts;
   const hop = `${1000 * geometry.frameSeconds} ms`;
+  const predicted = head?.task === 'regression' ? head.labels.map(plain).join(', ') : 'the emotion';
   const what =
     head?.kind === 'classifier'
-      ? `predicts the emotion of an utterance and of each of its frames, one every ${hop}`
+      ? `predicts ${predicted} of an utterance and of each of its frames, one every ${hop}`
       : `computes hidden states of speech, one every ${hop}`;
   const count = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format(parameters);
   const size = `${layers} layers of width ${hiddenSize}, ${count} parameters`;
@@ -79,14 +87,25 @@ function about(facts: CardFacts): string {
     record === undefined
       ? ''
       : ` It was trained by emoframe ${plain(record.emoframe)}${objective === undefined ? '' : `, objective ${code(objective)}`} (${stageNamed(record.stage).title}).`;
-  const pooledBy = head?.kind === 'classifier' ? poolingOf(head) : undefined;
-  const pooling = pooledBy === undefined ? '' : ` Frames are pooled by ${code(pooledBy)}.`;
-  const input = normalize
-    ? format === 'onnx'
-      ? 'The graph itself normalises each utterance to zero mean and unit variance.'
-      : 'Each utterance is first normalised to zero mean and unit variance, as `preprocessor_config.json` says.'
-    : 'Samples are not normalised.';
-  return `A HuBERT (${size}) that ${what}.${trained}${pooling} Input is 16 kHz mono audio of at least ${geometry.receptiveField} samples. ${input}`;
+  const article = /^[aeiou]/.test(family.name) ? 'An' : 'A';
+  return `${article} ${family.name} (${size}) that ${what}.${trained}${headSentences(head)} Input is 16 kHz mono audio of at least ${geometry.receptiveField} samples. ${input(facts)}${left(facts)}`;
+}
+
+/** How audio is brought to the model, and by whom. */
+function input({ normalize, format }: CardFacts): string {
+  if (normalize === false) return 'Samples are not normalised.';
+  const inGraph = format === 'onnx';
+  if (typeof normalize === 'object' && 'mean' in normalize)
+    return `${inGraph ? 'The graph itself makes' : 'The model expects'} (x − ${normalize.mean}) · ${normalize.scale} of each sample x.`;
+  const epsilon = normalize === true ? '' : `, with ${normalize.epsilon} added to the variance`;
+  return inGraph
+    ? `The graph itself normalises each utterance to zero mean and unit variance${epsilon}.`
+    : `Each utterance is first normalised to zero mean and unit variance${epsilon}, as \`preprocessor_config.json\` says.`;
+}
+
+function left({ leftOut }: CardFacts): string {
+  if (leftOut.length === 0) return '';
+  return ` Not part of this export are tensors of the checkpoint for other tasks: ${leftOut.map(code).join(', ')}.`;
 }
 
 const unknownOrigin = `## Training

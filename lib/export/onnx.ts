@@ -1,7 +1,7 @@
 // A model as one ONNX graph, from the waveform to the emotions.
 
 import { join } from 'node:path';
-import { poolingOf } from '../checkpoint/head.js';
+import { classifierOptions, poolingOf } from '../checkpoint/head.js';
 import type { StoredPretrained } from '../checkpoint/pretrained.js';
 import { given } from '../given.js';
 import { Geometry } from '../model/geometry.js';
@@ -9,6 +9,7 @@ import { Graph } from '../onnx/graph.js';
 import { type GraphValue, writeOnnx } from '../onnx/write.js';
 import { packageVersion } from '../version.js';
 import { emotionGraph, emotionOutputs } from './emotionGraph.js';
+import { familyOf } from './families.js';
 import { broughtSamples, featureEncoder, featureProjection, transformer } from './hubertGraph.js';
 import { onnxDataFile, onnxFile } from './onnxFiles.js';
 import { Weights } from './weights.js';
@@ -47,7 +48,10 @@ export async function writeOnnxModel(
     ...(classifier && {
       labels: classifier.labels,
       // Nothing, where there is none.
+      task: classifier.task,
       pooling: poolingOf(classifier),
+      layers: classifier.layers,
+      frames: classifierOptions(classifier)?.frames,
       alignment: classifier.alignment,
       calibration: classifier.calibration,
     }),
@@ -59,14 +63,14 @@ export async function writeOnnxModel(
   };
   const model = {
     name: 'emoframe',
-    description: `Speech emotion recognition on HuBERT. ${input}: ${Geometry.sampleRate} Hz mono audio in [-1, 1], at least ${geometry.receptiveField} samples, utterances of one length.`,
+    description: `Speech emotion recognition on ${familyOf(config).name}. ${input}: ${Geometry.sampleRate} Hz mono audio in [-1, 1], at least ${geometry.receptiveField} samples, utterances of one length.`,
     producer: { name: 'emoframe', version: packageVersion() },
     graph,
     inputs: [
       {
         name: input,
         shape: ['batch', 'samples'],
-        description: `${Geometry.sampleRate} Hz mono audio${normalize ? '; the graph brings it to zero mean and unit variance' : ', as it is'}`,
+        description: `${Geometry.sampleRate} Hz mono audio${normalize === false ? ', as it is' : '; the graph itself normalises it'}`,
       },
     ],
     outputs: classifier ? emotionOutputs(classifier) : [hiddenStates(shape.hiddenSize)],

@@ -25,13 +25,13 @@ export function poolingGraph(parts: Parts, pooling: PoolingName, x: Value, outpu
   const node = nodesOf(parts);
   const scores = scoresOf(parts, pooling, x);
   const attention = node('Softmax', [scores], { attributes: { axis: 1 }, output });
-  // [B, 1, T] · [B, T, P]
-  const row = node('Unsqueeze', [attention, graph.integers(1)]);
   if (pooling === 'sum')
     return {
       utterance: [node('ReduceSum', [x, graph.integers(1)], { attributes: { keepdims: 1 } })],
       windows: (frames) => [node('MatMul', [where(parts, inWindows(parts, x, frames), graph.scalar(1), 0), x])],
     };
+  // [B, 1, T] · [B, T, P]
+  const row = node('Unsqueeze', [attention, graph.integers(1)]);
   const mean = node('MatMul', [row, x]);
   const centred = hasDeviation(pooling) ? node('Sub', [x, mean]) : x;
   const weighted = (rows: Value, means: Value): Value[] =>

@@ -1,86 +1,109 @@
 // How to use an exported model, as code to paste from its card, for its format, architecture and head.
-import { type Head, poolingOf } from '../checkpoint/head.js';
+import { classifierOptions, type Head } from '../checkpoint/head.js';
 import type { AlignmentSettings, SoundStatistics } from '../model/alignment.js';
-import type { PoolingName } from '../model/binding.js';
 import type { CardFacts } from './cardFacts.js';
+import { type Architecture, readsClassifier } from './families.js';
+import { pooledHead } from './headUsage.js';
 
 /** A section of the card. */
-export function useSection({ format, architecture, head, clusters, geometry }: CardFacts): string {
+export function useSection(facts: CardFacts): string {
+  const { format, architecture, head, clusters } = facts;
   const classifier = head?.kind === 'classifier' ? head : undefined;
-  if (format === 'onnx') return `## Use\n\n${fence('python', onnx(classifier, geometry.receptiveField))}`;
+  if (format === 'onnx') return `## Use\n\n${fence('python', onnx(classifier, facts.geometry.receptiveField))}`;
+  const what = classifier?.task === 'regression' ? 'values' : 'emotion, segments';
   const emoframe = classifier
-    ? `npx emoframe predict speech.wav --model FOLDER   # emotion, segments, every frame${clusters ? ' with its cluster' : ''}`
+    ? `npx emoframe predict speech.wav --model FOLDER   # ${what}, every frame${clusters ? ' with its cluster' : ''}`
     : 'npx emoframe encode speech.wav --model FOLDER   # speech.npy, float32 [frames, width]';
+  if (architecture === undefined) return `## Use\n\n${fence('sh', emoframe)}`;
   return `## Use\n\n${fence('sh', emoframe)}\n\nIn Python, with transformers:\n\n${fence(
     'python',
     classifier === undefined
-      ? encoder
-      : architecture === 'HubertForSequenceClassification'
-        ? pipeline
-        : byHand(classifier),
-  )}`;
+      ? `import torch\n${loaded(facts, architecture)}\n${output}`
+      : !readsClassifier(architecture)
+        ? byHand(facts, classifier, architecture)
+        : classifier.task === 'regression'
+          ? regression(facts, classifier, architecture)
+          : pipeline,
+  )}${weightedSumNote(facts)}`;
 }
 
 function fence(language: string, text: string): string {
   return `\`\`\`${language}\n${text}\n\`\`\``;
 }
 
-const loaded = `from transformers import AutoFeatureExtractor, HubertModel
+/** The sum over hidden states is not the same in all versions of transformers. */
+function weightedSumNote({ architecture, head, preNorm }: CardFacts): string {
+  const differs = architecture && readsClassifier(architecture) && preNorm && head?.layers?.source === 'layers';
+  if (!differs) return '';
+  return '\n\nThe last of the hidden states that are summed is the output of the final LayerNorm, as in transformers 4; transformers 5 sums the state before that norm, so that its results differ.';
+}
+
+/** The model, and `input_values` `[1, samples]`. */
+function loaded({ normalize }: CardFacts, architecture: Architecture): string {
+  if (typeof normalize === 'boolean')
+    return `from transformers import AutoFeatureExtractor, ${architecture}
 
 extractor = AutoFeatureExtractor.from_pretrained(FOLDER)
-hubert = HubertModel.from_pretrained(FOLDER).eval()
-inputs = extractor(samples, sampling_rate=16000, return_tensors="pt")  # samples: one utterance, 16 kHz mono`;
-const hiddenStates = `with torch.no_grad():
-    hidden = hubert(inputs.input_values).last_hidden_state[0]  # [frames, width]`;
-const encoder = `import torch
-${loaded}
-${hiddenStates}`;
+model = ${architecture}.from_pretrained(FOLDER).eval()
+# samples: one utterance, 16 kHz mono
+input_values = extractor(samples, sampling_rate=16000, return_tensors="pt").input_values`;
+  const brought =
+    'mean' in normalize
+      ? `(sound - ${normalize.mean}) * ${normalize.scale}`
+      : `(sound - sound.mean()) / torch.sqrt(sound.var(correction=0) + ${normalize.epsilon})`;
+  return `from transformers import ${architecture}
+
+model = ${architecture}.from_pretrained(FOLDER).eval()
+sound = torch.as_tensor(samples, dtype=torch.float32)[None]  # samples: one utterance, 16 kHz mono
+input_values = ${brought}`;
+}
+
+const output = `with torch.no_grad():
+    hidden = model(input_values).last_hidden_state[0]  # [frames, width]`;
+
+/** The input of each layer and the model's output, in any version of transformers. */
+const allStates = `states = []
+for layer in model.encoder.layers:
+    layer.register_forward_pre_hook(lambda _, args: states.append(args[0]))
+with torch.no_grad():
+    states.append(model(input_values).last_hidden_state)
+shares = torch.softmax(head["layer_weights"], 0)
+hidden = sum(share * state[0] for share, state in zip(shares, states))  # [frames, width]`;
 
 const pipeline = `from transformers import pipeline
 
 classify = pipeline("audio-classification", model=FOLDER)
 emotions = classify(samples)  # 16 kHz mono samples, or the name of a file`;
 
-/** The head is not part of transformers' HubertModel; a few lines of code compute it. */
-function byHand(head: Head): string {
-  const pooling = poolingOf(head);
+function regression(facts: CardFacts, { labels }: Head, architecture: Architecture): string {
+  return `import torch
+${loaded(facts, architecture)}
+with torch.no_grad():
+    outputs = model(input_values).logits[0]
+values = {model.config.id2label[i]: outputs[i].item() for i in range(${labels.length})}`;
+}
+
+/** The head is not part of transformers' class for the encoder; a few lines of code compute it. */
+function byHand(facts: CardFacts, head: Head, architecture: Architecture): string {
+  const options = classifierOptions(head);
   const aligned = head.alignment;
   return [
-    `import json${aligned && aligned.melBands > 0 ? '\nimport math' : ''}\n\nimport torch${aligned ? '\nimport torch.nn.functional as F' : ''}\nfrom safetensors.torch import load_file\n${loaded}`,
-    ...(pooling === undefined ? [] : [hiddenStates]),
-    `
+    `import json${aligned && aligned.melBands > 0 ? '\nimport math' : ''}
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+${loaded(facts, architecture)}
+
 head = load_file(f"{FOLDER}/head.safetensors")
 description = json.load(open(f"{FOLDER}/emoframe.json"))
 labels = description["labels"]`,
-    ...(pooling === undefined ? [] : [classifier(pooling)]),
-    ...(aligned === undefined
-      ? ['frame_posteriors = torch.softmax(classify(hidden), -1)  # [frames, emotions]']
-      : [alignment(aligned), decision(pooling !== undefined)]),
-    'emotion = labels[logits.argmax()]',
+    ...(options === undefined
+      ? []
+      : [options.source === 'layers' ? allStates : output, pooledHead(options, aligned === undefined)]),
+    ...(aligned === undefined ? [] : [alignment(aligned), decision(options !== undefined)]),
+    head.task === 'regression' ? 'values = dict(zip(labels, outputs.tolist()))' : 'emotion = labels[logits.argmax()]',
   ].join('\n');
-}
-
-/** The pooled classifier. */
-function classifier(pooling: PoolingName): string {
-  const scores: Partial<Record<PoolingName, string>> = {
-    mean: 'torch.zeros(len(hidden))',
-    attention: 'torch.tanh(hidden @ head["pooling.weight"])',
-    'attention-linear': 'hidden @ head["pooling.weight"]',
-    stats: 'torch.relu(hidden @ head["pooling.weight"])',
-  };
-  const lines =
-    pooling === 'stats'
-      ? [
-          'mean = attention @ hidden',
-          'deviation = torch.sqrt(attention @ (hidden - mean) ** 2 + 1e-5)',
-          'classify = lambda x: torch.cat([x, deviation.expand_as(x)], -1) @ head["classifier.weight"].T + head["classifier.bias"]',
-          'logits = classify(mean)',
-        ]
-      : [
-          'classify = lambda x: x @ head["classifier.weight"].T + head["classifier.bias"]',
-          'logits = classify(attention @ hidden)',
-        ];
-  return `attention = torch.softmax(${scores[pooling]}, 0)  # [frames]\n${lines.join('\n')}`;
 }
 
 /** Frame logits and, by forward-backward, utterance logits and occupancies, which are the gradient of the utterance logits. */
@@ -120,15 +143,15 @@ aligned = paths.detach().float() * emotional + head["alignment.utterance_bias"]`
 
 /** `x` `[frames, channels]`: the network's input. */
 function networkInput({ source, layer, statistics }: AlignmentSettings): string {
-  const input = statistics === undefined ? 'inputs.input_values' : 'sound[None]';
-  const features = `${statistics === undefined ? '' : normalisedBy(statistics)}    features = hubert.feature_extractor(${input}).transpose(1, 2)`;
+  const input = statistics === undefined ? 'input_values' : 'sound[None]';
+  const features = `${statistics === undefined ? '' : normalisedBy(statistics)}    features = model.feature_extractor(${input}).transpose(1, 2)`;
   if (source === 'features') return `${features}\n    x = features[0]`;
   // The input of each layer and the output of the last, in any version of transformers.
   const kept = `    states = []
-    for each in hubert.encoder.layers:
+    for each in model.encoder.layers:
         each.register_forward_pre_hook(lambda _, args: states.append(args[0]))
     last = lambda _, args, given: states.append(given[0] if isinstance(given, tuple) else given)
-    hubert.encoder.layers[-1].register_forward_hook(last)
+    model.encoder.layers[-1].register_forward_hook(last)
 `;
   const chosen =
     source === 'layers'
@@ -137,19 +160,19 @@ function networkInput({ source, layer, statistics }: AlignmentSettings): string 
         ? 'output'
         : `states[${layer}]`;
   return `${features}
-    projected = hubert.feature_projection(features)
+    projected = model.feature_projection(features)
     chunk, context = settings["chunkFrames"], settings["contextFrames"]
 ${layer === 'output' ? '' : kept}    parts = []
     for first in range(0, projected.shape[1], chunk):
         begin = max(first - context, 0)
-${layer === 'output' ? '' : '        states.clear()\n'}        output = hubert.encoder(projected[:, begin : first + chunk + context]).last_hidden_state
+${layer === 'output' ? '' : '        states.clear()\n'}        output = model.encoder(projected[:, begin : first + chunk + context]).last_hidden_state
         parts.append(${chosen}[0, first - begin :][:chunk])
     x = torch.cat(parts)`;
 }
 
 /** Appends log-mel bands of the audio to the columns of `x`. */
 function bands({ statistics }: AlignmentSettings): string {
-  const sound = statistics === undefined ? 'inputs.input_values[0]' : 'sound';
+  const sound = statistics === undefined ? 'input_values[0]' : 'sound';
   return `
     # Log-mel bands: power spectra of 512 points under triangles of equal width on the HTK mel scale.
     lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (50, 7600))
@@ -164,7 +187,7 @@ function bands({ statistics }: AlignmentSettings): string {
 
 /** `sound` `[samples]` and the first convolution's norm, by statistics of the training audio instead of the utterance's own. */
 function normalisedBy({ windows }: SoundStatistics): string {
-  const norm = `    first, windows = hubert.feature_extractor.conv_layers[0], settings["statistics"]["windows"]
+  const norm = `    first, windows = model.feature_extractor.conv_layers[0], settings["statistics"]["windows"]
     w, mean = first.conv.weight[:, 0], torch.tensor(windows["mean"])
     covariance = torch.tensor(windows["covariance"]).view(len(mean), -1)
     factor = first.layer_norm.weight / torch.sqrt((w @ covariance * w).sum(-1) + 1e-5)
@@ -186,9 +209,13 @@ ${pooled ? '' : 'attention = frame_posteriors.sum(-1).clamp(min=1e-8)\nattention
 }
 
 function onnx(classifier: Head | undefined, samples: number): string {
-  const outputs = `logits, frame_posteriors, attention${classifier?.alignment === undefined ? '' : ', frame_logits'}`;
+  const regression = classifier?.task === 'regression';
+  const outputs = regression
+    ? 'outputs, frame_values, attention'
+    : `logits, frame_posteriors, attention${classifier?.alignment === undefined ? '' : ', frame_logits'}`;
+  const found = regression ? 'values = dict(zip(labels, outputs[0].tolist()))' : 'emotion = labels[logits[0].argmax()]';
   const results = classifier
-    ? `${outputs} = session.run(None, {"input_values": samples[None]})\nemotion = labels[logits[0].argmax()]`
+    ? `${outputs} = session.run(None, {"input_values": samples[None]})\n${found}`
     : '(hidden,) = session.run(None, {"input_values": samples[None]})  # [1, frames, width]';
   const labels = classifier
     ? '\nlabels = json.loads(session.get_modelmeta().custom_metadata_map["emoframe"])["labels"]'

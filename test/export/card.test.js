@@ -11,9 +11,10 @@ import { parse } from 'yaml';
 import { exportModel, parseConfig, readCorpus, Trainer } from '../../dist/index.js';
 import { writeAlignedPredictor } from '../support/alignedPredictor.js';
 import { emoframe } from '../support/cli.js';
+import { heads, writeHeadPredictor } from '../support/headPredictor.js';
 import { refused } from '../support/refused.js';
 import { tinyConfig, writeTinyCorpus } from '../support/tinyCorpus.js';
-import { writeTinyPredictor } from '../support/tinyPredictor.js';
+import { fixtures, writeTinyPredictor } from '../support/tinyPredictor.js';
 
 const test = suite('export: model card and command line');
 let dir;
@@ -114,8 +115,47 @@ test('the card of an alignment network: what it sees, how posteriors are made, w
   const banded = await texts({ form: 'large', alignment: { melBands: 40, statistics } });
   assert.match(banded, 'over 40 log-mel bands of the audio and the output of the convolutional');
   assert.match(banded, 'windowed = sound.double().unfold(0, 400, 320)');
-  assert.match(await texts({ alignment: { melBands: 40 } }), 'windowed = inputs.input_values[0].double()');
+  assert.match(await texts({ alignment: { melBands: 40 } }), 'windowed = input_values[0].double()');
   assert.not.match((await cardFor(fold('align', 'model'))).body, '## Timeline');
+});
+
+test('the card of a regression, and of every layer of a head', async () => {
+  const textOf = async (head, options) => {
+    const { body } = await cardFor(await writeHeadPredictor(fresh(), head), options);
+    return body.replaceAll('\n', ' ');
+  };
+  const regression = await textOf(heads['attentive statistics, norm and relu']);
+  assert.match(regression, 'that predicts arousal, dominance, valence of an utterance and of each of its frames');
+  assert.match(regression, 'Dimensions, in the order of the outputs: `arousal`, `dominance`, `valence`.');
+  assert.match(regression, 'Then comes a linear layer of width 16 with LayerNorm and relu.');
+  assert.match(regression, 'A frame has the outputs of the head for the 50 frames around it, computed for every 5th.');
+  assert.match(regression, 'values = dict(zip(labels, outputs.tolist()))');
+  const layers = await textOf(heads['layers, a projector and the mean']);
+  assert.match(layers, 'The head reads a weighted sum of all hidden states. Frames are projected to 12 values.');
+  // No line of code for what the head does not have.
+  assert.not.match(layers, /dense|pooling\.weight|middles/);
+  const graph = await textOf(heads['a dense layer on the mean'], { format: 'onnx' });
+  assert.match(graph, 'outputs, frame_values, attention = session.run');
+  // How audio is brought to a model that no feature extractor of transformers serves.
+  const brought = await textOf({ pooling: 'mean', normalize: { mean: 0.5, scale: 4 } });
+  assert.match(brought, 'The model expects (x − 0.5) · 4 of each sample x.');
+  assert.match(brought, 'input_values = (sound - 0.5) * 4');
+  assert.not.match(brought, 'AutoFeatureExtractor');
+  const epsilon = await textOf({ pooling: 'mean', normalize: { epsilon: 1e-5 } });
+  assert.match(epsilon, 'torch.sqrt(sound.var(correction=0) + 0.00001)');
+});
+
+test('tensors for other tasks are not left out without a word', async () => {
+  const [source, out] = [join(fixtures, 'kinds', 'hubert_fairseq_ctc.pt'), fresh()];
+  const { leftOut } = await exportModel(source, { format: 'onnx', out });
+  assert.equal(leftOut, ['w2v_encoder.proj.weight']);
+  const { body } = cardOf(out);
+  assert.match(
+    body,
+    'Not part of this export are tensors of the checkpoint for other tasks: `w2v_encoder.proj.weight`.',
+  );
+  const { stdout } = await emoframe(['export', source, '--format', 'hf', '--out', fresh()]);
+  assert.match(stdout, 'left out, as of heads for other tasks: w2v_encoder.proj.weight');
 });
 
 test('the objective of stage 4 is stated where a run records it', async () => {

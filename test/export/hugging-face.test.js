@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { EmotionModel, exportModel, loadPretrained, readSafetensors } from '../../dist/index.js';
 import { settings, writeAlignedPredictor } from '../support/alignedPredictor.js';
+import { heads, writeHeadPredictor } from '../support/headPredictor.js';
 import { refused } from '../support/refused.js';
 import { fixtures, labels, writeTinyPredictor } from '../support/tinyPredictor.js';
 
@@ -125,6 +126,39 @@ test('HubertForSequenceClassification: where frames are pooled by their mean', a
   assert.equal(await predict(out), await predict(averaging));
 });
 
+test('HubertForSequenceClassification: a projector and a sum over layers are the class’s own', async () => {
+  const model = await writeHeadPredictor(fresh(), heads['layers, a projector and the mean']);
+  const { out } = await toHf(model, { architecture: 'HubertForSequenceClassification' });
+  const { tensors } = await readSafetensors(join(out, 'model.safetensors'));
+  const { tensors: encoder, head } = await loadPretrained(model);
+  assert.is(tensors.size, encoder.size + 5);
+  assert.is(head.tensors.length, 5);
+  for (const { name, shape, data } of head.tensors)
+    assert.equal([tensors.get(name).shape, tensors.get(name).data], [shape, data], name);
+  const config = json(out, 'config.json');
+  assert.equal([config.classifier_proj_size, config.use_weighted_layer_sum], [12, true]);
+});
+
+test('HubertForSequenceClassification: a regression without bias has one of zeros, and is called what it is', async () => {
+  const model = await writeHeadPredictor(fresh(), { pooling: 'mean', task: 'regression', layers: { bias: false } });
+  const { out } = await toHf(model, { architecture: 'HubertForSequenceClassification' });
+  const { tensors } = await readSafetensors(join(out, 'model.safetensors'));
+  assert.equal([...tensors.get('classifier.bias').data], [0, 0, 0]);
+  const config = json(out, 'config.json');
+  assert.equal([config.problem_type, config.id2label[2]], ['regression', 'valence']);
+  assert.match(readFileSync(join(out, 'README.md'), 'utf8'), 'model.config.id2label[i]: outputs[i].item()');
+});
+
+test('a head of any kind is read back as it was', async () => {
+  for (const [name, described] of Object.entries(heads)) {
+    const model = await writeHeadPredictor(fresh(), described);
+    const { out } = await toHf(model);
+    const [found, expected] = [await loadPretrained(out), await loadPretrained(model)];
+    assert.equal(found.head, expected.head, name);
+    assert.equal([found.head.task, found.head.layers], [described.task, described.layers], name);
+  }
+});
+
 test('a calibrated model: emoframe finds its weight, and transformers a classifier multiplied by it', async () => {
   const calibrated = await writeTinyPredictor(join(dir, 'calibrated'), {
     pooling: 'mean',
@@ -150,6 +184,13 @@ test('HubertForSequenceClassification: refused where it would compute something 
   await refused(exportModel(predictor, { ...options, out }), 'ERR_HEAD', /by attention, but .* takes their mean/);
   const encoder = join(fixtures, 'encode', 'base');
   await refused(exportModel(encoder, { ...options, out }), 'ERR_HEAD', /has no classifier/);
+  for (const [head, message] of [
+    [heads['a dense layer on the mean'], /has dense layers between pooling and output/],
+    [heads['a norm of the whole output'], /normalises hidden states before its head/],
+    [{ pooling: 'sum' }, /by sum, but .* takes their mean/],
+    [{ pooling: 'mean', normalize: { epsilon: 1e-5 } }, /brings audio to the model in a way that/],
+  ])
+    await refused(exportModel(await writeHeadPredictor(fresh(), head), { ...options, out }), 'ERR_HEAD', message);
   // Nothing is left out without a word: not even where what is left would fit.
   for (const pooling of ['mean', null]) {
     const aligned = await writeAlignedPredictor(fresh(), { pooling });
@@ -159,6 +200,15 @@ test('HubertForSequenceClassification: refused where it would compute something 
       /has an alignment network, which .* cannot hold/,
     );
   }
+  assert.not.ok(existsSync(out));
+});
+
+test('a class of another family is refused', async () => {
+  const out = fresh();
+  const asked = (architecture) => exportModel(averaging, { format: 'hf', out, architecture });
+  const message = /of HuBERT, which HubertModel and HubertForSequenceClassification read, and not WavLM/;
+  await refused(asked('WavLMModel'), 'ERR_ARGUMENT', message);
+  await refused(asked('WavLMForSequenceClassification'), 'ERR_ARGUMENT', message);
   assert.not.ok(existsSync(out));
 });
 

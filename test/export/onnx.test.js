@@ -19,6 +19,7 @@ import { writeOnnx } from '../../dist/onnx/write.js';
 import { loadClassifier } from '../../dist/predict/loadModel.js';
 import { packageVersion } from '../../dist/version.js';
 import { settings, writeAlignedPredictor } from '../support/alignedPredictor.js';
+import { heads, writeHeadPredictor } from '../support/headPredictor.js';
 import { refused } from '../support/refused.js';
 import { generator, speechLike } from '../support/syntheticRun.js';
 import { fixtures, labels, writeTinyPredictor } from '../support/tinyPredictor.js';
@@ -103,6 +104,44 @@ test('logits of a calibrated classifier are multiplied by its weight, frame post
   assert.is(await factor(undefined), undefined);
 });
 
+test('a regression: values in place of logits, without a softmax', async () => {
+  const head = heads['a dense layer on the mean'];
+  const { model, out } = await exported(await writeHeadPredictor(fresh('head'), head));
+  assert.equal(
+    model.graph.output.map((value) => [value.name, shapeOf(value)]),
+    [
+      ['values', ['batch', 3]],
+      ['frame_values', ['batch', 'frames', 3]],
+      ['attention', ['batch', 'frames']],
+    ],
+  );
+  const described = JSON.parse(model.metadataProps[0].value);
+  assert.equal(described.labels, ['arousal', 'dominance', 'valence']);
+  assert.equal(
+    [described.task, described.pooling, described.layers, described.frames],
+    ['regression', 'mean', head.layers, { window: 50, hop: 5 }],
+  );
+  const made = new Map(model.graph.node.flatMap((node) => node.output.map((output) => [output, node])));
+  assert.is.not(made.get('frame_values').opType, 'Softmax');
+  assert.is(JSON.parse(readFileSync(join(out, 'config.json'))).problem_type, 'regression');
+});
+
+test('how audio is brought to the model is part of the graph, whatever it is', async () => {
+  const normalization = async (normalize) => {
+    const { model } = await exported(await writeHeadPredictor(fresh('head'), { pooling: 'mean', normalize }));
+    const own = model.graph.node.filter(({ name }) => name.startsWith('normalize/'));
+    const constants = own.flatMap(({ input }) => input).flatMap((name) => tensorsOf(model).get(name) ?? []);
+    return {
+      operators: own.map(({ opType }) => opType),
+      constants: constants.map(({ rawData }) => floats(rawData)[0]),
+    };
+  };
+  assert.equal(await normalization({ mean: 0.5, scale: 4 }), { operators: ['Sub', 'Mul'], constants: [0.5, 4] });
+  const { constants } = await normalization({ epsilon: 1e-5 });
+  assert.equal(constants, [Math.fround(1e-5)]);
+  assert.equal((await normalization(true)).constants, [Math.fround(1e-7)]);
+});
+
 /** The graph that an operator runs, if any. */
 const bodyOf = ({ attribute }) => attribute.find(({ name }) => name === 'body')?.g;
 const integersOf = ({ attribute }, wanted) => {
@@ -145,6 +184,7 @@ test('every value is made before it is read, and every name is one value', async
       await aligned({ form, pooling: null, alignment: { source: 'layers' } }),
     );
   }
+  for (const head of Object.values(heads)) models.push(await writeHeadPredictor(fresh('head'), head));
   for (const source of models) {
     const { model } = await exported(source);
     const known = new Set(['input_values', ...model.graph.initializer.map(({ name }) => name)]);
@@ -405,6 +445,19 @@ test('a weight that is missing or of a wrong shape is named, and nothing is left
   const without = (name) => (tensors) => tensors.filter((tensor) => tensor.name !== name);
   await spoil('model.safetensors', without('encoder.layer_norm.bias'), /encoder\.layer_norm\.bias .* is missing/);
   await spoil('head.safetensors', without('pooling.weight'), /pooling\.weight .* is missing.*\[16\]/);
+  const pooled = await writeHeadPredictor(fresh('head'), heads['statistics of layers, two dense layers, no bias']);
+  for (const [name, extents] of [
+    ['layer_weights', '3'],
+    ['dense.0.weight', '16, 32'],
+    ['dense.1.norm.bias', '12'],
+  ]) {
+    const file = join(pooled, 'head.safetensors');
+    const { tensors } = await readSafetensors(file);
+    await writeSafetensors(file, without(name)([...tensors.values()]));
+    const message = new RegExp(`${name.replaceAll('.', '\\.')} .* is missing.*\\[${extents}\\]`);
+    await refused(exportModel(pooled, { format: 'onnx', out: fresh('export') }), 'ERR_TENSOR', message);
+    await writeSafetensors(file, [...tensors.values()]);
+  }
   // Of an alignment network, too.
   const network = await aligned({});
   const file = join(network, 'head.safetensors');
