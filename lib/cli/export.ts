@@ -17,11 +17,15 @@ export const exportCommand = defineCommand({
   summary: 'export a model as a Hugging Face directory or ONNX graph',
   arguments: 'MODEL',
   description:
-    'Writes a model into its own folder, with a model card that states the data, settings and scores of its run.\nhf: weights that transformers reads as HubertModel (or Wav2Vec2Model, WavLMModel), with the classifier in separate files, or, for\na model with mean pooling, both as HubertForSequenceClassification. onnx: one graph from the waveform, [batch, samples], to\nlogits, frame posteriors and attention, or to values and frame values. See docs/export.md.',
+    'Writes a model into its own folder, with a model card that states the data, settings and scores of its run.\nhf: weights that transformers reads as HubertModel (or WavLMModel, by the encoder), with the classifier in separate files, or, for\na model with mean pooling, both as HubertForSequenceClassification. onnx: one graph from the waveform, [batch, samples], to\nlogits, frame posteriors and attention, or to values and frame values. See docs/export.md.',
   options: {
     out: required(text('DIR', 'the folder to write')),
     format: required(choice(['hf', 'onnx'], 'what to write')),
     architecture: choice(architectures, 'hf: the transformers class that reads it (default: the one of its encoder)'),
+    head: choice(
+      ['ctc-mean', 'none'],
+      'which head: of a speech recogniser as a classifier, or none (default: its own)',
+    ),
     'no-clusters': flag('hf: leave out the model that assigns frames to clusters'),
     'external-data': flag('onnx: weights in a separate file (default: only above 2 GiB)'),
     name: text('NAME', "the model card's title (default: the folder's name)"),
@@ -58,7 +62,7 @@ export const exportCommand = defineCommand({
       overwrite,
       signal,
       ...ofFormat,
-      ...given({ name, license, baseModel: values['base-model'] }),
+      ...given({ head: values.head, name, license, baseModel: values['base-model'] }),
       onProgress: ({ doneBytes, totalBytes }) => {
         if (totalBytes < shownBytes) return;
         const [done, total] = [Math.round(doneBytes / 1e6), Math.round(totalBytes / 1e6)];
@@ -68,8 +72,7 @@ export const exportCommand = defineCommand({
     progress.finish();
     if (json) await print(JSON.stringify(exported, null, 2));
     else for (const line of columns(exported.files.map(({ path, bytes }) => [path, size(bytes)]))) await print(line);
-    if (!json && exported.leftOut.length > 0)
-      await print(`left out, as of heads for other tasks: ${exported.leftOut.join(', ')}`);
+    if (!json && exported.ignored.length > 0) await print(`not exported: ${exported.ignored.join(', ')}`);
   },
 });
 

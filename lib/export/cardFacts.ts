@@ -22,7 +22,7 @@ export interface CardFacts {
   normalize: Normalization;
   clusters: boolean;
   /** Tensors of the checkpoint that are not in the export. */
-  leftOut: readonly string[];
+  ignored: readonly string[];
   record: RunRecord | undefined;
   license: string | undefined;
   baseModel: string | undefined;

@@ -1,9 +1,11 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
+import type { ReadingOptions } from '../checkpoint/forms/form.js';
 import { type StoredPretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
+import { given } from '../given.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { Geometry } from '../model/geometry.js';
@@ -23,12 +25,17 @@ export interface ExportOptions {
   /** `hf`: a Hugging Face directory; `onnx`: one graph from the waveform to the emotions. */
   format: 'hf' | 'onnx';
   /**
-   * Of `hf`: the class of transformers that reads the weights, of the model's own family. `HubertModel`, `Wav2Vec2Model` and
-   * `WavLMModel` (default) read the encoder of any model, and the classifier lies beside it; `HubertForSequenceClassification`,
-   * `Wav2Vec2ForSequenceClassification` and `WavLMForSequenceClassification` read both, where frames are pooled by their mean and
-   * what is pooled goes to the output directly.
+   * Of `hf`: the class of transformers that reads the weights, of the encoder's own family: `Hubert`, `Wav2Vec2`, `WavLM` or
+   * `Data2VecAudio`. `HubertModel` and its likes (default) read the encoder of any model, and the classifier lies beside it;
+   * `HubertForSequenceClassification` and its likes read both, where frames are pooled by their mean and what is pooled goes to the
+   * output directly.
    */
   architecture?: Architecture;
+  /**
+   * Which head of the checkpoint is exported: `ctc-mean`, that of a speech recogniser as a classifier of the mean over frames, or
+   * `none`. Default: the one it has.
+   */
+  head?: NonNullable<ReadingOptions['head']>;
   /** Of `hf`: also the model and the centroids that give frames their cluster (default), where there are any. */
   clusters?: boolean;
   /** Of `onnx`: the weights in a file of their own, `model.onnx_data`. Default: only when the graph's would pass 2 GiB. */
@@ -61,8 +68,8 @@ export interface ExportedModel {
   readonly format: 'hf' | 'onnx';
   /** Paths within `out`, sorted, with their sizes. */
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
-  /** Tensors of the checkpoint that are not in the export, as they belong to heads for other tasks, such as `lm_head.weight`. */
-  readonly leftOut: readonly string[];
+  /** Tensors of the checkpoint that are not in the export: of heads for other tasks (`lm_head.weight`), or that were not asked for. */
+  readonly ignored: readonly string[];
 }
 
 const text = z.string().min(1);
@@ -70,6 +77,7 @@ const optionsSchema = strictOptions({
   out: text,
   format: z.enum(['hf', 'onnx']),
   architecture: z.enum(architectures).exactOptional(),
+  head: z.enum(['ctc-mean', 'none']).exactOptional(),
   clusters: z.boolean().exactOptional(),
   externalData: z.boolean().exactOptional(),
   name: text.exactOptional(),
@@ -110,20 +118,23 @@ export async function exportModel(dir: string, options: ExportOptions): Promise<
   const { out, format, signal } = settings;
   throwIfAborted(signal);
   await verifyResult(dir);
-  const leftOut = await usePretrained(dir, async (pretrained) => {
+  const { head } = settings;
+  const read = async (pretrained: StoredPretrained) => {
     await checkPlace(dir, settings);
     const record = await readRunRecord(dir);
     const watched = { ...pretrained, tensors: watch(pretrained.tensors, settings) };
     await writeDirectoryAtomic(out, (folder) => write(folder, watched, record, dir, settings), { replaces: replaced });
-    return leftOutOf(pretrained, format);
-  });
-  return { out, format, files: await filesIn(out), leftOut };
+    return ignoredOf(pretrained, format);
+  };
+  const ignored = await usePretrained(dir, read, given({ head }));
+  return { out, format, files: await filesIn(out), ignored };
 }
 
 /** A graph has no place for what predicts masked frames; a directory keeps it beside the encoder. */
-function leftOutOf({ head, ignored }: StoredPretrained, format: 'hf' | 'onnx'): string[] {
+function ignoredOf({ head, ignored, form }: StoredPretrained, format: 'hf' | 'onnx'): string[] {
   const unused = format === 'onnx' && head?.kind === 'masked-prediction' ? head.tensors : [];
-  return [...ignored, ...unused.map(({ name }) => name)];
+  // Beside a head of ours, the weights hold it for transformers too.
+  return [...(form === 'emoframe' ? [] : ignored), ...unused.map(({ name }) => name)];
 }
 
 // The libraries of ONNX and YAML are loaded here: whoever does not export does not wait for them.
@@ -164,7 +175,7 @@ async function write(
     geometry: new Geometry(config.shape),
     normalize,
     clusters,
-    leftOut: leftOutOf(model, format),
+    ignored: ignoredOf(model, format),
     record,
     license,
     baseModel: baseModel ?? nameOfSnapshot(resolve(dir)),

@@ -1,13 +1,13 @@
 // Families of encoders: what people call them, and the classes of transformers that read them.
-import { savedConfig } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
 import type { HubertConfig } from '../model/hubertConfig.js';
 
 const families = {
-  hubert: { name: 'HuBERT', classes: 'Hubert' },
-  wav2vec2: { name: 'wav2vec 2.0', classes: 'Wav2Vec2' },
-  wavlm: { name: 'WavLM', classes: 'WavLM' },
-  emotion2vec: { name: 'emotion2vec', classes: undefined },
+  hubert: { name: 'HuBERT', classes: 'Hubert', prefix: 'hubert' },
+  wav2vec2: { name: 'wav2vec 2.0', classes: 'Wav2Vec2', prefix: 'wav2vec2' },
+  wavlm: { name: 'WavLM', classes: 'WavLM', prefix: 'wavlm' },
+  'data2vec-audio': { name: 'data2vec', classes: 'Data2VecAudio', prefix: 'data2vec_audio' },
+  emotion2vec: { name: 'emotion2vec', classes: undefined, prefix: undefined },
 } as const;
 
 /** As `model_type` of `config.json` says it. */
@@ -23,10 +23,12 @@ export const architectures = Object.values(families).flatMap(({ classes }): Arch
   classes === undefined ? [] : [`${classes}Model`, `${classes}ForSequenceClassification`],
 );
 
-/** A model's. */
-export function familyOf(config: HubertConfig): { type: FamilyType; name: string } {
-  const type = savedConfig(config).model_type as FamilyType;
-  return { type, name: families[type].name };
+/** A model's, and what starts the names of its encoder's tensors in a model of transformers with a head. */
+export function familyOf({ raw }: HubertConfig): { type: FamilyType; name: string; prefix: string | undefined } {
+  const said = String(raw.model_type);
+  const type = Object.hasOwn(families, said) ? (said as FamilyType) : 'hubert';
+  const { name, prefix } = families[type];
+  return { type, name, prefix };
 }
 
 /** The class that reads a model's encoder; undefined where transformers has none. */

@@ -27,6 +27,7 @@ export function configJson(
   const { _name_or_path: _, architectures: __, problem_type: ___, ...saved } = savedConfig(config);
   const record = {
     ...saved,
+    model_type: familyOf(config).type,
     ...(architecture && { architectures: [architecture] }),
     ...(classifier && {
       id2label: Object.fromEntries(classifier.labels.map((label, i) => [i, label])),
@@ -138,7 +139,7 @@ function sequenceClassification(
 ): StoredTensor[] {
   const { hiddenSize } = config.shape;
   const weight = calibration?.classifier ?? 1;
-  const prefix = familyOf(config).type;
+  const { prefix } = familyOf(config);
   const identity = async () => {
     const data = new Float32Array(hiddenSize * hiddenSize);
     for (let i = 0; i < hiddenSize; i++) data[i * hiddenSize + i] = 1;

@@ -103,9 +103,14 @@ function input({ normalize, format }: CardFacts): string {
     : `Each utterance is first normalised to zero mean and unit variance${epsilon}, as \`preprocessor_config.json\` says.`;
 }
 
-function left({ leftOut }: CardFacts): string {
-  if (leftOut.length === 0) return '';
-  return ` Not part of this export are tensors of the checkpoint for other tasks: ${leftOut.map(code).join(', ')}.`;
+/** So many names of tensors are listed, and the rest are counted. */
+const listed = 8;
+
+function left({ ignored }: CardFacts): string {
+  if (ignored.length === 0) return '';
+  const names = ignored.slice(0, listed).map(code).join(', ');
+  const more = ignored.length > listed ? ` and ${ignored.length - listed} more` : '';
+  return ` Tensors of the checkpoint that are not part of this export: ${names}${more}.`;
 }
 
 const unknownOrigin = `## Training

@@ -118,7 +118,8 @@ export class Weights {
         await each((i) => {
           squares[i % kernel]! += from[i]! * from[i]!;
         });
-        for (let tap = 0; tap < kernel; tap++) scales[tap]! /= Math.sqrt(squares[tap]!);
+        // A tap of zeros has no direction, and stays as it is.
+        for (let tap = 0; tap < kernel; tap++) scales[tap]! /= Math.sqrt(squares[tap]!) || 1;
         await each((i) => {
           out[i] = from[i]! * scales[i % kernel]!;
         });

@@ -145,17 +145,20 @@ test('the card of a regression, and of every layer of a head', async () => {
   assert.match(epsilon, 'torch.sqrt(sound.var(correction=0) + 0.00001)');
 });
 
-test('tensors for other tasks are not left out without a word', async () => {
+test('tensors are not left out without a word, and a head of speech recognition is exported when it is asked for', async () => {
   const [source, out] = [join(fixtures, 'kinds', 'hubert_fairseq_ctc.pt'), fresh()];
-  const { leftOut } = await exportModel(source, { format: 'onnx', out });
-  assert.equal(leftOut, ['w2v_encoder.proj.weight']);
+  const { ignored } = await exportModel(source, { format: 'onnx', out });
+  assert.equal(ignored, ['w2v_encoder.proj.weight']);
   const { body } = cardOf(out);
-  assert.match(
-    body,
-    'Not part of this export are tensors of the checkpoint for other tasks: `w2v_encoder.proj.weight`.',
-  );
+  assert.match(body, 'Tensors of the checkpoint that are not part of this export: `w2v_encoder.proj.weight`.');
   const { stdout } = await emoframe(['export', source, '--format', 'hf', '--out', fresh()]);
-  assert.match(stdout, 'left out, as of heads for other tasks: w2v_encoder.proj.weight');
+  assert.match(stdout, 'not exported: w2v_encoder.proj.weight');
+  const at = fresh();
+  const recogniser = join(fixtures, 'forms', 'ctc');
+  const asked = await emoframe(['export', recogniser, '--format', 'onnx', '--out', at, '--head', 'ctc-mean']);
+  assert.is(asked.code, 0, asked.stderr);
+  assert.not.match(asked.stdout, 'not exported');
+  assert.match(cardOf(at).body, 'Frames are pooled by `mean`.');
 });
 
 test('the objective of stage 4 is stated where a run records it', async () => {

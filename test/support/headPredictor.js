@@ -74,7 +74,7 @@ const sizeOf = (name, shape) =>
  * `options`: `task`, `pooling` and `layers` of the head; `from`: the encoder's directory; `normalize`: in place of its own.
  */
 export async function writeHeadPredictor(dir, { from = join(fixtures, 'encode', 'base'), normalize, ...options }) {
-  const loaded = await loadPretrained(from);
+  const loaded = await loadPretrained(from, { head: 'none' });
   const head = { kind: 'classifier', labels: ['arousal', 'dominance', 'valence'], ...options };
   const shapes = shapesOf(classifierOptions({ ...head, tensors: [] }), loaded.config.shape);
   head.tensors = shapes.map(([name, shape], seed) => {

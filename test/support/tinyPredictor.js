@@ -30,14 +30,14 @@ export const tinyAlignment = {
 };
 
 /**
- * `options`: `form` is `base` or `large`; `pooling` (null: no classifier that pools); `layers`: what
+ * `options`: `form` is `base` or `large`, or `from` a model's directory; `pooling` (null: no classifier that pools); `layers`: what
  * its head has besides; `task`: `regression` gives it values of `dimensions`; `alignment`: what its network has in place of
  * `tinyAlignment`; `statisticsOf`: samples whose statistics it keeps; `calibration`; `attend: 0` makes attention give nothing, so that frames see only their neighbours, and a number
  * above 1 makes it give more; `clusters: false` leaves out the clusters.
  */
 export async function writeTinyPredictor(dir, options = {}) {
-  const source = join(fixtures, 'encode', options.form ?? 'base');
-  const { config, normalize } = await loadPretrained(source);
+  const source = options.from ?? join(fixtures, 'encode', options.form ?? 'base');
+  const { config, normalize } = await loadPretrained(source, { head: 'none' });
   const { pooling = 'attention', attend = 1 } = options;
   const engine = Engine.create();
   try {
