@@ -1,9 +1,9 @@
-// Exported graphs in ONNX Runtime, beside our own engine: both forms of HuBERT, all poolings, alignment networks over all that they
-// may read, several lengths, weights inside the graph's file and outside, batches, and what is refused. ONNX Runtime is a dependency of bench, not of the package; where
+// Exported graphs in ONNX Runtime, beside our own engine: both forms of HuBERT, WavLM and emotion2vec, all poolings and layers of heads,
+// every form of public model, alignment networks over all that they may read, several lengths, weights inside the graph's file and outside, batches, and what is refused. ONNX Runtime is a dependency of bench, not of the package; where
 // it cannot be installed this fails. Ends with `N passed, N failed`.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -11,12 +11,13 @@ import { fileURLToPath } from 'node:url';
 import { saveBaseModel } from '../../bench/harness/model.js';
 import { probabilitiesOf } from '../../dist/evaluate/fusion.js';
 import { islandsGraph } from '../../dist/export/islandsGraph.js';
-import { EmotionModel, Encoder, Engine, exportModel, packLocally } from '../../dist/index.js';
+import { EmotionModel, Encoder, Engine, exportModel, loadAudio, packLocally } from '../../dist/index.js';
 import { Graph } from '../../dist/onnx/graph.js';
 import { writeOnnx } from '../../dist/onnx/write.js';
 import { loadClassifier } from '../../dist/predict/loadModel.js';
 import { batchOf } from '../../dist/predict/modelInput.js';
 import { writeAlignedPredictor } from '../support/alignedPredictor.js';
+import { heads, writeHeadPredictor } from '../support/headPredictor.js';
 import { generator, speechLike } from '../support/syntheticRun.js';
 import { fixtures, labels, writeTinyPredictor } from '../support/tinyPredictor.js';
 
@@ -77,12 +78,14 @@ function agree(found, expected, scaled, what) {
   assert.ok(difference <= tolerance, `${what}: differs by ${difference}`);
 }
 
-function agreeAll({ logits, frame_posteriors, attention }, expected, what) {
-  agree(logits.data, expected.logits, true, `${what}: logits`);
-  agree(frame_posteriors.data, expected.framePosteriors, false, `${what}: frame posteriors`);
+/** A regression has values in place of logits and of posteriors. */
+function agreeAll({ logits, values = logits, frame_posteriors, frame_values, attention }, expected, what) {
+  const ofFrames = frame_posteriors ?? frame_values;
+  agree(values.data, expected.logits, true, `${what}: logits`);
+  agree(ofFrames.data, expected.framePosteriors, frame_values !== undefined, `${what}: frames`);
   agree(attention.data, expected.attention, false, `${what}: attention`);
   const frames = expected.attention.length;
-  assert.deepEqual(frame_posteriors.dims, [1, frames, expected.logits.length], what);
+  assert.deepEqual(ofFrames.dims, [1, frames, expected.logits.length], what);
   assert.deepEqual(attention.dims, [1, frames], what);
 }
 
@@ -124,6 +127,98 @@ for (const form of ['base', 'large']) {
       await session.release();
     });
   }
+}
+
+/** An export of a directory, and our own answers, for all lengths. */
+async function agreeForLengths(name, dir) {
+  const out = join(scratch, 'exports', name);
+  await exportModel(dir, { format: 'onnx', out });
+  const utterances = lengths.map(speech);
+  const expected = await answers(dir, utterances);
+  const session = await open(out);
+  for (const [i, samples] of utterances.entries())
+    agreeAll(await run(session, [samples]), expected[i], `${samples.length} samples`);
+  // Each of a batch as alone: nothing of a window reaches the next utterance.
+  const batch = [9000, 9000].map(speech);
+  const alone = await answers(dir, batch);
+  const { frame_posteriors, frame_values } = await run(session, batch);
+  const frames = frame_posteriors ?? frame_values;
+  const ofAlone = alone.flatMap((answer) => [...answer.framePosteriors]);
+  agree(frames.data, ofAlone, frame_values !== undefined, 'a batch');
+  await session.release();
+}
+
+for (const form of ['base', 'large']) {
+  for (const [name, head] of Object.entries(heads)) {
+    await check(`${form}, a head of ${name}`, async () => {
+      const dir = join(scratch, 'models', `${form}, ${name}`);
+      await writeHeadPredictor(dir, { ...head, from: join(fixtures, 'encode', form) });
+      await agreeForLengths(`${form}, ${name}`, dir);
+    });
+  }
+}
+
+await check('sound as every normalisation brings it to the model', async () => {
+  for (const normalize of [true, false, { epsilon: 1e-3 }, { mean: 0.02, scale: 2.5 }]) {
+    const name = `brought by ${JSON.stringify(normalize)}`;
+    const dir = await writeHeadPredictor(join(scratch, 'models', name), { pooling: 'mean', normalize });
+    await agreeForLengths(name, dir);
+  }
+});
+
+const forms = join(fixtures, 'forms');
+const answersOfOthers = JSON.parse(readFileSync(join(forms, 'expected.json')));
+const voice = join(fixtures, 'audio', 'voice.wav');
+
+for (const [name, { logits, frames }] of Object.entries(answersOfOthers)) {
+  await check(`a public model of the form ${name}`, async () => {
+    let dir = join(forms, name);
+    if (name === 'ctc') {
+      // Its head is a classifier where that is asked for: of a directory of ours it is one.
+      dir = join(scratch, 'models', name);
+      await exportModel(join(forms, name), { format: 'hf', out: dir, head: 'ctc-mean' });
+    }
+    await agreeForLengths(name, dir);
+    // And what transformers or PyTorch gave.
+    const session = await open(join(scratch, 'exports', name));
+    const found = await run(session, [await loadAudio(voice)]);
+    agree((found.values ?? found.logits).data, logits, true, 'logits of the published model');
+    const posteriors = found.frame_posteriors;
+    for (const [i, scores] of (posteriors ? (frames ?? []) : []).entries()) {
+      const at = 8 * i * scores.length;
+      agree(posteriors.data.subarray(at, at + scores.length), probabilitiesOf(scores), false, `frame ${8 * i}`);
+    }
+    await session.release();
+  });
+}
+
+for (const name of ['wavlm', 'wavlm_sum', 'emotion2vec', 'emotion2vec_plus']) {
+  await check(`${name}: hidden states alone, and an alignment network over chunks of them`, async () => {
+    const dir = join(forms, name);
+    const out = join(scratch, 'exports', `${name}-encoder`);
+    await exportModel(dir, { format: 'onnx', out, head: 'none' });
+    const session = await open(out);
+    const encoder = await Encoder.load(dir);
+    for (const samples of lengths.map(speech)) {
+      const { hidden } = await encoder.encode(samples);
+      agree((await run(session, [samples])).last_hidden_state.data, hidden, true, `${samples.length} samples`);
+    }
+    await encoder.dispose();
+    await session.release();
+    for (const alignment of [
+      { source: 'hidden', layer: 'output', contextFrames: 5 },
+      { source: 'layers', layer: 2, chunkFrames: 4, contextFrames: 9 },
+    ]) {
+      const options = { from: dir, alignment, pooling: 'mean' };
+      const aligned = await exported(`${name}, chunks of ${alignment.source}`, options);
+      const utterances = lengths.map(speech);
+      const expected = await predictions(aligned.dir, utterances);
+      const chunks = await open(aligned.out);
+      for (const [i, samples] of utterances.entries())
+        agreeAligned(await run(chunks, [samples]), expected[i], `${alignment.source}, ${samples.length} samples`);
+      await chunks.release();
+    }
+  });
 }
 
 /** What an alignment network may read, and what may decide beside it. Chunks are cut short by every length but those of one frame. */
@@ -375,7 +470,6 @@ await check('the example of the documentation', async () => {
   symlinkSync(root, join(app, 'node_modules', 'emoframe'));
   symlinkSync(join(bench, 'node_modules', 'onnxruntime-node'), join(app, 'node_modules', 'onnxruntime-node'));
   copyFileSync(join(root, 'examples', 'onnx-runtime.js'), join(app, 'example.mjs'));
-  const voice = join(fixtures, 'audio', 'voice.wav');
   const said = execFileSync(process.execPath, ['example.mjs', out, voice], { cwd: app, encoding: 'utf8' });
   const model = await EmotionModel.load(dir);
   const { label, frames } = await model.predict(voice);
