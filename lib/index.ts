@@ -29,6 +29,8 @@ export type {
   ConcatenationPattern,
   ConcatenationSettings,
   FineTuningSettings,
+  HeadLayer,
+  HeadSettings,
   KMeansSection,
   MfccSettings,
   OptimizerSettings,
@@ -147,6 +149,7 @@ export type { WindowsUsed } from './predict/windows.js';
 export type { Seed } from './random/philox.js';
 export { type ReportOptions, writeReport } from './report/report.js';
 export type { FoldSummary, Intervals, PooledScores, PredictionRow, RunSummary, Scores } from './run/scores.js';
+export type { PooledValueScores, RegressionSummary, ValueFoldSummary, ValueScores } from './run/valueScores.js';
 export {
   type ClassEvaluation,
   type EvaluateModelOptions,

@@ -120,16 +120,19 @@ export class PretrainingSampler {
   }
 }
 
-/** One labelled utterance as the fine-tuning sampler sees it. */
-export interface LabelledItem extends SamplerItem {
-  /** Class. */
+/** What is to be learned of an utterance. */
+interface Target {
+  /** Class; 0 for all utterances of which values are learned. */
   label: number;
+  /** Values in the order of the outputs, of a regression. */
+  values?: readonly number[];
 }
 
+/** One utterance with its target as the fine-tuning sampler sees it. */
+export interface TargetItem extends SamplerItem, Target {}
+
 /** One utterance in a fine-tuning update. */
-export interface LabelledDraw extends Draw {
-  label: number;
-}
+export interface TargetDraw extends Draw, Target {}
 
 export interface BalancedSamplerOptions {
   seed: Seed;
@@ -149,10 +152,10 @@ export interface BalancedSamplerOptions {
 export class BalancedSampler {
   /** Updates that show as many utterances as there are. */
   readonly updatesPerEpoch: number;
-  readonly #classes: LabelledItem[][];
+  readonly #classes: TargetItem[][];
 
   constructor(
-    items: readonly LabelledItem[],
+    items: readonly TargetItem[],
     private readonly options: BalancedSamplerOptions,
   ) {
     if (items.length === 0) {
@@ -167,11 +170,11 @@ export class BalancedSampler {
   }
 
   /** The utterances of an update (`step` from 0). */
-  at(step: number): LabelledDraw[] {
+  at(step: number): TargetDraw[] {
     const random = new PhiloxStream(this.options.seed, step, sites.classDraw);
     return Array.from({ length: this.options.batchSize }, () => {
-      const item = random.pick(random.pick(this.#classes));
-      return { id: item.id, label: item.label, start: 0, count: Math.min(item.frames, this.options.maxFrames) };
+      const { frames, ...item } = random.pick(random.pick(this.#classes));
+      return { ...item, start: 0, count: Math.min(frames, this.options.maxFrames) };
     });
   }
 }

@@ -102,7 +102,7 @@ function isLinearInFrames({ pooling, dense }: { pooling: PoolingName; dense?: He
 }
 
 /** What a model with a pooled head is made with; undefined: the head has none. */
-export function classifierOptions(head: Head): ClassifierOptions | undefined {
+export function classifierOptions(head: Omit<Head, 'tensors'>): ClassifierOptions | undefined {
   const pooling = poolingOf(head);
   if (pooling === undefined) return undefined;
   return {

@@ -1,4 +1,5 @@
 import type { RunSummary, Scores } from '../run/scores.js';
+import type { RegressionSummary, ValueScores } from '../run/valueScores.js';
 
 const share = (value: number) => (100 * value).toFixed(1);
 const times = (value: number) => `${value.toFixed(2)} ×`;
@@ -16,7 +17,28 @@ const measures: [key: keyof Scores, name: string, written: (value: number) => st
 ];
 
 /** Scores of both fine-tuned models side by side; scores that the corpus does not allow are left out. */
-export function scoreTable(summary: RunSummary): string {
+export function scoreTable(summary: RunSummary | RegressionSummary): string {
+  return 'dimensions' in summary ? valueTable(summary) : classTable(summary);
+}
+
+function valueTable(summary: RegressionSummary): string {
+  const rows: [name: string, of: (scores: ValueScores) => number | undefined][] = [
+    ['CCC, mean', ({ ccc }) => ccc],
+    ...summary.dimensions.flatMap((name): typeof rows => [
+      [`CCC of ${name}`, ({ values }) => values[name]?.ccc],
+      [`Pearson of ${name}`, ({ values }) => values[name]?.pearson],
+      [`RMSE of ${name}`, ({ values }) => values[name]?.rmse],
+    ]),
+  ];
+  const width = Math.max(24, ...rows.map(([name]) => name.length + 1));
+  const cell = (value: number | undefined) => (value?.toFixed(3) ?? '–').padStart(9);
+  return [
+    `${''.padEnd(width)} stage 1b  stage 4`,
+    ...rows.map(([name, of]) => `${name.padEnd(width)}${cell(of(summary.baseline))}${cell(of(summary))}`),
+  ].join('\n');
+}
+
+function classTable(summary: RunSummary): string {
   const cell = (value: unknown, written: (value: number) => string) =>
     (typeof value === 'number' ? written(value) : '–').padStart(9);
   const shown = measures.filter(([key]) => typeof summary[key] === 'number');

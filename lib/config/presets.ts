@@ -9,6 +9,12 @@ const sedConfig = {
   align: { maxSeconds: 15, truth: 'use', concatenate: { share: 3 } },
 } satisfies RunConfigInput;
 
+/** What a run that learns values of dimensions has where neither its config nor the preset says otherwise. */
+export const regressionDefaults = {
+  finetune: { selection: 'validation-ccc' },
+  align: { selection: 'validation-ccc', objective: 'attention' },
+} satisfies RunConfigInput;
+
 /** `paper`: every default; `demo`: a small HuBERT from scratch in minutes; `sed`: for ZED's protocol. */
 export const presets = { paper: {}, demo: demoConfig, sed: sedConfig } satisfies Record<string, RunConfigInput>;
 

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
 import { isObject, parseJson } from '../files/json.js';
 import { describe, explain } from '../issues.js';
-import { type PresetName, presets } from './presets.js';
+import { type PresetName, presets, regressionDefaults } from './presets.js';
 import { configSchema } from './schema.js';
 import type { RunConfig } from './types.js';
 
@@ -28,7 +28,8 @@ export function parseConfig(input: unknown = {}, preset: PresetName = 'paper', f
   if (!isObject(input)) {
     throw new EmoframeError('ERR_CONFIG', `Expected an object in ${source} but received ${describe(input)}.`, { file });
   }
-  const merged = merge(presets[preset], input);
+  const regression = input.dimensions !== undefined && input.dimensions !== null;
+  const merged = merge(merge(regression ? regressionDefaults : {}, presets[preset]), input);
   const result = configSchema.safeParse(merged, { reportInput: true });
   if (result.success) return result.data;
   const reasons = result.error.issues.map((issue) => explain(issue, 'field'));

@@ -2,6 +2,7 @@
 // section. types.ts says what each setting means.
 import { z } from 'zod';
 import { OTHERS } from '../corpus/labelScheme.js';
+import type { PoolingName } from '../model/binding.js';
 import { precisions } from '../model/precision.js';
 import type {
   MaskedPredictionSettings,
@@ -86,7 +87,7 @@ const utteranceTrainingFields = (
   schedule: z.enum(['constant', 'linear']).default(defaults.schedule),
   warmupUpdates: z.int().min(0).default(defaults.warmupUpdates),
   maxSeconds: seconds.default(defaults.maxSeconds),
-  selection: z.enum(['validation-ua', 'average']).default(defaults.selection),
+  selection: z.enum(['validation-ua', 'validation-ccc', 'average']).default(defaults.selection),
   averageEpochs: positiveInteger.default(5),
   members: positiveInteger.default(1),
 });
@@ -97,12 +98,35 @@ const membersAverage: Rule<UtteranceTrainingSettings> = [
   { path: ['members'], message: "Expected 1, or selection 'average', which combines several members" },
 ];
 
+const poolings = [
+  'mean',
+  'sum',
+  'max',
+  'attention',
+  'attention-linear',
+  'stats',
+  'attentive-stats',
+] as const satisfies readonly PoolingName[];
+
+const layerWidth = z.union([positiveInteger, z.literal('hidden')], "a positive integer or 'hidden'");
+
+const head = z
+  .strictObject({
+    source: z.enum(['output', 'layers']).default('output'),
+    projector: layerWidth.nullable().default(null),
+    dense: z
+      .array(z.strictObject({ width: layerWidth, norm: z.boolean(), activation: z.enum(['none', 'tanh', 'relu']) }))
+      .default([]),
+  })
+  .prefault({});
+
 const fineTuningFields = (pooling: 'mean' | 'attention') => ({
   ...utteranceTrainingFields(
     { epochs: 40, batchSize: 64, maxSeconds: 6, warmupUpdates: 0, schedule: 'constant', selection: 'validation-ua' },
     { learningRate: 1e-4, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-5, clipNorm: 0 },
   ),
-  pooling: z.enum(['mean', 'attention', 'attention-linear', 'stats']).default(pooling),
+  pooling: z.enum(poolings).default(pooling),
+  head,
   mask: mask(0.08),
   trainFeatureEncoder: z.boolean().default(false),
 });
@@ -149,6 +173,12 @@ const runSchema = z.strictObject({
   precision: z.enum(precisions).default('fp32'),
   protocol: z.enum(['inductive', 'transductive']).default('inductive'),
   labels: z.array(z.string().min(1)).min(2).nullable().default(null),
+  dimensions: z
+    .array(z.string().min(1))
+    .min(1)
+    .refine((names) => new Set(names).size === names.length, 'Expected names that differ from each other')
+    .nullable()
+    .default(null),
   neutralLabel: z.string().min(1).default('neutral'),
   corpus: z
     .strictObject({
@@ -238,8 +268,38 @@ const runSchema = z.strictObject({
 
 z.util.assertEqual<z.output<typeof runSchema>, RunConfig>(true);
 
+/** What a run that learns values, or one that learns classes, cannot do. */
+function refuseMixed(config: RunConfig, refuse: (path: string[], message: string) => void): void {
+  const { dimensions, labels, finetune, align } = config;
+  const trained = { finetune, align };
+  if (dimensions === null) {
+    for (const [name, { selection }] of Object.entries({ ...trained, 'align.network': align.network })) {
+      if (selection !== 'validation-ccc') continue;
+      refuse([...name.split('.'), 'selection'], "Expected 'validation-ua' or 'average' without dimensions");
+    }
+    return;
+  }
+  if (labels !== null) refuse(['labels'], 'Expected null with dimensions, which take the place of classes,');
+  if (align.objective !== 'attention') {
+    refuse(
+      ['align', 'objective'],
+      "Expected 'attention' with dimensions, as the alignment network separates classes from neutral speech,",
+    );
+  }
+  if (align.concatenate.share > 0) {
+    refuse(['align', 'concatenate', 'share'], 'Expected 0 with dimensions, as parts are joined by their classes,');
+  }
+  for (const [name, { selection, batchSize }] of Object.entries(trained)) {
+    if (selection === 'validation-ua')
+      refuse([name, 'selection'], "Expected 'validation-ccc' or 'average' with dimensions");
+    if (batchSize < 2)
+      refuse([name, 'batchSize'], 'Expected at least 2 with dimensions, since CCC is of several values,');
+  }
+}
+
 /** @internal */
 export const configSchema: z.ZodType<RunConfig, RunConfigInput> = runSchema.superRefine((config, context) => {
+  refuseMixed(config, (path, message) => context.addIssue({ code: 'custom', path, message }));
   const { mfcc, tapt, finetune, pretrain, align } = config;
   const sections = { mfcc, tapt, finetune, pretrain, align, 'align.network': align.network };
   for (const [name, { maxSeconds }] of Object.entries(sections)) {

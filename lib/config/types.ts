@@ -1,7 +1,7 @@
 // The settings of a run. Defaults and bounds are in schema.ts.
 import type { SpanMask } from '../batch/masks.js';
 import type { Others } from '../corpus/labelScheme.js';
-import type { OptimizerOptions, Precision } from '../model/binding.js';
+import type { OptimizerOptions, PoolingName, Precision } from '../model/binding.js';
 import type { KMeansSettings } from '../model/engine.js';
 
 /** A run's settings, with every field present. */
@@ -13,6 +13,11 @@ export interface RunConfig {
   protocol: 'inductive' | 'transductive';
   /** Classes in the order of the classifier's outputs; null: all labels of the corpus, sorted. */
   labels: string[] | null;
+  /**
+   * Dimensions to learn in place of classes, by regression on the `values` of utterances, in the order of the outputs, such as
+   * `["arousal", "dominance", "valence"]`; null: classes.
+   */
+  dimensions: string[] | null;
   /** The class of time outside all segments; `neu` is used if it is a label and this is not. */
   neutralLabel: string;
   /** How the command line reads the corpus; a program passes the same to `readCorpus`. */
@@ -142,20 +147,41 @@ export interface UtteranceTrainingSettings {
   /** Training and validation use only the first seconds of an utterance, up to this. */
   maxSeconds: number;
   /**
-   * The weights to keep. `validation-ua`: those of the epoch with the best validation UA; `average`: the mean of the weights
-   * after each of the last `averageEpochs` epochs, which does not depend on a small validation set.
+   * The weights to keep. `validation-ua`: those of the epoch with the best validation UA; `validation-ccc`, with `dimensions`: the
+   * best mean CCC; `average`: the mean of the weights after each of the last `averageEpochs` epochs, which does not depend on a
+   * small validation set.
    */
-  selection: 'validation-ua' | 'average';
+  selection: 'validation-ua' | 'validation-ccc' | 'average';
   averageEpochs: number;
   /** Number of trainings from the same start with different random numbers; their weights are averaged. */
   members: number;
 }
 
 export interface FineTuningSettings extends UtteranceTrainingSettings {
-  pooling: 'mean' | 'attention' | 'attention-linear' | 'stats';
+  /** How frames become an utterance; of the published method `mean`, then `attention`. */
+  pooling: PoolingName;
+  head: HeadSettings;
   /** SpecAugment along time. */
   mask: SpanMask;
   trainFeatureEncoder: boolean;
+}
+
+/** The layers of a pooled head beside pooling and output; by default there are none, as published. */
+export interface HeadSettings {
+  /** What it reads: the model's last state, or the sum of all hidden states with learned weights. */
+  source: 'output' | 'layers';
+  /** Width of a linear layer before pooling, `hidden` for the model's own; null: none. */
+  projector: number | 'hidden' | null;
+  /** Layers between pooling and output: linear, LayerNorm (if `norm`), activation. */
+  dense: HeadLayer[];
+}
+
+/** A layer of a head. */
+export interface HeadLayer {
+  /** `hidden`: the model's own. */
+  width: number | 'hidden';
+  norm: boolean;
+  activation: 'none' | 'tanh' | 'relu';
 }
 
 export interface AlignSettings extends FineTuningSettings {

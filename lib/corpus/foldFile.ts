@@ -3,7 +3,14 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { readJson } from '../files/json.js';
 import { describeIssues } from '../issues.js';
-import { type Fold, foldError, isLabelled, refuseSharedSpeakers } from './folds.js';
+import {
+  type Fold,
+  type FoldOptions,
+  foldError,
+  isLabelled,
+  refuseSharedSpeakers,
+  withTargetsAsLabels,
+} from './folds.js';
 import type { Corpus } from './types.js';
 
 const MAX_BYTES = 2 ** 30;
@@ -54,9 +61,10 @@ export async function readFolds(file: string): Promise<Fold[]> {
 export function checkFolds(
   corpus: Corpus,
   folds: readonly Fold[],
-  { allowSharedSpeakers }: { allowSharedSpeakers: boolean },
+  { allowSharedSpeakers, dimensions }: Pick<FoldOptions, 'allowSharedSpeakers' | 'dimensions'>,
 ): readonly Fold[] {
-  const utterances = new Map(corpus.utterances.map((utterance) => [utterance.id, utterance]));
+  const { utterances: targeted } = withTargetsAsLabels(corpus, dimensions);
+  const utterances = new Map(targeted.map((utterance) => [utterance.id, utterance]));
   const names = new Set<string>();
   for (const { name, train, validation, test } of folds) {
     if (names.has(name)) throw foldError(`The split has two folds ${name}`);

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { EmoframeError } from '../errors.js';
 import type { Corpus, GivenFold, Utterance } from './types.js';
+import { hasValues } from './values.js';
 
 /** One round of cross-validation: ids of utterances. */
 export interface Fold {
@@ -29,6 +30,8 @@ export interface FoldOptions {
   seed: number;
   /** Let a speaker be in training and in the test session. Say so beside any figure. */
   allowSharedSpeakers?: boolean;
+  /** For a regression: utterances with values of all of these take the place of labelled ones. Null as absent. */
+  dimensions?: readonly string[] | null;
 }
 
 /**
@@ -39,7 +42,8 @@ export interface FoldOptions {
  * @example
  * const folds = makeFolds(corpus, { scheme: 'session', validation: { by: 'speaker', fraction: 0.2 }, seed: 1 });
  */
-export function makeFolds(corpus: Corpus, options: FoldOptions): Fold[] {
+export function makeFolds(given: Corpus, options: FoldOptions): Fold[] {
+  const corpus = withTargetsAsLabels(given, options.dimensions);
   const { fraction } = options.validation;
   if (!(fraction > 0 && fraction < 1)) {
     throw foldError(`Expected a validation fraction between 0 and 1 but received ${fraction}`);
@@ -53,6 +57,15 @@ export function makeFolds(corpus: Corpus, options: FoldOptions): Fold[] {
     default:
       return heldOutFolds(corpus, resolved.scheme, undefined, resolved);
   }
+}
+
+/** For a regression, whose utterances are all alike as far as folds go: those with values are as if of one label. */
+export function withTargetsAsLabels(corpus: Corpus, dimensions: FoldOptions['dimensions']): Corpus {
+  if (dimensions === null || dimensions === undefined) return corpus;
+  const utterances = corpus.utterances.map(({ label: _, ...utterance }) =>
+    hasValues(utterance, dimensions) ? { ...utterance, label: 'rated' } : utterance,
+  );
+  return { ...corpus, utterances };
 }
 
 /** Folds as a corpus's customs have them: what `customary` stands for is put in its place. */

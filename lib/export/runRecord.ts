@@ -9,6 +9,7 @@ import { placeOf } from '../run/paths.js';
 import type { PooledScores, Scores } from '../run/scores.js';
 import { isDone, verifyResult } from '../run/stageResult.js';
 import { predictingStage, type StageName } from '../run/stages.js';
+import type { PooledValueScores, ValueScores } from '../run/valueScores.js';
 
 /** Of one part of a fold. */
 export interface PartOfCorpus {
@@ -41,6 +42,10 @@ export interface RunRecord {
   scores?: Scores & { utterances: number };
   /** The same method over all folds that were evaluated. */
   overall?: PooledScores & { utterances: number; folds: number };
+  /** Of a regression, in place of `scores`. */
+  valueScores?: ValueScores & { utterances: number };
+  /** Of a regression, in place of `overall`. */
+  overallValues?: PooledValueScores & { utterances: number; folds: number };
 }
 
 /**
@@ -87,7 +92,7 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
     validation: part(parts.validation),
     test: part(parts.test),
     sharedSpeakers: [...speakersOf(parts.test)].filter((speaker) => trained.has(speaker)).length,
-    ...(await scoresOf(reader, fold, stage, last)),
+    ...(await scoresOf(reader, fold, stage, last, Array.isArray(config.dimensions))),
   };
 }
 
@@ -97,17 +102,28 @@ async function scoresOf(
   fold: string,
   stage: StageName,
   last: StageName,
-): Promise<Pick<RunRecord, 'scores' | 'overall'>> {
+  regression: boolean,
+): Promise<Pick<RunRecord, 'scores' | 'overall' | 'valueScores' | 'overallValues'>> {
   const { paths } = reader;
   const evaluated = paths.fold(fold).stage('evaluate');
   if ((stage !== last && stage !== 'finetune') || !(await isDone(evaluated))) return {};
   await verifyResult(evaluated.metrics);
+  const summary = (await fileExists(paths.summary)) ? await reader.summary() : undefined;
+  const counts = summary && { utterances: summary.utterances, folds: summary.folds.length };
+  if (regression) {
+    const { utterances, baseline, ...scores } = await reader.valueMetrics(fold);
+    const pooled = summary && 'dimensions' in summary && (stage === last ? summary : summary.baseline);
+    return {
+      valueScores: { ...(stage === last ? scores : baseline), utterances },
+      ...(pooled && { overallValues: { ...pooled, ...counts! } }),
+    };
+  }
   const { utterances, baseline, ...scores } = await reader.metrics(fold);
-  const found = { scores: { ...(stage === last ? scores : baseline), utterances } };
-  if (!(await fileExists(paths.summary))) return found;
-  const summary = await reader.summary();
-  const pooled = stage === last ? summary : summary.baseline;
-  return { ...found, overall: { ...pooled, utterances: summary.utterances, folds: summary.folds.length } };
+  const pooled = summary && 'ua' in summary && (stage === last ? summary : summary.baseline);
+  return {
+    scores: { ...(stage === last ? scores : baseline), utterances },
+    ...(pooled && { overall: { ...pooled, ...counts! } }),
+  };
 }
 
 function strange(file: string): Refuse {

@@ -3,6 +3,7 @@ import { EmoframeError } from '../errors.js';
 import { groupBy } from '../lists.js';
 import type {
   AlignmentOptions,
+  ClassifierOptions,
   ClassifyResult,
   EncodeResult,
   FrameRanges,
@@ -10,7 +11,6 @@ import type {
   OptimizerOptions,
   PackedBatch,
   PlannedWork,
-  PoolingName,
   Precision,
   TensorInfo,
   TrainStepOptions,
@@ -30,8 +30,8 @@ export interface ModelSpec {
   precision: Precision;
   /** Pretraining head: projection to `dimension` (256) and label embeddings; logits are cosines over `temperature` (0.1). */
   maskedPrediction?: { clusters: number; dimension?: number; temperature?: number };
-  /** Utterance classifier over pooled frames. */
-  classifier?: { classes: number; pooling: PoolingName };
+  /** The head over pooled frames. */
+  classifier?: ClassifierOptions;
   /** Frame logits from what is near, and forward-backward over islands of emotion. */
   alignment?: AlignmentOptions;
 }
@@ -297,6 +297,14 @@ export class Model {
    */
   trainStep(batch: PackedBatch, options: TrainStepOptions): Promise<TrainStepResult> {
     return this.#train(nativeOn(batch, () => this.nativeModel.trainStep(batch, options)));
+  }
+
+  /**
+   * Outputs f32 `[B, outputs]` of a regression in training, with the dropout of the {@link trainStep} of the same seed and step:
+   * what the other passes of an update are given as `others`.
+   */
+  trainOutputs(batch: PackedBatch, options: TrainStepOptions): Promise<Float32Array> {
+    return this.#train(nativeOn(batch, () => this.nativeModel.trainOutputs(batch, options)));
   }
 
   /** Clips, updates with AdamW and clears the gradients. The norm that is clipped is that of all groups. */

@@ -23,6 +23,7 @@ import type { RunSummary } from '../run/scores.js';
 import { isDone } from '../run/stageResult.js';
 import { type StageName, stagesOf } from '../run/stages.js';
 import { writeSummary } from '../run/summary.js';
+import type { RegressionSummary } from '../run/valueScores.js';
 import type { StageContext, StageReport, UtteranceAudio } from '../stages/context.js';
 import { findStage } from '../stages/index.js';
 import { removeSteps } from '../training/savedSteps.js';
@@ -99,8 +100,8 @@ async function gather(
   const chosen = chooseLabels(without(corpus, skipped), config);
   const folds =
     split === undefined
-      ? makeFolds(chosen.corpus, { ...config.folds, seed: config.seed })
-      : checkFolds(chosen.corpus, foldsWithout(split, skipped), config.folds);
+      ? makeFolds(chosen.corpus, { ...config.folds, dimensions: config.dimensions, seed: config.seed })
+      : checkFolds(chosen.corpus, foldsWithout(split, skipped), { ...config.folds, dimensions: config.dimensions });
   return { chosen, folds, skipped, sampleCounts };
 }
 
@@ -234,7 +235,7 @@ export class OpenRun {
     }
   }
 
-  summarize(): Promise<RunSummary | undefined> {
+  summarize(): Promise<RunSummary | RegressionSummary | undefined> {
     const names = this.folds.map(({ name }) => name);
     return writeSummary(this.directory, names, this.config, this.chosen, this.skipped);
   }

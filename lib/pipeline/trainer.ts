@@ -7,6 +7,7 @@ import { EmoframeError } from '../errors.js';
 import { parseOptions, strictOptions } from '../issues.js';
 import type { RunSummary } from '../run/scores.js';
 import { predictingStage, type StageName } from '../run/stages.js';
+import type { RegressionSummary } from '../run/valueScores.js';
 import { type SweepRow, sweepClusters } from '../stages/cluster.js';
 import { OpenRun } from './openRun.js';
 import { type StageCallOptions, stageCallSchema, type TrainerOptions, trainerSchema } from './options.js';
@@ -77,7 +78,7 @@ export class Trainer {
     return this.#run.folds;
   }
 
-  /** The classes, in the order of the classifier's outputs. */
+  /** The classes, or the dimensions of a regression, in the order of the outputs. */
   get labels(): readonly string[] {
     return this.#run.chosen.labels;
   }
@@ -139,7 +140,7 @@ export class Trainer {
    * @returns what `summary.json` holds: the scores over all folds that are evaluated.
    * @throws as {@link run}
    */
-  async evaluate(options: StageCallOptions = {}): Promise<RunSummary> {
+  async evaluate(options: StageCallOptions = {}): Promise<RunSummary | RegressionSummary> {
     // A fold is evaluated, so there is a summary.
     return (await this.#stage('evaluate', options))!;
   }
@@ -147,18 +148,19 @@ export class Trainer {
   /**
    * The whole method: every stage of every fold that is not done, then the summary over all folds.
    *
-   * @returns what `summary.json` holds.
+   * @returns what `summary.json` holds: scores of classes or, of a run with `dimensions`, of values.
    * @throws `ERR_RUN_EXISTS` when a stage was begun before this trainer was opened and `resume` is off; `ERR_STAGE` when a
    * stage needs another first; `ERR_FOLDS`, `ERR_ABORTED`, `ERR_DISPOSED`, and what stages throw.
    * @example
    * const summary = await trainer.run({ signal });
-   * console.log(summary.ua, summary.baseline.ua);
+   * if ('ua' in summary) console.log(summary.ua, summary.baseline.ua);
+   * else console.log(summary.ccc, summary.values);
    */
-  run(options: StageCallOptions = {}): Promise<RunSummary> {
+  run(options: StageCallOptions = {}): Promise<RunSummary | RegressionSummary> {
     return this.#queued(options, async (call) => {
       const folds = this.#run.select(call.folds);
       for (const fold of folds) for (const stage of this.stages) await this.#refuseBegun(fold, stage);
-      let summary: RunSummary | undefined;
+      let summary: RunSummary | RegressionSummary | undefined;
       for (const fold of folds) {
         for (const stage of this.stages) await this.#complete(fold, stage, call);
         summary = await this.#run.summarize();
@@ -200,7 +202,7 @@ export class Trainer {
     await this.dispose();
   }
 
-  #stage(stage: StageName, options: StageCallOptions): Promise<RunSummary | undefined> {
+  #stage(stage: StageName, options: StageCallOptions): Promise<RunSummary | RegressionSummary | undefined> {
     return this.#queued(options, async (call) => {
       for (const fold of this.#run.select(call.folds)) {
         await this.#run.requireNeeds(fold, stage);

@@ -3,11 +3,11 @@ import { stageList } from '../run/stages.js';
 import { colorOf } from './colors.js';
 import { type Html, html, isKnown, percent } from './html.js';
 
-const width = 300;
-const height = 180;
-const margin = { left: 44, right: 12, top: 10, bottom: 26 };
+export const width = 300;
+export const height = 180;
+export const margin = { left: 44, right: 12, top: 10, bottom: 26 };
 
-interface Line {
+export interface Line {
   name: string;
   /** CSS class that gives the colour. */
   tone: string;
@@ -15,7 +15,7 @@ interface Line {
 }
 
 /** Ticks at 1, 2 or 5 times a power of ten. */
-function ticks(low: number, high: number, wanted: number): number[] {
+export function ticks(low: number, high: number, wanted: number): number[] {
   const rough = (high - low) / wanted || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough)!;
@@ -25,13 +25,13 @@ function ticks(low: number, high: number, wanted: number): number[] {
   return all;
 }
 
-function short(value: number): string {
+export function short(value: number): string {
   if (Math.abs(value) >= 10000) return `${Number((value / 1000).toFixed(1))}k`;
   return String(Number(value.toPrecision(4)));
 }
 
-/** A chart of a few lines over steps; several folds share one tone. */
-function lineChart(title: string, lines: Line[], asShare: boolean): Html {
+/** A chart of a few lines over steps or seconds; several folds share one tone. */
+export function lineChart(title: string, lines: Line[], asShare: boolean, over = 'steps'): Html {
   const xs = lines.flatMap((line) => line.points.map(([x]) => x));
   const ys = lines.flatMap((line) => line.points.map(([, y]) => y));
   const xLow = Math.min(...xs);
@@ -48,7 +48,7 @@ function lineChart(title: string, lines: Line[], asShare: boolean): Html {
     tones.length > 1 &&
     html`<span class="legend">${tones.map(([name, tone]) => html`<span class="key ${tone}">${name}</span>`)}</span>`
   }</figcaption>
-<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${title} over steps">${ticks(yLow, yHigh, 4).map(
+<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${title} over ${over}">${ticks(yLow, yHigh, 4).map(
     (at) =>
       html`<line class="grid" x1="${margin.left}" x2="${width - margin.right}" y1="${y(at).toFixed(1)}" y2="${y(at).toFixed(1)}"/><text class="tick" x="${margin.left - 7}" y="${(y(at) + 3.5).toFixed(1)}" text-anchor="end">${yLabel(at)}</text>`,
   )}${ticks(xLow, xHigh, 4).map(
@@ -90,6 +90,7 @@ export function trainingCurves(log: readonly LogRow[]): Html {
       ['loss', names.filter((name) => /loss$/i.test(name)), false],
       ['inertia', names.filter((name) => /inertia$/i.test(name)), false],
       ['accuracy', names.filter((name) => sharePattern.test(name)), true],
+      ['CCC', names.filter((name) => /ccc(?:\/|$)/i.test(name)), false],
     ];
     const charts = kinds.flatMap(([title, metrics, asShare]) => {
       const lines = metrics.flatMap((metric, i) => linesOf(metric, `tone${i % 4}`));
@@ -105,7 +106,7 @@ function spaced(name: string): string {
   return name
     .replace(/([a-z])([A-Z])/g, '$1 $2')
     .toLowerCase()
-    .replace(/\b(ua|wa|f1)\b/g, (score) => score.toUpperCase());
+    .replace(/\b(ua|wa|f1|ccc)\b/g, (score) => score.toUpperCase());
 }
 
 /** Rows are the truth; the shade is the share of the row. */

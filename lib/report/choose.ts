@@ -1,4 +1,4 @@
-import type { PredictionRow } from '../run/scores.js';
+import type { PredictionRow, RunSummary } from '../run/scores.js';
 import type { ReportedRun } from './readRun.js';
 
 /** An utterance for the page: stage 4's row and, if there is one, stage 1b's. */
@@ -38,7 +38,7 @@ interface Candidate {
  * Reads all predictions in two passes (they can be large) and picks examples by a fixed rule, so that the page does not
  * flatter the model: for every emotion in turn one right and one wrong utterance, then right ones, evenly spread over the list.
  */
-export async function readOverview(run: ReportedRun, count: number): Promise<Overview> {
+export async function readOverview(run: ReportedRun<RunSummary>, count: number): Promise<Overview> {
   const { labels } = run.summary;
   const candidates: Candidate[] = [];
   const utterancesByLabel = new Map<string, number>();
@@ -95,7 +95,7 @@ function evenly<T>(items: readonly T[], count: number): T[] {
   return Array.from({ length: taken }, (_, i) => items[Math.floor(((i + 0.5) * items.length) / taken)]!);
 }
 
-async function readExamples(run: ReportedRun, chosen: Candidate[]): Promise<Example[]> {
+async function readExamples(run: ReportedRun<RunSummary>, chosen: Candidate[]): Promise<Example[]> {
   const rows = new Map<string, PredictionRow>();
   for (const fold of new Set(chosen.map((candidate) => candidate.fold))) {
     const wanted = new Set(chosen.filter((candidate) => candidate.fold === fold).map((candidate) => candidate.id));

@@ -1,16 +1,21 @@
 import type { RunSummary, Scores } from '../run/scores.js';
-import { confusionMatrix, trainingCurves } from './charts.js';
+import { confusionMatrix } from './charts.js';
 import type { Example, Overview } from './choose.js';
 import { colorOf, emotionColors } from './colors.js';
 import { headline } from './headline.js';
 import { Html, html, isKnown, jsonScript, percent, times } from './html.js';
 import type { ReportedRun } from './readRun.js';
 import { pageScript } from './script.js';
+import { duration, settingsSection, trainingSection } from './sections.js';
 import { pageStyle } from './style.js';
 import { type Sound, timelineData, timelineFigure } from './timeline.js';
 
 /** The whole page. `sounds` are those of the overview's examples, in the same order. */
-export function reportPage(run: ReportedRun, overview: Overview, sounds: readonly (Sound | undefined)[]): string {
+export function reportPage(
+  run: ReportedRun<RunSummary>,
+  overview: Overview,
+  sounds: readonly (Sound | undefined)[],
+): string {
   const { summary } = run;
   const { labels } = summary;
   const neutral = labels.indexOf(summary.neutral);
@@ -37,8 +42,8 @@ ${
 <p>${overview.examples.length} test utterances, chosen by a fixed rule: correct and wrong ones of each emotion in turn, evenly spread over the list. Bands behind the waveform are the true segments; ${lineOf(overview.examples)}.</p>
 ${legend}${overview.examples.map((example, i) => timelineFigure(example, i, sounds[i], neutral))}</section>`
 }
-${run.log.length > 0 && html`<section id="training"><h2>Training</h2><p>Over optimiser steps${run.folds.length > 1 && ', one line per fold'}.</p><div class="stages">${trainingCurves(run.log)}</div></section>`}
-<section id="settings"><h2>Settings</h2><details><summary>Configuration of this run</summary><pre>${JSON.stringify(run.config, null, 2)}</pre></details></section>
+${trainingSection(run)}
+${settingsSection(run)}
 <footer>Made by emoframe from ${run.reader.paths.dir.split('/').at(-1) ?? ''}. Frame-level emotional state alignment: Li et al., 2023. EDER: Wang et al., 2023.</footer>
 </main>
 ${jsonScript('timeline-data', { labels, utterances: overview.examples.map((example) => timelineData(example, neutral)) })}<script>${new Html(pageScript)}</script></body></html>
@@ -68,12 +73,6 @@ function comparison(summary: RunSummary): string {
   const { baseline, frameUa } = summary;
   if (!isKnown(frameUa)) return 'The corpus has no frame-level truth: timelines are shown but not scored.';
   return `At frame level, mean recall over the emotions is ${percent(frameUa)} after stage 4 and ${percent(baseline.frameUa)} after stage 1b.`;
-}
-
-function duration(seconds: number): string {
-  if (seconds < 90) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
-  if (seconds < 5400) return `${(seconds / 60).toFixed(seconds < 600 ? 1 : 0)} min`;
-  return `${(seconds / 3600).toFixed(1)} h`;
 }
 
 function foldTable(summary: RunSummary): Html {

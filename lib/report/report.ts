@@ -2,10 +2,13 @@ import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { writeFileAtomic } from '../files/atomic.js';
+import type { RegressionSummary } from '../run/valueScores.js';
 import { type Example, readOverview } from './choose.js';
 import { reportPage } from './page.js';
-import { readRun } from './readRun.js';
+import { learnedValues, type ReportedRun, readRun } from './readRun.js';
 import { extremesOf, type Sound } from './timeline.js';
+import { valuePage } from './valuePage.js';
+import { readValueOverview } from './valueRows.js';
 import { wavDataUrl } from './wav.js';
 
 export interface ReportOptions {
@@ -16,6 +19,7 @@ export interface ReportOptions {
   signal?: AbortSignal;
 }
 
+const defaultUtterances = 12;
 const waveformBuckets = 600;
 const longestPlayedSeconds = 12;
 
@@ -30,7 +34,8 @@ const longestPlayedSeconds = 12;
  */
 export async function writeReport(dir: string, options: ReportOptions = {}): Promise<string> {
   const run = await readRun(dir);
-  const overview = await readOverview(run, options.utterances ?? 12);
+  if (learnedValues(run)) return valueReport(run, options);
+  const overview = await readOverview(run, options.utterances ?? defaultUtterances);
   throwIfAborted(options.signal);
   const pool = new AudioPool({ threads: 2 });
   try {
@@ -41,6 +46,14 @@ export async function writeReport(dir: string, options: ReportOptions = {}): Pro
   } finally {
     await pool.close();
   }
+}
+
+async function valueReport(run: ReportedRun<RegressionSummary>, options: ReportOptions): Promise<string> {
+  const overview = await readValueOverview(run, options.utterances ?? defaultUtterances);
+  throwIfAborted(options.signal);
+  const page = run.reader.paths.report;
+  await writeFileAtomic(page, valuePage(run, overview));
+  return page;
 }
 
 /** The sound of an example; undefined if its file is gone or can no longer be read. */

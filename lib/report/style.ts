@@ -91,6 +91,7 @@ figure { margin: 0; } figcaption { font-size: 15px; font-weight: 600; margin-bot
 .grid { stroke: var(--grid); } .tick { font-size: 11px; fill: var(--soft); font-variant-numeric: tabular-nums; }
 .line { fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; } .dot { fill: currentColor; }
 .tone0 { color: var(--accent); } .tone1 { color: #b0568f; } .tone2 { color: #3f938a; } .tone3 { color: #b98a2f; }
+.dashed { stroke-dasharray: 4 4; opacity: .7; } .scatter .dot { opacity: .45; } .scatter .equal { stroke: var(--before); stroke-dasharray: 4 4; }
 .legend .key { white-space: nowrap; } .chart .legend .key::before { border-radius: 2px; height: 3px; width: 14px; vertical-align: 4px; }
 
 .folds { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 15px; }

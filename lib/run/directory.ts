@@ -152,8 +152,9 @@ function readerOf(run: RunDirectory): RunReader {
   );
 }
 
-function byId(corpus: { utterances: readonly { id: string }[] }): unknown {
-  return Object.fromEntries(corpus.utterances.map((utterance) => [utterance.id, utterance]));
+/** Without the ratings that an earlier version recorded, which nothing was learned from. */
+function byId(corpus: { utterances: readonly { id: string; dimensions?: unknown }[] }): unknown {
+  return Object.fromEntries(corpus.utterances.map(({ dimensions: _, ...utterance }) => [utterance.id, utterance]));
 }
 
 interface Difference {

@@ -5,14 +5,16 @@ import type { RunConfig } from '../config/types.js';
 import { foldsSchema } from '../corpus/foldFile.js';
 import type { Fold } from '../corpus/folds.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
-import { type EmoframeErrorCode, isErrorCode } from '../errors.js';
 import { streamFileAtomic } from '../files/atomic.js';
-import { readJson, readJsonl } from '../files/json.js';
+import { isObject, readJson, readJsonl } from '../files/json.js';
 import { fileExists, type Refuse } from '../files/read.js';
 import { describeIssues, type Shape } from '../issues.js';
 import { yieldWhenDue } from '../yield.js';
 import type { RunPaths } from './paths.js';
 import type { FoldSummary, Intervals, PredictionRow, RunSummary, Scores } from './scores.js';
+import { unreadableSchema } from './unreadableFormat.js';
+import { regressionSummarySchema, valueMetricsSchema, valueRowSchema } from './valueFormat.js';
+import type { RegressionSummary, ValueFoldSummary, ValueRow } from './valueScores.js';
 
 const text = z.string();
 const texts = z.array(text);
@@ -47,12 +49,6 @@ const scoresSchema = z.looseObject({
 /** `metrics.json` of stage 5. */
 const metricsSchema = scoresSchema.extend({ utterances: z.number(), excluded: texts, baseline: scoresSchema });
 
-const unreadable = z.looseObject({
-  id: text,
-  file: text,
-  code: z.custom<EmoframeErrorCode>(isErrorCode, 'Expected the code of an error'),
-  reason: text,
-} satisfies Shape<UnreadableUtterance>);
 const interval = z.tuple([z.number(), z.number()]);
 const pooledSchema = scoresSchema.extend({
   intervals: z.looseObject({ wa: interval, ua: interval, macroF1: interval } satisfies Shape<Intervals>),
@@ -65,7 +61,7 @@ const summarySchema = pooledSchema.extend({
   neutral: text,
   protocol: z.enum(['inductive', 'transductive']),
   utterances: z.number(),
-  skipped: z.array(unreadable).optional(),
+  skipped: z.array(unreadableSchema).optional(),
   seconds: z.number(),
 });
 
@@ -75,6 +71,8 @@ export const settingsSchema = z.looseObject({
   precision: text,
   protocol: text,
   folds: z.looseObject({ scheme: text }),
+  /** Of a regression. Runs of before there was one have none. */
+  dimensions: texts.nullable().optional(),
   // Runs of before there was a choice have none.
   align: z.looseObject({ objective: z.enum(['attention', 'forward-backward', 'both']).optional() }).optional(),
 });
@@ -132,7 +130,7 @@ export function objectiveOf({ align }: RunSettings): RunConfig['align']['objecti
 }
 
 /** Writes `predictions.jsonl` or `baseline.jsonl`. Errors: `ERR_WRITE`. */
-export async function writeRows(file: string, rows: readonly PredictionRow[]): Promise<void> {
+export async function writeRows(file: string, rows: readonly (PredictionRow | ValueRow)[]): Promise<void> {
   await streamFileAtomic(file, async (handle) => {
     for (const row of rows) await handle.appendFile(`${JSON.stringify(row)}\n`);
   });
@@ -170,7 +168,7 @@ export class RunReader {
   /** Utterances that the run leaves out; none in a run of before that could be asked for. */
   async skipped(): Promise<UnreadableUtterance[]> {
     const { skipped } = this.paths;
-    return (await fileExists(skipped)) ? this.#json(skipped, z.array(unreadable)) : [];
+    return (await fileExists(skipped)) ? this.#json(skipped, z.array(unreadableSchema)) : [];
   }
 
   /** Scores of a fold that is evaluated. */
@@ -178,8 +176,22 @@ export class RunReader {
     return measuredFold(await this.#json(this.paths.fold(fold).stage('evaluate').metrics, metricsSchema));
   }
 
-  async summary(): Promise<RunSummary> {
-    const { baseline, folds, skipped = [], ...summary } = await this.#json(this.paths.summary, summarySchema);
+  /** Scores of a fold of a regression that is evaluated. */
+  async valueMetrics(fold: string): Promise<Omit<ValueFoldSummary, 'name'>> {
+    const file = this.paths.fold(fold).stage('evaluate').metrics;
+    const { ccc, values, utterances, excluded, baseline } = await this.#json(file, valueMetricsSchema);
+    return { ccc, values, utterances, excluded, baseline };
+  }
+
+  /** Scores of all folds that are evaluated: of classes, or of `dimensions`. */
+  async summary(): Promise<RunSummary | RegressionSummary> {
+    const file = this.paths.summary;
+    const content = await this.#content(file);
+    if (isObject(content) && 'dimensions' in content) {
+      const { skipped = [], ...found } = this.#checked(file, content, regressionSummarySchema);
+      return { ...found, skipped };
+    }
+    const { baseline, folds, skipped = [], ...summary } = this.#checked(file, content, summarySchema);
     return {
       ...summary,
       ...measured(summary),
@@ -190,14 +202,23 @@ export class RunReader {
   }
 
   /** Predictions of stage 4's model, or of stage 1b's (`baseline`), for a fold's test utterances, one by one. */
-  async *rows(fold: string, which: 'predictions' | 'baseline'): AsyncGenerator<PredictionRow> {
+  rows(fold: string, which: 'predictions' | 'baseline'): AsyncGenerator<PredictionRow> {
+    return this.#rows(fold, which, rowSchema);
+  }
+
+  /** The same of a regression. */
+  valueRows(fold: string, which: 'predictions' | 'baseline'): AsyncGenerator<ValueRow> {
+    return this.#rows(fold, which, valueRowSchema);
+  }
+
+  async *#rows<Row>(fold: string, which: 'predictions' | 'baseline', schema: z.ZodType<Row>): AsyncGenerator<Row> {
     const file = this.paths.fold(fold).rows(which);
     const refuse = this.refuse(file);
     if (!(await fileExists(file))) throw refuse('it is missing');
     for await (const { row, value, reason } of readJsonl(file)) {
       await yieldWhenDue();
-      const { error } = rowSchema.safeParse(value);
-      if (error === undefined) yield value as PredictionRow;
+      const { error } = schema.safeParse(value);
+      if (error === undefined) yield value as Row;
       else throw refuse(`line ${row} is not a prediction: ${reason ?? describeIssues(error)}`);
     }
   }
@@ -221,11 +242,18 @@ export class RunReader {
 
   /** A file's content as it stands, so with what the schema does not know, once it is what a run writes. */
   async #json<Content>(file: string, schema: z.ZodType<Content>): Promise<Content> {
+    return this.#checked(file, await this.#content(file), schema);
+  }
+
+  async #content(file: string): Promise<unknown> {
     const refuse = this.refuse(file);
     if (!(await fileExists(file))) throw refuse('it is missing');
-    const content = await readJson(file, largestJson, refuse);
+    return readJson(file, largestJson, refuse);
+  }
+
+  #checked<Content>(file: string, content: unknown, schema: z.ZodType<Content>): Content {
     const { error } = schema.safeParse(content);
-    if (error !== undefined) throw refuse(describeIssues(error));
+    if (error !== undefined) throw this.refuse(file)(describeIssues(error));
     return content as Content;
   }
 }

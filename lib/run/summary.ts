@@ -19,6 +19,8 @@ import {
 } from './scores.js';
 import { damaged, isDone, secondsTaken, verifyResult } from './stageResult.js';
 import { stageNames } from './stages.js';
+import type { RegressionSummary } from './valueScores.js';
+import { type SummarizedRun, summarizeValues } from './valueSummary.js';
 
 /** Scores the folds that are evaluated and writes `summary.json`; nothing when none is. */
 export async function writeSummary(
@@ -27,10 +29,8 @@ export async function writeSummary(
   config: RunConfig,
   { labels, neutral }: Pick<RunLabels, 'labels' | 'neutral'>,
   skipped: readonly UnreadableUtterance[],
-): Promise<RunSummary | undefined> {
-  const folds: FoldSummary[] = [];
-  const rows: PredictionRow[] = [];
-  const baselineRows: PredictionRow[] = [];
+): Promise<RunSummary | RegressionSummary | undefined> {
+  const evaluated: string[] = [];
   let seconds = 0;
   // Of folds whose marks may be of a version that kept no checksums.
   const reader = new RunReader(run, (file) => damaged(file, dirname(file)));
@@ -41,17 +41,37 @@ export async function writeSummary(
     }
     if (!(await isDone(paths.stage('evaluate')))) continue;
     for (const result of paths.stage('evaluate').results) await verifyResult(result);
+    evaluated.push(name);
+  }
+  if (evaluated.length === 0) return undefined;
+  const common = { config, seconds, skipped: [...skipped] };
+  const summary =
+    config.dimensions === null
+      ? await summarizeClasses(reader, evaluated, { ...common, labels, neutral })
+      : await summarizeValues(reader, evaluated, { ...common, dimensions: config.dimensions });
+  await writeJson(run.summary, summary);
+  return summary;
+}
+
+async function summarizeClasses(
+  reader: RunReader,
+  foldNames: readonly string[],
+  { config, seconds, skipped, labels, neutral }: SummarizedRun & Pick<RunLabels, 'labels' | 'neutral'>,
+): Promise<RunSummary> {
+  const folds: FoldSummary[] = [];
+  const rows: PredictionRow[] = [];
+  const baselineRows: PredictionRow[] = [];
+  for (const name of foldNames) {
     folds.push({ name, ...(await reader.metrics(name)) });
     for await (const row of reader.rows(name, 'predictions')) rows.push(row);
     for await (const row of reader.rows(name, 'baseline')) baselineRows.push(row);
   }
-  if (folds.length === 0) return undefined;
   const pooled = async (of: readonly PredictionRow[], scores: readonly Scores[]): Promise<PooledScores> => ({
     ...scoreRows(of, labels, neutral),
     intervals: await intervalsOf(of, labels, config),
     meanOverFolds: { wa: mean(scores.map(({ wa }) => wa)), ua: mean(scores.map(({ ua }) => ua)) },
   });
-  const summary: RunSummary = {
+  return {
     ...(await pooled(rows, folds)),
     baseline: await pooled(
       baselineRows,
@@ -62,11 +82,9 @@ export async function writeSummary(
     neutral,
     protocol: config.protocol,
     utterances: rows.length,
-    skipped: [...skipped],
+    skipped,
     folds,
   };
-  await writeJson(run.summary, summary);
-  return summary;
 }
 
 async function intervalsOf(

@@ -48,9 +48,9 @@ export interface StageContext {
   modelDir?: string;
   /** All utterances of the corpus by id. */
   utterances: ReadonlyMap<string, Utterance>;
-  /** Classes, in the order of the classifier's outputs. */
+  /** Classes, or dimensions of a regression, in the order of the outputs. */
   labels: readonly string[];
-  /** The class of time outside all segments. */
+  /** The class of time outside all segments; empty in a regression. */
   neutral: string;
   audio: UtteranceAudio;
   /** Samples of each utterance that has been decoded, by id; shared by all stages. */

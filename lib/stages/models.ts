@@ -1,9 +1,10 @@
+import { classifierOptions } from '../checkpoint/head.js';
 import { type LoadedHubert, loadHubert } from '../checkpoint/load.js';
 import { splitTensors } from '../checkpoint/names.js';
 import { type Head, type StoredPretrained, savePretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError } from '../errors.js';
+import { given } from '../given.js';
 import { type AlignmentSettings, alignmentOptions } from '../model/alignment.js';
-import type { PoolingName } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
 import { parseHubertConfig } from '../model/hubertConfig.js';
 import type { ModelSpec } from '../model/model.js';
@@ -12,7 +13,16 @@ import { verifyResult } from '../run/stageResult.js';
 import type { StageContext } from './context.js';
 
 /** Parts that are not HuBERT's own, by the beginning of their names. */
-const headPrefixes = ['final_proj.', 'label_embs_concat', 'pooling.', 'classifier.', 'alignment.'];
+const headPrefixes = [
+  'final_proj.',
+  'label_embs_concat',
+  'layer_weights',
+  'projector.',
+  'pooling.',
+  'dense.',
+  'classifier.',
+  'alignment.',
+];
 
 /** The convolutional feature encoder. */
 export const featureEncoderPrefixes = ['feature_extractor.'];
@@ -45,10 +55,19 @@ export async function createFromScratch(context: StageContext, heads: HeadSpec):
   return { model, normalize: true };
 }
 
-/** HuBERT from a directory with new random heads: the start of a training stage. */
-export async function loadWithNewHeads(context: StageContext, dir: string, heads: HeadSpec): Promise<LoadedHubert> {
+/**
+ * HuBERT from a directory with new random heads: the start of a training stage.
+ *
+ * @param headsOn are given the width of its hidden states.
+ */
+export async function loadWithNewHeads(
+  context: StageContext,
+  dir: string,
+  headsOn: (hiddenSize: number) => HeadSpec,
+): Promise<LoadedHubert> {
   await verifyGiven(context, dir);
   const load = async ({ config, tensors, normalize }: StoredPretrained): Promise<LoadedHubert> => {
+    const heads = headsOn(config.shape.hiddenSize);
     const model = await context.engine.createModel({ config, precision: context.config.precision, ...heads });
     await model.initialize(context.seed, (name) => !tensors.has(name));
     // A HuBERT that was never trained with masks has no mask embedding; it is then learned from a random one.
@@ -76,8 +95,8 @@ export async function withEncoder<Result>(
 /** A model with a new alignment network. */
 export interface AlignedModel extends LoadedHubert {
   alignment: AlignmentSettings;
-  /** Of the classifier that the model has; absent: it has none. */
-  pooling?: PoolingName;
+  /** The pooled classifier that the model has; absent: it has none. */
+  pooled?: Pick<Head, 'pooling' | 'layers'>;
 }
 
 /**
@@ -92,19 +111,21 @@ export async function loadWithAlignment(
 ): Promise<AlignedModel> {
   await verifyResult(dir);
   return usePretrained(dir, async ({ config, tensors, normalize, head }) => {
-    const pooling = head?.kind === 'classifier' ? head.pooling : undefined;
+    const pooled = head?.kind === 'classifier' && head.pooling !== undefined ? head : undefined;
     const alignment = settings(new Geometry(config.shape), config.shape.layers);
     const classes = context.labels.length;
     const model = await context.engine.createModel({
       config,
       precision: context.config.precision,
-      ...(pooling !== undefined && { classifier: { classes, pooling } }),
+      ...(pooled !== undefined && { classifier: classifierOptions(pooled)! }),
       alignment: alignmentOptions(alignment, classes),
     });
     await model.initialize(context.seed, (name) => name.startsWith('alignment.'));
-    const given = [...tensors.values(), ...(pooling === undefined ? [] : head!.tensors)];
-    await model.importTensors(given, { allowMissing: ['alignment.', 'masked_spec_embed'], file: dir });
-    return { model, normalize, alignment, ...(pooling !== undefined && { pooling }) };
+    const stored = [...tensors.values(), ...(pooled?.tensors ?? [])];
+    await model.importTensors(stored, { allowMissing: ['alignment.', 'masked_spec_embed'], file: dir });
+    if (pooled === undefined) return { model, normalize, alignment };
+    const { pooling, layers } = pooled;
+    return { model, normalize, alignment, pooled: { pooling: pooling!, ...given({ layers }) } };
   });
 }
 

@@ -16,7 +16,7 @@ export async function pretrain(context: StageContext): Promise<void> {
     settings,
     clusters,
     labels: await pseudoLabels(context),
-    start: (heads) => loadWithNewHeads(context, startDir, heads),
+    start: (heads) => loadWithNewHeads(context, startDir, () => heads),
     info: { startFrom: settings.startFrom },
   });
 }

@@ -20,7 +20,7 @@ export async function tapt(context: StageContext): Promise<void> {
     settings,
     clusters,
     labels: await readLabels(paths.labels),
-    start: (heads) => loadWithNewHeads(context, pretrainedDir(context), heads),
+    start: (heads) => loadWithNewHeads(context, pretrainedDir(context), () => heads),
   });
 }
 

@@ -3,13 +3,13 @@
 // model under it stays as it is, so that one model answers both questions: which emotion, and when.
 import type { AlignmentSettings } from '../model/alignment.js';
 import type { Geometry } from '../model/geometry.js';
-import { trainOnUtterances } from './classification.js';
 import { withConcatenations } from './concatenation.js';
 import type { StageContext } from './context.js';
 import { frameLabeller } from './frameLabels.js';
 import { Inputs } from './inputs.js';
 import { inputStatistics, soundStatistics } from './localStatistics.js';
 import { loadWithAlignment } from './models.js';
+import { trainOnUtterances } from './utteranceTraining.js';
 import { validate } from './validation.js';
 
 /** Runs the stage and leaves its model, with the heads of all that it says, in `timeline/model`. */
@@ -20,7 +20,7 @@ export async function timeline(context: StageContext): Promise<void> {
   const stage = await loadWithAlignment(context, startDir, (geometry, layers) =>
     networkOf(context, geometry, layers, network.scale),
   );
-  const { model, alignment, pooling } = stage;
+  const { model, alignment, pooled } = stage;
   const statistics = await soundStatistics(context, model);
   await model.importTensors(await inputStatistics(context, model, statistics), { allowMissing: true });
   const frameLabels = frameLabeller(extended, model.geometry);
@@ -33,7 +33,7 @@ export async function timeline(context: StageContext): Promise<void> {
     frozen: model.tensors().flatMap(({ name }) => (name.startsWith('alignment.') ? [] : name)),
     statistics,
     ...(frameLabels !== undefined && { frameLabels }),
-    head: { alignment: kept, ...(pooling !== undefined && { pooling }) },
+    head: { kind: 'classifier', labels: [...context.labels], ...pooled, alignment: kept },
     validateKept: async (weights, items, maxFrames) => {
       const validated = await loadWithAlignment(context, startDir, () => kept);
       try {
@@ -44,9 +44,9 @@ export async function timeline(context: StageContext): Promise<void> {
         return await validate(context, validated.model.geometry, items, maxFrames, async (draws) => {
           const aligned = await validated.model.classify(await local.pack(draws), undefined, 'alignment');
           const ofAlignment = { alignment: aligned.alignment!.logits };
-          if (pooling === undefined) return ofAlignment;
-          const pooled = await validated.model.classify(await own.pack(draws), undefined, 'classifier');
-          return { classifier: pooled.logits, ...ofAlignment };
+          if (pooled === undefined) return ofAlignment;
+          const { logits } = await validated.model.classify(await own.pack(draws), undefined, 'classifier');
+          return { classifier: logits, ...ofAlignment };
         });
       } finally {
         validated.model.dispose();

@@ -8,7 +8,7 @@ import { openLatestStep, saveStep } from '../training/savedSteps.js';
 import type { Metrics, StageContext } from './context.js';
 import { withMemoryAdvice } from './memoryPlan.js';
 import { TrainingSpeed } from './trainingSpeed.js';
-import { trainOn, type Update, type UpdateResult } from './update.js';
+import { takesTwoRounds, trainOn, type Update, type UpdateResult } from './update.js';
 import type { WeightAverage } from './weightAverage.js';
 
 export interface TrainingLoop<State> {
@@ -125,7 +125,9 @@ export async function runTrainingLoop<State extends Record<string, unknown>>(
         throwIfAborted(context.signal);
         await queueNext();
       }
-      while (queued.length < most && !restsAfter(step + queued.length)) await queueNext();
+      // The second round of an update may be queued behind nothing but its first.
+      const alone = () => queued.some(({ data }) => takesTwoRounds(data));
+      while (queued.length < most && !restsAfter(step + queued.length) && !alone()) await queueNext();
       await finishFirst().catch((error: unknown) => {
         throw withMemoryAdvice(stoppedBy(error, context.stage, step, savedStep), context);
       });

@@ -19,7 +19,7 @@ export interface Update {
 }
 
 /** A pass of an update that is being prepared: its batch, and what is to be learned from it. */
-export type PassTargets = Omit<Pass, 'options'> & Pick<TrainStepOptions, 'labels' | 'mask' | 'frameLabels'>;
+export type PassTargets = Omit<Pass, 'options'> & Pick<TrainStepOptions, 'labels' | 'targets' | 'mask' | 'frameLabels'>;
 
 /**
  * Completes the passes of an update, which draw their dropout each for itself.
@@ -30,7 +30,7 @@ export type PassTargets = Omit<Pass, 'options'> & Pick<TrainStepOptions, 'labels
 export function updateOf(
   { seed, step }: { seed: number; step: number },
   passes: readonly PassTargets[],
-  common: Omit<TrainStepOptions, 'labels' | 'mask' | 'frameLabels' | 'seed' | 'step' | 'dropout'>,
+  common: Omit<TrainStepOptions, keyof PassTargets | 'others' | 'seed' | 'step' | 'dropout'>,
   optimizer: OptimizerOptions,
 ): Update {
   return {
@@ -56,7 +56,9 @@ export interface UpdateResult {
 }
 
 /** Queues an update, its passes and the optimiser's step. Weights are left as they are when any of them fails. */
-export async function trainOn(model: Model, { passes, optimizer }: Update): Promise<UpdateResult> {
+export async function trainOn(model: Model, update: Update): Promise<UpdateResult> {
+  const { optimizer } = update;
+  const passes = takesTwoRounds(update) ? await withOthers(model, update.passes) : update.passes;
   const running = passes.map(({ batch, options }) => model.trainStep(batch, options));
   const [{ gradientNorm }, ...results] = await Promise.all([model.optimizerStep(optimizer), ...running]);
   const frames = passes.reduce((sum, pass) => sum + pass.frames, 0);
@@ -76,6 +78,32 @@ export async function trainOn(model: Model, { passes, optimizer }: Update): Prom
     learningRate: optimizer.learningRate,
     frames,
   };
+}
+
+/** Whether passes need the outputs of each other first: a CCC is of all utterances of an update together. */
+export function takesTwoRounds({ passes }: Update): boolean {
+  return passes.length > 1 && passes[0]!.options.objective === 'regression';
+}
+
+/** Each pass with the outputs and targets of all others, which are computed first. */
+async function withOthers(model: Model, passes: readonly Pass[]): Promise<Pass[]> {
+  const outputs = await Promise.all(passes.map(({ batch, options }) => model.trainOutputs(batch, options)));
+  const targets = passes.map(({ options }) => options.targets!);
+  return passes.map((pass, index) => {
+    const ofOthers = (values: readonly Float32Array[]) => joined(values.filter((_, other) => other !== index));
+    const others = { outputs: ofOthers(outputs), targets: ofOthers(targets) };
+    return { ...pass, options: { ...pass.options, others } };
+  });
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let first = 0;
+  for (const part of parts) {
+    all.set(part, first);
+    first += part.length;
+  }
+  return all;
 }
 
 /** The optimiser's step of an update (from 0), with the learning rate that the schedule has for it. */

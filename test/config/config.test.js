@@ -47,6 +47,17 @@ test('a config is merged over the preset', () => {
   assert.equal(config.model, demo.model);
 });
 
+test('a config with dimensions learns values, by the one objective and the selection that can', () => {
+  const plain = parseConfig();
+  assert.equal([plain.dimensions, plain.align.objective, plain.finetune.selection], [null, 'both', 'validation-ua']);
+  const config = parseConfig({ dimensions: ['arousal', 'valence'] });
+  assert.is(config.align.objective, 'attention');
+  assert.equal([config.finetune.selection, config.align.selection], ['validation-ccc', 'validation-ccc']);
+  const demo = parseConfig({ dimensions: ['arousal'], align: { selection: 'validation-ccc' } }, 'demo');
+  assert.equal([demo.finetune.selection, demo.align.selection], ['average', 'validation-ccc']);
+  assert.equal(parseConfig(JSON.parse(JSON.stringify(config))), config);
+});
+
 test('the demo is a model that can be built', () => {
   const { shape } = parseHubertConfig(parseConfig({}, 'demo').model);
   assert.equal([shape.hiddenSize, shape.layers, shape.groupNorm], [128, 4, true]);
@@ -63,6 +74,15 @@ const refusals = [
   [{ pretrain: { maxSeconds: 400 } }, 'Expected minSeconds <= maxSeconds <= batchSeconds for pretrain.maxSeconds.'],
   [{ memory: { passSeconds: 10 } }, 'for memory.passSeconds.'],
   [{ align: null }, 'for align but received null.'],
+  [{ finetune: { head: { projector: 1.5 } } }, "Expected a positive integer or 'hidden' for finetune.head.projector"],
+  [{ align: { head: { dense: [{ width: 8, norm: true }] } } }, "'relu' for align.head.dense.0.activation"],
+  [{ finetune: { selection: 'validation-ccc' } }, "'average' without dimensions for finetune.selection."],
+  [{ dimensions: ['valence', 'valence'] }, 'Expected names that differ from each other for dimensions.'],
+  [{ dimensions: ['valence'], align: { objective: 'both' } }, "Expected 'attention' with dimensions"],
+  [{ dimensions: ['valence'], labels: ['a', 'b'] }, 'Expected null with dimensions'],
+  [{ dimensions: ['valence'], finetune: { selection: 'validation-ua' } }, 'with dimensions for finetune.selection.'],
+  [{ dimensions: ['valence'], align: { batchSize: 1 } }, 'for align.batchSize.'],
+  [{ dimensions: ['valence'], align: { concatenate: { share: 1 } } }, 'for align.concatenate.share.'],
   [{ align: { members: 3 } }, "Expected 1, or selection 'average', which combines several members for align.members."],
 ];
 for (const [input, sentence] of refusals) {

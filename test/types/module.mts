@@ -17,6 +17,7 @@ import {
   type ProgressEvent,
   packSamples,
   parseConfig,
+  type RegressionSummary,
   type RunConfig,
   type RunConfigInput,
   type RunSummary,
@@ -140,14 +141,14 @@ export async function run(input: RunConfigInput): Promise<Fold[]> {
   const config: RunConfig = parseConfig(input, 'demo');
   const clusters: number = config.cluster.kmeans.clusters;
   await using trainer = await Trainer.open({ corpus, out: 'runs/a', config, resume: true });
-  const summary: RunSummary = await trainer.run({
+  const summary: RunSummary | RegressionSummary = await trainer.run({
     folds: trainer.folds.map(({ name }) => name),
     onProgress: ({ stage, done, total }: ProgressEvent) => console.log(stage, done / total, speaker, clusters),
   });
   await trainer.tapt();
   const [first] = await trainer.sweep({ layers: [6, 9], clusters: [50] });
   const rows: readonly object[] | undefined = first?.rows;
-  console.log(summary.ua, rows?.length);
+  console.log('ua' in summary ? summary.ua : summary.values.arousal?.ccc, rows?.length);
   // @ts-expect-error a sweep needs layers
   await trainer.sweep({ clusters: [50] });
   // @ts-expect-error `out` is missing

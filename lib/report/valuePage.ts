@@ -1,0 +1,92 @@
+// The page of a run that learned values of dimensions: how well they agree with the truth, and how they change with time.
+import type { PooledValueScores, RegressionSummary, ValueRow, ValueScores } from '../run/valueScores.js';
+import { type Line, lineChart } from './charts.js';
+import { Html, html } from './html.js';
+import type { ReportedRun } from './readRun.js';
+import { scatterPlot } from './scatter.js';
+import { duration, settingsSection, trainingSection } from './sections.js';
+import { pageStyle } from './style.js';
+import type { ValueOverview } from './valueRows.js';
+
+/** The whole page. */
+export function valuePage(run: ReportedRun<RegressionSummary>, { points, examples, seconds }: ValueOverview): string {
+  const { summary } = run;
+  const { dimensions } = summary;
+  const title = run.name === '' ? 'emoframe report' : `emoframe: ${run.name}`;
+  return html`${new Html('<!doctype html>')}
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${title}</title>
+<style>${new Html(pageStyle)}</style></head><body>
+<div class="masthead"><p class="brand">emoframe${run.name !== '' && html` · ${run.name}`}</p>
+<h1>CCC ${digits(summary.ccc)} with the ratings of held-out utterances</h1>
+<p class="lede">The mean over ${dimensions.join(', ')}; ${digits(summary.baseline.ccc)} after stage 1b.</p>
+<ul class="facts"><li><b>${summary.utterances}</b> test utterances</li><li><b>${duration(seconds)}</b> of speech</li><li><b>${dimensions.length}</b> ${dimensions.length === 1 ? 'dimension' : 'dimensions'}</li><li><b>${run.folds.length}</b> ${run.folds.length === 1 ? 'fold' : 'folds'}</li><li>run in <b>${duration(summary.seconds)}</b></li></ul></div>
+<main>
+<section id="scores"><h2>Scores on held-out speech</h2>
+<p>Stage 4, and stage 1b in small print. The concordance correlation coefficient (CCC) is 1 where predicted values are the true ones; an offset or a wrong scale lowers it, unlike Pearson's correlation. Intervals are 95 % bootstrap intervals over utterances.</p>
+${scoreTable(summary)}${summary.folds.length > 1 && foldTable(summary)}</section>
+<section id="values"><h2>Predicted and true values</h2><p>Stage 4: ${points.length} utterances, true values to the right, predicted ones upwards.</p>
+<div class="charts">${dimensions.map((name) =>
+    scatterPlot(
+      name,
+      points.map(({ target, values }): [number, number] => [target[name]!, values[name]!]),
+    ),
+  )}</div></section>
+${
+  examples.length > 0 &&
+  html`<section id="timelines"><h2>Values over time</h2><p>${examples.length} test utterances, evenly spread over the list: the value at each frame, over seconds, and dashed the true value of the utterance.</p>
+<div class="charts">${examples.map(valueCurves)}</div></section>`
+}
+${trainingSection(run)}
+${settingsSection(run)}
+<footer>Made by emoframe from ${run.reader.paths.dir.split('/').at(-1) ?? ''}. Concordance correlation coefficient: Lin, 1989.</footer>
+</main></body></html>
+`.text;
+}
+
+function valueCurves(row: ValueRow): Html {
+  const tone = (index: number) => `tone${index % 4}`;
+  const curves = row.dimensions.map((name, index): Line => {
+    const points = row.frameValues.map((values, frame): [number, number] => [frame * row.frameSeconds, values[index]!]);
+    return { name, tone: tone(index), points };
+  });
+  const truth = row.dimensions.map((name, index): Line => {
+    const value = row.target[name]!;
+    const points: Line['points'] = [
+      [0, value],
+      [row.seconds, value],
+    ];
+    return { name, tone: `${tone(index)} dashed`, points };
+  });
+  // The last of a name gives the legend's tone.
+  return lineChart(row.id, [...truth, ...curves], false, 'seconds');
+}
+
+function scoreTable(summary: RegressionSummary): Html {
+  const row = (name: string, of: (scores: ValueScores) => (number | undefined)[], limits: [number, number]) =>
+    html`<tr><td>${name}</td>${of(summary).map((value, index) => {
+      return html`<td>${digits(value)} <small>${digits(of(summary.baseline)[index])}</small></td>`;
+    })}<td>${digits(limits[0])} to ${digits(limits[1])}</td></tr>`;
+  const { intervals }: PooledValueScores = summary;
+  return html`<div class="scroll"><table class="folds"><thead><tr><th>dimension</th><th>CCC</th><th>Pearson</th><th>RMSE</th><th>interval of the CCC</th></tr></thead><tbody>${summary.dimensions.map(
+    (name) =>
+      row(
+        name,
+        ({ values }) => [values[name]?.ccc, values[name]?.pearson, values[name]?.rmse],
+        intervals.values[name] ?? [Number.NaN, Number.NaN],
+      ),
+  )}${summary.dimensions.length > 1 && row('mean', ({ ccc }) => [ccc, undefined, undefined], intervals.ccc)}</tbody></table></div>`;
+}
+
+function foldTable(summary: RegressionSummary): Html {
+  return html`<details open><summary>CCC by fold: stage 4, and stage 1b</summary><div class="scroll"><table class="folds"><thead><tr><th>fold</th>${summary.dimensions.map((name) => html`<th>${name}</th>`)}<th>mean</th></tr></thead><tbody>${summary.folds.map(
+    (fold) =>
+      html`<tr><td>${fold.name}</td>${summary.dimensions.map(
+        (name) =>
+          html`<td>${digits(fold.values[name]?.ccc)} <small>${digits(fold.baseline.values[name]?.ccc)}</small></td>`,
+      )}<td>${digits(fold.ccc)} <small>${digits(fold.baseline.ccc)}</small></td></tr>`,
+  )}</tbody></table></div></details>`;
+}
+
+function digits(value: number | undefined): string {
+  return value === undefined || Number.isNaN(value) ? '–' : value.toFixed(3);
+}

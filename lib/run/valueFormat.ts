@@ -1,0 +1,57 @@
+// What the files of a run hold where it learns values of dimensions in place of classes.
+import { z } from 'zod';
+import type { ValueMetrics } from '../evaluate/concordance.js';
+import type { Shape } from '../issues.js';
+import { unreadableSchema } from './unreadableFormat.js';
+import type { ValueRow, ValueScores } from './valueScores.js';
+
+const text = z.string();
+const values = z.record(text, z.number());
+const interval = z.tuple([z.number(), z.number()]);
+
+const scores = z.looseObject({
+  ccc: z.number(),
+  values: z.record(
+    text,
+    z.looseObject({ ccc: z.number(), pearson: z.number(), rmse: z.number() } satisfies Shape<ValueMetrics>),
+  ),
+} satisfies Shape<ValueScores>);
+
+/** `metrics.json` of stage 5. */
+export const valueMetricsSchema = scores.extend({
+  utterances: z.number(),
+  excluded: z.array(text),
+  baseline: scores,
+});
+
+const pooled = scores.extend({
+  intervals: z.looseObject({ ccc: interval, values: z.record(text, interval) }),
+  meanOverFolds: z.looseObject({ ccc: z.number() }),
+});
+
+export const regressionSummarySchema = pooled.extend({
+  baseline: pooled,
+  folds: z.array(valueMetricsSchema.extend({ name: text })),
+  dimensions: z.array(text),
+  protocol: z.enum(['inductive', 'transductive']),
+  utterances: z.number(),
+  skipped: z.array(unreadableSchema).optional(),
+  seconds: z.number(),
+});
+
+/** A line of `predictions.jsonl` or `baseline.jsonl`. */
+export const valueRowSchema = z.looseObject({
+  id: text,
+  audio: text,
+  startSeconds: z.number().exactOptional(),
+  endSeconds: z.number().exactOptional(),
+  channel: z.number().exactOptional(),
+  target: values,
+  values,
+  seconds: z.number(),
+  frameSeconds: z.number(),
+  dimensions: z.array(text),
+  frameValues: z.array(z.array(z.number())),
+  attention: z.array(z.number()),
+  clusters: z.array(z.number()).exactOptional(),
+} satisfies Shape<ValueRow>);
