@@ -18,9 +18,15 @@ const chunkSize = 2048;
 /**
  * Starting values of a model's tensors, a pure function of the list and `seed`. Linear layers of the encoder are N(0, 0.02²)
  * and convolutions He-normal as in transformers' `HubertModel`; the positional convolution is N(0, 4 / (kernel · channels)) as
+<<<<<<< HEAD
  * in fairseq, its magnitudes those of its directions; several positional convolutions are He-normal too; WavLM's gates and the
  * factors of slopes are 1, and of the tokens of data2vec 2.0 the first is 0 and the others N(0, 1); weights of the heads are as PyTorch's `Linear`; label embeddings and pooling
  * weights are U[0, 1) as in HuBERT and HFLEA; biases are zero. The alignment head is as PyTorch's modules, with biases as its
+=======
+ * in fairseq, its magnitudes those of its directions; weights of the heads are as PyTorch's `Linear`, as are the scores of attentive
+ * statistics; label embeddings and other pooling weights are U[0, 1) as in HuBERT and HFLEA; a sum over layers begins as their mean;
+ * biases are zero. The alignment head is as PyTorch's modules, with biases as its
+>>>>>>> 29045fd (WIP regression test)
  * weights, and with neither bias nor preference among layers at first.
  *
  * @param infos all tensors of the model, in its order, which decides each one's numbers
@@ -37,6 +43,7 @@ export function initialTensors(
   const fanIns = new Map(
     infos.map(({ name, shape }) => [name, shape.slice(1).reduce((product, side) => product * side, 1)]),
   );
+  const scoresAreLinear = fanIns.has('pooling.linear.weight');
   const drawn = infos
     .map((info, index): StoredTensor => {
       const stream = () => new PhiloxStream(seed, 0, firstSite + index);
@@ -45,7 +52,7 @@ export function initialTensors(
         shape: info.shape,
         read: (into) => {
           const values = roomFor(elementsOf(info), into);
-          if (!info.name.startsWith('alignment.')) return draw(info, stream(), values);
+          if (!info.name.startsWith('alignment.')) return draw(info, stream(), values, scoresAreLinear);
           return drawAlignment(info, fanIns.get(info.name.replace(/bias$/, 'weight')), stream(), values);
         },
       };
@@ -63,22 +70,39 @@ export function initialTensors(
   return drawn;
 }
 
+/** Weights `[outputs, inputs]` of the linear layers of heads. */
+const linearOfHead = /^(?:final_proj|projector|pooling\.linear|dense\.\d+|classifier)\.weight$/;
+
 /** Over all of `values`, which may hold anything. */
-async function draw({ name, shape }: TensorInfo, stream: PhiloxStream, values: Float32Array): Promise<Float32Array> {
+async function draw(
+  { name, shape }: TensorInfo,
+  stream: PhiloxStream,
+  values: Float32Array,
+  scoresAreLinear: boolean,
+): Promise<Float32Array> {
+  if (name === 'pooling.weight' && scoresAreLinear) {
+    const bound = 1 / Math.sqrt(values.length);
+    return uniform(stream, values, -bound, bound);
+  }
   if (name === 'masked_spec_embed' || name === 'label_embs_concat' || name === 'pooling.weight')
     return uniform(stream, values, 0, 1);
+  if (name === 'layer_weights') return values.fill(0);
   const [outputs = 1, inputs = 1, kernel = 1] = shape;
-  if (name === 'final_proj.weight' || name === 'classifier.weight') {
+  if (linearOfHead.test(name)) {
     const bound = 1 / Math.sqrt(inputs);
     return uniform(stream, values, -bound, bound);
   }
   if (name.endsWith('.bias')) return values.fill(0);
+<<<<<<< HEAD
   if (name.includes('layer_norm') || name === 'encoder.alibi_scale' || name.endsWith('gru_rel_pos_const'))
     return values.fill(1);
   if (name === 'encoder.extra_tokens') {
     await normal(stream, values, 1);
     return values.fill(0, 0, inputs);
   }
+=======
+  if (name.includes('layer_norm') || /^dense\.\d+\.norm\.weight$/.test(name)) return values.fill(1);
+>>>>>>> 29045fd (WIP regression test)
   if (name === directionsName) return normal(stream, values, Math.sqrt(4 / (kernel * outputs)));
   if (name.includes('conv_layers') || name.startsWith('encoder.pos_conv_embed.layers.'))
     return normal(stream, values, Math.sqrt(2 / (inputs * kernel)));

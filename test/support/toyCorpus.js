@@ -52,6 +52,33 @@ export function makeToyCorpus(dir, perClass = 6) {
   return { name: 'toy', utterances, problems: [] };
 }
 
+/**
+ * Utterances with values from 0 to 1 in each of two sessions: `arousal` is heard as the pitch of a hum, `valence` as a whistle
+ * over it.
+ */
+export function makeToyValues(dir, perSession = 16) {
+  mkdirSync(dir, { recursive: true });
+  const random = lehmer(7);
+  const utterances = [];
+  for (const session of ['s1', 's2']) {
+    for (let n = 0; n < perSession; n++) {
+      const seconds = 0.8 + 0.6 * random();
+      const values = { arousal: random(), valence: random() };
+      const pitch = 150 * 5 ** values.arousal;
+      const samples = Array.from({ length: Math.floor(seconds * rate) }, (_, i) => {
+        const hum = Math.sin((2 * Math.PI * pitch * i) / rate);
+        const whistle = Math.sin((2 * Math.PI * 3000 * i) / rate);
+        return 0.05 * (random() - 0.5) + 0.4 * hum + 0.5 * values.valence * whistle;
+      });
+      const id = `${session}-${n}`;
+      const audio = join(dir, `${id}.wav`);
+      writeWav(audio, samples);
+      utterances.push({ id, audio, session, speaker: `${session}-voice`, values });
+    }
+  }
+  return { name: 'toy values', utterances, problems: [] };
+}
+
 const kmeans = { restarts: 2, algorithm: 'lloyd', maxIterations: 20 };
 const maskedPrediction = {
   updates: 12,
