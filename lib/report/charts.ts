@@ -7,7 +7,7 @@ export const width = 300;
 export const height = 180;
 export const margin = { left: 44, right: 12, top: 10, bottom: 26 };
 
-export interface Line {
+interface Line {
   name: string;
   /** CSS class that gives the colour. */
   tone: string;
@@ -30,8 +30,8 @@ export function short(value: number): string {
   return String(Number(value.toPrecision(4)));
 }
 
-/** A chart of a few lines over steps or seconds; several folds share one tone. */
-export function lineChart(title: string, lines: Line[], asShare: boolean, over = 'steps'): Html {
+/** A chart of a few lines over steps; several folds share one tone. */
+function lineChart(title: string, lines: Line[], asShare: boolean): Html {
   const xs = lines.flatMap((line) => line.points.map(([x]) => x));
   const ys = lines.flatMap((line) => line.points.map(([, y]) => y));
   const xLow = Math.min(...xs);
@@ -48,7 +48,7 @@ export function lineChart(title: string, lines: Line[], asShare: boolean, over =
     tones.length > 1 &&
     html`<span class="legend">${tones.map(([name, tone]) => html`<span class="key ${tone}">${name}</span>`)}</span>`
   }</figcaption>
-<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${title} over ${over}">${ticks(yLow, yHigh, 4).map(
+<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${title} over steps">${ticks(yLow, yHigh, 4).map(
     (at) =>
       html`<line class="grid" x1="${margin.left}" x2="${width - margin.right}" y1="${y(at).toFixed(1)}" y2="${y(at).toFixed(1)}"/><text class="tick" x="${margin.left - 7}" y="${(y(at) + 3.5).toFixed(1)}" text-anchor="end">${yLabel(at)}</text>`,
   )}${ticks(xLow, xHigh, 4).map(

@@ -90,7 +90,8 @@ function choose(candidates: Candidate[], labels: readonly string[], count: numbe
   return chosen;
 }
 
-function evenly<T>(items: readonly T[], count: number): T[] {
+/** Some of the items, evenly spread over them. */
+export function evenly<T>(items: readonly T[], count: number): T[] {
   const taken = Math.min(items.length, Math.max(count, 0));
   return Array.from({ length: taken }, (_, i) => items[Math.floor(((i + 0.5) * items.length) / taken)]!);
 }

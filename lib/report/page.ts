@@ -4,11 +4,12 @@ import type { Example, Overview } from './choose.js';
 import { colorOf, emotionColors } from './colors.js';
 import { headline } from './headline.js';
 import { Html, html, isKnown, jsonScript, percent, times } from './html.js';
+import type { Sound } from './lanes.js';
 import type { ReportedRun } from './readRun.js';
 import { pageScript } from './script.js';
 import { duration, settingsSection, trainingSection } from './sections.js';
 import { pageStyle } from './style.js';
-import { type Sound, timelineData, timelineFigure } from './timeline.js';
+import { timelineData, timelineFigure } from './timeline.js';
 
 /** The whole page. `sounds` are those of the overview's examples, in the same order. */
 export function reportPage(

@@ -1,12 +1,14 @@
 import { AudioPool } from '../audio/pool.js';
 import { rangeOf } from '../audio/range.js';
+import type { AudioRange } from '../audio/types.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { writeFileAtomic } from '../files/atomic.js';
+import type { RunSummary } from '../run/scores.js';
 import type { RegressionSummary } from '../run/valueScores.js';
-import { type Example, readOverview } from './choose.js';
+import { readOverview } from './choose.js';
+import { extremesOf, type Sound } from './lanes.js';
 import { reportPage } from './page.js';
 import { learnedValues, type ReportedRun, readRun } from './readRun.js';
-import { extremesOf, type Sound } from './timeline.js';
 import { valuePage } from './valuePage.js';
 import { readValueOverview } from './valueRows.js';
 import { wavDataUrl } from './wav.js';
@@ -34,30 +36,36 @@ const longestPlayedSeconds = 12;
  */
 export async function writeReport(dir: string, options: ReportOptions = {}): Promise<string> {
   const run = await readRun(dir);
-  if (learnedValues(run)) return valueReport(run, options);
+  const page = run.reader.paths.report;
+  await writeFileAtomic(page, learnedValues(run) ? await valuesOf(run, options) : await emotionsOf(run, options));
+  return page;
+}
+
+async function emotionsOf(run: ReportedRun<RunSummary>, options: ReportOptions): Promise<string> {
   const overview = await readOverview(run, options.utterances ?? defaultUtterances);
+  return reportPage(run, overview, await soundsOf(overview.examples, options));
+}
+
+async function valuesOf(run: ReportedRun<RegressionSummary>, options: ReportOptions): Promise<string> {
+  const overview = await readValueOverview(run, options.utterances ?? defaultUtterances);
+  return valuePage(run, overview, await soundsOf(overview.examples, options));
+}
+
+/** What is drawn and played of an utterance. */
+type Voiced = AudioRange & { audio: string; seconds: number };
+
+async function soundsOf(examples: readonly { row: Voiced }[], options: ReportOptions): Promise<(Sound | undefined)[]> {
   throwIfAborted(options.signal);
   const pool = new AudioPool({ threads: 2 });
   try {
-    const sounds = await Promise.all(overview.examples.map((example) => soundOf(example, pool, options)));
-    const page = run.reader.paths.report;
-    await writeFileAtomic(page, reportPage(run, overview, sounds));
-    return page;
+    return await Promise.all(examples.map(({ row }) => soundOf(row, pool, options)));
   } finally {
     await pool.close();
   }
 }
 
-async function valueReport(run: ReportedRun<RegressionSummary>, options: ReportOptions): Promise<string> {
-  const overview = await readValueOverview(run, options.utterances ?? defaultUtterances);
-  throwIfAborted(options.signal);
-  const page = run.reader.paths.report;
-  await writeFileAtomic(page, valuePage(run, overview));
-  return page;
-}
-
 /** The sound of an example; undefined if its file is gone or can no longer be read. */
-async function soundOf({ row }: Example, pool: AudioPool, options: ReportOptions): Promise<Sound | undefined> {
+async function soundOf(row: Voiced, pool: AudioPool, options: ReportOptions): Promise<Sound | undefined> {
   let samples: Float32Array;
   try {
     samples = await pool.load(row.audio, rangeOf(row), options.signal);

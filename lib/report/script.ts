@@ -12,12 +12,14 @@ for (const article of document.querySelectorAll('.utterance')) {
   const cursors = lanes.map((lane) => lane.appendChild(Object.assign(document.createElement('i'), { className: 'cursor' })));
   const show = (share) => {
     const second = share * data.seconds;
-    const frame = Math.min(Math.max(Math.round((second - 0.0125) / data.frameSeconds), 0), data.path.length - 1);
+    const frame = Math.min(Math.max(Math.round((second - 0.0125) / data.frameSeconds), 0), (data.path ?? data.values).length - 1);
     for (const cursor of cursors) { cursor.style.left = 100 * share + '%'; cursor.style.display = 'block'; }
     const parts = [second.toFixed(2) + ' s'];
     if (data.truth) parts.push('truth ' + labels[data.truth[frame]]);
-    parts.push('stage 4 ' + labels[data.path[frame]]);
-    parts.push(labels.map((label, i) => label + ' ' + data.posteriors[frame][i] + '%').join(' \\u00b7 '));
+    if (data.path) {
+      parts.push('stage 4 ' + labels[data.path[frame]]);
+      parts.push(labels.map((label, i) => label + ' ' + data.posteriors[frame][i] + '%').join(' \\u00b7 '));
+    } else parts.push(labels.map((label, i) => label + ' ' + data.values[frame][i] + ' (true ' + data.target[i] + ')').join(' \\u00b7 '));
     if (data.attention) parts.push('attention ' + data.attention[frame] + '\\u00d7');
     if (data.emotional) parts.push('emotional ' + data.emotional[frame] + '%');
     if (data.clusters) parts.push('cluster ' + data.clusters[frame]);

@@ -72,6 +72,8 @@ figure { margin: 0; } figcaption { font-size: 15px; font-weight: 600; margin-bot
 .lane svg { display: block; width: 100%; height: 100%; }
 .lane.wave { height: 92px; background: none; border-radius: 4px 4px 0 0; } .lane.strip { height: 17px; } .lane.strip.faint { height: 10px; } .lane.posterior { height: 58px; }
 .lane rect, .lane polygon { fill: var(--c); }
+.lane.curve { height: 58px; } .curve polyline { fill: none; stroke: var(--c); stroke-width: 2; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+.curve polyline.faint { opacity: .35; }
 .bands { opacity: .2; }
 .lane.wave polygon.sound { fill: var(--wave); opacity: .58; }
 .over { fill: none; stroke: var(--accent); stroke-width: 2; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
@@ -91,7 +93,7 @@ figure { margin: 0; } figcaption { font-size: 15px; font-weight: 600; margin-bot
 .grid { stroke: var(--grid); } .tick { font-size: 11px; fill: var(--soft); font-variant-numeric: tabular-nums; }
 .line { fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; } .dot { fill: currentColor; }
 .tone0 { color: var(--accent); } .tone1 { color: #b0568f; } .tone2 { color: #3f938a; } .tone3 { color: #b98a2f; }
-.dashed { stroke-dasharray: 4 4; opacity: .7; } .scatter .dot { opacity: .45; } .scatter .equal { stroke: var(--before); stroke-dasharray: 4 4; }
+.scatter .dot { opacity: .45; } .scatter .equal { stroke: var(--before); stroke-dasharray: 4 4; }
 .legend .key { white-space: nowrap; } .chart .legend .key::before { border-radius: 2px; height: 3px; width: 14px; vertical-align: 4px; }
 
 .folds { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 15px; }

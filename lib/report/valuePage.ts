@@ -1,21 +1,31 @@
 // The page of a run that learned values of dimensions: how well they agree with the truth, and how they change with time.
-import type { PooledValueScores, RegressionSummary, ValueRow, ValueScores } from '../run/valueScores.js';
-import { type Line, lineChart } from './charts.js';
-import { Html, html } from './html.js';
+import type { PooledValueScores, RegressionSummary, ValueScores } from '../run/valueScores.js';
+import { colorOf, emotionColors } from './colors.js';
+import { valueData, valueFigure } from './curves.js';
+import { Html, html, jsonScript } from './html.js';
+import type { Sound } from './lanes.js';
 import type { ReportedRun } from './readRun.js';
 import { scatterPlot } from './scatter.js';
+import { pageScript } from './script.js';
 import { duration, settingsSection, trainingSection } from './sections.js';
 import { pageStyle } from './style.js';
 import type { ValueOverview } from './valueRows.js';
 
-/** The whole page. */
-export function valuePage(run: ReportedRun<RegressionSummary>, { points, examples, seconds }: ValueOverview): string {
+/** The whole page. `sounds` are those of the overview's examples, in the same order. */
+export function valuePage(
+  run: ReportedRun<RegressionSummary>,
+  { points, examples, seconds }: ValueOverview,
+  sounds: readonly (Sound | undefined)[],
+): string {
   const { summary } = run;
   const { dimensions } = summary;
+  const legend = html`<div class="emotions"><span class="legend">${dimensions.map(
+    (name, k) => html`<span><i class="swatch" style="${colorOf(k)}"></i>${name}</span>`,
+  )}</span></div>`;
   const title = run.name === '' ? 'emoframe report' : `emoframe: ${run.name}`;
   return html`${new Html('<!doctype html>')}
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${title}</title>
-<style>${new Html(pageStyle)}</style></head><body>
+${emotionColors(dimensions)}<style>${new Html(pageStyle)}</style></head><body>
 <div class="masthead"><p class="brand">emoframe${run.name !== '' && html` · ${run.name}`}</p>
 <h1>CCC ${digits(summary.ccc)} with the ratings of held-out utterances</h1>
 <p class="lede">The mean over ${dimensions.join(', ')}; ${digits(summary.baseline.ccc)} after stage 1b.</p>
@@ -33,32 +43,15 @@ ${scoreTable(summary)}${summary.folds.length > 1 && foldTable(summary)}</section
   )}</div></section>
 ${
   examples.length > 0 &&
-  html`<section id="timelines"><h2>Values over time</h2><p>${examples.length} test utterances, evenly spread over the list: the value at each frame, over seconds, and dashed the true value of the utterance.</p>
-<div class="charts">${examples.map(valueCurves)}</div></section>`
+  html`<section id="timelines"><h2>Values over time</h2><p>${examples.length} test utterances, chosen by a fixed rule: from the least error to the largest, evenly spread. Curves are the values of frames after stage 4, paler ones after stage 1b; dashed lines are the utterance's true values. The line over the sound is the attention of stage 4, dashed at its level if all frames had the same weight.</p>
+${legend}${examples.map((example, i) => valueFigure(example, i, sounds[i]))}</section>`
 }
 ${trainingSection(run)}
 ${settingsSection(run)}
 <footer>Made by emoframe from ${run.reader.paths.dir.split('/').at(-1) ?? ''}. Concordance correlation coefficient: Lin, 1989.</footer>
-</main></body></html>
+</main>
+${jsonScript('timeline-data', { labels: dimensions, utterances: examples.map(valueData) })}<script>${new Html(pageScript)}</script></body></html>
 `.text;
-}
-
-function valueCurves(row: ValueRow): Html {
-  const tone = (index: number) => `tone${index % 4}`;
-  const curves = row.dimensions.map((name, index): Line => {
-    const points = row.frameValues.map((values, frame): [number, number] => [frame * row.frameSeconds, values[index]!]);
-    return { name, tone: tone(index), points };
-  });
-  const truth = row.dimensions.map((name, index): Line => {
-    const value = row.target[name]!;
-    const points: Line['points'] = [
-      [0, value],
-      [row.seconds, value],
-    ];
-    return { name, tone: `${tone(index)} dashed`, points };
-  });
-  // The last of a name gives the legend's tone.
-  return lineChart(row.id, [...truth, ...curves], false, 'seconds');
 }
 
 function scoreTable(summary: RegressionSummary): Html {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { writeReport } from '../../dist/index.js';
-import { extremesOf } from '../../dist/report/timeline.js';
+import { extremesOf } from '../../dist/report/lanes.js';
 import { refused } from '../support/refused.js';
 import { writeSyntheticRun } from '../support/syntheticRun.js';
 

@@ -190,3 +190,71 @@ export function writeSyntheticRun(dir, options = {}) {
   writeFileSync(join(dir, 'log.jsonl'), `${log.join('\n')}\n{"time":"cut`);
   return dir;
 }
+
+/** A run that learned values of `dimensions`; its baseline is further from the truth. `options.folds`, `options.utterances`. */
+export function writeSyntheticRegression(dir, options = {}) {
+  const random = generator(7);
+  const dimensions = ['arousal', 'valence'];
+  const folds = options.folds ?? ['s1'];
+  const utterances = options.utterances ?? 20;
+  mkdirSync(join(dir, 'audio'), { recursive: true });
+  const voice = speechLike(4, random);
+  for (const fold of folds) {
+    const out = join(dir, 'folds', fold, 'evaluate');
+    mkdirSync(out, { recursive: true });
+    const rows = { predictions: [], baseline: [] };
+    for (let n = 0; n < utterances; n++) {
+      const seconds = 1.2;
+      const audio = join(dir, 'audio', `${fold}_${n}.wav`);
+      writeWav(audio, voice.subarray(0, 16000 * seconds));
+      const target = Object.fromEntries(dimensions.map((name) => [name, Number(random().toFixed(3))]));
+      for (const [which, error] of [
+        ['predictions', 0.1],
+        ['baseline', 0.3],
+      ]) {
+        const off = (error * (n + 1)) / utterances;
+        const values = Object.fromEntries(dimensions.map((name) => [name, target[name] + off]));
+        const frameValues = Array.from({ length: 59 }, (_, t) =>
+          dimensions.map((name, k) => Number((values[name] + 0.2 * Math.sin(t / 5 + k)).toFixed(4))),
+        );
+        const timing = { seconds, frameSeconds: 0.02 };
+        const attention = Array.from({ length: 59 }, () => 1 / 59);
+        rows[which].push(
+          JSON.stringify({ id: `${fold}_${n}`, audio, target, values, ...timing, dimensions, frameValues, attention }),
+        );
+      }
+    }
+    for (const which of ['predictions', 'baseline'])
+      writeFileSync(join(out, `${which}.jsonl`), `${rows[which].join('\n')}\n`);
+  }
+  const scores = (ccc) => ({
+    ccc,
+    values: Object.fromEntries(dimensions.map((name) => [name, { ccc, pearson: ccc + 0.02, rmse: 0.2 - 0.1 * ccc }])),
+  });
+  const pooled = (ccc) => ({
+    ...scores(ccc),
+    intervals: {
+      ccc: [ccc - 0.05, ccc + 0.05],
+      values: Object.fromEntries(dimensions.map((name) => [name, [ccc - 0.05, ccc + 0.05]])),
+    },
+    meanOverFolds: { ccc },
+  });
+  const summary = {
+    ...pooled(0.612),
+    baseline: pooled(0.431),
+    folds: folds.map((name) => ({ name, ...scores(0.612), utterances, excluded: [], baseline: scores(0.431) })),
+    dimensions,
+    protocol: 'inductive',
+    utterances: folds.length * utterances,
+    skipped: [],
+    seconds: 100,
+  };
+  writeFileSync(join(dir, 'summary.json'), JSON.stringify(summary));
+  writeFileSync(join(dir, 'corpus.json'), JSON.stringify({ name: 'ratings', utterances: [] }));
+  const config = { seed: 1, precision: 'fp32', protocol: 'inductive', folds: { scheme: 'session' }, dimensions };
+  writeFileSync(
+    join(dir, 'config.json'),
+    JSON.stringify({ versions: { emoframe: '0.1.0' }, model: null, seed: 1, config }),
+  );
+  return dir;
+}
