@@ -18,15 +18,10 @@ const chunkSize = 2048;
 /**
  * Starting values of a model's tensors, a pure function of the list and `seed`. Linear layers of the encoder are N(0, 0.02²)
  * and convolutions He-normal as in transformers' `HubertModel`; the positional convolution is N(0, 4 / (kernel · channels)) as
-<<<<<<< HEAD
  * in fairseq, its magnitudes those of its directions; several positional convolutions are He-normal too; WavLM's gates and the
- * factors of slopes are 1, and of the tokens of data2vec 2.0 the first is 0 and the others N(0, 1); weights of the heads are as PyTorch's `Linear`; label embeddings and pooling
- * weights are U[0, 1) as in HuBERT and HFLEA; biases are zero. The alignment head is as PyTorch's modules, with biases as its
-=======
- * in fairseq, its magnitudes those of its directions; weights of the heads are as PyTorch's `Linear`, as are the scores of attentive
- * statistics; label embeddings and other pooling weights are U[0, 1) as in HuBERT and HFLEA; a sum over layers begins as their mean;
- * biases are zero. The alignment head is as PyTorch's modules, with biases as its
->>>>>>> 29045fd (WIP regression test)
+ * factors of slopes are 1, and of the tokens of data2vec 2.0 the first is 0 and the others N(0, 1). Weights of the heads are as
+ * PyTorch's `Linear`, as are the scores of attentive statistics; label embeddings and other pooling weights are U[0, 1) as in HuBERT
+ * and HFLEA; a sum over layers begins as their mean; biases are zero. The alignment head is as PyTorch's modules, with biases as its
  * weights, and with neither bias nor preference among layers at first.
  *
  * @param infos all tensors of the model, in its order, which decides each one's numbers
@@ -93,16 +88,12 @@ async function draw(
     return uniform(stream, values, -bound, bound);
   }
   if (name.endsWith('.bias')) return values.fill(0);
-<<<<<<< HEAD
-  if (name.includes('layer_norm') || name === 'encoder.alibi_scale' || name.endsWith('gru_rel_pos_const'))
-    return values.fill(1);
+  if (name.includes('layer_norm') || /^dense\.\d+\.norm\.weight$/.test(name)) return values.fill(1);
+  if (name === 'encoder.alibi_scale' || name.endsWith('gru_rel_pos_const')) return values.fill(1);
   if (name === 'encoder.extra_tokens') {
     await normal(stream, values, 1);
     return values.fill(0, 0, inputs);
   }
-=======
-  if (name.includes('layer_norm') || /^dense\.\d+\.norm\.weight$/.test(name)) return values.fill(1);
->>>>>>> 29045fd (WIP regression test)
   if (name === directionsName) return normal(stream, values, Math.sqrt(4 / (kernel * outputs)));
   if (name.includes('conv_layers') || name.startsWith('encoder.pos_conv_embed.layers.'))
     return normal(stream, values, Math.sqrt(2 / (inputs * kernel)));
