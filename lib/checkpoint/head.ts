@@ -11,6 +11,7 @@ import { given } from '../given.js';
 import { describeIssues } from '../issues.js';
 import { type AlignmentSettings, alignmentSchema } from '../model/alignment.js';
 import type { ClassifierOptions, PoolingName } from '../model/binding.js';
+import { headLayers, poolingName } from '../model/classifier.js';
 import type { Tensor } from '../model/tensor.js';
 import { readModelJson } from './failures.js';
 import { checkFinite } from './finite.js';
@@ -41,23 +42,8 @@ export interface Head {
 }
 
 const weight = z.number().nonnegative().exactOptional();
-const width = z.int().positive();
 
-const layersSchema: z.ZodType<HeadLayers> = z.strictObject({
-  source: z.enum(['output', 'layers']).exactOptional(),
-  inputNorm: z.enum(['frame', 'utterance']).exactOptional(),
-  projector: width.exactOptional(),
-  dense: z
-    .array(
-      z.strictObject({
-        width,
-        norm: z.boolean().exactOptional(),
-        activation: z.enum(['none', 'tanh', 'relu']),
-      }),
-    )
-    .exactOptional(),
-  bias: z.boolean().exactOptional(),
-});
+const layersSchema: z.ZodType<HeadLayers> = z.strictObject(headLayers);
 
 const description = z
   .object({
@@ -66,9 +52,7 @@ const description = z
     kind: z.enum(['classifier', 'masked-prediction']),
     labels: z.array(z.string().min(1)),
     task: z.literal('regression').optional(),
-    pooling: z
-      .enum(['mean', 'sum', 'max', 'attention', 'attention-linear', 'stats', 'attentive-stats'] satisfies PoolingName[])
-      .optional(),
+    pooling: poolingName.optional(),
     layers: layersSchema.optional(),
     alignment: alignmentSchema.optional(),
     calibration: z.strictObject({ classifier: weight, alignment: weight }).optional(),

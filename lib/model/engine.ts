@@ -10,6 +10,7 @@ import type {
   Precision,
 } from './binding.js';
 import { binding, native, nativeSync } from './binding.js';
+import { checkClassifier } from './classifier.js';
 import { availableBytes } from './memory.js';
 import { Model, type ModelSpec } from './model.js';
 import { gpuPeak } from './peak.js';
@@ -128,10 +129,11 @@ export class Engine {
   /**
    * A model with all weights zero: import tensors or {@link Model.initialize} it.
    *
-   * @throws EmoframeError `ERR_MODEL_CONFIG`; `ERR_DEVICE_UNSUPPORTED` when the device has not the precision; `ERR_OUT_OF_MEMORY`
+   * @throws EmoframeError `ERR_MODEL_CONFIG`, `ERR_ARGUMENT`; `ERR_DEVICE_UNSUPPORTED` when the device has not the precision; `ERR_OUT_OF_MEMORY`
    */
   async createModel(spec: ModelSpec): Promise<Model> {
     this.requirePrecision(spec.precision);
+    if (spec.classifier) checkClassifier(spec.classifier);
     const head = spec.maskedPrediction;
     const nativeModel = await native(() =>
       this.nativeEngine.createModel({

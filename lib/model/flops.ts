@@ -1,6 +1,7 @@
 // How many floating-point operations of the model a step of training takes: what a rate of them is computed from, and so the
 // share of a device that training uses (as PaLM's authors count them: Chowdhery et al. 2022, appendix B).
-import type { TrainStepOptions } from './binding.js';
+import type { ClassifierOptions, TrainStepOptions } from './binding.js';
+import { frameWidth, pooledWidth } from './classifier.js';
 import type { ModelSpec } from './model.js';
 
 /** What the operations of a pass follow from, besides the model. */
@@ -54,9 +55,7 @@ export function trainingFlops(spec: ModelSpec, pass: CountedPass): number {
     count.linear(['final_proj.'], 2 * masked * hiddenSize * dimension);
     count.linear(['label_embs_concat'], 2 * masked * dimension * clusters);
   } else if (classifier !== undefined) {
-    const pooled = (classifier.pooling === 'stats' ? 2 : 1) * hiddenSize;
-    count.parameters('pooling.');
-    count.linear(['classifier.'], 2 * pass.lengths.length * pooled * classifier.classes);
+    countClassifier(count, classifier, hiddenSize, pass.lengths);
   }
   return count.flops;
 }
@@ -153,6 +152,27 @@ function countTransformer(
     norm('final_layer_norm', false);
   }
   if (preNorm) count.parameters('encoder.layer_norm.');
+}
+
+function countClassifier(
+  count: Count,
+  classifier: ClassifierOptions,
+  hiddenSize: number,
+  lengths: readonly number[],
+): void {
+  const { source, projector, pooling, dense = [], classes } = classifier;
+  const frames = sum(lengths);
+  const width = frameWidth(classifier, hiddenSize);
+  if (source === 'layers') count.parameters('layer_weights');
+  if (projector !== undefined) count.linear(['projector.'], 2 * frames * hiddenSize * width);
+  if (pooling === 'attentive-stats') count.linear(['pooling.linear.'], 2 * frames * width ** 2);
+  count.parameters('pooling.');
+  let inputs = pooledWidth(classifier, hiddenSize);
+  for (const [i, layer] of dense.entries()) {
+    count.linear([`dense.${i}.`], 2 * lengths.length * inputs * layer.width);
+    inputs = layer.width;
+  }
+  count.linear(['classifier.'], 2 * lengths.length * inputs * classes);
 }
 
 function countAlignment(count: Count, { alignment, config }: ModelSpec, frames: number): void {

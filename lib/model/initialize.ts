@@ -9,6 +9,9 @@ const firstSite = 0x50000000;
 const directionsName = 'encoder.pos_conv_embed.conv.parametrizations.weight.original1';
 const magnitudesName = 'encoder.pos_conv_embed.conv.parametrizations.weight.original0';
 
+/** Tensors of heads that start as PyTorch's modules do, biases too. */
+const asPyTorch = /^(?:alignment|projector|pooling\.linear|dense)\.|^layer_weights$/;
+
 /**
  * Elements between two looks at the clock: few, as the first are drawn before V8 has compiled the loop; even, as normal numbers
  * come in pairs.
@@ -21,8 +24,8 @@ const chunkSize = 2048;
  * in fairseq, its magnitudes those of its directions; several positional convolutions are He-normal too; WavLM's gates and the
  * factors of slopes are 1, and of the tokens of data2vec 2.0 the first is 0 and the others N(0, 1). Weights of the heads are as
  * PyTorch's `Linear`, as are the scores of attentive statistics; label embeddings and other pooling weights are U[0, 1) as in HuBERT
- * and HFLEA; a sum over layers begins as their mean; biases are zero. The alignment head is as PyTorch's modules, with biases as its
- * weights, and with neither bias nor preference among layers at first.
+ * and HFLEA; biases are zero. The alignment head, and a pooled head's projector, dense layers and network of scores, are as PyTorch's
+ * modules, with biases as their weights, and with no preference among layers at first.
  *
  * @param infos all tensors of the model, in its order, which decides each one's numbers
  * @param wanted which of them to draw; the positional convolution's magnitudes need its directions
@@ -47,8 +50,8 @@ export function initialTensors(
         shape: info.shape,
         read: (into) => {
           const values = roomFor(elementsOf(info), into);
-          if (!info.name.startsWith('alignment.')) return draw(info, stream(), values, scoresAreLinear);
-          return drawAlignment(info, fanIns.get(info.name.replace(/bias$/, 'weight')), stream(), values);
+          if (!asPyTorch.test(info.name)) return draw(info, stream(), values, scoresAreLinear);
+          return drawAsPyTorch(info, fanIns.get(info.name.replace(/bias$/, 'weight')), stream(), values);
         },
       };
     })
@@ -65,9 +68,6 @@ export function initialTensors(
   return drawn;
 }
 
-/** Weights `[outputs, inputs]` of the linear layers of heads. */
-const linearOfHead = /^(?:final_proj|projector|pooling\.linear|dense\.\d+|classifier)\.weight$/;
-
 /** Over all of `values`, which may hold anything. */
 async function draw(
   { name, shape }: TensorInfo,
@@ -81,15 +81,14 @@ async function draw(
   }
   if (name === 'masked_spec_embed' || name === 'label_embs_concat' || name === 'pooling.weight')
     return uniform(stream, values, 0, 1);
-  if (name === 'layer_weights') return values.fill(0);
   const [outputs = 1, inputs = 1, kernel = 1] = shape;
-  if (linearOfHead.test(name)) {
+  if (name === 'final_proj.weight' || name === 'classifier.weight') {
     const bound = 1 / Math.sqrt(inputs);
     return uniform(stream, values, -bound, bound);
   }
   if (name.endsWith('.bias')) return values.fill(0);
-  if (name.includes('layer_norm') || /^dense\.\d+\.norm\.weight$/.test(name)) return values.fill(1);
-  if (name === 'encoder.alibi_scale' || name.endsWith('gru_rel_pos_const')) return values.fill(1);
+  if (name.includes('layer_norm') || name === 'encoder.alibi_scale' || name.endsWith('gru_rel_pos_const'))
+    return values.fill(1);
   if (name === 'encoder.extra_tokens') {
     await normal(stream, values, 1);
     return values.fill(0, 0, inputs);
@@ -100,8 +99,8 @@ async function draw(
   return normal(stream, values, 0.02);
 }
 
-/** Of linear layers and convolutions U(±1 / √fan-in), weights and biases. */
-async function drawAlignment(
+/** Of linear layers and convolutions U(±1 / √fan-in), weights and biases; norms are the identity, weights of layers 0. */
+async function drawAsPyTorch(
   { name }: TensorInfo,
   fanIn: number | undefined,
   stream: PhiloxStream,

@@ -30,7 +30,7 @@ export interface ModelSpec {
   precision: Precision;
   /** Pretraining head: projection to `dimension` (256) and label embeddings; logits are cosines over `temperature` (0.1). */
   maskedPrediction?: { clusters: number; dimension?: number; temperature?: number };
-  /** The head over pooled frames. */
+  /** Utterance classifier, or regression, over pooled frames. */
   classifier?: ClassifierOptions;
   /** Frame logits from what is near, and forward-backward over islands of emotion. */
   alignment?: AlignmentOptions;
@@ -300,8 +300,16 @@ export class Model {
   }
 
   /**
-   * Outputs f32 `[B, outputs]` of a regression in training, with the dropout of the {@link trainStep} of the same seed and step:
-   * what the other passes of an update are given as `others`.
+   * Outputs `[B, outputs]` of a regression in training, which {@link trainStep} finds too with the same options: with its dropout, of
+   * the same `seed` and `step`. The concordance loss is of a whole update: passes that are given each other's outputs as `others`
+   * add up to its gradient. Nothing is added to gradients; `targets` are not needed.
+   *
+   * @throws EmoframeError `ERR_HEAD` when the model has no regression; `ERR_NOT_FINITE`
+   * @example
+   * // Two passes of one update
+   * const outputs = await Promise.all(batches.map((batch, i) => model.trainOutputs(batch, options[i])));
+   * const first = { ...options[0], targets: targets[0], others: { outputs: outputs[1], targets: targets[1] } };
+   * await model.trainStep(batches[0], first);
    */
   trainOutputs(batch: PackedBatch, options: TrainStepOptions): Promise<Float32Array> {
     return this.#train(nativeOn(batch, () => this.nativeModel.trainOutputs(batch, options)));
