@@ -96,4 +96,22 @@ test('a config of WavLM that cannot be done is refused by its field', () => {
   );
 });
 
+test('what a family has of its own begins as its authors have it', async () => {
+  for (const name of ['wavlm_base', 'emotion2vec', 'data2vec']) {
+    const { config } = await loadPretrained(`${families}${name}`);
+    const model = await engine.createModel({ config, precision: 'fp32' });
+    await model.initialize(3);
+    for (const { name: tensor, shape, data } of await model.exportTensors()) {
+      const all = (value) => data.every((element) => element === value);
+      if (/gru_rel_pos_const$|alibi_scale$/.test(tensor)) assert.ok(all(1), tensor);
+      if (/pos_conv_embed\.layers\.\d\.conv\.bias$|gru_rel_pos_linear\.bias$/.test(tensor)) assert.ok(all(0), tensor);
+      if (/extra_tokens$/.test(tensor)) {
+        assert.ok(data.subarray(0, shape[1]).every((element) => element === 0) && data.at(-1) !== 0, tensor);
+      }
+      if (/rel_attn_embed|pos_conv_embed.layers.*weight/.test(tensor)) assert.not.ok(all(0), tensor);
+    }
+    model.dispose();
+  }
+});
+
 test.run();

@@ -105,4 +105,23 @@ test('layers count by the share of passes in which layerdrop keeps them, where t
   assert.is(Math.round(flopsOf(classifier) - flopsOf(dropping)), Math.round(((layers * 12) / 11) * 0.25));
 });
 
+const all = { objective: 'classification', dropout: false, lengths: [30, 12], stored: true, trains: () => true };
+const countedFlops = (raw) =>
+  trainingFlops({ config: parseHubertConfig(raw), classifier: { classes: 4, pooling: 'mean' } }, all);
+const sizes = { hidden_size: 32, num_hidden_layers: 3, num_attention_heads: 4, intermediate_size: 48 };
+
+test("WavLM's gates are a product of 8 outputs with each head's part of what attention reads", () => {
+  const products = 2 * 42 * 32 * 8 * 3; // of so many frames and layers
+  assert.is(countedFlops({ ...sizes, model_type: 'wavlm' }) - countedFlops(sizes), 3 * products);
+});
+
+test('tokens of emotion2vec are rows of every layer, but not of the positional convolutions', () => {
+  const raw = { ...sizes, model_type: 'emotion2vec', feat_extract_norm: 'layer', num_conv_pos_embedding_groups: 4 };
+  const [rows, wider] = [2 * 10, 40 ** 2 + 22 ** 2 - 30 ** 2 - 12 ** 2];
+  const layer = 2 * rows * (4 * 32 ** 2 + 2 * 32 * 48) + 4 * 32 * wider;
+  assert.is(countedFlops(raw) - countedFlops({ ...raw, extra_tokens: 0 }), 3 * 3 * layer);
+  const stack = countedFlops(raw) - countedFlops({ ...raw, positional_depth: 3 });
+  assert.is(stack, 2 * 3 * (2 * 42 * 32 * 8 * 19));
+});
+
 test.run();
