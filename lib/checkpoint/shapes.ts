@@ -112,6 +112,9 @@ const headsOfWidth = new Map([
   [1280, 16],
 ]);
 
+/** WavLM's values of distances, for each of its heads. */
+export const distancesName = 'encoder.layers.0.attention.rel_attn_embed.weight';
+
 /** Strides cannot be seen in weights; with these kernels they are always the following. */
 const kernels = '10,3,3,3,3,2,2';
 const strides = [5, 2, 2, 2, 2, 2, 2];
@@ -154,7 +157,7 @@ export function describedByShapes(
   const [hidden = 0, groupWidth = 0, positionalKernel] = shapeOf(
     'encoder.pos_conv_embed.conv.parametrizations.weight.original1',
   );
-  const distances = tensors.get('encoder.layers.0.attention.rel_attn_embed.weight')?.shape;
+  const distances = tensors.get(distancesName)?.shape;
   const heads = distances?.[1] ?? stated ?? headsOfWidth.get(hidden);
   if (heads === undefined) throw undecided(`the number of heads of a model of width ${hidden} is not known`);
   let layers = 0;

@@ -12,7 +12,7 @@ import { readModelJson } from './failures.js';
 import { describedByEmotion2vec, settingsFile } from './forms/emotion2vec.js';
 import type { Form, ReadingOptions } from './forms/form.js';
 import { type PublicHead, readPublicHead } from './forms/index.js';
-import { describedByOdyssey, odysseyType } from './forms/odyssey.js';
+import { describedByOdyssey, isOdyssey } from './forms/odyssey.js';
 import { normalizationOfSpeechbrain, withSpeechbrainHead } from './forms/speechbrain.js';
 import { type Head, readHead } from './head.js';
 import { configFile, findLayout, type LayoutName, safetensorsFile, torchFile } from './layouts.js';
@@ -51,7 +51,7 @@ type Describe = (tensors: ReadonlyMap<string, { shape: readonly number[] }>, fil
 async function describedByDirectory(directory: string): Promise<Describe> {
   const at = join(directory, configFile);
   const config = (await readModelJson(at)) as Record<string, unknown>;
-  if (isObject(config) && config.model_type === odysseyType) {
+  if (isObject(config) && isOdyssey(config)) {
     return (tensors, file) => ({ ...describedByOdyssey(config, tensors, file, at), at });
   }
   parseHubertConfig(config, at);

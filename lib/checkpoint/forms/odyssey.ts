@@ -3,13 +3,11 @@
 // config names the type, and the waveform is brought to it by a mean and a deviation of the training data.
 import { z } from 'zod';
 import { EmoframeError } from '../../errors.js';
+import { isObject } from '../../files/json.js';
 import { describeIssues } from '../../issues.js';
-import { describedByShapes, type ModelDescription } from '../shapes.js';
+import { describedByShapes, distancesName, type ModelDescription } from '../shapes.js';
 import type { HeadReader, PublicForm } from './form.js';
 import { checkedLabels, labelsOf } from './labels.js';
-
-/** `model_type` of their configs. */
-export const odysseyType = 'ser';
 
 /** The order in which their model of all three gives them. */
 const dimensions = ['arousal', 'dominance', 'valence'];
@@ -21,8 +19,21 @@ const schema = z.looseObject({
   sampling_rate: z.literal(16000).default(16000),
 });
 
+/** Whether a config is one of theirs: by its type, or because it has the level of the training data. */
+export function isOdyssey(config: Record<string, unknown>): boolean {
+  return config.model_type === 'ser' || (typeof config.mean === 'number' && typeof config.std === 'number');
+}
+
+/** The config of the encoder where theirs holds it, as a part or among its own fields. */
+function statedEncoder(config: Record<string, unknown>, wavlm: boolean): Record<string, unknown> | undefined {
+  const part = Object.values(config).find((value) => isObject(value) && 'conv_dim' in value);
+  if (isObject(part)) return part;
+  if (!('conv_dim' in config)) return undefined;
+  return config.model_type === 'ser' ? { ...config, model_type: wavlm ? 'wavlm' : 'hubert' } : config;
+}
+
 /**
- * The encoder of such a model, of which its config says little: sizes are those of the weights.
+ * The encoder of such a model. As published its config says little of it: sizes are those of the weights.
  *
  * @throws EmoframeError `ERR_MODEL_CONFIG`
  */
@@ -37,11 +48,11 @@ export function describedByOdyssey(
     throw new EmoframeError('ERR_MODEL_CONFIG', `${at}: ${describeIssues(parsed.error)}.`, { file: at });
   }
   const { mean, std, num_attention_heads: heads } = parsed.data;
-  const encoder = describedByShapes(tensors, file, heads);
-  return {
-    config: { ...config, ...encoder.config },
-    normalize: { mean, scale: 1 / (std + 1e-6) },
-  };
+  const wavlm = tensors.has(distancesName);
+  // A part of a config that is one itself has names of its own.
+  const { id2label: _, label2id: __, ...encoder } =
+    statedEncoder(config, wavlm) ?? describedByShapes(tensors, file, heads).config;
+  return { config: { ...config, ...encoder }, normalize: { mean, scale: 1 / (std + 1e-6) } };
 }
 
 /** Outputs of dimensions are values; all else are classes. */
