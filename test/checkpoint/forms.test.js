@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Encoder, loadPretrained, readSafetensors, writeSafetensors } from '../../dist/index.js';
+import { EmotionModel, Encoder, loadPretrained, readSafetensors, writeSafetensors } from '../../dist/index.js';
 import { keeper } from '../support/kept.js';
 import { refused } from '../support/refused.js';
 import { fixtures } from '../support/tinyPredictor.js';
@@ -23,6 +23,19 @@ const summed = { labels: four, pooling: 'mean', layers: { source: 'layers', proj
 const dense = { dense: [{ width: 16, activation: 'tanh' }] };
 const linear = (theirs, ours) => ({ [`${theirs}.weight`]: `${ours}.weight`, [`${theirs}.bias`]: `${ours}.bias` });
 const same = (...names) => Object.assign({}, ...names.map((name) => linear(name, name)));
+const deep = { width: 16, norm: true, activation: 'relu' };
+const deepLayer = (i) => ({
+  ...linear(`ser_model.fc.${i}.0`, `dense.${i}`),
+  ...linear(`ser_model.fc.${i}.1`, `dense.${i}.norm`),
+});
+const attention = {
+  ...linear('pool_model.sap_linear', 'pooling.linear'),
+  'pool_model.attention': 'pooling.weight',
+};
+const level = { mean: -8.3e-5, scale: 1 / (0.0848551 + 1e-6) };
+const categories = ['Angry', 'Sad', 'Happy', 'Surprise', 'Fear', 'Disgust', 'Contempt', 'Neutral'];
+// FunASR gives the output `unuse_0` no probability.
+const tokens = ['生气/angry', '开心/happy', '中立/neutral', '<unk>'];
 
 /** What is read of each: its form, its head's description, its normalisation, and under which names its tensors are ours. */
 const forms = {
@@ -65,6 +78,27 @@ const forms = {
     { ...linear('classifier.dense', 'dense.0'), ...linear('classifier.output', 'classifier') },
   ],
   ctc: ['ctc-mean', { labels: four, pooling: 'mean' }, true, linear('lm_head', 'classifier'), { head: 'ctc-mean' }],
+  wavlm: ['sequence-classification', projected, false, same('projector', 'classifier')],
+  wavlm_sum: [
+    'sequence-classification',
+    summed,
+    true,
+    { ...same('projector', 'classifier'), layer_weights: 'layer_weights' },
+  ],
+  odyssey: [
+    'odyssey',
+    { labels: dimensions, task: 'regression', pooling: 'attentive-stats', layers: { dense: [deep] } },
+    level,
+    { ...attention, ...deepLayer(0), ...linear('ser_model.out.0', 'classifier') },
+  ],
+  odyssey_categorical: [
+    'odyssey',
+    { labels: categories, pooling: 'attentive-stats', layers: { dense: [deep, deep] } },
+    level,
+    { ...attention, ...deepLayer(0), ...deepLayer(1), ...linear('ser_model.out.0', 'classifier') },
+  ],
+  emotion2vec: ['emotion2vec', { labels: tokens, pooling: 'mean' }, { epsilon: 1e-5 }],
+  emotion2vec_plus: ['emotion2vec', { labels: tokens, pooling: 'mean' }, { epsilon: 1e-5 }],
   speechbrain: [
     'speechbrain',
     { labels: ['neu', 'ang', 'hap', 'sad'], pooling: 'mean', layers: { inputNorm: 'utterance', bias: false } },
@@ -85,6 +119,31 @@ for (const [name, [published, head, normalize, names, options]] of Object.entrie
     for (const [theirs, ours] of Object.entries(names)) {
       const { data } = tensors.find((tensor) => tensor.name === ours);
       assert.equal(data, stored.get(theirs).data, theirs);
+    }
+  });
+}
+
+const answers = JSON.parse(readFileSync(form('expected.json')));
+const close = (found, right, what) => assert.ok(Math.abs(found - right) < 1e-4, `${what}: ${found} for ${right}`);
+/** Logits up to what softmax leaves out of them. */
+const relative = (probabilities) => probabilities.map((one) => Math.log(one / probabilities[0]));
+
+for (const [name, [, { labels, task }, , , options]] of Object.entries(forms)) {
+  test(`${name}: answers as the model that was published`, async () => {
+    const model = keep(await EmotionModel.load(form(name), { threads: 1, ...options }));
+    const prediction = await model.predict(voice);
+    const { logits, frames } = answers[name];
+    const of = (outputs, named) => labels.map((label, i) => outputs[named ? label : i]);
+    if (task === 'regression') {
+      for (const [i, value] of of(prediction.values, true).entries()) close(value, logits[i], labels[i]);
+      return;
+    }
+    const [found, right] = [relative(of(prediction.probabilities, true)), logits.map((logit) => logit - logits[0])];
+    for (const [i, logit] of found.entries()) close(logit, right[i], labels[i]);
+    assert.is(model.timeline, frames === undefined ? 'windows' : 'frames');
+    for (const [i, row] of (frames ?? []).entries()) {
+      const posterior = relative(of(prediction.frames[8 * i].posterior));
+      for (const [j, logit] of posterior.entries()) close(logit, row[j] - row[0], `frame ${8 * i}, ${labels[j]}`);
     }
   });
 }
@@ -197,6 +256,41 @@ test('labels are those of id2label, else of label2id, else numbered, as in trans
   assert.equal((await loadPretrained(named, { head: 'ctc-mean' })).head.labels, ['a', 'b', 'c', 'd']);
   const unnamed = await changed('ctc', { config: words });
   await refused(loadPretrained(unnamed, { head: 'ctc-mean' }), 'ERR_HEAD', /nothing names its 4 outputs/);
+});
+
+test('the encoder of an Odyssey baseline is what its weights show, or what its config says where it does', async () => {
+  const published = await loadPretrained(form('odyssey'));
+  assert.equal(published.config.shape.positionBias, { kind: 'buckets', buckets: 32, reach: 800 });
+  assert.is(published.config.shape.heads, 2);
+  const raw = JSON.parse(readFileSync(form('wavlm_sum', 'config.json')));
+  const { model_type, id2label, label2id, ...fields } = raw;
+  for (const config of [{ wavlm_config: raw }, fields]) {
+    const stated = await loadPretrained(await changed('odyssey', { config }));
+    assert.equal(stated.config.shape, published.config.shape);
+    assert.equal(stated.normalize, published.normalize);
+    assert.equal(stated.head.labels, dimensions);
+  }
+  await refused(loadPretrained(await changed('odyssey', { config: { mean: null } })), 'ERR_MODEL_CONFIG', /mean/);
+  const unnamed = await loadPretrained(await changed('odyssey', { config: { id2label: undefined } }));
+  assert.equal([unnamed.head.labels, unnamed.head.task], [dimensions, 'regression']);
+});
+
+test("emotion2vec's files are read as data, and what cannot be done is refused", async () => {
+  const settings = readFileSync(form('emotion2vec', 'config.yaml'), 'utf8');
+  const read = async (changes) => {
+    const directory = mkdtempSync(join(scratch, 'emotion2vec'));
+    cpSync(form('emotion2vec'), directory, { recursive: true });
+    for (const [file, text] of Object.entries(changes)) writeFileSync(join(directory, file), text);
+    return loadPretrained(join(directory, 'model.pt'));
+  };
+  const asItIs = await read({ 'config.yaml': settings.replace('normalize: true', 'normalize: false') });
+  assert.is(asItIs.normalize, false);
+  const refusal = (from, to) => read({ 'config.yaml': settings.replace(from, to) });
+  await refused(refusal('layer_norm_first: false', 'layer_norm_first: true'), 'ERR_MODEL_CONFIG', /layer_norm_first/);
+  await refused(refusal('learned_alibi: false', 'learned_alibi: true'), 'ERR_MODEL_CONFIG', /learned_alibi/);
+  await refused(refusal("'[(8, 10, 5)]", "'__import__"), 'ERR_MODEL_CONFIG', /feature_encoder_spec/);
+  await refused(refusal('embed_dim: 16', 'embed_dim: 32'), 'ERR_TENSOR', /shape/);
+  await refused(read({ 'tokens.txt': '生气/angry\n' }), 'ERR_HEAD', /5 outputs, and tokens\.txt names 1/);
 });
 
 test("speechbrain's files are read as data, and what they do not say is asked for", async () => {

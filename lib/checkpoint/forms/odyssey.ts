@@ -50,8 +50,11 @@ export function describedByOdyssey(
   const { mean, std, num_attention_heads: heads } = parsed.data;
   const wavlm = tensors.has(distancesName);
   // A part of a config that is one itself has names of its own.
-  const { id2label: _, label2id: __, ...encoder } =
-    statedEncoder(config, wavlm) ?? describedByShapes(tensors, file, heads).config;
+  const {
+    id2label: _,
+    label2id: __,
+    ...encoder
+  } = statedEncoder(config, wavlm) ?? describedByShapes(tensors, file, heads).config;
   return { config: { ...config, ...encoder }, normalize: { mean, scale: 1 / (std + 1e-6) } };
 }
 

@@ -328,6 +328,25 @@ export const readers = {
     structured: json,
     read: formOf,
   },
+  'odyssey-config': {
+    file: 'model/config.json',
+    text: true,
+    prepare: (directory) => withForm(directory, 'odyssey'),
+    structured: json,
+    read: formOf,
+  },
+  'emotion2vec-settings': {
+    file: 'model/config.yaml',
+    text: true,
+    prepare: (directory) => withForm(directory, 'emotion2vec'),
+    read: formOf,
+  },
+  'emotion2vec-labels': {
+    file: 'model/tokens.txt',
+    text: true,
+    prepare: (directory) => withForm(directory, 'emotion2vec'),
+    read: formOf,
+  },
   'speechbrain-settings': {
     file: 'model/hyperparams.yaml',
     text: true,
