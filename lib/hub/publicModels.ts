@@ -1,6 +1,8 @@
 // Public models of speech emotion, by the form in which their heads are published: what `emoframe models` lists. Licences are those that
 // their pages on the Hub state.
 
+import type { Form } from '../checkpoint/forms/form.js';
+
 /** A model on the Hub. */
 export interface PublicModel {
   /** OWNER/NAME */
@@ -15,7 +17,7 @@ export interface PublicModel {
 /** Models whose heads are published in one form. */
 export interface PublicModelForm {
   /** As `emoframe model` has it of a model. */
-  readonly form: string;
+  readonly form: Form;
   /** Where it comes from. */
   readonly title: string;
   /** What the head does. */

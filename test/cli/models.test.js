@@ -1,9 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { isModelName } from '../../dist/hub/download.js';
+import { loadPretrained } from '../../dist/index.js';
 import { emoframe } from '../support/cli.js';
 import { fixtures, labels, writeTinyPredictor } from '../support/tinyPredictor.js';
 
@@ -30,6 +31,14 @@ test('models lists public models by form, each with what it gives and its licenc
     for (const part of [licence, gives, language]) assert.ok(line.includes(part), `${part} in ${line}`);
   }
   assert.is(new Set(models.map(({ name }) => name)).size, models.length);
+  // There is a tiny model in each of the forms, which is read as such.
+  const read = new Map();
+  for (const name of readdirSync(join(fixtures, 'forms')).filter((one) => !one.endsWith('.json'))) {
+    const options = name === 'ctc' ? { head: 'ctc-mean' } : {};
+    const { form, head } = await loadPretrained(join(fixtures, 'forms', name), options);
+    read.set(form, head);
+  }
+  for (const { form } of forms) assert.is(read.get(form)?.kind, 'classifier', form);
 });
 
 test('model says what a predictor is, takes and does', async () => {
