@@ -14,6 +14,7 @@ import { code, plain, table } from './markdown.js';
 import type { PartOfCorpus, RunRecord } from './runRecord.js';
 import { timelineSection } from './timelineCard.js';
 import { useSection } from './usage.js';
+import { valueScoresSection } from './valueScores.js';
 
 /** The card's text. */
 export function modelCard(facts: CardFacts): string {
@@ -24,7 +25,7 @@ export function modelCard(facts: CardFacts): string {
     head?.kind === 'classifier' ? outputs(head) : '',
     timelineSection(facts),
     useSection(facts),
-    ...(record ? [data(record), metrics(record), settings(record)] : [unknownOrigin]),
+    ...(record ? [data(record), valueScoresSection(record) ?? metrics(record), settings(record)] : [unknownOrigin]),
     limits(facts),
   ];
   return `---\n${stringify(frontMatter(facts))}---\n\n${sections.filter((section) => section !== '').join('\n\n')}\n`;

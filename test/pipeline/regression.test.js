@@ -11,7 +11,7 @@ import { makeToyValues, toyConfig } from '../support/toyCorpus.js';
 const test = suite('pipeline: values of dimensions');
 const dimensions = ['arousal', 'valence'];
 const fineTuning = {
-  epochs: 14,
+  epochs: 16,
   batchSize: 8,
   maxSeconds: 2,
   schedule: 'linear',
@@ -30,9 +30,15 @@ const config = parseConfig({
   tapt: { ...toyConfig.tapt, updates: 2 },
   finetune: fineTuning,
   pretrain: { ...toyConfig.pretrain, updates: 2 },
-  align: { ...fineTuning, pooling: 'attentive-stats', selection: 'average', averageEpochs: 2, members: 2, epochs: 7 },
+  align: {
+    ...fineTuning,
+    pooling: 'attentive-stats',
+    selection: 'average',
+    averageEpochs: 3,
+    network: { maxSeconds: 2 },
+  },
   // An update takes two passes.
-  memory: { passSeconds: 15 },
+  memory: { passSeconds: 5 },
 });
 let dir;
 let corpus;
