@@ -124,4 +124,17 @@ test('tokens of emotion2vec are rows of every layer, but not of the positional c
   assert.is(stack, 2 * 3 * (2 * 42 * 32 * 8 * 19));
 });
 
+test('of a head count the products of each frame before pooling, and of each utterance behind it', () => {
+  const head = { classes: 3, source: 'layers', projector: 64, pooling: 'attentive-stats', bias: false };
+  const whole = { ...head, dense: [{ width: 32, norm: true, activation: 'relu' }], frames: { window: 50, hop: 5 } };
+  const lengths = [400, 99];
+  const frames = 2 * 499 * (768 * 64 + 64 * 64);
+  const rows = 2 * 2 * (128 * 32 + 32 * 3);
+  const [none, all] = [undefined, whole].map((its) => flopsOf({ ...base, classifier: its }, { lengths }));
+  assert.is(all - none, 3 * (frames + rows));
+  const frozen = ['projector.', 'pooling.linear.'];
+  const trains = (prefix) => !prefix.startsWith('feature_extractor.') && !frozen.includes(prefix);
+  assert.is(flopsOf({ ...base, classifier: whole }, { lengths, trains }) - none, 2 * frames + 3 * rows);
+});
+
 test.run();
