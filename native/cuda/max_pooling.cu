@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(32 * strips)
   float largest[width] = {};
   int32_t frame[width];
   for (int j = 0; j < width; ++j) frame[j] = -1;
-#pragma unroll 4
+#pragma unroll 2
   for (int32_t t = begin + y; t < end; t += strips) {
     float its[width];
     loadSome(h.at(0, t, column), h.colStride, cols - column, aligned, its);
