@@ -141,6 +141,25 @@ std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling, 
   return model;
 }
 
+ClassifierHead plainHead(PoolingKind pooling) {
+  ClassifierHead head;
+  head.classes = kClasses;
+  head.pooling = pooling;
+  return head;
+}
+
+ClassifierHead wholeHead(PoolingKind pooling) {
+  ClassifierHead head = plainHead(pooling);
+  head.layers = true;
+  head.inputNorm = InputNorm::frame;
+  head.projector = 12;
+  head.dense = {{10, true, Activation::tanh}, {8, false, Activation::relu}, {6, true, Activation::none}};
+  head.bias = false;
+  head.frameWindow = 7;
+  head.frameHop = 3;
+  return head;
+}
+
 std::unique_ptr<Model> makeHeadModel(const HubertShape &shape, const ClassifierHead &head, Precision precision,
                                      std::shared_ptr<Backend> on) {
   auto model = std::make_unique<Model>(std::move(on), shape, precision, MaskedPredictionHead{}, head);

@@ -55,6 +55,9 @@ std::vector<HubertShape> familyShapes();  // of each of these but for the bands
 
 std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling = PoolingKind::attention,
                                  Precision precision = Precision::fp32, std::shared_ptr<Backend> on = backend());
+// Pooling and a linear output; and with all that a head can have.
+ClassifierHead plainHead(PoolingKind pooling);
+ClassifierHead wholeHead(PoolingKind pooling);
 std::unique_ptr<Model> makeHeadModel(const HubertShape &shape, const ClassifierHead &head,
                                      Precision precision = Precision::fp32, std::shared_ptr<Backend> on = backend());
 // An alignment head of a few blocks, one of which sees its frame alone; and a model that has it beside a classifier.

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "differences.h"
+#include "model/frame_windows.h"
 
 namespace emoframe {
 namespace testing {
@@ -16,26 +17,6 @@ constexpr std::initializer_list<PoolingKind> kPoolings = {PoolingKind::mean,
                                                           PoolingKind::attentionLinear,
                                                           PoolingKind::stats,
                                                           PoolingKind::attentiveStats};
-
-ClassifierHead plainHead(PoolingKind pooling) {
-  ClassifierHead head;
-  head.classes = kClasses;
-  head.pooling = pooling;
-  return head;
-}
-
-// With all that a head can have.
-ClassifierHead wholeHead(PoolingKind pooling) {
-  ClassifierHead head = plainHead(pooling);
-  head.layers = true;
-  head.inputNorm = InputNorm::frame;
-  head.projector = 12;
-  head.dense = {{10, true, Activation::tanh}, {8, false, Activation::relu}, {6, true, Activation::none}};
-  head.bias = false;
-  head.frameWindow = 7;
-  head.frameHop = 3;
-  return head;
-}
 
 Batch threeUtterances(const HubertShape &shape) {
   const int64_t s = shape.stride();
@@ -161,6 +142,97 @@ TEST(freezingChangesNoOtherGradientOfAHead) {
         }
         ++i;
       }
+    }
+  }
+}
+
+// Utterances of so many frames, and what of them is kept.
+struct Layout {
+  explicit Layout(const std::vector<int64_t> &frames) {
+    packing.count = static_cast<int32_t>(frames.size());
+    packing.frames = frames;
+    packing.offsets.host = {0};
+    for (const int64_t its : frames) {
+      packing.offsets.host.push_back(packing.offsets.host.back() + static_cast<int32_t>(its));
+    }
+  }
+  FrameWindows windows(int64_t window, int64_t hop, const FrameRanges *kept = nullptr, bool largest = false) {
+    return layOutWindows(packing, select(packing, kept, memory), window, hop, largest, memory);
+  }
+
+  Packing packing;
+  std::shared_ptr<Backend> on = backend();
+  Workspace memory{*on};
+};
+
+// First frame and number of frames of the window whose outputs each kept frame has.
+std::vector<std::pair<int64_t, int64_t>> windowsOfFrames(const FrameWindows &windows) {
+  std::vector<std::pair<int64_t, int64_t>> all, found;
+  for (const FrameWindows::Block &block : windows.blocks) {
+    for (size_t i = 0; i < block.frames.source.host.size(); ++i) {
+      require(block.frames.target.host[i] == block.offsets.host[i], "windows lie side by side");
+      all.emplace_back(block.frames.source.host[i], block.frames.length.host[i]);
+    }
+  }
+  require(static_cast<int64_t>(all.size()) == windows.count, "as many windows as are counted");
+  for (const int32_t i : windows.nearest.host) found.push_back(all[static_cast<size_t>(i)]);
+  return found;
+}
+
+TEST(windowsOfFramesLieAroundTheNearestHopAndEndWithTheUtterance) {
+  Layout layout({8, 3});
+  const std::vector<std::pair<int64_t, int64_t>> expected = {{0, 2}, {0, 2}, {1, 4}, {1, 4}, {1, 4}, {4, 4},
+                                                             {4, 4}, {4, 4}, {8, 2}, {8, 2}, {8, 2}};
+  require(windowsOfFrames(layout.windows(4, 3)) == expected, "windows of 4 frames, every 3");
+  // As many as the frames whose outputs are wanted need.
+  const FrameRanges kept{{3, 2}, {3, 1}};
+  const FrameWindows some = layout.windows(4, 3, &kept);
+  require(some.count == 3 &&
+              windowsOfFrames(some) == std::vector<std::pair<int64_t, int64_t>>({{1, 4}, {1, 4}, {4, 4}, {8, 2}}),
+          "windows of kept frames");
+}
+
+// Windows of long audio go through the model in parts, each with context.
+TEST(windowsOfAPartAreThoseOfTheWhole) {
+  const int64_t frames = 97, window = 10;
+  for (const int64_t hop : {1, 3, 4}) {
+    Layout whole({frames});
+    const auto expected = windowsOfFrames(whole.windows(window, hop));
+    const int64_t context = window / 2 + hop / 2 + 1;
+    for (int64_t first = 0; first < frames; first += 7) {
+      const int64_t count = std::min<int64_t>(7, frames - first);
+      const int64_t start = std::max<int64_t>(first - context, 0) / hop * hop;
+      const int64_t end = std::min(first + count + context, frames);
+      Layout part({end - start});
+      const FrameRanges kept{{static_cast<int32_t>(first - start)}, {static_cast<int32_t>(count)}};
+      const auto found = windowsOfFrames(part.windows(window, hop, &kept));
+      for (int64_t i = 0; i < count; ++i) {
+        const auto its = found[static_cast<size_t>(i)];
+        require(std::make_pair(its.first + start, its.second) == expected[static_cast<size_t>(first + i)],
+                "the window of frame " + std::to_string(first + i) + ", every " + std::to_string(hop));
+      }
+    }
+  }
+}
+
+// Many blocks of windows say what one says: a frame's outputs do not depend on which it is in.
+TEST(framesOfManyBlocksOfWindows) {
+  const HubertShape shape = baseShape();
+  ClassifierHead head = plainHead(PoolingKind::attentiveStats);
+  head.frameWindow = 4096;  // a block each
+  head.frameHop = 4;
+  auto model = makeHeadModel(shape, head);
+  const Batch batch = threeUtterances(shape);
+  const Classified found = model->classify(batch.host);
+  for (int64_t t = 0; t < batch.totalFrames; ++t) {
+    // Each window is its whole utterance, whose logits are known.
+    const int64_t b = t < found.offsets[1] ? 0 : t < found.offsets[2] ? 1 : 2;
+    double total = 0;
+    for (int64_t c = 0; c < kClasses; ++c) total += std::exp(found.logits[static_cast<size_t>(b * kClasses + c)]);
+    for (int64_t c = 0; c < kClasses; ++c) {
+      requireNear(found.framePosteriors[static_cast<size_t>(t * kClasses + c)],
+                  std::exp(found.logits[static_cast<size_t>(b * kClasses + c)]) / total, 1e-5,
+                  "frame " + std::to_string(t));
     }
   }
 }

@@ -66,6 +66,51 @@ TEST(thePlanIsWhatTrainingTakes) {
   }
 }
 
+// However frames are cut into utterances, which have the more windows the more of them there are.
+TEST(thePlanIsWhatHeadsTake) {
+  for (const HubertShape &shape : {baseShape(), largeShape(), emotion2vecShape()}) {
+    for (const HeadTask task : {HeadTask::classification, HeadTask::regression}) {
+      const auto objective = task == HeadTask::regression ? Objective::regression : Objective::classification;
+      ClassifierHead head = wholeHead(PoolingKind::attentiveStats);
+      head.task = task;
+      head.frameWindow = 300;  // so that there are several blocks of windows
+      const Pass pass(shape, {76, 26, 11, 1}, objective);
+      PlannedWork work = workOf(pass.batch, objective);
+      const auto requirePlanned = [&](const MemoryUse &use, const MemoryPlan &plan, const std::string &what) {
+        const auto peak = static_cast<double>(use.peak), planned = static_cast<double>(plan.total());
+        require(peak <= planned + kSlack && peak > 0.9 * planned, what + " takes what was planned");
+      };
+      {
+        const std::shared_ptr<Backend> on = backend();
+        auto model = makeHeadModel(withDropout(shape), head, Precision::bf16, on);
+        const MemoryPlan plan = model->prepare(work);
+        TrainStep step = pass.step;
+        if (task == HeadTask::regression) {
+          TrainStep outputs = step;
+          outputs.outputsOnly = true;
+          const std::vector<float> values = model->trainOutputs(pass.batch.host, outputs);
+          step.otherOutputs = step.otherTargets = values.data();
+          step.otherCount = static_cast<int64_t>(values.size());
+          model->trainStep(pass.batch.host, step);
+        } else {
+          model->trainStep(pass.batch.host, step);
+        }
+        model->optimizerStep(firstStep());
+        requirePlanned(on->memory(), plan, "training");
+      }
+      work.training = false;
+      work.ranges = true;
+      const std::shared_ptr<Backend> on = backend();
+      auto model = makeHeadModel(shape, head, Precision::bf16, on);
+      const MemoryPlan plan = model->prepare(work);
+      const FrameRanges kept = {{1, 0, 2, 0}, {75, 25, 3, 1}};
+      model->classify(pass.batch.host, &kept);
+      model->classify(pass.batch.host);
+      requirePlanned(on->memory(), plan, "inference");
+    }
+  }
+}
+
 TEST(thePlanIsWhatStoredFeaturesTake) {
   const HubertShape shape = baseShape();
   const std::shared_ptr<Backend> on = backend();
