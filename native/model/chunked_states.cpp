@@ -79,7 +79,7 @@ Chunks ChunkedStates::layOut(const Packing &packing, const Transformer &transfor
     ++rows.count;
   }
   rows.offsets.upload(workspace);
-  transformer.layOut(rows, largest, workspace);
+  transformer.layOut(rows, largest ? chunkFrames_ + 2 * contextFrames_ : 0, workspace);
   for (RunTable &table : chunks.spread) table.upload(workspace);
   chunks.core.upload(workspace);
   if (weighted()) {

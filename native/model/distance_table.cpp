@@ -39,11 +39,11 @@ DistanceTable::~DistanceTable() {
   if (membership_) backend_.release(membership_.data);
 }
 
-void DistanceTable::layOut(Packing &packing, bool largest) const {
+void DistanceTable::layOut(Packing &packing, int64_t longest) const {
   packing.reach = reach_;
   if (reach_ > 0) return;
-  const int64_t longest = largest ? packing.total() : *std::max_element(packing.frames.begin(), packing.frames.end());
-  packing.reach = longest - 1;
+  const int64_t own = *std::max_element(packing.frames.begin(), packing.frames.end());
+  packing.reach = std::min(std::max(own, longest), packing.total()) - 1;
 }
 
 // Memory follows from the frames alone, so that it can be planned.

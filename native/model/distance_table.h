@@ -21,8 +21,8 @@ class DistanceTable {
   size_t heldBytes() const { return static_cast<size_t>(membership_.size()) * sizeof(float); }
   bool trainable(const Parameters &parameters) const { return parameters.trainable(learned_); }
 
-  // Fills packing.reach. `largest`: that of any packing of as many frames, for planning.
-  void layOut(Packing &packing, bool largest) const;
+  // Fills packing.reach. `longest`: frames that an utterance may have, for planning; 0: those of these.
+  void layOut(Packing &packing, int64_t longest) const;
   View forward(const Context &context, const Packing &packing) const;  // f32 [2 reach + 1, H]
   View zeroGradient(const Context &context, const Packing &packing) const;
   void backward(const Context &context, const View &dTable) const;

@@ -83,7 +83,7 @@ InputBuffers::Fill Model::Parts::packed(const HostBatch &batch, const TrainStep 
       if (classifier) inputs.classifier = classifier->layOut(packing, inputs.selection, planning, memory);
       if (alignment) inputs.alignment = alignment->layOut(nullptr, packing, transformer, planning, memory);
     }
-    if (!step || step->objective != Objective::alignment) transformer.layOut(packing, planning, memory);
+    if (!step || step->objective != Objective::alignment) transformer.layOut(packing, longestPlanned, memory);
     if (batch.features.empty()) {
       encoder.layOut(batch, encoderTrained, dtype, backend->blockBytes(), packing, memory);
     }

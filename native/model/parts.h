@@ -106,8 +106,9 @@ struct Model::Parts {
     InputBuffers &inputBuffers;
   };
 
-  bool planning = false;      // inputs are as large as those of any pass that the work may have
-  bool accumulating = false;  // a training step is past its checks and may have added to gradients
+  bool planning = false;       // inputs are as large as those of any pass that the work may have
+  int64_t longestPlanned = 0;  // frames of the longest utterance that it may have, where it is planned
+  bool accumulating = false;   // a training step is past its checks and may have added to gradients
   // Passes since the last update, and in it: the one that is likely the last sums the squares of the gradients as well.
   int64_t passes = 0, passesOfUpdate = 1;
 };

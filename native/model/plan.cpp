@@ -93,6 +93,8 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
   Parts &parts = *model.parts_;
   parts.parameters.freezeLike(parts_->parameters);
   parts.planning = true;
+  // Where features are stored, utterances are parts of what was stored.
+  parts.longestPlanned = work.longestStoredFrames > 0 ? work.longestStoredFrames : work.frames;
   parts.workspace.reserve(kBoundless);
   parts.inputBuffers.reserve(kBoundless);
 

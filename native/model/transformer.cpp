@@ -27,14 +27,14 @@ size_t Transformer::heldBytes() const {
          (distances_ ? distances_->heldBytes() : 0);
 }
 
-void Transformer::layOut(Packing &packing, bool largest, Workspace &workspace) const {
+void Transformer::layOut(Packing &packing, int64_t longest, Workspace &workspace) const {
   if (positional_) {
     positional_->layOut(packing, workspace);
   } else {
     positionalStack_->layOut(packing, workspace);
   }
   if (tokens_) tokens_->layOut(packing, workspace);
-  if (distances_) distances_->layOut(packing, largest);
+  if (distances_) distances_->layOut(packing, longest);
 }
 
 TransformerLayer::Scope Transformer::scope(const Packing &packing, const Saved &saved) const {

@@ -37,8 +37,9 @@ class Transformer {
   };
   // Given each hidden state on the way, from depth 0 on, while it lies there.
   using Visit = std::function<void(int64_t depth, const View &state)>;
-  // Adds the tables of its own to a packing. `largest`: as any packing of as many frames may need, for planning.
-  void layOut(Packing &packing, bool largest, Workspace &workspace) const;
+  // Adds the tables of its own to a packing. `longest`: frames that an utterance may have, for planning; 0: those of
+  // these.
+  void layOut(Packing &packing, int64_t longest, Workspace &workspace) const;
   // x [T, C] → hidden state at `depth` (0 = what enters layer 0), in `hidden` [T, C]; or, at modelOutput, the last one
   // after the final norm of the pre-LN form.
   void forward(const Context &context, const Packing &packing, const View &x, int64_t depth, Saved &saved,
