@@ -245,6 +245,8 @@ test('what the config asks of a head and cannot be done is refused', async () =>
 test('labels are those of id2label, else of label2id, else numbered, as in transformers', async () => {
   const labels = async (config) => (await loadPretrained(await changed('hubert', { config }))).head.labels;
   assert.equal(await labels({ id2label: undefined }), four);
+  // One index twice, so that another has no name.
+  assert.equal(await labels({ id2label: { 0: 'a', '00': 'b', 1: 'c', 3: 'd' } }), four);
   assert.equal(await labels({ id2label: undefined, label2id: undefined }), [
     'LABEL_0',
     'LABEL_1',
@@ -290,6 +292,10 @@ test("emotion2vec's files are read as data, and what cannot be done is refused",
   await refused(refusal('learned_alibi: false', 'learned_alibi: true'), 'ERR_MODEL_CONFIG', /learned_alibi/);
   await refused(refusal("'[(8, 10, 5)]", "'__import__"), 'ERR_MODEL_CONFIG', /feature_encoder_spec/);
   await refused(refusal('embed_dim: 16', 'embed_dim: 32'), 'ERR_TENSOR', /shape/);
+  for (const nested of ['['.repeat(101), '- '.repeat(101), `${' '.repeat(201)}a: 1`]) {
+    await refused(read({ 'config.yaml': `${settings}x:\n${nested}` }), 'ERR_CHECKPOINT', /more than 100 deep/);
+  }
+  await refused(read({ 'config.yaml': `# ${'x'.repeat(65536)}` }), 'ERR_CHECKPOINT', /65536 characters/);
   await refused(read({ 'tokens.txt': '生气/angry\n' }), 'ERR_HEAD', /5 outputs, and tokens\.txt names 1/);
 });
 

@@ -2,12 +2,11 @@
 import { isObject } from '../../files/json.js';
 import type { HeadReader } from './form.js';
 
-/** Names by the index that they have as keys (`{"0": "neu"}`) or as values (`{"neu": 0}`); undefined where one is missing. */
+/** Names in the order of their indices, which count from 0; undefined where one is missing. */
 function inOrder(entries: [index: number, name: string][]): string[] | undefined {
-  const names: string[] = [];
-  for (const [index, name] of entries) names[index] = name;
-  const whole = entries.length > 0 && names.length === entries.length && !names.includes('');
-  return whole && entries.every(([index]) => Number.isInteger(index)) ? [...names] : undefined;
+  const names = entries.map(() => '');
+  for (const [index, name] of entries) if (index in names) names[index] = name;
+  return names.length > 0 && !names.includes('') ? names : undefined;
 }
 
 /** The names of classes in a config of transformers, `id2label` or else `label2id`; undefined where it has none. */
