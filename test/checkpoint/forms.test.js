@@ -1,10 +1,11 @@
-// Heads of public models, in each form in which they are published (fixtures of scripts/oracle/heads.py).
+// Heads of public models, in each form in which they are published (fixtures of scripts/oracle/heads.py). What they answer is in
+// test/predict/forms.test.js.
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { EmotionModel, Encoder, loadPretrained, readSafetensors, writeSafetensors } from '../../dist/index.js';
+import { Encoder, loadPretrained, readSafetensors, writeSafetensors } from '../../dist/index.js';
 import { keeper } from '../support/kept.js';
 import { refused } from '../support/refused.js';
 import { fixtures } from '../support/tinyPredictor.js';
@@ -119,31 +120,6 @@ for (const [name, [published, head, normalize, names, options]] of Object.entrie
     for (const [theirs, ours] of Object.entries(names)) {
       const { data } = tensors.find((tensor) => tensor.name === ours);
       assert.equal(data, stored.get(theirs).data, theirs);
-    }
-  });
-}
-
-const answers = JSON.parse(readFileSync(form('expected.json')));
-const close = (found, right, what) => assert.ok(Math.abs(found - right) < 1e-4, `${what}: ${found} for ${right}`);
-/** Logits up to what softmax leaves out of them. */
-const relative = (probabilities) => probabilities.map((one) => Math.log(one / probabilities[0]));
-
-for (const [name, [, { labels, task }, , , options]] of Object.entries(forms)) {
-  test(`${name}: answers as the model that was published`, async () => {
-    const model = keep(await EmotionModel.load(form(name), { threads: 1, ...options }));
-    const prediction = await model.predict(voice);
-    const { logits, frames } = answers[name];
-    const of = (outputs, named) => labels.map((label, i) => outputs[named ? label : i]);
-    if (task === 'regression') {
-      for (const [i, value] of of(prediction.values, true).entries()) close(value, logits[i], labels[i]);
-      return;
-    }
-    const [found, right] = [relative(of(prediction.probabilities, true)), logits.map((logit) => logit - logits[0])];
-    for (const [i, logit] of found.entries()) close(logit, right[i], labels[i]);
-    assert.is(model.timeline, frames === undefined ? 'windows' : 'frames');
-    for (const [i, row] of (frames ?? []).entries()) {
-      const posterior = relative(of(prediction.frames[8 * i].posterior));
-      for (const [j, logit] of posterior.entries()) close(logit, row[j] - row[0], `frame ${8 * i}, ${labels[j]}`);
     }
   });
 }
