@@ -39,7 +39,7 @@ function table(model: string, facts: ModelFacts): string {
     ...of('timeline', timeline && timelines[timeline]),
     ['input', `${input.sampleRate / 1000} kHz, ${normalization(input.normalize)}`],
     ...of('not used', ignored.length === 0 ? undefined : ignored.join(', ')),
-    ['parameters', `${(parameters / 1e6).toFixed(1)} million, ${mebibytes(bytes)} on disk`],
+    ['parameters', `${parameters.toLocaleString('en')}, ${mebibytes(bytes)} on disk`],
     ['memory', `${mebibytes(memory.total)} on ${device} at most, of which ${mebibytes(memory.weights)} are weights`],
     ['speed', `${Number(speed.toPrecision(3))} s of audio a second, measured on ${device}`],
   ]).join('\n');
@@ -55,5 +55,6 @@ const timelines: Record<NonNullable<ModelFacts['timeline']>, string> = {
 function normalization(normalize: Normalization): string {
   if (normalize === false) return 'as it is';
   if (normalize === true || 'epsilon' in normalize) return 'zero mean and unit variance';
-  return `(x − ${normalize.mean}) · ${normalize.scale}`;
+  const [mean, scale] = [normalize.mean, normalize.scale].map((value) => Number(value.toPrecision(3)));
+  return `brought to the training data's level: mean ${mean} is taken away, times ${scale}`;
 }

@@ -65,12 +65,16 @@ function drawn(curve: Float32Array, lowest: number, highest: number): string {
   }).join('');
 }
 
+/** What takes two columns of a terminal. */
+const wide = /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}]/u;
+
 /** A distinct letter for each label, its first one if that is free. */
 function initials(labels: readonly string[]): Map<string, string> {
   const taken = new Map<string, string>();
   for (const label of labels) {
     const used = new Set(taken.values());
-    const candidates = [...label.toUpperCase(), ...'ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'];
+    const own = [...label.toUpperCase()].filter((letter) => /\p{L}/u.test(letter) && !wide.test(letter));
+    const candidates = [...own, ...'ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'];
     taken.set(label, candidates.find((letter) => !used.has(letter)) ?? '?');
   }
   return taken;

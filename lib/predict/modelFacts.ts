@@ -133,7 +133,9 @@ function pooledHeadInWords(head: ClassifierOptions, layers: number): string[] {
   const outputs = task === 'regression' ? `${classes} values` : `${classes} classes`;
   return [
     source === 'layers' ? `learned sum over layers 0 to ${layers}` : 'output of the encoder',
-    ...(inputNorm === undefined ? [] : [`LayerNorm of each ${inputNorm}`]),
+    ...(inputNorm === undefined
+      ? []
+      : [inputNorm === 'frame' ? 'LayerNorm of each frame' : 'LayerNorm of the utterance']),
     ...(projector === undefined ? [] : [`projector ${projector}`]),
     poolings[pooling],
     ...dense.flatMap(({ width, norm, activation }) => [

@@ -82,6 +82,12 @@ test('a speech recogniser is a classifier where --head says so, and there alone'
   assert.equal([facts.form, facts.ignored], ['ctc-mean', []]);
 });
 
+test('a label in two scripts has a letter of one column in the bar', async () => {
+  const model = join(fixtures, 'forms', 'emotion2vec_plus');
+  const { stdout } = await emoframe(['predict', join(fixtures, 'audio', 'voice.wav'), '--model', model]);
+  assert.match(stdout.split('\n')[1], /^ {2}\|[A-Z]{60}\| {2}1\.20 s$/);
+});
+
 test('model says of an encoder that it has no head, and refuses what is no model', async () => {
   const { stdout } = await emoframe(['model', join(fixtures, 'encode', 'base'), '--threads', '1']);
   assert.match(stdout, /^ {2}head +none: hidden states alone$/m);
