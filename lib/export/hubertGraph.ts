@@ -103,8 +103,12 @@ function normalizedBy(
 
 /** `[B, T, channels]` to `[B, T, C]`. */
 export function featureProjection(parts: Parts, features: Value): Value {
+  const { shape } = parts;
   const scope = 'feature_projection';
-  const normed = parts.shape.featureProjectionLayerNorm ? norm(parts, features, `${scope}.layer_norm`) : features;
+  const epsilon = shape.featureProjectionEpsilon ?? shape.layerNormEpsilon;
+  const normed = shape.featureProjectionLayerNorm
+    ? layerNorm(parts, features, `${scope}.layer_norm`, epsilon)
+    : features;
   return linear(parts, normed, `${scope}.projection`);
 }
 
@@ -116,9 +120,10 @@ export function transformer(parts: Parts, projected: Value, { layer, all = false
   const positions = positionalConvs(parts, projected, mask?.column);
   let x = withExtraTokens(parts, graph.node('Add', [projected, positions], { scope: 'encoder' }));
   if (!preNorm) x = norm(parts, x, 'encoder.layer_norm');
-  const bias = positionBias(parts, x);
+  const layers = layer === 'output' ? shape.layers : layer;
+  const bias = layers === 0 ? undefined : positionBias(parts, x);
   const states = [x];
-  for (let i = 0; i < (layer === 'output' ? shape.layers : layer); i++) {
+  for (let i = 0; i < layers; i++) {
     const scope = `encoder.layers.${i}`;
     const residual = (before: Value, work: (x: Value) => Value, named: string): Value => {
       const input = preNorm ? norm(parts, before, named) : before;
