@@ -157,4 +157,18 @@ test('fold names are fit for folders, and no two alike', () => {
   );
 });
 
+test('with dimensions, utterances with all of their values are tested and validated on, labelled or not', () => {
+  const rated = corpus(({ label: _, ...u }, n) => ({
+    ...u,
+    ...(n % 2 === 0 ? { values: { arousal: 0.5, valence: 0.2 } } : { label: 'sad', values: { arousal: 0.5 } }),
+  }));
+  const folds = makeFolds(rated, { ...atRandom, dimensions: ['arousal', 'valence'] });
+  const values = new Map(rated.utterances.map((u) => [u.id, u.values]));
+  for (const { train, validation, test: held } of folds) {
+    for (const id of [...validation, ...held]) assert.ok('valence' in values.get(id), id);
+    assert.ok(train.some((id) => !('valence' in values.get(id))));
+    assert.equal(held.length, 21);
+  }
+});
+
 test.run();

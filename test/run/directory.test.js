@@ -98,6 +98,16 @@ test('a run of before there was a choice of objective has the published one, and
   assert.ok(error.message.includes('config.align.objective = "attention", but now it is "both"'), error.message);
 });
 
+test('a run of before, whose corpus recorded ratings that nothing was learned from, goes on', async () => {
+  const rated = (field) => ({ ...corpus, utterances: corpus.utterances.map((one) => ({ ...one, ...field })) });
+  await openAndRelease(dir, request({ corpus: rated({ dimensions: { valence: 3 } }) }), environment);
+  const { corpus: chosen } = chooseLabels(
+    rated({ values: { valence: 0.5 } }),
+    parseConfig({ align: { objective: 'attention' } }),
+  );
+  await openAndRelease(dir, request({ corpus: chosen }), environment);
+});
+
 test('first difference', () => {
   assert.is(firstDifference({ a: [1, 2], b: undefined }, { a: [1, 2] }), undefined);
   assert.equal(firstDifference({ a: [1, 2] }, { a: [1] }), { path: 'a.1', before: 2, after: undefined });
@@ -156,6 +166,29 @@ test('labels that cannot be learned or scored are refused before any training', 
   const segments = (label) => [{ start: 0, end: 1, label }];
   refused([utterance('a', 'sad'), utterance('b', 'happy', { segments: segments('happy') })], 'set neutralLabel');
   refused([utterance('a', 'neutral'), utterance('b', 'happy', { segments: segments('joy') })], "segment 'joy'");
+});
+
+test('with dimensions, only what has all of their values is learned, and labels are not', () => {
+  const rated = {
+    ...corpus,
+    utterances: [
+      utterance('b', 'sad', { values: { valence: 0.25, arousal: 0.5, dominance: 1 }, segments: [] }),
+      utterance('a', 'happy', { values: { arousal: 0.5 } }),
+      { id: 'c', audio: '/speech/c.wav', values: { arousal: 0, valence: 1 } },
+    ],
+  };
+  const dimensions = ['valence', 'arousal'];
+  const chosen = chooseLabels(rated, parseConfig({ dimensions }));
+  assert.equal(chosen.labels, dimensions);
+  assert.equal(chosen.corpus.utterances, [
+    { id: 'a', audio: '/speech/a.wav' },
+    { id: 'b', audio: '/speech/b.wav', values: { valence: 0.25, arousal: 0.5 } },
+    { id: 'c', audio: '/speech/c.wav', values: { valence: 1, arousal: 0 } },
+  ]);
+  assert.throws(
+    () => chooseLabels(corpus, parseConfig({ dimensions })),
+    (error) => error.code === 'ERR_CORPUS' && error.message.includes('two has no values'),
+  );
 });
 
 test.run();
