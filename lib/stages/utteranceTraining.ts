@@ -118,8 +118,10 @@ export async function trainOnUtterances(context: StageContext, task: UtteranceTa
 
 /** What is logged of an update. */
 function updateMetrics(result: UpdateResult, objective: UtteranceTask['objective']): Metrics {
-  const { featurePenalty: _, frames: __, accuracy, ...metrics } = result;
-  return objective === 'regression' ? metrics : { ...metrics, accuracy };
+  const { featurePenalty: _, frames: __, ...metrics } = result;
+  if (objective !== 'regression') return metrics;
+  const { accuracy: ___, ...ofValues } = metrics;
+  return ofValues;
 }
 
 async function validateModel(
