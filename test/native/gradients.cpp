@@ -222,54 +222,64 @@ TEST(gradientEnteringTheFeatureEncoderIsScaled) {
 }
 
 // Whatever is frozen, what is trained gets the very gradient that it gets when everything is trained.
-TEST(freezingChangesNoOtherGradient) {
-  for (const HubertShape &shape : familyShapes()) {
-    auto model = makeModel(withDropout(shape));
-    const Batch batch = makeBatch(shape, {9 * shape.stride() + 3, 6 * shape.stride()});
-    TrainStep step = batch.step(Objective::classification);
-    step.dropout = true;
+void checkFreezing(const HubertShape &shape, const std::vector<std::vector<std::string>> &lists) {
+  auto model = makeModel(withDropout(shape));
+  const Batch batch = makeBatch(shape, {9 * shape.stride() + 3, 6 * shape.stride()});
+  TrainStep step = batch.step(Objective::classification);
+  step.dropout = true;
+  model->trainStep(batch.host, step);
+  std::vector<std::vector<float>> whole;
+  for (const TensorInfo &tensor : model->tensors()) whole.push_back(gradient(*model, tensor));
+  for (const auto &list : lists) {
+    model->clearGradients();
+    model->freeze(list);
     model->trainStep(batch.host, step);
-    std::vector<std::vector<float>> whole;
-    for (const TensorInfo &tensor : model->tensors()) whole.push_back(gradient(*model, tensor));
-    const std::vector<std::vector<std::string>> lists = {
-        {"feature_extractor."},
-        {"feature_extractor.conv_layers.0."},
-        {"feature_extractor.conv_layers.0.", "feature_extractor.conv_layers.1."},
-        {"feature_extractor.", "feature_projection."},
-        {"feature_extractor.", "feature_projection.", "masked_spec_embed"},
-        {"feature_extractor.", "feature_projection.layer_norm"},
-        {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed."},
-        {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed.",
-         "encoder.layer_norm", "encoder.layers.0."},
-        {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed.",
-         "encoder.layers."},
-        {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed.",
-         "encoder.layer_norm", "encoder.layers.0.", "encoder.layers.1.attention."},
-        {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder."},
-        {"encoder.", "classifier.", "pooling."},
-        {"encoder.layers.1.attention.k_proj"},
-        // Of single families:
-        {"feature_", "masked_spec_embed", "encoder.pos_conv_embed.layers.0."},
-        {"feature_", "masked_spec_embed", "encoder.pos_conv_embed.", "encoder.layer_norm", "encoder.extra_tokens",
-         "encoder.alibi_scale", "encoder.layers.0."},
-        {"encoder.layers.0.attention.rel_attn_embed", "encoder.layers.1.attention.gru_rel_pos_const"},
-    };
-    for (const auto &list : lists) {
-      model->clearGradients();
-      model->freeze(list);
-      model->trainStep(batch.host, step);
-      size_t i = 0;
-      for (const TensorInfo &tensor : model->tensors()) {
-        bool frozen = false;
-        for (const std::string &prefix : list) frozen |= tensor.name.find(prefix) == 0;
-        const std::vector<float> g = gradient(*model, tensor);
-        for (size_t j = 0; j < g.size(); ++j) {
-          require(g[j] == (frozen ? 0 : whole[i][j]), tensor.name + " with " + list.back() + " frozen");
-        }
-        ++i;
+    size_t i = 0;
+    for (const TensorInfo &tensor : model->tensors()) {
+      bool frozen = false;
+      for (const std::string &prefix : list) frozen |= tensor.name.find(prefix) == 0;
+      const std::vector<float> g = gradient(*model, tensor);
+      for (size_t j = 0; j < g.size(); ++j) {
+        require(g[j] == (frozen ? 0 : whole[i][j]), tensor.name + " with " + list.back() + " frozen");
       }
+      ++i;
     }
   }
+}
+
+TEST(freezingChangesNoOtherGradient) {
+  for (const HubertShape &shape : {baseShape(), largeShape()}) {
+    checkFreezing(shape,
+                  {
+                      {"feature_extractor."},
+                      {"feature_extractor.conv_layers.0."},
+                      {"feature_extractor.conv_layers.0.", "feature_extractor.conv_layers.1."},
+                      {"feature_extractor.", "feature_projection."},
+                      {"feature_extractor.", "feature_projection.", "masked_spec_embed"},
+                      {"feature_extractor.", "feature_projection.layer_norm"},
+                      {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed."},
+                      {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed.",
+                       "encoder.layer_norm", "encoder.layers.0."},
+                      {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed.",
+                       "encoder.layers."},
+                      {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder.pos_conv_embed.",
+                       "encoder.layer_norm", "encoder.layers.0.", "encoder.layers.1.attention."},
+                      {"feature_extractor.", "feature_projection.", "masked_spec_embed", "encoder."},
+                      {"encoder.", "classifier.", "pooling."},
+                      {"encoder.layers.1.attention.k_proj"},
+                  });
+  }
+}
+
+TEST(freezingChangesNoOtherGradientOfOtherFamilies) {
+  checkFreezing(wavlmShape(true),
+                {{"feature_", "masked_spec_embed", "encoder.pos_conv_embed.", "encoder.layers.0.attention.q"},
+                 {"encoder.layers.0.", "encoder.layers.1.attention.gru_rel_pos_const"}});
+  checkFreezing(emotion2vecShape(), {{"feature_", "masked_spec_embed", "encoder.pos_conv_embed.layers.0."},
+                                     {"feature_", "masked_spec_embed", "encoder.pos_conv_embed.", "encoder.layer_norm",
+                                      "encoder.extra_tokens", "encoder.alibi_scale", "encoder.layers.0."},
+                                     {"feature_", "masked_spec_embed", "encoder.pos_conv_embed.", "encoder.layer_norm",
+                                      "encoder.extra_tokens", "encoder.layers."}});
 }
 
 }  // namespace

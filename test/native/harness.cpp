@@ -115,9 +115,7 @@ HubertShape emotion2vecShape() {
   return shape;
 }
 
-std::vector<HubertShape> familyShapes() {
-  return {baseShape(), largeShape(), wavlmShape(false), wavlmShape(true), emotion2vecShape()};
-}
+std::vector<HubertShape> familyShapes() { return {baseShape(), largeShape(), wavlmShape(true), emotion2vecShape()}; }
 
 HubertShape withDropout(HubertShape shape) {
   shape.hiddenDropout = 0.1f;

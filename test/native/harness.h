@@ -51,7 +51,7 @@ HubertShape melShape();    // GroupNorm, frames of which log-mel bands can be ad
 HubertShape wavlmShape(bool preNorm);
 HubertShape emotion2vecShape();
 HubertShape withDropout(HubertShape shape);
-std::vector<HubertShape> familyShapes();  // of each of these but for the bands
+std::vector<HubertShape> familyShapes();  // all that a test of every kind of encoder needs
 
 std::unique_ptr<Model> makeModel(const HubertShape &shape, PoolingKind pooling = PoolingKind::attention,
                                  Precision precision = Precision::fp32, std::shared_ptr<Backend> on = backend());
