@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { describedByFairseq } from '../../dist/checkpoint/foreign/fairseq.js';
 import { loadHubert } from '../../dist/checkpoint/load.js';
 import { loadPretrained } from '../../dist/checkpoint/pretrained.js';
 import { readSafetensors } from '../../dist/checkpoint/safetensors.js';
@@ -64,6 +65,18 @@ test("Microsoft's own file of WavLM gives what transformers' does", async () => 
   assert.equal(config.shape.positionBias, { kind: 'buckets', buckets: 16, reach: 20 });
   assert.is(normalize, false);
   for (const [what, error] of await errors('wavlm_base', path, [0, 1])) assert.ok(error < 2e-5, `${what}: ${error}`);
+});
+
+test("Microsoft's large model has its waveforms normalised as by a LayerNorm, and another default of distances", () => {
+  const options = { encoder_layers: 24, relative_position_embedding: true, gru_rel_pos: true, normalize: true };
+  const root = (more) => new Map([['cfg', new Map(Object.entries({ ...options, ...more }))]]);
+  const { config, normalize } = describedByFairseq(root({}), 'x.pt');
+  assert.equal(normalize, { epsilon: 1e-5 });
+  assert.equal(parseHubertConfig(config).shape.positionBias, { kind: 'buckets', buckets: 320, reach: 1280 });
+  assert.throws(
+    () => describedByFairseq(root({ gru_rel_pos: false }), 'x.pt'),
+    (error) => error.code === 'ERR_MODEL_CONFIG' && error.message.includes('without the gate'),
+  );
 });
 
 test('the tensors that a family has are those that its config promises, and others are left out by name', async () => {

@@ -122,8 +122,11 @@ export function describedByFairseq(root: PickleDict, file: string): ModelDescrip
     const value = field(options, theirs);
     if (value !== undefined) config[ours] = value;
   }
-  if (field(options, 'relative_position_embedding') === true) Object.assign(config, wavlm(options, refuse));
+  const distances = field(options, 'relative_position_embedding') === true;
+  if (distances) Object.assign(config, wavlm(options, refuse));
   const task = root.get('task_cfg') ?? field(cfg, 'task');
   const stated = [field(task, 'normalize'), field(outer, 'normalize'), field(options, 'normalize')];
-  return { config, normalize: stated.find((value) => typeof value === 'boolean') ?? mode === 'layer_norm' };
+  const normalize = stated.find((value) => typeof value === 'boolean') ?? mode === 'layer_norm';
+  // Microsoft's code gives WavLM's waveforms a LayerNorm.
+  return { config, normalize: normalize && distances ? { epsilon: 1e-5 } : normalize };
 }
