@@ -11,7 +11,7 @@ import { makeToyValues, toyConfig } from '../support/toyCorpus.js';
 const test = suite('pipeline: values of dimensions');
 const dimensions = ['arousal', 'valence'];
 const fineTuning = {
-  epochs: 16,
+  epochs: 24,
   batchSize: 8,
   maxSeconds: 2,
   schedule: 'linear',
