@@ -174,7 +174,8 @@ async function openingOfFile(file: string): Promise<Opening> {
   return { layout, file, directory, describe: await describers[layout](directory) };
 }
 
-async function describedBeside({ description }: OpenWeights, { file, directory }: Opening): Promise<Describe> {
+async function describedBeside(weights: OpenWeights, { file, directory }: Opening): Promise<Describe> {
+  const description = weights.describe();
   if (description !== undefined) return () => ({ ...description, at: file });
   if (await hasModelConfig(directory)) return describedByDirectory(directory);
   return (tensors) => ({ ...describedByShapes(tensors, file), at: file });

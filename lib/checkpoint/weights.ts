@@ -17,8 +17,8 @@ import type { ModelDescription } from './shapes.js';
 export interface OpenWeights {
   /** By the names that they have there. */
   tensors: StoredTensor[];
-  /** What the file says of its model, if it does. */
-  description?: ModelDescription;
+  /** What the file says of its model, if it does. Errors: `ERR_MODEL_CONFIG` when that cannot be done. */
+  describe(): ModelDescription | undefined;
   close(): Promise<void>;
 }
 
@@ -54,14 +54,14 @@ function stateIn(value: PickleValue, file: string): { root: PickleDict; state: P
 function weightsOf(torch: TorchFile, file: string): OpenWeights {
   const { root, state } = stateIn(torch.value, file);
   const tensors = torch.tensorsOf(state);
-  const description = root === state ? undefined : describedByFairseq(root, file);
-  return { tensors, close: torch.close, ...(description === undefined ? {} : { description }) };
+  const describe = () => (root === state ? undefined : describedByFairseq(root, file));
+  return { tensors, describe, close: torch.close };
 }
 
 async function openFile(file: string): Promise<OpenWeights> {
   if (await isSafetensors(file)) {
     const { tensors, close } = await openSafetensors(file);
-    return { tensors, close };
+    return { tensors, describe: () => undefined, close };
   }
   const torch = await openTorch(file);
   return orClose(torch, async () => weightsOf(torch, file));
@@ -114,7 +114,7 @@ async function openIndexed(index: string): Promise<OpenWeights> {
         tensors.push(found);
       }
     }
-    return { tensors, close };
+    return { tensors, describe: () => undefined, close };
   });
 }
 
@@ -123,8 +123,7 @@ export const isIndex = (file: string): boolean => file.endsWith('.index.json');
 
 /**
  * Opens weights: safetensors; of PyTorch, a state dict, or a checkpoint of fairseq, s3prl or PyTorch Lightning; or an index of such
- * files beside it. Errors: as `openSafetensors` and `openTorch`; `ERR_MODEL_CONFIG` when they describe a model that cannot be done;
- * `ERR_CHECKPOINT` for an index that its files do not fit.
+ * files beside it. Errors: as `openSafetensors` and `openTorch`; `ERR_CHECKPOINT` for an index that its files do not fit.
  */
 export function openWeights(file: string): Promise<OpenWeights> {
   return isIndex(file) ? openIndexed(file) : openFile(file);

@@ -14,6 +14,7 @@ import wave
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from safetensors.torch import save_file
 from torch import nn
 from transformers import (
@@ -377,8 +378,12 @@ for seed, (name, width, heads, prefix) in enumerate([("emotion2vec", 16, 2, ""),
         frames = model.proj(model(F.layer_norm(samples, samples.shape)))
     state = {key if key.startswith("proj.") else prefix + key: tensor for key, tensor in model.state_dict().items()}
     directory = directory_of(name)
-    torch.save({"args": None, "cfg": {"model": {"_name": "data2vec_multi", "depth": 2}}, "model": state}, directory / "model.pt")
-    (directory / "config.yaml").write_text(E2V.format(width=width, heads=heads))
+    settings = E2V.format(width=width, heads=heads)
+    # fairseq keeps the same config beside the weights.
+    model_conf = {"_name": "data2vec_multi", **yaml.safe_load(settings)["model_conf"], "norm_eps": 1e-5}
+    cfg = {"_name": None, "task": {"normalize": True}, "model": model_conf}
+    torch.save({"args": None, "cfg": cfg, "model": state}, directory / "model.pt")
+    (directory / "config.yaml").write_text(settings)
     (directory / "tokens.txt").write_text("".join(f"{token}\n" for token in TOKENS))
     # FunASR gives outputs called "unuse" no probability.
     frames = frames[:, [i for i, token in enumerate(TOKENS) if not token.startswith("unuse")]]

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseConvolutions } from '../../dist/checkpoint/foreign/fairseq.js';
+import { parseConvolutions } from '../../dist/checkpoint/foreign/convolutions.js';
 import { usePretrained } from '../../dist/checkpoint/pretrained.js';
 import { describedByShapes, encoderShapes } from '../../dist/checkpoint/shapes.js';
 import {

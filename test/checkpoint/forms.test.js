@@ -253,6 +253,18 @@ test('the encoder of an Odyssey baseline is what its weights show, or what its c
   assert.equal([unnamed.head.labels, unnamed.head.task], [dimensions, 'regression']);
 });
 
+test("emotion2vec's weights alone say what they are, where fairseq saved them, and lack the labels alone", async () => {
+  const published = await loadPretrained(form('emotion2vec_plus'));
+  const file = join(mkdtempSync(join(scratch, 'alone')), 'emotion2vec.pt');
+  cpSync(form('emotion2vec_plus', 'model.pt'), file);
+  await refused(loadPretrained(file), 'ERR_HEAD', /tokens\.txt, which names its 5 outputs, is not beside it/);
+  const { config, normalize } = await loadPretrained(file, { head: 'none' });
+  assert.equal(config.shape, published.config.shape);
+  assert.equal(normalize, published.normalize);
+  cpSync(form('emotion2vec_plus', 'tokens.txt'), join(file, '..', 'tokens.txt'));
+  assert.equal((await loadPretrained(file)).head, published.head);
+});
+
 test("emotion2vec's files are read as data, and what cannot be done is refused", async () => {
   const settings = readFileSync(form('emotion2vec', 'config.yaml'), 'utf8');
   const read = async (changes) => {

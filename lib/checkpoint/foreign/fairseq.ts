@@ -3,6 +3,8 @@
 // s3prl's conversions keep the two parts of the config as `model_cfg` and `task_cfg`.
 import { EmoframeError } from '../../errors.js';
 import type { ModelDescription } from '../shapes.js';
+import { parseConvolutions } from './convolutions.js';
+import { describedByData2vec } from './data2vec.js';
 import { type PickleDict, PickleObject, type PickleValue } from './pickleValues.js';
 
 /** A value without the object that holds it: an option of omegaconf, or a member of an enumeration. */
@@ -21,34 +23,18 @@ function field(container: PickleValue | undefined, name: string): PickleValue | 
   return fields instanceof Map ? (plain(fields.get(name)) ?? undefined) : undefined;
 }
 
+/** The fields of one part of a config, without its parts' own; none where it is no part. */
+function fieldsOf(container: PickleValue | undefined): Record<string, unknown> {
+  const held = plain(container);
+  const fields = held instanceof PickleObject ? held.state : held;
+  if (!(fields instanceof Map)) return {};
+  return Object.fromEntries([...fields].map(([name, value]) => [String(name), plain(value)]));
+}
+
 /** The options of the model, in a config where they are a part of it, or in a namespace of all. */
 function modelPart(config: PickleValue | undefined): PickleValue | undefined {
   const part = field(config, 'model');
   return field(part, 'encoder_layers') === undefined && field(part, 'w2v_args') === undefined ? config : part;
-}
-
-/** A list of more layers than any model has is refused. */
-const mostConvolutions = 100;
-
-/**
- * `[(512,10,5)] + [(512,3,2)] * 4`: lists of (channels, kernel, stride), added and repeated. fairseq has Python evaluate it.
- *
- * @returns undefined when it is anything else
- */
-export function parseConvolutions(text: string): [channels: number, kernel: number, stride: number][] | undefined {
-  const layers: [number, number, number][] = [];
-  for (const term of text.replace(/\s/g, '').split('+')) {
-    const match = /^\(?\[((?:\(\d{1,7},\d{1,7},\d{1,7}\),?)+)\](?:\*(\d{1,3}))?\)?$/.exec(term);
-    if (match === null) return undefined;
-    const [, list = '', repeated = '1'] = match;
-    for (let times = Number(repeated); times > 0; times--) {
-      for (const [, channels, kernel, stride] of list.matchAll(/(\d+),(\d+),(\d+)/g)) {
-        layers.push([Number(channels), Number(kernel), Number(stride)]);
-      }
-      if (layers.length > mostConvolutions) return undefined;
-    }
-  }
-  return layers;
 }
 
 /** fairseq's options and transformers' for them, where the values are the same. */
@@ -98,6 +84,15 @@ export function describedByFairseq(root: PickleDict, file: string): ModelDescrip
   const outer = modelPart(root.get('model_cfg') ?? cfg);
   const before = field(outer, 'w2v_args');
   const options = before === undefined ? outer : modelPart(before);
+  const task = root.get('task_cfg') ?? field(cfg, 'task');
+  const stated = [field(task, 'normalize'), field(outer, 'normalize'), field(options, 'normalize')];
+  const normalize = stated.find((value) => typeof value === 'boolean');
+  const data2vec = field(cfg, 'model');
+  const modalities = field(data2vec, 'modalities');
+  if (modalities !== undefined) {
+    const audio = fieldsOf(field(modalities, 'audio'));
+    return describedByData2vec({ ...fieldsOf(data2vec), modalities: { audio } }, normalize, refuse);
+  }
   if (field(options, 'encoder_layers') === undefined) return undefined;
 
   const layerType = field(options, 'layer_type') ?? 'transformer';
@@ -124,9 +119,7 @@ export function describedByFairseq(root: PickleDict, file: string): ModelDescrip
   }
   const distances = field(options, 'relative_position_embedding') === true;
   if (distances) Object.assign(config, wavlm(options, refuse));
-  const task = root.get('task_cfg') ?? field(cfg, 'task');
-  const stated = [field(task, 'normalize'), field(outer, 'normalize'), field(options, 'normalize')];
-  const normalize = stated.find((value) => typeof value === 'boolean') ?? mode === 'layer_norm';
+  const normalized = normalize ?? mode === 'layer_norm';
   // Microsoft's code gives WavLM's waveforms a LayerNorm.
-  return { config, normalize: normalize && distances ? { epsilon: 1e-5 } : normalize };
+  return { config, normalize: normalized && distances ? { epsilon: 1e-5 } : normalized };
 }
