@@ -203,6 +203,48 @@ test('HubertForSequenceClassification: refused where it would compute something 
   assert.not.ok(existsSync(out));
 });
 
+test('a published model of each family is exported as what it was published as, tensor by tensor', async () => {
+  for (const [name, classes, called] of [
+    ['hubert', 'Hubert', 'HuBERT'],
+    ['wav2vec2_sum', 'Wav2Vec2', 'wav2vec 2.0'],
+    ['wavlm', 'WavLM', 'WavLM'],
+    ['wavlm_sum', 'WavLM', 'WavLM'],
+  ]) {
+    const source = join(fixtures, 'forms', name);
+    const architecture = `${classes}ForSequenceClassification`;
+    const { out, result } = await toHf(source, { architecture });
+    const [{ tensors }, { tensors: published }] = await Promise.all(
+      [out, source].map((at) => readSafetensors(join(at, 'model.safetensors'))),
+    );
+    assert.equal([...tensors.keys()].sort(), [...published.keys()].sort(), name);
+    for (const [tensor, { shape, data }] of published)
+      assert.equal([tensors.get(tensor).shape, tensors.get(tensor).data], [shape, data], tensor);
+    const [config, theirs] = [out, source].map((at) => json(at, 'config.json'));
+    assert.equal(config.architectures, [architecture]);
+    for (const field of ['model_type', 'id2label', 'classifier_proj_size', 'use_weighted_layer_sum'])
+      assert.equal(config[field], theirs[field], `${name}: ${field}`);
+    assert.equal(result.ignored, []);
+    // By default the encoder alone, of the same family, with the head beside it.
+    const { out: beside } = await toHf(source);
+    assert.equal(json(beside, 'config.json').architectures, [`${classes}Model`]);
+    const card = readFileSync(join(beside, 'README.md'), 'utf8');
+    assert.match(card, `import AutoFeatureExtractor, ${classes}Model`);
+    assert.match(card, `A ${called} (`);
+  }
+});
+
+test('emotion2vec, for which transformers has no class, is exported as a graph', async () => {
+  const source = join(fixtures, 'forms', 'emotion2vec');
+  const message = /an encoder of emotion2vec, for which transformers has no class; export it with format onnx/;
+  await refused(exportModel(source, { format: 'hf', out: fresh() }), 'ERR_ARGUMENT', message);
+  const out = fresh();
+  await exportModel(source, { format: 'onnx', out });
+  assert.not.ok('architectures' in json(out, 'config.json'));
+  const card = readFileSync(join(out, 'README.md'), 'utf8');
+  assert.match(card, 'An emotion2vec (');
+  assert.match(card, '- emotion2vec\n');
+});
+
 test('a class of another family is refused', async () => {
   const out = fresh();
   const asked = (architecture) => exportModel(averaging, { format: 'hf', out, architecture });
