@@ -23,7 +23,7 @@ export function scoreTable(summary: RunSummary | RegressionSummary): string {
 
 function valueTable(summary: RegressionSummary): string {
   const rows: [name: string, of: (scores: ValueScores) => number | undefined][] = [
-    ['CCC, mean', ({ ccc }) => ccc],
+    ...(summary.dimensions.length > 1 ? [['CCC, mean', ({ ccc }) => ccc] satisfies (typeof rows)[number]] : []),
     ...summary.dimensions.flatMap((name): typeof rows => [
       [`CCC of ${name}`, ({ values }) => values[name]?.ccc],
       [`Pearson of ${name}`, ({ values }) => values[name]?.pearson],
