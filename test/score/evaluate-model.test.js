@@ -7,7 +7,7 @@ import { EmotionModel, evaluateModel, readCorpus } from '../../dist/index.js';
 import { emoframe } from '../support/cli.js';
 import { refused } from '../support/refused.js';
 import { generator, speechLike, writeWav } from '../support/syntheticRun.js';
-import { writeTinyPredictor } from '../support/tinyPredictor.js';
+import { fixtures, writeTinyPredictor } from '../support/tinyPredictor.js';
 
 const test = suite('evaluation of a model on a corpus');
 const root = mkdtempSync(join(tmpdir(), 'emoframe-score-'));
@@ -103,6 +103,30 @@ test('the command prints the mapping and the scores', async () => {
   assert.is(readFileSync(file, 'utf8').trim().split('\n').length, 7);
   const json = await emoframe(['evaluate', manifest, '--model', predictor, '--json', '--map', 'sad=fea']);
   assert.is(JSON.parse(json.stdout).utterances, 8);
+});
+
+test('a regression is scored by the values that the corpus has', async () => {
+  const form = join(fixtures, 'forms', 'audeering');
+  const regression = await EmotionModel.load(form);
+  try {
+    const [first, ...others] = regression.labels;
+    const predictions = [];
+    for (const { audio } of corpus.utterances) predictions.push((await regression.predict(audio)).values);
+    // The first dimension is predicted exactly, under another name; of the last, the corpus knows nothing.
+    const utterances = corpus.utterances.map((utterance, i) => ({
+      ...utterance,
+      values: { activation: predictions[i][first], [others[0]]: (i * 7) % 5 },
+    }));
+    const found = await evaluateModel(regression, { ...corpus, utterances }, { bootstrapSamples: 20 });
+    assert.is(found.task, 'regression');
+    assert.equal(Object.keys(found.dimensions).sort(), ['activation', others[0]].sort());
+    assert.is(found.dimensions.activation.output, 'arousal');
+    assert.ok(Math.abs(found.dimensions.activation.ccc - 1) < 1e-5);
+    assert.ok(found.dimensions[others[0]].ccc < 0.5);
+    await refused(evaluateModel(regression, corpus), 'ERR_CORPUS', /no values of dimensions/);
+  } finally {
+    await regression.dispose();
+  }
 });
 
 test('the command says which of its two uses an option is for', async () => {
