@@ -45,6 +45,8 @@ TEST(thePlanIsWhatTrainingTakes) {
   for (const HubertShape &plain : familyShapes()) {
     const HubertShape shape = withDropout(plain);
     for (Objective objective : {Objective::maskedPrediction, Objective::classification}) {
+      // Of other families it is the encoder alone that needs other memory.
+      if (objective == Objective::maskedPrediction && shape.positionBias != PositionBias::none) continue;
       for (Precision precision : precisions()) {
         const std::shared_ptr<Backend> on = backend();
         auto model = makeModel(shape, PoolingKind::stats, precision, on);
