@@ -1,6 +1,7 @@
-"""Compares `emoframe encode` with transformers' HubertModel on real-size models and audio: every layer, and the output.
+"""Compares `emoframe encode` with transformers' models on real-size models and audio: every layer, and the output.
 
-    python scripts/oracle/compare.py --make base DIR             write a real-size model with random weights (or: large)
+    python scripts/oracle/compare.py --make base DIR             write a real-size model with random weights (or: large,
+                                                                 wavlm-base, wavlm-large)
     python scripts/oracle/compare.py DIR AUDIO.wav... [--precision bf16] [--device cuda:0]
 
 AUDIO is 16 kHz, mono, 16-bit WAV. For every hidden state, over all files: ||ours - theirs|| / ||theirs||, theirs in float32. Needs
@@ -17,7 +18,7 @@ import wave
 
 import numpy as np
 import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+from transformers import AutoModel, HubertConfig, HubertModel, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
 from transformers.utils import logging
 
 logging.disable_progress_bar()
@@ -28,18 +29,20 @@ LARGE = {
 }  # fmt: skip
 
 
-def make(size, directory):
+def make(kind, directory):
     torch.manual_seed(0)
-    model = HubertModel(HubertConfig(**(LARGE if size == "large" else {})))
+    large = kind.endswith("large")
+    model_class, config_class = (WavLMModel, WavLMConfig) if kind.startswith("wavlm") else (HubertModel, HubertConfig)
+    model = model_class(config_class(**(LARGE if large else {})))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # Trained models have larger weights than fresh ones: three times the initial spread makes attention choose.
-            if ".layers." in name and parameter.dim() == 2:
+            if ".layers." in name and parameter.dim() == 2 and "rel_attn_embed" not in name:
                 parameter.mul_(3)
             elif "layer_norm.weight" in name:
                 parameter.mul_(0.5 + torch.rand_like(parameter))
     model.save_pretrained(directory)
-    Wav2Vec2FeatureExtractor(do_normalize=size == "large", return_attention_mask=size == "large").save_pretrained(directory)
+    Wav2Vec2FeatureExtractor(do_normalize=large, return_attention_mask=large).save_pretrained(directory)
 
 
 def read(path):
@@ -51,7 +54,7 @@ def read(path):
 
 def theirs(directory, files, autocast=False):
     """Per file, the hidden states and the model's output, [layers + 2, T, C]."""
-    model = HubertModel.from_pretrained(directory).eval()
+    model = AutoModel.from_pretrained(directory).eval()
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(directory)
     for file in files:
         inputs = extractor(read(file), sampling_rate=16000, return_tensors="pt").input_values
@@ -78,7 +81,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("audio", nargs="*")
-    parser.add_argument("--make", choices=("base", "large"))
+    parser.add_argument("--make", choices=("base", "large", "wavlm-base", "wavlm-large"))
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
