@@ -169,7 +169,13 @@ export const readers = {
   },
   fairseq: {
     file: 'hubert.pt',
-    seeds: () => all('kinds/hubert_fairseq.pt', 'kinds/hubert_fairseq_ctc.pt', 'kinds/hubert_s3prl.pt'),
+    seeds: () =>
+      all(
+        'kinds/hubert_fairseq.pt',
+        'kinds/hubert_fairseq_ctc.pt',
+        'kinds/hubert_s3prl.pt',
+        'forms/emotion2vec/model.pt',
+      ),
     structured: mutateArchive,
     read: loadPretrained,
   },
