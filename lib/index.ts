@@ -41,7 +41,7 @@ export type {
 } from './config/types.js';
 export { type CorpusSource, type ReadCorporaOptions, readCorpora } from './corpus/combine.js';
 export { type CorpusDescription, type DescribeOptions, describeCorpus, type ValueSummary } from './corpus/describe.js';
-export { emotionOf } from './corpus/emotions.js';
+export { emotionNames, emotionOf } from './corpus/emotions.js';
 export { readFolds } from './corpus/foldFile.js';
 export { type Fold, type FoldOptions, makeFolds } from './corpus/folds.js';
 export { type ReadCorpusOptions, readCorpus } from './corpus/read.js';
