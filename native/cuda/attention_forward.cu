@@ -7,7 +7,9 @@
 // close behind. For bf16 heads of up to 64 a warp has 32 queries, so that each key fragment read from shared memory is
 // used twice: with 16, ldmatrix would take as long as the products. fp32 takes three tf32 products each, or one.
 #include <cmath>
+#include <type_traits>
 
+#include "attention_bias.cuh"
 #include "attention_dropout.cuh"
 #include "attention_tiles.cuh"
 #include "backend.h"
@@ -30,6 +32,10 @@ struct Arguments {
   float scale;  // times log2(e)
   Keep keep;
 };
+template <typename T>
+struct BiasedArguments : Arguments<T> {
+  Bias bias;
+};
 
 template <typename T, int size>
 struct Shape {
@@ -41,6 +47,8 @@ struct Shape {
   static constexpr int rowBytes = Tile<T, size>::rowBytes;
   static constexpr int stageBytes = 2 * keys * rowBytes;  // keys, values
   static constexpr int sharedBytes = queries * rowBytes + 2 * stageBytes;
+  static constexpr int window = queries + keys;  // biases of a tile, and one for the sake of alignment
+  static constexpr int windowBytes = 2 * window * static_cast<int>(sizeof(float));
 };
 
 // Takes one tile of scores into the rows' running softmax: scores become 2^(score -
@@ -80,8 +88,9 @@ __device__ inline void takeScores(float scale, float (&scores)[tiles][accumulato
   }
 }
 
-template <typename T, int size>
-__global__ void __launch_bounds__(threads, Shape<T, size>::blocks) forwardKernel(Arguments<T> a) {
+template <typename T, int size, bool biased>
+__global__ void __launch_bounds__(threads, Shape<T, size>::blocks)
+    forwardKernel(std::conditional_t<biased, BiasedArguments<T>, Arguments<T>> a) {
   using Its = Shape<T, size>;
   constexpr int tiles = Its::tiles, keys = Its::keys, accumulators = keys / 8, steps = Tile<T, size>::steps;
   const Span span = findTile(a.offsets, a.count, static_cast<int32_t>(blockIdx.x), Its::queries);
@@ -90,12 +99,17 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::blocks) forwardKernel
   const int lane = laneOf(), group = lane >> 2, t = lane & 3;
   unsigned char *stages = sharedMemory(), *queries = stages + 2 * Its::stageBytes;
   unsigned char *own = queries + warp * 16 * tiles * Its::rowBytes;  // this warp's queries
+  [[maybe_unused]] auto *windows = reinterpret_cast<float *>(stages + Its::sharedBytes);
   const Source<T, size> q(a.q, span, head, a.headSize), k(a.k, span, head, a.headSize), v(a.v, span, head, a.headSize);
 
   const auto fetch = [&](int32_t tile) {
     unsigned char *stage = stages + (tile & 1) * Its::stageBytes;
     k.template load<keys>(stage, tile * keys);
     v.template load<keys>(stage + keys * Its::rowBytes, tile * keys);
+    if constexpr (biased) {
+      a.bias.template load<Its::window>(windows + (tile & 1) * Its::window,
+                                        tile * keys - span.begin - (Its::queries - 1), head);
+    }
     commitCopies();
   };
   q.template load<Its::queries>(queries, span.begin);
@@ -105,6 +119,15 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::blocks) forwardKernel
   float sums[tiles][size / 8][4] = {}, largest[tiles][2], total[tiles][2] = {};
   for (int m = 0; m < tiles; ++m) largest[m][0] = largest[m][1] = -INFINITY;
   uint32_t left[tiles][Its::queriesStay ? steps : 1][4];
+  float gates[tiles][2] = {};  // of biases, times log2(e)
+  if constexpr (biased) {
+    for (int m = 0; m < tiles; ++m) {
+      for (int half = 0; half < 2; ++half) {
+        gates[m][half] = a.bias.gateOf(span, begin + m * 16 + group + 8 * half, head) * log2OfE;
+      }
+    }
+  }
+  const float scale = biased ? 1.0f : a.scale;  // of scores once there are biases in them
   const int32_t count = (span.length + keys - 1) / keys;
   for (int32_t tile = 0; tile < count; ++tile) {
     waitForCopies<0>();
@@ -141,6 +164,16 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::blocks) forwardKernel
           }
         },
         scores);
+    if constexpr (biased) {
+      const float *bias = windows + (tile & 1) * Its::window + 2 * t - group - warp * 16 * tiles + Its::queries - 1;
+      forEachBias<2 * tiles, accumulators, false>(
+          bias, tile * keys < a.bias.unbiased,
+          [&](int, int j, int e) { return tile * keys + 8 * j + 2 * t + e < a.bias.unbiased; },
+          [&](int row, int j, int e, float its) {
+            float &score = scores[row / 2][j][row % 2 * 2 + e];
+            score = fmaf(gates[row / 2][row % 2], its, score * a.scale);
+          });
+    }
     if ((tile + 1) * keys > span.length) {
 #pragma unroll
       for (int j = 0; j < accumulators; ++j) {
@@ -152,7 +185,7 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::blocks) forwardKernel
         }
       }
     }
-    takeScores(a.scale, scores, largest, total, sums);
+    takeScores(scale, scores, largest, total, sums);
     if (!a.keep.all) {
 #pragma unroll
       for (int m = 0; m < tiles; ++m) {
@@ -179,7 +212,7 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::blocks) forwardKernel
       const int32_t query = begin + m * 16 + group + 8 * half;
       if (a.logSumExp && t == 0 && query < span.length) {
         a.logSumExp[(span.first + query) * a.logStride + head * a.logColumnStride] =
-            (largest[m][half] * a.scale + log2Fast(sum)) * lnOf2;
+            (largest[m][half] * scale + log2Fast(sum)) * lnOf2;
       }
     }
     storeRows<T, size>(a.out, span, begin + m * 16, head, a.headSize, own + m * 16 * Its::rowBytes, sums[m], factors[0],
@@ -192,7 +225,6 @@ __global__ void __launch_bounds__(threads, Shape<T, size>::blocks) forwardKernel
 template <>
 void CudaBackend::perform(const Attention &attention) {
   const int64_t headSize = headSizeOf(attention);
-  if (attention.bias.table) throw Error("ERR_INTERNAL", "CUDA's attention has no bias of the distance yet.");
   if (attention.q.size() == 0 || attention.segments.count == 0) return;
   withShape(attention, headSize, [&](auto of, auto padded) {
     using T = typename decltype(of)::Type;
@@ -211,8 +243,13 @@ void CudaBackend::perform(const Attention &attention) {
                                     static_cast<int32_t>(headSize),
                                     attention.scale * log2OfE,
                                     keepOf(attention.dropout)};
-    launch(forwardKernel<T, size>, dim3(tilesOf(attention, Its::queries), static_cast<uint32_t>(attention.heads)),
-           threads, Its::sharedBytes, stream(), arguments);
+    const dim3 grid(tilesOf(attention, Its::queries), static_cast<uint32_t>(attention.heads));
+    if (attention.bias.table) {
+      launch(forwardKernel<T, size, true>, grid, threads, Its::sharedBytes + Its::windowBytes, stream(),
+             BiasedArguments<T>{arguments, biasOf(attention.bias)});
+    } else {
+      launch(forwardKernel<T, size, false>, grid, threads, Its::sharedBytes, stream(), arguments);
+    }
   });
 }
 

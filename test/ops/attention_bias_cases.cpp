@@ -83,13 +83,15 @@ void checkSlopes(Backend &backend, Report &report, int64_t heads, int64_t reach,
 // Reaches within a tile, across its edge and beyond the utterances; gates and unbiased rows with each.
 void reaches(Backend &backend, Report &report) {
   for (DType dtype : {DType::f32, DType::bf16}) {
-    for (int64_t reach : {0, 5, 70, 200}) {
+    for (int64_t reach : {1, 5, 70, 200}) {
       for (bool gate : {false, true}) {
         const Setting s{{37, 1, 130, 0, 8}, 2, 64, dtype, gate ? 0.25f : 0.0f};
         check(backend, report, biased(s, reach, gate, reach == 5 ? 10 : gate ? 3 : 0));
       }
     }
   }
+  // One bias for all distances changes nothing but towards keys that have none.
+  check(backend, report, biased({{37, 1, 130}, 2, 64}, 0, true, 3));
 }
 
 void headSizes(Backend &backend, Report &report) {
@@ -194,22 +196,14 @@ void slopes(Backend &backend, Report &report) {
   checkSlopes(backend, report, 4, 1499, 0);
 }
 
-// The CUDA backend refuses biases yet.
-Cases::Body onTheCpu(const Cases::Body &body) {
-  return [body](Backend &backend, Report &report) {
-    if (report.device != "cpu") return report.check(true, "biases");
-    body(backend, report);
-  };
-}
-
-const Cases table("attention", {{"biases within reaches", onTheCpu(reaches)},
-                                {"biases with any head size", onTheCpu(headSizes)},
-                                {"biases at the edges of tiles", onTheCpu(edges)},
-                                {"biases in tf32", onTheCpu(tf32)},
-                                {"biases in many utterances", onTheCpu(manyUtterances)},
-                                {"biases without gradients of their own", onTheCpu(withoutGradients)},
+const Cases table("attention", {{"biases within reaches", reaches},
+                                {"biases with any head size", headSizes},
+                                {"biases at the edges of tiles", edges},
+                                {"biases in tf32", tf32},
+                                {"biases in many utterances", manyUtterances},
+                                {"biases without gradients of their own", withoutGradients},
                                 {"biases: the reference agrees with finite differences", referenceAgrees},
-                                {"biases: same bits with any number of threads", onTheCpu(sameBits)},
+                                {"biases: same bits with any number of threads", sameBits},
                                 {"gates of the position", gates},
                                 {"ALiBi's slopes", slopes}});
 
