@@ -64,6 +64,10 @@ const description = z
     path: ['alignment'],
     message: 'only a classifier may have an alignment network',
   })
+  .refine(({ task, alignment }) => task === undefined || alignment === undefined, {
+    path: ['alignment'],
+    message: 'a regression may not have an alignment network, which tells classes apart',
+  })
   .refine(({ labels, alignment }) => alignment === undefined || alignment.neutral < labels.length, {
     path: ['alignment', 'neutral'],
     message: 'it must be the index of one of the labels, counted from 0',

@@ -6,6 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadPretrained, readSafetensors, savePretrained, splitTensors, writeSafetensors } from '../../dist/index.js';
 import { refused } from '../support/refused.js';
+import { tinyAlignment } from '../support/tinyPredictor.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures/checkpoints/', import.meta.url));
 const expected = JSON.parse(readFileSync(join(fixtures, 'expected.json')));
@@ -197,6 +198,10 @@ test('a head file that cannot be used is named', async () => {
   await refused(loadPretrained(directory), 'ERR_CHECKPOINT', /format 3.*newer version/);
   edit(file, (json) => ({ ...json, format: 1, pooling: 'median' }));
   await refused(loadPretrained(directory), 'ERR_CHECKPOINT', /pooling/);
+  const alignment = { ...tinyAlignment, neutral: 0 };
+  edit(file, (json) => ({ ...json, pooling: 'mean', task: 'regression', alignment }));
+  await refused(loadPretrained(directory), 'ERR_CHECKPOINT', /regression may not have an alignment network/);
+  edit(file, ({ task: _, alignment: __, ...json }) => json);
   edit(file, (json) => ({ ...json, pooling: 'mean' }));
   rmSync(join(directory, 'head.safetensors'));
   await refused(loadPretrained(directory), 'ERR_FILE_NOT_FOUND', /head\.safetensors/);
