@@ -9,7 +9,10 @@ test('docs/models.md has each form, and the exact command of one of its models',
     assert.ok(docs.includes(`| \`${form}\``), form);
     const option = form === 'ctc-mean' ? ' --head ctc-mean' : '';
     const commands = models.map(({ name }) => `\`emoframe predict call.wav --model ${name}${option}\``);
-    assert.ok(commands.some((command) => docs.includes(command)), form);
+    assert.ok(
+      commands.some((command) => docs.includes(command)),
+      form,
+    );
   }
 });
 
