@@ -236,6 +236,13 @@ test('labels are those of id2label, else of label2id, else numbered, as in trans
   await refused(loadPretrained(unnamed, { head: 'ctc-mean' }), 'ERR_HEAD', /nothing names its 4 outputs/);
 });
 
+test('outputs that are named as dimensions are values, unless the config says otherwise', async () => {
+  const task = async (config) => (await loadPretrained(await changed('audeering', { config }))).head.task;
+  assert.is(await task({ problem_type: undefined }), 'regression');
+  assert.is(await task({ problem_type: undefined, id2label: { 0: 'arousal', 1: 'sad', 2: 'valence' } }), undefined);
+  assert.is(await task({ problem_type: 'single_label_classification' }), undefined);
+});
+
 test('the encoder of an Odyssey baseline is what its weights show, or what its config says where it does', async () => {
   const published = await loadPretrained(form('odyssey'));
   assert.equal(published.config.shape.positionBias, { kind: 'buckets', buckets: 32, reach: 800 });

@@ -45,14 +45,23 @@ export function configLabels(reader: HeadReader, outputs: number): string[] {
   return checkedLabels(reader, names, outputs, 'config.json');
 }
 
+/** Dimensions of emotion, in the order in which models of all three give them. */
+export const dimensions: readonly string[] = ['arousal', 'dominance', 'valence'];
+
+/** Whether outputs of these names are values of dimensions. */
+export function areDimensions(labels: readonly string[]): boolean {
+  return labels.every((label) => dimensions.includes(label.toLowerCase()));
+}
+
 /**
- * Whether a head's outputs are values and not logits of classes, by the rule of transformers: what `problem_type` says, and where it
- * says nothing, a single output is a value.
+ * Whether a head's outputs are values and not logits of classes: what `problem_type` says and, where it says nothing, a single output, as
+ * in transformers, and outputs that are named as dimensions.
  *
  * @throws EmoframeError `ERR_HEAD` for classes that do not exclude each other
  */
-export function taskOf(reader: HeadReader, outputs: number): { task?: 'regression' } {
-  const type = reader.source.config.problem_type ?? (outputs === 1 ? 'regression' : 'single_label_classification');
+export function taskOf(reader: HeadReader, labels: readonly string[]): { task?: 'regression' } {
+  const values = labels.length === 1 || areDimensions(labels);
+  const type = reader.source.config.problem_type ?? (values ? 'regression' : 'single_label_classification');
   if (type === 'regression') return { task: 'regression' };
   if (type === 'single_label_classification') return {};
   throw reader.refuse(

@@ -7,10 +7,7 @@ import { isObject } from '../../files/json.js';
 import { describeIssues } from '../../issues.js';
 import { describedByShapes, distancesName, type ModelDescription } from '../shapes.js';
 import type { HeadReader, PublicForm } from './form.js';
-import { checkedLabels, labelsOf } from './labels.js';
-
-/** The order in which their model of all three gives them. */
-const dimensions = ['arousal', 'dominance', 'valence'];
+import { areDimensions, checkedLabels, dimensions, labelsOf } from './labels.js';
 
 const schema = z.looseObject({
   mean: z.number(),
@@ -60,10 +57,9 @@ export function describedByOdyssey(
 
 /** Outputs of dimensions are values; all else are classes. */
 function outputsOf(reader: HeadReader, outputs: number): { labels: string[]; task?: 'regression' } {
-  const named = labelsOf(reader.source.config) ?? (outputs === dimensions.length ? dimensions : []);
+  const named = labelsOf(reader.source.config) ?? (outputs === dimensions.length ? [...dimensions] : []);
   const labels = checkedLabels(reader, named, outputs, 'id2label in config.json');
-  const values = labels.every((label) => dimensions.includes(label.toLowerCase()));
-  return values ? { labels, task: 'regression' } : { labels };
+  return areDimensions(labels) ? { labels, task: 'regression' } : { labels };
 }
 
 export const odyssey: PublicForm = {

@@ -21,9 +21,10 @@ export const sequenceClassification: PublicForm = {
         'layer_weights',
       );
     }
+    const labels = configLabels(reader, outputs);
     return {
-      labels: configLabels(reader, outputs),
-      ...taskOf(reader, outputs),
+      labels,
+      ...taskOf(reader, labels),
       pooling: 'mean',
       layers: { ...(weighted && { source: 'layers' }), projector: width },
     };

@@ -23,9 +23,10 @@ export const speechClassification: PublicForm = {
     }
     await reader.linear('classifier.dense', 'dense.0', width, shape.hiddenSize);
     await reader.linear(output, 'classifier', outputs, width);
+    const labels = configLabels(reader, outputs);
     return {
-      labels: configLabels(reader, outputs),
-      ...taskOf(reader, outputs),
+      labels,
+      ...taskOf(reader, labels),
       pooling: pooling as PoolingName,
       layers: { dense: [{ width, activation: 'tanh' }] },
     };
