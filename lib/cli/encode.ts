@@ -28,7 +28,7 @@ export const encodeCommand = defineCommand({
   summary: 'write hidden states of audio as .npy',
   arguments: 'AUDIO...',
   description:
-    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac, ...: the model's hidden states at one layer, or by default its output\n(last_hidden_state), as float32 [frames, channels]. The model is any checkpoint of HuBERT or wav2vec 2.0\n(docs/checkpoints.md), which also says whether input is normalised. Audio longer than a window is processed in overlapping\nwindows.",
+    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac, ...: the model's hidden states at one layer, or by default its output\n(last_hidden_state), as float32 [frames, channels]. The model is any checkpoint of HuBERT, wav2vec 2.0,\nWavLM or emotion2vec (docs/checkpoints.md), which also says whether input is normalised. Audio longer than a window is processed in overlapping\nwindows.",
   options: {
     model: required(
       text('MODEL', 'a transformers directory, a fairseq or torchaudio checkpoint, or OWNER/NAME on the Hub'),

@@ -27,7 +27,7 @@ export const runDirectoryOptions = {
   out: required(text('DIR', 'the run directory')),
   model: text(
     'MODEL',
-    'pretrained HuBERT or wav2vec 2.0: a transformers directory, a fairseq or torchaudio checkpoint, or OWNER/NAME on the Hub (default: train from scratch, with the model of the config)',
+    'pretrained HuBERT, wav2vec 2.0, WavLM or emotion2vec: a transformers directory, a fairseq or torchaudio checkpoint, or OWNER/NAME on the Hub (default: train from scratch, with the model of the config)',
   ),
   ...revisionOption,
   config: text('FILE', 'JSON file of settings that differ from the preset'),

@@ -44,7 +44,7 @@ const encodeSchema = strictOptions({
 });
 
 /**
- * Hidden states of any checkpoint of HuBERT or wav2vec 2.0, at any layer.
+ * Hidden states of any checkpoint of HuBERT, wav2vec 2.0, WavLM, data2vec or emotion2vec, at any layer.
  *
  * @example
  * await using encoder = await Encoder.load('hubert-base-ls960');
