@@ -30,8 +30,13 @@ export class ClassView {
     });
   }
 
-  /** Probabilities `[rows, model's labels]` to `[rows, labels]`, which sum to 1 again. */
-  probabilities(values: ArrayLike<number>): Float32Array {
+  /**
+   * Probabilities `[rows, model's labels]` to `[rows, labels]`, which sum to 1 again.
+   *
+   * @param without a class that has no part in them
+   */
+  probabilities(values: ArrayLike<number>, without?: string): Float32Array {
+    const left = without === undefined ? -1 : this.labels.indexOf(without);
     const [from, to] = [this.modelLabels.length, this.labels.length];
     const rows = values.length / from;
     const out = new Float32Array(rows * to);
@@ -39,12 +44,14 @@ export class ClassView {
       let sum = 0;
       for (let label = 0; label < from; label++) {
         const at = this.#classOf[label]!;
-        if (at < 0) continue;
+        if (at < 0 || at === left) continue;
         out[row * to + at]! += values[row * from + label]!;
         sum += values[row * from + label]!;
       }
       // All of the probability may be on labels that are left out.
-      for (let at = 0; at < to; at++) out[row * to + at] = sum > 0 ? out[row * to + at]! / sum : 1 / to;
+      for (let at = 0; at < to; at++) {
+        if (at !== left) out[row * to + at] = sum > 0 ? out[row * to + at]! / sum : 1 / (left < 0 ? to : to - 1);
+      }
     }
     return out;
   }
@@ -76,15 +83,21 @@ function othersName(label: string, classes: readonly string[]): string {
   return classes.includes(label) ? `${label} (model)` : label;
 }
 
-/** What is scored of one utterance. `neutral`: undefined where there is no such class, and frames are not scored. */
+/**
+ * What is scored of one utterance. `neutral`: undefined where there is no such class, and frames are not scored; `ofTime`: it is a class of
+ * time alone, which no utterance has.
+ */
 export function rowOf(
   utterance: Utterance,
   prediction: Prediction<'classification'>,
   view: ClassView,
-  { neutral, switchingCost }: { neutral: string | undefined; switchingCost: number },
+  { neutral, ofTime, switchingCost }: { neutral: string | undefined; ofTime: boolean; switchingCost: number },
 ): PredictionRow {
   const labels = [...view.labels];
-  const probabilities = view.probabilities(view.modelLabels.map((label) => prediction.probabilities[label]!));
+  const probabilities = view.probabilities(
+    view.modelLabels.map((label) => prediction.probabilities[label]!),
+    ofTime ? neutral : undefined,
+  );
   const { id, seconds, frameSeconds } = prediction;
   const row = {
     id,

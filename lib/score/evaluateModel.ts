@@ -117,14 +117,16 @@ async function scoreClasses(
   const corpusLabels = [...new Set(labelled.map(({ label }) => label!))].sort();
   if (corpusLabels.length === 0)
     throw new EmoframeError('ERR_CORPUS', `${corpus.name} has no labelled utterance: there is nothing to score.`);
-  const map = mapLabels(corpusLabels, model.labels, settings.map);
+  // Time outside of segments is neutral, whether or not an utterance is.
+  const ofTime = labelled.some(({ segments }) => segments !== undefined) && !corpusLabels.some(isNeutral);
+  const map = mapLabels(ofTime ? [...corpusLabels, 'neutral'] : corpusLabels, model.labels, settings.map);
   const view = new ClassView(map, model.labels, outputs === 'all');
-  const neutral = Object.keys(map.classes).find((label) => emotionOf(label) === 'neutral');
+  const neutral = Object.keys(map.classes).find(isNeutral);
   const rows: PredictionRow[] = [];
   const scored = labelled.filter(({ label }) => !map.unknownToModel.includes(label!));
   const skipped = await predictEach(model, corpus, scored, settings, async (utterance, prediction) => {
     if (prediction.values !== undefined) return;
-    const row = rowOf(withScoredSegments(utterance, view), prediction, view, { neutral, switchingCost });
+    const row = rowOf(withScoredSegments(utterance, view), prediction, view, { neutral, ofTime, switchingCost });
     rows.push(row);
     await settings.onRow?.(row);
   });
@@ -212,6 +214,8 @@ async function predictEach(
   }
   return skipped;
 }
+
+const isNeutral = (label: string) => emotionOf(label) === 'neutral';
 
 /** Segments of labels that the model does not know leave it open what their frames are: then none are scored. */
 function withScoredSegments(utterance: Utterance, view: ClassView): Utterance {

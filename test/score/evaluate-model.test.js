@@ -79,6 +79,23 @@ test('frames are scored where their truth is known', async () => {
     for (const frame of posteriors) assert.ok(Math.abs(frame.reduce((a, b) => a + b) - 1) < 1e-5);
 });
 
+test('time outside of segments is neutral where no utterance is', async () => {
+  const rows = [];
+  const utterances = corpus.utterances.filter(({ label }) => label !== 'neu');
+  const onRow = (row) => void rows.push(row);
+  const found = await evaluateModel(model, { ...corpus, utterances }, { bootstrapSamples: 50, onRow });
+  assert.is(found.neutral, 'neutral');
+  assert.equal(found.labels, ['ang', 'hap', 'neutral']);
+  const timed = rows.filter(({ truth }) => truth !== undefined);
+  assert.ok(timed.length > 0 && timed.every(({ truth }) => truth.includes(2)));
+  assert.ok(timed.some(({ path }) => path.includes(2)));
+  for (const { predicted, probabilities } of rows) {
+    assert.is.not(predicted, 'neutral');
+    assert.is(probabilities[2], 0);
+    assert.ok(Math.abs(probabilities[0] + probabilities[1] - 1) < 1e-6);
+  }
+});
+
 test('all outputs may compete', async () => {
   const found = await evaluateModel(model, corpus, { outputs: 'all', bootstrapSamples: 50 });
   assert.equal(found.labels, ['ang', 'hap', 'neu', 'sad']);
