@@ -2,7 +2,7 @@
 // section. types.ts says what each setting means.
 import { z } from 'zod';
 import { OTHERS } from '../corpus/labelScheme.js';
-import type { PoolingName } from '../model/binding.js';
+import { poolingName } from '../model/classifier.js';
 import { precisions } from '../model/precision.js';
 import type {
   MaskedPredictionSettings,
@@ -98,16 +98,6 @@ const membersAverage: Rule<UtteranceTrainingSettings> = [
   { path: ['members'], message: "Expected 1, or selection 'average', which combines several members" },
 ];
 
-const poolings = [
-  'mean',
-  'sum',
-  'max',
-  'attention',
-  'attention-linear',
-  'stats',
-  'attentive-stats',
-] as const satisfies readonly PoolingName[];
-
 const layerWidth = z.union([positiveInteger, z.literal('hidden')], "a positive integer or 'hidden'");
 
 const head = z
@@ -125,7 +115,7 @@ const fineTuningFields = (pooling: 'mean' | 'attention') => ({
     { epochs: 40, batchSize: 64, maxSeconds: 6, warmupUpdates: 0, schedule: 'constant', selection: 'validation-ua' },
     { learningRate: 1e-4, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-5, clipNorm: 0 },
   ),
-  pooling: z.enum(poolings).default(pooling),
+  pooling: poolingName.default(pooling),
   head,
   mask: mask(0.08),
   trainFeatureEncoder: z.boolean().default(false),
