@@ -1,14 +1,11 @@
 // The page of a run that learned values of dimensions: how well they agree with the truth, and how they change with time.
 import type { PooledValueScores, RegressionSummary, ValueScores } from '../run/valueScores.js';
-import { colorOf, emotionColors } from './colors.js';
 import { valueData, valueFigure } from './curves.js';
-import { Html, html, jsonScript } from './html.js';
+import { type Html, html } from './html.js';
 import type { Sound } from './lanes.js';
+import { legendOf, pageOf } from './pageFrame.js';
 import type { ReportedRun } from './readRun.js';
 import { scatterPlot } from './scatter.js';
-import { pageScript } from './script.js';
-import { duration, settingsSection, trainingSection } from './sections.js';
-import { pageStyle } from './style.js';
 import type { ValueOverview } from './valueRows.js';
 
 /** The whole page. `sounds` are those of the overview's examples, in the same order. */
@@ -19,19 +16,7 @@ export function valuePage(
 ): string {
   const { summary } = run;
   const { dimensions } = summary;
-  const legend = html`<div class="emotions"><span class="legend">${dimensions.map(
-    (name, k) => html`<span><i class="swatch" style="${colorOf(k)}"></i>${name}</span>`,
-  )}</span></div>`;
-  const title = run.name === '' ? 'emoframe report' : `emoframe: ${run.name}`;
-  return html`${new Html('<!doctype html>')}
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${title}</title>
-${emotionColors(dimensions)}<style>${new Html(pageStyle)}</style></head><body>
-<div class="masthead"><p class="brand">emoframe${run.name !== '' && html` · ${run.name}`}</p>
-<h1>CCC ${digits(summary.ccc)} with the ratings of held-out utterances</h1>
-<p class="lede">The mean over ${dimensions.join(', ')}; ${digits(summary.baseline.ccc)} after stage 1b.</p>
-<ul class="facts"><li><b>${summary.utterances}</b> test utterances</li><li><b>${duration(seconds)}</b> of speech</li><li><b>${dimensions.length}</b> ${dimensions.length === 1 ? 'dimension' : 'dimensions'}</li><li><b>${run.folds.length}</b> ${run.folds.length === 1 ? 'fold' : 'folds'}</li><li>run in <b>${duration(summary.seconds)}</b></li></ul></div>
-<main>
-<section id="scores"><h2>Scores on held-out speech</h2>
+  const sections = html`<section id="scores"><h2>Scores on held-out speech</h2>
 <p>Stage 4, and stage 1b in small print. The concordance correlation coefficient (CCC) is 1 where predicted values are the true ones; an offset or a wrong scale lowers it, unlike Pearson's correlation. Intervals are 95 % bootstrap intervals over utterances.</p>
 ${scoreTable(summary)}${summary.folds.length > 1 && foldTable(summary)}</section>
 <section id="values"><h2>Predicted and true values</h2><p>Stage 4: ${points.length} utterances, true values to the right, predicted ones upwards.</p>
@@ -44,14 +29,19 @@ ${scoreTable(summary)}${summary.folds.length > 1 && foldTable(summary)}</section
 ${
   examples.length > 0 &&
   html`<section id="timelines"><h2>Values over time</h2><p>${examples.length} test utterances, chosen by a fixed rule: from the least error to the largest, evenly spread. Curves are the values of frames after stage 4, paler ones after stage 1b; dashed lines are the utterance's true values. The line over the sound is the attention of stage 4, dashed at its level if all frames had the same weight.</p>
-${legend}${examples.map((example, i) => valueFigure(example, i, sounds[i]))}</section>`
-}
-${trainingSection(run)}
-${settingsSection(run)}
-<footer>Made by emoframe from ${run.reader.paths.dir.split('/').at(-1) ?? ''}. Concordance correlation coefficient: Lin, 1989.</footer>
-</main>
-${jsonScript('timeline-data', { labels: dimensions, utterances: examples.map(valueData) })}<script>${new Html(pageScript)}</script></body></html>
-`.text;
+${legendOf(dimensions)}${examples.map((example, i) => valueFigure(example, i, sounds[i]))}</section>`
+}`;
+  return pageOf(run, {
+    names: dimensions,
+    counted: dimensions.length === 1 ? 'dimension' : 'dimensions',
+    headline: `CCC ${digits(summary.ccc)} with the ratings of held-out utterances`,
+    lede: `The mean over ${dimensions.join(', ')}; ${digits(summary.baseline.ccc)} after stage 1b.`,
+    utterances: summary.utterances,
+    seconds,
+    sections,
+    sources: 'Concordance correlation coefficient: Lin, 1989.',
+    figures: examples.map(valueData),
+  });
 }
 
 function scoreTable(summary: RegressionSummary): Html {
