@@ -13,7 +13,6 @@ import pickle
 import shutil
 import sys
 import types
-import wave
 
 import joblib
 import numpy as np
@@ -31,9 +30,11 @@ from transformers import (
     Wav2Vec2Model,
 )
 
+from fairseq_names import fairseq_name
+from tiny import TINY, fixtures, voice
+
 torch.set_num_threads(1)
 torch.manual_seed(3)
-fixtures = pathlib.Path(__file__).resolve().parents[2] / "test" / "fixtures"
 root = fixtures / "kinds"
 shutil.rmtree(root, ignore_errors=True)
 root.mkdir(parents=True)
@@ -41,8 +42,7 @@ FORMS = ("base", "large")
 models = {form: HubertModel.from_pretrained(fixtures / "encode" / form).eval() for form in FORMS}
 states = {form: load_file(fixtures / "encode" / form / "model.safetensors") for form in FORMS}
 
-with wave.open(str(fixtures / "audio" / "voice.wav")) as file:
-    samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+samples = voice()
 
 
 def normalized(values):
@@ -50,29 +50,6 @@ def normalized(values):
 
 
 # fairseq
-
-
-def fairseq_name(name, form):
-    """A name of transformers' HubertModel as fairseq has it."""
-    if name.startswith("feature_extractor."):
-        _, _, layer, part, kind = name.split(".")
-        norm = "2.1" if form == "large" else "2"
-        return f"feature_extractor.conv_layers.{layer}.{'0' if part == 'conv' else norm}.{kind}"
-    for theirs, ours in {
-        "masked_spec_embed": "mask_emb",
-        "feature_projection.layer_norm": "layer_norm",
-        "feature_projection.projection": "post_extract_proj",
-        "pos_conv_embed.conv.parametrizations.weight.original0": "pos_conv.0.weight_g",
-        "pos_conv_embed.conv.parametrizations.weight.original1": "pos_conv.0.weight_v",
-        "pos_conv_embed.conv": "pos_conv.0",
-        ".attention.": ".self_attn.",
-        "feed_forward.intermediate_dense": "fc1",
-        "feed_forward.output_dense": "fc2",
-    }.items():
-        name = name.replace(theirs, ours)
-    if name.startswith("encoder.layers."):
-        name = name.replace(".layer_norm.", ".self_attn_layer_norm.")
-    return name
 
 
 def fairseq_state(form, prefix=""):
@@ -335,13 +312,7 @@ expected = {"hflea": dict(zip(("hap", "neu", "sad", "ang"), answer[0].tolist()))
 
 # wav2vec 2.0, with what its config leaves out and HuBERT's has.
 SIZES = dict(
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=24,
-    conv_dim=[8] * 7,
-    num_conv_pos_embeddings=16,
-    num_conv_pos_embedding_groups=4,
+    **TINY,
     num_codevectors_per_group=4,
     codevector_dim=8,
     proj_codevector_dim=8,

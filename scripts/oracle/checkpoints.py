@@ -4,7 +4,6 @@ Writes test/fixtures/checkpoints. Run: python scripts/oracle/checkpoints.py
 """
 import json
 import os
-import pathlib
 import pickle
 import shutil
 import zipfile
@@ -14,22 +13,15 @@ import torch
 from safetensors.torch import save_file
 from transformers import HubertConfig, HubertForCTC, HubertModel, Wav2Vec2FeatureExtractor
 
+from tiny import TINY, fixtures
+
 torch.set_num_threads(1)
-root = pathlib.Path(__file__).resolve().parents[2] / "test" / "fixtures" / "checkpoints"
+root = fixtures / "checkpoints"
 shutil.rmtree(root, ignore_errors=True)
 root.mkdir(parents=True)
 expected = {}
 
-TINY = dict(
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=24,
-    conv_dim=[8] * 7,
-    num_conv_pos_embeddings=16,
-    num_conv_pos_embedding_groups=4,
-    vocab_size=5,
-)
+SIZES = dict(TINY, vocab_size=5)
 FORMS = {
     "base": {},
     "large": dict(feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True, feat_proj_layer_norm=True),
@@ -49,7 +41,7 @@ def describe(name, state):
 
 def tiny(form, model_class=HubertModel):
     torch.manual_seed({"base": 1, "large": 2}[form])
-    model = model_class(HubertConfig(**TINY, **FORMS[form]))
+    model = model_class(HubertConfig(**SIZES, **FORMS[form]))
     with torch.no_grad():
         for parameter in model.parameters():  # norms and biases too: nothing is 0 or 1
             parameter.copy_(torch.randn_like(parameter) * 0.1)

@@ -5,29 +5,16 @@ Weights are drawn so that the states move with time and with the loudness of the
 normalised audio where its directory asks for it is far off. Run after audio.sh.
 """
 
-import pathlib
-import wave
-
 import numpy as np
 import torch
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
+from tiny import TINY, fixtures, voice
+
 torch.set_num_threads(1)
-fixtures = pathlib.Path(__file__).resolve().parents[2] / "test" / "fixtures"
-TINY = dict(
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=24,
-    conv_dim=[8] * 7,
-    num_conv_pos_embeddings=16,
-    num_conv_pos_embedding_groups=4,
-)
 FORMS = {"base": {}, "large": dict(feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True)}
 
-with wave.open(str(fixtures / "audio" / "voice.wav")) as file:
-    assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2)
-    samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+samples = voice()
 for seed, (form, options) in enumerate(FORMS.items()):
     directory = fixtures / "encode" / form
     torch.manual_seed(seed)

@@ -22,6 +22,7 @@ from torch.nn.functional import conv1d, gelu, layer_norm, linear
 from transformers import Data2VecAudioConfig, Data2VecAudioModel, WavLMConfig, WavLMModel
 from transformers.utils import logging
 
+from fairseq_names import fairseq_name
 from model import CONV, FIXTURES, NO_DROPOUT
 
 torch.set_num_threads(1)
@@ -100,25 +101,13 @@ def microsoft(model, config):
     """The state dict and config of Microsoft's WavLM.py."""
     state = {}
     for name, tensor in model.state_dict().items():
-        if name.startswith("feature_extractor."):
-            name = name.replace(".conv.weight", ".0.weight").replace(".layer_norm.", ".2.")
+        name = fairseq_name(name, "base")
         for theirs, ours in {
-            "masked_spec_embed": "mask_emb",
-            "feature_projection.layer_norm": "layer_norm",
-            "feature_projection.projection": "post_extract_proj",
-            "pos_conv_embed.conv.parametrizations.weight.original0": "pos_conv.0.weight_g",
-            "pos_conv_embed.conv.parametrizations.weight.original1": "pos_conv.0.weight_v",
-            "pos_conv_embed.conv": "pos_conv.0",
-            ".attention.": ".self_attn.",
             "rel_attn_embed": "relative_attention_bias",
             "gru_rel_pos_linear": "grep_linear",
             "gru_rel_pos_const": "grep_a",
-            "feed_forward.intermediate_dense": "fc1",
-            "feed_forward.output_dense": "fc2",
         }.items():
             name = name.replace(theirs, ours)
-        if name.startswith("encoder.layers."):
-            name = name.replace(".layer_norm.", ".self_attn_layer_norm.")
         state[name] = tensor.clone()
     cfg = {
         "extractor_mode": "default",

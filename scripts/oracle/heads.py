@@ -7,9 +7,7 @@ were trained. expected.json has logits (or values) of the utterance, and of ever
 """
 
 import json
-import pathlib
 import shutil
-import wave
 
 import numpy as np
 import torch
@@ -31,22 +29,13 @@ from transformers import (
     WavLMModel,
 )
 
+from tiny import TINY, fixtures, voice
+
 torch.set_num_threads(1)
-fixtures = pathlib.Path(__file__).resolve().parents[2] / "test" / "fixtures"
 root = fixtures / "forms"
 shutil.rmtree(root, ignore_errors=True)
-with wave.open(str(fixtures / "audio" / "voice.wav")) as file:
-    samples = torch.from_numpy(np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768)
+samples = torch.from_numpy(voice())
 
-TINY = dict(
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=24,
-    conv_dim=[8] * 7,
-    num_conv_pos_embeddings=16,
-    num_conv_pos_embedding_groups=4,
-)
 STABLE = dict(feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True)
 FOUR = ["neu", "hap", "ang", "sad"]
 DIMENSIONS = ["arousal", "dominance", "valence"]
