@@ -1,5 +1,6 @@
 // The pooled head as Python code, for a model card: from `hidden` `[frames, width]` to outputs of the utterance and of its frames.
 import type { ClassifierOptions, PoolingName } from '../model/binding.js';
+import { deviationOf } from '../model/classifier.js';
 
 /**
  * Defines `attention` `[frames]` and, of a regression, `outputs` and `frame_values`; else `logits` and `frame_posteriors`.
@@ -51,11 +52,12 @@ function pool(pooling: PoolingName): string {
     return x.amax(0), attention`;
   const weights = `    attention = torch.softmax(${scores[pooling]}, 0)`;
   if (pooling === 'sum') return `${weights}\n    return x.sum(0), attention`;
-  if (pooling !== 'stats' && pooling !== 'attentive-stats') return `${weights}\n    return attention @ x, attention`;
+  const deviation = deviationOf(pooling);
+  if (deviation === undefined) return `${weights}\n    return attention @ x, attention`;
   return `${weights}
     mean = attention @ x
     variance = attention @ (x - mean) ** 2
-    return torch.cat([mean, torch.sqrt(variance${pooling === 'stats' ? ' + 1e-5' : '.clamp(min=1e-5)'})]), attention`;
+    return torch.cat([mean, torch.sqrt(variance${deviation === 'added' ? ' + 1e-5' : '.clamp(min=1e-5)'})]), attention`;
 }
 
 function decide({ dense = [], bias = true }: ClassifierOptions): string {

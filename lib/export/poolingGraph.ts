@@ -1,6 +1,7 @@
 // Pooling of frames as ONNX operators: of the utterance's, and of windows of them, for which a frame's neighbourhood is pooled as if
 // it were an utterance.
 import type { PoolingName } from '../model/binding.js';
+import { deviationOf } from '../model/classifier.js';
 import type { Value } from '../onnx/graph.js';
 import { linear, type Parts } from './layers.js';
 
@@ -33,9 +34,10 @@ export function poolingGraph(parts: Parts, pooling: PoolingName, x: Value, outpu
   // [B, 1, T] · [B, T, P]
   const row = node('Unsqueeze', [attention, graph.integers(1)]);
   const mean = node('MatMul', [row, x]);
-  const centred = hasDeviation(pooling) ? node('Sub', [x, mean]) : x;
+  const deviates = deviationOf(pooling) !== undefined;
+  const centred = deviates ? node('Sub', [x, mean]) : x;
   const weighted = (rows: Value, means: Value): Value[] =>
-    hasDeviation(pooling) ? [means, deviation(parts, pooling, rows, centred)] : [means];
+    deviates ? [means, deviation(parts, pooling, rows, centred)] : [means];
   return {
     utterance: weighted(row, mean),
     windows: (frames) => {
@@ -45,10 +47,6 @@ export function poolingGraph(parts: Parts, pooling: PoolingName, x: Value, outpu
       return weighted(rows, node('MatMul', [rows, x]));
     },
   };
-}
-
-function hasDeviation(pooling: PoolingName): boolean {
-  return pooling === 'stats' || pooling === 'attentive-stats';
 }
 
 /** `[B, T]`: what weights of frames are the softmax of. */
@@ -75,7 +73,7 @@ function deviation(parts: Parts, pooling: PoolingName, rows: Value, centred: Val
   const squares = node('MatMul', [rows, node('Mul', [centred, centred])]);
   const variance = node('Sub', [squares, node('Mul', [off, off])]);
   const floor = graph.scalar(varianceFloor);
-  if (pooling === 'attentive-stats') return node('Sqrt', [node('Max', [variance, floor])]);
+  if (deviationOf(pooling) === 'clamped') return node('Sqrt', [node('Max', [variance, floor])]);
   return node('Sqrt', [node('Add', [node('Relu', [variance]), floor])]);
 }
 

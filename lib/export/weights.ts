@@ -5,6 +5,7 @@ import { encoderShapes } from '../checkpoint/shapes.js';
 import { EmoframeError } from '../errors.js';
 import type { AlignmentSettings } from '../model/alignment.js';
 import type { ClassifierOptions, HubertShape } from '../model/binding.js';
+import { frameWidth, pooledWidth } from '../model/classifier.js';
 import { newFloats, roomFor } from '../model/floats.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
@@ -154,9 +155,8 @@ const pair = (name: string, weight: number[]): Named[] => [
 
 function classifierShapes({ hiddenSize, layers }: HubertShape, options: ClassifierOptions): Named[] {
   const { classes, pooling, source, projector, dense = [], bias = true } = options;
-  const width = projector ?? hiddenSize;
-  const pooled = pooling === 'stats' || pooling === 'attentive-stats' ? 2 * width : width;
-  const inputs = [pooled, ...dense.map((layer) => layer.width)];
+  const width = frameWidth(options, hiddenSize);
+  const inputs = [pooledWidth(options, hiddenSize), ...dense.map((layer) => layer.width)];
   const scores = !['mean', 'sum', 'max'].includes(pooling);
   return [
     ...(source === 'layers' ? [['layer_weights', [layers + 1]] satisfies Named] : []),

@@ -60,8 +60,16 @@ export function frameWidth({ projector }: ClassifierOptions, hiddenSize: number)
   return projector ?? hiddenSize;
 }
 
+/**
+ * How a pooling that has standard deviations keeps these from 0: by what is added to the variance, or is the least that it is. Undefined:
+ * it has none.
+ */
+export function deviationOf(pooling: PoolingName): 'added' | 'clamped' | undefined {
+  if (pooling === 'stats') return 'added';
+  return pooling === 'attentive-stats' ? 'clamped' : undefined;
+}
+
 /** Width of what it gives. */
 export function pooledWidth(options: ClassifierOptions, hiddenSize: number): number {
-  const deviates = options.pooling === 'stats' || options.pooling === 'attentive-stats';
-  return (deviates ? 2 : 1) * frameWidth(options, hiddenSize);
+  return (deviationOf(options.pooling) === undefined ? 1 : 2) * frameWidth(options, hiddenSize);
 }

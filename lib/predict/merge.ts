@@ -11,6 +11,7 @@ import type { Smoother } from '../evaluate/viterbi.js';
 import { joinFloats } from '../float32.js';
 import { given } from '../given.js';
 import type { ClassifyResult, PoolingName } from '../model/binding.js';
+import { deviationOf } from '../model/classifier.js';
 import { HeadOutputs } from './headOutputs.js';
 import type { Inference, Inferred } from './inference.js';
 import type { AudioWindow } from './windows.js';
@@ -98,9 +99,6 @@ export class UtteranceSoFar {
 // Of the pooled standard deviation, as native/ops.h has it.
 const varianceFloor = 1e-5;
 
-/** How poolings with standard deviations keep these from 0: by what is added to the variance, or is the least that it is. */
-const deviations: { [pooling in PoolingName]?: 'added' | 'clamped' } = { stats: 'added', 'attentive-stats': 'clamped' };
-
 /**
  * The classification of an utterance from windows of it that were pooled each by itself. Whatever the pooling is (a weighted mean, and
  * a standard deviation about it; a sum; a maximum), windows of known total weight add up to exactly the pooling over all of their
@@ -114,7 +112,7 @@ class PooledSum {
   /** Whether a frame was classified with the deviation of its window. */
   readonly #correctable: boolean;
   readonly #width: number;
-  readonly #deviation: 'none' | 'added' | 'clamped';
+  readonly #deviation: ReturnType<typeof deviationOf>;
   /** The weighted mean, the sum, or the maximum of all frames so far. */
   #pooled: Float64Array;
   #variance: Float64Array;
@@ -130,11 +128,11 @@ class PooledSum {
     const { pooling, frames } = classifierOptions(head)!;
     this.#pooling = pooling;
     this.#correctable = pooling === 'stats' && frames === undefined;
-    this.#deviation = deviations[pooling] ?? 'none';
-    this.#width = this.#head.inputs / (this.#deviation === 'none' ? 1 : 2);
+    this.#deviation = deviationOf(pooling);
+    this.#width = this.#head.inputs / (this.#deviation === undefined ? 1 : 2);
     this.#pooled = new Float64Array(this.#width).fill(pooling === 'max' ? -Infinity : 0);
     this.#winners = new Int32Array(this.#width);
-    this.#variance = new Float64Array(this.#deviation === 'none' ? 0 : this.#width);
+    this.#variance = new Float64Array(this.#deviation === undefined ? 0 : this.#width);
   }
 
   /** The next window, classified alone. */
