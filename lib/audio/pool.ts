@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
 import { parseOptions } from '../issues.js';
+import { emitWarning } from '../warning.js';
 import { type AudioCacheOptions, audioCacheSchema } from './cacheFolder.js';
 import { fromErrorData, type Reply, type Results, type Task, type WorkerSettings } from './messages.js';
 import type { AudioRange } from './types.js';
@@ -56,7 +57,7 @@ export class AudioPool {
     }
     this.threads = threads;
     this.#settings = options.cache === undefined ? {} : { cache: parseOptions(audioCacheSchema, options.cache) };
-    this.#warn = options.onWarning ?? ((message) => process.emitWarning(message, { type: 'EmoframeWarning' }));
+    this.#warn = options.onWarning ?? emitWarning;
   }
 
   /**

@@ -15,13 +15,14 @@ export const cacheCommand = defineCommand({
     clear: flag('delete all entries'),
   },
   examples: ['emoframe cache ~/.cache/emoframe-audio', 'emoframe cache ~/.cache/emoframe-audio --limit-gib 20'],
-  run: async (positionals, values, { print }) => {
+  run: async (positionals, values, { print, printJson }) => {
     if (positionals.length > 1) throw new UsageError(`Expected one cache folder but received ${positionals.length}.`);
     const dir = cacheFolderOf(positionals[0]);
     if (dir === undefined) throw new UsageError('Expected the folder of a cache, or EMOFRAME_AUDIO_CACHE to name it.');
     const limit = values.clear ? 0 : values['limit-gib'];
     const contents = limit === undefined ? await describeAudioCache(dir) : await trimAudioCache(dir, limit * gib);
-    await print(values.json ? JSON.stringify({ dir, ...contents }) : describe(dir, contents));
+    if (values.json) await printJson({ dir, ...contents }, 0);
+    else await print(describe(dir, contents));
   },
 });
 

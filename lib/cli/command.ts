@@ -1,14 +1,18 @@
+import { oneLine } from '../quote.js';
 import type { Options, Values } from './options.js';
 import { flag, readArguments } from './options.js';
+import type { Lines } from './terminal.js';
 
 /** What a command works with besides its arguments. */
 export interface CommandContext {
   /** Fires on Ctrl-C and on SIGTERM. */
   signal: AbortSignal;
-  /** Writes a result and a newline to stdout; waits for a slow reader. */
-  print(text: string): Promise<void>;
-  /** Writes a remark and a newline to stderr. */
-  note(text: string): void;
+  /** Writes lines of a result to stdout; waits for a slow reader. */
+  print(lines: Lines): Promise<void>;
+  /** Writes a result as JSON over several lines, or with `indent` 0 on one. */
+  printJson(value: unknown, indent?: number): Promise<void>;
+  /** Writes lines of remarks to stderr. */
+  note(lines: Lines): void;
 }
 
 /** One command of the program. */
@@ -16,7 +20,8 @@ export interface Command {
   name: string;
   /** One line for the list of commands. */
   summary: string;
-  help(): string;
+  /** In lines. */
+  help(): string[];
   run(words: readonly string[], context: CommandContext): Promise<void>;
 }
 
@@ -52,18 +57,17 @@ export function defineCommand<O extends Options>(definition: Definition<O>): Com
   return {
     name: definition.name,
     summary: definition.summary,
-    help: () =>
-      [
-        `Usage: emoframe ${[definition.name, definition.arguments, '[options]'].filter((part) => part !== '').join(' ')}`,
-        '',
-        definition.description,
-        '',
-        'Options:',
-        ...columns(lines),
-        '',
-        'Examples:',
-        ...definition.examples.map((example) => `  ${example}`),
-      ].join('\n'),
+    help: () => [
+      `Usage: emoframe ${[definition.name, definition.arguments, '[options]'].filter((part) => part !== '').join(' ')}`,
+      '',
+      ...definition.description.split('\n'),
+      '',
+      'Options:',
+      ...columns(lines),
+      '',
+      'Examples:',
+      ...definition.examples.map((example) => `  ${example}`),
+    ],
     run: async (words, context) => {
       const { positionals, values } = readArguments(words, options);
       await definition.run(positionals, values as Parameters<typeof definition.run>[1], context);
@@ -71,8 +75,9 @@ export function defineCommand<O extends Options>(definition: Definition<O>): Com
   };
 }
 
-/** Two columns, indented. */
+/** Two columns, indented, of text as it is shown. */
 export function columns(lines: readonly [string, string][]): string[] {
-  const width = Math.max(...lines.map(([left]) => left.length));
-  return lines.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
+  const shown = lines.map(([left, right]): [string, string] => [oneLine(left), right]);
+  const width = Math.max(...shown.map(([left]) => left.length));
+  return shown.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
 }

@@ -27,7 +27,7 @@ export const corpusCommand = defineCommand({
   run: async (
     positionals,
     { json, decode, dataset, labels, others, test, 'audio-root': audioRoot },
-    { print, note, signal },
+    { print, printJson, note, signal },
   ) => {
     const progress = new Progress();
     const onProgress = (done: number, total: number) => progress.update({ title: 'reading audio', done, total });
@@ -36,9 +36,7 @@ export const corpusCommand = defineCommand({
     progress.finish();
     if (json) {
       const { dataset, utterances, labels, speakers, sessions, seconds, problems, ...more } = description;
-      await print(
-        JSON.stringify({ dataset, utterances, labels, speakers, sessions, seconds, problems, ...more }, null, 2),
-      );
+      await printJson({ dataset, utterances, labels, speakers, sessions, seconds, problems, ...more });
       return;
     }
     await print(table(description));
@@ -50,7 +48,7 @@ export const corpusCommand = defineCommand({
   },
 });
 
-function table(description: CorpusDescription): string {
+function table(description: CorpusDescription): string[] {
   const { dataset, utterances, seconds, labels, speakers, sessions, unlabelled, problems } = description;
   const { scheme, leftOut, folds, values } = description;
   const rated = Object.entries(values).map(([name, { utterances, mean, deviation }]): [string, string] => [
@@ -86,5 +84,5 @@ function table(description: CorpusDescription): string {
     ...(rated.length === 0 ? [] : ['', 'Values: utterances, mean and standard deviation', ...columns(rated)]),
     ...counts('Sessions', sessions),
     ...counts('Speakers', speakers),
-  ].join('\n');
+  ];
 }

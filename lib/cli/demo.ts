@@ -27,7 +27,7 @@ export const demoCommand = defineCommand({
     ...deviceOptions,
   },
   examples: ['emoframe demo', 'emoframe demo --out runs/other --seed 2'],
-  run: async (_positionals, values, { print, note, signal }) => {
+  run: async (_positionals, values, { print, printJson, note, signal }) => {
     const { out = join('runs', 'demo'), seed = 1, minutes, device = 'cpu', precision, threads = 0, json } = values;
     const progress = new Progress();
     try {
@@ -62,9 +62,9 @@ export const demoCommand = defineCommand({
       });
       progress.finish();
       const report = await writeReport(out, { signal });
-      if (json) return print(JSON.stringify(summary, null, 2));
+      if (json) return printJson(summary);
       await print(scoreTable(summary));
-      await print(`\nscores  ${join(out, 'summary.json')}\nreport  ${report}`);
+      await print(['', `scores  ${join(out, 'summary.json')}`, `report  ${report}`]);
       note(
         `Try: emoframe predict ${join(out, 'corpus', 'audio')}/*.wav --model ${join(out, 'folds', testFold, 'predictor')}`,
       );

@@ -21,11 +21,12 @@ export const modelCommand = defineCommand({
     const path = await findModel({ model, revision }, context, new Progress());
     const settings = given({ head, device, precision, threads, memoryLimit: values['memory-limit'] });
     const facts = await modelFacts(path, settings);
-    await context.print(values.json ? JSON.stringify({ model, path, ...facts }, null, 2) : table(model, facts));
+    if (values.json) await context.printJson({ model, path, ...facts });
+    else await context.print(table(model, facts));
   },
 });
 
-function table(model: string, facts: ModelFacts): string {
+function table(model: string, facts: ModelFacts): string[] {
   const { form, family, layers, hiddenSize, task, labels, head, input, ignored, parameters, bytes } = facts;
   const { timeline, device, memory, speed } = facts;
   const of = (name: string, value: string | undefined): [string, string][] =>
@@ -42,7 +43,7 @@ function table(model: string, facts: ModelFacts): string {
     ['parameters', `${parameters.toLocaleString('en')}, ${mebibytes(bytes)} on disk`],
     ['memory', `${mebibytes(memory.total)} on ${device} at most, of which ${mebibytes(memory.weights)} are weights`],
     ['speed', `${Number(speed.toPrecision(3))} s of audio a second, measured on ${device}`],
-  ]).join('\n');
+  ]);
 }
 
 const timelines: Record<NonNullable<ModelFacts['timeline']>, string> = {

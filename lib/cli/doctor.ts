@@ -12,7 +12,7 @@ export const doctorCommand = defineCommand({
     'Shows the version, the loaded addon, the instruction sets in use, threads, backends, and the devices found or why there\nare none.',
   options: {},
   examples: ['emoframe doctor', 'emoframe doctor --json'],
-  run: async (_positionals, { json }, { print }) => {
+  run: async (_positionals, { json }, { print, printJson }) => {
     const about = { version: packageVersion(), node: process.version, platform: `${process.platform}-${process.arch}` };
     let addon: AddonFile;
     let native: NativeDescription;
@@ -24,17 +24,18 @@ export const doctorCommand = defineCommand({
     } catch (error) {
       // Print what is known anyway; the error itself sets the exit code.
       if (json && error instanceof EmoframeError) {
-        await print(JSON.stringify({ ...about, problem: { code: error.code, message: error.message } }, null, 2));
+        await printJson({ ...about, problem: { code: error.code, message: error.message } });
       } else
         await print(
           columns([
             ['emoframe', about.version],
             ['node', `${about.node} (${about.platform})`],
-          ]).join('\n'),
+          ]),
         );
       throw error;
     }
-    await print(json ? JSON.stringify({ ...about, addon, ...native }, null, 2) : table(about, addon, native));
+    if (json) await printJson({ ...about, addon, ...native });
+    else await print(table(about, addon, native));
   },
 });
 
@@ -42,7 +43,7 @@ function table(
   about: { version: string; node: string; platform: string },
   addon: AddonFile,
   native: NativeDescription,
-): string {
+): string[] {
   const { cpu, cuda, backends } = native;
   const lines: [string, string][] = [
     ['emoframe', about.version],
@@ -67,5 +68,5 @@ function table(
   }
   if (cuda.devices.length === 0)
     lines.push(['devices', `cpu only${cuda.reason === undefined ? '' : `: ${cuda.reason}`}`]);
-  return columns(lines).join('\n');
+  return columns(lines);
 }

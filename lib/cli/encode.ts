@@ -46,7 +46,7 @@ export const encodeCommand = defineCommand({
     'emoframe encode a.wav --model facebook/hubert-base-ls960 --layer 9 --out features',
   ],
   run: async (files, values, context) => {
-    const { print, note, signal } = context;
+    const { print, printJson, note, signal } = context;
     const { layer, out = '.', json, device, precision, threads } = values;
     const windows = given({ windowSeconds: values['window-seconds'], overlapSeconds: values['overlap-seconds'] });
     if (files.length === 0) throw new UsageError('Expected at least one audio file.');
@@ -88,7 +88,7 @@ export const encodeCommand = defineCommand({
       if (files.length > 1) progress.update({ title: 'encode', done: index + 1, total: files.length });
     }
     progress.finish();
-    if (json) await print(JSON.stringify(written, null, 2));
+    if (json) await printJson(written);
     else {
       for (const row of written) {
         if ('error' in row) await print(describeSkipped({ id: row.audio, error: row.error }));

@@ -1,6 +1,7 @@
 // The last stage of a run, in a run directory; or, without one, the scores of any model on any corpus.
 import { given } from '../given.js';
 import { EmotionModel } from '../predict/emotionModel.js';
+import { oneLine } from '../quote.js';
 import { writeRows } from '../run/format.js';
 import type { PredictionRow } from '../run/scores.js';
 import {
@@ -62,7 +63,7 @@ async function scoreModel(
   values: Values<typeof options> & { model: string; json: boolean },
   context: CommandContext,
 ): Promise<void> {
-  const { signal, note, print } = context;
+  const { signal, note, print, printJson } = context;
   const foreign = ofRuns.find((name) => values[name] !== undefined) ?? (values.resume ? 'resume' : undefined);
   if (foreign !== undefined)
     throw new UsageError(`Expected --out with --${foreign}, which is for the last stage of a run.`);
@@ -85,7 +86,8 @@ async function scoreModel(
   }).finally(() => progress.finish());
   if (values.predictions !== undefined) await writeRows(values.predictions, rows);
   for (const { file, reason } of evaluation.skipped) note(`${file} is left out: ${reason}`);
-  await print(values.json ? JSON.stringify(evaluation, null, 2) : describe(evaluation));
+  if (values.json) await printJson(evaluation);
+  else await print(describe(evaluation));
 }
 
 /** `anger=ang,joy=hap` */
@@ -100,11 +102,11 @@ function readMap(written: string): Record<string, string> {
   );
 }
 
-function describe(evaluation: ModelEvaluation): string {
+function describe(evaluation: ModelEvaluation): string[] {
   return evaluation.task === 'regression' ? describeValues(evaluation) : describeClasses(evaluation);
 }
 
-function describeValues({ dimensions, meanCcc, meanInterval, utterances }: ValueEvaluation): string {
+function describeValues({ dimensions, meanCcc, meanInterval, utterances }: ValueEvaluation): string[] {
   const within = ([low, high]: [number, number]) => `(${low.toFixed(3)} – ${high.toFixed(3)})`;
   return columns([
     ['utterances', String(utterances)],
@@ -113,10 +115,10 @@ function describeValues({ dimensions, meanCcc, meanInterval, utterances }: Value
       `CCC ${ccc.toFixed(3)} ${within(interval)}  Pearson ${pearson.toFixed(3)}  RMSE ${rmse.toFixed(3)}${output === name ? '' : `  (the model's ${output})`}`,
     ]),
     ['mean', `CCC ${meanCcc.toFixed(3)} ${within(meanInterval)}`],
-  ]).join('\n');
+  ]);
 }
 
-function describeClasses(evaluation: ClassEvaluation): string {
+function describeClasses(evaluation: ClassEvaluation): string[] {
   const { map, labels, confusion, leftOut, utterances, intervals } = evaluation;
   const percent = (value: number) => (100 * value).toFixed(1);
   const within = ([low, high]: [number, number]) => `  (${percent(low)} – ${percent(high)})`;
@@ -141,8 +143,8 @@ function describeClasses(evaluation: ClassEvaluation): string {
     ...columns(scores),
     '',
     'Confusion: true labels down, predicted ones across',
-    ...matrix(labels, confusion),
-  ].join('\n');
+    ...matrix(labels.map(oneLine), confusion),
+  ];
 }
 
 function frameScores({ frameAccuracy, frameUa, eder, meanEder, lift }: ClassEvaluation): [string, string][] {

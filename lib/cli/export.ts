@@ -40,7 +40,7 @@ export const exportCommand = defineCommand({
     'emoframe export runs/demo/folds/s5/finetune/model --format hf --out baseline --architecture HubertForSequenceClassification',
   ],
   run: async (positionals, values, context) => {
-    const { print, signal } = context;
+    const { print, printJson, signal } = context;
     const [named] = positionals;
     if (named === undefined || positionals.length > 1) {
       throw new UsageError(`Expected one model but received ${positionals.length}.`);
@@ -70,9 +70,9 @@ export const exportCommand = defineCommand({
       },
     });
     progress.finish();
-    if (json) await print(JSON.stringify(exported, null, 2));
-    else for (const line of columns(exported.files.map(({ path, bytes }) => [path, size(bytes)]))) await print(line);
-    if (!json && exported.ignored.length > 0) await print(`not exported: ${exported.ignored.join(', ')}`);
+    if (json) return printJson(exported);
+    await print(columns(exported.files.map(({ path, bytes }) => [path, size(bytes)])));
+    if (exported.ignored.length > 0) await print(`not exported: ${exported.ignored.join(', ')}`);
   },
 });
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { once, setMaxListeners } from 'node:events';
+import { setMaxListeners } from 'node:events';
 import { EmoframeError } from '../errors.js';
 import { packageVersion } from '../version.js';
 import { cacheCommand } from './cache.js';
@@ -17,6 +17,7 @@ import { reportCommand } from './report.js';
 import { runCommand } from './run.js';
 import { stageCommands } from './stages.js';
 import { sweepCommand } from './sweep.js';
+import { output, remarks } from './terminal.js';
 
 const commands: Command[] = [
   demoCommand,
@@ -34,7 +35,7 @@ const commands: Command[] = [
   doctorCommand,
 ];
 
-function overview(): string {
+function overview(): string[] {
   return [
     'Usage: emoframe COMMAND [arguments] [options]',
     '',
@@ -49,7 +50,7 @@ function overview(): string {
     '  emoframe demo',
     '  emoframe predict speech.wav --model superb/hubert-large-superb-er',
     '  emoframe predict speech.wav --model runs/demo/folds/s5/predictor',
-  ].join('\n');
+  ];
 }
 
 function findCommand(name: string): Command {
@@ -95,15 +96,14 @@ function makeContext(): CommandContext {
       // The second signal does not wait for the current step.
       if (controller.signal.aborted) process.exit(130);
       controller.abort(new Error(name));
-      process.stderr.write('\nStopping after the current step; press Ctrl-C again to stop at once.\n');
+      remarks.note(['', 'Stopping after the current step; press Ctrl-C again to stop at once.']);
     });
   }
   return {
     signal: controller.signal,
-    print: async (text) => {
-      if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain');
-    },
-    note: (text) => void process.stderr.write(`${text}\n`),
+    print: (lines) => output.print(lines),
+    printJson: (value, indent) => output.printJson(value, indent),
+    note: (lines) => remarks.note(lines),
   };
 }
 
@@ -112,10 +112,11 @@ function report(error: unknown): number {
   const debug = process.env.EMOFRAME_DEBUG === '1';
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof EmoframeError ? error.code : 'ERR_UNEXPECTED';
-  process.stderr.write(`emoframe: ${message.replace(/\s*\n\s*/g, ' ')} (${code})\n`);
-  if (error instanceof UsageError && error.hint !== undefined) process.stderr.write(`${error.hint}\n`);
-  if (debug && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  else if (code === 'ERR_UNEXPECTED') process.stderr.write('Run again with EMOFRAME_DEBUG=1 to see the stack.\n');
+  const lines = [`emoframe: ${message.replace(/\s*\n\s*/g, ' ')} (${code})`];
+  if (error instanceof UsageError && error.hint !== undefined) lines.push(error.hint);
+  if (debug && error instanceof Error) lines.push(...String(error.stack).split('\n'));
+  else if (code === 'ERR_UNEXPECTED') lines.push('Run again with EMOFRAME_DEBUG=1 to see the stack.');
+  remarks.note(lines);
   return error instanceof UsageError ? 2 : 1;
 }
 

@@ -10,16 +10,17 @@ export const modelsCommand = defineCommand({
     'Lists public models of speech emotion: what each gives, for which language, and under which licence its page on the Hub says\nthat it is. Any other model of one of these forms runs too. --model OWNER/NAME downloads one; from then on it runs offline.',
   options: {},
   examples: ['emoframe models', 'emoframe models --json'],
-  run: async (positionals, { json }, { print }) => {
+  run: async (positionals, { json }, { print, printJson }) => {
     if (positionals.length > 0)
       throw new UsageError('Expected no arguments.', `emoframe model ${positionals[0]} describes a model.`);
-    await print(json ? JSON.stringify(publicModelForms, null, 2) : table());
+    if (json) await printJson(publicModelForms);
+    else await print(table());
   },
 });
 
 const shown = ['name', 'encoder', 'gives', 'language', 'licence'] as const satisfies (keyof PublicModel)[];
 
-function table(): string {
+function table(): string[] {
   const all = publicModelForms.flatMap(({ models }) => models);
   const widths = shown.map((column) => Math.max(...all.map((model) => model[column].length)));
   const row = (model: PublicModel) => shown.map((column, i) => model[column].padEnd(widths[i]!)).join('  ');
@@ -30,6 +31,5 @@ function table(): string {
       ...models.map((model) => `    ${row(model).trimEnd()}`),
       '',
     ])
-    .concat('emoframe predict AUDIO --model NAME runs one; emoframe model NAME says more of it.')
-    .join('\n');
+    .concat('emoframe predict AUDIO --model NAME runs one; emoframe model NAME says more of it.');
 }

@@ -59,7 +59,7 @@ export const predictCommand = defineCommand({
     'find . -name "*.flac" | emoframe predict --list - --model predictor --format jsonl',
   ],
   run: async (positionals, values, context) => {
-    const { print, note, signal } = context;
+    const { print, printJson, note, signal } = context;
     const { json, device, precision, threads } = values;
     const files = await audioFiles(positionals, values.list);
     const format = values.format ?? (json ? 'json' : 'text');
@@ -97,8 +97,10 @@ export const predictCommand = defineCommand({
       if ('error' in result && !isUnreadable(result.error)) throw result.error;
       const prediction = 'error' in result ? skipped.add(result.id, result.error) : result;
       // The array is written element by element, so that memory does not grow.
-      if (format === 'json') await print(`${done === 0 ? '[' : ','}\n${JSON.stringify(prediction, null, 2)}`);
-      else if (format === 'jsonl') await print(JSON.stringify(prediction));
+      if (format === 'json') {
+        await print(done === 0 ? '[' : ',');
+        await printJson(prediction);
+      } else if (format === 'jsonl') await printJson(prediction, 0);
       else
         await print(
           'error' in prediction ? describeSkipped(prediction) : describePrediction(prediction, emotions.labels),

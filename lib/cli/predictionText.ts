@@ -1,11 +1,12 @@
-// A prediction as a few lines of text.
+// A prediction as a few lines.
 import type { Prediction } from '../predict/prediction.js';
+import { oneLine } from '../quote.js';
 
 const columnsShown = 60;
 const levels = [...'▁▂▃▄▅▆▇█'];
 
 /** The emotion with a bar of it over time and its segments, or the values with a curve of each. */
-export function describePrediction(prediction: Prediction, labels: readonly string[]): string {
+export function describePrediction(prediction: Prediction, labels: readonly string[]): string[] {
   const { seconds, windows } = prediction;
   const length = `${seconds.toFixed(2)} s${windows === null ? '' : `, in windows of ${windows.seconds} s`}`;
   return prediction.values === undefined
@@ -18,7 +19,7 @@ function describeEmotion(
   { id, label, probabilities, seconds, segments }: Prediction<'classification'>,
   labels: readonly string[],
   length: string,
-): string {
+): string[] {
   const letters = initials(labels);
   const bar = Array.from({ length: columnsShown }, (_, column) => {
     const time = ((column + 0.5) / columnsShown) * seconds;
@@ -33,7 +34,7 @@ function describeEmotion(
       (segment) =>
         `  ${segment.start.toFixed(2).padStart(7)} – ${segment.end.toFixed(2).padStart(7)} s  ${letters.get(segment.label)} ${segment.label}  ${segment.confidence.toFixed(2)}`,
     ),
-  ].join('\n');
+  ];
 }
 
 /** Of each dimension a curve of its frames, from their lowest value to their highest. */
@@ -41,17 +42,18 @@ function describeValues(
   { id, values, columns }: Prediction<'regression'>,
   labels: readonly string[],
   length: string,
-): string {
-  const nameWidth = Math.max(...labels.map((label) => label.length));
+): string[] {
+  const names = labels.map(oneLine);
+  const nameWidth = Math.max(...names.map((name) => name.length));
   return [
     `${id}  ${labels.map((label) => `${label} ${values[label]!.toFixed(2)}`).join(', ')}  (${length})`,
-    ...labels.map((label, c) => {
+    ...labels.map((_, c) => {
       const curve = columns.values.filter((_, i) => i % labels.length === c);
       const lowest = curve.reduce((a, b) => Math.min(a, b));
       const highest = curve.reduce((a, b) => Math.max(a, b));
-      return `  ${label.padEnd(nameWidth)}  |${drawn(curve, lowest, highest)}|  ${lowest.toFixed(2)} – ${highest.toFixed(2)}`;
+      return `  ${names[c]!.padEnd(nameWidth)}  |${drawn(curve, lowest, highest)}|  ${lowest.toFixed(2)} – ${highest.toFixed(2)}`;
     }),
-  ].join('\n');
+  ];
 }
 
 /** The mean of each slice of time, as a bar of one character. */

@@ -1,4 +1,5 @@
 import type { AudioProgress } from '../predict/options.js';
+import { remarks, type Terminal } from './terminal.js';
 
 /** What is shown while work is in progress. */
 export interface ProgressState {
@@ -27,7 +28,7 @@ export class Progress {
   #shown = '';
 
   constructor(
-    private readonly stream: NodeJS.WriteStream = process.stderr,
+    private readonly terminal: Terminal = remarks,
     private readonly now: () => number = Date.now,
   ) {}
 
@@ -41,14 +42,14 @@ export class Progress {
       this.#startedFrom = state.done;
     }
     const ends = state.total > 0 && state.done >= state.total;
-    const pause = this.stream.isTTY ? redrawMilliseconds : plainMilliseconds;
+    const pause = this.terminal.interactive ? redrawMilliseconds : plainMilliseconds;
     if (!begins && !ends && now - this.#shownAt < pause) return;
     const line = this.#line(state, now);
     if (line === this.#shown) return;
     this.#shownAt = now;
     this.#shown = line;
-    if (!this.stream.isTTY) this.stream.write(`${line}\n`);
-    else this.stream.write(`\r\u001b[K${line.slice(0, Math.max((this.stream.columns ?? 80) - 1, 20))}`);
+    if (this.terminal.interactive) this.terminal.redraw(line);
+    else this.terminal.note(line);
   }
 
   /** Whether `title` is the task updated last. */
@@ -63,7 +64,7 @@ export class Progress {
   }
 
   #endLine(): void {
-    if (this.stream.isTTY && this.#shown !== '') this.stream.write('\n');
+    if (this.terminal.interactive && this.#shown !== '') this.terminal.note('');
     this.#shown = '';
   }
 
@@ -71,7 +72,7 @@ export class Progress {
     const share = total > 0 ? Math.min(done / total, 1) : 0;
     const filled = Math.round(share * barWidth);
     const parts = [title];
-    if (this.stream.isTTY && total > 0) parts.push(`${'━'.repeat(filled)}${'─'.repeat(barWidth - filled)}`);
+    if (this.terminal.interactive && total > 0) parts.push(`${'━'.repeat(filled)}${'─'.repeat(barWidth - filled)}`);
     if (total > 0) parts.push(`${format(done)}/${format(total)}`);
     if (message !== undefined) parts.push(message);
     for (const [name, value] of Object.entries(metrics ?? {}).slice(0, 3)) parts.push(`${name} ${format(value)}`);

@@ -23,8 +23,8 @@ export const runCommand = defineCommand({
     await using trainer = await openTrainer(options.trainer, context, progress);
     const summary = await trainer.run(options.call).finally(() => progress.finish());
     const report = await writeReport(values.out, { signal: context.signal });
-    if (values.json) return context.print(JSON.stringify(summary, null, 2));
+    if (values.json) return context.printJson(summary);
     await context.print(scoreTable(summary));
-    await context.print(`\nscores  ${join(values.out, 'summary.json')}\nreport  ${report}`);
+    await context.print(['', `scores  ${join(values.out, 'summary.json')}`, `report  ${report}`]);
   },
 });

@@ -15,5 +15,6 @@ export async function runStage(
   const options = await readRunOptions(corpora, values, context, progress);
   await using trainer = await openTrainer(options.trainer, context, progress);
   await trainer[stage](options.call).finally(() => progress.finish());
-  await context.print(values.json ? JSON.stringify({ stage, out: values.out }) : `${stage} finished in ${values.out}`);
+  if (values.json) await context.printJson({ stage, out: values.out }, 0);
+  else await context.print(`${stage} finished in ${values.out}`);
 }

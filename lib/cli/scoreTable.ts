@@ -17,11 +17,11 @@ const measures: [key: keyof Scores, name: string, written: (value: number) => st
 ];
 
 /** Scores of both fine-tuned models side by side; scores that the corpus does not allow are left out. */
-export function scoreTable(summary: RunSummary | RegressionSummary): string {
+export function scoreTable(summary: RunSummary | RegressionSummary): string[] {
   return 'dimensions' in summary ? valueTable(summary) : classTable(summary);
 }
 
-function valueTable(summary: RegressionSummary): string {
+function valueTable(summary: RegressionSummary): string[] {
   const rows: [name: string, of: (scores: ValueScores) => number | undefined][] = [
     ...(summary.dimensions.length > 1 ? [['CCC, mean', ({ ccc }) => ccc] satisfies (typeof rows)[number]] : []),
     ...summary.dimensions.flatMap((name): typeof rows => [
@@ -35,10 +35,10 @@ function valueTable(summary: RegressionSummary): string {
   return [
     `${''.padEnd(width)} stage 1b  stage 4`,
     ...rows.map(([name, of]) => `${name.padEnd(width)}${cell(of(summary.baseline))}${cell(of(summary))}`),
-  ].join('\n');
+  ];
 }
 
-function classTable(summary: RunSummary): string {
+function classTable(summary: RunSummary): string[] {
   const cell = (value: unknown, written: (value: number) => string) =>
     (typeof value === 'number' ? written(value) : '–').padStart(9);
   const shown = measures.filter(([key]) => typeof summary[key] === 'number');
@@ -48,5 +48,5 @@ function classTable(summary: RunSummary): string {
       ([key, name, written]) =>
         `${name.padEnd(24)}${cell(summary.baseline[key], written)}${cell(summary[key], written)}`,
     ),
-  ].join('\n');
+  ];
 }

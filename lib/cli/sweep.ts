@@ -23,7 +23,7 @@ export const sweepCommand = defineCommand({
     const { layers, clusters } = values;
     await using trainer = await openTrainer(options.trainer, context, progress);
     const results = await trainer.sweep({ layers, clusters }, options.call).finally(() => progress.finish());
-    if (values.json) return context.print(JSON.stringify(results, null, 2));
+    if (values.json) return context.printJson(results);
     const number = (value: number | undefined, digits: number) => (value === undefined ? '–' : value.toFixed(digits));
     const lines = results.flatMap(({ fold, rows }) =>
       rows.map((row): [string, string] => [
@@ -31,6 +31,6 @@ export const sweepCommand = defineCommand({
         `inertia per frame ${number(row.inertiaPerFrame, 3)}  purity ${number(row.purity, 3)}  NMI ${number(row.nmi, 3)}`,
       ]),
     );
-    await context.print(columns(lines).join('\n'));
+    await context.print(columns(lines));
   },
 });

@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { AppendFile } from '../files/appendFile.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
 import { readError } from '../files/read.js';
+import { asJson } from '../quote.js';
 
 /** Where the complete lines end. Bytes after the last newline are a line that a kill cut short. */
 function endOfWholeLines(descriptor: number): number {
@@ -66,7 +67,7 @@ export class JsonlLog {
    * others. Errors: `ERR_WRITE`, `ERR_DISPOSED` after `close`.
    */
   write(record: Row): void {
-    this.file.append(new TextEncoder().encode(`${JSON.stringify(record)}\n`));
+    this.file.append(new TextEncoder().encode(`${asJson(record)}\n`));
   }
 
   /**

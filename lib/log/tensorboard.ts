@@ -5,6 +5,7 @@ import { mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppendFile } from '../files/appendFile.js';
 import { writeError } from '../files/atomic.js';
+import { oneLine } from '../quote.js';
 import { maskedCrc32c } from './crc32c.js';
 
 /** A protobuf varint; values here are not negative. */
@@ -105,7 +106,7 @@ export class TensorBoardLog {
    * Errors: `ERR_WRITE`, `ERR_DISPOSED` after `close`.
    */
   scalar(tag: string, step: number, value: number): void {
-    this.file.append(frame(scalarEvent(Date.now() / 1000, step, tag, value)));
+    this.file.append(frame(scalarEvent(Date.now() / 1000, step, oneLine(tag), value)));
   }
 
   /** Forces to disk what was written. Errors: `ERR_WRITE`. */

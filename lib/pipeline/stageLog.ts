@@ -4,6 +4,7 @@ import { given } from '../given.js';
 import type { JsonlLog } from '../log/jsonl.js';
 import { TensorBoardLog } from '../log/tensorboard.js';
 import type { Metrics, StageReport } from '../stages/context.js';
+import { emitWarning } from '../warning.js';
 import type { StageCallOptions, StageName } from './options.js';
 
 export class StageLog implements StageReport {
@@ -54,7 +55,7 @@ export class StageLog implements StageReport {
     this.rows.write({ time: new Date().toISOString(), ...this.where, warning: message });
     const { onWarning } = this.options;
     if (onWarning) onWarning({ ...this.where, message });
-    else process.emitWarning(message, { type: 'EmoframeWarning' });
+    else emitWarning(message);
   };
 
   async close(): Promise<void> {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { EmoframeError } from '../errors.js';
 import { makeDirectory, writeError } from '../files/atomic.js';
 import { binding } from '../model/binding.js';
+import { emitWarning } from '../warning.js';
 
 /** In the run directory, while a process works there; a killed one leaves it, which means nothing. */
 export const lockName = 'run.lock';
@@ -42,9 +43,8 @@ export class RunLock {
       const outcome = binding().lockFile(descriptor);
       if (outcome === 'busy') throw inUse(file);
       if (outcome === 'unsupported') {
-        process.emitWarning(
+        emitWarning(
           `${file} cannot be locked, as its file system has no locks: make sure yourself that no other process uses this run directory.`,
-          { type: 'EmoframeWarning' },
         );
       }
       if (fstatSync(descriptor).ino !== statSync(file, { throwIfNoEntry: false })?.ino) return undefined;

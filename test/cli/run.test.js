@@ -23,7 +23,7 @@ test('scores stand side by side: shares in percent, lift in times, and what is n
   const scores = { wa: 0.75, ua: 0.7, frameAccuracy: 0.761, posteriorOnEmotion: 0.8, lift: 1.624, eder: null };
   const table = scoreTable({ ...scores, baseline: { ...scores, wa: 0.5, lift: null } });
   assert.equal(
-    table.split('\n').map((line) => line.trim().split(/\s{2,}/)),
+    table.map((line) => line.trim().split(/\s{2,}/)),
     [
       ['%', 'stage 1b', 'stage 4'],
       ['WA', '50.0', '75.0'],

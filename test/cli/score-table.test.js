@@ -11,7 +11,7 @@ test('a run on values has a line for each score of each dimension', () => {
     },
   });
   const table = scoreTable({ ...scores(0.5), baseline: scores(0.4), dimensions: ['arousal', 'valence'] });
-  const rows = table.split('\n').map((line) => line.trim().split(/ {2,}/));
+  const rows = table.map((line) => line.trim().split(/ {2,}/));
   assert.equal(rows, [
     ['stage 1b', 'stage 4'],
     ['CCC, mean', '0.400', '0.500'],
