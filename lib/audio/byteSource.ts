@@ -1,6 +1,5 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
-import { readFully } from '../files/read.js';
+import { isSystemError, OpenFile } from '../files/read.js';
 
 /** The first read of a file is enough for most headers; reads double from there up to the most. */
 const FIRST_READ_BYTES = 2 ** 12;
@@ -51,16 +50,11 @@ export class ByteSource {
 
   /** @throws `ERR_FILE_NOT_FOUND`; `ERR_AUDIO` for what is no file, or cannot be opened */
   static async openFile(path: string): Promise<ByteSource> {
-    let handle: FileHandle | undefined;
-    try {
-      handle = await open(path, 'r');
-      const stats = await handle.stat();
-      if (!stats.isFile()) throw new EmoframeError('ERR_AUDIO', `${path} is not a file.`, { file: path });
-      return new ByteSource(path, accessTo(handle, stats.size));
-    } catch (error) {
-      await handle?.close();
+    const refuse = (reason: string) => new EmoframeError('ERR_AUDIO', `${path}: ${reason}.`, { file: path });
+    const file = await OpenFile.open(path, refuse).catch((error: unknown) => {
       throw cannotRead(error, path);
-    }
+    });
+    return new ByteSource(path, accessTo(file));
   }
 
   static ofBytes(bytes: Uint8Array, name: string): ByteSource {
@@ -167,19 +161,22 @@ function bytesOf({ value, done }: IteratorResult<unknown>, name: string): Buffer
   );
 }
 
-function accessTo(handle: FileHandle, size: number): RandomAccess {
+function accessTo(file: OpenFile): RandomAccess {
   return {
-    size,
+    size: file.size,
     async read(position, length) {
       const buffer = Buffer.allocUnsafe(length);
-      return buffer.subarray(0, await readFully(handle, buffer, position));
+      return buffer.subarray(0, await file.readUpTo(buffer, position));
     },
-    close: () => handle.close(),
+    close: () => file.close(),
   };
 }
 
 /** What goes wrong beneath, as an error of ours. */
-export function cannotRead(error: unknown, name: string): EmoframeError {
+export function cannotRead(failure: unknown, name: string): EmoframeError {
+  // Of a file: an audio that cannot be read is told from a model that cannot.
+  const ofSystem = failure instanceof EmoframeError && isSystemError(failure.cause);
+  const error = ofSystem ? failure.cause : failure;
   if (error instanceof EmoframeError) return error;
   if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
     return new EmoframeError('ERR_FILE_NOT_FOUND', `There is no file ${name}.`, { file: name, cause: error });

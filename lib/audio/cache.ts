@@ -2,10 +2,10 @@
 // samples, read at its place into the array that is used: Node cannot map files into memory, but the system's page cache
 // serves repeated reads the same way, and nothing of an entry is held that nobody uses.
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { type FileHandle, open, readFile, rm, stat } from 'node:fs/promises';
+import { rm, stat, utimes } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
-import { readFully } from '../files/read.js';
+import { EmoframeError } from '../errors.js';
+import { OpenFile, readParts, readText } from '../files/read.js';
 import {
   type AudioCacheOptions,
   DEFAULT_CACHE_BYTES,
@@ -26,7 +26,8 @@ import type { AudioRange } from './types.js';
 const HEADER_BYTES = 8 + 4 + 4 + 8 + 32;
 const MAGIC = Buffer.from('EMOAUDIO');
 const FORMAT_VERSION = 1;
-const HASH_BYTES = 2 ** 20;
+/** Of what is remembered of a file; far more than it takes. */
+const RECORD_BYTES = 4096;
 /** A file that was changed within this time of being read may change again without a change of its times. */
 const SETTLED_MILLISECONDS = 2000;
 /** Entries that are used are marked so at most this often. */
@@ -81,7 +82,7 @@ export class AudioCache {
   /** The hash of a file's bytes, remembered for as long as nothing about the file changes. */
   async #contentOf(path: string, identity: Identity): Promise<string> {
     const record = filePath(this.#dir, path);
-    const [known, content] = (await readFile(record, 'latin1').catch(() => '')).split('\n');
+    const [known, content] = (await readText(record, RECORD_BYTES).catch(() => '')).split('\n');
     if (known === identity.text && content !== undefined && /^[0-9a-f]{64}$/.test(content)) return content;
     const found = await hashFile(path);
     if (Date.now() - identity.changedAt > SETTLED_MILLISECONDS) {
@@ -93,26 +94,28 @@ export class AudioCache {
   /** The samples under a key; nothing where there are none, or they are damaged. */
   async #read(key: string, audio: string): Promise<Float32Array | undefined> {
     const path = samplesPath(this.#dir, key);
-    let handle: FileHandle | undefined;
+    let file: OpenFile | undefined;
     try {
-      handle = await open(path, 'r');
-      const { size, mtimeMs } = await handle.stat();
-      const samples = await readEntry(handle, size, key);
+      file = await OpenFile.open(
+        path,
+        (reason) => new EmoframeError('ERR_READ', `${path}: ${reason}.`, { file: path }),
+      );
+      const samples = await readEntry(file, key);
       if (samples === undefined) {
         this.#warn(`The cached audio of ${audio} is damaged (${path}): it is decoded again.`);
         await rm(path, { force: true });
         return undefined;
       }
       const now = new Date();
-      if (now.getTime() - mtimeMs > MARK_MILLISECONDS) await handle.utimes(now, now).catch(() => undefined);
+      if (now.getTime() - file.stats.mtimeMs > MARK_MILLISECONDS) await utimes(path, now, now).catch(() => undefined);
       return samples;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
+      if ((error as EmoframeError).code !== 'ERR_FILE_NOT_FOUND') {
         this.#warn(`The cached audio of ${audio} cannot be read (${(error as Error).message}): it is decoded again.`);
       }
       return undefined;
     } finally {
-      await handle?.close();
+      await file?.close();
     }
   }
 
@@ -157,7 +160,7 @@ async function identityOf(path: string): Promise<Identity> {
 
 async function hashFile(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const part of createReadStream(path, { highWaterMark: HASH_BYTES })) hash.update(part as Buffer);
+  for await (const part of readParts(path)) hash.update(part);
   return hash.digest('hex');
 }
 
@@ -180,12 +183,12 @@ function headerOf(key: string, count: number, checksum: number): Buffer {
 }
 
 /** Reads a whole entry; nothing where it is not what was written under the key. */
-async function readEntry(handle: FileHandle, size: number, key: string): Promise<Float32Array | undefined> {
-  const count = (size - HEADER_BYTES) / Float32Array.BYTES_PER_ELEMENT;
+async function readEntry(file: OpenFile, key: string): Promise<Float32Array | undefined> {
+  const count = (file.size - HEADER_BYTES) / Float32Array.BYTES_PER_ELEMENT;
   if (!Number.isInteger(count) || count < 0 || count > MAX_SAMPLES) return undefined;
   const header = Buffer.alloc(HEADER_BYTES);
   const samples = new Float32Array(count);
   const bytes = new Uint8Array(samples.buffer);
-  if ((await readFully(handle, header, 0)) + (await readFully(handle, bytes, HEADER_BYTES)) < size) return undefined;
+  if ((await file.readUpTo(header, 0)) + (await file.readUpTo(bytes, HEADER_BYTES)) < file.size) return undefined;
   return headerOf(key, count, crc32(bytes)).equals(header) ? samples : undefined;
 }

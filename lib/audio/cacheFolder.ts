@@ -1,10 +1,11 @@
 // The folder of a cache of decoded audio: what lies in it, how large it is, and how it is made smaller. Anything in it may
 // vanish at any time, by another process that makes room.
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, opendir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, opendir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { readText } from '../files/read.js';
 import { type Shape, strictOptions } from '../issues.js';
 
 /** Where decoded audio is kept between runs. */
@@ -70,7 +71,7 @@ export async function openCacheFolder(dir: string): Promise<void> {
 }
 
 async function isCacheFolder(folder: string): Promise<boolean> {
-  const found = await readFile(join(folder, tagName), 'utf8').catch(() => '');
+  const found = await readText(join(folder, tagName), 4096).catch(() => '');
   return found.startsWith(signature) && found.includes('emoframe');
 }
 

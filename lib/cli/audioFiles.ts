@@ -1,14 +1,17 @@
 // The audio files of a command: those named on the command line, those in folders named there, and those of a list, since ten
 // thousand paths do not fit on every command line.
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import { text as readText } from 'node:stream/consumers';
+import { text as textOf } from 'node:stream/consumers';
 import { probeAudio } from '../audio/decode.js';
-import { readError } from '../files/read.js';
+import { readError, readText } from '../files/read.js';
 import type { NamedAudio } from '../predict/predictMany.js';
 import { text, UsageError } from './options.js';
 
 const endings = ['.wav', '.flac', '.mp3', '.ogg', '.oga', '.opus'];
+
+/** Bytes; of some million paths. */
+const longestList = 2 ** 28;
 
 export const listOption = text('FILE', "also the files listed in FILE, one per line; '-': standard input");
 
@@ -63,12 +66,7 @@ export function nameAudio(files: readonly string[]): NamedFile[] {
 }
 
 async function readList(list: string): Promise<string[]> {
-  const content =
-    list === '-'
-      ? await readText(process.stdin)
-      : await readFile(list, 'utf8').catch((error: unknown) => {
-          throw readError(list, error);
-        });
+  const content = list === '-' ? await textOf(process.stdin) : await readText(list, longestList);
   return content.split(/\r?\n/).filter((line) => line !== '');
 }
 

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
 import { isObject, parseJson } from '../files/json.js';
+import { readText } from '../files/read.js';
 import { describe, explain } from '../issues.js';
 import { type PresetName, presets, regressionDefaults } from './presets.js';
 import { configSchema } from './schema.js';
@@ -46,9 +46,11 @@ export function parseConfig(input: unknown = {}, preset: PresetName = 'paper', f
 export async function readConfig(file: string, preset: PresetName = 'paper'): Promise<RunConfig> {
   let input: unknown;
   try {
-    input = parseJson(await readFile(file, 'utf8'));
+    input = parseJson(await readText(file, 1 << 20));
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    // The system's own words: ours would name the file a second time.
+    const { cause } = error as Error;
+    const reason = cause instanceof Error ? cause.message : (error as Error).message;
     throw new EmoframeError('ERR_CONFIG', `Cannot read the config ${file}: ${reason}.`, { file, cause: error });
   }
   if (isObject(input) && 'preset' in input) {

@@ -1,10 +1,9 @@
 // The three manifest formats, each a stream of rows: a manifest is never held whole.
-import { createReadStream } from 'node:fs';
-import { pipeline } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { EmoframeError } from '../errors.js';
 import { isObject, readJsonl as readJsonLines } from '../files/json.js';
-import { type LineLimit, readLines as readFileLines } from '../files/read.js';
+import { type LineLimit, readLines as readFileLines, readParts } from '../files/read.js';
 import { BadRow, type RawRow } from './row.js';
 
 /** A line or CSV record longer than this is not a row of a manifest. */
@@ -55,7 +54,7 @@ export async function* readCsv(path: string, required: readonly string[] = ['aud
     trim: true,
   });
   // `pipeline` hands a reading error on to the parser, which throws it to the loop.
-  pipeline(createReadStream(path), parser, () => undefined);
+  pipeline(Readable.from(readParts(path)), parser, () => undefined);
   let columns: number | undefined;
   let doubled = 0;
   try {

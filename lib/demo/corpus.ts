@@ -1,8 +1,9 @@
-import { access, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { aborted, EmoframeError, throwIfAborted } from '../errors.js';
+import { readText } from '../files/read.js';
 import { mapLimited } from '../lists.js';
 import type { DemoRow, SpeakerMessage, SpeakerTask } from './speakerWorker.js';
 import { VOICES, type Voice } from './voices.js';
@@ -40,7 +41,7 @@ interface Stamp {
 
 async function readStamp(path: string): Promise<Stamp | undefined> {
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as Stamp;
+    return JSON.parse(await readText(path, 1 << 16)) as Stamp;
   } catch {
     return undefined; // absent, or cut off while it was written
   }
@@ -48,7 +49,7 @@ async function readStamp(path: string): Promise<Stamp | undefined> {
 
 async function isComplete(directory: string, manifest: string): Promise<boolean> {
   try {
-    const rows = (await readFile(manifest, 'utf8')).trimEnd().split('\n');
+    const rows = (await readText(manifest, 1 << 26)).trimEnd().split('\n');
     await Promise.all(rows.map((row) => access(join(directory, (JSON.parse(row) as DemoRow).audio))));
     return true;
   } catch {

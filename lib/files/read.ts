@@ -1,10 +1,12 @@
 // Reading files. What is wrong with a file's content is named by whoever asks for it: this folder knows no formats.
-import { createReadStream } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { type FileHandle, stat } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
+import { answered, openRegular } from './regular.js';
 
 /** Bytes asked of the system at once: large enough for full disk speed, far below the 2 GiB limit of one read. */
 const chunkBytes = 4 << 20;
+const partBytes = 1 << 20;
 
 /** Makes the error of a file whose content cannot be used; `reason` is a clause such as "it is not valid JSON". */
 export type Refuse = (reason: string, cause?: unknown) => EmoframeError;
@@ -30,24 +32,21 @@ export function readError(path: string, error: unknown): unknown {
   return new EmoframeError('ERR_READ', `Could not read ${path}: ${reason}.`, { file: path, cause: error });
 }
 
-/** Fills `target` with a file's bytes from `position` on, and gives how many there were: fewer where the file ends before. */
-export async function readFully(handle: FileHandle, target: Uint8Array, position: number): Promise<number> {
-  let done = 0;
-  while (done < target.byteLength) {
-    const length = Math.min(chunkBytes, target.byteLength - done);
-    const { bytesRead } = await handle.read(target, done, length, position + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
-  return done;
-}
+/** A file whose content no reader of ours judges. */
+const unreadable =
+  (path: string): Refuse =>
+  (reason, cause) =>
+    new EmoframeError('ERR_READ', `Could not read ${path}: ${reason}.`, { file: path, cause });
 
-/** A regular file that is open for reading at any place. */
+/** A regular file that is open for reading at any place. What is added to it while it is open is not read. */
 export class OpenFile {
+  /** A call that the system does not answer is not waited for a second time. */
+  #stalled = false;
+
   private constructor(
     readonly path: string,
-    /** Bytes. */
-    readonly size: number,
+    /** Of the file when it was opened. */
+    readonly stats: Stats,
     private readonly handle: FileHandle,
     private readonly refuse: Refuse,
   ) {}
@@ -55,23 +54,39 @@ export class OpenFile {
   /** @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`; later what `refuse` makes, for a file that became shorter */
   static async open(path: string, refuse: Refuse): Promise<OpenFile> {
     try {
-      // A pipe would block in open, and its size says nothing, so look before opening.
-      const found = await stat(path);
-      if (!found.isFile()) {
-        throw new EmoframeError('ERR_READ', `Could not read ${path}: it is not a regular file.`, { file: path });
-      }
-      const handle = await open(path, 'r');
-      return new OpenFile(path, (await handle.stat()).size, handle, refuse);
+      const { handle, stats } = await openRegular(path);
+      return new OpenFile(path, stats, handle, refuse);
     } catch (error) {
       throw readError(path, error);
     }
   }
 
-  /** Fills `target` with the bytes from `position` on. */
-  async readInto(target: Uint8Array, position: number): Promise<void> {
-    const done = await readFully(this.handle, target, position).catch((error: unknown) => {
+  /** Bytes. */
+  get size(): number {
+    return this.stats.size;
+  }
+
+  /** Fills `target` with the bytes from `position` on, and gives how many there were: fewer where the file ends before. Errors: `ERR_READ` */
+  async readUpTo(target: Uint8Array, position: number): Promise<number> {
+    const wanted = Math.min(target.byteLength, Math.max(this.size - position, 0));
+    let done = 0;
+    try {
+      while (done < wanted) {
+        const length = Math.min(chunkBytes, wanted - done);
+        const { bytesRead } = await answered(this.handle.read(target, done, length, position + done));
+        if (bytesRead === 0) break;
+        done += bytesRead;
+      }
+    } catch (error) {
+      this.#stalled = codeOf(error) === 'ETIMEDOUT';
       throw readError(this.path, error);
-    });
+    }
+    return done;
+  }
+
+  /** Fills `target` with the bytes from `position` on. Errors: `ERR_READ`, and what `refuse` makes */
+  async readInto(target: Uint8Array, position: number): Promise<void> {
+    const done = await this.readUpTo(target, position);
     const missing = target.byteLength - done;
     if (missing === 0) return;
     throw this.refuse(
@@ -86,8 +101,10 @@ export class OpenFile {
     return bytes;
   }
 
-  close(): Promise<void> {
-    return this.handle.close();
+  async close(): Promise<void> {
+    const closed = this.handle.close();
+    if (this.#stalled) closed.catch(() => undefined);
+    else await closed;
   }
 }
 
@@ -112,6 +129,21 @@ export async function readSmallFile(path: string, limit: number, refuse: Refuse)
   }
 }
 
+/** All bytes of a file, a part after another, each in memory of its own. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`. */
+export async function* readParts(path: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const file = await OpenFile.open(path, unreadable(path));
+  try {
+    for (let at = 0; at < file.size; at += partBytes) yield await file.read(at, Math.min(partBytes, file.size - at));
+  } finally {
+    await file.close();
+  }
+}
+
+/** The text of a file that has at most `limit` bytes. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ` for a larger one too. */
+export async function readText(path: string, limit: number): Promise<string> {
+  return new TextDecoder().decode(await readSmallFile(path, limit, unreadable(path)));
+}
+
 /** How long a line may be, and the error for a longer one. */
 export interface LineLimit {
   characters: number;
@@ -125,21 +157,19 @@ export interface LineLimit {
  * @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`, and what `limit.refuse` makes
  */
 export async function* readLines(path: string, limit?: LineLimit): AsyncGenerator<{ row: number; line: string }> {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   let rest = '';
   let row = 0;
-  try {
-    for await (const part of createReadStream(path, { encoding: 'utf8' })) {
-      const lines = (rest + part).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        row++;
-        if (line.trim() !== '') yield { row, line: withoutMark(line, row) };
-      }
-      if (limit !== undefined && rest.length > limit.characters) throw limit.refuse(row + 1);
+  for await (const part of readParts(path)) {
+    const lines = (rest + decoder.decode(part, { stream: true })).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) {
+      row++;
+      if (line.trim() !== '') yield { row, line: withoutMark(line, row) };
     }
-  } catch (error) {
-    throw readError(path, error);
+    if (limit !== undefined && rest.length > limit.characters) throw limit.refuse(row + 1);
   }
+  rest += decoder.decode();
   if (rest.trim() !== '') yield { row: row + 1, line: withoutMark(rest, row + 1) };
 }
 
@@ -149,7 +179,7 @@ function withoutMark(line: string, row: number): string {
 
 export async function fileExists(path: string): Promise<boolean> {
   try {
-    return (await stat(path)).isFile();
+    return (await answered(stat(path))).isFile();
   } catch (error) {
     const refusal = readError(path, error);
     if (refusal instanceof EmoframeError && refusal.code === 'ERR_FILE_NOT_FOUND') return false;

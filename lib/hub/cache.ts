@@ -1,11 +1,11 @@
 // The Hub's cache on disk, shared with its Python tools, so that neither downloads what the other has: contents of files are in
 // `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and the commit of each branch in `refs`.
-import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { findLayout, preprocessorFile, processorFile } from '../checkpoint/layouts.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
-import { fileExists } from '../files/read.js';
+import { fileExists, readText } from '../files/read.js';
 
 const commitPattern = /^[0-9a-f]{40}$/;
 
@@ -43,7 +43,7 @@ export class CachedModel {
   /** The commit that a branch or tag had when it was last asked for. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (isCommit(revision)) return revision;
-    const kept = await readFile(join(this.folder, 'refs', revision), 'utf8').catch(() => '');
+    const kept = await readText(join(this.folder, 'refs', revision), 4096).catch(() => '');
     return isCommit(kept.trim()) ? kept.trim() : undefined;
   }
 

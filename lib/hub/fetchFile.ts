@@ -1,13 +1,13 @@
 // One file into the cache: an earlier attempt is resumed, and the file takes its place only when all of it is on disk and has the
 // hash that the Hub lists. Two processes may download one file at once: both write the same bytes to the same places.
 import { createHash } from 'node:crypto';
-import { constants, createReadStream } from 'node:fs';
+import { constants } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { makeDirectory, writeError, writeFully } from '../files/atomic.js';
-import { readError } from '../files/read.js';
+import { readParts } from '../files/read.js';
 import type { HubClient, HubFile } from './client.js';
 
 export interface FetchOptions {
@@ -30,11 +30,7 @@ async function sizeOf(path: string): Promise<number | undefined> {
 /** The file's own hash, of the kind that `like` is: SHA-256, or git's SHA-1 of a blob. */
 async function hashOf(path: string, size: number, like: string): Promise<string> {
   const hash = like.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
-  try {
-    for await (const part of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(part as Buffer);
-  } catch (error) {
-    throw readError(path, error);
-  }
+  for await (const part of readParts(path)) hash.update(part);
   return hash.digest('hex');
 }
 

@@ -1,8 +1,8 @@
 // Where models come from and where they are kept, by the environment variables of the Hub's own tools.
-import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { EmoframeError } from '../errors.js';
+import { readText } from '../files/read.js';
 
 /** What a download takes. What is absent comes from the environment. */
 export interface HubOptions {
@@ -46,7 +46,7 @@ async function findToken(): Promise<string | undefined> {
   const given = environment('HF_TOKEN') ?? environment('HUGGING_FACE_HUB_TOKEN');
   if (given !== undefined) return given;
   // Without a readable file nobody is logged in; the Hub then says what it requires.
-  const kept = await readFile(environment('HF_TOKEN_PATH') ?? join(home(), 'token'), 'utf8').catch(() => '');
+  const kept = await readText(environment('HF_TOKEN_PATH') ?? join(home(), 'token'), 4096).catch(() => '');
   return kept.trim() === '' ? undefined : kept.trim();
 }
 

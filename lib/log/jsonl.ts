@@ -1,9 +1,8 @@
 import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AppendFile } from '../files/appendFile.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
-import { readError } from '../files/read.js';
+import { readText } from '../files/read.js';
 import { asJson } from '../quote.js';
 
 /** Where the complete lines end. Bytes after the last newline are a line that a kill cut short. */
@@ -31,6 +30,9 @@ function openAtEnd(path: string): AppendFile {
     throw writeError(path, error);
   }
 }
+
+/** Bytes; more do not fit into a string. */
+const longestText = 2 ** 29;
 
 type Row = Record<string, unknown>;
 
@@ -77,9 +79,7 @@ export class JsonlLog {
    */
   async retain(keep: (record: Row) => boolean): Promise<void> {
     const { path } = this.file;
-    const text = await readFile(path, 'utf8').catch((error: unknown) => {
-      throw readError(path, error);
-    });
+    const text = await readText(path, longestText);
     const lines = text.split('\n').slice(0, -1);
     const kept = lines.filter((line) => {
       const record = parseRow(line);

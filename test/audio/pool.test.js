@@ -99,8 +99,8 @@ pooling('a thread that dies is an error that names the file, and the next load g
     import files from 'node:fs/promises';
     import { syncBuiltinESMExports } from 'node:module';
     import { isMainThread } from 'node:worker_threads';
-    const { open } = files;
-    files.open = (path, ...rest) => (!isMainThread && path === 'crash.wav' ? process.exit(3) : open(path, ...rest));
+    const { stat } = files;
+    files.stat = (path, ...rest) => (!isMainThread && path === 'crash.wav' ? process.exit(3) : stat(path, ...rest));
     syncBuiltinESMExports();
   `)}`;
   const { stdout } = await runModule(
