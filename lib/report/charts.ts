@@ -120,9 +120,9 @@ export function confusionMatrix(
 <tbody>${confusion.map((row, truth) => {
     const total = row.reduce((sum, n) => sum + n, 0);
     const share = (n: number) => (total === 0 ? Number.NaN : n / total);
-    return html`<tr><th scope="row"><i class="swatch" style="${colorOf(truth)}"></i>${labels[truth]}</th>${row.map(
+    return html`<tr><th scope="row"><i class="swatch ${colorOf(truth)}"></i>${labels[truth]}</th>${row.map(
       (n, predicted) =>
-        html`<td style="${colorOf(predicted)};--s:${isKnown(share(n)) ? (100 * share(n)).toFixed(0) : 0}%" class="${predicted === truth ? 'hit' : 'miss'}" title="${n} of ${total} ${labels[truth]} predicted as ${labels[predicted]}"><b>${isKnown(share(n)) ? Math.round(100 * share(n)) : '–'}</b><small>${n}</small></td>`,
+        html`<td class="${predicted === truth ? 'hit' : 'miss'} ${colorOf(predicted)} s${isKnown(share(n)) ? (100 * share(n)).toFixed(0) : 0}" title="${n} of ${total} ${labels[truth]} predicted as ${labels[predicted]}"><b>${isKnown(share(n)) ? Math.round(100 * share(n)) : '–'}</b><small>${n}</small></td>`,
     )}<td class="recall">${percent(share(row[truth]!), 0)}</td></tr>`;
   })}</tbody></table></div></figure>`;
 }

@@ -1,5 +1,3 @@
-import { Html } from './html.js';
-
 /** Colours that readers expect of an emotion, by the start of its name: [light theme, dark theme]. */
 const byName: [RegExp, [string, string]][] = [
   [/^(ang|ärger|wut|rage)/i, ['#cf3f4b', '#f0707a']],
@@ -19,10 +17,10 @@ const others: [string, string][] = [
 ];
 
 /**
- * One colour an emotion, the same in every figure of the page: CSS variables `--e0`, `--e1`, … for the labels in order, in
- * both themes.
+ * One colour an emotion, the same in every figure of the page: CSS classes `e0`, `e1`, … for the labels in order, in both themes. The
+ * names decide on the colours, and nothing of them is written into the style.
  */
-export function emotionColors(labels: readonly string[]): Html {
+export function emotionColors(labels: readonly string[]): string {
   const free = [...others, ...byName.map(([, colors]) => colors)];
   const taken = new Set<[string, string]>();
   const wished = labels.map((label) => {
@@ -37,13 +35,11 @@ export function emotionColors(labels: readonly string[]): Html {
     taken.add(next);
     return next;
   });
-  const variables = (theme: 0 | 1) => chosen.map((colors, i) => `--e${i}:${colors[theme]}`).join(';');
-  return new Html(
-    `<style>:root{${variables(0)}}@media (prefers-color-scheme:dark){:root{${variables(1)}}}@media print{:root{${variables(0)}}}</style>`,
-  );
+  const classes = (theme: 0 | 1) => chosen.map((colors, i) => `.${colorOf(i)}{--c:${colors[theme]}}`).join('');
+  return `${classes(0)}@media (prefers-color-scheme:dark){${classes(1)}}@media print{${classes(0)}}`;
 }
 
-/** Style attribute value that gives an element the colour of label `index`. */
+/** The class that gives an element the colour of label `index`. */
 export function colorOf(index: number): string {
-  return `--c:var(--e${index})`;
+  return `e${index}`;
 }

@@ -12,11 +12,11 @@ export function valueFigure({ row, baseline }: ValueExample, index: number, soun
   const scale = scaleOf(baseline === undefined ? [row] : [row, baseline]);
   return html`<article class="utterance" data-index="${index}">
 <header><h3 title="${row.id}">${row.id}</h3>
-<p>${row.dimensions.map((name, k) => html`<span class="chip" style="${colorOf(k)}">${name} ${row.values[name]!.toFixed(2)}, true ${row.target[name]!.toFixed(2)}</span>`)}</p>
+<p>${row.dimensions.map((name, k) => html`<span class="chip ${colorOf(k)}">${name} ${row.values[name]!.toFixed(2)}, true ${row.target[name]!.toFixed(2)}</span>`)}</p>
 ${sound?.wav !== undefined && html`<button type="button" class="play" aria-label="Play ${row.id}">▶</button><audio preload="none" src="${sound.wav}"></audio>`}</header>
 <div class="rows">
 <span class="name">sound, <em>attention</em></span><div class="lane wave">${wave(row, sound, attentionLine(row.attention))}</div>
-${row.dimensions.map((name, k) => html`<span class="name">${name}</span><div class="lane curve" style="${colorOf(k)}">${curve(row, baseline, k, scale)}</div>`)}
+${row.dimensions.map((name, k) => html`<span class="name">${name}</span><div class="lane curve ${colorOf(k)}">${curve(row, baseline, k, scale)}</div>`)}
 <span class="name"></span><div class="axis">${axis(row.seconds)}</div>
 </div><output class="readout" aria-live="off"></output></article>`;
 }

@@ -40,10 +40,10 @@ ${shown.map((measure) => {
   const written = measure.key === 'lift' ? times : percent;
   const at = (value: number) => place(measure, value, summary);
   return html`<div class="score" role="row"><span class="measure" role="rowheader"><b>${measure.name}</b><small>${measure.explanation}</small></span>
-<span class="scale" role="cell"><i class="track"></i>${isKnown(level) && html`<i class="chance" style="left:${at(level)}" title="chance: ${written(level)}"></i>`}
+<span class="scale" role="cell"><svg><line class="track" x1="0" x2="100%" y1="15" y2="15"/>${isKnown(level) && html`<line class="chance" x1="${at(level)}" x2="${at(level)}" y1="4" y2="26"><title>chance: ${written(level)}</title></line>`}
 ${interval('before', summary.baseline, measure.key)}${interval('after', summary, measure.key)}
-${isKnown(before) && html`<i class="join" style="left:${at(Math.min(before, after))};width:${at(Math.abs(after - before))}"></i><i class="point before" style="left:${at(before)}" title="stage 1b: ${written(before)}"></i>`}
-<i class="point after" style="left:${at(after)}" title="stage 4: ${written(after)}"></i></span>
+${isKnown(before) && html`<line class="join" x1="${at(before)}" x2="${at(after)}" y1="15" y2="15"/><circle class="point before" cx="${at(before)}" cy="15" r="5.75"><title>stage 1b: ${written(before)}</title></circle>`}
+<circle class="point after" cx="${at(after)}" cy="15" r="7"><title>stage 4: ${written(after)}</title></circle></svg></span>
 <span class="number" role="cell" data-name="stage 1b">${written(before)}</span><span class="number strong" role="cell" data-name="stage 4">${written(after)}</span>${change(before, after, measure)}</div>`;
 })}</div>`;
 }
@@ -64,7 +64,7 @@ function interval(which: 'before' | 'after', scores: PooledScores, key: Measure[
   const limits = key === 'wa' || key === 'ua' ? scores.intervals[key] : undefined;
   if (limits === undefined) return undefined;
   const [low, high] = limits;
-  return html`<i class="interval ${which}" style="left:${shareOf(low)};width:${shareOf(high - low)}" title="95 % interval: ${percent(low)} to ${percent(high)}"></i>`;
+  return html`<rect class="interval ${which}" x="${shareOf(low)}" width="${shareOf(high - low)}" y="11" height="8" rx="4"><title>95 % interval: ${percent(low)} to ${percent(high)}</title></rect>`;
 }
 
 function change(before: number | null | undefined, after: number, measure: Measure): Html {

@@ -82,11 +82,11 @@ export function wave(
   }`;
 }
 
-export function axis(seconds: number): Html[] {
+export function axis(seconds: number): Html {
   const step = [0.25, 0.5, 1, 2, 5, 10, 30].find((candidate) => seconds / candidate <= 6) ?? 60;
   const marks: Html[] = [];
   for (let at = 0; at < seconds - step * 0.3; at += step) {
-    marks.push(html`<span style="left:${((100 * at) / seconds).toFixed(2)}%">${at === 0 ? '0 s' : at}</span>`);
+    marks.push(html`<text x="${((100 * at) / seconds).toFixed(2)}%" y="13">${at === 0 ? '0 s' : at}</text>`);
   }
-  return [...marks, html`<span class="end">${seconds.toFixed(2)}</span>`];
+  return html`<svg aria-hidden="true">${marks}<text class="end" x="100%" y="13">${seconds.toFixed(2)}</text></svg>`;
 }

@@ -1,5 +1,8 @@
+/** Classes `s0` to `s100`, for shades by a share in percent. */
+const shares = Array.from({ length: 101 }, (_, share) => `.s${share}{--s:${share}%}`).join('');
+
 /** The page's style: one column of text, figures to its full width, both themes from the same variables. */
-export const pageStyle = `
+export const pageStyle = `${shares}
 :root { color-scheme: light dark; --paper: #fbfaf8; --card: #ffffff; --ink: #1d2129; --soft: #5d6673; --line: #e3e1dc; --grid: #eceae5;
   --accent: #22262e; --before: #97a0ad; --good: #23794a; --bad: #b3372f; --wave: #5b6470; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14161a; --card: #1b1e24; --ink: #e8e9ec; --soft: #98a1ae; --line: #2c3038;
@@ -31,15 +34,14 @@ section > p { color: var(--soft); max-width: 46em; margin: 0 0 20px; text-wrap: 
 .score.head > :nth-child(n+3) { text-align: right; }
 .scale-head { display: flex; justify-content: space-between; }
 .measure b { font-weight: 600; display: block; line-height: 1.3; } .measure small { color: var(--soft); font-size: 13px; line-height: 1.35; display: block; }
-.scale { position: relative; height: 30px; }
-.scale i { position: absolute; top: 50%; }
-.scale .track { left: 0; right: 0; height: 1px; background: var(--line); }
-.scale .chance { width: 2px; height: 22px; margin: -11px 0 0 -1px; background: var(--soft); opacity: .75; }
-.scale .point { width: 14px; height: 14px; margin: -7px 0 0 -7px; border-radius: 50%; background: var(--accent); }
-.scale .point.before { background: var(--paper); border: 2.5px solid var(--before); }
-.scale .join { height: 2px; margin-top: -1px; background: var(--before); }
-.scale .interval { height: 8px; margin-top: -4px; border-radius: 4px; background: var(--accent); opacity: .16; }
-.scale .interval.before { background: var(--before); opacity: .28; }
+.scale svg { display: block; width: 100%; height: 30px; overflow: visible; }
+.scale .track { stroke: var(--line); }
+.scale .chance { stroke: var(--soft); stroke-width: 2; opacity: .75; }
+.scale .point { fill: var(--accent); }
+.scale .point.before { fill: var(--paper); stroke: var(--before); stroke-width: 2.5; }
+.scale .join { stroke: var(--before); stroke-width: 2; }
+.scale .interval { fill: var(--accent); opacity: .16; }
+.scale .interval.before { fill: var(--before); opacity: .28; }
 .number { text-align: right; font-variant-numeric: tabular-nums; color: var(--soft); }
 .number.strong { color: var(--ink); font-weight: 650; } .number.better { color: var(--good); } .number.worse { color: var(--bad); }
 
@@ -80,8 +82,9 @@ figure { margin: 0; } figcaption { font-size: 15px; font-weight: 600; margin-bot
 .level { stroke: var(--accent); stroke-width: 1; stroke-dasharray: 3 4; opacity: .6; vector-effect: non-scaling-stroke; }
 .missing { position: absolute; inset: 0; display: grid; place-items: center; font-size: 13px; color: var(--soft); }
 .cursor { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--ink); display: none; pointer-events: none; }
-.axis { position: relative; height: 18px; font-size: 12px; color: var(--soft); font-variant-numeric: tabular-nums; }
-.axis span { position: absolute; transform: translateX(-50%); } .axis span:first-child { transform: none; } .axis .end { right: 0; transform: none; }
+.axis svg { display: block; width: 100%; height: 18px; overflow: visible; }
+.axis text { font-size: 12px; fill: var(--soft); font-variant-numeric: tabular-nums; text-anchor: middle; }
+.axis text:first-child { text-anchor: start; } .axis .end { text-anchor: end; }
 .readout { display: block; min-height: 20px; font-size: 12.5px; line-height: 20px; color: var(--soft); font-variant-numeric: tabular-nums; white-space: pre-wrap; margin-top: 2px; }
 
 .stages { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 500px), 1fr)); gap: 26px 24px; }

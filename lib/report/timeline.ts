@@ -19,7 +19,7 @@ export function timelineFigure(example: Example, index: number, sound: Sound | u
   return html`<article class="utterance" data-index="${index}">
 <header><span class="verdict ${example.right ? 'right' : 'wrong'}">${example.right ? 'right' : 'wrong'}</span>
 <h3 title="${row.id}">${row.id}</h3>
-<p><span class="chip" style="${colorOf(truthIndex)}">${row.label}</span><span class="arrow" aria-label="predicted as">→</span><span class="chip" style="${colorOf(predictedIndex)}">${row.predicted} ${percent(confidence, 0)}</span></p>
+<p><span class="chip ${colorOf(truthIndex)}">${row.label}</span><span class="arrow" aria-label="predicted as">→</span><span class="chip ${colorOf(predictedIndex)}">${row.predicted} ${percent(confidence, 0)}</span></p>
 ${sound?.wav !== undefined && html`<button type="button" class="play" aria-label="Play ${row.id}">▶</button><audio preload="none" src="${sound.wav}"></audio>`}</header>
 <div class="rows">
 <span class="name">sound, <em>${aligned(row) ? 'emotional' : 'attention'}</em></span><div class="lane wave">${wave(row, sound, lineOver(row, neutral), row.truth && runs(row.truth, row, 100))}</div>
@@ -76,7 +76,7 @@ function runs(path: readonly number[], row: PredictionRow, height: number): Html
     const from = 1000 * cellStart(first, row, path.length);
     const to = 1000 * cellStart(end, row, path.length);
     rectangles.push(
-      html`<rect x="${from.toFixed(1)}" width="${(to - from).toFixed(1)}" height="${height}" style="${colorOf(path[first]!)}"/>`,
+      html`<rect x="${from.toFixed(1)}" width="${(to - from).toFixed(1)}" height="${height}" class="${colorOf(path[first]!)}"/>`,
     );
     first = end;
   }
@@ -96,7 +96,7 @@ function posterior(row: PredictionRow): Html {
       lower[i]! += row.posteriors[i]![label]!;
       top.push(`${x.toFixed(1)},${(100 - 100 * Math.min(lower[i]!, 1)).toFixed(1)}`);
     }
-    return html`<polygon points="${[...top, ...bottom.reverse()].join(' ')}" style="${colorOf(label)}"/>`;
+    return html`<polygon points="${[...top, ...bottom.reverse()].join(' ')}" class="${colorOf(label)}"/>`;
   });
   return html`<svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true">${areas}</svg>`;
 }

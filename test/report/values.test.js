@@ -32,7 +32,7 @@ test('a curve for each dimension, from the least error to the largest, over the 
   const run = writeSyntheticRegression(join(dir, 'curves'));
   const page = readFileSync(await writeReport(run, { utterances: 4 }), 'utf8');
   assert.is(count(page, /<article class="utterance"/g), 4);
-  assert.is(count(page, /<div class="lane curve"/g), 8);
+  assert.is(count(page, /<div class="lane curve e\d"/g), 8);
   // The error grows with the number of the utterance.
   assert.equal(
     [...page.matchAll(/<h3 title="s1_(\d+)">/g)].map(([, n]) => Number(n)),
@@ -42,7 +42,7 @@ test('a curve for each dimension, from the least error to the largest, over the 
   assert.equal(labels, ['arousal', 'valence']);
   const [{ target, values }] = utterances;
   const [, level, points] =
-    /<div class="lane curve" style="--c:var\(--e0\)"><svg[^>]*><line class="level" x1="0" x2="1000" y1="([\d.]+)"[^>]*\/><polyline class="faint"[^>]*\/><polyline points="([^"]+)"/.exec(
+    /<div class="lane curve e0"><svg[^>]*><line class="level" x1="0" x2="1000" y1="([\d.]+)"[^>]*\/><polyline class="faint"[^>]*\/><polyline points="([^"]+)"/.exec(
       page,
     );
   const heights = points.split(' ').map((point) => Number(point.split(',')[1]));
