@@ -122,7 +122,7 @@ test('every other file of a user that is a pipe is refused by name', async () =>
     [(path) => loadPretrained(path), pipe('model.pt')],
     // It counts as missing.
     [() => loadPretrained(join(folder, 'model')), dirname(config)],
-    [() => loadPretrained(join(folder, 'weights')), weights],
+    [() => loadPretrained(join(folder, 'weights')), dirname(weights)],
     [(path) => audioFiles([], path), pipe('list.txt')],
     [(path) => readCorpus(path), pipe('corpus.jsonl')],
     [(path) => readCorpus(path), pipe('corpus.csv')],
