@@ -4,6 +4,7 @@
 import { stringify } from 'yaml';
 import type { Head } from '../checkpoint/head.js';
 import { given } from '../given.js';
+import { asJson, oneLine } from '../quote.js';
 import type { Scores } from '../run/scores.js';
 import { stageNamed } from '../run/stages.js';
 import { packageVersion } from '../version.js';
@@ -41,22 +42,28 @@ function frontMatter(facts: CardFacts): Record<string, unknown> {
   return {
     library_name: format === 'onnx' ? 'onnx' : inTransformers ? 'transformers' : 'emoframe',
     pipeline_tag: classifies ? 'audio-classification' : 'feature-extraction',
-    ...given({ license, base_model: baseModel }),
+    ...given({ license: shown(license), base_model: shown(baseModel) }),
     tags: ['emoframe', family.type, 'speech', ...(classifies ? ['speech-emotion-recognition'] : [])],
     ...(record?.scores && {
       metrics: ['accuracy', 'recall', 'f1'],
-      'model-index': [{ name: facts.name, results: [result(record, record.scores)] }],
+      'model-index': [{ name: shown(facts.name), results: [result(record, record.scores)] }],
     }),
   };
+}
+
+/** Text of the front matter, whose other characters YAML takes care of. */
+function shown<Text extends string | undefined>(text: Text): Text {
+  return (text === undefined ? text : oneLine(text)) as Text;
 }
 
 /** Metrics have the Hub's names: unweighted accuracy is its recall, averaged over classes. */
 function result(record: RunRecord, scores: Scores): Record<string, unknown> {
   const metric = (type: string, name: string, value: number | null | undefined) =>
     typeof value === 'number' ? [{ type, name, value: Number(value.toFixed(4)) }] : [];
+  const corpus = oneLine(record.corpus);
   return {
     task: { type: 'audio-classification', name: 'Speech emotion recognition' },
-    dataset: { type: record.corpus, name: record.corpus, split: `fold ${record.fold}, held out` },
+    dataset: { type: corpus, name: corpus, split: `fold ${oneLine(record.fold)}, held out` },
     metrics: [
       ...metric('accuracy', 'WA', scores.wa),
       ...metric('recall', 'UA', scores.ua),
@@ -120,12 +127,12 @@ The model was exported without a record of its training, so its data and scores 
 
 function data(record: RunRecord): string {
   const { corpus, dataset, labelScheme, fold, train, validation, test, sharedSpeakers, startedFrom, config } = record;
-  const labels = [...new Set([train, validation, test].flatMap((part) => Object.keys(part.labels)))].sort();
+  const labels = [...new Set([train, validation, test].flatMap((part) => [...part.labels.keys()]))].sort();
   const row = (name: string, part: PartOfCorpus) => [
     name,
     part.utterances,
     part.speakers === 0 ? 'unknown' : part.speakers,
-    ...labels.map((label) => part.labels[label] ?? 0),
+    ...labels.map((label) => part.labels.get(label) ?? 0),
   ];
   const from =
     startedFrom === null ? 'Training started from random weights.' : `Training started from ${code(startedFrom.name)}.`;
@@ -145,7 +152,7 @@ function data(record: RunRecord): string {
   return [
     `## Data\n\nCorpus ${named}, fold ${code(fold)} of ${code(config.folds.scheme)} folds. ${from} ${protocol}${shared}`,
     table(
-      ['part', 'utterances', 'speakers', ...labels],
+      ['part', 'utterances', 'speakers', ...labels.map(code)],
       [row('training', train), row('validation', validation), row('held out', test)],
     ),
   ].join('\n\n');
@@ -157,7 +164,7 @@ function metrics({ scores, overall, fold }: RunRecord): string {
   const withInterval = (name: 'wa' | 'ua' | 'macroF1') => {
     if (overall === undefined) return '';
     const [low, high] = overall.intervals[name];
-    return `${digits(overall[name])} [${digits(low)}, ${digits(high)}]`;
+    return plain(`${digits(overall[name])} [${digits(low)}, ${digits(high)}]`);
   };
   const rows: [string, string, string][] = [
     ['WA (accuracy)', digits(scores.wa), withInterval('wa')],
@@ -173,7 +180,7 @@ function metrics({ scores, overall, fold }: RunRecord): string {
     ],
     ['Lift: that share over the frames’ share of time', digits(scores.lift), digits(overall?.lift)],
   ];
-  const heads = ['', `this model, ${scores.utterances} utterances of fold ${fold}`];
+  const heads = ['', `this model, ${scores.utterances} utterances of fold ${code(fold)}`];
   if (overall === undefined) {
     return `## Results\n\n${table(
       heads,
@@ -186,7 +193,7 @@ function metrics({ scores, overall, fold }: RunRecord): string {
 }
 
 function settings({ config }: RunRecord): string {
-  const json = JSON.stringify(config, null, 2);
+  const json = asJson(config, 2);
   return `## Settings\n\n<details><summary>Every setting of the run</summary>\n\n\`\`\`json\n${json}\n\`\`\`\n\n</details>`;
 }
 

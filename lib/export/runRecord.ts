@@ -15,7 +15,7 @@ import type { PooledValueScores, ValueScores } from '../run/valueScores.js';
 export interface PartOfCorpus {
   utterances: number;
   /** Labelled ones, by label. */
-  labels: Record<string, number>;
+  labels: ReadonlyMap<string, number>;
   /** Number of speakers; 0 if the corpus does not say. */
   speakers: number;
 }
@@ -70,10 +70,10 @@ export async function readRunRecord(dir: string): Promise<RunRecord | undefined>
   const byId = new Map(corpus.utterances.map((utterance) => [utterance.id, utterance]));
   const speakersOf = (ids: readonly string[]) => new Set(ids.flatMap((id) => byId.get(id)?.speaker ?? []));
   const part = (ids: readonly string[]): PartOfCorpus => {
-    const labels: Record<string, number> = {};
+    const labels = new Map<string, number>();
     for (const id of ids) {
       const label = byId.get(id)?.label;
-      if (label !== undefined) labels[label] = (labels[label] ?? 0) + 1;
+      if (label !== undefined) labels.set(label, (labels.get(label) ?? 0) + 1);
     }
     return { utterances: ids.length, labels, speakers: speakersOf(ids).size };
   };

@@ -1,5 +1,5 @@
 import type { ValueMetrics } from '../evaluate/concordance.js';
-import { code, table } from './markdown.js';
+import { code, plain, table } from './markdown.js';
 import type { RunRecord } from './runRecord.js';
 
 /** Results of a model that predicts values, as a section of its card; nothing of one that was not evaluated so. */
@@ -10,7 +10,7 @@ export function valueScoresSection({
 }: RunRecord): string | undefined {
   if (scores === undefined) return undefined;
   const digits = (value: number | undefined) => value?.toFixed(3) ?? 'unknown';
-  const limits = ([low, high]: readonly [number, number]) => ` [${digits(low)}, ${digits(high)}]`;
+  const limits = ([low, high]: readonly [number, number]) => plain(` [${digits(low)}, ${digits(high)}]`);
   const rows = Object.entries(scores.values).map(([name, own]: [string, ValueMetrics]) => {
     const all = overall?.values[name];
     const interval = overall?.intervals.values[name];

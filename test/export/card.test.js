@@ -247,13 +247,16 @@ test('the dataset and its labels are named, and the model of the Hub that traini
 });
 
 test('names from files stay words: neither front matter nor Markdown breaks', async () => {
-  const labels = ['angry | sad', '# joy\n---\nlicense: stolen', '`code`', '<b>: "x"'];
+  const labels = ['angry | sad', '# joy\n---\nlicense: stolen', '`code`', '<b>: "x"\u001b[2J'];
   const model = await writeTinyPredictor(join(dir, 'strange'), { clusters: false });
   const file = join(model, 'emoframe.json');
   writeFileSync(file, JSON.stringify({ ...json(file), labels }));
   const { front, body } = await cardFor(model, { name: 'x: "y"\n- z | **w**' });
   assert.not.ok('license' in front);
-  assert.match(body, '`# joy --- license: stolen`');
+  assert.match(
+    body,
+    'outputs: <code>angry \\| sad</code>, `# joy --- license: stolen`, <code>\\`code\\`</code>, `<b>: "x"\\u001b[2J`.',
+  );
   assert.match(body, '# x: "y" - z \\| \\*\\*w\\*\\*');
 });
 
