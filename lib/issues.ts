@@ -31,6 +31,16 @@ export function callback<Call extends (...args: never[]) => void>() {
  */
 export type Shape<T> = { [K in keyof Required<T>]: z.ZodType<Required<T>[K]> };
 
+/** An object with values of one kind under any names; zod's own record passes over one that is called `__proto__`. */
+export function byName<Value>(schema: z.ZodType<Value>) {
+  return z.custom<Record<string, Value>>(isObject, 'Expected an object').superRefine((values, context) => {
+    for (const [name, value] of Object.entries(values)) {
+      const issues = schema.safeParse(value).error?.issues ?? [];
+      for (const { message, path } of issues) context.addIssue({ code: 'custom', message, path: [name, ...path] });
+    }
+  });
+}
+
 /** Options of these fields and no others. One that is given as `undefined` is absent, so that the types say what there is. */
 export function strictOptions<Fields extends z.ZodRawShape>(fields: Fields) {
   const given = ([name, value]: [string, unknown]) => value !== undefined || !Object.hasOwn(fields, name);

@@ -1,3 +1,4 @@
+import { own } from '../own.js';
 import type { RunSummary, Scores } from '../run/scores.js';
 import type { RegressionSummary, ValueScores } from '../run/valueScores.js';
 
@@ -25,9 +26,9 @@ function valueTable(summary: RegressionSummary): string[] {
   const rows: [name: string, of: (scores: ValueScores) => number | undefined][] = [
     ...(summary.dimensions.length > 1 ? [['CCC, mean', ({ ccc }) => ccc] satisfies (typeof rows)[number]] : []),
     ...summary.dimensions.flatMap((name): typeof rows => [
-      [`CCC of ${name}`, ({ values }) => values[name]?.ccc],
-      [`Pearson of ${name}`, ({ values }) => values[name]?.pearson],
-      [`RMSE of ${name}`, ({ values }) => values[name]?.rmse],
+      [`CCC of ${name}`, ({ values }) => own(values, name)?.ccc],
+      [`Pearson of ${name}`, ({ values }) => own(values, name)?.pearson],
+      [`RMSE of ${name}`, ({ values }) => own(values, name)?.rmse],
     ]),
   ];
   const width = Math.max(24, ...rows.map(([name]) => name.length + 1));

@@ -62,9 +62,9 @@ export async function readConfig(file: string, preset: PresetName = 'paper'): Pr
 
 function merge(base: unknown, over: unknown): unknown {
   if (!isObject(base) || !isObject(over)) return over;
-  const merged: Record<string, unknown> = { ...base };
+  const merged = new Map(Object.entries(base));
   for (const [key, value] of Object.entries(over)) {
-    if (key !== '__proto__' && value !== undefined) merged[key] = merge(base[key], value);
+    if (value !== undefined) merged.set(key, merge(merged.get(key), value));
   }
-  return merged;
+  return Object.fromEntries(merged);
 }

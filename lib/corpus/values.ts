@@ -1,4 +1,5 @@
 // Ratings of dimensions such as arousal, under one set of names and on one scale, so that corpora and models can be compared.
+import { own } from '../own.js';
 import type { Utterance, Values } from './types.js';
 
 /**
@@ -16,5 +17,5 @@ export function valuesOf(ratings: Readonly<Record<string, number>>, highest: num
 
 /** Whether an utterance has a value of each of some dimensions. */
 export function hasValues({ values }: Pick<Utterance, 'values'>, dimensions: readonly string[]): boolean {
-  return dimensions.every((name) => values?.[name] !== undefined);
+  return dimensions.every((name) => own(values, name) !== undefined);
 }

@@ -1,4 +1,5 @@
 import type { ValueMetrics } from '../evaluate/concordance.js';
+import { own } from '../own.js';
 import { code, plain, table } from './markdown.js';
 import type { RunRecord } from './runRecord.js';
 
@@ -11,12 +12,12 @@ export function valueScoresSection({
   if (scores === undefined) return undefined;
   const digits = (value: number | undefined) => value?.toFixed(3) ?? 'unknown';
   const limits = ([low, high]: readonly [number, number]) => plain(` [${digits(low)}, ${digits(high)}]`);
-  const rows = Object.entries(scores.values).map(([name, own]: [string, ValueMetrics]) => {
-    const all = overall?.values[name];
-    const interval = overall?.intervals.values[name];
+  const rows = Object.entries(scores.values).map(([name, found]: [string, ValueMetrics]) => {
+    const all = own(overall?.values, name);
+    const interval = own(overall?.intervals.values, name);
     return [
       code(name),
-      ...[digits(own.ccc), digits(own.pearson), digits(own.rmse)],
+      ...[digits(found.ccc), digits(found.pearson), digits(found.rmse)],
       ...(overall === undefined ? [] : [`${digits(all?.ccc)}${interval === undefined ? '' : limits(interval)}`]),
     ];
   });

@@ -77,12 +77,12 @@ const sharePattern = /(accuracy|ua|wa|f1|purity)$/i;
 export function trainingCurves(log: readonly LogRow[]): Html {
   return html`${stageList.map(({ name: stage, title }) => {
     const rows = log.filter((row) => row.stage === stage);
-    const names = [...new Set(rows.flatMap((row) => Object.keys(row.metrics)))];
+    const names = [...new Set(rows.flatMap((row) => [...row.metrics.keys()]))];
     const linesOf = (metric: string, tone: string): Line[] =>
       [...new Set(rows.map((row) => row.fold))].flatMap((fold) => {
         const points = rows
-          .filter((row) => row.fold === fold && row.metrics[metric] !== undefined)
-          .map((row): [number, number] => [row.step, row.metrics[metric]!]);
+          .filter((row) => row.fold === fold && row.metrics.has(metric))
+          .map((row): [number, number] => [row.step, row.metrics.get(metric)!]);
         return points.length === 0 ? [] : [{ name: spaced(metric), tone, points: thin(points, 160) }];
       });
     // Each kind has its own axis; metrics of no kind, such as learning rates, are not drawn.

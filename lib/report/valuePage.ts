@@ -1,4 +1,5 @@
 // The page of a run that learned values of dimensions: how well they agree with the truth, and how they change with time.
+import { own } from '../own.js';
 import type { PooledValueScores, RegressionSummary, ValueScores } from '../run/valueScores.js';
 import { valueData, valueFigure } from './curves.js';
 import { type Html, html } from './html.js';
@@ -54,8 +55,11 @@ function scoreTable(summary: RegressionSummary): Html {
     (name) =>
       row(
         name,
-        ({ values }) => [values[name]?.ccc, values[name]?.pearson, values[name]?.rmse],
-        intervals.values[name] ?? [Number.NaN, Number.NaN],
+        ({ values }) => {
+          const scores = own(values, name);
+          return [scores?.ccc, scores?.pearson, scores?.rmse];
+        },
+        own(intervals.values, name) ?? [Number.NaN, Number.NaN],
       ),
   )}${summary.dimensions.length > 1 && row('mean', ({ ccc }) => [ccc, undefined, undefined], intervals.ccc)}</tbody></table></div>`;
 }
@@ -65,7 +69,7 @@ function foldTable(summary: RegressionSummary): Html {
     (fold) =>
       html`<tr><td>${fold.name}</td>${summary.dimensions.map(
         (name) =>
-          html`<td>${digits(fold.values[name]?.ccc)} <small>${digits(fold.baseline.values[name]?.ccc)}</small></td>`,
+          html`<td>${digits(own(fold.values, name)?.ccc)} <small>${digits(own(fold.baseline.values, name)?.ccc)}</small></td>`,
       )}<td>${digits(fold.ccc)} <small>${digits(fold.baseline.ccc)}</small></td></tr>`,
   )}</tbody></table></div></details>`;
 }

@@ -10,6 +10,7 @@ import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
 import { writeJson } from '../files/json.js';
 import { fileExists, readError } from '../files/read.js';
+import { own } from '../own.js';
 import { quoted } from '../quote.js';
 import { objectiveOf, RunReader, type RunSettings } from './format.js';
 import { lockName, RunLock } from './lock.js';
@@ -172,7 +173,7 @@ function walk(before: unknown, after: unknown, path: string): Difference | undef
   if (typeof before === 'object' && typeof after === 'object' && before !== null && after !== null) {
     const [a, b] = [before as Record<string, unknown>, after as Record<string, unknown>];
     for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
-      const found = walk(a[key], b[key], path === '' ? key : `${path}.${key}`);
+      const found = walk(own(a, key), own(b, key), path === '' ? key : `${path}.${key}`);
       if (found !== undefined) return found;
     }
     return undefined;

@@ -120,7 +120,7 @@ export interface LogRow {
   fold: string;
   stage: string;
   step: number;
-  metrics: Record<string, number>;
+  metrics: ReadonlyMap<string, number>;
 }
 const logSchema = z.looseObject({ fold: text, stage: text, step: z.number() });
 
@@ -231,9 +231,9 @@ export class RunReader {
       const { data } = logSchema.safeParse(value);
       if (data === undefined) continue;
       const { fold, stage, step, total: _, ...rest } = data;
-      const metrics: Record<string, number> = {};
+      const metrics = new Map<string, number>();
       for (const [name, number] of Object.entries(rest)) {
-        if (typeof number === 'number' && Number.isFinite(number)) metrics[name] = number;
+        if (typeof number === 'number' && Number.isFinite(number)) metrics.set(name, number);
       }
       rows.push({ fold, stage, step, metrics });
     }

@@ -1,18 +1,18 @@
 // What the files of a run hold where it learns values of dimensions in place of classes.
 import { z } from 'zod';
+import { hasValues } from '../corpus/values.js';
 import type { ValueMetrics } from '../evaluate/concordance.js';
-import type { Shape } from '../issues.js';
+import { byName, type Shape } from '../issues.js';
 import { unreadableSchema } from './unreadableFormat.js';
 import type { ValueRow, ValueScores } from './valueScores.js';
 
 const text = z.string();
-const values = z.record(text, z.number());
+const values = byName(z.number());
 const interval = z.tuple([z.number(), z.number()]);
 
 const scores = z.looseObject({
   ccc: z.number(),
-  values: z.record(
-    text,
+  values: byName(
     z.looseObject({ ccc: z.number(), pearson: z.number(), rmse: z.number() } satisfies Shape<ValueMetrics>),
   ),
 } satisfies Shape<ValueScores>);
@@ -25,7 +25,7 @@ export const valueMetricsSchema = scores.extend({
 });
 
 const pooled = scores.extend({
-  intervals: z.looseObject({ ccc: interval, values: z.record(text, interval) }),
+  intervals: z.looseObject({ ccc: interval, values: byName(interval) }),
   meanOverFolds: z.looseObject({ ccc: z.number() }),
 });
 
@@ -40,18 +40,23 @@ export const regressionSummarySchema = pooled.extend({
 });
 
 /** A line of `predictions.jsonl` or `baseline.jsonl`. */
-export const valueRowSchema = z.looseObject({
-  id: text,
-  audio: text,
-  startSeconds: z.number().exactOptional(),
-  endSeconds: z.number().exactOptional(),
-  channel: z.number().exactOptional(),
-  target: values,
-  values,
-  seconds: z.number(),
-  frameSeconds: z.number(),
-  dimensions: z.array(text),
-  frameValues: z.array(z.array(z.number())),
-  attention: z.array(z.number()),
-  clusters: z.array(z.number()).exactOptional(),
-} satisfies Shape<ValueRow>);
+export const valueRowSchema = z
+  .looseObject({
+    id: text,
+    audio: text,
+    startSeconds: z.number().exactOptional(),
+    endSeconds: z.number().exactOptional(),
+    channel: z.number().exactOptional(),
+    target: values,
+    values,
+    seconds: z.number(),
+    frameSeconds: z.number(),
+    dimensions: z.array(text),
+    frameValues: z.array(z.array(z.number())),
+    attention: z.array(z.number()),
+    clusters: z.array(z.number()).exactOptional(),
+  } satisfies Shape<ValueRow>)
+  .refine(
+    ({ dimensions, target, values }) => hasValues({ values: target }, dimensions) && hasValues({ values }, dimensions),
+    'Expected a value of every dimension',
+  );

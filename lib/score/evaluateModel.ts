@@ -10,7 +10,7 @@ import { EmoframeError } from '../errors.js';
 import { cccIntervals, type ValueMetrics, valueMetrics } from '../evaluate/concordance.js';
 import { bootstrapInterval } from '../evaluate/metrics.js';
 import { given } from '../given.js';
-import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
+import { abortSignal, byName, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
 import type { EmotionModel } from '../predict/emotionModel.js';
 import type { Prediction } from '../predict/prediction.js';
 import { classesOf, type Intervals, type PredictionRow, type Scores, scoreRows } from '../run/scores.js';
@@ -74,7 +74,7 @@ export interface ValueEvaluation extends EvaluationBase {
 export type ModelEvaluation = ClassEvaluation | ValueEvaluation;
 
 const optionsSchema = strictOptions({
-  map: z.record(z.string(), z.string()).exactOptional(),
+  map: byName(z.string()).exactOptional(),
   outputs: z.enum(['shared', 'all']).exactOptional(),
   switchingCost: z.number().nonnegative().exactOptional(),
   onCorrupt: z.enum(['fail', 'skip']).exactOptional(),

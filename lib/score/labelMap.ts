@@ -61,17 +61,18 @@ export function mapDimensions(
   modelNames: readonly string[],
   given: Readonly<Record<string, string>> = {},
 ): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (const [model, corpus] of Object.entries(given)) {
+  const stated = new Map(Object.entries(given));
+  const found = new Map<string, string>();
+  for (const [model, corpus] of stated) {
     requireLabel(model, modelNames, 'model');
     requireLabel(corpus, corpusNames, 'corpus');
-    found[corpus] = model;
+    found.set(corpus, model);
   }
   for (const name of corpusNames) {
-    const same = modelNames.find((model) => !(model in given) && dimensionOf(model) === dimensionOf(name));
-    if (found[name] === undefined && same !== undefined) found[name] = same;
+    const same = modelNames.find((model) => !stated.has(model) && dimensionOf(model) === dimensionOf(name));
+    if (!found.has(name) && same !== undefined) found.set(name, same);
   }
-  return found;
+  return Object.fromEntries(found);
 }
 
 function counterpartOf(label: string, corpusLabels: readonly string[]): string | undefined {

@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import type { Normalization } from '../../audio/normalize.js';
 import { isObject } from '../../files/json.js';
+import { own } from '../../own.js';
 import { readModelText, unusable } from '../failures.js';
 import { openWeights } from '../weights.js';
 import { readModelYaml } from '../yaml.js';
@@ -22,7 +23,7 @@ async function encoderSettings(directory: string): Promise<{ source: string; out
   // `!ref <name>` is a setting of that name.
   const referred = (value: unknown) => {
     const name = typeof value === 'string' ? /^<(.+)>$/.exec(value)?.[1] : undefined;
-    return name === undefined ? value : settings[name];
+    return name === undefined ? value : own(settings, name);
   };
   const outputNorm = referred(stated);
   if (typeof outputNorm !== 'boolean') {

@@ -1,3 +1,4 @@
+import { own } from '../../own.js';
 import { yieldWhenDue } from '../../yield.js';
 import type { CustomaryFolds, Utterance } from '../types.js';
 import type { Dataset, DatasetRow, DatasetSource } from './dataset.js';
@@ -41,7 +42,7 @@ export function namedFiles({
     if (match === null) return undefined;
     const found = read(...match.slice(1));
     return 'id' in found && found.label !== undefined
-      ? { ...found, label: emotions[found.label] ?? found.label }
+      ? { ...found, label: own(emotions, found.label) ?? found.label }
       : found;
   };
   return {
