@@ -2,12 +2,23 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "../error.h"
 
 namespace emoframe {
 
 namespace {
+
+// As of the encoder's sizes (shape.cpp): beyond it are mistakes, and products of sizes would overflow.
+constexpr int64_t kLargest = 1 << 20;
+
+template <typename Require>
+void requireAtMost(const Require &require, std::initializer_list<std::pair<const char *, int64_t>> sizes) {
+  for (const auto &[name, size] : sizes) {
+    require(size <= kLargest, std::string(name) + " must be at most " + std::to_string(kLargest));
+  }
+}
 
 void checkAlignment(const HubertShape &shape, const AlignmentHead &head) {
   const auto require = [](bool holds, const std::string &what) {
@@ -17,7 +28,15 @@ void checkAlignment(const HubertShape &shape, const AlignmentHead &head) {
   require(head.neutral >= 0 && head.neutral < head.classes,
           "neutral must be one of its " + std::to_string(head.classes) + " classes");
   require(head.width >= 1, "width must be at least 1");
-  for (const int64_t half : head.halfWidths) require(half >= 0, "halfWidths must not be negative");
+  requireAtMost(require, {{"classes", head.classes},
+                          {"width", head.width},
+                          {"melBands", head.melBands},
+                          {"chunkFrames", head.chunkFrames},
+                          {"contextFrames", head.contextFrames}});
+  for (const int64_t half : head.halfWidths) {
+    require(half >= 0, "halfWidths must not be negative");
+    requireAtMost(require, {{"halfWidths", half}});
+  }
   require(head.melBands >= 0, "melBands must not be negative");
   require(head.dropout >= 0 && head.dropout < 1, "dropout must be at least 0 and below 1");
   require(head.scale > 0 && std::isfinite(head.scale), "scale must be above 0");
@@ -36,7 +55,14 @@ void checkClassifier(const ClassifierHead &head) {
   };
   require(head.classes >= 1, "classes must be at least 1");
   require(head.projector >= 0, "projector must be a width of at least 1, or absent");
-  for (const DenseLayer &layer : head.dense) require(layer.width >= 1, "dense layers must have a width of at least 1");
+  requireAtMost(require, {{"classes", head.classes},
+                          {"projector", head.projector},
+                          {"window of frames", head.frameWindow},
+                          {"hop of frames", head.frameHop}});
+  for (const DenseLayer &layer : head.dense) {
+    require(layer.width >= 1, "dense layers must have a width of at least 1");
+    requireAtMost(require, {{"width of dense layers", layer.width}});
+  }
   require(head.frameWindow >= 0 && head.frameHop >= 1, "frames must have a window and a hop of at least 1");
   require(head.dense.empty() || head.frameWindow > 0,
           "dense layers say nothing of a frame alone: frames must be given, a window and a hop");
@@ -49,6 +75,10 @@ void checkHeads(const HubertShape &shape, const MaskedPredictionHead &masked, co
   shape.validate();
   if (masked.clusters < 0 || (masked.clusters > 0 && masked.dimension < 1)) {
     throw Error("ERR_MODEL_CONFIG", "The masked-prediction head needs at least one cluster and one dimension.");
+  }
+  if (masked.clusters > kLargest || masked.dimension > kLargest) {
+    throw Error("ERR_MODEL_CONFIG", "The masked-prediction head's clusters and dimension must be at most " +
+                                        std::to_string(kLargest) + ".");
   }
   if (masked.clusters > 0 && !(masked.temperature > 0)) {
     throw Error("ERR_MODEL_CONFIG", "The masked-prediction temperature must be above 0.");

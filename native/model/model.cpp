@@ -243,6 +243,7 @@ Encoded Model::encode(const HostBatch &batch, int64_t layer) {
     const View features = parts.features(parts.context(nullptr), batch, packing, nullptr);
     const View hidden = parts.hidden(packing, parts.embedded(features), layer);
     Encoded encoded;
+    if (parts.planning) return encoded;
     encoded.hidden.resize(static_cast<size_t>(hidden.size()));
     parts.backend->download(encoded.hidden.data(), hidden.data, encoded.hidden.size() * sizeof(float));
     encoded.offsets = packing.offsets.host;
@@ -282,6 +283,8 @@ Classified Model::classify(const HostBatch &batch, const FrameRanges *kept, Head
       const View source = parts.alignmentSource(inference, inputs, features, embedded);
       parts.alignment->classify(inference, inputs.alignment, selection, source, mel, results, result.aligned);
     }
+    // What is planned takes memory of the device, and not for its results that of this machine.
+    if (parts.planning) return result;
     results.download(inference);
     result.offsets = selection.offsets.host;
     std::vector<int32_t> rows(static_cast<size_t>(selection.count) + 1);

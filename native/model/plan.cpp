@@ -45,8 +45,9 @@ struct SilentBatch {
   HostBatch host;
 };
 
-// Utterances of an update's other passes: more than updates have, for values of which a few bytes each are kept.
-constexpr int64_t kOthers = 4096;
+// Utterances of an update's other passes: more than updates have, for values of which a few bytes each are kept; fewer
+// where each has so many outputs that these alone would fill memory.
+int64_t othersOf(int64_t outputs) { return std::clamp<int64_t>((1 << 24) / outputs, 1, 4096); }
 
 TrainStep largestStep(const PlannedWork &work, int64_t outputs, const std::vector<int32_t> &labels,
                       const std::vector<uint8_t> &mask, const std::vector<float> &targets) {
@@ -55,7 +56,7 @@ TrainStep largestStep(const PlannedWork &work, int64_t outputs, const std::vecto
   if (work.objective == Objective::regression) {
     step.targets = step.otherOutputs = step.otherTargets = targets.data();
     step.targetCount = work.utterances * outputs;
-    step.otherCount = kOthers * outputs;
+    step.otherCount = othersOf(outputs) * outputs;
   } else {
     step.labels = labels.data();
     step.labelCount = work.objective == Objective::maskedPrediction ? work.frames : work.utterances;
@@ -114,8 +115,10 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
   if (work.training) {
     const std::vector<int32_t> labels(static_cast<size_t>(work.frames), 0);
     const std::vector<uint8_t> mask(labels.size(), 1);
-    const int64_t outputs = parts.classifierHead.classes;
-    const std::vector<float> targets(static_cast<size_t>(std::max(work.utterances, kOthers) * outputs), 0.0f);
+    const bool regression = work.objective == Objective::regression && parts.classifierHead.classes > 0;
+    const int64_t outputs = regression ? parts.classifierHead.classes : 0;
+    const std::vector<float> targets(
+        regression ? static_cast<size_t>(std::max(work.utterances, othersOf(outputs)) * outputs) : 0, 0.0f);
     model.trainStep(given, largestStep(work, outputs, labels, mask, targets));
     model.optimizerStep({});
     plan.gradients = parts.parameters.arenaBytes();
