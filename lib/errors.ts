@@ -99,23 +99,18 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw aborted(signal);
 }
 
-/** Waits for work, but not longer than until the signal fires: then it throws `ERR_ABORTED`, and the work's result is dropped. */
-export async function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
-  if (signal === undefined) return work;
-  let stop: (() => void) | undefined;
-  try {
-    return await new Promise<Result>((succeed, fail) => {
-      stop = () => fail(aborted(signal));
-      if (signal.aborted) stop();
-      signal.addEventListener('abort', stop, { once: true });
-      work.then(succeed, fail);
-    });
-  } finally {
-    if (stop !== undefined) signal.removeEventListener('abort', stop);
-  }
+/** Signals whose reason is what the work that they stop is to throw. */
+const withErrors = new WeakSet<AbortSignal>();
+
+/** Stops work with an error: `abort` is to be given the `EmoframeError` that the work then throws. */
+export function stopWithError(): AbortController {
+  const controller = new AbortController();
+  withErrors.add(controller.signal);
+  return controller;
 }
 
-/** Work that a signal stops. */
+/** What work throws that a signal stops. */
 export function aborted(signal: AbortSignal | undefined): EmoframeError {
+  if (signal !== undefined && withErrors.has(signal)) return signal.reason as EmoframeError;
   return new EmoframeError('ERR_ABORTED', 'The work was stopped on request.', { cause: signal?.reason });
 }

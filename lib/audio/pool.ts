@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
+import { unlessAborted } from '../abort.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
 import { parseOptions } from '../issues.js';
 import { emitWarning } from '../warning.js';
 import { type AudioCacheOptions, audioCacheSchema } from './cacheFolder.js';

@@ -1,4 +1,5 @@
-import { EmoframeError, throwIfAborted, unlessAborted } from '../errors.js';
+import { unlessAborted } from '../abort.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
 import { probeAudio } from './decode.js';
 import type { AudioPool } from './pool.js';
 import { checkChannel, rangeOf, toSampleRange } from './range.js';

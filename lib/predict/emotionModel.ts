@@ -1,8 +1,7 @@
 import { type AudioInput, idOf, isFile, nameOf, streamInput } from '../audio/input.js';
-import type { WaveformStatistics } from '../audio/normalize.js';
 import { AudioPool } from '../audio/pool.js';
 import type { Head } from '../checkpoint/head.js';
-import { EmoframeError, throwIfAborted } from '../errors.js';
+import { EmoframeError } from '../errors.js';
 import { chainLagSeconds } from '../evaluate/emotionChain.js';
 import { given } from '../given.js';
 import { parseOptions } from '../issues.js';
@@ -10,6 +9,7 @@ import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
 import { Clusterer } from './clusterer.js';
 import { Inference, type TimelineMethod } from './inference.js';
+import { Lifetime } from './lifetime.js';
 import { findCheckpoint, loadClassifier, onNewEngine } from './loadModel.js';
 import {
   type AudioCallOptions,
@@ -31,7 +31,7 @@ import type { Prediction, PredictionFailure, Task, TimelineChunk } from './predi
 import { type AudioInputs, checkIterable, predictMany } from './predictMany.js';
 import { streamWindows } from './timelineStream.js';
 import { loadUtterance, predictUtterances, type Utterance } from './utterances.js';
-import { type AudioWindow, liveWindows, wholeWindows } from './windows.js';
+import { liveWindows, type WindowPlan, wholeWindows } from './windows.js';
 
 const cpuBatchSeconds = 30;
 /** Tried in turn: a GPU is full with the first, and less of it is lost with the others than by one after another. */
@@ -63,7 +63,7 @@ export class EmotionModel<T extends Task = Task> {
    * such a batch would take more than half of the memory that there was when the model was loaded.
    */
   readonly batchSeconds: number;
-  #disposed = false;
+  readonly #lifetime = new Lifetime('model');
 
   private constructor(task: T, engine: Engine, inference: Inference, pool: AudioPool, batchSeconds: number) {
     this.task = task;
@@ -143,13 +143,13 @@ export class EmotionModel<T extends Task = Task> {
    * const { label } = await model.predict(request, { signal: AbortSignal.timeout(10_000) }); // an upload of a WAV file
    */
   async predict(input: AudioInput, options: PredictOptions = {}): Promise<Prediction<T>> {
-    const settings = parseOptions(predictSchema, options);
-    this.#checkAlive();
-    throwIfAborted(settings.signal);
-    const plan = this.#inference.windows(settings);
-    const utterance = await this.#load(settings.id ?? idOf(input), input, settings);
-    const [prediction] = await predictUtterances(this.#inference, [utterance], plan, settings);
-    return prediction as Prediction<T>;
+    const { signal: asked, ...settings } = parseOptions(predictSchema, options);
+    return this.#lifetime.run(asked, async (signal) => {
+      const plan = this.#inference.windows(settings);
+      const utterance = await this.#load(settings.id ?? idOf(input), input, { ...settings, signal });
+      const [prediction] = await predictUtterances(this.#inference, [utterance], plan, { ...settings, signal });
+      return prediction as Prediction<T>;
+    });
   }
 
   /**
@@ -180,12 +180,16 @@ export class EmotionModel<T extends Task = Task> {
   ): AsyncGenerator<Prediction<T> | PredictionFailure, void, undefined> {
     const settings = parseOptions(predictManySchema, options);
     checkIterable(inputs);
-    this.#checkAlive();
-    throwIfAborted(settings.signal);
     const plan = this.#inference.windows(settings);
     const batchSeconds = settings.batchSeconds ?? (Symbol.asyncIterator in inputs ? 0 : this.batchSeconds);
-    const predictions = predictMany(this.#inference, this.#pool, inputs, plan, { ...settings, batchSeconds });
-    yield* predictions as AsyncGenerator<Prediction<T> | PredictionFailure, void, undefined>;
+    const { signal, end } = this.#lifetime.begin(settings.signal);
+    try {
+      const predictions = predictMany(this.#inference, this.#pool, inputs, plan, { ...settings, signal, batchSeconds });
+      yield* predictions as AsyncGenerator<Prediction<T> | PredictionFailure, void, undefined>;
+    } finally {
+      // An iteration that is left, or fails, stops what was begun ahead.
+      end();
+    }
   }
 
   /**
@@ -203,28 +207,39 @@ export class EmotionModel<T extends Task = Task> {
    * }
    */
   async *stream(input: AudioInput, options: StreamOptions = {}): AsyncGenerator<TimelineChunk<T>, void, undefined> {
-    const settings = parseOptions(streamSchema, options);
-    this.#checkAlive();
-    throwIfAborted(settings.signal);
-    const { geometry } = this.#inference;
+    const { signal: asked, ...settings } = parseOptions(streamSchema, options);
     const plan = this.#inference.windows(settings);
-    const id = settings.id ?? idOf(input);
     const live = !isFile(input) && !ArrayBuffer.isView(input);
     const normalizeBy = settings.normalizeBy ?? (live ? 'window' : 'whole');
-    const cost = this.#inference.switchingCost(settings);
-    const chunksOf = (windows: AsyncIterable<AudioWindow>, waveform?: WaveformStatistics) =>
-      streamWindows(this.#inference, windows, cost, waveform) as AsyncGenerator<TimelineChunk<T>, void, undefined>;
     if (normalizeBy === 'window' && settings.level === 'match') {
       throw new EmoframeError(
         'ERR_ARGUMENT',
         "The level of audio whose end is not known cannot be matched: give level 'as-is', or normalizeBy 'whole'.",
       );
     }
+    const { signal, end } = this.#lifetime.begin(asked);
+    try {
+      const chunks = this.#chunksOf(input, plan, { ...settings, normalizeBy, signal });
+      yield* chunks as AsyncGenerator<TimelineChunk<T>, void, undefined>;
+    } finally {
+      end();
+    }
+  }
+
+  async *#chunksOf(
+    input: AudioInput,
+    plan: WindowPlan,
+    settings: StreamOptions & { normalizeBy: 'whole' | 'window'; signal: AbortSignal },
+  ): AsyncGenerator<TimelineChunk, void, undefined> {
+    const { geometry, normalizing, turns } = this.#inference;
+    const { signal, normalizeBy, level } = settings;
+    const id = settings.id ?? idOf(input);
+    const cost = this.#inference.switchingCost(settings);
     if (normalizeBy === 'whole') {
       const { samples, name } = await this.#load(id, input, settings);
-      const windows = wholeWindows(samples, geometry, this.#inference.normalizing, plan, name, settings.signal);
-      const [waveform] = this.#inference.waveformsOf([samples], settings.level) ?? [];
-      yield* chunksOf(windows, waveform);
+      const windows = wholeWindows(samples, geometry, normalizing, plan, name, { turns, signal });
+      const [waveform] = this.#inference.waveformsOf([samples], level) ?? [];
+      yield* streamWindows(this.#inference, windows, cost, waveform, signal);
       return;
     }
     const name = nameOf(id, input);
@@ -232,7 +247,7 @@ export class EmotionModel<T extends Task = Task> {
     const parts = isFile(input)
       ? streamInput((await this.#load(id, input, settings)).samples, { ...settings, sampleRate }, name)
       : streamInput(input, settings, name);
-    yield* chunksOf(liveWindows(parts, geometry, plan, name));
+    yield* streamWindows(this.#inference, liveWindows(parts, geometry, plan, name), cost, undefined, signal);
   }
 
   /**
@@ -260,13 +275,13 @@ export class EmotionModel<T extends Task = Task> {
    */
   async plan(sizes: PredictionSizes = {}): Promise<PredictionMemory> {
     const { batchSeconds = this.batchSeconds, ...windows } = parseOptions(planSchema, sizes);
-    this.#checkAlive();
+    this.#lifetime.check();
     return planPrediction(this.#engine, this.#inference, { ...windows, batchSeconds });
   }
 
   /** Frees the models and ends the decoding threads; work that goes on is refused with `ERR_DISPOSED`. May be called again. */
   async dispose(): Promise<void> {
-    this.#disposed = true;
+    this.#lifetime.end();
     this.#engine.dispose();
     await this.#pool.close();
   }
@@ -277,10 +292,6 @@ export class EmotionModel<T extends Task = Task> {
 
   #load(id: string, input: AudioInput, options: AudioCallOptions): Promise<Utterance> {
     return loadUtterance(this.#pool, this.#inference.geometry, id, input, options);
-  }
-
-  #checkAlive(): void {
-    if (this.#disposed) throw new EmoframeError('ERR_DISPOSED', 'The model was disposed of: load it again to go on.');
   }
 }
 

@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { type AudioInput, idOf, loadInput, nameOf } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
-import { EmoframeError, throwIfAborted } from '../errors.js';
 import { callback, parseOptions, strictOptions } from '../issues.js';
+import type { PackedBatch } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
 import { Geometry } from '../model/geometry.js';
+import { Lifetime } from './lifetime.js';
 import { findCheckpoint, type LoadedModel, loadEncoder, onNewEngine } from './loadModel.js';
 import { batchOf } from './modelInput.js';
 import {
@@ -17,6 +18,7 @@ import {
   windowSchema,
 } from './options.js';
 import { type PredictionMemory, planPasses } from './passMemory.js';
+import { Turns } from './turns.js';
 import { WindowPlan, type WindowsUsed, wholeWindows } from './windows.js';
 
 /** Hidden states of one utterance. */
@@ -54,7 +56,8 @@ export class Encoder {
   readonly #engine: Engine;
   readonly #loaded: LoadedModel;
   readonly #pool: AudioPool;
-  #disposed = false;
+  readonly #lifetime = new Lifetime('encoder');
+  readonly #turns = new Turns();
 
   private constructor(engine: Engine, loaded: LoadedModel, pool: AudioPool) {
     this.#engine = engine;
@@ -104,29 +107,32 @@ export class Encoder {
    * const { hidden } = await encoder.encode(samples, { layer: 0 });
    */
   async encode(input: AudioInput, options: EncodeOptions = {}): Promise<HiddenStates> {
-    const settings = parseOptions(encodeSchema, options);
-    if (this.#disposed) throw new EmoframeError('ERR_DISPOSED', 'The encoder was disposed of: load it again to go on.');
-    throwIfAborted(settings.signal);
+    const { signal, ...settings } = parseOptions(encodeSchema, options);
+    return this.#lifetime.run(signal, (stop) => this.#encode(input, { ...settings, signal: stop }));
+  }
+
+  async #encode(input: AudioInput, settings: EncodeOptions & { signal: AbortSignal }): Promise<HiddenStates> {
+    const { signal } = settings;
     const { model, memory } = this.#loaded;
+    const turns = this.#turns;
     const plan = new WindowPlan(model.geometry, settings);
     const layer = settings.layer ?? 'output';
     const id = settings.id ?? idOf(input);
     const name = nameOf(id, input);
     const samples = await loadInput(this.#pool, input, settings, name);
-    throwIfAborted(settings.signal);
     const frames = model.geometry.frames(samples.length);
     const { dimension } = this;
     const totalSeconds = samples.length / Geometry.sampleRate;
+    const encode = (batch: PackedBatch) =>
+      turns.take(() => memory.run(batch, false, () => model.encode(batch, layer)), signal);
     if (plan.fits(frames)) {
-      const batch = batchOf([{ samples, name }], this.#loaded);
-      const { hidden } = await memory.run(batch, false, () => model.encode(batch, layer));
+      const { hidden } = await encode(batchOf([{ samples, name }], this.#loaded));
       settings.onProgress?.({ id, doneSeconds: totalSeconds, totalSeconds });
       return { hidden, frames, dimension, windows: null };
     }
     const hidden = new Float32Array(frames * dimension);
-    for await (const window of wholeWindows(samples, model.geometry, [this.#loaded], plan, name, settings.signal)) {
-      const batch = window.batch(this.#loaded);
-      const encoded = await memory.run(batch, false, () => model.encode(batch, layer));
+    for await (const window of wholeWindows(samples, model.geometry, [this.#loaded], plan, name, { turns, signal })) {
+      const encoded = await encode(window.batch(this.#loaded));
       const [first, end] = [window.keepStart - window.start, window.keepEnd - window.start];
       hidden.set(encoded.hidden.subarray(first * dimension, end * dimension), window.keepStart * dimension);
       const doneSeconds = window.last ? totalSeconds : window.keepEnd * model.geometry.frameSeconds;
@@ -150,7 +156,7 @@ export class Encoder {
 
   /** Frees the model at once. May be called again. */
   async dispose(): Promise<void> {
-    this.#disposed = true;
+    this.#lifetime.end();
     this.#engine.dispose();
     await this.#pool.close();
   }

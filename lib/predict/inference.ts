@@ -14,6 +14,7 @@ import type { LoadedModel } from './loadModel.js';
 import { batchOf } from './modelInput.js';
 import type { Level, WindowOptions } from './options.js';
 import type { Task } from './prediction.js';
+import { Turns } from './turns.js';
 import { type AudioWindow, type WindowGrid, WindowPlan } from './windows.js';
 
 // The default of `evaluate.switchingCost` in lib/config.
@@ -50,6 +51,9 @@ function classifierGrid({ frames }: ClassifierOptions): WindowGrid | undefined {
 
 /** The classifier, and the clusterer where there is one. */
 export class Inference {
+  /** On the engine that both are on. */
+  readonly turns = new Turns();
+
   constructor(
     private readonly classifier: LoadedModel & { head: Head },
     private readonly clusterer: Clusterer | undefined,
@@ -102,14 +106,22 @@ export class Inference {
   }
 
   /** Of whole utterances, 16 kHz mono, in one pass. */
-  async infer(utterances: readonly { samples: Float32Array; name: string }[], level?: Level): Promise<Inferred[]> {
+  async infer(
+    utterances: readonly { samples: Float32Array; name: string }[],
+    level: Level | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Inferred[]> {
     const sound = utterances.map(({ samples }) => samples);
     const names = utterances.map(({ name }) => name);
     const waveforms = this.waveformsOf(sound, level);
-    const [result, clusters] = await Promise.all([
-      this.#classify(() => batchOf(utterances, this.classifier), sound, { names, ...given({ waveforms }) }),
-      this.clusterer?.clustersOf(batchOf(utterances, this.clusterer.loaded)),
-    ]);
+    const [result, clusters] = await this.turns.take(
+      () =>
+        Promise.all([
+          this.#classify(() => batchOf(utterances, this.classifier), sound, { names, ...given({ waveforms }) }),
+          this.clusterer?.clustersOf(batchOf(utterances, this.clusterer.loaded)),
+        ]),
+      signal,
+    );
     return utterances.map((_, b) => ({
       ...utteranceOutput(result, b, this.head),
       clusters: clusters?.slice(result.offsets[b]!, result.offsets[b + 1]!),
@@ -126,16 +138,21 @@ export class Inference {
   async inferWindow(
     window: AudioWindow,
     waveform: WaveformStatistics | undefined,
+    signal: AbortSignal | undefined,
   ): Promise<{ result: ClassifyResult; clusters: Int32Array | undefined }> {
     const [first, count] = [window.keepStart - window.start, window.keepEnd - window.keepStart];
     const kept = { starts: Int32Array.of(first), counts: Int32Array.of(count) };
-    const [result, clusters] = await Promise.all([
-      this.#classify(() => window.batch(this.classifier), [window.sound], {
-        kept,
-        ...(waveform !== undefined && { waveforms: [waveform] }),
-      }),
-      this.clusterer?.clustersOf(window.batch(this.clusterer.loaded)),
-    ]);
+    const [result, clusters] = await this.turns.take(
+      () =>
+        Promise.all([
+          this.#classify(() => window.batch(this.classifier), [window.sound], {
+            kept,
+            ...(waveform !== undefined && { waveforms: [waveform] }),
+          }),
+          this.clusterer?.clustersOf(window.batch(this.clusterer.loaded)),
+        ]),
+      signal,
+    );
     return { result, clusters: clusters?.subarray(first, first + count) };
   }
 

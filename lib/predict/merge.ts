@@ -28,6 +28,7 @@ export async function inferWindows(
   windows: AsyncIterable<AudioWindow>,
   switchingCost: number,
   waveform: WaveformStatistics | undefined,
+  signal: AbortSignal | undefined,
   afterWindow: (done: number, total: number) => void,
 ): Promise<Inferred> {
   const utterance = new UtteranceSoFar(inference.head);
@@ -37,7 +38,7 @@ export async function inferWindows(
   const classified: ClassifiedWindow[] = [];
   const clusters: Int32Array[] = [];
   for await (const window of windows) {
-    const { result, clusters: found } = await inference.inferWindow(window, waveform);
+    const { result, clusters: found } = await inference.inferWindow(window, waveform, signal);
     utterance.add(result);
     if (decoder !== undefined) decoded.push(decoder.push(result));
     const { framePosteriors: posteriors, attention, pooled, scoreLogSums } = result;

@@ -3,11 +3,12 @@
 // transformer is the same in a window as in one pass over all.
 import { statisticsFor, type WaveformStatistics } from '../audio/normalize.js';
 import { packSamples } from '../batch/pack.js';
-import { EmoframeError, throwIfAborted } from '../errors.js';
+import { EmoframeError } from '../errors.js';
 import type { PackedBatch } from '../model/binding.js';
 import type { Geometry } from '../model/geometry.js';
 import { MomentSum, type WindowMomentsGiven } from '../model/momentSum.js';
 import type { LoadedModel } from './loadModel.js';
+import type { EngineUse } from './turns.js';
 
 /** An utterance for one model, window by window. */
 export class NormalizedUtterance {
@@ -28,7 +29,7 @@ export class NormalizedUtterance {
     samples: Float32Array,
     { model, normalize }: LoadedModel,
     blockFrames: number,
-    signal: AbortSignal | undefined,
+    { turns, signal }: EngineUse,
   ): Promise<NormalizedUtterance> {
     const waveform = statisticsFor(samples, normalize);
     if (!model.config.shape.groupNorm) return new NormalizedUtterance(samples, model.geometry, waveform, undefined);
@@ -37,12 +38,11 @@ export class NormalizedUtterance {
     const sum = new MomentSum(kernel);
     const whole = new NormalizedUtterance(samples, model.geometry, waveform, undefined);
     for (let first = 0; first < samples.length; ) {
-      throwIfAborted(signal);
       // The windows that start inside the block, and the rest with the last block rather than in a scrap of its own.
       let end = first + blockFrames * stride;
       if (end + stride + model.geometry.receptiveField > samples.length) end = samples.length;
       const block = whole.#part(first, end === samples.length ? end : end + kernel - hop);
-      const { mean, covariance, counts } = await model.windowMoments(block);
+      const { mean, covariance, counts } = await turns.take(() => model.windowMoments(block), signal);
       sum.add(mean, covariance, counts[0]!);
       first = end;
     }

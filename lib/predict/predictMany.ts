@@ -1,5 +1,4 @@
 // Many audios, in their order: decoded ahead, in batches, a few batches at once.
-import { setMaxListeners } from 'node:events';
 import { type AudioInput, idOf, isFile } from '../audio/input.js';
 import type { AudioPool } from '../audio/pool.js';
 import { EmoframeError } from '../errors.js';
@@ -39,14 +38,9 @@ export async function* predictMany(
   settings: PredictManyOptions & { batchSeconds: number },
 ): AsyncGenerator<Prediction | PredictionFailure, void, undefined> {
   const { batchSeconds } = settings;
-  // An iteration that is left, or fails, stops what was begun ahead.
-  const stop = new AbortController();
-  setMaxListeners(0, stop.signal);
-  const abort = () => stop.abort(settings.signal?.reason);
-  settings.signal?.addEventListener('abort', abort, { once: true });
   const ahead = new ReadAhead(
     numberInputs(inputs),
-    ({ id, audio }) => loadUtterance(pool, inference.geometry, id, audio, { ...settings, signal: stop.signal }),
+    ({ id, audio }) => loadUtterance(pool, inference.geometry, id, audio, settings),
     {
       items: mostAhead,
       working: pool.threads,
@@ -69,8 +63,6 @@ export async function* predictMany(
       }
     }
   } finally {
-    settings.signal?.removeEventListener('abort', abort);
-    stop.abort();
     ahead.close();
   }
 }

@@ -18,6 +18,7 @@ export async function* streamWindows(
   windows: AsyncIterable<AudioWindow>,
   switchingCost: number,
   waveform: WaveformStatistics | undefined,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<TimelineChunk> {
   const { task, head, geometry } = inference;
   const utterance = new UtteranceSoFar(head);
@@ -26,7 +27,7 @@ export async function* streamWindows(
   const segmented = task === 'regression' ? undefined : new SegmentStream(inference);
   const frames = new FrameStream(inference);
   for await (const window of windows) {
-    const { result, clusters } = await inference.inferWindow(window, waveform);
+    const { result, clusters } = await inference.inferWindow(window, waveform, signal);
     utterance.add(result);
     frames.add(result, clusters);
     const first = frames.given;

@@ -42,20 +42,20 @@ export async function predictUtterances(
   plan: WindowPlan,
   settings: Pick<PredictOptions, 'signal' | 'onProgress' | 'level' | 'switchingCost'>,
 ): Promise<Prediction[]> {
-  const { geometry, normalizing } = inference;
+  const { geometry, normalizing, turns } = inference;
   const { signal, onProgress, level } = settings;
   throwIfAborted(signal);
   const cost = inference.switchingCost(settings);
   const fits = ({ samples }: Utterance) => plan.fits(geometry.frames(samples.length));
   const inferred = new Map<Utterance, Inferred>();
   for (const long of utterances.filter((utterance) => !fits(utterance))) {
-    const windows = wholeWindows(long.samples, geometry, normalizing, plan, long.name, signal);
+    const windows = wholeWindows(long.samples, geometry, normalizing, plan, long.name, { turns, signal });
     const report = (done: number, total: number) => onProgress?.(progressOf(long, done, total));
     const [waveform] = inference.waveformsOf([long.samples], level) ?? [];
-    inferred.set(long, await inferWindows(inference, windows, cost, waveform, report));
+    inferred.set(long, await inferWindows(inference, windows, cost, waveform, signal, report));
   }
   const short = utterances.filter(fits);
-  const results = short.length === 0 ? [] : await inference.infer(short, level);
+  const results = short.length === 0 ? [] : await inference.infer(short, level, signal);
   for (const [index, utterance] of short.entries()) inferred.set(utterance, results[index]!);
   throwIfAborted(signal);
   return utterances.map((utterance) => {

@@ -8,6 +8,7 @@ import type { Geometry } from '../model/geometry.js';
 import type { LoadedModel } from './loadModel.js';
 import { batchOf, checkLength, NormalizedUtterance } from './modelInput.js';
 import type { WindowOptions } from './options.js';
+import type { EngineUse } from './turns.js';
 
 /** The windows in which a result was computed. */
 export interface WindowsUsed {
@@ -145,16 +146,16 @@ export async function* wholeWindows(
   models: readonly LoadedModel[],
   plan: WindowPlan,
   name: string,
-  signal: AbortSignal | undefined,
+  use: EngineUse,
 ): AsyncGenerator<AudioWindow> {
   checkLength(samples.length, geometry, name);
   const frames = geometry.frames(samples.length);
   const normalized = new Map<LoadedModel, NormalizedUtterance>();
   for (const loaded of models) {
-    normalized.set(loaded, await NormalizedUtterance.open(samples, loaded, plan.windowFrames, signal));
+    normalized.set(loaded, await NormalizedUtterance.open(samples, loaded, plan.windowFrames, use));
   }
   for (const window of plan.over(frames)) {
-    throwIfAborted(signal);
+    throwIfAborted(use.signal);
     const batch = (loaded: LoadedModel) => normalized.get(loaded)!.batch(window);
     const first = window.start * geometry.stride;
     const sound = samples.subarray(first, first + geometry.samplesFor(window.end - window.start));

@@ -1,5 +1,5 @@
 // Work in the order of its items, begun before its turn: ahead of a reader, in batches, a few at once.
-import { unlessAborted } from '../errors.js';
+import { unlessAborted } from '../abort.js';
 
 type Outcome<Result> = { result: Result } | { error: unknown };
 
