@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { EmoframeError } from './errors.js';
 import { isObject } from './files/json.js';
-import { quoted } from './quote.js';
+import { isList, quoted, reasonOf } from './quote.js';
 
 /**
  * Options as a call takes them.
@@ -10,7 +10,13 @@ import { quoted } from './quote.js';
  * @throws `ERR_ARGUMENT` with the option's name, what was expected and what was received
  */
 export function parseOptions<Value>(schema: z.ZodType<Value>, options: unknown): Value {
-  const result = schema.safeParse(options, { reportInput: true });
+  let result: z.ZodSafeParseResult<Value>;
+  try {
+    result = schema.safeParse(options, { reportInput: true });
+  } catch (error) {
+    // A property that throws when it is read.
+    throw new EmoframeError('ERR_ARGUMENT', `The options cannot be read: ${reasonOf(error)}.`, { cause: error });
+  }
   if (result.success) return result.data;
   throw new EmoframeError('ERR_ARGUMENT', result.error.issues.map((issue) => explain(issue, 'option')).join(' '));
 }
@@ -64,7 +70,7 @@ export function explain(issue: z.core.$ZodIssue, kind: string): string {
 /** A value as a message shows it. */
 export function describe(value: unknown): string {
   if (value === undefined) return 'nothing';
-  if (value === null || Array.isArray(value)) return quoted(value);
+  if (value === null || isList(value)) return quoted(value);
   return `${quoted(value)} of type ${typeof value}`;
 }
 

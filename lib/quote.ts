@@ -33,14 +33,57 @@ export function asJson(value: unknown, indent?: number): string {
   return JSON.stringify(value, null, indent).replace(unprintableInJson, escaped);
 }
 
-/** A value as JSON, cut after `length` characters. */
+/** A value as JSON, cut after `length` characters, whatever it is: what may be long is not gone through to its end. */
 export function quoted(value: unknown, length = 120): string {
-  let text: string;
-  try {
-    // What JSON has no word for, as undefined or a function, is left to its name.
-    text = JSON.stringify(value) ?? String(value);
-  } catch {
-    text = Array.isArray(value) ? 'a list that cannot be shown' : 'an object that cannot be shown';
-  }
+  const text = shown(value, length);
   return text.length > length ? `${text.slice(0, length)}…` : text;
+}
+
+function shown(value: unknown, length: number): string {
+  try {
+    if (typeof value === 'bigint') return String(value);
+    if (ArrayBuffer.isView(value)) return `${value.byteLength} bytes`;
+    let left = length;
+    // Whatever is left out would come after what is kept.
+    const bounded = (_: string, part: unknown) => {
+      if (--left < 0) return null;
+      if (typeof part === 'bigint') return String(part);
+      if (typeof part === 'string' || Array.isArray(part)) return part.slice(0, length + 1);
+      if (ArrayBuffer.isView(part)) return `${part.byteLength} bytes`;
+      return typeof part === 'object' && part !== null ? firstFields(part, length) : part;
+    };
+    // What JSON has no word for, as undefined or a function, is left to its name.
+    return JSON.stringify(value, bounded) ?? String(value);
+  } catch {
+    return isList(value) ? 'a list that cannot be shown' : 'an object that cannot be shown';
+  }
+}
+
+/** An object, or where it has very many fields another with the first of them. */
+function firstFields(whole: object, most: number): object {
+  const names: string[] = [];
+  for (const name in whole) {
+    names.push(name);
+    if (names.length > most)
+      return Object.fromEntries(names.map((name) => [name, (whole as Record<string, unknown>)[name]]));
+  }
+  return whole;
+}
+
+/** `Array.isArray`, which a proxy may refuse to answer. */
+export function isList(value: unknown): boolean {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+/** What went wrong, of whatever was thrown. */
+export function reasonOf(thrown: unknown): string {
+  try {
+    return thrown instanceof Error ? String(thrown.message) : quoted(thrown);
+  } catch {
+    return 'what was thrown cannot be shown';
+  }
 }

@@ -1,5 +1,6 @@
 import { EmoframeError } from '../errors.js';
 import { isSystemError, OpenFile } from '../files/read.js';
+import { describe } from '../issues.js';
 
 /** The first read of a file is enough for most headers; reads double from there up to the most. */
 const FIRST_READ_BYTES = 2 ** 12;
@@ -157,7 +158,7 @@ function bytesOf({ value, done }: IteratorResult<unknown>, name: string): Buffer
   if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   throw new EmoframeError(
     'ERR_ARGUMENT',
-    `Expected chunks of bytes (Buffer, Uint8Array) from ${name} but received one of type ${typeof value}.`,
+    `Expected chunks of bytes (Buffer, Uint8Array) from ${name} but received ${describe(value)}.`,
   );
 }
 

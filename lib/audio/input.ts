@@ -5,7 +5,8 @@ import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { unlessAborted } from '../abort.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { parseOptions, type Shape, strictOptions } from '../issues.js';
+import { describe, parseOptions, type Shape, strictOptions } from '../issues.js';
+import { reasonOf } from '../quote.js';
 import { checkFinite, checkRate, decodeBytes } from './decode.js';
 import { collect, toSpeech } from './load.js';
 import type { AudioPool } from './pool.js';
@@ -61,7 +62,7 @@ const fileSchema = strictOptions({
  * All of an input as 16 kHz mono.
  *
  * @param name of the audio in errors
- * @throws `ERR_ARGUMENT` for what is no {@link AudioInput}; `ERR_ABORTED`; and what decoding throws
+ * @throws `ERR_ABORTED`; and what decoding throws
  */
 export async function loadInput(
   pool: AudioPool,
@@ -87,17 +88,51 @@ export async function loadInput(
   return input;
 }
 
-/** Whether an input is a file or a part of one. */
-export function isFile(input: AudioInput): input is string | AudioFile {
-  return (
-    typeof input === 'string' ||
-    (typeof input === 'object' && input !== null && !isAsyncIterable(input) && 'path' in input)
+/**
+ * What a caller gave as audio, looked at once: of a file, what its properties are now.
+ *
+ * @throws `ERR_ARGUMENT` for what is no {@link AudioInput}, or a bound that is no number
+ */
+export function audioOf(input: unknown): AudioInput {
+  let isAudio: boolean;
+  try {
+    if (typeof input === 'object' && input !== null && !isLive(input) && 'path' in input) {
+      return parseOptions(fileSchema, input);
+    }
+    isAudio = typeof input === 'string' || isLive(input);
+  } catch (error) {
+    if (error instanceof EmoframeError) throw error;
+    // A proxy, or a property that throws when it is read.
+    throw new EmoframeError('ERR_ARGUMENT', `What was given as audio cannot be read: ${reasonOf(error)}.`, {
+      cause: error,
+    });
+  }
+  if (isAudio) return input as AudioInput;
+  throw new EmoframeError(
+    'ERR_ARGUMENT',
+    `Expected a path, { path }, Float32Array, Uint8Array or a stream of bytes or samples as audio but received ${describe(input)}.`,
   );
 }
 
-/** What of a file an input names. @throws `ERR_ARGUMENT` for a bound that is no number */
+/** Whether something is an input that is not in a file. */
+export function isLive(input: unknown): input is LiveInput {
+  if (ArrayBuffer.isView(input)) return input instanceof Float32Array || input instanceof Uint8Array;
+  return isAsyncIterable(input);
+}
+
+/** A proxy of an array is none: nobody else can read its memory. */
+function isSamples(value: unknown): value is Float32Array {
+  return ArrayBuffer.isView(value) && value instanceof Float32Array;
+}
+
+/** Whether an input is a file or a part of one. */
+export function isFile(input: AudioInput): input is string | AudioFile {
+  return !isLive(input);
+}
+
+/** What of a file an input names. */
 export function fileOf(input: string | AudioFile): AudioFile {
-  return typeof input === 'string' ? { path: input } : parseOptions(fileSchema, input);
+  return typeof input === 'string' ? { path: input } : input;
 }
 
 /** The name of an input that was given none: its file's without ending, and its channel. */
@@ -134,26 +169,17 @@ async function* decodeInput(
     yield* decodeSamples(slices(input), sampleRate, name);
   } else if (input instanceof Uint8Array) {
     yield* decodeBytes(input, name, format);
-  } else if (isAsyncIterable(input)) {
+  } else {
     const chunks = chunksOf(input, name, signal);
     try {
       // Bytes or samples: the first chunk shows which.
       const first = await chunks.next();
-      if (first.value instanceof Float32Array) yield* decodeSamples(after(first, chunks), sampleRate, name);
+      if (isSamples(first.value)) yield* decodeSamples(after(first, chunks), sampleRate, name);
       else yield* decodeBytes(after(first, chunks) as AsyncIterable<Uint8Array>, name, format);
     } finally {
       await chunks.return(undefined);
     }
-  } else {
-    throw notAudio(input);
   }
-}
-
-function notAudio(input: unknown): EmoframeError {
-  return new EmoframeError(
-    'ERR_ARGUMENT',
-    `Expected a path, { path }, Float32Array, Uint8Array or a stream of bytes or samples as audio but received ${kindOf(input)}.`,
-  );
 }
 
 async function* decodeSamples(
@@ -164,10 +190,10 @@ async function* decodeSamples(
   checkRate(sampleRate, name);
   let position = 0;
   for await (const samples of parts) {
-    if (!(samples instanceof Float32Array)) {
+    if (!isSamples(samples)) {
       throw new EmoframeError(
         'ERR_ARGUMENT',
-        `Expected chunks of Float32Array, as the first was, but received ${kindOf(samples)}.`,
+        `Expected chunks of Float32Array, as the first was, but received ${describe(samples)}.`,
       );
     }
     checkFinite(samples, name, position);
@@ -200,16 +226,20 @@ async function* chunksOf(
   name: string,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<unknown> {
-  const source = stream[Symbol.asyncIterator]();
+  let source: AsyncIterator<unknown> | undefined;
   let over = false;
+  // A function of its own: what is no stream after all may throw at once.
+  const next = async () => {
+    source ??= stream[Symbol.asyncIterator]();
+    const { value, done } = await source.next();
+    return { value, done: done === true };
+  };
   try {
     for (;;) {
-      const { value, done } = await unlessAborted(source.next(), signal).catch((error: unknown) => {
-        if (error instanceof EmoframeError) throw error;
-        const reason = error instanceof Error ? error.message : String(error);
-        throw new EmoframeError('ERR_AUDIO', `${name} cannot be read: ${reason}.`, { file: name, cause: error });
+      const { value, done } = await unlessAborted(next(), signal).catch((error: unknown) => {
+        throw streamError(error, name);
       });
-      over = done === true;
+      over = done;
       if (over) return;
       yield value;
     }
@@ -218,20 +248,29 @@ async function* chunksOf(
   }
 }
 
+/** What a stream throws: an error of ours as it is. */
+function streamError(thrown: unknown, name: string): EmoframeError {
+  try {
+    if (thrown instanceof EmoframeError) return thrown;
+  } catch {
+    // A proxy.
+  }
+  return new EmoframeError('ERR_AUDIO', `${name} cannot be read: ${reasonOf(thrown)}.`, { file: name, cause: thrown });
+}
+
 /** Ends a stream of which no more is wanted. It is not waited for: one that hangs would hang this too. */
-function leave(stream: AsyncIterable<unknown>, source: AsyncIterator<unknown>): void {
+function leave(stream: AsyncIterable<unknown>, source: AsyncIterator<unknown> | undefined): void {
   // A request shares its socket with the response, which may be about to say what was wrong with it.
   if (stream instanceof IncomingMessage) return;
-  // Only this reaches a Node stream that hangs.
-  if (stream instanceof Readable) stream.destroy();
-  else Promise.resolve(source.return?.()).catch(() => undefined);
+  try {
+    // Only this reaches a Node stream that hangs.
+    if (stream instanceof Readable) stream.destroy();
+    else Promise.resolve(source?.return?.()).catch(() => undefined);
+  } catch {
+    // What was wrong with it is known already.
+  }
 }
 
 function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
-}
-
-function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  return typeof value === 'object' ? value.constructor.name : `${String(value)} of type ${typeof value}`;
 }

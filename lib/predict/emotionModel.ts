@@ -1,4 +1,4 @@
-import { type AudioInput, idOf, isFile, nameOf, streamInput } from '../audio/input.js';
+import { type AudioInput, audioOf, idOf, isFile, nameOf, streamInput } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
 import type { Head } from '../checkpoint/head.js';
 import { EmoframeError } from '../errors.js';
@@ -146,7 +146,8 @@ export class EmotionModel<T extends Task = Task> {
     const { signal: asked, ...settings } = parseOptions(predictSchema, options);
     return this.#lifetime.run(asked, async (signal) => {
       const plan = this.#inference.windows(settings);
-      const utterance = await this.#load(settings.id ?? idOf(input), input, { ...settings, signal });
+      const audio = audioOf(input);
+      const utterance = await this.#load(settings.id ?? idOf(audio), audio, { ...settings, signal });
       const [prediction] = await predictUtterances(this.#inference, [utterance], plan, { ...settings, signal });
       return prediction as Prediction<T>;
     });
@@ -209,7 +210,8 @@ export class EmotionModel<T extends Task = Task> {
   async *stream(input: AudioInput, options: StreamOptions = {}): AsyncGenerator<TimelineChunk<T>, void, undefined> {
     const { signal: asked, ...settings } = parseOptions(streamSchema, options);
     const plan = this.#inference.windows(settings);
-    const live = !isFile(input) && !ArrayBuffer.isView(input);
+    const audio = audioOf(input);
+    const live = !isFile(audio) && !ArrayBuffer.isView(audio);
     const normalizeBy = settings.normalizeBy ?? (live ? 'window' : 'whole');
     if (normalizeBy === 'window' && settings.level === 'match') {
       throw new EmoframeError(
@@ -219,7 +221,7 @@ export class EmotionModel<T extends Task = Task> {
     }
     const { signal, end } = this.#lifetime.begin(asked);
     try {
-      const chunks = this.#chunksOf(input, plan, { ...settings, normalizeBy, signal });
+      const chunks = this.#chunksOf(audio, plan, { ...settings, normalizeBy, signal });
       yield* chunks as AsyncGenerator<TimelineChunk<T>, void, undefined>;
     } finally {
       end();

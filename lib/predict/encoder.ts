@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type AudioInput, idOf, loadInput, nameOf } from '../audio/input.js';
+import { type AudioInput, audioOf, idOf, loadInput, nameOf } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
 import { callback, parseOptions, strictOptions } from '../issues.js';
 import type { PackedBatch } from '../model/binding.js';
@@ -108,7 +108,7 @@ export class Encoder {
    */
   async encode(input: AudioInput, options: EncodeOptions = {}): Promise<HiddenStates> {
     const { signal, ...settings } = parseOptions(encodeSchema, options);
-    return this.#lifetime.run(signal, (stop) => this.#encode(input, { ...settings, signal: stop }));
+    return this.#lifetime.run(signal, (stop) => this.#encode(audioOf(input), { ...settings, signal: stop }));
   }
 
   async #encode(input: AudioInput, settings: EncodeOptions & { signal: AbortSignal }): Promise<HiddenStates> {

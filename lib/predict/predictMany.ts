@@ -1,9 +1,10 @@
 // Many audios, in their order: decoded ahead, in batches, a few batches at once.
-import { type AudioInput, idOf, isFile } from '../audio/input.js';
+import { type AudioInput, audioOf, idOf, isFile } from '../audio/input.js';
 import type { AudioPool } from '../audio/pool.js';
 import { EmoframeError } from '../errors.js';
 import { describe } from '../issues.js';
 import { Geometry } from '../model/geometry.js';
+import { reasonOf } from '../quote.js';
 import type { Inference } from './inference.js';
 import type { PredictManyOptions } from './options.js';
 import type { Prediction, PredictionFailure } from './prediction.js';
@@ -26,6 +27,9 @@ const mostAhead = 64;
 /** Seconds of decoded audio that are held at least. */
 const heldSeconds = 30;
 
+/** An input that is waiting for its turn, or what is wrong with it. */
+type Input = NamedAudio | { readonly id: string; readonly failure: EmoframeError };
+
 /** What came of an utterance of a batch. */
 type Outcome = Prediction | { id: string; failure: unknown };
 
@@ -40,7 +44,10 @@ export async function* predictMany(
   const { batchSeconds } = settings;
   const ahead = new ReadAhead(
     numberInputs(inputs),
-    ({ id, audio }) => loadUtterance(pool, inference.geometry, id, audio, settings),
+    async (input) => {
+      if ('failure' in input) throw input.failure;
+      return loadUtterance(pool, inference.geometry, input.id, input.audio, settings);
+    },
     {
       items: mostAhead,
       working: pool.threads,
@@ -50,7 +57,7 @@ export async function* predictMany(
   );
   const budget = batchSeconds * Geometry.sampleRate;
   const batches = batchesOf(ahead, ({ samples }) => samples.length, budget, settings.signal);
-  const predictBatch = async (batch: Batch<NamedAudio, Utterance>): Promise<Outcome[]> =>
+  const predictBatch = async (batch: Batch<Input, Utterance>): Promise<Outcome[]> =>
     'error' in batch
       ? [{ id: batch.item.id, failure: batch.error }]
       : predictTogether(inference, batch.results, plan, settings);
@@ -92,19 +99,41 @@ async function predictTogether(
 }
 
 /** Every input with an id: its own, a file's name without its ending, or its number from 0. */
-async function* numberInputs(inputs: AudioInputs): AsyncGenerator<NamedAudio> {
+async function* numberInputs(inputs: Iterable<unknown> | AsyncIterable<unknown>): AsyncGenerator<Input> {
   let index = 0;
-  for await (const input of inputs) {
-    if (isNamed(input)) yield input;
-    else yield { id: isFile(input) ? idOf(input) : String(index), audio: input };
-    index++;
+  if (Symbol.asyncIterator in inputs) for await (const input of inputs) yield named(input, index++);
+  // Without `await`, which looks for a promise in each: what is wrong with an input is to be its own.
+  else for (const input of inputs) yield named(input, index++);
+}
+
+function named(input: unknown, index: number): Input {
+  let id: unknown;
+  try {
+    const own = isNamed(input);
+    if (own) id = input.id;
+    if (own && typeof id !== 'string') {
+      throw new EmoframeError('ERR_ARGUMENT', `Expected text for id but received ${describe(id)}.`);
+    }
+    const audio = audioOf(own ? input.audio : input);
+    return { id: typeof id === 'string' ? id : isFile(audio) ? idOf(audio) : String(index), audio };
+  } catch (error) {
+    const message = `Input ${index}, counted from 0, cannot be used: ${reasonOf(error)}`;
+    return {
+      id: typeof id === 'string' ? id : String(index),
+      failure: new EmoframeError('ERR_ARGUMENT', message.replace(/\.?$/, '.'), { cause: error }),
+    };
   }
 }
 
 /** @throws `ERR_ARGUMENT` for what holds no inputs */
 export function checkIterable(inputs: unknown): void {
-  const iterable =
-    typeof inputs === 'object' && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs);
+  let iterable = false;
+  try {
+    iterable =
+      typeof inputs === 'object' && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs);
+  } catch {
+    // A proxy.
+  }
   // Samples and bytes can be iterated over too, but are one audio.
   if (iterable && !ArrayBuffer.isView(inputs)) return;
   throw new EmoframeError(
@@ -113,8 +142,8 @@ export function checkIterable(inputs: unknown): void {
   );
 }
 
-function isNamed(input: AudioInput | NamedAudio): input is NamedAudio {
-  return typeof input === 'object' && 'audio' in input && 'id' in input;
+function isNamed(input: unknown): input is { id: unknown; audio: unknown } {
+  return typeof input === 'object' && input !== null && 'audio' in input && 'id' in input;
 }
 
 /** Whether a failure is that of one audio, and the others are to go on. */
