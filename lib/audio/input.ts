@@ -110,7 +110,7 @@ export function audioOf(input: unknown): AudioInput {
   if (isAudio) return input as AudioInput;
   throw new EmoframeError(
     'ERR_ARGUMENT',
-    `Expected a path, { path }, Float32Array, Uint8Array or a stream of bytes or samples as audio but received ${describe(input)}.`,
+    `Expected a path, { path }, Float32Array, Uint8Array or a stream of bytes or samples as audio but received ${kindOf(input)}.`,
   );
 }
 
@@ -193,7 +193,7 @@ async function* decodeSamples(
     if (!isSamples(samples)) {
       throw new EmoframeError(
         'ERR_ARGUMENT',
-        `Expected chunks of Float32Array, as the first was, but received ${describe(samples)}.`,
+        `Expected chunks of Float32Array, as the first was, but received ${kindOf(samples)}.`,
       );
     }
     checkFinite(samples, name, position);
@@ -273,4 +273,15 @@ function leave(stream: AsyncIterable<unknown>, source: AsyncIterator<unknown> | 
 
 function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+}
+
+/** The name of an object's class, which says more than its content; other values as they are. */
+export function kindOf(value: unknown): string {
+  try {
+    const name: unknown = typeof value === 'object' && value !== null ? value.constructor.name : undefined;
+    if (typeof name === 'string' && name !== '') return name;
+  } catch {
+    // It has none.
+  }
+  return describe(value);
 }

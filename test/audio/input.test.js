@@ -4,7 +4,7 @@ import { extname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadInput, streamInput } from '../../dist/audio/input.js';
+import { audioOf, loadInput, streamInput } from '../../dist/audio/input.js';
 import { AudioPool, loadAudio } from '../../dist/index.js';
 import { decodeAudio } from '../support/decode.js';
 import { refused } from '../support/refused.js';
@@ -18,7 +18,7 @@ test.before(() => {
   pool = new AudioPool({ threads: 1 });
 });
 test.after(() => pool.close());
-const load = (input, options = {}) => loadInput(pool, input, options, 'upload');
+const load = async (input, options = {}) => loadInput(pool, audioOf(input), options, 'upload');
 
 /** Bytes in chunks of sizes that fit nothing. */
 async function* chunks(bytes, size) {
@@ -123,7 +123,7 @@ test('a stream is decoded while it comes', async () => {
 
 test('what is no audio says what is taken', async () => {
   for (const [input, pattern] of [
-    [undefined, /received undefined/],
+    [undefined, /received nothing/],
     [7, /received 7 of type number/],
     [{ file: 'a.wav' }, /received Object/],
     [[1, 2], /received Array/],
