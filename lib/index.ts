@@ -7,7 +7,7 @@ export {
   trimAudioCache,
 } from './audio/cacheFolder.js';
 export type { AudioFile, AudioInput, AudioInputOptions } from './audio/input.js';
-export { loadAudio } from './audio/load.js';
+export { type LoadOptions, loadAudio } from './audio/load.js';
 export { type Mfcc, mfcc } from './audio/mfcc.js';
 export type { Normalization, WaveformStatistics } from './audio/normalize.js';
 export { AudioPool, type AudioPoolOptions } from './audio/pool.js';

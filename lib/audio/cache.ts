@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { rm, stat, utimes } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
-import { EmoframeError } from '../errors.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
 import { OpenFile, readParts, readText } from '../files/read.js';
 import {
   type AudioCacheOptions,
@@ -18,7 +18,7 @@ import {
 import { probeAudio } from './decode.js';
 import { decoderVersions } from './decoderVersions.js';
 import { MAX_SAMPLES } from './limits.js';
-import { loadAudio } from './load.js';
+import { checkLimit, type LoadOptions, loadAudio } from './load.js';
 import { SAMPLE_RATE } from './resample.js';
 import type { AudioRange } from './types.js';
 
@@ -64,27 +64,30 @@ export class AudioCache {
    *
    * @throws as loadAudio; `ERR_AUDIO_CACHE`
    */
-  async load(path: string, range: AudioRange): Promise<Float32Array> {
+  async load(path: string, range: AudioRange, options: LoadOptions = {}): Promise<Float32Array> {
     this.#opened ??= openCacheFolder(this.#dir);
     await this.#opened;
     const { format, sampleRate } = await probeAudio(path);
-    if (format === 'wav' && sampleRate === SAMPLE_RATE) return loadAudio(path, range);
+    if (format === 'wav' && sampleRate === SAMPLE_RATE) return loadAudio(path, range, options);
     const before = await identityOf(path);
-    const key = keyOf(await this.#contentOf(path, before), range);
+    const key = keyOf(await this.#contentOf(path, before, options.signal), range);
     const kept = await this.#read(key, path);
-    if (kept !== undefined) return kept;
-    const samples = await loadAudio(path, range);
+    if (kept !== undefined) {
+      checkLimit(kept.length, path, options.maxSeconds);
+      return kept;
+    }
+    const samples = await loadAudio(path, range, options);
     // A file that was written to meanwhile is not what its content says.
     if ((await identityOf(path)).text === before.text) await this.#keep(key, samples);
     return samples;
   }
 
   /** The hash of a file's bytes, remembered for as long as nothing about the file changes. */
-  async #contentOf(path: string, identity: Identity): Promise<string> {
+  async #contentOf(path: string, identity: Identity, signal: AbortSignal | undefined): Promise<string> {
     const record = filePath(this.#dir, path);
     const [known, content] = (await readText(record, RECORD_BYTES).catch(() => '')).split('\n');
     if (known === identity.text && content !== undefined && /^[0-9a-f]{64}$/.test(content)) return content;
-    const found = await hashFile(path);
+    const found = await hashFile(path, signal);
     if (Date.now() - identity.changedAt > SETTLED_MILLISECONDS) {
       await this.#put(record, [Buffer.from(`${identity.text}\n${found}\n`, 'latin1')]);
     }
@@ -158,9 +161,12 @@ async function identityOf(path: string): Promise<Identity> {
   return { text: [dev, ino, size, mtimeNs, ctimeNs].join(' '), changedAt: Number(ctimeMs) };
 }
 
-async function hashFile(path: string): Promise<string> {
+async function hashFile(path: string, signal: AbortSignal | undefined): Promise<string> {
   const hash = createHash('sha256');
-  for await (const part of readParts(path)) hash.update(part);
+  for await (const part of readParts(path)) {
+    throwIfAborted(signal);
+    hash.update(part);
+  }
   return hash.digest('hex');
 }
 

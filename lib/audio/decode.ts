@@ -1,4 +1,4 @@
-import { EmoframeError } from '../errors.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
 import { allFinite } from '../float32.js';
 import { ByteSource, cannotRead } from './byteSource.js';
 import { flac } from './flac.js';
@@ -20,6 +20,7 @@ const MAGIC_BYTES = 12;
  *
  * @param path the file
  * @param range the part wanted: only that part of a WAV file is read, and what lies near it of a FLAC file
+ * @param signal stops the work with `ERR_ABORTED`
  * @returns blocks of at most a few megabytes: one array a channel at the file's own rate, integers scaled by 2^(1 - bits),
  *   floats as they are
  * @throws `ERR_FILE_NOT_FOUND`; `ERR_AUDIO` (damaged, cut short or empty); `ERR_AUDIO_FORMAT` (not supported);
@@ -27,8 +28,12 @@ const MAGIC_BYTES = 12;
  * @example
  * for await (const { channels, sampleRate } of decodeFile('speech.flac', { startSeconds: 1.5, endSeconds: 4 })) {}
  */
-export async function* decodeFile(path: string, range: AudioRange = {}): AsyncGenerator<DecodedAudio> {
-  yield* decode(await ByteSource.openFile(path), range);
+export async function* decodeFile(
+  path: string,
+  range: AudioRange = {},
+  signal?: AbortSignal,
+): AsyncGenerator<DecodedAudio> {
+  yield* decode(await ByteSource.openFile(path), range, { signal });
 }
 
 /**
@@ -44,7 +49,7 @@ export async function* decodeBytes(
   raw?: RawFormat,
 ): AsyncGenerator<DecodedAudio> {
   const source = bytes instanceof Uint8Array ? ByteSource.ofBytes(bytes, name) : ByteSource.ofStream(bytes, name);
-  for await (const block of decode(source, {}, raw)) {
+  for await (const block of decode(source, {}, { raw })) {
     yield block;
     // Decoding is done on this thread: others get their turn between blocks.
     await new Promise(setImmediate);
@@ -69,7 +74,11 @@ export async function probeAudio(path: string): Promise<AudioInfo> {
   }
 }
 
-async function* decode(source: ByteSource, range: AudioRange, raw?: RawFormat): AsyncGenerator<DecodedAudio> {
+async function* decode(
+  source: ByteSource,
+  range: AudioRange,
+  { raw, signal }: { raw?: RawFormat | undefined; signal?: AbortSignal | undefined },
+): AsyncGenerator<DecodedAudio> {
   const { name } = source;
   try {
     const { info, blocks } = await openTrack(source, raw);
@@ -78,6 +87,7 @@ async function* decode(source: ByteSource, range: AudioRange, raw?: RawFormat): 
     const { start, end } = toSampleRange(range, sampleRate, info.sampleCount ?? Number.MAX_SAFE_INTEGER, name);
     let position = 0;
     for await (const { first, channels } of blocks(start)) {
+      throwIfAborted(signal);
       position = first + channels[0]!.length;
       const wanted = channels.map((channel) => channel.subarray(Math.max(start - first, 0), Math.max(end - first, 0)));
       if (wanted[0]!.length > 0) {

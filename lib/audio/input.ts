@@ -8,7 +8,7 @@ import { EmoframeError, throwIfAborted } from '../errors.js';
 import { describe, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { reasonOf } from '../quote.js';
 import { checkFinite, checkRate, decodeBytes } from './decode.js';
-import { collect, toSpeech } from './load.js';
+import { checkLimit, collect, toSpeech } from './load.js';
 import type { AudioPool } from './pool.js';
 import { SAMPLE_RATE } from './resample.js';
 import type { AudioRange, DecodedAudio } from './types.js';
@@ -49,6 +49,13 @@ export interface AudioInputOptions {
   format?: RawFormat;
   /** Stops the work with `ERR_ABORTED`. */
   signal?: AbortSignal;
+  /** Longer audio is refused with `ERR_AUDIO_LIMIT`, before more of it is held. Default: 4.6 hours where all of it is held, or none. */
+  maxSeconds?: number;
+  /**
+   * A stream that gives nothing for so many seconds while it is waited for is given up with `ERR_AUDIO`; 0: never. Default 60, but 0 where
+   * results come while a stream goes on, which may be live.
+   */
+  idleSeconds?: number;
 }
 
 const fileSchema = strictOptions({
@@ -72,11 +79,12 @@ export async function loadInput(
 ): Promise<Float32Array> {
   if (isFile(input)) {
     const { path, ...range } = fileOf(input);
-    return pool.load(path, range, options.signal);
+    return pool.load(path, range, options.signal, options.maxSeconds);
   }
   if (!(input instanceof Float32Array) || (options.sampleRate ?? SAMPLE_RATE) !== SAMPLE_RATE)
-    return collect(streamInput(input, options, name), name);
+    return collect(streamInput(input, { idleSeconds: IDLE_SECONDS, ...options }, name), name);
   // Checked, but not copied.
+  checkLimit(input.length, name, options.maxSeconds);
   throwIfAborted(options.signal);
   for (let position = 0; position < input.length; position += CHECKED_SAMPLES) {
     if (position > 0) {
@@ -154,7 +162,11 @@ export async function* streamInput(
   name: string,
 ): AsyncGenerator<Float32Array> {
   throwIfAborted(options.signal);
+  let length = 0;
   for await (const samples of toSpeech(decodeInput(input, options, name), name)) {
+    length += samples.length;
+    // Without a limit, audio in parts may have any length.
+    if (options.maxSeconds !== undefined) checkLimit(length, name, options.maxSeconds);
     yield samples;
     throwIfAborted(options.signal);
   }
@@ -162,7 +174,7 @@ export async function* streamInput(
 
 async function* decodeInput(
   input: LiveInput,
-  { sampleRate = SAMPLE_RATE, format, signal }: AudioInputOptions,
+  { sampleRate = SAMPLE_RATE, format, signal, idleSeconds = 0 }: AudioInputOptions,
   name: string,
 ): AsyncGenerator<DecodedAudio> {
   if (input instanceof Float32Array) {
@@ -170,7 +182,7 @@ async function* decodeInput(
   } else if (input instanceof Uint8Array) {
     yield* decodeBytes(input, name, format);
   } else {
-    const chunks = chunksOf(input, name, signal);
+    const chunks = chunksOf(input, name, { signal, idleSeconds });
     try {
       // Bytes or samples: the first chunk shows which.
       const first = await chunks.next();
@@ -202,6 +214,9 @@ async function* decodeSamples(
   }
 }
 
+/** Far above what a slow sender needs for the next of its bytes. */
+const IDLE_SECONDS = 60;
+
 const SLICE_SAMPLES = 2 ** 16;
 /** Under a millisecond. */
 const CHECKED_SAMPLES = 2 ** 20;
@@ -224,7 +239,7 @@ async function* after(first: IteratorResult<unknown>, rest: AsyncIterable<unknow
 async function* chunksOf(
   stream: AsyncIterable<unknown>,
   name: string,
-  signal: AbortSignal | undefined,
+  { signal, idleSeconds }: { signal: AbortSignal | undefined; idleSeconds: number },
 ): AsyncGenerator<unknown> {
   let source: AsyncIterator<unknown> | undefined;
   let over = false;
@@ -236,15 +251,32 @@ async function* chunksOf(
   };
   try {
     for (;;) {
-      const { value, done } = await unlessAborted(next(), signal).catch((error: unknown) => {
-        throw streamError(error, name);
-      });
+      const { value, done } = await unlessIdle(unlessAborted(next(), signal), name, idleSeconds).catch(
+        (error: unknown) => {
+          throw streamError(error, name);
+        },
+      );
       over = done;
       if (over) return;
       yield value;
     }
   } finally {
     if (!over) leave(stream, source);
+  }
+}
+
+/** Waits for what comes of a stream, but not longer than so many seconds; 0: without end. */
+async function unlessIdle<Result>(coming: Promise<Result>, name: string, seconds: number): Promise<Result> {
+  if (seconds === 0) return coming;
+  let timer: NodeJS.Timeout | undefined;
+  const idle = new Promise<never>((_, reject) => {
+    const message = `Nothing has come of ${name} for ${seconds} seconds: it was given up (idleSeconds).`;
+    timer = setTimeout(() => reject(new EmoframeError('ERR_AUDIO', message, { file: name })), seconds * 1000);
+  });
+  try {
+    return await Promise.race([coming, idle]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

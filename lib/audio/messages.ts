@@ -7,7 +7,11 @@ export interface Task {
   kind: 'load' | 'measure' | 'mfcc';
   path: string;
   range: AudioRange;
+  maxSeconds?: number | undefined;
 }
+
+/** What a worker is told: a task; `stop`: the task is not wanted any more; `end`: nor is the worker. */
+export type Order = Task | 'stop' | 'end';
 
 /** Its answers; arrays are moved between the threads, not copied. */
 export interface Results {

@@ -5,11 +5,13 @@ import { EmoframeError, throwIfAborted } from '../errors.js';
 import { parseOptions } from '../issues.js';
 import { emitWarning } from '../warning.js';
 import { type AudioCacheOptions, audioCacheSchema } from './cacheFolder.js';
-import { fromErrorData, type Reply, type Results, type Task, type WorkerSettings } from './messages.js';
+import { fromErrorData, type Order, type Reply, type Results, type Task, type WorkerSettings } from './messages.js';
 import type { AudioRange } from './types.js';
 
 /** More threads than this wait for the disk rather than for each other. */
 const MOST_DEFAULT_THREADS = 4;
+/** A thread that has nothing to wait for ends in a hundredth of that, and one that starts in a tenth. */
+const PATIENCE_MILLISECONDS = 5000;
 
 interface Job {
   task: Task;
@@ -66,8 +68,8 @@ export class AudioPool {
    *
    * @throws as loadAudio; `ERR_ABORTED`; `ERR_AUDIO_WORKER` when the thread died; `ERR_DISPOSED`
    */
-  async load(path: string, range: AudioRange = {}, signal?: AbortSignal): Promise<Float32Array> {
-    const { samples } = await this.#run<'load'>({ kind: 'load', path, range }, signal);
+  async load(path: string, range: AudioRange = {}, signal?: AbortSignal, maxSeconds?: number): Promise<Float32Array> {
+    const { samples } = await this.#run<'load'>({ kind: 'load', path, range, maxSeconds }, signal);
     return samples;
   }
 
@@ -91,14 +93,17 @@ export class AudioPool {
     return this.#run<'mfcc'>({ kind: 'mfcc', path, range }, signal);
   }
 
-  /** Ends the threads. What is still waiting or running fails with `ERR_DISPOSED`, as does every later call. */
+  /**
+   * Ends the threads. What is still waiting or running fails at once with `ERR_DISPOSED`, as does every later call. A thread that waits
+   * for a disk which does not answer is not waited for long.
+   */
   async close(): Promise<void> {
     this.#closed = true;
     const seats = [...this.#seats];
     this.#seats.clear();
     const jobs = [...this.#queue.splice(0), ...seats.flatMap((seat) => seat.job ?? [])];
     for (const job of jobs) job.fail(closedError());
-    await Promise.all(seats.map((seat) => seat.worker.terminate()));
+    await Promise.all(seats.map(({ worker }) => endThread(worker)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -120,9 +125,11 @@ export class AudioPool {
     try {
       return await unlessAborted(answer, signal);
     } finally {
-      // After an abort, a job that a thread has begun runs to its end there, its result unused; one in the queue never begins.
+      // After an abort, a job in the queue never begins, and a thread that has begun it stops at its next look.
       const index = this.#queue.indexOf(job);
       if (index >= 0) this.#queue.splice(index, 1);
+      if (signal?.aborted)
+        for (const seat of this.#seats) if (seat.job === job) seat.worker.postMessage('stop' satisfies Order);
     }
   }
 
@@ -139,7 +146,7 @@ export class AudioPool {
     if (job === undefined) return;
     seat.job = job;
     seat.worker.ref();
-    seat.worker.postMessage(job.task);
+    seat.worker.postMessage(job.task satisfies Order);
   }
 
   #start(): Seat {
@@ -179,6 +186,24 @@ export class AudioPool {
     });
     return seat;
   }
+}
+
+/** Lets a thread come to its end; one that does not is terminated. */
+function endThread(worker: Worker): Promise<void> {
+  return new Promise((resolve) => {
+    const late = setTimeout(() => {
+      worker.terminate();
+      // It may not even end so.
+      worker.unref();
+      resolve();
+    }, PATIENCE_MILLISECONDS);
+    worker.once('exit', () => {
+      clearTimeout(late);
+      resolve();
+    });
+    worker.ref();
+    worker.postMessage('end' satisfies Order);
+  });
 }
 
 function closedError(): EmoframeError {

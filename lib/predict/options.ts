@@ -149,6 +149,9 @@ export const audioCallShape = {
   sampleRate: sampleRate.exactOptional(),
   format: rawFormat.exactOptional(),
   signal: abortSignal.exactOptional(),
+  maxSeconds: positive.exactOptional(),
+  // A timer takes at most 24 days.
+  idleSeconds: nonNegative.max(1e6).exactOptional(),
 } satisfies Shape<AudioCallOptions>;
 
 const predictionShape = {

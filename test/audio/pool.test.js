@@ -1,11 +1,12 @@
 import * as assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import { AudioStore, measureSeconds } from '../../dist/audio/store.js';
+import { wavFile } from '../../dist/audio/wavFile.js';
 import { AudioPool, loadAudio, mfcc } from '../../dist/index.js';
 
 const fixtures = new URL('../fixtures/audio/', import.meta.url).pathname;
@@ -68,6 +69,78 @@ pooling('close fails what is under way and every later call', async () => {
   await Promise.all(calls);
   await assert.rejects(pool.load(voice), { code: 'ERR_DISPOSED' });
   await pool.close();
+});
+
+pooling('a pool that is closed at any time leaves no file open', async () => {
+  const open = () => readdirSync('/proc/self/fd').length;
+  await withPool(new AudioPool({ threads: 1 }), (pool) => pool.load(voice));
+  const before = open();
+  for (const milliseconds of [0, 0, 10, 20, 40, 60, 80, 100, 120, 150, 200, 250]) {
+    const pool = new AudioPool({ threads: 2 });
+    const loads = [voice, flac, stereo].map((path) => pool.load(path).catch(({ code }) => code));
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    await pool.close();
+    await Promise.all(loads);
+  }
+  assert.equal(open(), before);
+});
+
+pooling('a thread stops with what was aborted, and is there for others', async () => {
+  const long = join(mkdtempSync(join(tmpdir(), 'emoframe-long-')), 'long.wav');
+  writeFileSync(long, wavFile(new Int16Array(96_000 * 240), 96_000));
+  try {
+    await withPool(new AudioPool({ threads: 1 }), async (pool) => {
+      await pool.load(voice);
+      const start = performance.now();
+      await pool.load(long);
+      const whole = performance.now() - start;
+      const controller = new AbortController();
+      const load = pool.load(long, {}, controller.signal);
+      setTimeout(() => controller.abort(), whole / 20);
+      await assert.rejects(load, { code: 'ERR_ABORTED' });
+      const aborted = performance.now();
+      assert.equal((await pool.load(voice)).length, 19200);
+      assert.ok(performance.now() - aborted < whole / 2, 'the next waited for what was aborted');
+    });
+  } finally {
+    rmSync(join(long, '..'), { recursive: true });
+  }
+});
+
+pooling('longer audio than asked for is refused, by its header or while it is decoded', async () => {
+  const bytes = readFileSync(flac);
+  // Without a length in the header.
+  bytes.writeUInt32BE(0, 22);
+  const folder = mkdtempSync(join(tmpdir(), 'emoframe-limit-'));
+  const streamed = join(folder, 'streamed.flac');
+  writeFileSync(streamed, bytes);
+  const dir = join(folder, 'cache');
+  try {
+    for (const options of [{ threads: 1 }, { threads: 1, cache: { dir } }]) {
+      await withPool(new AudioPool(options), async (pool) => {
+        for (const path of [voice, flac, streamed, flac]) {
+          const refusal = {
+            code: 'ERR_AUDIO_LIMIT',
+            message: /longer than the 1 seconds that are allowed .*maxSeconds/,
+          };
+          await assert.rejects(pool.load(path, {}, undefined, 1), refusal);
+          await assert.rejects(loadAudio(path, {}, { maxSeconds: 1 }), refusal);
+          assert.equal((await pool.load(path, {}, undefined, 1.2)).length, 19200);
+          assert.equal((await pool.load(path, { startSeconds: 0.4 }, undefined, 0.8)).length, 12800);
+        }
+      });
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+pooling('loading here stops on request', async () => {
+  await assert.rejects(loadAudio(voice, {}, { signal: AbortSignal.abort() }), { code: 'ERR_ABORTED' });
+  const controller = new AbortController();
+  const load = loadAudio(voice, {}, { signal: controller.signal });
+  controller.abort();
+  await assert.rejects(load, { code: 'ERR_ABORTED' });
 });
 
 pooling('threads must be a positive integer', () => {
