@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type AudioInput, audioOf, idOf, loadInput, nameOf } from '../audio/input.js';
 import { AudioPool } from '../audio/pool.js';
+import { throwIfAborted } from '../errors.js';
 import { callback, parseOptions, strictOptions } from '../issues.js';
 import type { PackedBatch } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
@@ -128,6 +129,7 @@ export class Encoder {
     if (plan.fits(frames)) {
       const { hidden } = await encode(batchOf([{ samples, name }], this.#loaded));
       settings.onProgress?.({ id, doneSeconds: totalSeconds, totalSeconds });
+      throwIfAborted(signal);
       return { hidden, frames, dimension, windows: null };
     }
     const hidden = new Float32Array(frames * dimension);
@@ -138,6 +140,7 @@ export class Encoder {
       const doneSeconds = window.last ? totalSeconds : window.keepEnd * model.geometry.frameSeconds;
       settings.onProgress?.({ id, doneSeconds, totalSeconds });
     }
+    throwIfAborted(signal);
     return { hidden, frames, dimension, windows: plan.used };
   }
 

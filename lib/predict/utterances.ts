@@ -57,14 +57,16 @@ export async function predictUtterances(
   const short = utterances.filter(fits);
   const results = short.length === 0 ? [] : await inference.infer(short, level, signal);
   for (const [index, utterance] of short.entries()) inferred.set(utterance, results[index]!);
-  throwIfAborted(signal);
-  return utterances.map((utterance) => {
+  const predictions = utterances.map((utterance) => {
     if (fits(utterance)) {
       const total = utterance.samples.length;
       onProgress?.(progressOf(utterance, total, total));
     }
     return predictionOf(inference, utterance, inferred.get(utterance)!, fits(utterance) ? null : plan.used, cost);
   });
+  // Whoever is told of the progress may have aborted.
+  throwIfAborted(signal);
+  return predictions;
 }
 
 function predictionOf(
