@@ -74,6 +74,37 @@ test('worker: a model in a thread of its own', async () => {
   assert.is(stdout, `${expected.label}, 1.2 s\n`);
 });
 
+test('HTTP: uploads that stop do not hold the service up', async () => {
+  const child = spawn(process.execPath, [example('http-service.js'), join(dir, 'predictor'), '0', '0.5'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  try {
+    const [line] = await once(child.stdout.setEncoding('utf8'), 'data');
+    const url = line.trim();
+    const stalled = Array.from({ length: 8 }, (_, i) => {
+      const sending = request(`${url}/${i % 2 === 0 ? 'predict' : 'timeline?rate=16000'}`, { method: 'POST' });
+      sending.write(Buffer.alloc(100));
+      return sending;
+    });
+    const answers = Promise.all(stalled.map((sending) => once(sending, 'response')));
+    const post = () => fetch(`${url}/predict`, { method: 'POST', body: readFileSync(voice) });
+    // All places are taken, and then none.
+    let answer = await post();
+    for (let i = 0; i < 100 && answer.status === 503; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      answer = await post();
+    }
+    assert.is(answer.status, 200);
+    for (const [response] of await answers) assert.is(response.statusCode, 422);
+    // What is refused is not kept open either.
+    await Promise.all(stalled.map((sending) => sending.closed || once(sending, 'close')));
+  } finally {
+    child.kill('SIGTERM');
+  }
+  const [code] = await once(child, 'exit');
+  assert.is(code, 0);
+});
+
 test('HTTP: decisions, timelines while the audio comes, errors of the client, an orderly end', async () => {
   const child = spawn(process.execPath, [example('http-service.js'), join(dir, 'predictor'), '0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
