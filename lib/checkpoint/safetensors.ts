@@ -14,6 +14,10 @@ import { damaged } from './failures.js';
 
 /** The format's own limit. */
 const headerLimitBytes = 100_000_000;
+/** The largest public models have some thousand tensors a file. */
+const mostTensors = 100_000;
+/** Of an entry: it, its dtype, its shape and offsets and their numbers; 5 axes more than weights have. */
+const valuesPerEntry = 16;
 
 const index = z.int().nonnegative();
 const entrySchema = z.strictObject({
@@ -64,6 +68,8 @@ function parseEntry(path: string, name: string, value: unknown): Entry {
   if (!parsed.success) {
     throw malformed(path, `the header entry of tensor ${name}: ${describeIssues(parsed.error)}`, name);
   }
+  // Written again it would be another name, perhaps that of another tensor.
+  if (!name.isWellFormed()) throw malformed(path, `the name of tensor ${name} is not valid Unicode`, name);
   const { dtype, shape, data_offsets } = parsed.data;
   if (!isStoredType(dtype)) {
     throw new EmoframeError(
@@ -84,7 +90,7 @@ function parseEntry(path: string, name: string, value: unknown): Entry {
   return { name, type: dtype, shape, count, begin, end };
 }
 
-async function readHeader(file: OpenFile): Promise<Header> {
+async function readHeader(file: OpenFile, most: number): Promise<Header> {
   const { path, size } = file;
   if (size < 8) throw malformed(path, `it has ${size} bytes, less than the 8 of the header's length`);
   const length = new DataView((await file.read(0, 8)).buffer).getBigUint64(0, true);
@@ -97,7 +103,8 @@ async function readHeader(file: OpenFile): Promise<Header> {
 
   let json: unknown;
   try {
-    json = parseJson(bytes);
+    // The format forbids a name twice, as readers would differ in which tensor it is.
+    json = await parseJson(bytes, { values: valuesPerEntry * most, unique: true });
   } catch (error) {
     throw malformed(path, `its header is not JSON (${(error as Error).message})`, undefined, error);
   }
@@ -108,7 +115,9 @@ async function readHeader(file: OpenFile): Promise<Header> {
 
   let metadata: Record<string, string> = {};
   const entries: Entry[] = [];
-  for (const [name, value] of Object.entries(json)) {
+  const described = Object.entries(json);
+  if (described.length > most + 1) throw malformed(path, `it has ${described.length} tensors, more than ${most}`);
+  for (const [name, value] of described) {
     // A file of labels has an entry an utterance.
     await yieldWhenDue();
     if (name !== '__metadata__') {
@@ -120,7 +129,7 @@ async function readHeader(file: OpenFile): Promise<Header> {
     metadata = parsed.data;
   }
 
-  entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
+  if (!isInOrder(entries)) entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let end = 0;
   for (const entry of entries) {
     if (entry.begin !== end) {
@@ -136,6 +145,11 @@ async function readHeader(file: OpenFile): Promise<Header> {
   return { metadata, entries, dataStart };
 }
 
+/** As writers leave them: most files need no sorting, which holds the event loop where there are many. */
+function isInOrder(entries: readonly Entry[]): boolean {
+  return entries.every(({ begin }, i) => i === 0 || begin >= entries[i - 1]!.end);
+}
+
 /** An open safetensors file, whose tensors are read one at a time. */
 export interface SafetensorsFile {
   metadata: Record<string, string>;
@@ -148,10 +162,10 @@ export interface SafetensorsFile {
  * Opens a safetensors file and checks its whole header, before any tensor is read. Errors: as {@link readSafetensors},
  * those of reading by the tensors' `read`.
  */
-export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+export async function openSafetensors(path: string, most = mostTensors): Promise<SafetensorsFile> {
   const file = await OpenFile.open(path, damaged(path));
   return orClose(file, async () => {
-    const { metadata, entries, dataStart } = await readHeader(file);
+    const { metadata, entries, dataStart } = await readHeader(file, most);
     const tensors = entries.map(({ name, type, shape, begin, count }) => ({
       name,
       shape,
@@ -172,10 +186,18 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
  * const { tensors } = await readSafetensors('model/model.safetensors');
  * tensors.get('masked_spec_embed')?.shape; // [768]
  */
-export async function readSafetensors(
+export function readSafetensors(
   path: string,
 ): Promise<{ metadata: Record<string, string>; tensors: Map<string, Tensor> }> {
-  const file = await openSafetensors(path);
+  return readTensors(path, mostTensors);
+}
+
+/** The same of a file that may have so many tensors: our own of labels have one an utterance. */
+export async function readTensors(
+  path: string,
+  most: number,
+): Promise<{ metadata: Record<string, string>; tensors: Map<string, Tensor> }> {
+  const file = await openSafetensors(path, most);
   try {
     const tensors = new Map<string, Tensor>();
     for (const { name, shape, read } of file.tensors) tensors.set(name, { name, shape, data: await read() });

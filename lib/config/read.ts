@@ -46,7 +46,7 @@ export function parseConfig(input: unknown = {}, preset: PresetName = 'paper', f
 export async function readConfig(file: string, preset: PresetName = 'paper'): Promise<RunConfig> {
   let input: unknown;
   try {
-    input = parseJson(await readText(file, 1 << 20));
+    input = await parseJson(await readText(file, 1 << 20));
   } catch (error) {
     // The system's own words: ours would name the file a second time.
     const { cause } = error as Error;

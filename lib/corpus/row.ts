@@ -50,8 +50,8 @@ export class RowReader {
     const speaker = text(raw, 'speaker');
     const session = text(raw, 'session');
     const length = endSeconds === undefined ? undefined : endSeconds - (startSeconds ?? 0);
-    const segments = readSegments(raw.segments, length);
-    const values = readValues(raw.values);
+    const segments = await readSegments(raw.segments, length);
+    const values = await readValues(raw.values);
     if (!(await this.#exists(audio))) throw new BadRow(`there is no audio file ${audio}`);
     const id = text(raw, 'id') ?? defaultId(this.folder, audio, startSeconds, endSeconds, channel);
     const first = this.#ids.get(id);
@@ -130,9 +130,9 @@ function oneOf(split: string | undefined): Utterance['split'] {
 }
 
 /** Segments from JSON, or from its text in a CSV cell; in order, apart, and inside the utterance where its end is known. */
-function readSegments(value: unknown, length: number | undefined): Segment[] | undefined {
+async function readSegments(value: unknown, length: number | undefined): Promise<Segment[] | undefined> {
   if (value === undefined || value === null || value === '') return undefined;
-  const list = jsonOf(value, 'segments');
+  const list = await jsonOf(value, 'segments');
   if (!Array.isArray(list) || list.length > MAX_SEGMENTS) {
     throw new BadRow(`expected a list of at most ${MAX_SEGMENTS} {start, end, label} for "segments"`);
   }
@@ -160,9 +160,9 @@ function readSegments(value: unknown, length: number | undefined): Segment[] | u
 }
 
 /** Values by dimension from JSON, or from its text in a CSV cell. */
-function readValues(value: unknown): Values | undefined {
+async function readValues(value: unknown): Promise<Values | undefined> {
   if (value === undefined || value === null || value === '') return undefined;
-  const given = jsonOf(value, 'values');
+  const given = await jsonOf(value, 'values');
   if (!isObject(given)) throw new BadRow('expected {dimension: number} for "values"');
   for (const [name, number] of Object.entries(given)) {
     if (typeof number === 'number' && Number.isFinite(number)) continue;
@@ -172,10 +172,10 @@ function readValues(value: unknown): Values | undefined {
 }
 
 /** A cell of CSV has JSON as text. */
-function jsonOf(value: unknown, field: string): unknown {
+async function jsonOf(value: unknown, field: string): Promise<unknown> {
   if (typeof value !== 'string') return value;
   try {
-    return parseJson(value);
+    return await parseJson(value);
   } catch {
     throw new BadRow(`"${field}" is not JSON: ${quoted(value, 60)}`);
   }

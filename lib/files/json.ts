@@ -1,16 +1,19 @@
-// JSON from files. JSON.parse itself takes any depth, but whoever then walks or prints the value runs out of stack.
+// JSON from files.
 import { writeFileAtomic } from './atomic.js';
+import { type JsonLimits, parseLongJson } from './longJson.js';
 import { type LineLimit, type Refuse, readLines, readSmallFile } from './read.js';
 
 /** Far deeper than anything that this package reads. */
 const deepest = 100;
+/** What a text of JSON may hold where its reader does not say: a file of a few megabytes, or a row of a manifest. */
+const mostValues = 1_000_000;
 
-/** JSON.parse of text or of its UTF-8 bytes; throws too for bytes that are not UTF-8, and when the value nests more than 100 deep. */
-export function parseJson(json: string | Uint8Array): unknown {
-  const text = typeof json === 'string' ? json : new TextDecoder('utf-8', { fatal: true }).decode(json);
-  const value: unknown = JSON.parse(text);
-  if (depthOf(text) > deepest) throw new SyntaxError(`It nests more than ${deepest} deep`);
-  return value;
+/**
+ * JSON.parse of text or of its UTF-8 bytes, with limits on depth (100) and the number of values that hold before anything is made, and
+ * in steps of a few milliseconds. Throws an error too for bytes that are not UTF-8.
+ */
+export function parseJson(json: string | Uint8Array, limits: Partial<JsonLimits> = {}): Promise<unknown> {
+  return parseLongJson(json, { depth: deepest, values: mostValues, ...limits });
 }
 
 /** Whether a value is what JSON calls an object. */
@@ -18,25 +21,11 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** How deep valid JSON nests: outside strings every bracket counts. */
-function depthOf(text: string): number {
-  let depth = 0;
-  let most = 0;
-  let inString = false;
-  for (let i = 0; i < text.length; i++) {
-    const character = text[i];
-    if (inString) {
-      if (character === '\\') i++;
-      else if (character === '"') inString = false;
-    } else if (character === '"') inString = true;
-    else if (character === '[' || character === '{') most = Math.max(most, ++depth);
-    else if (character === ']' || character === '}') depth--;
-  }
-  return most;
-}
+/** Fewer bytes a value than files have that are worth reading; lists of single digits are not. */
+const bytesPerValue = 64;
 
 /**
- * The value of a JSON file that has at most `limit` bytes.
+ * The value of a JSON file that has at most `limit` bytes, and at most one value for every 64 of them unless `values` says how many.
  *
  * @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`; what `refuse` makes for a larger file, and for one that is not JSON
  * @example
@@ -44,10 +33,10 @@ function depthOf(text: string): number {
  *   new EmoframeError('ERR_CONFIG', `${file} cannot be used: ${reason}.`, { file, cause }),
  * );
  */
-export async function readJson(path: string, limit: number, refuse: Refuse): Promise<unknown> {
+export async function readJson(path: string, limit: number, refuse: Refuse, values?: number): Promise<unknown> {
   const bytes = await readSmallFile(path, limit, refuse);
   try {
-    return parseJson(bytes);
+    return await parseJson(bytes, { values: values ?? limit / bytesPerValue });
   } catch (error) {
     throw refuse(`it is not valid JSON: ${(error as Error).message}`, error);
   }
@@ -66,7 +55,7 @@ export async function* readJsonl(
   for await (const { row, line } of readLines(path, limit)) {
     let value: unknown;
     try {
-      value = parseJson(line);
+      value = await parseJson(line);
     } catch (error) {
       yield { row, reason: (error as Error).message };
       continue;

@@ -1,7 +1,7 @@
 // k-means over the frames of many utterances, shared by every stage that makes pseudo-labels.
 
 import { checkFinite } from '../checkpoint/finite.js';
-import { readSafetensors, writeSafetensors } from '../checkpoint/safetensors.js';
+import { readSafetensors, readTensors, writeSafetensors } from '../checkpoint/safetensors.js';
 import type { KMeansSection } from '../config/types.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { PhiloxStream, sites } from '../random/philox.js';
@@ -144,10 +144,13 @@ export async function saveLabels(file: string, labels: LabelMap): Promise<void> 
   );
 }
 
+/** More utterances than a header of the format's largest size names. */
+const mostLabelled = 2_000_000;
+
 /** Labels that a stage saved. Errors: `ERR_CHECKPOINT_DAMAGED`, and as `readSafetensors`. */
 export async function readLabels(file: string): Promise<LabelMap> {
   await verifyResult(file);
-  const { tensors } = await readSafetensors(file);
+  const { tensors } = await readTensors(file, mostLabelled);
   return new Map([...tensors].map(([id, { data }]) => [id, new Int32Array(data)]));
 }
 
