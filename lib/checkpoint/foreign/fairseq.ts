@@ -5,16 +5,32 @@ import { EmoframeError } from '../../errors.js';
 import type { ModelDescription } from '../shapes.js';
 import { parseConvolutions } from './convolutions.js';
 import { describedByData2vec } from './data2vec.js';
-import { type PickleDict, PickleObject, type PickleValue } from './pickleValues.js';
+import { type PickleDict, PickleObject, type PickleValue, shown } from './pickleValues.js';
+
+/** Objects around a value: omegaconf's option, and in it a member of an enumeration. One that holds itself would have no end. */
+const mostWrappings = 8;
 
 /** A value without the object that holds it: an option of omegaconf, or a member of an enumeration. */
-function plain(value: PickleValue | undefined): PickleValue | undefined {
-  if (!(value instanceof PickleObject)) return value;
-  const { state, given } = value;
-  if (!(state instanceof Map)) return given.length === 1 ? plain(given[0]) : value;
-  if (state.has('_content')) return state.get('_content');
-  return state.has('_val') ? plain(state.get('_val')) : value;
+function plain(wrapped: PickleValue | undefined): PickleValue | undefined {
+  let value = wrapped;
+  for (let i = 0; i < mostWrappings && value instanceof PickleObject; i++) {
+    const { state, given }: PickleObject = value;
+    if (!(state instanceof Map)) {
+      if (given.length !== 1) break;
+      value = given[0];
+    } else if (state.has('_content')) return state.get('_content');
+    else if (state.has('_val')) value = state.get('_val');
+    else break;
+  }
+  return value;
 }
+
+/** Whether a value is an option by itself. Containers of a pickle are walked nowhere: see {@link shown}. */
+const isOption = (value: PickleValue | undefined): boolean =>
+  typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
+
+/** More options than any config has. */
+const mostOptions = 10_000;
 
 /** A field of a dict, of omegaconf's dict, or of a namespace; undefined if it is not there, or None. */
 function field(container: PickleValue | undefined, name: string): PickleValue | undefined {
@@ -23,12 +39,13 @@ function field(container: PickleValue | undefined, name: string): PickleValue | 
   return fields instanceof Map ? (plain(fields.get(name)) ?? undefined) : undefined;
 }
 
-/** The fields of one part of a config, without its parts' own; none where it is no part. */
+/** The options in one part of a config, without its parts; none where it is no part. */
 function fieldsOf(container: PickleValue | undefined): Record<string, unknown> {
   const held = plain(container);
   const fields = held instanceof PickleObject ? held.state : held;
-  if (!(fields instanceof Map)) return {};
-  return Object.fromEntries([...fields].map(([name, value]) => [String(name), plain(value)]));
+  if (!(fields instanceof Map) || fields.size > mostOptions) return {};
+  const options = [...fields].map(([name, value]) => [String(name), plain(value)] as const);
+  return Object.fromEntries(options.filter(([, value]) => isOption(value)));
 }
 
 /** The options of the model, in a config where they are a part of it, or in a namespace of all. */
@@ -62,12 +79,17 @@ const defaultConvolutions = '[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2';
 
 /** What Microsoft's WavLM, whose files are of this form, has besides: its own default of `max_distance` is 1280. */
 function wavlm(options: PickleValue | undefined, refuse: (what: string) => EmoframeError): Record<string, unknown> {
+  const option = (name: string) => {
+    const value = field(options, name);
+    if (value !== undefined && !isOption(value)) throw refuse(`has ${name} ${shown(value)}`);
+    return value;
+  };
   if (field(options, 'gru_rel_pos') !== true)
     throw refuse('has a bias of relative positions without the gate of WavLM');
   return {
     model_type: 'wavlm',
-    num_buckets: field(options, 'num_buckets') ?? 320,
-    max_bucket_distance: field(options, 'max_distance') ?? 1280,
+    num_buckets: option('num_buckets') ?? 320,
+    max_bucket_distance: option('max_distance') ?? 1280,
   };
 }
 
@@ -96,15 +118,15 @@ export function describedByFairseq(root: PickleDict, file: string): ModelDescrip
   if (field(options, 'encoder_layers') === undefined) return undefined;
 
   const layerType = field(options, 'layer_type') ?? 'transformer';
-  if (layerType !== 'transformer') throw refuse(`has layers of type ${String(layerType)}, which HuBERT does not have`);
+  if (layerType !== 'transformer') throw refuse(`has layers of type ${shown(layerType)}, which HuBERT does not have`);
   const depth = field(options, 'pos_conv_depth') ?? 1;
-  if (depth !== 1) throw refuse(`has ${String(depth)} positional convolutions, where HuBERT and wav2vec 2.0 have one`);
+  if (depth !== 1) throw refuse(`has ${shown(depth)} positional convolutions, where HuBERT and wav2vec 2.0 have one`);
   const mode = field(options, 'extractor_mode') ?? 'default';
-  if (mode !== 'default' && mode !== 'layer_norm') throw refuse(`has extractor_mode ${String(mode)}`);
+  if (mode !== 'default' && mode !== 'layer_norm') throw refuse(`has extractor_mode ${shown(mode)}`);
   const text = field(options, 'conv_feature_layers') ?? defaultConvolutions;
   const convolutions = typeof text === 'string' ? parseConvolutions(text) : undefined;
   if (convolutions === undefined) {
-    throw refuse(`has conv_feature_layers ${String(text)}, which is not a list of (channels, kernel, stride)`);
+    throw refuse(`has conv_feature_layers ${shown(text)}, which is not a list of (channels, kernel, stride)`);
   }
   const config: Record<string, unknown> = {
     ...defaults,
@@ -115,7 +137,9 @@ export function describedByFairseq(root: PickleDict, file: string): ModelDescrip
   };
   for (const [theirs, ours] of Object.entries(sameFields)) {
     const value = field(options, theirs);
-    if (value !== undefined) config[ours] = value;
+    if (value === undefined) continue;
+    if (!isOption(value)) throw refuse(`has ${theirs} ${shown(value)}`);
+    config[ours] = value;
   }
   const distances = field(options, 'relative_position_embedding') === true;
   if (distances) Object.assign(config, wavlm(options, refuse));

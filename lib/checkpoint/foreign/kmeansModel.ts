@@ -5,7 +5,8 @@ import { unzip } from 'node:zlib';
 import { EmoframeError } from '../../errors.js';
 import { readSmallFile } from '../../files/read.js';
 import { newFloats } from '../../model/floats.js';
-import { decode } from '../dtypes.js';
+import { yieldWhenDue } from '../../yield.js';
+import { bytesPerElement, decode, type StoredType } from '../dtypes.js';
 import { arrayInStream, arrayOf } from './numpyArrays.js';
 import { unpickle } from './pickle.js';
 import { type PickleArray, PickleObject, type PickleValue } from './pickleValues.js';
@@ -46,17 +47,27 @@ function centroidsIn(value: PickleValue): PickleArray | undefined {
   return attributes instanceof Map ? arrayOf(attributes.get('cluster_centers_')) : arrayOf(value);
 }
 
+/** What centroids are; the others would be four times as long as floats. */
+const centroidTypes: readonly StoredType[] = ['F64', 'F32', 'F16'];
+/** Elements that are done without a break: a fraction of a millisecond. */
+const atOnce = 1 << 16;
+
 /** Values in row-major order, as float32. */
-function valuesOf({ type, shape, fortran, bytes }: PickleArray): Float32Array {
+async function valuesOf({ type, shape, fortran, bytes }: PickleArray): Promise<Float32Array> {
   const [rows = 0, columns = 0] = shape;
   const count = rows * columns;
-  // Elements are read where they are a multiple of 8 bytes from the start of their memory.
   const stored = newFloats(count);
-  decode(new Uint8Array(bytes), type, stored, 0);
+  for (let at = 0; at < count; at += atOnce) {
+    await yieldWhenDue();
+    // Elements are read where they are a multiple of 8 bytes from the start of their memory.
+    const part = bytes.slice(at * bytesPerElement[type], (at + atOnce) * bytesPerElement[type]);
+    decode(part, type, stored, at);
+  }
   if (!fortran) return stored;
   const data = newFloats(count);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) data[row * columns + column] = stored[column * rows + row]!;
+  for (let at = 0; at < count; at++) {
+    if (at % atOnce === 0) await yieldWhenDue();
+    data[at] = stored[(at % columns) * rows + Math.floor(at / columns)]!;
   }
   return data;
 }
@@ -71,7 +82,7 @@ function valuesOf({ type, shape, fortran, bytes }: PickleArray): Float32Array {
  */
 export async function readKMeansModel(file: string): Promise<Centroids> {
   const stream = await readStream(file);
-  const { value } = unpickle(stream, file, {
+  const { value } = await unpickle(stream, file, {
     complete: (object, at) => {
       const found = arrayInStream(object, stream, at);
       if (found === undefined) return undefined;
@@ -87,5 +98,6 @@ export async function readKMeansModel(file: string): Promise<Centroids> {
   if (clusters === undefined || columns === undefined || centroids.shape.length !== 2 || clusters * columns === 0) {
     throw refuse(file, `its centroids have shape [${centroids.shape.join(', ')}], not [K, C]`);
   }
-  return { data: valuesOf(centroids), shape: [clusters, columns] };
+  if (!centroidTypes.includes(centroids.type)) throw refuse(file, 'its centroids are not floats');
+  return { data: await valuesOf(centroids), shape: [clusters, columns] };
 }

@@ -30,8 +30,11 @@ function elementOf(dtype: PickleValue | undefined): { type: StoredType | undefin
   return { type: order === '>' ? undefined : types.get(match[0]), bytes };
 }
 
+/** NumPy's own limit. */
+const mostAxes = 64;
+
 function shapeOf(value: PickleValue | undefined): number[] | undefined {
-  if (!(value instanceof PickleTuple)) return undefined;
+  if (!(value instanceof PickleTuple) || value.items.length > mostAxes) return undefined;
   const sizes = value.items.filter((size) => typeof size === 'number' && Number.isSafeInteger(size) && size >= 0);
   return sizes.length === value.items.length ? (sizes as number[]) : undefined;
 }

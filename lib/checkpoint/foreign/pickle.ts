@@ -2,9 +2,11 @@
 // their code. This reader runs only the opcodes that build data, and takes what they call for data too: it makes the tensors and
 // containers of a checkpoint, keeps a record of objects of the packages that write checkpoints, and refuses every other name.
 import { EmoframeError } from '../../errors.js';
-import { BadCall, callValue, setPairs, storageOf } from './pickleCalls.js';
+import { yieldWhenDue } from '../../yield.js';
+import { BadCall, callValue, costOf, setPairs, storageOf } from './pickleCalls.js';
 import {
   isAllowedGlobal,
+  longestGlobal,
   PickleBytes,
   type PickleDict,
   PickleGlobal,
@@ -23,6 +25,13 @@ export interface PickleLimits {
 }
 
 const defaultLimits: PickleLimits = { opcodes: 1_000_000, depth: 32, values: 1_000_000 };
+
+/** Instructions between two looks at the clock: a fraction of a millisecond. */
+const instructionsAtOnce = 1024;
+
+/** What calls may look at in all, in values and characters, for each byte of the pickle: those of checkpoints take a tenth of it. */
+const workPerByte = 4;
+const leastWork = 10_000;
 
 /** An integer of more bytes is no number of any checkpoint; the states of random generators have 16. */
 const longestInteger = 64;
@@ -57,6 +66,8 @@ class Unpickler {
   /** How deep a container nests, for those that hold others. Not weak: V8 takes minutes to look after a million weak ones. */
   private readonly depths = new Map<object, number>();
   private readonly view: DataView;
+  /** What calls may still look at. */
+  private work: number;
 
   constructor(
     private readonly bytes: Uint8Array,
@@ -65,6 +76,7 @@ class Unpickler {
     private readonly options: PickleOptions,
   ) {
     this.at = options.start ?? 0;
+    this.work = workPerByte * bytes.length + leastWork;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -190,6 +202,9 @@ class Unpickler {
   }
 
   private global(module: string, name: string): PickleGlobal {
+    if (module.length + name.length > longestGlobal) {
+      throw this.refuse(`asks for a class or function whose name has ${module.length + name.length} characters`);
+    }
     if (!isAllowedGlobal(module, name)) {
       throw this.refuse(
         `asks for ${module}.${name}, which is not part of a checkpoint; do not load it in Python unless you trust it`,
@@ -212,6 +227,10 @@ class Unpickler {
     }
   }
   private call(argumentTuple: PickleValue, callee: PickleValue): PickleValue {
+    for (const cost of costOf(argumentTuple)) {
+      this.work -= cost;
+      if (this.work < 0) throw this.refuse('gives its calls the same long values over and over');
+    }
     const value = this.checked(() => callValue(callee, argumentTuple));
     if (value instanceof Map) return this.holds(value, [...value.values()]);
     if (value instanceof PickleObject || value instanceof PickleTuple) return this.holds(value, [argumentTuple]);
@@ -245,8 +264,9 @@ class Unpickler {
     this.at = completed.next;
   }
 
-  run(): Unpickled {
+  async run(): Promise<Unpickled> {
     for (let count = 0; ; count++) {
+      if (count % instructionsAtOnce === 0) await yieldWhenDue();
       if (count >= this.limits.opcodes) throw this.refuse(`has more than ${this.limits.opcodes} instructions`);
       const opcode = this.u8();
       if (opcode === 0x2e /* STOP */) return { value: this.pop(), end: this.at, storages: this.storages };
@@ -389,15 +409,15 @@ class Unpickler {
 }
 
 /**
- * The value of a pickle (protocols 2 to 5), as data: `None`, booleans, numbers, strings, bytes, lists, tuples, dicts, tensors that
+ * The value of a pickle (protocols 2 to 5), a few milliseconds at a time, as data: `None`, booleans, numbers, strings, bytes, lists, tuples, dicts, tensors that
  * refer to storages by key, and records of objects. `file` is named in errors.
  *
  * Errors: `ERR_PICKLE`: it asks for a class or function that no checkpoint has (named in the message), is malformed, or passes
  * a limit.
  *
  * @example
- * const { value } = unpickle(bytes, 'pytorch_model.bin'); // Map of name → PickleTensor
+ * const { value } = await unpickle(bytes, 'pytorch_model.bin'); // Map of name → PickleTensor
  */
-export function unpickle(bytes: Uint8Array, file: string, options: PickleOptions = {}): Unpickled {
+export async function unpickle(bytes: Uint8Array, file: string, options: PickleOptions = {}): Promise<Unpickled> {
   return new Unpickler(bytes, file, { ...defaultLimits, ...options.limits }, options).run();
 }

@@ -22,6 +22,19 @@ import {
 /** What is wrong with a call; the pickle's reader says where. */
 export class BadCall extends Error {}
 
+/**
+ * How much a call has to look at: its arguments, and what is in them. A pickle pays for it, as it may give the same long list or text to
+ * every one of its calls.
+ */
+export function* costOf(argumentTuple: PickleValue): Generator<number> {
+  if (!(argumentTuple instanceof PickleTuple)) return;
+  yield argumentTuple.items.length;
+  for (const item of argumentTuple.items) {
+    if (typeof item === 'string' || Array.isArray(item)) yield item.length;
+    else if (item instanceof PickleTuple) yield item.items.length;
+  }
+}
+
 /** The value of `callee(*given)`. Throws a {@link BadCall}. */
 export function callValue(callee: PickleValue, argumentTuple: PickleValue): PickleValue {
   if (!(callee instanceof PickleGlobal) || !(argumentTuple instanceof PickleTuple)) {
@@ -58,11 +71,22 @@ export function callValue(callee: PickleValue, argumentTuple: PickleValue): Pick
   throw new BadCall(`calls ${callee.name} with arguments that it does not take`);
 }
 
+/** Storages are numbered, or named after their places in memory. */
+const longestKey = 100;
+/** PyTorch itself allows 64 axes. */
+const mostAxes = 64;
+
 /** PyTorch's persistent ids: ('storage', class, key, device, element count), and in the form of before 1.6 a view, or None. */
 export function storageOf(id: PickleValue): PickleStorage {
   const [kind, type, key, , count, view = null] = id instanceof PickleTuple ? id.items : [];
   const stored = type instanceof PickleGlobal ? storageTypes.get(type.name) : undefined;
-  if (kind !== 'storage' || stored === undefined || typeof key !== 'string' || view !== null) {
+  if (
+    kind !== 'storage' ||
+    stored === undefined ||
+    typeof key !== 'string' ||
+    key.length > longestKey ||
+    view !== null
+  ) {
     throw new BadCall('has a persistent id that is not a tensor storage');
   }
   return new PickleStorage(key, stored, size(count!));
@@ -103,14 +127,11 @@ function size(value: PickleValue): number {
 function sizes(value: PickleValue): number[] {
   const items = value instanceof PickleTuple ? value.items : value;
   if (!Array.isArray(items)) throw new BadCall('has a tensor whose size or stride is not a tuple');
+  if (items.length > mostAxes) throw new BadCall(`has a tensor of ${items.length} axes`);
   return items.map(size);
 }
 
 function latin1Bytes(text: string): PickleBytes {
-  const bytes = Uint8Array.from(text, (letter) => {
-    const code = letter.codePointAt(0)!;
-    if (code > 0xff) throw new BadCall('has bytes written as text with characters above U+00FF');
-    return code;
-  });
-  return new PickleBytes(bytes);
+  if (/[\u0100-\uffff]/.test(text)) throw new BadCall('has bytes written as text with characters above U+00FF');
+  return new PickleBytes(Buffer.from(text, 'latin1'));
 }

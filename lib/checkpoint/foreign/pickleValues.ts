@@ -81,6 +81,22 @@ export type PickleValue =
   | PickleObject
   | PickleArray;
 
+/** Longer texts are cut in messages. */
+const longestShown = 120;
+
+/**
+ * A value as a message has it. A container in a pickle can hold another many times over, which holds a third as often, or itself: a few
+ * hundred bytes are a text without end. So containers are named by their kind, and never walked, joined or printed.
+ */
+export function shown(value: PickleValue | undefined): string {
+  if (value === undefined || value === null) return 'None';
+  if (typeof value !== 'object') return String(value).slice(0, longestShown);
+  if (Array.isArray(value)) return 'a list';
+  if (value instanceof Map) return 'a dict';
+  if (value instanceof PickleTuple) return 'a tuple';
+  return value instanceof PickleObject || value instanceof PickleGlobal ? `an object of ${value.name}` : 'binary data';
+}
+
 /** PyTorch's storage classes and what they hold. */
 export const storageTypes = new Map<string, StoredType>([
   ['torch.DoubleStorage', 'F64'],
@@ -126,6 +142,9 @@ const packages = new Set([
 ]);
 const plainTypes =
   /^(?:builtins|__builtin__)\.(?:object|dict|list|tuple|set|frozenset|str|unicode|int|long|float|bool|bytes|bytearray|complex|slice)$/;
+
+/** The longest that a checkpoint names has some sixty characters. */
+export const longestGlobal = 200;
 
 /** Whether a pickle may name this class or function. */
 export function isAllowedGlobal(module: string, name: string): boolean {

@@ -5,14 +5,19 @@ import { EmoframeError } from '../../errors.js';
 import { OpenFile, orClose } from '../../files/read.js';
 import { roomFor } from '../../model/floats.js';
 import type { StoredTensor } from '../../model/tensor.js';
+import { yieldWhenDue } from '../../yield.js';
 import { allocate, bytesPerElement, readElements } from '../dtypes.js';
 import { damaged } from '../failures.js';
 import { type Unpickled, unpickle } from './pickle.js';
-import { type PickleDict, type PickleStorage, PickleTensor, type PickleValue } from './pickleValues.js';
+import { type PickleDict, type PickleStorage, PickleTensor, type PickleValue, shown } from './pickleValues.js';
 import { readZipEntries } from './zip.js';
 
 /** A state dict's structure takes some hundred bytes a tensor. */
 const pickleLimitBytes = 64 << 20;
+/** Each is looked up in the file: as many as an archive may have entries. */
+const mostStorages = 100_000;
+/** The largest public models have some thousand. */
+const mostTensors = 100_000;
 
 /** The magic number in the first pickle of a stream of before 1.6. */
 const legacyMagic = Buffer.from('6cfc9c46f9206aa85019', 'hex');
@@ -59,7 +64,7 @@ async function readArchive(file: OpenFile): Promise<Contents> {
     throw notTorch(path, 'it was saved on a big-endian machine');
   }
   return {
-    value: unpickle(await file.read(pickle.start, pickle.bytes), path).value,
+    value: (await unpickle(await file.read(pickle.start, pickle.bytes), path)).value,
     place: ({ key }, tensor) => {
       const entry = entries.get(`${folder}data/${key}`);
       if (!entry) throw notTorch(path, `the storage ${key} of tensor ${tensor} is missing`, tensor);
@@ -78,11 +83,11 @@ async function readStreamStart(file: OpenFile): Promise<StreamStart> {
   for (let length = Math.min(most, 1 << 20); ; length = Math.min(most, 8 * length)) {
     const bytes = await file.read(0, length);
     try {
-      const magic = unpickle(bytes, path);
-      const version = unpickle(bytes, path, { start: magic.end });
-      const machine = unpickle(bytes, path, { start: version.end });
-      const saved = unpickle(bytes, path, { start: machine.end });
-      return { version, machine, saved, keys: unpickle(bytes, path, { start: saved.end }) };
+      const magic = await unpickle(bytes, path);
+      const version = await unpickle(bytes, path, { start: magic.end });
+      const machine = await unpickle(bytes, path, { start: version.end });
+      const saved = await unpickle(bytes, path, { start: machine.end });
+      return { version, machine, saved, keys: await unpickle(bytes, path, { start: saved.end }) };
     } catch (error) {
       // Perhaps because too little was read.
       if (!(error instanceof EmoframeError) || error.code !== 'ERR_PICKLE' || length === most) throw error;
@@ -96,16 +101,18 @@ async function readStream(file: OpenFile): Promise<Contents> {
     throw notTorch(path, 'it is a pickle, but not from PyTorch');
   }
   const { version, machine, saved, keys } = await readStreamStart(file);
-  if (version.value !== legacyVersion) throw notTorch(path, `it is of version ${String(version.value)}`);
+  if (version.value !== legacyVersion) throw notTorch(path, `it is of version ${shown(version.value)}`);
   if (machine.value instanceof Map && machine.value.get('little_endian') === false) {
     throw notTorch(path, 'it was saved on a big-endian machine');
   }
   if (!Array.isArray(keys.value)) throw notTorch(path, 'it does not list its storages');
+  if (keys.value.length > mostStorages) throw notTorch(path, `it lists ${keys.value.length} storages`);
   const places = new Map<string, Place>();
   let at = keys.end;
   for (const key of keys.value) {
     const storage = typeof key === 'string' ? saved.storages.get(key) : undefined;
     if (storage === undefined) throw notTorch(path, 'it lists a storage that no tensor uses');
+    if (places.has(storage.key)) throw notTorch(path, `it lists the storage ${storage.key} twice`);
     if (size - at < 8) throw notTorch(path, `it ends before storage ${storage.key}`);
     const count = new DataView((await file.read(at, 8)).buffer).getBigUint64(0, true);
     const bytes = storage.count * bytesPerElement[storage.type];
@@ -157,11 +164,19 @@ function isContiguous({ shape, strides }: PickleTensor): boolean {
   return true;
 }
 
+/** Elements that are copied without a break: a fraction of a millisecond. */
+const gatheredAtOnce = 1 << 16;
+
 /** Copies a strided view into row-major order. */
-function gather(values: Float32Array, { offset, shape, strides }: PickleTensor, target: Float32Array): void {
+async function gather(
+  values: Float32Array,
+  { offset, shape, strides }: PickleTensor,
+  target: Float32Array,
+): Promise<void> {
   const position = new Array<number>(shape.length).fill(0);
   let source = offset;
   for (let at = 0; at < target.length; at++) {
+    if (at % gatheredAtOnce === 0) await yieldWhenDue();
     target[at] = values[source]!;
     for (let axis = shape.length - 1; axis >= 0; axis--) {
       source += strides[axis]!;
@@ -194,7 +209,7 @@ function storedTensor(file: OpenFile, name: string, tensor: PickleTensor, count:
       }
       const values = await readElements(file, name, type, place.start, stored);
       const data = roomFor(count, into, () => allocate(count, path, name));
-      gather(values, tensor, data);
+      await gather(values, tensor, data);
       return data;
     },
   };
@@ -219,14 +234,16 @@ export async function openTorch(path: string): Promise<TorchFile> {
     const { value, place } = await (first === 0x80 ? readStream : readArchive)(file);
     const tensorsOf = (state: PickleDict): StoredTensor[] => {
       const tensors: StoredTensor[] = [];
+      if (state.size > mostTensors) throw notTorch(path, `it has ${state.size} tensors, more than ${mostTensors}`);
       let total = 0;
       for (const [name, tensor] of state) {
         if (typeof name !== 'string' || !(tensor instanceof PickleTensor)) {
           throw notTorch(path, `its entry ${String(name)} is not a tensor; save model.state_dict() only`);
         }
         const count = checkedCount(path, name, tensor);
-        // Many names for one storage cost a file nothing, and memory each time; tied weights need a few.
-        total += count;
+        // Many names for one storage cost a file nothing, and memory each time; tied weights need a few. Of a view that is not in one
+        // piece all of the storage is read.
+        total += count === 0 || isContiguous(tensor) ? count : tensor.storage.count;
         if (total > 4 * size)
           throw notTorch(path, `its tensors have ${total} elements or more, far beyond its ${size} bytes`);
         tensors.push(storedTensor(file, name, tensor, count, place(tensor.storage, name)));
