@@ -4,7 +4,7 @@ import { isObject } from '../files/json.js';
 import { readModelText, unusable } from './failures.js';
 
 /** The configs of models have some thousand characters. */
-const mostCharacters = 1 << 16;
+const mostCharacters = 1 << 15;
 /** Far deeper than any of them. Each level costs the library much time and memory. */
 const deepest = 100;
 
@@ -34,7 +34,7 @@ export async function readModelYaml(file: string): Promise<Record<string, unknow
   const { parseDocument } = await import('yaml');
   let fields: unknown;
   try {
-    const document = parseDocument(text, { logLevel: 'silent' });
+    const document = parseDocument(text, { logLevel: 'silent', prettyErrors: false });
     const [error] = document.errors;
     if (error !== undefined) throw error;
     fields = document.toJS();
