@@ -210,7 +210,7 @@ class LongJson {
       return JSON.parse(text);
     } catch (error) {
       const reason = (error as Error).message.replace(/ in JSON at position \d.*/, '');
-      throw new SyntaxError(`${reason} (after byte ${this.#from})`, { cause: error });
+      throw new SyntaxError(`${reason} (after byte ${this.#from})`);
     }
   }
 
