@@ -112,7 +112,12 @@ function report(error: unknown): number {
   const debug = process.env.EMOFRAME_DEBUG === '1';
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof EmoframeError ? error.code : 'ERR_UNEXPECTED';
-  const lines = [`emoframe: ${message.replace(/\s*\n\s*/g, ' ')} (${code})`];
+  const lines = [
+    `emoframe: ${message
+      .split('\n')
+      .map((line) => line.trim())
+      .join(' ')} (${code})`,
+  ];
   if (error instanceof UsageError && error.hint !== undefined) lines.push(error.hint);
   if (debug && error instanceof Error) lines.push(...String(error.stack).split('\n'));
   else if (code === 'ERR_UNEXPECTED') lines.push('Run again with EMOFRAME_DEBUG=1 to see the stack.');

@@ -9,6 +9,12 @@ import { BadRow, type RawRow } from './row.js';
 /** A line or CSV record longer than this is not a row of a manifest. */
 export const MAX_ROW_CHARACTERS = 2 ** 22;
 
+/** The last field of a list is its label. */
+const MAX_LABEL_CHARACTERS = 1000;
+
+/** A table with more columns is not one of utterances. */
+const MAX_COLUMNS = 1000;
+
 /** A row with its 1-based line, or why there is none. */
 export interface ReadRow {
   row: number;
@@ -17,8 +23,8 @@ export interface ReadRow {
 }
 
 /** One JSON object a line. Empty lines are skipped. */
-export async function* readJsonl(path: string): AsyncGenerator<ReadRow> {
-  for await (const { row, value, reason } of readJsonLines(path, lineLimit(path))) {
+export async function* readJsonl(path: string, signal?: AbortSignal): AsyncGenerator<ReadRow> {
+  for await (const { row, value, reason } of readJsonLines(path, lineLimit(path), signal)) {
     if (reason !== undefined) yield { row, reason: `not JSON: ${reason}` };
     else if (isObject(value)) yield { row, raw: value };
     else yield { row, reason: 'not a JSON object' };
@@ -29,23 +35,43 @@ export async function* readJsonl(path: string): AsyncGenerator<ReadRow> {
  * The lists of the reference code: `wav_name wav_path wav_label`, separated by white space (as it reads them) or by
  * commas (as its manual writes them). The label, often a number, stays text; a path may hold spaces.
  */
-export async function* readScp(path: string): AsyncGenerator<ReadRow> {
-  for await (const { row, line } of readLines(path)) {
+export async function* readScp(path: string, signal?: AbortSignal): AsyncGenerator<ReadRow> {
+  for await (const { row, line } of readLines(path, signal)) {
     yield parseRow(row, () => {
-      const separator = /^[^\s,]+\s*,/.test(line) ? ',' : ' ';
-      const match =
-        separator === ',' ? /^([^,]+),(.+),([^,]+)$/.exec(line.trim()) : /^(\S+)\s+(\S.*?)\s+(\S+)$/.exec(line.trim());
-      if (match === null) throw new BadRow('expected three fields: wav_name, wav_path, wav_label');
-      return { id: match[1], audio: match[2], label: match[3] };
+      const separator = /^[^\s,]+\s*,/.test(line) ? /,/ : /\s/;
+      // The first and the last: in between is the path. One expression for all three takes time by the square of the spaces.
+      const text = line.trim();
+      const first = text.search(separator);
+      let last = text.length - 1;
+      const least = Math.max(first, text.length - MAX_LABEL_CHARACTERS);
+      while (last > least && !separator.test(text[last]!)) last--;
+      const [id, audio, label] = [text.slice(0, first), text.slice(first + 1, last).trim(), text.slice(last + 1)];
+      if (first < 1 || last <= least || audio === '' || label === '') {
+        throw new BadRow('expected three fields: wav_name, wav_path, wav_label');
+      }
+      return { id, audio, label };
     });
   }
 }
 
 /** A header line and a record a row; quotes as in RFC 4180. `required`: columns that there must be. */
-export async function* readCsv(path: string, required: readonly string[] = ['audio']): AsyncGenerator<ReadRow> {
+export async function* readCsv(
+  path: string,
+  required: readonly string[] = ['audio'],
+  signal?: AbortSignal,
+): AsyncGenerator<ReadRow> {
   const parser = parse({
     bom: true,
-    columns: (header: string[]) => header.map((name) => name.trim()),
+    columns: (header: string[]) => {
+      // The library writes them all out for every row that does not fit.
+      if (header.length > MAX_COLUMNS) {
+        throw new EmoframeError('ERR_CORPUS', `${path} has ${header.length} columns, more than ${MAX_COLUMNS}.`, {
+          file: path,
+          row: 1,
+        });
+      }
+      return header.map((name) => name.trim());
+    },
     info: true,
     max_record_size: MAX_ROW_CHARACTERS,
     raw: true,
@@ -54,7 +80,7 @@ export async function* readCsv(path: string, required: readonly string[] = ['aud
     trim: true,
   });
   // `pipeline` hands a reading error on to the parser, which throws it to the loop.
-  pipeline(Readable.from(readParts(path)), parser, () => undefined);
+  pipeline(Readable.from(readParts(path, signal)), parser, () => undefined);
   let columns: number | undefined;
   let doubled = 0;
   try {
@@ -110,8 +136,8 @@ function parseRow(row: number, parseLine: () => RawRow): ReadRow {
   }
 }
 
-/** Lines that are not empty, numbered from 1. Errors: `ERR_CORPUS` for one that is too long, `ERR_READ`. */
-export const readLines = (path: string) => readFileLines(path, lineLimit(path));
+/** Lines that are not empty, numbered from 1. Errors: `ERR_CORPUS` for one that is too long, `ERR_READ`, `ERR_ABORTED`. */
+export const readLines = (path: string, signal?: AbortSignal) => readFileLines(path, lineLimit(path), signal);
 
 function lineLimit(path: string): LineLimit {
   return {

@@ -8,12 +8,12 @@ import type { Corpus, Problem, Utterance } from './types.js';
 /** More rows than this are refused: the list of utterances is held in memory. */
 export const MAX_ROWS = 5_000_000;
 
-type Reader = (path: string) => AsyncGenerator<ReadRow>;
+type Reader = (path: string, signal?: AbortSignal) => AsyncGenerator<ReadRow>;
 
 const READERS: Record<string, Reader> = {
-  '.jsonl': (path) => readJsonl(path),
-  '.csv': (path) => readCsv(path),
-  '.scp': (path) => readScp(path),
+  '.jsonl': readJsonl,
+  '.csv': (path, signal) => readCsv(path, undefined, signal),
+  '.scp': readScp,
 };
 export const MANIFEST_LAYOUTS =
   'a manifest (.jsonl or .csv, with a field "audio"), an HFLEA list (.scp), or a folder that holds manifest.jsonl, manifest.csv or ' +
@@ -43,7 +43,7 @@ export async function readManifests(
   const problems: Problem[] = [];
   let count = 0;
   for (const { file, read, split } of manifests) {
-    for await (const { row, raw, reason } of read(file)) {
+    for await (const { row, raw, reason } of read(file, signal)) {
       throwIfAborted(signal);
       if (++count > MAX_ROWS) {
         throw new EmoframeError('ERR_CORPUS', `${file} has more than ${MAX_ROWS} rows. Split it.`, { file, row });

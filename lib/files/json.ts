@@ -1,4 +1,6 @@
 // JSON from files.
+import { EmoframeError } from '../errors.js';
+import { given } from '../given.js';
 import { writeFileAtomic } from './atomic.js';
 import { type JsonLimits, parseLongJson } from './longJson.js';
 import { type LineLimit, type Refuse, readLines, readSmallFile } from './read.js';
@@ -21,23 +23,34 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** A text, or a number as text; undefined for anything else, whose own text may be anything: `String({ toString: 1 })` throws. */
+export function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined;
+}
+
 /** Fewer bytes a value than files have that are worth reading; lists of single digits are not. */
 const bytesPerValue = 64;
 
 /**
- * The value of a JSON file that has at most `limit` bytes, and at most one value for every 64 of them unless `values` says how many.
+ * The value of a JSON file that has at most `limit` bytes, and at most one value for every 64 of them unless `limits` says otherwise.
  *
- * @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`; what `refuse` makes for a larger file, and for one that is not JSON
+ * @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`, `ERR_ABORTED`; what `refuse` makes for a larger file, and for one that is not JSON
  * @example
  * const config = await readJson(file, 16 << 20, (reason, cause) =>
  *   new EmoframeError('ERR_CONFIG', `${file} cannot be used: ${reason}.`, { file, cause }),
  * );
  */
-export async function readJson(path: string, limit: number, refuse: Refuse, values?: number): Promise<unknown> {
+export async function readJson(
+  path: string,
+  limit: number,
+  refuse: Refuse,
+  limits: Partial<JsonLimits> = {},
+): Promise<unknown> {
   const bytes = await readSmallFile(path, limit, refuse);
   try {
-    return await parseJson(bytes, { values: values ?? limit / bytesPerValue });
+    return await parseJson(bytes, { values: limit / bytesPerValue, ...limits });
   } catch (error) {
+    if (error instanceof EmoframeError) throw error;
     throw refuse(`it is not valid JSON: ${(error as Error).message}`, error);
   }
 }
@@ -51,12 +64,14 @@ export async function readJson(path: string, limit: number, refuse: Refuse, valu
 export async function* readJsonl(
   path: string,
   limit?: LineLimit,
+  signal?: AbortSignal,
 ): AsyncGenerator<{ row: number; value?: unknown; reason?: string }> {
-  for await (const { row, line } of readLines(path, limit)) {
+  for await (const { row, line } of readLines(path, limit, signal)) {
     let value: unknown;
     try {
-      value = await parseJson(line);
+      value = await parseJson(line, given({ signal }));
     } catch (error) {
+      if (error instanceof EmoframeError) throw error;
       yield { row, reason: (error as Error).message };
       continue;
     }

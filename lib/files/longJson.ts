@@ -1,6 +1,7 @@
 // JSON of strangers, and JSON that is long. JSON.parse holds the event loop until it is done, and takes all the time and memory that
 // a text can make it take: brackets alone, 80 MB of them, took a minute and 4 GB. So the bytes are counted before anything is made of
 // them, and long texts are handed to JSON.parse a few members at a time: what is valid, and what it means, is for JSON.parse to say.
+import { throwIfAborted } from '../errors.js';
 import { yieldWhenDue } from '../yield.js';
 
 export interface JsonLimits {
@@ -10,6 +11,7 @@ export interface JsonLimits {
   values: number;
   /** Whether a key that an object has twice is refused: JSON leaves open which of the two counts. */
   unique?: boolean;
+  signal?: AbortSignal;
 }
 
 /** Members of about so many bytes are parsed without a break. */
@@ -62,7 +64,10 @@ class LongJson {
 
   async parse(): Promise<unknown> {
     for (let at = this.#from; at < this.bytes.length; at += scannedAtOnce) {
-      if (at > scannedAtOnce) await yieldWhenDue();
+      if (at > scannedAtOnce) {
+        await yieldWhenDue();
+        throwIfAborted(this.limits.signal);
+      }
       this.#scan(at, Math.min(this.bytes.length, at + scannedAtOnce));
     }
     const [root] = this.#stack;
@@ -233,7 +238,7 @@ function keysIn(value: unknown): number {
 /**
  * JSON.parse of a text or of its UTF-8 bytes, a few milliseconds at a time.
  *
- * @throws SyntaxError for what is not JSON, passes a limit, or has a text of more than 4 MiB; TypeError for bytes that are not UTF-8
+ * @throws EmoframeError `ERR_ABORTED`; SyntaxError for what is not JSON, passes a limit, or has a text of more than 4 MiB; TypeError for bytes that are not UTF-8
  */
 export function parseLongJson(json: string | Uint8Array, limits: JsonLimits): Promise<unknown> {
   const [bytes, text] = typeof json === 'string' ? [Buffer.from(json), json] : [json, undefined];

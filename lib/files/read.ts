@@ -1,12 +1,15 @@
 // Reading files. What is wrong with a file's content is named by whoever asks for it: this folder knows no formats.
 import type { Stats } from 'node:fs';
 import { type FileHandle, stat } from 'node:fs/promises';
-import { EmoframeError } from '../errors.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
+import { yieldWhenDue } from '../yield.js';
 import { answered, openRegular } from './regular.js';
 
 /** Bytes asked of the system at once: large enough for full disk speed, far below the 2 GiB limit of one read. */
 const chunkBytes = 4 << 20;
 const partBytes = 1 << 20;
+/** Bytes that are made lines of without a break. */
+const splitAtOnce = 1 << 16;
 
 /** Makes the error of a file whose content cannot be used; `reason` is a clause such as "it is not valid JSON". */
 export type Refuse = (reason: string, cause?: unknown) => EmoframeError;
@@ -129,11 +132,14 @@ export async function readSmallFile(path: string, limit: number, refuse: Refuse)
   }
 }
 
-/** All bytes of a file, a part after another, each in memory of its own. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`. */
-export async function* readParts(path: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+/** All bytes of a file, a part after another, each in memory of its own. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`, `ERR_ABORTED`. */
+export async function* readParts(path: string, signal?: AbortSignal): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const file = await OpenFile.open(path, unreadable(path));
   try {
-    for (let at = 0; at < file.size; at += partBytes) yield await file.read(at, Math.min(partBytes, file.size - at));
+    for (let at = 0; at < file.size; at += partBytes) {
+      throwIfAborted(signal);
+      yield await file.read(at, Math.min(partBytes, file.size - at));
+    }
   } finally {
     await file.close();
   }
@@ -150,19 +156,36 @@ export interface LineLimit {
   refuse: (row: number) => EmoframeError;
 }
 
+/** The bytes of a file, so few at once that they may be lines without anything in them. */
+async function* piecesOf(path: string, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
+  for await (const part of readParts(path, signal)) {
+    for (let at = 0; at < part.length; at += splitAtOnce) {
+      await yieldWhenDue();
+      yield part.subarray(at, at + splitAtOnce);
+    }
+  }
+}
+
 /**
  * Lines that are not empty, numbered from 1, without the byte-order mark that some editors put first. The file is never
  * held whole; with a limit, neither is a line that has no end.
  *
- * @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`, and what `limit.refuse` makes
+ * @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`, `ERR_ABORTED`, and what `limit.refuse` makes
  */
-export async function* readLines(path: string, limit?: LineLimit): AsyncGenerator<{ row: number; line: string }> {
+export async function* readLines(
+  path: string,
+  limit?: LineLimit,
+  signal?: AbortSignal,
+): AsyncGenerator<{ row: number; line: string }> {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   let rest = '';
   let row = 0;
-  for await (const part of readParts(path)) {
-    const lines = (rest + decoder.decode(part, { stream: true })).split('\n');
-    rest = lines.pop() ?? '';
+  for await (const part of piecesOf(path, signal)) {
+    // What came before is not split again: a long line would take time by the square of its length.
+    const lines = decoder.decode(part, { stream: true }).split('\n');
+    const last = lines.pop() ?? '';
+    if (lines.length > 0) lines[0] = rest + lines[0]!;
+    rest = lines.length > 0 ? last : rest + last;
     for (const line of lines) {
       row++;
       if (line.trim() !== '') yield { row, line: withoutMark(line, row) };

@@ -57,7 +57,8 @@ export async function readSettings(options: HubOptions): Promise<HubSettings> {
     const where = options.token === undefined ? 'HF_TOKEN or the file that keeps it' : 'the option token';
     throw new EmoframeError('ERR_ARGUMENT', `Expected an access token that begins with hf_ in ${where}.`);
   }
-  const endpoint = (options.endpoint ?? environment('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
+  let endpoint = options.endpoint ?? environment('HF_ENDPOINT') ?? 'https://huggingface.co';
+  while (endpoint.endsWith('/')) endpoint = endpoint.slice(0, -1);
   if (!/^https?:\/\/[^/]/.test(endpoint)) {
     throw new EmoframeError('ERR_ARGUMENT', `Expected an http or https address for the Hub but received ${endpoint}.`);
   }

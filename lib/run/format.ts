@@ -138,6 +138,7 @@ export async function writeRows(file: string, rows: readonly (PredictionRow | Va
 
 /** A corpus of millions of utterances. */
 const largestJson = 1 << 30;
+const mostValues = 1e8;
 
 /**
  * The files of a run. `refuse` makes the error of one that is missing or not as a run writes it; a file that the system does not
@@ -248,7 +249,7 @@ export class RunReader {
   async #content(file: string): Promise<unknown> {
     const refuse = this.refuse(file);
     if (!(await fileExists(file))) throw refuse('it is missing');
-    return readJson(file, largestJson, refuse);
+    return readJson(file, largestJson, refuse, { values: mostValues });
   }
 
   #checked<Content>(file: string, content: unknown, schema: z.ZodType<Content>): Content {

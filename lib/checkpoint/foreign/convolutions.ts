@@ -17,7 +17,7 @@ export function parseConvolutions(text: string): [channels: number, kernel: numb
     if (match === null) return undefined;
     const [, list = '', repeated = '1'] = match;
     for (let times = Number(repeated); times > 0; times--) {
-      for (const [, channels, kernel, stride] of list.matchAll(/(\d+),(\d+),(\d+)/g)) {
+      for (const [, channels, kernel, stride] of list.matchAll(/(\d{1,7}),(\d{1,7}),(\d{1,7})/g)) {
         layers.push([Number(channels), Number(kernel), Number(stride)]);
       }
       if (layers.length > mostConvolutions) return undefined;

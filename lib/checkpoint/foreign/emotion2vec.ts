@@ -77,7 +77,7 @@ export function emotion2vecTensors(all: readonly StoredTensor[]): {
   const anchor = all.find(({ name }) => name.endsWith(emotion2vecAnchor))?.name ?? emotion2vecAnchor;
   const prefix = anchor.slice(0, -emotion2vecAnchor.length);
   const own = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : '');
-  const before = Math.max(-1, ...all.map(({ name }) => Number(prenet.exec(own(name))?.[1] ?? -1))) + 1;
+  const before = all.reduce((most, { name }) => Math.max(most, Number(prenet.exec(own(name))?.[1] ?? -1)), -1) + 1;
   const tensors = new Map<string, StoredTensor>();
   const ignored: string[] = [];
   for (const tensor of all) {

@@ -1,5 +1,5 @@
 // What a config calls a head's outputs.
-import { isObject } from '../../files/json.js';
+import { isObject, textOf } from '../../files/json.js';
 import type { HeadReader } from './form.js';
 
 /** Names in the order of their indices, which count from 0; undefined where one is missing. */
@@ -13,11 +13,11 @@ function inOrder(entries: [index: number, name: string][]): string[] | undefined
 export function labelsOf(config: Record<string, unknown>): string[] | undefined {
   const { id2label, label2id } = config;
   if (isObject(id2label)) {
-    const named = inOrder(Object.entries(id2label).map(([index, name]) => [Number(index), String(name)]));
+    const named = inOrder(Object.entries(id2label).map(([index, name]) => [Number(index), textOf(name) ?? '']));
     if (named !== undefined) return named;
   }
   return isObject(label2id)
-    ? inOrder(Object.entries(label2id).map(([name, index]) => [Number(index), name]))
+    ? inOrder(Object.entries(label2id).map(([name, index]) => [Number(textOf(index)), name]))
     : undefined;
 }
 
@@ -32,7 +32,8 @@ export function checkedLabels(reader: HeadReader, names: string[], outputs: numb
   if (names.length !== outputs) {
     throw reader.refuse(`it has ${outputs} outputs, and ${where} names ${names.length}: they do not belong together`);
   }
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  const seen = new Set<string>();
+  const twice = names.find((name) => seen.size === seen.add(name).size);
   if (twice !== undefined) {
     throw reader.refuse(`${where} gives the name ${twice} to two of its outputs; give each a name of its own there`);
   }

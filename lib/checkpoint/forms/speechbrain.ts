@@ -2,7 +2,7 @@
 // of labels; a config that has Python make the model, of which only fields are read.
 import { join } from 'node:path';
 import type { Normalization } from '../../audio/normalize.js';
-import { isObject } from '../../files/json.js';
+import { isObject, textOf } from '../../files/json.js';
 import { own } from '../../own.js';
 import { readModelText, unusable } from '../failures.js';
 import { openWeights } from '../weights.js';
@@ -31,7 +31,7 @@ async function encoderSettings(directory: string): Promise<{ source: string; out
       'it does not say whether the output of the encoder is normalised (output_norm: True or False)',
     );
   }
-  return { source: String(referred(source) ?? ''), outputNorm };
+  return { source: textOf(referred(source)) ?? '', outputNorm };
 }
 
 /**

@@ -5,6 +5,7 @@
 import { stat } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
 import { EmoframeError } from '../../errors.js';
+import { textOf } from '../../files/json.js';
 import { given } from '../../given.js';
 import { yieldWhenDue } from '../../yield.js';
 import { type ReadRow, readJsonl } from '../formats.js';
@@ -85,15 +86,15 @@ function findSet(folder: Folder): { name: string; home: string; lists: List[] } 
   );
 }
 
-async function* read({ folder, audioRoot }: DatasetSource): AsyncGenerator<DatasetRow> {
+async function* read({ folder, audioRoot, signal }: DatasetSource): AsyncGenerator<DatasetRow> {
   const { name, home, lists } = findSet(folder);
-  const labels = await readLabels(folder, home);
+  const labels = await readLabels(folder, home, signal);
   const whole = folder.files.find((file) => file === (home === '' ? `${name}.jsonl` : `${home}/${name}.jsonl`));
   const tables = whole === undefined ? lists.map(({ file }) => file) : [folder.path(whole)];
   const find = new AudioFinder(folder.path(home), audioRoot);
   const seen = new Set<string>();
   for (const file of tables) {
-    for await (const read of readJsonl(file)) {
+    for await (const read of readJsonl(file, signal)) {
       await yieldWhenDue();
       const entry = readEntry(read, labels);
       // Folds repeat what other folds hold.
@@ -113,12 +114,19 @@ async function* read({ folder, audioRoot }: DatasetSource): AsyncGenerator<Datas
 }
 
 /** What a label becomes: sets differ from their map in capitals only, and one of them in nothing but that. */
-async function readLabels(folder: Folder, home: string): Promise<(label: string) => string> {
+async function readLabels(
+  folder: Folder,
+  home: string,
+  signal: AbortSignal | undefined,
+): Promise<(label: string) => string> {
   const names = ['label_map.json', 'label_dict.json'].map((name) => (home === '' ? name : `${home}/${name}`));
   const file = folder.files.find((path) => names.includes(path));
   if (file === undefined) return (label) => label;
   const map = new Map(
-    Object.entries(await readJsonObject(folder.path(file))).map(([label, name]) => [label, String(name)]),
+    Object.entries(await readJsonObject(folder.path(file), signal)).map(([label, name]) => [
+      label,
+      textOf(name) ?? label,
+    ]),
   );
   const capitals = new Map([...map].map(([label, name]) => [label.toLowerCase(), name]));
   return (label) => map.get(label) ?? capitals.get(label.toLowerCase()) ?? label;
@@ -135,7 +143,7 @@ function readEntry({ raw, reason = 'it cannot be read' }: ReadRow, labelOf: (lab
   const entry = { id, wav, label: labelOf(label) };
   const { start_time: start, end_time: end } = raw;
   if (start === undefined && end === undefined) return entry;
-  if (typeof start !== 'number' || typeof end !== 'number' || !(start >= 0 && end > start)) {
+  if (typeof start !== 'number' || typeof end !== 'number' || !(start >= 0 && end > start && end < Infinity)) {
     return { reason: 'expected seconds for "start_time" and "end_time", the second after the first' };
   }
   return { ...entry, startSeconds: start, endSeconds: end };
@@ -182,7 +190,7 @@ async function firstFile(path: string): Promise<string | undefined> {
   return undefined;
 }
 
-async function folds({ folder }: DatasetSource, known: ReadonlySet<string>) {
+async function folds({ folder, signal }: DatasetSource, known: ReadonlySet<string>) {
   const { lists } = findSet(folder);
   const numbers = [...new Set(lists.map(({ fold }) => fold))].sort((a, b) => a - b);
   const made: GivenFold[] = [];
@@ -190,7 +198,7 @@ async function folds({ folder }: DatasetSource, known: ReadonlySet<string>) {
   for (const number of numbers) {
     const of = async (part: List['part']) => {
       const list = lists.find((candidate) => candidate.fold === number && candidate.part === part);
-      return list === undefined ? undefined : await idsIn(list.file, known, problems);
+      return list === undefined ? undefined : await idsIn(list.file, known, problems, signal);
     };
     const [train, validation, test] = [await of('train'), await of('valid'), await of('test')];
     if (train === undefined || test === undefined) {
@@ -202,9 +210,14 @@ async function folds({ folder }: DatasetSource, known: ReadonlySet<string>) {
 }
 
 /** Ids of a list; what is not known is a problem of the set's own list already. */
-async function idsIn(file: string, known: ReadonlySet<string>, problems: Problem[]): Promise<string[]> {
+async function idsIn(
+  file: string,
+  known: ReadonlySet<string>,
+  problems: Problem[],
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
   const found = new Set<string>();
-  for await (const { row, raw, reason = 'the field "key" is missing or empty' } of readJsonl(file)) {
+  for await (const { row, raw, reason = 'the field "key" is missing or empty' } of readJsonl(file, signal)) {
     await yieldWhenDue();
     const id = raw?.key;
     if (typeof id !== 'string' || id === '') problems.push({ file, row, reason });

@@ -133,8 +133,8 @@ async function filesBelow(root: string, signal: AbortSignal | undefined): Promis
         else if (kind?.isDirectory()) (entry.isSymbolicLink() ? linked : within).push(name);
       }
       // The order in which a folder lists its entries is the file system's own.
-      folders.push(...within.sort());
-      links.push(...linked.sort());
+      for (const name of within.sort()) folders.push(name);
+      for (const name of linked.sort()) links.push(name);
     } catch (error) {
       throw readError(folder, error);
     }

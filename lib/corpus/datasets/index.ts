@@ -118,7 +118,9 @@ export async function readDataset(dataset: Dataset, source: DatasetSource): Prom
   const given = await dataset.folds?.(source, new Set(firsts.keys()));
   // A set that is read from its folds has reported their rows already.
   const reported = new Set(problems.map(({ file, row }) => `${row} ${file}`));
-  problems.push(...(given?.problems ?? []).filter(({ file, row }) => !reported.has(`${row} ${file}`)));
+  for (const problem of given?.problems ?? []) {
+    if (!reported.has(`${problem.row} ${problem.file}`)) problems.push(problem);
+  }
   const corpus: Corpus = {
     name: basename(source.folder.root),
     utterances,

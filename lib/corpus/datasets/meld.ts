@@ -34,7 +34,7 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
     const split = SPLITS[part];
     if (split === undefined) continue;
     const file = folder.path(table);
-    for await (const { row, raw, reason = 'it cannot be read' } of readCsv(file, COLUMNS)) {
+    for await (const { row, raw, reason = 'it cannot be read' } of readCsv(file, COLUMNS, source.signal)) {
       await yieldWhenDue();
       if (raw === undefined) {
         yield { file, row, reason };

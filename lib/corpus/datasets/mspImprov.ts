@@ -36,7 +36,7 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
   const audio = await audioOf(source);
   for (const evaluation of folder.files.filter((name) => EVALUATION.test(name))) {
     const file = folder.path(evaluation);
-    for await (const { row, line } of readLines(file)) {
+    for await (const { row, line } of readLines(file, source.signal)) {
       await yieldWhenDue();
       if (!line.startsWith('UTD-IMPROV-')) continue;
       const match = CLIP.exec(line.trim());

@@ -1,6 +1,6 @@
 // MSP-Podcast: segments of podcasts, with consensus labels in Labels/labels_consensus.csv (or .json; an early release spells it
 // "concensus"), audio in Audios or Audio, and splits of its own whose speakers, where they are known, do not meet.
-import { isObject } from '../../files/json.js';
+import { isObject, textOf } from '../../files/json.js';
 import { yieldWhenDue } from '../../yield.js';
 import { type ReadRow, readCsv } from '../formats.js';
 import type { Utterance, Values } from '../types.js';
@@ -53,7 +53,9 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
   const table = tables.find((file) => file.toLowerCase().endsWith('.csv')) ?? tables[0];
   if (table === undefined) return;
   const file = folder.path(table);
-  const rows = table.toLowerCase().endsWith('.csv') ? readCsv(file, COLUMNS) : readJsonTable(file);
+  const rows = table.toLowerCase().endsWith('.csv')
+    ? readCsv(file, COLUMNS, source.signal)
+    : readJsonTable(file, source.signal);
   for await (const { row, raw, reason = 'it cannot be read' } of rows) {
     await yieldWhenDue();
     const place = row === 0 ? { file } : { file, row };
@@ -61,12 +63,11 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
       yield { ...place, reason };
       continue;
     }
-    const [name, set] = [String(raw.FileName ?? ''), String(raw.Split_Set ?? '')];
+    const [name = '', set = '', emotion = ''] = [raw.FileName, raw.Split_Set, raw.EmoClass].map(textOf);
     const id = stemOf(name);
-    const label = EMOTIONS.get(String(raw.EmoClass));
+    const label = EMOTIONS.get(emotion);
     const split = SPLITS.get(set);
-    if (label === undefined)
-      yield { ...place, reason: `${name} has the emotion "${raw.EmoClass}", which is not known` };
+    if (label === undefined) yield { ...place, reason: `${name} has the emotion "${emotion}", which is not known` };
     else if (/^Test[23]$/.test(set)) yield { ...place, part: set };
     else if (split === undefined) yield { ...place, reason: `${name} is of the split "${set}", which is not known` };
     else {
@@ -79,8 +80,8 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
 }
 
 /** An object with an entry a file, which has no row number. */
-async function* readJsonTable(file: string): AsyncGenerator<ReadRow> {
-  for (const [name, entry] of Object.entries(await readJsonObject(file))) {
+async function* readJsonTable(file: string, signal: AbortSignal | undefined): AsyncGenerator<ReadRow> {
+  for (const [name, entry] of Object.entries(await readJsonObject(file, signal))) {
     yield isObject(entry)
       ? { row: 0, raw: { ...entry, FileName: name } }
       : { row: 0, reason: `${name} is not a JSON object` };
@@ -88,15 +89,14 @@ async function* readJsonTable(file: string): AsyncGenerator<ReadRow> {
 }
 
 function speakerOf(value: unknown): { speaker?: string } {
-  const speaker = String(value ?? '').trim();
+  const speaker = (textOf(value) ?? '').trim();
   return speaker === '' || speaker.toLowerCase() === 'unknown' ? {} : { speaker };
 }
 
 function ratingsOf(raw: Record<string, unknown>): { values?: Values } {
   const ratings: Record<string, number> = {};
   for (const [column, name] of Object.entries(RATINGS)) {
-    const written = raw[column];
-    ratings[name] = typeof written === 'number' ? written : Number.parseFloat(String(written ?? ''));
+    ratings[name] = Number.parseFloat(textOf(raw[column]) ?? '');
   }
   return valuesOf(ratings, HIGHEST);
 }

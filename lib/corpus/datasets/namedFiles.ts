@@ -9,6 +9,9 @@ export type Named =
   | { part: string }
   | { reason: string };
 
+/** No system has longer ones, while a table of names may have anything. */
+const longestPath = 4096;
+
 interface NamedFiles {
   name: string;
   layout: string;
@@ -38,6 +41,7 @@ export function namedFiles({
   customary,
 }: NamedFiles): NamedDataset {
   const named = (file: string): Named | undefined => {
+    if (file.length > longestPath) return undefined;
     const match = pattern.exec(file.slice(0, file.lastIndexOf('.')));
     if (match === null) return undefined;
     const found = read(...match.slice(1));

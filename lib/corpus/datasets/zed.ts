@@ -32,7 +32,7 @@ async function* read(source: DatasetSource): AsyncGenerator<DatasetRow> {
   for (const table of folder.files.filter((name) => TABLE.test(name))) {
     const file = folder.path(table);
     const home = folder.path(folderOf(table));
-    for (const [id, entry] of Object.entries(await readJsonObject(file))) {
+    for (const [id, entry] of Object.entries(await readJsonObject(file, source.signal))) {
       await yieldWhenDue();
       const read = readEntry(entry);
       if (typeof read === 'string') {
@@ -66,7 +66,7 @@ function readEntry(entry: unknown): { wav: string; label: string; segments: Segm
       return 'an emotion is not {emo, start, end}';
     const { start, end } = event;
     const label = LETTERS.get(event.emo.toLowerCase()) ?? event.emo.toLowerCase();
-    if (typeof start !== 'number' || typeof end !== 'number' || !(start >= 0 && end > start)) {
+    if (typeof start !== 'number' || typeof end !== 'number' || !(start >= 0 && end > start && end < Infinity)) {
       return `its emotion ${label} has no bounds in seconds`;
     }
     if (typeof duration === 'number' && end > duration + TIME_TOLERANCE_SECONDS) {
