@@ -24,6 +24,7 @@ const { values } = parseArgs({
   options: { architectures: { type: 'string', default: '90a' }, minutes: { type: 'string', default: '4' } },
 });
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const build = join(root, 'build', 'gpu');
 const folder = join(root, 'build', 'gpu-check');
 const archive = `${folder}.tar.xz`;
@@ -42,7 +43,7 @@ function commit() {
 
 /** Builds the programs in a folder of their own: another one may be built for other devices. */
 function compile() {
-  const cmakeJs = ['--yes', 'cmake-js@8', '--out', build];
+  const cmakeJs = ['--yes', `cmake-js@${devDependencies['cmake-js']}`, '--out', build];
   const definitions = {
     CMAKE_BUILD_TYPE: 'Release',
     CMAKE_EXPORT_COMPILE_COMMANDS: 'ON',

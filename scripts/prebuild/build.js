@@ -1,51 +1,26 @@
 #!/usr/bin/env node
 // prebuildify runs this in place of node-gyp, in a folder of its own: it builds the addon of a prebuild with cmake-js and leaves it in
-// build/Release there, and in `artifacts` the shared libraries that it needs apart from glibc's own, with their licences.
+// build/Release there, and in `artifacts` the shared libraries that it needs apart from glibc's own, with their licences
+// and a bill of materials.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { fail, output, root } from './common.js';
+import { billName, fail, output, root } from './common.js';
+import { librariesOf } from './libraries.js';
+import { billOfMaterials } from './materials.js';
 
 const toolkit = process.env.EMOFRAME_CUDA_TOOLKIT;
 const folder = join(root, toolkit === undefined ? 'build' : join('build', 'release'));
 const built = join(folder, 'prebuild', 'emoframe.glibc.node');
 const artifacts = resolve('artifacts');
 const licences = join(artifacts, 'LICENSES');
-// glibc is the user's: its parts must be of one version with the system's loader.
-const glibc = /^(linux-vdso|ld-linux|lib(c|m|dl|pthread|rt|resolv|util|anl))[.-]/;
-
-/** Every library that the loader brings in with a file, by soname with the file itself, glibc's left out. */
-function librariesOf(file) {
-  const found = new Map();
-  for (const line of output('ldd', [file]).split('\n')) {
-    const [, soname, path] = /^\s*(\S+) => (.*?)(?: \(0x[0-9a-f]+\))?$/.exec(line) ?? [];
-    if (soname === undefined || glibc.test(soname)) continue;
-    if (!existsSync(path)) fail(`${soname}, which the addon needs, is not installed here.`);
-    found.set(soname, realpathSync(path));
-  }
-  return found;
-}
-
-/** The Debian package of a library, with its version and licence. */
-function packageOf(library) {
-  // A package may know its file by the path that it had before /lib became a link to /usr/lib.
-  const paths = [library, library.replace(/^\/usr(?=\/lib)/, '')];
-  const { stdout } = spawnSync('dpkg-query', ['--search', ...paths], { encoding: 'utf8' });
-  if (!stdout) fail(`no Debian package is known to own ${library}, so its licence is not known either.`);
-  const owner = stdout.split(':', 1)[0];
-  const field = (name) => output('dpkg-query', ['--show', `--showformat=\${${name}}`, owner]);
-  const source = field('source:Package');
-  const version = field('source:Version');
-  return { source, version, text: readFileSync(`/usr/share/doc/${owner}/copyright`, 'utf8') };
-}
 
 /** Writes the licences of bundled libraries, the common ones that they refer to, and which is whose. */
 function writeLicences(libraries) {
   mkdirSync(licences, { recursive: true });
   const common = new Set();
   const rows = [];
-  for (const [soname, path] of libraries) {
-    const { source, version, text } = packageOf(path);
+  for (const [soname, { source, version, text }] of libraries) {
     writeFileSync(join(licences, `${source}.txt`), text);
     for (const [, name] of text.matchAll(/\/usr\/share\/common-licenses\/([\w.-]*\w)/g)) common.add(name);
     rows.push(`${soname}: ${source} ${version}`);
@@ -82,6 +57,8 @@ if (spawnSync('npm', command, { cwd: root, stdio: ['ignore', 2, 2] }).status !==
 
 const libraries = librariesOf(built);
 writeLicences(libraries);
-for (const [soname, path] of libraries) copyFileSync(path, join(artifacts, soname));
+for (const [soname, { path }] of libraries) copyFileSync(path, join(artifacts, soname));
+const bill = billOfMaterials(`prebuilds/${process.platform}-${process.arch}`, built, libraries);
+writeFileSync(join(artifacts, billName), `${JSON.stringify(bill, null, 2)}\n`);
 mkdirSync(join('build', 'Release'), { recursive: true });
 copyFileSync(built, join('build', 'Release', 'emoframe.node'));

@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url';
 export const here = dirname(fileURLToPath(import.meta.url));
 export const root = join(here, '..', '..');
 
+/** The bill of materials, beside the addon. */
+export const billName = 'sbom.cdx.json';
+
 export function fail(text) {
   process.stderr.write(`prebuild: ${text}\n`);
   process.exit(1);

@@ -1,5 +1,5 @@
 // Makes prebuilds/<platform>-<arch> with prebuildify: the addon, named and tagged as node-gyp-build looks for it, and beside it the shared
-// libraries that it needs, with their licences (build.js). It runs on Debian or Ubuntu, whose packages know which licence belongs to
+// libraries that it needs, with their licences and a bill of materials (build.js, materials.js). It runs on Debian or Ubuntu, whose packages know which licence belongs to
 // which library.
 //
 // By itself it takes what CMake finds, which is enough to try a package. What is published is built with the CUDA 12 toolkit that
@@ -9,7 +9,7 @@ import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import prebuildify from 'prebuildify';
-import { fail, here, output, root } from './common.js';
+import { billName, fail, here, output, root } from './common.js';
 
 const stage = join(root, 'build', 'prebuildify');
 const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`);
@@ -41,7 +41,7 @@ await promisify(prebuildify)({
   artifacts: join(stage, 'artifacts'),
 }).catch((error) => fail(`${error.message}: the lines above say why.`));
 
-for (const name of readdirSync(folder).filter((name) => name !== 'LICENSES')) {
+for (const name of readdirSync(folder).filter((name) => name !== 'LICENSES' && name !== billName)) {
   const file = join(folder, name);
   const megabytes = (statSync(file).size / 1e6).toFixed(1).padStart(5);
   process.stdout.write(

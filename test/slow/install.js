@@ -3,6 +3,7 @@
 // runs in a bare root that holds nothing but Node with its libraries and the installed package. Ends with `N passed, N failed`.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   copyFileSync,
   cpSync,
@@ -23,6 +24,7 @@ import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeFileTrace } from '@vercel/nft';
 import { EmotionModel } from '../../dist/index.js';
+import { validateBill } from '../support/cycloneDx.js';
 import { fixtures, writeTinyPredictor } from '../support/tinyPredictor.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -141,6 +143,17 @@ async function makeAndInstall() {
     assert.ok(!existsSync(join(installed, 'build')), 'something was built');
     const licences = readdirSync(join(prebuild, 'LICENSES'));
     for (const name of ['README.txt', 'Apache-2.0.txt', 'GPL-3.txt']) assert.ok(licences.includes(name), name);
+  });
+  await check('the bill of materials is valid, and has the libraries that were installed', () => {
+    const bill = JSON.parse(readFileSync(join(prebuild, 'sbom.cdx.json'), 'utf8'));
+    assert.deepEqual(validateBill(bill), []);
+    for (const soname of readdirSync(prebuild).filter((name) => name.includes('.so'))) {
+      const { hashes } = bill.components.find(({ name }) => name === soname);
+      const sha256 = createHash('sha256')
+        .update(readFileSync(join(prebuild, soname)))
+        .digest('hex');
+      assert.equal(hashes[0].content, sha256, soname);
+    }
   });
 }
 
