@@ -129,7 +129,7 @@ function numberOption(
 export const deviceOptions = {
   device: text('cpu|cuda:N', 'where to compute (default: cpu)'),
   precision: choice(precisions, 'number format of the computation (default: fp32); tf32 on a GPU only'),
-  threads: nonNegativeInteger('compute threads (default: 0, all that this process may use)'),
+  threads: nonNegativeInteger('compute threads (default: 0, all that this process may use, within its CPU quota)'),
   'memory-limit': gibibytes('most device memory to use, in GiB (default: all)'),
 };
 

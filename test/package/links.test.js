@@ -13,7 +13,9 @@ const filesIn = (folder, pattern) =>
 
 // docs/api is generated, and TypeDoc checks its links itself.
 const pages = [
-  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', join('bench', 'README.md')].map((name) => join(root, name)),
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', join('bench', 'README.md')].map((name) =>
+    join(root, name),
+  ),
   ...filesIn('docs', /^(?!api\/).*\.md$/),
 ];
 const textOf = (page) => readFileSync(page, 'utf8').replace(/^```.*?^```/gms, '');
