@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { unlessAborted } from '../abort.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { parseOptions } from '../issues.js';
+import { printable } from '../quote.js';
 import { emitWarning } from '../warning.js';
 import { type AudioCacheOptions, audioCacheSchema } from './cacheFolder.js';
 import { fromErrorData, type Order, type Reply, type Results, type Task, type WorkerSettings } from './messages.js';
@@ -160,7 +161,7 @@ export class AudioPool {
       delete seat.job;
       // While it is being ended, somebody waits for that: an answer that comes in between is not to let the process go.
       if (!this.#closed) seat.worker.unref();
-      for (const warning of reply.warnings) this.#warn(warning);
+      for (const warning of reply.warnings) this.#warn(printable(warning));
       if ('error' in reply) job?.fail(fromErrorData(reply.error));
       else job?.succeed(reply.result);
       if (!this.#closed) this.#assign();

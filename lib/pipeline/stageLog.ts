@@ -3,6 +3,7 @@
 import { given } from '../given.js';
 import type { JsonlLog } from '../log/jsonl.js';
 import { TensorBoardLog } from '../log/tensorboard.js';
+import { printable } from '../quote.js';
 import type { Metrics, StageReport } from '../stages/context.js';
 import { emitWarning } from '../warning.js';
 import type { StageCallOptions, StageName } from './options.js';
@@ -51,7 +52,9 @@ export class StageLog implements StageReport {
     if (!noted) this.rows.write({ time: new Date().toISOString(), ...this.where, [name]: numbers });
   };
 
-  readonly warn = (message: string): void => {
+  readonly warn = (words: string): void => {
+    // Names of files and labels are in it, and who is given it may well print it.
+    const message = printable(words);
     this.rows.write({ time: new Date().toISOString(), ...this.where, warning: message });
     const { onWarning } = this.options;
     if (onWarning) onWarning({ ...this.where, message });

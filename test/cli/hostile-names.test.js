@@ -13,6 +13,7 @@ import { predictCommand } from '../../dist/cli/predict.js';
 import { Progress } from '../../dist/cli/progress.js';
 import { reportCommand } from '../../dist/cli/report.js';
 import { output, remarks, Terminal } from '../../dist/cli/terminal.js';
+import { StageLog } from '../../dist/pipeline/stageLog.js';
 import { asJson, oneLine } from '../../dist/quote.js';
 import { emoframe } from '../support/cli.js';
 import { generator, speechLike, writeSyntheticRun, writeWav } from '../support/syntheticRun.js';
@@ -126,6 +127,16 @@ test('errors and usage show names as escapes', async () => {
     assert.is(result.stdout, '');
     assert.match(result.stderr, '\\u001b]0;PWNED');
   }
+});
+
+test('warnings are as safe, whoever prints them', () => {
+  const [rows, given] = [[], []];
+  const log = new StageLog({ fold: hostile, stage: 'mfcc' }, { write: (row) => rows.push(row) }, folder, {
+    onWarning: ({ message }) => given.push(message),
+  });
+  log.warn(`Of ${hostile} nothing is left.`);
+  assert.equal(given, [`Of ${shown.replace('\\u000a', ' ')} nothing is left.`]);
+  assert.is(rows[0].warning, given[0]);
 });
 
 test('progress is drawn in place on a terminal, with its own sequences alone', () => {
