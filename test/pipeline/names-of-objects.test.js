@@ -73,7 +73,7 @@ async function all(items) {
 }
 
 async function trained(name, config) {
-  const trainer = await Trainer.open({ corpus: await readCorpus(manifest), out: join(dir, name), config });
+  const trainer = await Trainer.open({ corpus: await readCorpus(manifest), out: join(dir, name), config, threads: 1 });
   try {
     return await trainer.run({ folds: ['__proto__'] });
   } finally {
@@ -103,7 +103,7 @@ test('a run on such labels has them in its scores, report, predictor, prediction
   }
 
   const predictor = join(dir, 'classes', 'folds', '__proto__', 'predictor');
-  const model = opened(await EmotionModel.load(predictor));
+  const model = opened(await EmotionModel.load(predictor, { threads: 1 }));
   assert.equal(model.labels, labels);
   const prediction = await model.predict(join(dir, '0_1.wav'));
   const [many] = await all(model.predictMany([{ id: '__proto__', audio: join(dir, '0_1.wav') }]));
@@ -156,7 +156,7 @@ test('a run on such labels has them in its scores, report, predictor, prediction
   const { id2label, label2id } = json(dir, 'whole', 'config.json');
   assert.equal(Object.values(id2label), labels);
   assert.equal(own(label2id), labels);
-  const again = opened(await EmotionModel.load(join(dir, 'whole'), { clusters: false }));
+  const again = opened(await EmotionModel.load(join(dir, 'whole'), { clusters: false, threads: 1 }));
   assert.equal(again.labels, labels);
 
   await exportModel(predictor, { format: 'onnx', out: join(dir, 'onnx') });
@@ -177,7 +177,7 @@ test('so has a regression on such dimensions', async () => {
   for (const name of dimensions) assert.match(page, `<tr><td>${name}</td><td>${summary.values[name].ccc.toFixed(3)} `);
 
   const predictor = join(dir, 'values', 'folds', '__proto__', 'predictor');
-  const model = opened(await EmotionModel.load(predictor));
+  const model = opened(await EmotionModel.load(predictor, { threads: 1 }));
   const { values } = await model.predict(join(dir, '0_1.wav'));
   assert.equal(own(values), dimensions);
   const scores = await evaluateModel(model, await readCorpus(manifest), { bootstrapSamples: 10 });
