@@ -3,10 +3,11 @@
 // undisturbed, it must come to its undisturbed result, bit by bit: nothing is lost.
 //
 //   node test/slow/faults.js                          the short form: each mode on each kind of call
-//   node test/slow/faults.js --all                    every call of every scenario in every mode
+//   node test/slow/faults.js --all                    every call of every scenario in every mode: a night
+//   node test/slow/faults.js --each-file              of each kind of call on each file the first and the last: hours
 //   node test/slow/faults.js --all --mode 'EIO|kill'  modes by name; --scenario 'tapt|export' likewise
 //   node test/slow/faults.js --all --mode EIO --scenario tapt --from 10 --to 20   these calls, counted from 1
-import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -19,6 +20,7 @@ import { makeScenarios } from './faults/scenarios.js';
 const { values } = parseArgs({
   options: {
     all: { type: 'boolean', default: false },
+    'each-file': { type: 'boolean', default: false },
     mode: { type: 'string', default: '' },
     scenario: { type: 'string', default: '' },
     from: { type: 'string', default: '1' },
@@ -29,7 +31,10 @@ const { values } = parseArgs({
 const [from, to, lanes] = [values.from, values.to, values.lanes].map(Number);
 const chosen = (pattern) => ({ name }) => new RegExp(`^(?:${pattern || '.*'})$`).test(name);
 
-const scratch = realpathSync(mkdtempSync(join(tmpdir(), 'emoframe-faults-')));
+// In memory where there is room: a real disk takes its time for every fsync.
+const memory = '/dev/shm';
+const roomy = existsSync(memory) && statfsSync(memory).bavail * statfsSync(memory).bsize > 2 ** 28;
+const scratch = realpathSync(mkdtempSync(join(roomy ? memory : tmpdir(), 'emoframe-faults-')));
 const library = buildShim(scratch);
 
 /** Every call that a mode can disturb: `{ scenario, mode, at, kind }`. */
@@ -38,21 +43,35 @@ function casesOf(scenarios) {
   for (const mode of modes.filter(chosen(values.mode))) {
     for (const scenario of scenarios.filter(chosen(values.scenario))) {
       const calls = scenario.calls.filter(({ kind }) => mode.kinds.includes(kind));
-      for (const [index, { kind }] of calls.entries()) cases.push({ scenario, mode, at: index + 1, kind });
+      for (const [index, { kind, path }] of calls.entries()) {
+        cases.push({ scenario, mode, at: index + 1, kind, file: `${kind} ${path.replaceAll(/\.(?:new-|tfevents).*?(?=\/|$)/g, '')}` });
+      }
     }
   }
   return cases.filter(({ mode, at }) => (mode.once ? at === 1 : at >= from && at <= to));
 }
 
-/** Some of them, the same each time: each mode on each kind of call, in scenarios and at places that are far apart. */
-function sampleOf(cases) {
+function groupsOf(cases, keyOf) {
   const groups = new Map();
   for (const one of cases) {
-    const key = `${one.mode.name} ${one.mode.lasting ? one.scenario.name : one.kind}`;
-    groups.set(key, [...(groups.get(key) ?? []), one]);
+    const group = groups.get(keyOf(one));
+    if (group === undefined) groups.set(keyOf(one), [one]);
+    else group.push(one);
   }
+  return [...groups.values()];
+}
+
+/** The first and the last on each file. */
+function ofEachFile(cases) {
+  const groups = groupsOf(cases, ({ scenario, mode, file }) => `${scenario.name} ${mode.name} ${file}`);
+  return groups.flatMap((group) => [...new Set([group[0], group.at(-1)])]);
+}
+
+/** Some of them, the same each time: each mode on each kind of call, in scenarios and at places that are far apart. */
+function sampleOf(cases) {
+  const groups = groupsOf(cases, ({ scenario, mode, kind }) => `${mode.name} ${mode.lasting ? scenario.name : kind}`);
   const golden = (Math.sqrt(5) - 1) / 2;
-  return [...groups.values()].map((group, index) => group[Math.floor(((index * golden) % 1) * group.length)]);
+  return groups.map((group, index) => group[Math.floor(((index * golden) % 1) * group.length)]);
 }
 
 const results = new Map(
@@ -99,8 +118,8 @@ class Lane {
     }
     if (problem === undefined) return;
     count.failed++;
-    const place = fault.path?.slice(place.length) ?? '';
-    failures.push(`${mode.name}, ${scenario.name}, call ${at} (${fault.kind} ${place}): ${problem}`);
+    const call = `${fault.kind} ${fault.path?.slice(place.length)}`;
+    failures.push(`${mode.name}, ${scenario.name}, call ${at} (${call}): ${problem}`);
     process.stdout.write(`FAILED  ${failures.at(-1)}\n`);
   }
 
@@ -120,7 +139,7 @@ for (const { name, calls } of scenarios) {
   process.stdout.write(`${name}: ${calls.length} calls (${shown.join(', ')})\n`);
 }
 const possible = casesOf(scenarios);
-const cases = values.all ? possible : sampleOf(possible);
+const cases = values.all ? possible : values['each-file'] ? ofEachFile(possible) : sampleOf(possible);
 process.stdout.write(`${cases.length} of ${possible.length} faults\n`);
 const queue = [...cases];
 await Promise.all(

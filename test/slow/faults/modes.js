@@ -17,7 +17,7 @@ export const modes = [
   { name: 'EINTR', kinds: ['write', 'fsync', 'create', 'truncate', 'copy', 'close', 'open', 'read'], error: 'EINTR' },
   { name: 'EMFILE', kinds: ['create', 'open', 'list'], error: 'EMFILE' },
   { name: 'short', kinds: ['write', 'read', 'copy'], effect: 'short', unseen: true },
-  { name: 'delay', kinds: everyKind, effect: 'delay', unseen: true },
+  { name: 'delay', kinds: changing, effect: 'delay', unseen: true },
   { name: 'kill before', kinds: killable, effect: 'kill before' },
   { name: 'kill after', kinds: killable, effect: 'kill after' },
   { name: 'kill halfway', kinds: ['write', 'copy'], effect: 'kill halfway' },

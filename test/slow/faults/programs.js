@@ -80,7 +80,10 @@ export class Worker {
     child.stderr.setEncoding('utf8').on('data', (text) => {
       child.errors += text;
     });
-    await once(child, 'message');
+    await new Promise((resolve, reject) => {
+      child.once('message', resolve);
+      child.once('close', () => reject(new Error(`The worker does not start: ${child.errors}`)));
+    });
     this.#child = child;
   }
 

@@ -24,6 +24,7 @@ const config = {
   pretrain: pretraining,
   align: { ...fineTuning, network: { epochs: 1, batchSize: 4, maxSeconds: 3, width: 8, blocks: 1 } },
   checkpoint: { everyUpdates: 2 },
+  evaluate: { bootstrapSamples: 50 },
 };
 const stages = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline'];
 
