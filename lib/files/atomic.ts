@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { EmoframeError } from '../errors.js';
-import { isSystemError } from './read.js';
+import { systemCode } from './read.js';
 
 /** Temporaries that this process is writing now, so that cleaning up does not take them for leftovers. */
 const underway = new Set<string>();
@@ -22,8 +22,8 @@ const reasons: Record<string, string> = {
 
 /** The system's refusal to write, as `ERR_WRITE` naming the path; anything else as it is. */
 export function writeError(path: string, error: unknown): unknown {
-  if (!isSystemError(error)) return error;
-  const code = (error as { code: string }).code;
+  const code = systemCode(error);
+  if (code === undefined) return error;
   return new EmoframeError('ERR_WRITE', `Could not write ${path}: ${reasons[code] ?? (error as Error).message}.`, {
     file: path,
     cause: error,

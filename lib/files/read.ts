@@ -1,6 +1,7 @@
 // Reading files. What is wrong with a file's content is named by whoever asks for it: this folder knows no formats.
 import type { Stats } from 'node:fs';
 import { type FileHandle, stat } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { yieldWhenDue } from '../yield.js';
 import { answered, openRegular } from './regular.js';
@@ -14,20 +15,26 @@ const splitAtOnce = 1 << 16;
 /** Makes the error of a file whose content cannot be used; `reason` is a clause such as "it is not valid JSON". */
 export type Refuse = (reason: string, cause?: unknown) => EmoframeError;
 
-function codeOf(error: unknown): string | undefined {
+/** The system's names of those that Node knows by number alone, such as a quota that is used up. */
+const unnamed = new Map(Object.entries(constants.errno).map(([name, number]) => [`Unknown system error -${number}`, name]));
+
+/** The system's name of its refusal, such as ENOSPC; undefined for what did not come from the operating system. */
+export function systemCode(error: unknown): string | undefined {
+  if (error instanceof EmoframeError) return undefined;
   const code = (error as { code?: unknown } | null)?.code;
-  return typeof code === 'string' ? code : undefined;
+  if (typeof code !== 'string') return undefined;
+  return unnamed.get(code) ?? (/^E[A-Z0-9]+$|^Unknown system error/.test(code) ? code : undefined);
 }
 
 /** Whether an error came from the operating system and not from our own checks. */
 export function isSystemError(error: unknown): boolean {
-  return !(error instanceof EmoframeError) && /^E[A-Z0-9]+$/.test(codeOf(error) ?? '');
+  return systemCode(error) !== undefined;
 }
 
 /** The system's refusal to read as `ERR_FILE_NOT_FOUND` or `ERR_READ`; anything else as it is. */
 export function readError(path: string, error: unknown): unknown {
-  if (!isSystemError(error)) return error;
-  const code = codeOf(error);
+  const code = systemCode(error);
+  if (code === undefined) return error;
   if (code === 'ENOENT' || code === 'ENOTDIR') {
     return new EmoframeError('ERR_FILE_NOT_FOUND', `There is no file ${path}.`, { file: path, cause: error });
   }
@@ -81,7 +88,7 @@ export class OpenFile {
         done += bytesRead;
       }
     } catch (error) {
-      this.#stalled = codeOf(error) === 'ETIMEDOUT';
+      this.#stalled = systemCode(error) === 'ETIMEDOUT';
       throw readError(this.path, error);
     }
     return done;
