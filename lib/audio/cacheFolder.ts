@@ -1,10 +1,11 @@
 // The folder of a cache of decoded audio: what lies in it, how large it is, and how it is made smaller. Anything in it may
 // vanish at any time, by another process that makes room.
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, opendir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { open, opendir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { makeFolders } from '../files/folders.js';
 import { readText } from '../files/read.js';
 import { type Shape, strictOptions } from '../issues.js';
 
@@ -51,7 +52,7 @@ const LEFT_SHARE = 0.9;
 export async function openCacheFolder(dir: string): Promise<void> {
   const folder = resolve(dir);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
     if (await isCacheFolder(folder)) return;
     const names = await readdir(folder);
     // Another process may be at the same: its tag may be on its way, or there by now.
@@ -96,7 +97,7 @@ export function filePath(dir: string, file: string): string {
  */
 export async function putFile(path: string, chunks: readonly Uint8Array[]): Promise<void> {
   const temporary = `${path}.new-${randomBytes(8).toString('hex')}`;
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolders(dirname(path));
   try {
     const handle = await open(temporary, 'wx');
     try {

@@ -1,8 +1,9 @@
-import { mkdir } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { isUnreadable } from '../audio/unreadable.js';
 import { writeNpy } from '../checkpoint/npy.js';
 import { throwIfAborted } from '../errors.js';
+import { writeError } from '../files/atomic.js';
+import { makeFolders } from '../files/folders.js';
 import { given } from '../given.js';
 import { Encoder } from '../predict/encoder.js';
 import type { WindowsUsed } from '../predict/windows.js';
@@ -62,7 +63,9 @@ export const encodeCommand = defineCommand({
     }
     if (encoder.device !== 'cpu' || values['memory-limit'] !== undefined)
       note(describeMemory(await encoder.plan(windows), encoder.device));
-    await mkdir(out, { recursive: true });
+    await makeFolders(out).catch((error: unknown) => {
+      throw writeError(out, error);
+    });
     const written: Written[] = [];
     const skipped = new SkippedAudio();
     const skip = (file: string) => (error: unknown) => {

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { EmoframeError } from '../errors.js';
+import { makeFolders } from './folders.js';
 import { systemCode } from './read.js';
 
 /** Temporaries that this process is writing now, so that cleaning up does not take them for leftovers. */
@@ -54,7 +55,7 @@ async function syncTree(directory: string): Promise<void> {
  * only when the directory that holds it is on disk.
  */
 export async function makeDirectory(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true });
+  const first = await makeFolders(path);
   if (first === undefined) return;
   for (let made = path; made.length >= first.length; made = dirname(made)) await sync(dirname(made));
 }

@@ -1,10 +1,11 @@
 // The Hub's cache on disk, shared with its Python tools, so that neither downloads what the other has: contents of files are in
 // `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and the commit of each branch in `refs`.
-import { copyFile, mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { findLayout, preprocessorFile, processorFile } from '../checkpoint/layouts.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
+import { makeFolders } from '../files/folders.js';
 import { fileExists, readText } from '../files/read.js';
 
 const commitPattern = /^[0-9a-f]{40}$/;
@@ -50,7 +51,7 @@ export class CachedModel {
   async rememberCommit(revision: string, commit: string): Promise<void> {
     if (isCommit(revision) || (await this.commitOf(revision)) === commit) return;
     const file = join(this.folder, 'refs', revision);
-    await mkdir(dirname(file), { recursive: true }).catch((error: unknown) => {
+    await makeFolders(dirname(file)).catch((error: unknown) => {
       throw writeError(file, error);
     });
     await writeFileAtomic(file, commit);
@@ -85,7 +86,7 @@ export class CachedModel {
   async noteAbsent(commit: string, path: string): Promise<void> {
     const file = join(this.folder, '.no_exist', commit, path);
     try {
-      await mkdir(dirname(file), { recursive: true });
+      await makeFolders(dirname(file));
       await writeFile(file, '');
     } catch (error) {
       throw writeError(file, error);
@@ -98,7 +99,7 @@ export class CachedModel {
     const target = this.blob(hash);
     try {
       if (await sameFile(file, target)) return;
-      await mkdir(dirname(file), { recursive: true });
+      await makeFolders(dirname(file));
       await rm(file, { force: true });
       await symlink(relative(dirname(file), target), file).catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'EEXIST') return undefined;

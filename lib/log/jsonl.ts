@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { AppendFile } from '../files/appendFile.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
+import { makeFoldersSync } from '../files/folders.js';
 import { readText } from '../files/read.js';
 import { asJson } from '../quote.js';
 
@@ -21,7 +22,7 @@ function endOfWholeLines(descriptor: number): number {
 function openAtEnd(path: string): AppendFile {
   let descriptor: number | undefined;
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFoldersSync(dirname(path));
     descriptor = openSync(path, 'a+');
     ftruncateSync(descriptor, endOfWholeLines(descriptor));
     return new AppendFile(path, descriptor);

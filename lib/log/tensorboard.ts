@@ -1,10 +1,11 @@
 // TensorBoard's event files: TFRecord frames (length, masked CRC-32C of it, data, masked CRC-32C of it) that each hold an
 // `Event` of tensorflow/core/util/event.proto. Only three kinds of Event with few fields are written, so their protobuf bytes are
 // put together by hand.
-import { mkdirSync, openSync } from 'node:fs';
+import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppendFile } from '../files/appendFile.js';
 import { writeError } from '../files/atomic.js';
+import { makeFoldersSync } from '../files/folders.js';
 import { oneLine } from '../quote.js';
 import { maskedCrc32c } from './crc32c.js';
 
@@ -91,7 +92,7 @@ export class TensorBoardLog {
     const seconds = String(Math.floor(now)).padStart(10, '0');
     const path = join(directory, `events.out.tfevents.${seconds}.emoframe.${process.pid}.${filesOpened++}`);
     try {
-      mkdirSync(directory, { recursive: true });
+      makeFoldersSync(directory);
       const log = new TensorBoardLog(new AppendFile(path, openSync(path, 'a')));
       log.file.append(frame(versionEvent(now)));
       if (firstStep !== undefined) log.file.append(frame(restartEvent(now, firstStep)));
