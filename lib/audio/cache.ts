@@ -130,7 +130,7 @@ export class AudioCache {
     this.#unchecked += HEADER_BYTES + bytes.length;
     if (this.#unchecked < CHECKED_SHARE * this.#bytes) return;
     this.#unchecked = 0;
-    await makeRoom(this.#dir, this.#bytes);
+    await makeRoom(this.#dir, this.#bytes).catch((error: unknown) => this.#giveUp(error));
   }
 
   /** Whether a file was written. A cache that cannot be written to is reported once, and is only read from then on. */
@@ -140,12 +140,16 @@ export class AudioCache {
       await putFile(path, chunks);
       return true;
     } catch (error) {
-      this.#writes = false;
-      this.#warn(
-        `The audio cache ${this.#dir} cannot be written to (${(error as Error).message}): continuing without it.`,
-      );
+      this.#giveUp(error);
       return false;
     }
+  }
+
+  #giveUp(error: unknown): void {
+    this.#writes = false;
+    this.#warn(
+      `The audio cache ${this.#dir} cannot be written to (${(error as Error).message}): continuing without it.`,
+    );
   }
 }
 

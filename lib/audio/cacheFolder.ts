@@ -5,6 +5,7 @@ import { open, opendir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { writeError } from '../files/atomic.js';
 import { makeFolders } from '../files/folders.js';
 import { readText } from '../files/read.js';
 import { type Shape, strictOptions } from '../issues.js';
@@ -139,7 +140,7 @@ export async function measureCache(dir: string): Promise<AudioCacheContents> {
  *
  * @param bytes the most that may be left; 0 clears it
  * @returns what is left
- * @throws `ERR_AUDIO_CACHE` for a folder that is no cache
+ * @throws `ERR_AUDIO_CACHE` for a folder that is no cache; `ERR_WRITE`
  * @example
  * await trimAudioCache('cache', 10 * 2 ** 30);
  */
@@ -164,16 +165,22 @@ export async function makeRoom(dir: string, bytes: number, left = LEFT_SHARE * b
   let removed = 0;
   for (const entry of entries) {
     if (total <= left) break;
-    await rm(entry.path, { force: true });
+    await remove(entry.path);
     total -= entry.bytes;
     removed++;
   }
   // What is remembered of files as old as that leads nowhere.
   const oldest = entries[removed]?.usedAt ?? Number.POSITIVE_INFINITY;
   for await (const { path, usedAt } of entriesOf(dir, parts.files)) {
-    if (usedAt < oldest) await rm(path, { force: true });
+    if (usedAt < oldest) await remove(path);
   }
   return { entries: entries.length - removed, bytes: total };
+}
+
+async function remove(path: string): Promise<void> {
+  await rm(path, { force: true }).catch((error: unknown) => {
+    throw writeError(path, error);
+  });
 }
 
 async function checkCacheFolder(dir: string): Promise<void> {
@@ -200,7 +207,7 @@ async function* entriesOf(dir: string, part: string): AsyncGenerator<Entry> {
       if (found === undefined) continue;
       if (entryName.test(name)) yield { path, bytes: found.size, usedAt: found.mtimeMs };
       else if (temporaryName.test(name) && Date.now() - found.mtimeMs > LEFTOVER_MILLISECONDS) {
-        await rm(path, { force: true });
+        await remove(path);
       }
     }
   }

@@ -112,9 +112,9 @@ export class OpenFile {
   }
 
   async close(): Promise<void> {
-    const closed = this.handle.close();
-    if (this.#stalled) closed.catch(() => undefined);
-    else await closed;
+    // What was read stays read, whatever the system says of it.
+    const closed = this.handle.close().catch(() => undefined);
+    if (!this.#stalled) await closed;
   }
 }
 

@@ -11,7 +11,11 @@ function endOfWholeLines(descriptor: number): number {
   const block = new Uint8Array(65536);
   for (let end = fstatSync(descriptor).size; end > 0; ) {
     const start = Math.max(0, end - block.length);
-    const length = readSync(descriptor, block, 0, end - start, start);
+    let length = 0;
+    // One call may give fewer bytes than there are.
+    for (let more = 1; more > 0 && length < end - start; length += more) {
+      more = readSync(descriptor, block, length, end - start - length, start + length);
+    }
     const newline = block.subarray(0, length).lastIndexOf(0x0a);
     if (newline >= 0) return start + newline + 1;
     end = start;
