@@ -1,13 +1,13 @@
 // The folder of a cache of decoded audio: what lies in it, how large it is, and how it is made smaller. Anything in it may
 // vanish at any time, by another process that makes room.
 import { createHash, randomBytes } from 'node:crypto';
-import { open, opendir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { writeError } from '../files/atomic.js';
 import { makeFolders } from '../files/folders.js';
-import { readText } from '../files/read.js';
+import { readError, readText } from '../files/read.js';
 import { type Shape, strictOptions } from '../issues.js';
 
 /** Where decoded audio is kept between runs. */
@@ -73,8 +73,9 @@ export async function openCacheFolder(dir: string): Promise<void> {
 }
 
 async function isCacheFolder(folder: string): Promise<boolean> {
-  const found = await readText(join(folder, tagName), 4096).catch(() => '');
-  return found.startsWith(signature) && found.includes('emoframe');
+  const file = join(folder, tagName);
+  const found = await unlessAbsent(file, readText(file, 4096));
+  return found?.startsWith(signature) === true && found.includes('emoframe');
 }
 
 function cacheError(message: string, folder: string, cause?: unknown): EmoframeError {
@@ -140,7 +141,7 @@ export async function measureCache(dir: string): Promise<AudioCacheContents> {
  *
  * @param bytes the most that may be left; 0 clears it
  * @returns what is left
- * @throws `ERR_AUDIO_CACHE` for a folder that is no cache; `ERR_WRITE`
+ * @throws `ERR_AUDIO_CACHE` for a folder that is no cache; `ERR_READ`, `ERR_WRITE`
  * @example
  * await trimAudioCache('cache', 10 * 2 ** 30);
  */
@@ -160,7 +161,8 @@ export async function makeRoom(dir: string, bytes: number, left = LEFT_SHARE * b
     entries.push(entry);
     total += entry.bytes;
   }
-  if (total <= bytes) return { entries: entries.length, bytes: total };
+  // Where nothing is kept, nothing needs to be remembered of files either.
+  if (total <= bytes && entries.length > 0) return { entries: entries.length, bytes: total };
   entries.sort((a, b) => a.usedAt - b.usedAt);
   let removed = 0;
   for (const entry of entries) {
@@ -176,6 +178,19 @@ export async function makeRoom(dir: string, bytes: number, left = LEFT_SHARE * b
   }
   return { entries: entries.length - removed, bytes: total };
 }
+
+/** What a call gives of a path; nothing where there is none any more. Errors: `ERR_READ` */
+async function unlessAbsent<Result>(path: string, call: Promise<Result>): Promise<Result | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    const refusal = readError(path, error);
+    if (refusal instanceof EmoframeError && refusal.code === 'ERR_FILE_NOT_FOUND') return undefined;
+    throw refusal;
+  }
+}
+
+const namesIn = async (folder: string): Promise<string[]> => (await unlessAbsent(folder, readdir(folder))) ?? [];
 
 async function remove(path: string): Promise<void> {
   await rm(path, { force: true }).catch((error: unknown) => {
@@ -197,13 +212,10 @@ interface Entry {
 
 /** The entries of one part of a cache; what broken-off writers left is removed on the way. */
 async function* entriesOf(dir: string, part: string): AsyncGenerator<Entry> {
-  const shards = await readdir(join(dir, part)).catch(() => []);
-  for (const shard of shards.filter((name) => /^[0-9a-f]{2}$/.test(name))) {
-    const folder = await opendir(join(dir, part, shard)).catch(() => undefined);
-    if (folder === undefined) continue;
-    for await (const { name } of folder) {
+  for (const shard of (await namesIn(join(dir, part))).filter((name) => /^[0-9a-f]{2}$/.test(name))) {
+    for (const name of await namesIn(join(dir, part, shard))) {
       const path = join(dir, part, shard, name);
-      const found = await stat(path).catch(() => undefined);
+      const found = await unlessAbsent(path, stat(path));
       if (found === undefined) continue;
       if (entryName.test(name)) yield { path, bytes: found.size, usedAt: found.mtimeMs };
       else if (temporaryName.test(name) && Date.now() - found.mtimeMs > LEFTOVER_MILLISECONDS) {

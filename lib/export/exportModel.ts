@@ -5,6 +5,7 @@ import type { ReadingOptions } from '../checkpoint/forms/form.js';
 import { type StoredPretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
+import { readError } from '../files/read.js';
 import { given } from '../given.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
@@ -186,7 +187,7 @@ async function write(
 /** Nothing of the user's may be lost: neither the model, by an export in its place, nor what lies where the export goes. */
 async function checkPlace(dir: string, { out, overwrite = false }: ExportOptions): Promise<void> {
   const there = await directoryExists(out);
-  const [from, to] = [await realpath(dir), await realpath(out).catch(() => resolve(out))];
+  const [from, to] = [await realpath(dir).catch(refuse(dir)), await realpath(out).catch(() => resolve(out))];
   const within = (inner: string, outer: string) => inner === outer || inner.startsWith(`${outer}${sep}`);
   if (within(from, to) || within(to, from)) {
     throw new EmoframeError(
@@ -194,7 +195,7 @@ async function checkPlace(dir: string, { out, overwrite = false }: ExportOptions
       `The export must lie neither inside the model's folder ${dir} nor in a folder that contains it, but received ${out}.`,
     );
   }
-  if (overwrite || !there || (await readdir(out)).length === 0) return;
+  if (overwrite || !there || (await readdir(out).catch(refuse(out))).length === 0) return;
   throw new EmoframeError(
     'ERR_WRITE',
     `${out} is not empty: choose a new folder, or allow an earlier export to be replaced (overwrite).`,
@@ -223,14 +224,18 @@ function watch(
   return new Map(watched);
 }
 
+const refuse = (path: string) => (error: unknown) => {
+  throw readError(path, error);
+};
+
 async function filesIn(folder: string): Promise<{ path: string; bytes: number }[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(refuse(folder));
   const paths = entries
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
   const found = paths.sort().map(async (path) => ({
     path: path.slice(join(folder, sep).length),
-    bytes: (await stat(path)).size,
+    bytes: (await stat(path).catch(refuse(path))).size,
   }));
   return Promise.all(found);
 }

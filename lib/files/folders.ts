@@ -22,8 +22,8 @@ export async function makeFolders(path: string): Promise<string | undefined> {
     }
     return first ?? path;
   } catch (error) {
-    const found = await stat(path).catch(() => undefined);
-    if (found?.isDirectory()) return first;
+    // What is there already may be a folder.
+    if (systemCode(error) === 'EEXIST' && (await stat(path)).isDirectory()) return first;
     throw error;
   }
 }
@@ -39,12 +39,6 @@ export function makeFoldersSync(path: string): void {
       mkdirSync(path);
     }
   } catch (error) {
-    let found = false;
-    try {
-      found = statSync(path).isDirectory();
-    } catch {
-      // The first refusal says why.
-    }
-    if (!found) throw error;
+    if (systemCode(error) !== 'EEXIST' || !statSync(path).isDirectory()) throw error;
   }
 }

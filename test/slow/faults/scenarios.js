@@ -109,7 +109,7 @@ export async function makeScenarios(folder, disk, program) {
     ['encode', ...compressed, '--model', model, '--out', `${directory}-features`, '--audio-cache', directory, '--threads', '1'];
   const cache = await add({ name: 'audio cache', words: cached, again: cached, contents: cacheContents, lenient: true });
   const clear = (directory) => ['cache', directory, '--clear'];
-  await add({ name: 'cache clear', before: cache, words: clear, again: clear, contents: cacheContents, lenient: true });
+  await add({ name: 'cache clear', before: cache, words: clear, again: clear, contents: cacheContents });
 
   const commit = 'c0ffee'.padEnd(40, '0');
   const hub = await startHub({ 'who/base': { revisions: { main: commit }, commits: { [commit]: filesOf(model) } } });
