@@ -22,6 +22,15 @@ test('a class that is absent from the truth is left out of UA and named', () => 
   assert.ok(Number.isNaN(metrics.recalls[1]));
 });
 
+test('macro-F1 counts a class that is predicted, and leaves out one that is neither true nor predicted', async () => {
+  const truth = [0, 0, 1, 1];
+  // F1 of class 0: 2 of 2 found, 3 guessed. F1 of class 1: 1 of 2 found, 1 guessed.
+  near(utteranceMetrics(truth, [0, 0, 1, 0], 4).macroF1, (4 / 5 + 2 / 3) / 2);
+  near(utteranceMetrics(truth, [0, 0, 1, 3], 4).macroF1, (1 + 2 / 3 + 0) / 3);
+  // A resample may lack a class: with all right its macro-F1 is 1 all the same.
+  assert.equal(await bootstrapInterval(truth, truth, 4, 'macroF1', { samples: 200, seed: 1 }), [1, 1]);
+});
+
 test('nothing to score is an error', () => {
   assert.throws(
     () => utteranceMetrics([], [], 2),
