@@ -5,19 +5,21 @@
 //   npm test -- --all           all
 //   npm test -- PATTERN         suites by name, slow ones too, and TypeScript tests by path: a regular expression
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { countedInto } from './coverage/lib.js';
+import { collected } from './coverage/places.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 /** Runs a command, passing its output through, and gives its exit code and output. */
-function run(command, args) {
+function run(command, args, env) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd: root,
-      env: { ...process.env, GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '20000' },
+      env: { ...process.env, GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '20000', ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let output = '';
@@ -79,6 +81,7 @@ const all = [
   { name: 'ONNX schema', command: [node, 'scripts/onnx/generate.js', '--check'] },
   { name: 'exports in ONNX Runtime', command: [node, 'test/slow/onnx.js'] },
   { name: 'sanitizers', command: [node, 'test/slow/sanitize.js'] },
+  { name: 'coverage', command: [node, 'scripts/coverage/index.js', '--collected'] },
   { name: 'fuzzing', command: [node, 'test/slow/fuzz.js'] },
   { name: 'kills', command: [node, 'test/slow/kill.js'] },
   // The strict bound is for quiet machines: see docs/threads.md.
@@ -119,6 +122,7 @@ if (chosen.length === 0) {
   const names = [...suites, ...all].map(({ name }) => name).join(', ');
   process.stderr.write(`test: no suite (${names}) and no file below test/ matches ${wanted}.\n`);
 }
+if (values.all) rmSync(collected.lib, { recursive: true, force: true });
 const sums = { passed: 0, failed: chosen.length === 0 ? 1 : 0 };
 for (const { name, command, pattern = counted } of chosen) {
   process.stdout.write(`\n# ${name}\n`);
@@ -128,7 +132,9 @@ for (const { name, command, pattern = counted } of chosen) {
     sums.failed++;
     continue;
   }
-  const { passed, failed } = count(name, await run(resolve(root, file), args), pattern);
+  // For the coverage suite.
+  const env = values.all && pattern === uvu ? countedInto(collected.lib) : {};
+  const { passed, failed } = count(name, await run(resolve(root, file), args, env), pattern);
   sums.passed += passed;
   sums.failed += failed;
 }
