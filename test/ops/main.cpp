@@ -4,6 +4,7 @@
 //
 // op_table --perf [--seconds S] [--json FILE]: times the ops of the cases of real sizes instead, on so many
 // seconds of audio (10 on a CPU, 350 on a GPU: there no cache holds them), and prints medians. --turns: bench/ops.py.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -11,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "harness.h"
 #include "perf.h"
@@ -66,6 +68,12 @@ int main(int count, char **words) {
   const auto prepare = [&](bool first) {
     backend = makeBackend(device, {threads});
     if (first) std::printf("%s, %s path\n", backend->name().c_str(), backend->path().c_str());
+    if (first && device == "cpu") {
+      const std::vector<std::string> isa = describeCpu().isa;
+      for (const char *instructions : {"avx512_bf16", "avx512", "avx2"})
+        if (std::find(isa.begin(), isa.end(), instructions) == isa.end())
+          std::printf("not tested: what needs %s, as this processor or oneDNN has none\n", instructions);
+    }
     if (perf) backend.reset(clock = new PerfBackend(std::move(backend), options));
   };
   return runner.run(names, prepare, [&](size_t i) {
