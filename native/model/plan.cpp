@@ -115,8 +115,8 @@ MemoryPlan Model::plan(const PlannedWork &work) const {
   if (work.training) {
     const std::vector<int32_t> labels(static_cast<size_t>(work.frames), 0);
     const std::vector<uint8_t> mask(labels.size(), 1);
-    const bool regression = work.objective == Objective::regression && parts.classifierHead.classes > 0;
-    const int64_t outputs = regression ? parts.classifierHead.classes : 0;
+    const bool regression = work.objective == Objective::regression;
+    const int64_t outputs = std::max<int64_t>(parts.classifierHead.classes, 1);
     const std::vector<float> targets(
         regression ? static_cast<size_t>(std::max(work.utterances, othersOf(outputs)) * outputs) : 0, 0.0f);
     model.trainStep(given, largestStep(work, outputs, labels, mask, targets));

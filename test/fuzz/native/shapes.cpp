@@ -83,14 +83,20 @@ AlignmentHead anyAlignment(Input &input) {
   return head;
 }
 
+// Samples of planned work lie in this machine's memory, as those of a pass do: hours of them would show nothing else.
+int64_t anyFrames(Input &input, int64_t usual) {
+  const int64_t frames = input.integerOr(usual);
+  return frames > 50000 && frames <= INT32_MAX ? frames % 50000 : frames;
+}
+
 PlannedWork anyWork(Input &input) {
   PlannedWork work;
-  work.frames = input.integerOr(100);
+  work.frames = anyFrames(input, 100);
   work.utterances = input.integerOr(3);
   work.training = input.flag();
   work.objective = static_cast<Objective>(input.below(4));
   work.storedFrames = input.integerOr(0);
-  work.longestStoredFrames = input.integerOr(0);
+  work.longestStoredFrames = anyFrames(input, 0);
   work.ranges = input.flag();
   return work;
 }
