@@ -6,10 +6,14 @@
 
 #include <cerrno>
 
+#include "values.h"
+#include "worker.h"
+
 namespace emoframe::addon {
 
 Napi::Value lockFile(const Napi::CallbackInfo &info) {
-  const int descriptor = info[0].As<Napi::Number>().Int32Value();
+  const int64_t given = translating(info.Env(), [&] { return integer(info[0], "the descriptor of a file"); });
+  const int descriptor = given == static_cast<int>(given) ? static_cast<int>(given) : -1;
   int result;
   do result = flock(descriptor, LOCK_EX | LOCK_NB);
   while (result != 0 && errno == EINTR);

@@ -5,10 +5,15 @@
 #include <cstdlib>
 
 #include "environment.h"
+#include "values.h"
+#include "worker.h"
 
 namespace emoframe::addon {
 
 namespace {
+
+// 4 GiB: what is larger, V8 may refuse to make an array of, and the memory would then be freed twice.
+constexpr int64_t kMostElements = int64_t{1} << 30;
 
 struct Owned {
   std::shared_ptr<void> memory;
@@ -19,7 +24,9 @@ struct Owned {
 
 Napi::Value largeFloats(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
-  const auto count = static_cast<size_t>(info[0].As<Napi::Number>().Int64Value());
+  const int64_t asked = translating(env, [&] { return integer(info[0], "the count of floats"); });
+  if (asked < 0 || asked > kMostElements) return env.Undefined();
+  const auto count = static_cast<size_t>(asked);
   void *memory = std::calloc(count, sizeof(float));
   if (memory == nullptr) return env.Undefined();
   auto *owned = new Owned{std::shared_ptr<void>(memory, std::free), Environment::of(env).releaser};

@@ -31,19 +31,20 @@ inline Napi::Object asObject(const Napi::Value &value, const char *what) {
   if (!value.IsObject()) throw Error("ERR_ARGUMENT", std::string("Expected an object for ") + what + ".");
   return value.As<Napi::Object>();
 }
-inline double number(const Napi::Object &object, const char *name) {
-  Napi::Value value = need(object, name);
-  if (!value.IsNumber()) throw Error("ERR_ARGUMENT", std::string("Expected a number for ") + name + ".");
+inline double number(const Napi::Value &value, const char *what) {
+  if (!value.IsNumber()) throw Error("ERR_ARGUMENT", std::string("Expected a number for ") + what + ".");
   return value.As<Napi::Number>().DoubleValue();
 }
+inline double number(const Napi::Object &object, const char *name) { return number(need(object, name), name); }
 inline float real(const Napi::Object &object, const char *name) { return static_cast<float>(number(object, name)); }
-inline int64_t integer(const Napi::Object &object, const char *name) {
-  const double value = number(object, name);
+inline int64_t integer(const Napi::Value &from, const char *what) {
+  const double value = number(from, what);
   // Beyond 2^53 a double is no exact integer, and beyond 2^63 the conversion is undefined.
   if (!(std::abs(value) <= 9007199254740992.0) || value != std::trunc(value))
-    throw Error("ERR_ARGUMENT", std::string("Expected an integer for ") + name + ".");
+    throw Error("ERR_ARGUMENT", std::string("Expected an integer for ") + what + ".");
   return static_cast<int64_t>(value);
 }
+inline int64_t integer(const Napi::Object &object, const char *name) { return integer(need(object, name), name); }
 inline bool boolean(const Napi::Object &object, const char *name) {
   Napi::Value value = need(object, name);
   if (!value.IsBoolean()) throw Error("ERR_ARGUMENT", std::string("Expected true or false for ") + name + ".");
@@ -94,17 +95,13 @@ inline std::vector<std::string> strings(const Napi::Value &value, const char *wh
 inline std::vector<int64_t> integers(const Napi::Object &object, const char *name) {
   const Napi::Array array = asList(need(object, name), std::string("numbers for ") + name);
   std::vector<int64_t> out;
-  for (uint32_t i = 0; i < array.Length(); ++i) {
-    const Napi::Value item = array.Get(i);
-    if (!item.IsNumber()) throw Error("ERR_ARGUMENT", std::string("Expected numbers in ") + name + ".");
-    out.push_back(item.As<Napi::Number>().Int64Value());
-  }
+  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(integer(array.Get(i), name));
   return out;
 }
 
 // A layer of the transformer, or the model's output.
 inline int64_t readLayer(const Napi::Value &value) {
-  if (value.IsNumber()) return value.As<Napi::Number>().Int64Value();
+  if (value.IsNumber()) return integer(value, "layer");
   if (!value.IsString() || text(value, "layer") != "output")
     throw Error("ERR_ARGUMENT", "Expected a number or output for layer.");
   return modelOutput;
