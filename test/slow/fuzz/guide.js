@@ -18,25 +18,35 @@ export class Reached {
   edges = 0;
   features = 0;
 
-  /** @param {Uint8Array} counters that the instrumented code counts in; so long as a multiple of 8 */
-  constructor(counters) {
-    this.counters = counters;
-    this.wide = new BigUint64Array(counters.buffer, counters.byteOffset, counters.length / 8);
-    this.#seen = new Uint8Array(counters.length);
+  #outside;
+
+  /**
+   * Counts what instrumented code counts in `globalThis.reached`, or what lies elsewhere.
+   *
+   * @param {{ clear: () => void, fetch: (into: Uint8Array) => void } | undefined} outside
+   */
+  constructor(outside) {
+    this.#outside = outside;
+    const end = outside === undefined ? 4 * Math.ceil(globalThis.reachedEnd / 4) : globalThis.reached.length;
+    this.counters = outside === undefined ? globalThis.reached.subarray(0, end) : new Uint8Array(end);
+    this.wide = new Uint32Array(this.counters.buffer, this.counters.byteOffset, end / 4);
+    this.#seen = new Uint8Array(end);
   }
 
   begin() {
     this.counters.fill(0);
+    this.#outside?.clear();
   }
 
   /** Whether the input since `begin` reached something new, which from then on is known. */
   end() {
     const { counters, wide } = this;
+    this.#outside?.fetch(counters);
     const seen = this.#seen;
     let isNew = false;
     for (let i = 0; i < wide.length; i++) {
-      if (wide[i] === 0n) continue;
-      for (let at = 8 * i; at < 8 * i + 8; at++) {
+      if (wide[i] === 0) continue;
+      for (let at = 4 * i; at < 4 * i + 4; at++) {
         const step = steps[counters[at]];
         if ((seen[at] & step) === step) continue;
         if (seen[at] === 0) this.edges++;
@@ -50,6 +60,7 @@ export class Reached {
 
   /** All that the input since `begin` reached, as numbers. */
   reached() {
+    this.#outside?.fetch(this.counters);
     const found = [];
     for (let at = 0; at < this.counters.length; at++) {
       if (this.counters[at] !== 0) found.push(256 * at + steps[this.counters[at]]);

@@ -1,8 +1,8 @@
 // One reader, fed without end with inputs that are made of those that reached something new. It says now and then how far it
 // is; whoever started it ends it. The input that is being read lies in the reader's file.
-import { writeFileSync } from 'node:fs';
+import { ftruncateSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { attempt, peakBytes } from './attempt.js';
+import { attempt, leaked, openFiles, peakBytes } from './attempt.js';
 import { Corpus, Reached } from './guide.js';
 import { grow, readGrown, readKept } from './kept.js';
 import { hash, Random } from './random.js';
@@ -12,24 +12,44 @@ const [name, directory, seed, folder, options] = process.argv.slice(2);
 const { blind, memoryLimit } = JSON.parse(options);
 const reader = readers[name];
 const file = join(directory, reader.file);
+const descriptor = openSync(file, 'w');
 const random = new Random(hash(seed, name));
-const reached = new Reached(globalThis.reached);
+const reached = new Reached(reader.openCounters?.());
 const codes = {};
 let executed = 0;
 
-async function read(bytes, isFirst) {
-  writeFileSync(file, bytes);
+/** Every so many inputs memory and open files are looked at, which takes longer than reading one. */
+const inputsAtOnce = 64;
+let latest = [];
+
+function once(bytes, countsFiles) {
+  writeSync(descriptor, bytes, 0, bytes.length, 0);
+  ftruncateSync(descriptor, bytes.length);
   reached.begin();
-  const { code = 'read', wrong } = await attempt(
-    () => (reader.readBytes ?? reader.read)(reader.readBytes === undefined ? file : bytes, file),
-    directory,
-    isFirst,
-  );
+  const start = () => (reader.readBytes === undefined ? reader.read(file) : reader.readBytes(bytes, file));
+  return attempt(start, directory, countsFiles);
+}
+
+async function read(bytes) {
+  const { code = 'read', wrong } = await once(bytes, false);
   executed++;
   codes[code] = (codes[code] ?? 0) + 1;
-  const peak = peakBytes();
-  if (wrong === undefined && peak > memoryLimit) return `took ${peak} bytes of memory`;
+  latest.push(bytes);
   return wrong;
+}
+
+/** Which of the latest inputs took too much, or left files open since there were so many. */
+async function look(files) {
+  const failures = [];
+  if (peakBytes() > memoryLimit) failures.push([`took ${peakBytes()} bytes of memory`, latest.at(-1)]);
+  if ((await leaked(files)) > 0) {
+    for (const bytes of latest) failures.push([(await once(bytes, true)).wrong, bytes]);
+  }
+  latest = [];
+  for (const [failure, bytes] of failures) {
+    if (failure !== undefined) process.send({ failure, bytes: bytes.toString('base64') });
+  }
+  return openFiles();
 }
 
 function report() {
@@ -39,21 +59,25 @@ function report() {
 const corpus = new Corpus(random, reader, [...globalThis.knownWords]);
 const valid = await seedsOf(reader, directory);
 for (const [i, bytes] of [...valid, ...readKept(name), ...readGrown(folder)].entries()) {
-  const wrong = await read(bytes, i === 0);
+  const wrong = await read(bytes);
   if (wrong !== undefined) process.send({ failure: wrong, bytes: bytes.toString('base64') });
   if (reached.end() || i < valid.length) corpus.add(bytes);
 }
 if (codes.read === undefined) process.send({ failure: 'refuses all of its valid inputs', bytes: '' });
 report();
+latest = [];
+// The first readings also open what the process keeps: WebAssembly, the engine, timers.
+let files = openFiles();
 for (let last = Date.now(); ; ) {
   const bytes = corpus.next();
-  const wrong = await read(bytes, false);
+  const wrong = await read(bytes);
   const isNew = reached.end();
   if (wrong !== undefined) process.send({ failure: wrong, bytes: bytes.toString('base64') });
   else if (isNew && !blind && bytes.length <= corpus.mostBytes) {
     corpus.add(bytes);
     grow(folder, bytes);
   }
+  if (latest.length >= inputsAtOnce) files = await look(files);
   if (Date.now() - last > 200) {
     last = Date.now();
     report();

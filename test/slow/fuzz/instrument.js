@@ -31,7 +31,8 @@ function wordOf({ type, value, key, computed }) {
 
 /**
  * The source with counters, which count in `globalThis.reached` from `first` on, and how many they are. Its words are added to
- * `globalThis.knownWords` where it runs.
+ * `globalThis.knownWords` where it runs,
+ * as is, in `globalThis.reachedEnd`, where the counters end.
  *
  * @returns {{ code: string, counters: number }}
  */
@@ -69,13 +70,13 @@ export function instrument(source, first) {
     if (node.type === 'IfStatement' && node.alternate === null) after.push([node.end, ` else ${count()};`]);
   };
   visit(tree);
-  return { code: `${prefix(words)}${insert(source, before, after)}`, counters: next - first };
+  return { code: `${prefix(words, next)}${insert(source, before, after)}`, counters: next - first };
 }
 
 /** On the first line, so that lines keep their numbers. */
-function prefix(words) {
+function prefix(words, end) {
   return (
-    `const reached$ = (globalThis.reached ??= new Uint8Array(${mostCounters})); ` +
+    `globalThis.reachedEnd = Math.max(globalThis.reachedEnd ?? 0, ${end}); const reached$ = (globalThis.reached ??= new Uint8Array(${mostCounters})); ` +
     `for (const word of ${JSON.stringify([...words])}) (globalThis.knownWords ??= new Set()).add(word); `
   );
 }

@@ -28,7 +28,7 @@ if (pathToFileURL(process.argv[1]).href === import.meta.url) {
   const { readers, seedsOf } = await import('./readers.js');
   const reader = readers[name];
   const file = join(directory, reader.file);
-  const reached = new Reached(globalThis.reached);
+  const reached = new Reached(reader.openCounters?.());
   const read = async (bytes) => {
     writeFileSync(file, bytes);
     reached.begin();

@@ -1,8 +1,10 @@
 // What is fuzzed: for each reader, valid inputs to start from, and how it is called on a file that is no longer valid.
+import { createHash } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AudioCache } from '../../../dist/audio/cache.js';
+import { decodeBytes } from '../../../dist/audio/decode.js';
 import { readCentroidFile } from '../../../dist/checkpoint/centroids.js';
 import { unpickle } from '../../../dist/checkpoint/foreign/pickle.js';
 import { readHead, writeHead } from '../../../dist/checkpoint/head.js';
@@ -18,16 +20,20 @@ import {
   readSafetensors,
   writeReport,
 } from '../../../dist/index.js';
+import { JsonlLog } from '../../../dist/log/jsonl.js';
 import { loadClassifier } from '../../../dist/predict/loadModel.js';
 import { openRunDirectory } from '../../../dist/run/directory.js';
+import { verifyResult } from '../../../dist/run/stageResult.js';
 import { readCentroids } from '../../../dist/stages/clustering.js';
 import { openTrainingState, saveTrainingState } from '../../../dist/training/trainingState.js';
 import { readAll, storedForm } from '../../support/storedTensors.js';
 import { writeSyntheticRun } from '../../support/syntheticRun.js';
 import { writeTinyPredictor } from '../../support/tinyPredictor.js';
 import { readTorch } from '../../support/torchFile.js';
+import { addonReader } from './addon.js';
 import { mutateArchive, mutatePickle, unzip } from './archives.js';
 import { corpora, jsonLine } from './corpora.js';
+import { hubReader } from './hub.js';
 import { mutateJson } from './mutate.js';
 import { mutateOgg } from './ogg.js';
 
@@ -112,6 +118,11 @@ async function writeCheckpoint(directory) {
 }
 const predictor = (directory) => writeTinyPredictor(join(directory, 'model'));
 
+/** Without resampling, which takes longer than all else. */
+async function decode(bytes, path) {
+  for await (const _block of decodeBytes(bytes, path));
+}
+
 /** From the directory to the model's answer to a short sound: everything that a stranger's model can reach. */
 async function useModel(directory) {
   const engine = Engine.create({ threads: 1 });
@@ -145,7 +156,7 @@ async function beginRun(directory) {
 /**
  * `file`: where the mutated input goes, below the case's directory. `prepare(directory)`: what must lie around it, written
  * once. `seeds(directory)`: the valid inputs. `structured`: mutations that keep the outer form valid. `text`: whether
- * mutations of text make sense. `read`: the reader.
+ * mutations of text make sense. `read`: the reader. `readBytes`: the same of bytes, where it has such a form, which is faster.
  */
 export const readers = {
   safetensors: {
@@ -206,6 +217,7 @@ export const readers = {
       ),
     structured: mutatePickle,
     read: async (path) => unpickle(await readFile(path), path),
+    readBytes: async (bytes, path) => unpickle(bytes, path),
   },
   npy: {
     file: 'array.npy',
@@ -222,11 +234,13 @@ export const readers = {
         await all('audio/voice.wav', 'audio/float32.wav', 'audio/pcm24.wav', 'audio/piped.wav', 'audio/stereo48k.wav')
       ).map((bytes) => bytes.subarray(0, 20_000)),
     read: loadAudio,
+    readBytes: decode,
   },
   flac: {
     file: 'sound.flac',
     seeds: () => all('audio/voice.flac', 'audio/stereo48k.flac'),
     read: loadAudio,
+    readBytes: decode,
   },
   // A range is searched for between frames.
   'flac-range': {
@@ -238,18 +252,21 @@ export const readers = {
     file: 'sound.mp3',
     seeds: () => all('audio/short.mp3', 'audio/untagged.mp3'),
     read: loadAudio,
+    readBytes: decode,
   },
   opus: {
     file: 'sound.opus',
     seeds: () => all('audio/short.opus', 'audio/stereo.opus'),
     structured: mutateOgg,
     read: loadAudio,
+    readBytes: decode,
   },
   vorbis: {
     file: 'sound.ogg',
     seeds: () => all('audio/short.ogg'),
     structured: mutateOgg,
     read: loadAudio,
+    readBytes: decode,
   },
   // What is damaged is made again: a cache never fails, and never gives anything else than decoding.
   'audio-cache': {
@@ -397,6 +414,32 @@ export const readers = {
     structured: mutateHeader,
     read: async (path) => readAll(await openTrainingState(dirname(path))),
   },
+  'stage-mark': {
+    file: 'stage/done.json',
+    text: true,
+    prepare: (directory) => writeFile(join(directory, 'stage', 'result.json'), '{}'),
+    seeds: async () => [
+      Buffer.from(
+        `{"time":"2026-01-01T00:00:00.000Z","seconds":1.5,"files":{"result.json":{"bytes":2,"sha256":"${createHash('sha256').update('{}').digest('hex')}"}}}`,
+      ),
+    ],
+    structured: json,
+    read: (path) => verifyResult(join(dirname(path), 'result.json')),
+  },
+  log: {
+    file: 'log.jsonl',
+    text: true,
+    seeds: async () => [Buffer.from('{"step":1,"loss":4.6}\n{"step":2,"loss":null,"rows":[1,{"a":"b"}]}\n')],
+    structured: jsonLine,
+    read: async (path) => {
+      const log = JsonlLog.open(path);
+      await log.retain(({ step }) => step !== 2);
+      log.write({ step: 3 });
+      await log.close();
+    },
+  },
+  hub: hubReader,
+  addon: addonReader,
   'run-record': {
     file: 'run/config.json',
     text: true,
