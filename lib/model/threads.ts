@@ -15,7 +15,7 @@ interface Places {
 
 const places: Places = { membership: '/proc/self/cgroup', root: '/sys/fs/cgroup' };
 
-/** Threads for an engine: those that OpenMP would take (`OMP_NUM_THREADS`, processor affinity), within the quota. */
+/** Threads for an engine: those that OpenMP would take (`OMP_NUM_THREADS`, processor affinity), of which there are processors, within the quota. */
 export function defaultThreads(): number {
   return Math.min(binding().describe().cpu.threads, quotaThreads() ?? Number.POSITIVE_INFINITY);
 }

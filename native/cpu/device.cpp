@@ -1,6 +1,7 @@
 // What this CPU can do.
 #include "backend.h"
 #include "onednn.h"
+#include "threads.h"
 
 namespace emoframe {
 
@@ -31,7 +32,7 @@ DeviceReport describeCpu() {
   if (onednn::nativeBf16()) report.isa.push_back("avx512_bf16");
   if (hasAvx512()) report.isa.push_back("avx512");
   if (hasAvx2()) report.isa.push_back("avx2");
-  report.threads = onednn::availableThreads();
+  report.threads = availableThreads();
   report.library = "oneDNN " + onednn::version();
   report.bf16 = onednn::nativeBf16();
   return report;

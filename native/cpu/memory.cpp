@@ -9,15 +9,17 @@
 #include "../counting_backend.h"
 #include "../error.h"
 #include "backend.h"
-#include "onednn.h"
 #include "packed.h"
+#include "threads.h"
 
 namespace emoframe {
 
 CpuBackend::CpuBackend(const BackendOptions &options)
-    : threads_(options.threads > 0 ? options.threads : onednn::availableThreads()),
+    : threads_(options.threads != 0 ? options.threads : availableThreads()),
       account_(options.memoryLimit),
-      packed_(std::make_unique<PackedWeights>()) {}
+      packed_(std::make_unique<PackedWeights>()) {
+  startThreads(threads_);
+}
 
 CpuBackend::~CpuBackend() {
   for (const auto &allocation : allocations_) std::free(const_cast<char *>(allocation.first));

@@ -131,8 +131,6 @@ bool nativeBf16() {
   return native;
 }
 
-int availableThreads() { return omp_get_max_threads(); }
-
 namespace {
 
 // bf16 products of any shape: one primitive that learns shapes and strides when it runs. It keeps a scratchpad, so each

@@ -71,12 +71,16 @@ struct Model::Parts {
         return result;
       }
     } catch (const Error &error) {
-      if (error.code == "ERR_OUT_OF_MEMORY") {
-        workspace.release();
-        inputBuffers.release();
-      }
+      if (error.code == "ERR_OUT_OF_MEMORY") giveBack();
+      throw;
+    } catch (const std::bad_alloc &) {
+      giveBack();
       throw;
     }
+  }
+  void giveBack() {
+    workspace.release();
+    inputBuffers.release();
   }
 
   std::shared_ptr<Backend> backend;
