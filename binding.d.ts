@@ -4,7 +4,9 @@
  * them into `EmoframeError`.
  *
  * Heavy calls return promises and run on the engine's own thread in the order in which they were made. Typed arrays passed to
- * such a call are not copied: do not write to them until the promise settles.
+ * such a call are copied before it returns: what becomes of their buffers later, written, shrunk, detached or transferred, does not
+ * matter. Only memory that the addon made, `largeFloats` and results of a MiB or more, is held instead: write to that
+ * only after the promise settled.
  */
 export interface NativeBinding {
   /** What this build and machine can do. */
@@ -267,7 +269,7 @@ export interface TensorInfo {
  * A frame range (`frameStarts`, `frameCounts`) crops after the feature encoder; absent: all frames.
  */
 export interface PackedBatch {
-  /** [B]: samples of each utterance, f32 at 16 kHz. They are not copied: do not change them until the call settles. */
+  /** [B]: samples of each utterance, f32 at 16 kHz. A call that is given the batch copies them before it returns. */
   samples?: readonly Float32Array[];
   /** [B] start of each on the batch's axis of samples: multiples of the model's stride (320). */
   starts?: Int32Array;
@@ -440,10 +442,11 @@ export interface NativeModel {
   /** Unknown names and wrong sizes are refused (`ERR_TENSOR`, naming the tensor). */
   importTensors(tensors: { name: string; data: Float32Array }[]): Promise<void>;
   /**
-   * Copies a tensor's weights, or its first (m) or second (v) moments in the same layout, to the front of `into`, which must not
-   * be used until then. `ERR_TENSOR` if there is no such tensor, not enough room, or no moments.
+   * Copies a tensor's weights, or its first (m) or second (v) moments in the same layout, to the front of `into` where that is memory
+   * of the addon, which must not be used until then; else the copy is a new array. `ERR_TENSOR` if there is no such tensor, not enough
+   * room, or no moments.
    */
-  readTensor(name: string, part: 'weights' | 'm' | 'v', into: Float32Array): Promise<void>;
+  readTensor(name: string, part: 'weights' | 'm' | 'v', into: Float32Array): Promise<Float32Array | undefined>;
   /** Moments exist from the first optimiser step on. */
   hasMoments(): Promise<boolean>;
   /** Gradients accumulated since the last optimiser step or `clearGradients`. */
@@ -513,9 +516,9 @@ export interface KMeansOptions {
   maxIterations: number;
   tolerance: number;
   seed: number;
-  /** One element; non-zero asks the call to stop: it rejects with `ERR_ABORTED`. */
+  /** One element, in a SharedArrayBuffer; non-zero asks the call to stop: it rejects with `ERR_ABORTED`. */
   cancel: Int32Array;
-  /** Two elements, written while the call runs: iterations done, and the inertia of the best restart so far. */
+  /** Two elements, in a SharedArrayBuffer, written while the call runs: iterations done, and the inertia of the best restart so far. */
   progress: Float64Array;
 }
 

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { unlessAborted } from '../abort.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { describe, parseOptions, type Shape, strictOptions } from '../issues.js';
+import { ownBytes, ownFloats } from '../ownCopy.js';
 import { reasonOf } from '../quote.js';
 import { checkFinite, checkRate, decodeBytes } from './decode.js';
 import { checkLimit, collect, toSpeech } from './load.js';
@@ -23,6 +24,8 @@ import type { RawFormat } from './wav.js';
  * - `Uint8Array` (a `Buffer`): the bytes of an audio file, or raw samples of `format`;
  * - a stream of such bytes: a Node `Readable` (a request, a pipe), a web `ReadableStream`, any `AsyncIterable<Uint8Array>`;
  * - a stream of mono samples of `sampleRate`: any `AsyncIterable<Float32Array>`.
+ *
+ * Samples and bytes are copied, those of a stream as they come: what becomes of their buffer later does not matter.
  *
  * A stream that is not read to its end, as after an error, is destroyed; a request is left open for its response.
  */
@@ -66,7 +69,7 @@ const fileSchema = strictOptions({
 } satisfies Shape<AudioFile>);
 
 /**
- * All of an input as 16 kHz mono.
+ * All of an input as 16 kHz mono. Samples and bytes must stay as they are until then: `ownInput` copies those of a caller.
  *
  * @param name of the audio in errors
  * @throws `ERR_ABORTED`; and what decoding throws
@@ -258,7 +261,7 @@ async function* chunksOf(
       );
       over = done;
       if (over) return;
-      yield value;
+      yield ownChunk(value, name);
     }
   } finally {
     if (!over) leave(stream, source);
@@ -288,6 +291,12 @@ function streamError(thrown: unknown, name: string): EmoframeError {
     // A proxy.
   }
   return new EmoframeError('ERR_AUDIO', `${name} cannot be read: ${reasonOf(thrown)}.`, { file: name, cause: thrown });
+}
+
+/** A source may use one buffer for all of its chunks, or transfer it. */
+function ownChunk(chunk: unknown, name: string): unknown {
+  if (chunk instanceof Float32Array) return ownFloats(chunk, `a chunk of ${name}`);
+  return chunk instanceof Uint8Array ? ownBytes(chunk, `a chunk of ${name}`) : chunk;
 }
 
 /** Ends a stream of which no more is wanted. It is not waited for: one that hangs would hang this too. */

@@ -23,7 +23,7 @@ export interface PackOptions {
 }
 
 /**
- * Packs raw audio. Samples are not copied: they must not be changed until the call that is given the batch settles.
+ * Packs raw audio. Samples are not copied here but by each call that is given the batch, before it returns.
  *
  * @param utterances f32 at 16 kHz, each long enough for one frame.
  * @param stride samples a frame (`geometry.stride`).

@@ -28,6 +28,7 @@ export async function writeNpy(path: string, data: Float32Array | Int32Array, sh
       { file: path },
     );
   }
+  const values = data.slice();
   const descr = data instanceof Float32Array ? '<f4' : '<i4';
   // A tuple of one needs its comma.
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
@@ -42,7 +43,7 @@ export async function writeNpy(path: string, data: Float32Array | Int32Array, sh
   head[total - 1] = 0x0a;
   await streamFileAtomic(path, async (handle) => {
     await writeFully(handle, head);
-    await writeFully(handle, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    await writeFully(handle, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   });
 }
 

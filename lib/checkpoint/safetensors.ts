@@ -265,11 +265,14 @@ export async function* safetensorsBytes(
 ): AsyncGenerator<Uint8Array, void, void> {
   const { head, sorted } = layOut(tensors, metadata);
   yield head;
-  const largest = sorted.reduce((most, tensor) => ('read' in tensor ? Math.max(most, elementsOf(tensor)) : most), 0);
+  const largest = sorted.reduce((most, tensor) => Math.max(most, elementsOf(tensor)), 0);
   const memory = newFloats(largest);
   for (const tensor of sorted) {
-    const data = 'read' in tensor ? await tensor.read(memory) : tensor.data;
-    checkCount(tensor, data);
+    const given = 'read' in tensor ? await tensor.read(memory) : tensor.data;
+    checkCount(tensor, given);
+    // Nobody else may take away what is being written.
+    const data = given.buffer === memory.buffer ? given : memory.subarray(0, given.length);
+    if (data !== given) data.set(given);
     yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   }
 }

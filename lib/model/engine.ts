@@ -156,7 +156,7 @@ export class Engine {
   /**
    * k-means++ and Lloyd or mini-batch k-means, several restarts at once; deterministic for a seed.
    *
-   * @param points `[N, dimension]` row-major
+   * @param points `[N, dimension]` row-major; copied at the call, like all arrays, unless they are a result of the engine
    * @throws EmoframeError `ERR_CLUSTERS` (fewer points than clusters), `ERR_ABORTED`
    */
   async kmeans(
@@ -166,8 +166,9 @@ export class Engine {
     control: RunControl = {},
   ): Promise<KMeansResult> {
     throwIfAborted(control.signal);
-    const cancel = new Int32Array(1);
-    const progress = new Float64Array(2);
+    // Both sides use these at once.
+    const cancel = new Int32Array(new SharedArrayBuffer(4));
+    const progress = new Float64Array(new SharedArrayBuffer(16));
     const abort = () => Atomics.store(cancel, 0, 1);
     control.signal?.addEventListener('abort', abort, { once: true });
     let reported = 0;

@@ -144,8 +144,8 @@ export class Model {
       shape: info.shape,
       read: async (into) => {
         const data = roomFor(elementsOf(info), into);
-        await native(() => this.nativeModel.readTensor(info.name, part, data));
-        return data;
+        const copy = await native(() => this.nativeModel.readTensor(info.name, part, data));
+        return copy === undefined ? data : copyInto(data, copy, info.name);
       },
     };
   }
@@ -340,6 +340,20 @@ export class Model {
   /** Frees the model's memory; use after it is `ERR_DISPOSED`. */
   dispose(): void {
     this.nativeModel.dispose();
+  }
+}
+
+/** @throws EmoframeError `ERR_ARGUMENT` when the array to read into lost its memory meanwhile */
+function copyInto(target: Float32Array, values: Float32Array, name: string): Float32Array {
+  try {
+    target.set(values);
+    return target;
+  } catch (cause) {
+    throw new EmoframeError(
+      'ERR_ARGUMENT',
+      `The array that ${name} was to be read into was detached, or has shrunk, before it was read.`,
+      { cause },
+    );
   }
 }
 

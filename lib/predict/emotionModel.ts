@@ -26,6 +26,7 @@ import {
   type WindowOptions,
   windowSchema,
 } from './options.js';
+import { ownInput } from './ownInput.js';
 import { type PredictionMemory, planPasses } from './passMemory.js';
 import type { Prediction, PredictionFailure, Task, TimelineChunk } from './prediction.js';
 import { type AudioInputs, checkIterable, predictMany } from './predictMany.js';
@@ -134,8 +135,8 @@ export class EmotionModel<T extends Task = Task> {
   /**
    * The emotion of one audio, and its timeline.
    *
-   * @param input a file or a part of one, samples, bytes or a stream; a stream is read to its end first. Samples and bytes must not be
-   * written until the promise settles.
+   * @param input a file or a part of one, samples, bytes or a stream; a stream is read to its end first. Samples and bytes are
+   * copied at the call.
    * @throws `ERR_AUDIO_SHORT` under one frame (25 ms), `ERR_OUT_OF_MEMORY` (before what does not fit is begun), `ERR_ABORTED`,
    * `ERR_DISPOSED`, `ERR_ARGUMENT`, and what reading audio throws.
    * @example
@@ -144,10 +145,10 @@ export class EmotionModel<T extends Task = Task> {
    */
   async predict(input: AudioInput, options: PredictOptions = {}): Promise<Prediction<T>> {
     const { signal: asked, ...settings } = parseOptions(predictSchema, options);
+    const own = ownInput(audioOf(input));
     return this.#lifetime.run(asked, async (signal) => {
       const plan = this.#inference.windows(settings);
-      const audio = audioOf(input);
-      const utterance = await this.#load(settings.id ?? idOf(audio), audio, { ...settings, signal });
+      const utterance = await this.#load(settings.id ?? idOf(own), own, { ...settings, signal });
       const [prediction] = await predictUtterances(this.#inference, [utterance], plan, { ...settings, signal });
       return prediction as Prediction<T>;
     });
@@ -158,7 +159,8 @@ export class EmotionModel<T extends Task = Task> {
    * it together; what is held at once is bounded, however many there are. A result is that of `predict`, up to rounding of
    * the arithmetic (1e-5 of a probability in fp32, 2e-2 in bf16), and the same in every run.
    *
-   * @param inputs what `predict` takes, or `{ id, audio }`; they may come as slowly as they like.
+   * @param inputs what `predict` takes, or `{ id, audio }`; they may come as slowly as they like. Samples and bytes are copied
+   * when they come.
    * @throws as `predict`, naming the audio; with `onError: 'yield'` only `ERR_ABORTED`, `ERR_DISPOSED`, `ERR_ARGUMENT`, and
    * what `inputs` itself throws.
    * @example
@@ -196,7 +198,7 @@ export class EmotionModel<T extends Task = Task> {
   /**
    * The timeline of long or live audio as it comes, a part of `windowSeconds` less twice `overlapSeconds` at a time.
    *
-   * @param input as `predict` takes it.
+   * @param input as `predict` takes it; samples and bytes are copied when the iteration begins.
    * @throws as `predict`.
    * @example
    * for await (const { segments, soFar } of model.stream(socket, {
@@ -221,7 +223,7 @@ export class EmotionModel<T extends Task = Task> {
     }
     const { signal, end } = this.#lifetime.begin(asked);
     try {
-      const chunks = this.#chunksOf(audio, plan, { ...settings, normalizeBy, signal });
+      const chunks = this.#chunksOf(ownInput(audio), plan, { ...settings, normalizeBy, signal });
       yield* chunks as AsyncGenerator<TimelineChunk<T>, void, undefined>;
     } finally {
       end();

@@ -18,6 +18,7 @@ import {
   type WindowOptions,
   windowSchema,
 } from './options.js';
+import { ownInput } from './ownInput.js';
 import { type PredictionMemory, planPasses } from './passMemory.js';
 import { Turns } from './turns.js';
 import { WindowPlan, type WindowsUsed, wholeWindows } from './windows.js';
@@ -101,7 +102,7 @@ export class Encoder {
    * `hidden_states`), or without one the model's output (`last_hidden_state`: in pre-norm models after the final LayerNorm).
    * Audio longer than `windowSeconds` goes through the model in overlapping windows.
    *
-   * @param input a file, samples, bytes or a stream; see {@link AudioInput}.
+   * @param input a file, samples, bytes or a stream; see {@link AudioInput}. Samples and bytes are copied at the call.
    * @throws `ERR_AUDIO_SHORT`, `ERR_ARGUMENT` (no such layer), `ERR_OUT_OF_MEMORY` (before what does not fit is begun),
    * `ERR_ABORTED`, `ERR_DISPOSED`, and what reading audio throws.
    * @example
@@ -109,7 +110,8 @@ export class Encoder {
    */
   async encode(input: AudioInput, options: EncodeOptions = {}): Promise<HiddenStates> {
     const { signal, ...settings } = parseOptions(encodeSchema, options);
-    return this.#lifetime.run(signal, (stop) => this.#encode(audioOf(input), { ...settings, signal: stop }));
+    const own = ownInput(audioOf(input));
+    return this.#lifetime.run(signal, (stop) => this.#encode(own, { ...settings, signal: stop }));
   }
 
   async #encode(input: AudioInput, settings: EncodeOptions & { signal: AbortSignal }): Promise<HiddenStates> {

@@ -7,6 +7,7 @@ import { Geometry } from '../model/geometry.js';
 import { reasonOf } from '../quote.js';
 import type { Inference } from './inference.js';
 import type { PredictManyOptions } from './options.js';
+import { ownInput } from './ownInput.js';
 import type { Prediction, PredictionFailure } from './prediction.js';
 import { loadUtterance, predictUtterances, type Utterance } from './utterances.js';
 import type { WindowPlan } from './windows.js';
@@ -114,7 +115,7 @@ function named(input: unknown, index: number): Input {
     if (own && typeof id !== 'string') {
       throw new EmoframeError('ERR_ARGUMENT', `Expected text for id but received ${describe(id)}.`);
     }
-    const audio = audioOf(own ? input.audio : input);
+    const audio = ownInput(audioOf(own ? input.audio : input));
     return { id: typeof id === 'string' ? id : isFile(audio) ? idOf(audio) : String(index), audio };
   } catch (error) {
     const message = `Input ${index}, counted from 0, cannot be used: ${reasonOf(error)}`;

@@ -4,6 +4,7 @@ import { checkFinite } from '../checkpoint/finite.js';
 import { readSafetensors, readTensors, writeSafetensors } from '../checkpoint/safetensors.js';
 import type { KMeansSection } from '../config/types.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { newFloats } from '../model/floats.js';
 import { PhiloxStream, sites } from '../random/philox.js';
 import { verifyResult } from '../run/stageResult.js';
 import { yieldWhenDue } from '../yield.js';
@@ -42,7 +43,7 @@ export async function gatherPoints(context: StageContext, source: ClusterSource,
   const { dimension, items } = source;
   const total = items.reduce((sum, { frames }) => sum + frames, 0);
   const kept = Math.min(total, limit);
-  const points = new Float32Array(kept * dimension);
+  const points = newFloats(kept * dimension);
   const random = new PhiloxStream(context.seed, 0, sites.frameSample);
   let seen = 0;
   let taken = 0;

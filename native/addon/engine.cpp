@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "caller_memory.h"
 #include "cluster/kmeans.h"
 #include "environment.h"
 #include "model.h"
@@ -134,7 +135,9 @@ EngineObject::EngineObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<En
   translating(env, [&] {
     const Napi::Object options = asObject(info[0], "the engine's options");
     BackendOptions settings;
-    settings.threads = static_cast<int32_t>(integer(options, "threads"));
+    const int64_t threads = integer(options, "threads");
+    if (threads < 0 || threads > INT32_MAX) throw Error("ERR_ARGUMENT", "Expected no such number for threads.");
+    settings.threads = static_cast<int32_t>(threads);
     const int64_t limit = integer(options, "memoryLimit");
     if (limit < 0) throw Error("ERR_ARGUMENT", "Expected no negative number for memoryLimit.");
     settings.memoryLimit = static_cast<size_t>(limit);
@@ -191,15 +194,7 @@ Napi::Value EngineObject::createModel(const Napi::CallbackInfo &info) {
 
 Napi::Value EngineObject::kmeans(const Napi::CallbackInfo &info) {
   const Napi::Object options = asObject(info[0], "the k-means options");
-  const Napi::Float32Array points = floats(need(options, "points"), "points");
-  const Napi::Int32Array cancel = ints(need(options, "cancel"), "cancel");
-  Napi::Float64Array progress =
-      typedArray<Napi::Float64Array>(need(options, "progress"), napi_float64_array, "progress");
-  if (cancel.ElementLength() != 1 || progress.ElementLength() != 2)
-    throw Error("ERR_ARGUMENT", "Expected one element in cancel and two in progress.");
   const int64_t dimension = integer(options, "dimension");
-  if (dimension < 1 || points.ElementLength() % static_cast<size_t>(dimension) != 0)
-    throw Error("ERR_ARGUMENT", "Expected points to hold whole rows of the dimension given.");
   KMeansSettings settings;
   settings.clusters = integer(options, "clusters");
   settings.restarts = integer(options, "restarts");
@@ -209,16 +204,19 @@ Napi::Value EngineObject::kmeans(const Napi::CallbackInfo &info) {
   settings.tolerance = number(options, "tolerance");
   settings.seed = static_cast<uint64_t>(integer(options, "seed"));
 
-  const float *data = points.Data();
-  const int64_t count = static_cast<int64_t>(points.ElementLength()) / dimension;
-  const auto *cancelled = reinterpret_cast<const std::atomic<int32_t> *>(cancel.Data());
-  double *reached = progress.Data();
+  const Napi::Value cancel = need(options, "cancel"), progress = need(options, "progress");
+  const auto *cancelled = reinterpret_cast<const std::atomic<int32_t> *>(liveValues<int32_t>(cancel, 1, "cancel"));
+  double *reached = liveValues<double>(progress, 2, "progress");
+  const Floats points(need(options, "points"), "points");
+  if (dimension < 1 || points.count() % dimension != 0)
+    throw Error("ERR_ARGUMENT", "Expected points to hold whole rows of the dimension given.");
   auto result = std::make_shared<KMeansResult>();
   Worker *worker = worker_.get();
   return worker_->run(
-      info.Env(), {info.This(), points, cancel, progress},
+      info.Env(), {info.This(), cancel, progress},
       [=](Backend &backend) {
-        *result = emoframe::kmeans(backend, data, count, dimension, settings, [=](int64_t iteration, double inertia) {
+        const int64_t count = points.count() / dimension;
+        *result = emoframe::kmeans(backend, points.data(), count, dimension, settings, [=](int64_t iteration, double inertia) {
           reached[0] = static_cast<double>(iteration);
           reached[1] = inertia;
           return cancelled->load() == 0 && !worker->stopped();
@@ -238,22 +236,18 @@ Napi::Value EngineObject::kmeans(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value EngineObject::assign(const Napi::CallbackInfo &info) {
-  const Napi::Float32Array points = floats(info[0], "points");
-  const Napi::Float32Array centroids = floats(info[1], "centroids");
+  const Floats points(info[0], "points"), centroids(info[1], "centroids");
   const int64_t dimension = info[2].IsNumber() ? info[2].As<Napi::Number>().Int64Value() : 0;
-  if (dimension < 1 || points.ElementLength() % static_cast<size_t>(dimension) != 0 ||
-      centroids.ElementLength() % static_cast<size_t>(dimension) != 0 || centroids.ElementLength() == 0)
+  if (dimension < 1 || points.count() % dimension != 0 || centroids.count() % dimension != 0 || centroids.count() == 0)
     throw Error("ERR_ARGUMENT", "Expected points and centroids to hold whole rows of the dimension given.");
-  const float *data = points.Data(), *centres = centroids.Data();
-  const int64_t count = static_cast<int64_t>(points.ElementLength()) / dimension;
-  const int64_t clusters = static_cast<int64_t>(centroids.ElementLength()) / dimension;
+  const int64_t count = points.count() / dimension, clusters = centroids.count() / dimension;
   auto labels = std::make_shared<std::vector<int32_t>>();
   auto inertia = std::make_shared<double>(0);
   return worker_->run(
-      info.Env(), {info.This(), points, centroids},
+      info.Env(), {info.This()},
       [=](Backend &backend) {
         labels->resize(static_cast<size_t>(count));
-        *inertia = emoframe::assign(backend, data, count, dimension, centres, clusters, labels->data());
+        *inertia = emoframe::assign(backend, points.data(), count, dimension, centroids.data(), clusters, labels->data());
       },
       [=](Napi::Env env) {
         return objectOf(env,
@@ -262,22 +256,20 @@ Napi::Value EngineObject::assign(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value EngineObject::align(const Napi::CallbackInfo &info) {
-  const Napi::Float32Array frameLogits = floats(info[0], "frameLogits");
-  const Napi::Int32Array bounds = ints(info[1], "offsets");
+  const Floats frameLogits(info[0], "frameLogits");
+  const std::vector<int32_t> offsets = Ints(info[1], "offsets").list();
   const Napi::Object options = asObject(info[2], "the alignment's options");
-  const Napi::Float32Array bias = floats(need(options, "bias"), "bias");
   AlignSettings settings;
   settings.neutral = static_cast<int32_t>(integer(options, "neutral"));
   settings.scale = real(options, "scale");
   settings.switchingCost = real(options, "switchingCost");
-  settings.bias.assign(bias.Data(), bias.Data() + bias.ElementLength());
-  const std::vector<int32_t> offsets(bounds.Data(), bounds.Data() + bounds.ElementLength());
-  const float *data = frameLogits.Data();
-  const auto size = static_cast<int64_t>(frameLogits.ElementLength());
+  settings.bias = Floats(need(options, "bias"), "bias").list();
   auto result = std::make_shared<Aligned>();
   return worker_->run(
-      info.Env(), {info.This(), frameLogits},
-      [=](Backend &backend) { *result = emoframe::align(backend, data, size, offsets, settings); },
+      info.Env(), {info.This()},
+      [=](Backend &backend) {
+        *result = emoframe::align(backend, frameLogits.data(), frameLogits.count(), offsets, settings);
+      },
       [=](Napi::Env env) {
         return objectOf(env, {{"logits", floatArray(env, std::move(result->logits))},
                               {"occupancies", floatArray(env, std::move(result->occupancies))}});

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "own_memory.h"
 #include "releaser.h"
 
 namespace emoframe::addon {
@@ -24,6 +25,7 @@ struct Environment {
   Napi::FunctionReference setImmediate;
   // Shared with the memory that it is to release, which may outlive this.
   std::shared_ptr<Releaser> releaser = std::make_shared<Releaser>();
+  std::shared_ptr<OwnMemory> ownMemory = std::make_shared<OwnMemory>();
   // Bytes of native memory that typed arrays were made of, ever.
   size_t handedOver = 0;
   // Engines' workers, those included whose threads have ended since.

@@ -18,6 +18,7 @@ constexpr int64_t kMostElements = int64_t{1} << 30;
 struct Owned {
   std::shared_ptr<void> memory;
   std::shared_ptr<Releaser> releaser;
+  std::shared_ptr<OwnMemory> ownMemory;
 };
 
 }  // namespace
@@ -27,12 +28,17 @@ Napi::Value largeFloats(const Napi::CallbackInfo &info) {
   const int64_t asked = translating(env, [&] { return integer(info[0], "the count of floats"); });
   if (asked < 0 || asked > kMostElements) return env.Undefined();
   const auto count = static_cast<size_t>(asked);
+  if (count == 0) return Napi::Float32Array::New(env, 0);
   void *memory = std::calloc(count, sizeof(float));
   if (memory == nullptr) return env.Undefined();
-  auto *owned = new Owned{std::shared_ptr<void>(memory, std::free), Environment::of(env).releaser};
+  Environment &environment = Environment::of(env);
+  auto *owned =
+      new Owned{std::shared_ptr<void>(memory, std::free), environment.releaser, environment.ownMemory};
+  environment.ownMemory->add(owned->memory, count * sizeof(float));
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(
       env, memory, count * sizeof(float),
       [](Napi::Env, void *, Owned *finished) {
+        finished->ownMemory->forget(finished->memory.get());
         finished->releaser->release(std::move(finished->memory));
         delete finished;
       },

@@ -4,17 +4,20 @@
 #include <atomic>
 #include <utility>
 
+#include "caller_memory.h"
 #include "environment.h"
 #include "values.h"
 
 namespace emoframe::addon {
 
-// A batch and the values that own its memory.
+// A batch with the memory that it points at.
 struct ModelObject::Batch {
   explicit Batch(const Napi::Value &value);
 
   HostBatch host;
-  std::vector<Napi::Value> keep;
+
+ private:
+  std::vector<Floats> memory_;
 };
 
 namespace {
@@ -42,8 +45,7 @@ Napi::Array named(Napi::Env env, std::vector<NamedFloats> &&tensors) {
 }
 
 std::vector<int32_t> intList(const Napi::Object &object, const char *name) {
-  const Napi::Int32Array array = ints(need(object, name), name);
-  return std::vector<int32_t>(array.Data(), array.Data() + array.ElementLength());
+  return Ints(need(object, name), name).list();
 }
 
 Objective objectiveOf(const Napi::Object &options) {
@@ -54,43 +56,45 @@ Objective objectiveOf(const Napi::Object &options) {
                             {"alignment", Objective::alignment}});
 }
 
-// What the options point at joins `keep`.
-TrainStep readStep(const Napi::Object &options, std::vector<Napi::Value> &keep) {
+// The options of a step with the memory that they point at.
+struct GivenStep {
   TrainStep step;
+  Ints labels, frameLabels;
+  Floats targets, otherOutputs, otherTargets;
+  Given<uint8_t> mask;
+};
+
+GivenStep readStep(const Napi::Object &options) {
+  GivenStep given;
+  TrainStep &step = given.step;
   step.objective = objectiveOf(options);
-  const Napi::Int32Array labels = ints(need(options, "labels"), "labels");
-  step.labels = labels.Data();
-  step.labelCount = static_cast<int64_t>(labels.ElementLength());
-  keep.push_back(labels);
+  given.labels = Ints(need(options, "labels"), "labels");
+  step.labels = given.labels.data();
+  step.labelCount = given.labels.count();
   if (has(options, "frameLabels")) {
-    const Napi::Int32Array frameLabels = ints(need(options, "frameLabels"), "frameLabels");
-    step.frameLabels = frameLabels.Data();
-    step.frameLabelCount = static_cast<int64_t>(frameLabels.ElementLength());
-    keep.push_back(frameLabels);
+    given.frameLabels = Ints(need(options, "frameLabels"), "frameLabels");
+    step.frameLabels = given.frameLabels.data();
+    step.frameLabelCount = given.frameLabels.count();
   }
   if (has(options, "targets")) {
-    const Napi::Float32Array targets = floats(need(options, "targets"), "targets");
-    step.targets = targets.Data();
-    step.targetCount = static_cast<int64_t>(targets.ElementLength());
-    keep.push_back(targets);
+    given.targets = Floats(need(options, "targets"), "targets");
+    step.targets = given.targets.data();
+    step.targetCount = given.targets.count();
   }
   if (has(options, "others")) {
     const Napi::Object others = asObject(need(options, "others"), "others");
-    const Napi::Float32Array outputs = floats(need(others, "outputs"), "outputs");
-    const Napi::Float32Array targets = floats(need(others, "targets"), "targets");
-    if (outputs.ElementLength() != targets.ElementLength())
+    given.otherOutputs = Floats(need(others, "outputs"), "outputs");
+    given.otherTargets = Floats(need(others, "targets"), "targets");
+    if (given.otherOutputs.count() != given.otherTargets.count())
       throw Error("ERR_BATCH", "Expected as many targets as outputs of other passes.");
-    step.otherOutputs = outputs.Data();
-    step.otherTargets = targets.Data();
-    step.otherCount = static_cast<int64_t>(outputs.ElementLength());
-    keep.push_back(outputs);
-    keep.push_back(targets);
+    step.otherOutputs = given.otherOutputs.data();
+    step.otherTargets = given.otherTargets.data();
+    step.otherCount = given.otherOutputs.count();
   }
   if (has(options, "mask")) {
-    const Napi::Uint8Array mask = bytes(need(options, "mask"), "mask");
-    step.mask = mask.Data();
-    step.maskCount = static_cast<int64_t>(mask.ElementLength());
-    keep.push_back(mask);
+    given.mask = Given<uint8_t>(need(options, "mask"), "mask");
+    step.mask = given.mask.data();
+    step.maskCount = given.mask.count();
   }
   step.denominator = number(options, "denominator");
   step.featurePenalty = real(options, "featurePenalty");
@@ -98,7 +102,7 @@ TrainStep readStep(const Napi::Object &options, std::vector<Napi::Value> &keep) 
   step.seed = static_cast<uint64_t>(integer(options, "seed"));
   step.step = static_cast<uint32_t>(integer(options, "step"));
   step.dropout = boolean(options, "dropout");
-  return step;
+  return given;
 }
 
 std::vector<ParameterGroup> readGroups(const Napi::Value &value) {
@@ -123,31 +127,31 @@ ModelObject::Batch::Batch(const Napi::Value &value) {
     const Napi::Array list = asList(need(object, "samples"), "typed arrays for samples");
     host.starts = intList(object, "starts");
     host.lengths = intList(object, "lengths");
-    if (list.Length() != host.starts.size()) throw Error("ERR_BATCH", "Expected as many arrays of samples as starts.");
-    for (uint32_t b = 0; b < list.Length(); ++b) {
-      const Napi::Float32Array its = floats(list.Get(b), "samples");
-      if (b < host.lengths.size() && static_cast<int64_t>(its.ElementLength()) != host.lengths[b])
+    // Counted once: an element's getter may change how many there are.
+    const uint32_t count = list.Length();
+    if (count != host.starts.size() || count != host.lengths.size())
+      throw Error("ERR_BATCH", "Expected as many arrays of samples as starts and lengths.");
+    for (uint32_t b = 0; b < count; ++b) {
+      const Floats its(list.Get(b), "samples");
+      if (its.count() != host.lengths[b])
         throw Error("ERR_BATCH", "Expected lengths to be those of the arrays of samples.");
-      host.utterances.push_back(its.Data());
-      keep.push_back(its);
-      host.sampleCount = std::max(host.sampleCount, host.starts[b] + static_cast<int64_t>(its.ElementLength()));
+      host.utterances.push_back(its.data());
+      memory_.push_back(its);
+      host.sampleCount = std::max(host.sampleCount, host.starts[b] + its.count());
     }
     host.normalize = has(object, "normalize") && boolean(object, "normalize");
     if (has(object, "epsilon")) host.epsilon = number(object, "epsilon");
-    if (has(object, "waveform")) {
-      const auto waveform = typedArray<Napi::Float64Array>(need(object, "waveform"), napi_float64_array, "waveform");
-      host.waveform.assign(waveform.Data(), waveform.Data() + waveform.ElementLength());
-    }
+    if (has(object, "waveform")) host.waveform = Given<double>(need(object, "waveform"), "waveform").list();
   }
   if (has(object, "windowMean")) {
-    const Napi::Float32Array mean = floats(need(object, "windowMean"), "windowMean");
-    const Napi::Float32Array covariance = floats(need(object, "windowCovariance"), "windowCovariance");
-    host.windowMean = mean.Data();
-    host.windowMeanSize = static_cast<int64_t>(mean.ElementLength());
-    host.windowCovariance = covariance.Data();
-    host.windowCovarianceSize = static_cast<int64_t>(covariance.ElementLength());
-    keep.push_back(mean);
-    keep.push_back(covariance);
+    const Floats mean(need(object, "windowMean"), "windowMean");
+    const Floats covariance(need(object, "windowCovariance"), "windowCovariance");
+    host.windowMean = mean.data();
+    host.windowMeanSize = mean.count();
+    host.windowCovariance = covariance.data();
+    host.windowCovarianceSize = covariance.count();
+    memory_.push_back(mean);
+    memory_.push_back(covariance);
   }
   if (has(object, "frameStarts")) host.frameStarts = intList(object, "frameStarts");
   if (has(object, "frameCounts")) host.frameCounts = intList(object, "frameCounts");
@@ -200,11 +204,8 @@ ModelObject::~ModelObject() {
   if (slot_ && !slot_->disposed.exchange(true)) worker_->removeModel(slot_);
 }
 
-Napi::Value ModelObject::run(const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish, Method prefetch,
-                             std::shared_ptr<Chain> chain) {
+Napi::Value ModelObject::run(Method work, Worker::Finish finish, Method prefetch, std::shared_ptr<Chain> chain) {
   if (slot_->disposed) throw Error("ERR_DISPOSED", "The model was disposed of: load it again to go on.");
-  std::vector<Napi::Value> values = keep;
-  values.push_back(Value());
   const auto onModel = [slot = slot_](Method method) -> Worker::Work {
     if (!method) return nullptr;
     return [slot, method = std::move(method)](Backend &) {
@@ -212,15 +213,14 @@ Napi::Value ModelObject::run(const std::vector<Napi::Value> &keep, Method work, 
       method(*slot->model);
     };
   };
-  return worker_->run(Env(), values, onModel(std::move(work)), std::move(finish), onModel(std::move(prefetch)),
+  return worker_->run(Env(), {Value()}, onModel(std::move(work)), std::move(finish), onModel(std::move(prefetch)),
                       std::move(chain));
 }
 
 Napi::Value ModelObject::pass(Batch batch, Pass work, Worker::Finish finish, std::shared_ptr<const FrameRanges> kept) {
-  const auto host = std::make_shared<const HostBatch>(std::move(batch.host));
-  return run(
-      batch.keep, [host, work = std::move(work)](Model &model) { work(model, *host); }, std::move(finish),
-      [host, kept](Model &model) { model.prefetch(*host, kept.get()); });
+  const auto given = std::make_shared<const Batch>(std::move(batch));
+  return run([given, work = std::move(work)](Model &model) { work(model, given->host); }, std::move(finish),
+             [given, kept](Model &model) { model.prefetch(given->host, kept.get()); });
 }
 
 Napi::Value ModelObject::train(const std::function<Napi::Value(const std::shared_ptr<Chain> &)> &call) {
@@ -228,8 +228,7 @@ Napi::Value ModelObject::train(const std::function<Napi::Value(const std::shared
   try {
     return call(chain);
   } catch (const Error &error) {
-    return run(
-        {}, [error](Model &) { throw error; }, nullptr, nullptr, chain);
+    return run([error](Model &) { throw error; }, nullptr, nullptr, chain);
   }
 }
 
@@ -246,20 +245,16 @@ Napi::Value ModelObject::tensors(const Napi::CallbackInfo &info) {
 Napi::Value ModelObject::importTensors(const Napi::CallbackInfo &info) {
   struct Source {
     std::string name;
-    const float *data;
-    int64_t size;
+    Floats data;
   };
   const Napi::Array list = asList(info[0], "tensors");
   std::vector<Source> sources;
-  std::vector<Napi::Value> keep;
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const Napi::Object item = asObject(list.Get(i), "a tensor");
-    const Napi::Float32Array data = floats(need(item, "data"), "data");
-    sources.push_back({text(item, "name"), data.Data(), static_cast<int64_t>(data.ElementLength())});
-    keep.push_back(data);
+    sources.push_back({text(item, "name"), Floats(need(item, "data"), "data")});
   }
-  return run(keep, [sources, slot = slot_](Model &model) {
-    for (const Source &source : sources) model.importTensor(source.name, source.data, source.size);
+  return run([sources = std::move(sources), slot = slot_](Model &model) {
+    for (const Source &source : sources) model.importTensor(source.name, source.data.data(), source.data.count());
     if (model.featureBytes() == 0) {
       std::lock_guard<std::mutex> lock(slot->mutex);
       slot->storedFrames.clear();
@@ -271,7 +266,6 @@ Napi::Value ModelObject::importTensors(const Napi::CallbackInfo &info) {
 Napi::Value ModelObject::exportGradients(const Napi::CallbackInfo &) {
   auto result = std::make_shared<std::vector<NamedFloats>>();
   return run(
-      {},
       [wanted = tensors_, result](Model &model) {
         for (const TensorInfo &tensor : wanted) {
           NamedFloats item{tensor.name, tensor.shape, std::vector<float>(static_cast<size_t>(elements(tensor)))};
@@ -284,58 +278,64 @@ Napi::Value ModelObject::exportGradients(const Napi::CallbackInfo &) {
 
 Napi::Value ModelObject::readTensor(const Napi::CallbackInfo &info) {
   const std::string name = text(info[0], "name"), part = text(info[1], "part");
-  Napi::Float32Array into = floats(info[2], "into");
   const auto found =
       std::find_if(tensors_.begin(), tensors_.end(), [&](const TensorInfo &tensor) { return tensor.name == name; });
   if (found == tensors_.end()) throw Error("ERR_TENSOR", "The model has no tensor named " + name + ".");
-  if (static_cast<int64_t>(into.ElementLength()) < elements(*found)) {
-    throw Error("ERR_TENSOR", name + " has " + std::to_string(elements(*found)) + " elements, more than the " +
-                                  std::to_string(into.ElementLength()) + " there is room for.");
-  }
+  const auto count = static_cast<size_t>(elements(*found));
   if (part != "weights" && part != "m" && part != "v")
     throw Error("ERR_ARGUMENT", "Expected weights, m or v for part but received " + part + ".");
-  return run({into}, [name, part, target = into.Data()](Model &model) {
+  // After all that runs JavaScript.
+  const Seen<float> into = look<float>(info[2], "into");
+  if (into.count < count) {
+    throw Error("ERR_TENSOR", name + " has " + std::to_string(count) + " elements, more than the " +
+                                  std::to_string(into.count) + " there is room for.");
+  }
+  const auto read = [name, part](Model &model, float *target) {
     if (part == "weights") {
       model.exportTensor(name, target);
     } else {
       model.exportMoments(name, part == "m" ? target : nullptr, part == "v" ? target : nullptr);
     }
-  });
+  };
+  if (auto own = Environment::of(info.Env()).ownMemory->find(into.data, count * sizeof(float)))
+    return run([read, memory = std::shared_ptr<float>(own, into.data)](Model &model) { read(model, memory.get()); });
+  auto values = std::make_shared<std::vector<float>>();
+  return run(
+      [read, values, count](Model &model) {
+        values->resize(count);
+        read(model, values->data());
+      },
+      [values](Napi::Env env) { return floatArray(env, std::move(*values)); });
 }
 
 Napi::Value ModelObject::hasMoments(const Napi::CallbackInfo &) {
   auto result = std::make_shared<bool>(false);
   return run(
-      {}, [result](Model &model) { *result = model.hasMoments(); },
+      [result](Model &model) { *result = model.hasMoments(); },
       [result](Napi::Env env) { return Napi::Boolean::New(env, *result); });
 }
 
 Napi::Value ModelObject::importMoments(const Napi::CallbackInfo &info) {
   struct Source {
     std::string name;
-    const float *m, *v;
-    int64_t size;
+    Floats m, v;
   };
   const Napi::Array list = asList(info[0], "moments");
   std::vector<Source> sources;
-  std::vector<Napi::Value> keep;
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const Napi::Object item = asObject(list.Get(i), "moments");
-    const Napi::Float32Array m = floats(need(item, "m"), "m"), v = floats(need(item, "v"), "v");
-    const std::string name = text(item, "name");
-    if (m.ElementLength() != v.ElementLength())
-      throw Error("ERR_TENSOR", "The two moments of " + name + " differ in size.");
-    sources.push_back({name, m.Data(), v.Data(), static_cast<int64_t>(m.ElementLength())});
-    keep.push_back(m);
-    keep.push_back(v);
+    Source source{text(item, "name"), Floats(need(item, "m"), "m"), Floats(need(item, "v"), "v")};
+    if (source.m.count() != source.v.count())
+      throw Error("ERR_TENSOR", "The two moments of " + source.name + " differ in size.");
+    sources.push_back(std::move(source));
   }
-  return run(keep, [sources](Model &model) {
-    for (const Source &source : sources) model.importMoments(source.name, source.m, source.v, source.size);
+  return run([sources = std::move(sources)](Model &model) {
+    for (const Source &its : sources) model.importMoments(its.name, its.m.data(), its.v.data(), its.m.count());
   });
 }
 
 Napi::Value ModelObject::packForInference(const Napi::CallbackInfo &) {
-  return run({}, [](Model &model) { model.packForInference(); });
+  return run([](Model &model) { model.packForInference(); });
 }
 
 Napi::Value ModelObject::freeze(const Napi::CallbackInfo &info) {
@@ -362,7 +362,7 @@ Napi::Value ModelObject::planned(const Napi::Value &value, bool prepares) {
   work.ranges = has(options, "ranges") && boolean(options, "ranges");
   auto plan = std::make_shared<MemoryPlan>();
   return run(
-      {}, [work, prepares, plan](Model &model) { *plan = prepares ? model.prepare(work) : model.plan(work); },
+      [work, prepares, plan](Model &model) { *plan = prepares ? model.prepare(work) : model.plan(work); },
       [plan](Napi::Env env) {
         return objectOf(env, {{"weights", bytesNumber(env, plan->weights)},
                               {"gradients", bytesNumber(env, plan->gradients)},
@@ -476,33 +476,30 @@ Napi::Value ModelObject::windowMoments(const Napi::CallbackInfo &info) {
 
 Napi::Value ModelObject::trainStep(const Napi::CallbackInfo &info) {
   return train([&](const std::shared_ptr<Chain> &chain) {
-    Batch batch(info[0]);
-    const TrainStep step = readStep(asObject(info[1], "the step's options"), batch.keep);
-    const auto host = std::make_shared<const HostBatch>(std::move(batch.host));
+    const auto batch = std::make_shared<const Batch>(info[0]);
+    const auto given = std::make_shared<const GivenStep>(readStep(asObject(info[1], "the step's options")));
     auto result = std::make_shared<TrainResult>();
-    return run(
-        batch.keep, [host, step, result](Model &model) { *result = model.trainStep(*host, step); },
-        [result](Napi::Env env) {
-          return objectOf(env, {{"lossSum", Napi::Number::New(env, result->lossSum)},
-                                {"count", Napi::Number::New(env, static_cast<double>(result->count))},
-                                {"correct", Napi::Number::New(env, static_cast<double>(result->correct))},
-                                {"featurePenalty", Napi::Number::New(env, result->featurePenalty)}});
-        },
-        [host, step](Model &model) { model.prefetch(*host, step); }, chain);
+    return run([batch, given, result](Model &model) { *result = model.trainStep(batch->host, given->step); },
+               [result](Napi::Env env) {
+                 return objectOf(env, {{"lossSum", Napi::Number::New(env, result->lossSum)},
+                                       {"count", Napi::Number::New(env, static_cast<double>(result->count))},
+                                       {"correct", Napi::Number::New(env, static_cast<double>(result->correct))},
+                                       {"featurePenalty", Napi::Number::New(env, result->featurePenalty)}});
+               },
+               [batch, given](Model &model) { model.prefetch(batch->host, given->step); }, chain);
   });
 }
 
 Napi::Value ModelObject::trainOutputs(const Napi::CallbackInfo &info) {
   return train([&](const std::shared_ptr<Chain> &chain) {
-    Batch batch(info[0]);
-    TrainStep step = readStep(asObject(info[1], "the step's options"), batch.keep);
-    step.outputsOnly = true;
-    const auto host = std::make_shared<const HostBatch>(std::move(batch.host));
+    const auto batch = std::make_shared<const Batch>(info[0]);
+    GivenStep read = readStep(asObject(info[1], "the step's options"));
+    read.step.outputsOnly = true;
+    const auto given = std::make_shared<const GivenStep>(std::move(read));
     auto outputs = std::make_shared<std::vector<float>>();
-    return run(
-        batch.keep, [host, step, outputs](Model &model) { *outputs = model.trainOutputs(*host, step); },
-        [outputs](Napi::Env env) { return floatArray(env, std::move(*outputs)); },
-        [host, step](Model &model) { model.prefetch(*host, step); }, chain);
+    return run([batch, given, outputs](Model &model) { *outputs = model.trainOutputs(batch->host, given->step); },
+               [outputs](Napi::Env env) { return floatArray(env, std::move(*outputs)); },
+               [batch, given](Model &model) { model.prefetch(batch->host, given->step); }, chain);
   });
 }
 
@@ -520,7 +517,7 @@ Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
     if (has(options, "groups")) step.groups = readGroups(need(options, "groups"));
     auto norm = std::make_shared<double>(0);
     return run(
-        {}, [step, norm](Model &model) { *norm = model.optimizerStep(step); },
+      [step, norm](Model &model) { *norm = model.optimizerStep(step); },
         [norm](Napi::Env env) {
           return objectOf(env, {{"gradientNorm", Napi::Number::New(env, *norm)}});
         },
@@ -530,7 +527,7 @@ Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
 
 Napi::Value ModelObject::clearGradients(const Napi::CallbackInfo &) {
   ++slot_->training.round;  // what comes next does not build on what came before
-  return run({}, [](Model &model) { model.clearGradients(); });
+  return run([](Model &model) { model.clearGradients(); });
 }
 
 Napi::Value ModelObject::dispose(const Napi::CallbackInfo &info) {

@@ -35,8 +35,8 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   using Method = std::function<void(Model &)>;
   using Pass = std::function<void(Model &, const HostBatch &)>;
   // Queues work on this model, refusing it after dispose(). `prefetch`, `chain`: as Worker's.
-  Napi::Value run(const std::vector<Napi::Value> &keep, Method work, Worker::Finish finish = nullptr,
-                  Method prefetch = nullptr, std::shared_ptr<Chain> chain = nullptr);
+  Napi::Value run(Method work, Worker::Finish finish = nullptr, Method prefetch = nullptr,
+                  std::shared_ptr<Chain> chain = nullptr);
   // The same for a pass that does not train, of the frames `kept`, or of all.
   Napi::Value pass(Batch batch, Pass work, Worker::Finish finish = nullptr,
                    std::shared_ptr<const FrameRanges> kept = nullptr);

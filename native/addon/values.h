@@ -67,21 +67,6 @@ T choice(const Napi::Value &value, const char *what, const std::vector<std::pair
   throw Error("ERR_ARGUMENT", "Expected " + words + " for " + what + " but received " + word + ".");
 }
 
-template <typename Array>
-Array typedArray(const Napi::Value &value, napi_typedarray_type type, const char *what) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type)
-    throw Error("ERR_ARGUMENT", std::string("Expected another typed array for ") + what + ".");
-  return value.As<Array>();
-}
-inline Napi::Float32Array floats(const Napi::Value &value, const char *what) {
-  return typedArray<Napi::Float32Array>(value, napi_float32_array, what);
-}
-inline Napi::Int32Array ints(const Napi::Value &value, const char *what) {
-  return typedArray<Napi::Int32Array>(value, napi_int32_array, what);
-}
-inline Napi::Uint8Array bytes(const Napi::Value &value, const char *what) {
-  return typedArray<Napi::Uint8Array>(value, napi_uint8_array, what);
-}
 inline Napi::Array asList(const Napi::Value &value, const std::string &what) {
   if (!value.IsArray()) throw Error("ERR_ARGUMENT", "Expected a list of " + what + ".");
   return value.As<Napi::Array>();
@@ -110,22 +95,29 @@ inline int64_t readLayer(const Napi::Value &value) {
 // A vector whose memory a typed array uses.
 template <typename T>
 struct HandedOver {
-  std::vector<T> values;
+  std::shared_ptr<std::vector<T>> values;
   std::shared_ptr<Releaser> releaser;
+  std::shared_ptr<OwnMemory> ownMemory;
 };
 
 // A typed array that takes over the vector's memory.
 template <typename Array, typename T>
-Array handOver(Napi::Env env, std::vector<T> &&values) {
-  if (values.empty()) return Array::New(env, 0);
-  auto *owned = new HandedOver<T>{std::move(values), Environment::of(env).releaser};
-  const size_t count = owned->values.size();
-  Environment::of(env).handedOver += count * sizeof(T);
+Array handOver(Napi::Env env, std::vector<T> &&given) {
+  if (given.empty()) return Array::New(env, 0);
+  Environment &environment = Environment::of(env);
+  auto values = std::make_shared<std::vector<T>>(std::move(given));
+  T *data = values->data();
+  const size_t count = values->size(), bytes = count * sizeof(T);
+  auto *owned = new HandedOver<T>{std::move(values), environment.releaser, environment.ownMemory};
+  environment.handedOver += bytes;
+  if (bytes >= Environment::largeBytes) environment.ownMemory->add(std::shared_ptr<void>(owned->values, data), bytes);
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(
-      env, owned->values.data(), count * sizeof(T),
+      env, data, bytes,
       [](Napi::Env, void *, HandedOver<T> *finished) {
-        if (finished->values.size() * sizeof(T) >= Environment::largeBytes)
-          finished->releaser->release(std::make_shared<std::vector<T>>(std::move(finished->values)));
+        if (finished->values->size() * sizeof(T) >= Environment::largeBytes) {
+          finished->ownMemory->forget(finished->values->data());
+          finished->releaser->release(std::move(finished->values));
+        }
         delete finished;
       },
       owned);

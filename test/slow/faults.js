@@ -29,7 +29,10 @@ const { values } = parseArgs({
   },
 });
 const [from, to, lanes] = [values.from, values.to, values.lanes].map(Number);
-const chosen = (pattern) => ({ name }) => new RegExp(`^(?:${pattern || '.*'})$`).test(name);
+const chosen =
+  (pattern) =>
+  ({ name }) =>
+    new RegExp(`^(?:${pattern || '.*'})$`).test(name);
 
 // In memory where there is room: a real disk takes its time for every fsync.
 const memory = '/dev/shm';
@@ -95,9 +98,7 @@ class Lane {
     if (scenario.before !== undefined) cpSync(scenario.before, directory, { recursive: true, verbatimSymlinks: true });
     const environment = scenario.environment?.(directory) ?? {};
     const perform = (words) =>
-      asProgram
-        ? runProgram(this.disk, { words, environment })
-        : this.worker.run({ words, place, environment });
+      asProgram ? runProgram(this.disk, { words, environment }) : this.worker.run({ words, place, environment });
 
     this.disk.disturb({ ...mode, directory: place, at });
     const outcome = await perform(scenario.words(directory));

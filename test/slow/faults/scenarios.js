@@ -55,8 +55,19 @@ export async function makeScenarios(folder, disk, program) {
   const manifest = writeTinyCorpus(join(folder, 'corpus'));
   const configFile = join(folder, 'config.json');
   writeFileSync(configFile, JSON.stringify(config));
-  const request = (command, directory, ...more) =>
-    [command, manifest, '--config', configFile, '--out', directory, '--folds', 's3', '--threads', '1', ...more];
+  const request = (command, directory, ...more) => [
+    command,
+    manifest,
+    '--config',
+    configFile,
+    '--out',
+    directory,
+    '--folds',
+    's3',
+    '--threads',
+    '1',
+    ...more,
+  ];
   const resumed = (command) => (directory) => request(command, directory, '--resume');
   const scenarios = [];
   const states = {};
@@ -72,7 +83,8 @@ export async function makeScenarios(folder, disk, program) {
     disk.disturb({ directory: place, kinds: everyKind, tracing: true });
     const outcome = await program.run({ words: scenario.words(directory), place, environment });
     disk.calm();
-    if (outcome.code !== 0) throw new Error(`${scenario.name}, undisturbed: ${outcome.line} ${outcome.behind.join('\n')}`);
+    if (outcome.code !== 0)
+      throw new Error(`${scenario.name}, undisturbed: ${outcome.line} ${outcome.behind.join('\n')}`);
     const state = join(folder, 'states', scenario.name.replaceAll(' ', '-'));
     cpSync(directory, state, { recursive: true, verbatimSymlinks: true });
     states[scenario.name] = state;
@@ -94,9 +106,15 @@ export async function makeScenarios(folder, disk, program) {
   await add({ name: 'report', before: finished, words: report, again: report });
   const sweep = (directory) => [...request('sweep', directory, '--resume'), '--layers', '0,1', '--clusters', '2,3'];
   await add({ name: 'sweep', before: finished, words: sweep, again: sweep });
-  const exported = (format, ...more) => (directory) => ['export', predictor, '--format', format, '--out', directory, ...more];
+  const exported =
+    (format, ...more) =>
+    (directory) => ['export', predictor, '--format', format, '--out', directory, ...more];
   const hf = await add({ name: 'export hf', words: exported('hf'), again: exported('hf') });
-  await add({ name: 'export onnx', words: exported('onnx', '--external-data'), again: exported('onnx', '--external-data') });
+  await add({
+    name: 'export onnx',
+    words: exported('onnx', '--external-data'),
+    again: exported('onnx', '--external-data'),
+  });
   const replacing = (directory) => ['export', baseline, '--format', 'hf', '--out', directory, '--overwrite'];
   await add({ name: 'export over an earlier one', before: hf, words: replacing, again: replacing });
 
@@ -105,15 +123,40 @@ export async function makeScenarios(folder, disk, program) {
   const encode = (directory) => ['encode', ...audio, '--model', model, '--out', directory, '--threads', '1'];
   await add({ name: 'encode', words: encode, again: encode });
   const compressed = ['stereo48k.flac', 'short.mp3'].map((name) => join(fixtures, 'audio', name));
-  const cached = (directory) =>
-    ['encode', ...compressed, '--model', model, '--out', `${directory}-features`, '--audio-cache', directory, '--threads', '1'];
-  const cache = await add({ name: 'audio cache', words: cached, again: cached, contents: cacheContents, lenient: true });
+  const cached = (directory) => [
+    'encode',
+    ...compressed,
+    '--model',
+    model,
+    '--out',
+    `${directory}-features`,
+    '--audio-cache',
+    directory,
+    '--threads',
+    '1',
+  ];
+  const cache = await add({
+    name: 'audio cache',
+    words: cached,
+    again: cached,
+    contents: cacheContents,
+    lenient: true,
+  });
   const clear = (directory) => ['cache', directory, '--clear'];
   await add({ name: 'cache clear', before: cache, words: clear, again: clear, contents: cacheContents });
 
   const commit = 'c0ffee'.padEnd(40, '0');
   const hub = await startHub({ 'who/base': { revisions: { main: commit }, commits: { [commit]: filesOf(model) } } });
-  const download = (directory) => ['encode', audio[0], '--model', 'who/base', '--out', `${directory}-features`, '--threads', '1'];
+  const download = (directory) => [
+    'encode',
+    audio[0],
+    '--model',
+    'who/base',
+    '--out',
+    `${directory}-features`,
+    '--threads',
+    '1',
+  ];
   const environment = (directory) => ({ HF_ENDPOINT: hub.url, HF_HUB_CACHE: directory });
   await add({ name: 'download', words: download, again: download, environment, contents: hubContents });
   return { scenarios, close: () => hub.close() };
