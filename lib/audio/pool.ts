@@ -11,8 +11,8 @@ import type { AudioRange } from './types.js';
 
 /** More threads than this wait for the disk rather than for each other. */
 const MOST_DEFAULT_THREADS = 4;
-/** A thread that has nothing to wait for ends in a hundredth of that, and one that starts in a tenth. */
-const PATIENCE_MILLISECONDS = 5000;
+/** A thread ends in some hundredths of that, and one that is about to start in a tenth. */
+const PATIENCE_MILLISECONDS = 3000;
 
 interface Job {
   task: Task;

@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { setMaxListeners } from 'node:events';
 import { EmoframeError } from '../errors.js';
 import { packageVersion } from '../version.js';
 import { cacheCommand } from './cache.js';
@@ -89,16 +88,15 @@ async function main(words: readonly string[]): Promise<void> {
 
 function makeContext(): CommandContext {
   const controller = new AbortController();
-  // Every file being read adds a listener.
-  setMaxListeners(0, controller.signal);
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(name, () => {
-      // The second signal does not wait for the current step.
-      if (controller.signal.aborted) process.exit(130);
-      controller.abort(new Error(name));
-      remarks.note(['', 'Stopping after the current step; press Ctrl-C again to stop at once.']);
-    });
-  }
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  const stop = (name: NodeJS.Signals): void => {
+    // The second signal is left to the system: it does not wait for the current step, nor for a thread whose disk does not answer,
+    // as even `process.exit` does.
+    for (const signal of signals) process.off(signal, stop);
+    controller.abort(new Error(name));
+    remarks.note(['', 'Stopping after the current step; press Ctrl-C again to stop at once.']);
+  };
+  for (const signal of signals) process.on(signal, stop);
   return {
     signal: controller.signal,
     print: (lines) => output.print(lines),

@@ -1,4 +1,5 @@
 import type { NativeEngine } from '../../binding.js';
+import { onAbort } from '../abort.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import type {
   AlignOptions,
@@ -169,8 +170,7 @@ export class Engine {
     // Both sides use these at once.
     const cancel = new Int32Array(new SharedArrayBuffer(4));
     const progress = new Float64Array(new SharedArrayBuffer(16));
-    const abort = () => Atomics.store(cancel, 0, 1);
-    control.signal?.addEventListener('abort', abort, { once: true });
+    const forget = control.signal && onAbort(control.signal, () => Atomics.store(cancel, 0, 1));
     let reported = 0;
     const timer = setInterval(() => {
       const [iterations = 0, inertia = 0] = progress;
@@ -183,7 +183,7 @@ export class Engine {
       return await native(() => this.nativeEngine.kmeans({ points, dimension, ...settings, cancel, progress }));
     } finally {
       clearInterval(timer);
-      control.signal?.removeEventListener('abort', abort);
+      forget?.();
     }
   }
 

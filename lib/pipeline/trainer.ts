@@ -1,9 +1,9 @@
-import { setMaxListeners } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { z } from 'zod';
+import { onAbort, unlessAborted } from '../abort.js';
 import type { Fold } from '../corpus/folds.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
-import { EmoframeError } from '../errors.js';
+import { EmoframeError, throwIfAborted } from '../errors.js';
 import { parseOptions, strictOptions } from '../issues.js';
 import type { RunSummary } from '../run/scores.js';
 import { predictingStage, type StageName } from '../run/stages.js';
@@ -233,26 +233,29 @@ export class Trainer {
     );
   }
 
-  /** One call after another, each stopped by its own signal and by `dispose`. */
+  /** One call after another, each stopped by its own signal and by `dispose`: at once while it waits. */
   async #queued<Result>(options: StageCallOptions, work: (call: StageCallOptions) => Promise<Result>): Promise<Result> {
     const { signal } = parseOptions(stageCallSchema, options);
-    const turn = this.#queue.then(async () => {
+    const check = (): void => {
       if (this.#stop.signal.aborted)
         throw new EmoframeError('ERR_DISPOSED', 'The trainer was disposed of: open the run again to go on.');
-      const stop = new AbortController();
-      // Every file that is being read listens.
-      setMaxListeners(0, stop.signal);
-      const abort = () => stop.abort(signal?.reason);
-      if (signal?.aborted) abort();
-      const sources = signal === undefined ? [this.#stop.signal] : [this.#stop.signal, signal];
-      for (const source of sources) source.addEventListener('abort', abort, { once: true });
-      try {
-        return await work({ ...options, signal: stop.signal });
-      } finally {
-        for (const source of sources) source.removeEventListener('abort', abort);
-      }
+      throwIfAborted(signal);
+    };
+    check();
+    const stop = new AbortController();
+    const sources = signal === undefined ? [this.#stop.signal] : [this.#stop.signal, signal];
+    const forget = sources.map((source) => onAbort(source, () => stop.abort(signal?.reason)));
+    const before = this.#queue;
+    const turn = before.then(() => {
+      check();
+      return work({ ...options, signal: stop.signal });
     });
     this.#queue = turn.catch(() => undefined);
-    return turn;
+    try {
+      await unlessAborted(before, stop.signal).catch(check);
+      return await turn;
+    } finally {
+      for (const take of forget) take();
+    }
   }
 }

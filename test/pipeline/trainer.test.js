@@ -121,7 +121,17 @@ test('calls are queued, a call is stopped by its own signal alone, and dispose s
     running = refused(trainer.tapt({ ...call, onProgress: resolve }), 'ERR_ABORTED', /stopped/);
   });
   const waiting = refused(trainer.finetune(call), 'ERR_DISPOSED', /open the run again/);
+  const unwanted = new AbortController();
+  const given = refused(trainer.finetune({ ...call, signal: unwanted.signal }), 'ERR_ABORTED', /stopped/);
   await begun;
+  // What waits does not wait for what is under way.
+  let over = false;
+  running.then(() => {
+    over = true;
+  });
+  unwanted.abort();
+  await given;
+  assert.not.ok(over);
   await trainer.dispose();
   await trainer.dispose();
   await running;
