@@ -1,5 +1,6 @@
 // NumPy's .npy format: magic, version, header length, a Python dict as text, then the array's bytes.
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+import type { FileHandle } from 'node:fs/promises';
 import { EmoframeError } from '../errors.js';
 import { streamFileAtomic, writeFully } from '../files/atomic.js';
 import { OpenFile } from '../files/read.js';
@@ -41,10 +42,11 @@ export async function writeNpy(path: string, data: Float32Array | Int32Array, sh
   new DataView(head.buffer).setUint16(8, total - 10, true);
   head.set(new TextEncoder().encode(text), 10);
   head[total - 1] = 0x0a;
-  await streamFileAtomic(path, async (handle) => {
+  const write = async (handle: FileHandle) => {
     await writeFully(handle, head);
     await writeFully(handle, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-  });
+  };
+  await streamFileAtomic(path, write, { followLink: true });
 }
 
 const types = new Map<string, StoredType>([

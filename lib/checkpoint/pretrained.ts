@@ -125,15 +125,8 @@ export function savedPreprocessor({ shape }: HubertConfig, normalize: Normalizat
 }
 
 /** What belongs to a model directory and is replaced with it, written by this save or an earlier one. */
-const replaced = [
-  safetensorsFile,
-  torchFile,
-  configFile,
-  preprocessorFile,
-  ...headFiles,
-  'clusters',
-  'centroids.safetensors',
-];
+const modelFiles = [safetensorsFile, torchFile, configFile, preprocessorFile, ...headFiles, 'centroids.safetensors'];
+const replaced = [...modelFiles, 'clusters', ...modelFiles.map((name) => `clusters/${name}`)];
 
 /**
  * Writes a model directory that transformers' `HubertModel.from_pretrained` reads, in one go: a crash leaves the old
@@ -181,6 +174,6 @@ export async function savePretrained(
       if (head) await writeHead(temporary, head);
       await also?.(temporary);
     },
-    { replaces: replaced },
+    { replaces: replaced, followLink: true },
   );
 }

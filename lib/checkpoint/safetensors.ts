@@ -1,5 +1,6 @@
 // The safetensors format: 8 bytes of header length (little-endian), a JSON header of name → {dtype, shape, data_offsets},
 // then the tensors' bytes, without gaps or overlaps. https://huggingface.co/docs/safetensors
+import type { FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { streamFileAtomic, writeFully } from '../files/atomic.js';
@@ -290,7 +291,8 @@ export async function writeSafetensors(
   tensors: Iterable<Tensor | StoredTensor>,
   metadata: Record<string, string> = {},
 ): Promise<void> {
-  await streamFileAtomic(path, async (handle) => {
+  const write = async (handle: FileHandle) => {
     for await (const part of safetensorsBytes(tensors, metadata)) await writeFully(handle, part);
-  });
+  };
+  await streamFileAtomic(path, write, { followLink: true });
 }

@@ -1,9 +1,28 @@
-import { closeSync, fsync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  fstatSync,
+  fsync,
+  ftruncateSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { EmoframeError } from '../errors.js';
 import { writeError } from './atomic.js';
+import { makeFoldersSync } from './folders.js';
+import { forceFile } from './force.js';
+import { unlikeFile } from './regular.js';
+import { temporaryName } from './temporaries.js';
 
 const fsyncLater = promisify(fsync);
+
+/** Nothing is opened through a link, and no pipe is waited for. */
+const appending = constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /**
  * An open file that is only written at its end. Writes are synchronous: a record is some hundred bytes, handed to the
@@ -11,15 +30,61 @@ const fsyncLater = promisify(fsync);
  */
 export class AppendFile {
   private descriptor: number | undefined;
+  #size: number;
 
-  constructor(
+  private constructor(
     readonly path: string,
     descriptor: number,
   ) {
     this.descriptor = descriptor;
+    this.#size = fstatSync(descriptor).size;
   }
 
-  /** Errors: `ERR_WRITE`, `ERR_DISPOSED` after `close`. */
+  /** Begins a file under the first name that nothing has yet. Missing parent directories are made. Errors: `ERR_WRITE`. */
+  static createFirst(nextPath: () => string): AppendFile {
+    for (;;) {
+      const path = nextPath();
+      try {
+        return AppendFile.#opened(path, () => openSync(path, appending | constants.O_CREAT | constants.O_EXCL, 0o666));
+      } catch (error) {
+        if (((error as Error).cause as { code?: string } | undefined)?.code !== 'EEXIST') throw error;
+      }
+    }
+  }
+
+  /**
+   * Opens a file, or begins it, and cuts off what `endOf` leaves of it. A link is refused; a file that has another name too, as in a
+   * snapshot made of hard links, keeps its bytes under that one. Errors: `ERR_WRITE`.
+   */
+  static open(path: string, endOf: (descriptor: number) => number): AppendFile {
+    return AppendFile.#opened(path, () => {
+      let descriptor = openOwn(path);
+      try {
+        if (fstatSync(descriptor).nlink > 1) {
+          giveOwnBytes(path);
+          closeSync(descriptor);
+          descriptor = openOwn(path);
+        }
+        const end = endOf(descriptor);
+        if (end < fstatSync(descriptor).size) ftruncateSync(descriptor, end);
+        return descriptor;
+      } catch (error) {
+        closeQuietly(descriptor);
+        throw error;
+      }
+    });
+  }
+
+  static #opened(path: string, open: () => number): AppendFile {
+    try {
+      makeFoldersSync(dirname(path));
+      return new AppendFile(path, open());
+    } catch (error) {
+      throw writeError(path, error);
+    }
+  }
+
+  /** All of the bytes or none. Errors: `ERR_WRITE`, `ERR_DISPOSED` after `close`. */
   append(bytes: Uint8Array): void {
     if (this.descriptor === undefined) {
       throw new EmoframeError('ERR_DISPOSED', `The log ${this.path} is closed; open it again to write.`, {
@@ -28,7 +93,10 @@ export class AppendFile {
     }
     try {
       for (let done = 0; done < bytes.length; ) done += writeSync(this.descriptor, bytes, done);
+      this.#size += bytes.length;
     } catch (error) {
+      // What comes next must not be joined to half a record.
+      truncateQuietly(this.descriptor, this.#size);
       throw writeError(this.path, error);
     }
   }
@@ -45,16 +113,72 @@ export class AppendFile {
     this.descriptor = undefined;
     try {
       await this.force(descriptor);
-    } finally {
+    } catch (error) {
+      closeQuietly(descriptor);
+      throw error;
+    }
+    try {
       closeSync(descriptor);
+    } catch (error) {
+      throw writeError(this.path, error);
     }
   }
 
   private async force(descriptor: number): Promise<void> {
     try {
-      await fsyncLater(descriptor);
+      await forceFile(fsyncLater(descriptor));
     } catch (error) {
       throw writeError(this.path, error);
     }
+  }
+}
+
+function openOwn(path: string): number {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, appending | constants.O_CREAT, 0o666);
+  } catch (error) {
+    throw (error as { code?: string }).code === 'ELOOP' ? linkError(path, error) : error;
+  }
+  const unlike = unlikeFile(fstatSync(descriptor));
+  if (unlike === undefined) return descriptor;
+  closeQuietly(descriptor);
+  throw new EmoframeError('ERR_WRITE', `Could not write ${path}: it is ${unlike}; move it away.`, { file: path });
+}
+
+/** A name of ours that leads elsewhere. */
+export function linkError(path: string, cause?: unknown): EmoframeError {
+  return new EmoframeError(
+    'ERR_WRITE',
+    `Could not write ${path}: it is a link, and what it leads to may be somebody else's; remove the link.`,
+    { file: path, cause },
+  );
+}
+
+/** Puts a copy in the place of a file. */
+function giveOwnBytes(path: string): void {
+  const temporary = temporaryName(path);
+  try {
+    copyFileSync(path, temporary, constants.COPYFILE_EXCL);
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+function closeQuietly(descriptor: number): void {
+  try {
+    closeSync(descriptor);
+  } catch {
+    // What went wrong before is told.
+  }
+}
+
+function truncateQuietly(descriptor: number, size: number): void {
+  try {
+    ftruncateSync(descriptor, size);
+  } catch {
+    // What went wrong before is told.
   }
 }

@@ -1,14 +1,27 @@
 // Files and directories that are complete or absent, whenever the process or the machine stops: everything is written
 // under a temporary name beside its place, forced to disk, and then renamed, which the file system does in one step.
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
+//
+// A link that has the name of what is written is replaced, and what it leads to stays as it is: whoever put it there, perhaps in the hope
+// that a file of yours is overwritten, did not write it. Only where the user named that very path is a link followed, stays a link, and what
+// it leads to is replaced (`followLink`).
+import { type FileHandle, lstat, readdir, realpath, rename, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { EmoframeError } from '../errors.js';
+import { closeAfter } from './close.js';
+import { alone } from './fileLock.js';
 import { makeFolders } from './folders.js';
+import { forceFile, forceFolder, forceTree } from './force.js';
 import { systemCode } from './read.js';
+import {
+  removeLeftovers,
+  removeTree,
+  type Temporary,
+  temporaryFile,
+  temporaryFolder,
+  temporaryName,
+} from './temporaries.js';
 
-/** Temporaries that this process is writing now, so that cleaning up does not take them for leftovers. */
-const underway = new Set<string>();
+export { removeLeftovers, removeTree } from './temporaries.js';
 
 const reasons: Record<string, string> = {
   ENOSPC: 'the disk is full; free some space and try again',
@@ -31,25 +44,6 @@ export function writeError(path: string, error: unknown): unknown {
   });
 }
 
-/** Forces a file's bytes, or a directory's list of names, to disk. */
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function syncTree(directory: string): Promise<void> {
-  for (const entry of await readdir(directory, { withFileTypes: true })) {
-    const path = join(directory, entry.name);
-    if (entry.isDirectory()) await syncTree(path);
-    else if (entry.isFile()) await sync(path);
-  }
-  await sync(directory);
-}
-
 /**
  * Makes a directory and the parents that it lacks, so that a power cut does not take them away again: a new name is safe
  * only when the directory that holds it is on disk.
@@ -57,38 +51,7 @@ async function syncTree(directory: string): Promise<void> {
 export async function makeDirectory(path: string): Promise<void> {
   const first = await makeFolders(path);
   if (first === undefined) return;
-  for (let made = path; made.length >= first.length; made = dirname(made)) await sync(dirname(made));
-}
-
-/** Where a path leads: a link stays a link, and what it points to is replaced. */
-async function place(path: string): Promise<string> {
-  return realpath(path).catch(() => resolve(path));
-}
-
-/** `.NAME.new-PID-RANDOM` beside `path`. */
-function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path)}.new-${process.pid}-${randomBytes(4).toString('hex')}`);
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as { code?: string }).code === 'EPERM';
-  }
-}
-
-/** Removes temporaries in a directory whose writer is gone: all, or those of one name. */
-export async function removeLeftovers(directory: string, ofName?: string): Promise<void> {
-  for (const name of await readdir(directory)) {
-    const [, replaced, pid] = /^\.(.+)\.new-(\d+)-[0-9a-f]{8}$/.exec(name) ?? [];
-    if (pid === undefined || (ofName !== undefined && replaced !== ofName)) continue;
-    const leftover = join(directory, name);
-    // A process id may come round again, above all in containers: one of our own that is not under way is a leftover too.
-    const inUse = Number(pid) === process.pid ? underway.has(leftover) : isRunning(Number(pid));
-    if (!inUse) await rm(leftover, { recursive: true, force: true });
-  }
+  for (let made = path; made.length >= first.length; made = dirname(made)) await forceFolder(dirname(made));
 }
 
 /**
@@ -103,31 +66,43 @@ export async function writeFully(handle: FileHandle, bytes: Uint8Array, position
   }
 }
 
+/** How a path is understood that is written. */
+export interface PlaceOptions {
+  /** The user named this very path: what a link there leads to is replaced, and not the link. */
+  followLink?: boolean;
+}
+
+async function place(path: string, { followLink = false }: PlaceOptions): Promise<string> {
+  return followLink ? realpath(path).catch(() => resolve(path)) : resolve(path);
+}
+
 /**
  * Writes a file through `write`, which gets a handle opened for writing, so that `path` holds the old bytes or all the
  * new ones, never a part. Missing parent directories are made. Errors: `ERR_WRITE`.
  */
-export async function streamFileAtomic(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
-  const target = await place(path);
-  const temporary = temporaryName(target);
-  underway.add(temporary);
+export async function streamFileAtomic(
+  path: string,
+  write: (handle: FileHandle) => Promise<void>,
+  options: PlaceOptions = {},
+): Promise<void> {
+  const target = await place(path, options);
+  let temporary: Temporary<FileHandle> | undefined;
   try {
     await makeDirectory(dirname(target));
     await removeLeftovers(dirname(target), basename(target));
-    const handle = await open(temporary, 'wx', 0o666);
-    try {
+    temporary = await temporaryFile(target);
+    const handle = temporary.made;
+    await closeAfter(handle, async () => {
       await write(handle);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, target);
-    await sync(dirname(target));
+      await forceFile(handle.sync());
+    });
+    await rename(temporary.path, target);
+    await forceFolder(dirname(target));
   } catch (error) {
-    await rm(temporary, { force: true }).catch(() => undefined);
+    if (temporary !== undefined) await removeTree(temporary.path).catch(() => undefined);
     throw writeError(path, error);
   } finally {
-    underway.delete(temporary);
+    await temporary?.release();
   }
 }
 
@@ -137,8 +112,12 @@ export async function streamFileAtomic(path: string, write: (handle: FileHandle)
  * @example
  * await writeFileAtomic('run/config.json', JSON.stringify(config));
  */
-export async function writeFileAtomic(path: string, data: string | Uint8Array): Promise<void> {
-  await streamFileAtomic(path, (handle) => handle.writeFile(data));
+export async function writeFileAtomic(
+  path: string,
+  data: string | Uint8Array,
+  options: PlaceOptions = {},
+): Promise<void> {
+  await streamFileAtomic(path, (handle) => handle.writeFile(data), options);
 }
 
 /** Whether there is anything at a path. */
@@ -147,15 +126,6 @@ export const exists = (path: string): Promise<boolean> =>
     () => true,
     () => false,
   );
-
-async function names(directory: string): Promise<string[] | undefined> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if ((error as { code?: string }).code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
 
 /** Where a complete new directory waits for its place, and where the old one waits to be removed. */
 const waitingPlaces = (path: string) => ({
@@ -169,7 +139,7 @@ const waitingPlaces = (path: string) => ({
  * Errors: `ERR_WRITE`.
  */
 export async function recoverDirectory(path: string): Promise<void> {
-  const target = await place(path);
+  const target = await place(path, { followLink: true });
   const { ready, old } = waitingPlaces(target);
   // Look at single names: a reader need not be allowed to list, or to write, the parent of a sound directory.
   if (await exists(target)) return;
@@ -177,7 +147,7 @@ export async function recoverDirectory(path: string): Promise<void> {
     if (!(await exists(whole))) continue;
     try {
       await rename(whole, target);
-      await sync(dirname(target));
+      await forceFolder(dirname(target));
     } catch (error) {
       // A live writer, or another reader, was quicker to bring it back.
       if (!(await exists(target))) throw writeError(path, error);
@@ -190,8 +160,8 @@ export async function recoverDirectory(path: string): Promise<void> {
  * Fills a new directory and puts it in the place of `path` in one go: at any moment, `path` (after `recoverDirectory`,
  * which all readers here call) is the whole old directory or the whole new one. Missing parents are made.
  *
- * What is there is replaced only when nothing of anyone else's would be lost: each of its entries must be one that the new
- * directory has too, or be named in `replaces`. One writer at a time per directory.
+ * What is there is replaced only when nothing of anyone else's would be lost: each of its entries, those in its folders too, must be one
+ * that the new directory has, or be named in `replaces` by its path in the directory. Of several writers the last one's stays.
  *
  * Errors: `ERR_WRITE`; what `fill` throws (system errors as `ERR_WRITE`).
  *
@@ -203,54 +173,119 @@ export async function recoverDirectory(path: string): Promise<void> {
 export async function writeDirectoryAtomic(
   path: string,
   fill: (temporaryDirectory: string) => Promise<void>,
-  options: { replaces?: readonly string[] } = {},
+  options: PlaceOptions & { replaces?: readonly string[] } = {},
 ): Promise<void> {
-  const target = await place(path);
-  const temporary = temporaryName(target);
-  const { ready, old } = waitingPlaces(target);
-  underway.add(temporary);
+  const target = await place(path, options);
+  let temporary: Temporary<void> | undefined;
   try {
     await makeDirectory(dirname(target));
-    await recoverDirectory(target);
     await removeLeftovers(dirname(target), basename(target));
-    for (const leftover of [ready, old]) await rm(leftover, { recursive: true, force: true });
-    await mkdir(temporary);
-    await fill(temporary);
+    await endExchange(target);
+    temporary = await temporaryFolder(target);
+    const filled = temporary.path;
+    await fill(filled);
 
-    const present = await names(target);
-    const ours = new Set([...(await readdir(temporary)), ...(options.replaces ?? [])]);
-    const foreign = present?.find((name) => !ours.has(name));
-    if (foreign !== undefined) {
-      throw new EmoframeError(
-        'ERR_WRITE',
-        `${path} holds ${foreign}, which would be lost; choose a new or empty directory, or move it away.`,
-        { file: path },
-      );
+    const ours = new Set([...(await pathsIn(filled)), ...(options.replaces ?? [])]);
+    await refuseForeign(path, target, ours);
+    await forceTree(filled);
+    if (await takesPlace(filled, target)) await forceFolder(dirname(target));
+    else {
+      await alone(target, async () => {
+        await refuseForeign(path, target, ours);
+        await exchange(filled, target);
+      });
     }
-
-    await syncTree(temporary);
-    if (present === undefined || present.length === 0) {
-      // The system puts a directory in the place of an empty one in one step.
-      await rename(temporary, target);
-      await sync(dirname(target));
-      return;
-    }
-    await rename(temporary, ready);
-    await rename(target, old);
-    // A reader that looked just now may have brought it into place already.
-    await rename(ready, target).catch(async (error: unknown) => {
-      if ((error as { code?: string }).code !== 'ENOENT' || !(await exists(target))) throw error;
-    });
-    await sync(dirname(target));
-    await rm(old, { recursive: true, force: true });
   } catch (error) {
-    await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
+    if (temporary !== undefined) await removeTree(temporary.path).catch(() => undefined);
     // A refusal between the renames leaves a whole directory waiting; bring one back.
     await recoverDirectory(target).catch(() => undefined);
     throw writeError(path, error);
   } finally {
-    underway.delete(temporary);
+    await temporary?.release();
   }
+}
+
+const kindAt = async (path: string): Promise<'nothing' | 'link' | 'other'> =>
+  lstat(path).then(
+    (found) => (found.isSymbolicLink() ? 'link' : 'other'),
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return 'nothing';
+      throw error;
+    },
+  );
+
+/** Paths of all that is in a directory, without those that NFS keeps for whoever has a removed file open. */
+async function* walk(directory: string, within = ''): AsyncGenerator<string> {
+  for (const entry of await readdir(join(directory, within), { withFileTypes: true })) {
+    if (/^\.nfs[0-9a-f]+$/.test(entry.name)) continue;
+    const path = within === '' ? entry.name : `${within}/${entry.name}`;
+    yield path;
+    if (entry.isDirectory()) yield* walk(directory, path);
+  }
+}
+
+async function pathsIn(directory: string): Promise<string[]> {
+  const paths: string[] = [];
+  for await (const path of walk(directory)) paths.push(path);
+  return paths;
+}
+
+async function refuseForeign(path: string, target: string, ours: ReadonlySet<string>): Promise<void> {
+  // Of a link, only the link goes.
+  if ((await kindAt(target)) !== 'other') return;
+  for await (const found of walk(target)) {
+    if (ours.has(found)) continue;
+    throw new EmoframeError(
+      'ERR_WRITE',
+      `${path} holds ${found}, which would be lost; choose a new or empty directory, or move it away.`,
+      { file: path },
+    );
+  }
+}
+
+/** Puts a directory where there is nothing or an empty one, which the system does in one step; false where there is more. */
+async function takesPlace(filled: string, target: string): Promise<boolean> {
+  if ((await kindAt(target)) === 'link') return false;
+  try {
+    await rename(filled, target);
+    return true;
+  } catch (error) {
+    if (['ENOTEMPTY', 'EEXIST'].includes((error as { code?: string }).code ?? '')) return false;
+    throw error;
+  }
+}
+
+/** A crash in an exchange, or one that failed, leaves directories waiting. */
+async function endExchange(target: string): Promise<void> {
+  const { ready, old } = waitingPlaces(target);
+  if (!(await exists(ready)) && !(await exists(old))) return;
+  await alone(target, async () => {
+    await recoverDirectory(target);
+    for (const leftover of [ready, old]) await clear(leftover, target);
+  });
+}
+
+/** Removes a directory, or moves it out of the way where something in it is in use. */
+async function clear(path: string, target: string): Promise<void> {
+  if ((await kindAt(path)) === 'nothing') return;
+  await removeTree(path);
+  if ((await kindAt(path)) !== 'nothing') await rename(path, temporaryName(target));
+}
+
+/** Puts a directory in the place of another, in two steps. */
+async function exchange(filled: string, target: string): Promise<void> {
+  const { ready, old } = waitingPlaces(target);
+  await recoverDirectory(target);
+  for (const leftover of [ready, old]) await clear(leftover, target);
+  await rename(filled, ready);
+  await rename(target, old);
+  await rename(ready, target).catch(async (error: NodeJS.ErrnoException) => {
+    if (!(await exists(target))) throw error;
+    // A reader that looked just now brought it into place already, or another writer put its own there.
+    await clear(ready, target);
+  });
+  await forceFolder(dirname(target));
+  await clear(old, target);
 }
 
 /** Whether `path` is a directory, after recovery from a crash. */

@@ -16,7 +16,9 @@ const splitAtOnce = 1 << 16;
 export type Refuse = (reason: string, cause?: unknown) => EmoframeError;
 
 /** The system's names of those that Node knows by number alone, such as a quota that is used up. */
-const unnamed = new Map(Object.entries(constants.errno).map(([name, number]) => [`Unknown system error -${number}`, name]));
+const unnamed = new Map(
+  Object.entries(constants.errno).map(([name, number]) => [`Unknown system error -${number}`, name]),
+);
 
 /** The system's name of its refusal, such as ENOSPC; undefined for what did not come from the operating system. */
 export function systemCode(error: unknown): string | undefined {
@@ -111,8 +113,8 @@ export class OpenFile {
     return bytes;
   }
 
+  /** Never fails: of a file that was only read, nothing can be lost. */
   async close(): Promise<void> {
-    // What was read stays read, whatever the system says of it.
     const closed = this.handle.close().catch(() => undefined);
     if (!this.#stalled) await closed;
   }
@@ -123,7 +125,7 @@ export async function orClose<Result>(opened: { close(): Promise<void> }, use: (
   try {
     return await use();
   } catch (error) {
-    await opened.close();
+    await opened.close().catch(() => undefined);
     throw error;
   }
 }

@@ -1,8 +1,6 @@
-import { closeSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { fstatSync, readSync } from 'node:fs';
 import { AppendFile } from '../files/appendFile.js';
-import { writeError, writeFileAtomic } from '../files/atomic.js';
-import { makeFoldersSync } from '../files/folders.js';
+import { writeFileAtomic } from '../files/atomic.js';
 import { readText } from '../files/read.js';
 import { asJson } from '../quote.js';
 
@@ -21,19 +19,6 @@ function endOfWholeLines(descriptor: number): number {
     end = start;
   }
   return 0;
-}
-
-function openAtEnd(path: string): AppendFile {
-  let descriptor: number | undefined;
-  try {
-    makeFoldersSync(dirname(path));
-    descriptor = openSync(path, 'a+');
-    ftruncateSync(descriptor, endOfWholeLines(descriptor));
-    return new AppendFile(path, descriptor);
-  } catch (error) {
-    if (descriptor !== undefined) closeSync(descriptor);
-    throw writeError(path, error);
-  }
 }
 
 /** Bytes; more do not fit into a string. */
@@ -66,7 +51,7 @@ export class JsonlLog {
    * are made. Errors: `ERR_WRITE`.
    */
   static open(path: string): JsonlLog {
-    return new JsonlLog(openAtEnd(path));
+    return new JsonlLog(AppendFile.open(path, endOfWholeLines));
   }
 
   /**
@@ -93,7 +78,7 @@ export class JsonlLog {
     if (kept.length === lines.length) return;
     await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
     await this.file.close();
-    this.file = openAtEnd(path);
+    this.file = AppendFile.open(path, endOfWholeLines);
   }
 
   /** Forces to disk what was written. Errors: `ERR_WRITE`. */

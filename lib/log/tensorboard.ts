@@ -1,11 +1,8 @@
 // TensorBoard's event files: TFRecord frames (length, masked CRC-32C of it, data, masked CRC-32C of it) that each hold an
 // `Event` of tensorflow/core/util/event.proto. Only three kinds of Event with few fields are written, so their protobuf bytes are
 // put together by hand.
-import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppendFile } from '../files/appendFile.js';
-import { writeError } from '../files/atomic.js';
-import { makeFoldersSync } from '../files/folders.js';
 import { oneLine } from '../quote.js';
 import { maskedCrc32c } from './crc32c.js';
 
@@ -90,15 +87,15 @@ export class TensorBoardLog {
     const now = Date.now() / 1000;
     // TensorBoard reads files of a directory in the order of their names, so time comes first.
     const seconds = String(Math.floor(now)).padStart(10, '0');
-    const path = join(directory, `events.out.tfevents.${seconds}.emoframe.${process.pid}.${filesOpened++}`);
+    const prefix = join(directory, `events.out.tfevents.${seconds}.emoframe.${process.pid}`);
+    const file = AppendFile.createFirst(() => `${prefix}.${filesOpened++}`);
     try {
-      makeFoldersSync(directory);
-      const log = new TensorBoardLog(new AppendFile(path, openSync(path, 'a')));
-      log.file.append(frame(versionEvent(now)));
-      if (firstStep !== undefined) log.file.append(frame(restartEvent(now, firstStep)));
-      return log;
+      file.append(frame(versionEvent(now)));
+      if (firstStep !== undefined) file.append(frame(restartEvent(now, firstStep)));
+      return new TensorBoardLog(file);
     } catch (error) {
-      throw writeError(path, error);
+      file.close().catch(() => undefined);
+      throw error;
     }
   }
 

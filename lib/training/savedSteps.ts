@@ -1,11 +1,11 @@
 // The training states of one stage that are kept: the newest and the one before it, each under a name of its own, so that a new one
 // never takes the place of another and a stop at any moment leaves those that were whole. The one before is for when a power cut
 // or a failing disk damaged the newest: training repeats the steps in between and comes to the same bits.
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { damaged } from '../checkpoint/failures.js';
 import { EmoframeError } from '../errors.js';
-import { directoryExists, removeLeftovers, writeError } from '../files/atomic.js';
+import { directoryExists, removeLeftovers, removeTree, writeError } from '../files/atomic.js';
 import { isSystemError, readError } from '../files/read.js';
 import { type OpenTrainingState, openTrainingState, saveTrainingState, type TrainingState } from './trainingState.js';
 
@@ -31,7 +31,7 @@ async function stepsIn(directory: string): Promise<number[]> {
 
 /** Removes a training state, or, of a stage that is done, the directory of all. Errors: `ERR_WRITE`. */
 export async function removeSteps(path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true }).catch((error: unknown) => {
+  await removeTree(path).catch((error: unknown) => {
     throw writeError(path, error);
   });
 }

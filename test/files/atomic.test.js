@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   lstatSync,
   mkdirSync,
@@ -12,6 +13,7 @@ import {
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { directoryExists, recoverDirectory, writeDirectoryAtomic, writeFileAtomic } from '../../dist/files/atomic.js';
@@ -132,26 +134,64 @@ test('a reader that comes between the two renames does not disturb the writer', 
   await reader;
 });
 
-test('leftovers of writers that are gone are removed, those of living ones are not', async () => {
-  const gone = spawn(process.execPath, ['-e', '']);
-  await new Promise((resolve) => gone.on('exit', resolve));
-  put(join(scratch, `.model.new-${gone.pid}-0123abcd`), { a: 'half' });
-  put(join(scratch, `.model.new-${process.pid}-0123abcd`), { a: 'half' });
-  put(join(scratch, `.model.new-${process.ppid}-0123abcd`), { a: 'half' });
+/** A thread that writes one file or directory many times over, and tells how often it did, and what went wrong. */
+const writerProgram = `
+  const { parentPort, workerData } = require('node:worker_threads');
+  const { mkdir, writeFile } = require('node:fs/promises');
+  const { join } = require('node:path');
+  import(workerData.module).then(async ({ writeFileAtomic, writeDirectoryAtomic }) => {
+    const outcome = { written: 0, failures: [] };
+    for (let n = 0; n < workerData.times; n++) {
+      const text = String(workerData.number * 1000 + n).repeat(100);
+      const write = workerData.directory
+        ? writeDirectoryAtomic(workerData.path, async (folder) => {
+            for (const name of ['a', 'b']) await writeFile(join(folder, name), text);
+          })
+        : writeFileAtomic(workerData.path, text);
+      await write.then(() => outcome.written++, (error) => outcome.failures.push(error.message));
+    }
+    parentPort.postMessage(outcome);
+  });`;
+const module = new URL('../../dist/files/atomic.js', import.meta.url).href;
+
+async function writeInThreads(path, directory, times) {
+  const outcomes = [1, 2].map(async (number) => {
+    const worker = new Worker(writerProgram, { eval: true, workerData: { module, path, directory, times, number } });
+    const [outcome] = await once(worker, 'message');
+    return outcome;
+  });
+  for (const { written, failures } of await Promise.all(outcomes)) {
+    assert.equal(failures, []);
+    assert.is(written, times);
+  }
+}
+
+test('two threads that write one file do not take the temporaries of each other for leftovers', async () => {
+  const path = join(scratch, 'file');
+  await writeInThreads(path, false, 40);
+  assert.equal(readdirSync(scratch), ['file']);
+  assert.match(readFileSync(path, 'utf8'), /^(\d{4})\1{99}$/);
+});
+
+test('two threads that write one directory each put a whole one there', async () => {
+  const path = join(scratch, 'model');
+  await writeInThreads(path, true, 15);
+  assert.equal(readdirSync(scratch), ['model']);
+  const { a, b } = contents(path);
+  assert.is(a, b);
+});
+
+test('what a killed writer left is removed by the next, whatever process has its number now', async () => {
+  put(join(scratch, `.model.new-${process.ppid}-0123abcd`), { a: 'of an earlier version' });
+  put(join(scratch, '.model.new-0123456789abcdef'), { a: 'half' });
+  writeFileSync(join(scratch, '.model.json.new-0123456789abcdef'), 'half');
   writeFileSync(join(scratch, '.model.new-notes'), 'mine');
-  let other;
   await writeDirectoryAtomic(join(scratch, 'model'), async (directory) => {
     put(directory, { a: '1' });
     // A second writer in this process, of a file of the same name's family, must not take ours for a leftover.
-    other = writeFileAtomic(join(scratch, 'model.json'), '{}');
-    await other;
+    await writeFileAtomic(join(scratch, 'model.json'), '{}');
   });
-  assert.equal(readdirSync(scratch).sort(), [
-    `.model.new-${process.ppid}-0123abcd`,
-    '.model.new-notes',
-    'model',
-    'model.json',
-  ]);
+  assert.equal(readdirSync(scratch).sort(), ['.model.new-notes', 'model', 'model.json']);
 });
 
 test('killed at any moment, a writer leaves a whole directory', async () => {
@@ -185,14 +225,41 @@ test('killed at any moment, a writer leaves a whole directory', async () => {
   assert.equal(readdirSync(scratch), ['model']);
 });
 
-test('a link to a directory stays a link, and what it points to is replaced', async () => {
+test('a link is replaced, and what it leads to stays; one that the user named is followed', async () => {
   const real = join(scratch, 'elsewhere', 'model');
-  put(real, { a: '1' });
   const link = join(scratch, 'link');
-  symlinkSync(real, link);
-  await writeDirectoryAtomic(link, fill({ a: '2' }));
-  assert.equal(contents(real), { a: '2' });
-  assert.ok(lstatSync(link).isSymbolicLink());
+  for (const followLink of [false, true]) {
+    put(real, { a: '1' });
+    symlinkSync(real, link);
+    await writeDirectoryAtomic(link, fill({ a: '2' }), { followLink });
+    assert.equal(contents(link), { a: '2' });
+    assert.equal(contents(real), { a: followLink ? '2' : '1' });
+    assert.is(lstatSync(link).isSymbolicLink(), followLink);
+    rmSync(link, { recursive: true });
+
+    const file = join(real, 'a');
+    writeFileSync(file, '1');
+    symlinkSync(file, link);
+    await writeFileAtomic(link, '2', { followLink });
+    assert.is(readFileSync(link, 'utf8'), '2');
+    assert.is(readFileSync(file, 'utf8'), followLink ? '2' : '1');
+    assert.is(lstatSync(link).isSymbolicLink(), followLink);
+    rmSync(link);
+  }
+});
+
+test("someone else's file in a folder of ours is never lost with it", async () => {
+  const path = join(scratch, 'model');
+  const withClusters = async (directory) => put(join(directory, 'clusters'), { a: '1' });
+  await writeDirectoryAtomic(path, withClusters);
+  await writeDirectoryAtomic(path, withClusters);
+  writeFileSync(join(path, 'clusters', 'notes.txt'), 'mine');
+  for (const replaces of [[], ['clusters', 'clusters/a']])
+    await refused(writeDirectoryAtomic(path, fill({ b: '1' }), { replaces }), 'ERR_WRITE', /model holds clusters/);
+  assert.is(readFileSync(join(path, 'clusters', 'notes.txt'), 'utf8'), 'mine');
+  rmSync(join(path, 'clusters', 'notes.txt'));
+  await writeDirectoryAtomic(path, fill({ b: '1' }), { replaces: ['clusters', 'clusters/a'] });
+  assert.equal(contents(path), { b: '1' });
 });
 
 test.run();

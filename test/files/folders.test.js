@@ -20,7 +20,10 @@ test('folders are made with the parents that they lack, and the first of them is
 test('what is in the way is told as it is', async () => {
   const file = join(scratch, 'file');
   writeFileSync(file, '');
-  const codeOf = (work) => Promise.resolve().then(work).catch(({ code }) => code);
+  const codeOf = (work) =>
+    Promise.resolve()
+      .then(work)
+      .catch(({ code }) => code);
   for (const make of [makeFolders, makeFoldersSync]) {
     assert.is(await codeOf(() => make(file)), 'EEXIST');
     assert.is(await codeOf(() => make(join(file, 'in', 'it'))), 'ENOTDIR');

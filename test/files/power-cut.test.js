@@ -23,6 +23,8 @@ function losses(calls) {
   const found = [];
   const inside = (path, directory) => path === directory || path.startsWith(`${directory}/`);
   for (const { call, path, to } of calls) {
+    // A lock means nothing after a power cut.
+    if (path.endsWith('.lock')) continue;
     if (call === 'open' || call === 'write' || call === 'writeFile') {
       unsafe.add(path);
       if (call === 'open') unsafe.add(dirname(path));

@@ -47,7 +47,13 @@ function casesOf(scenarios) {
     for (const scenario of scenarios.filter(chosen(values.scenario))) {
       const calls = scenario.calls.filter(({ kind }) => mode.kinds.includes(kind));
       for (const [index, { kind, path }] of calls.entries()) {
-        cases.push({ scenario, mode, at: index + 1, kind, file: `${kind} ${path.replaceAll(/\.(?:new-|tfevents).*?(?=\/|$)/g, '')}` });
+        cases.push({
+          scenario,
+          mode,
+          at: index + 1,
+          kind,
+          file: `${kind} ${path.replaceAll(/\.(?:new-|tfevents).*?(?=\/|$)/g, '')}`,
+        });
       }
     }
   }

@@ -65,7 +65,12 @@ const modelOptions = {
   shape,
   precision: 'fp32',
   maskedPrediction: { clusters: 5, dimension: 8, temperature: 0.1 },
-  classifier: { classes: 4, pooling: 'attention', dense: [{ width: 6, norm: true, activation: 'tanh' }], frames: { window: 7, hop: 3 } },
+  classifier: {
+    classes: 4,
+    pooling: 'attention',
+    dense: [{ width: 6, norm: true, activation: 'tanh' }],
+    frames: { window: 7, hop: 3 },
+  },
   alignment,
 };
 const work = { frames: 100, utterances: 3, objective: 'classification', storedFrames: 0, longestStoredFrames: 0 };
@@ -80,7 +85,12 @@ const optimizer = {
   groups: [{ prefix: 'encoder.', learningRate: 1e-4 }],
 };
 const floats = (count) => Float32Array.from({ length: count }, (_, i) => Math.sin(i));
-const batch = () => ({ samples: [floats(400), floats(301)], starts: Int32Array.of(0, 400), lengths: Int32Array.of(400, 301), normalize: true });
+const batch = () => ({
+  samples: [floats(400), floats(301)],
+  starts: Int32Array.of(0, 400),
+  lengths: Int32Array.of(400, 301),
+  normalize: true,
+});
 const stored = () => ({ features: ['a', 'b'] });
 const step = () => ({
   objective: 'classification',
@@ -136,7 +146,13 @@ const modelCalls = [
   ['windowMoments', () => [batch()]],
   ['trainStep', () => [batch(), step()]],
   ['trainStep', () => [stored(), { ...step(), objective: 'alignment', frameLabels: new Int32Array(30) }]],
-  ['trainOutputs', () => [batch(), { ...step(), objective: 'regression', targets: floats(8), others: { outputs: floats(4), targets: floats(4) } }]],
+  [
+    'trainOutputs',
+    () => [
+      batch(),
+      { ...step(), objective: 'regression', targets: floats(8), others: { outputs: floats(4), targets: floats(4) } },
+    ],
+  ],
   ['optimizerStep', () => [{ ...optimizer, groups: [...optimizer.groups] }]],
   ['clearGradients', () => []],
   ['packForInference', () => []],
@@ -170,8 +186,24 @@ class Choices {
   }
 }
 
-const numbers = [0, -0, 1, -1, 2, 0.5, 255, 65536, 2 ** 20, 2 ** 20 + 1, 2 ** 31 - 1, 2 ** 31, -(2 ** 31), 2 ** 32, 2 ** 53, -(2 ** 53)]
-  .concat([2 ** 60, 1e300, -1e300, 1e-320, Number.NaN, Infinity, -Infinity]);
+const numbers = [
+  0,
+  -0,
+  1,
+  -1,
+  2,
+  0.5,
+  255,
+  65536,
+  2 ** 20,
+  2 ** 20 + 1,
+  2 ** 31 - 1,
+  2 ** 31,
+  -(2 ** 31),
+  2 ** 32,
+  2 ** 53,
+  -(2 ** 53),
+].concat([2 ** 60, 1e300, -1e300, 1e-320, Number.NaN, Infinity, -Infinity]);
 
 /** A view of memory that is no longer as it was. */
 function lostMemory(choices, View) {
@@ -203,7 +235,21 @@ function anything(choices, depth = 3) {
     case 4:
       return choices.below(256);
     case 5:
-      return choices.pick(['', 'a', 'output', 'layers', 'regression', 'alignment', 'masked-prediction', 'mini-batch', 'bf16', 'm', 'v', '\0', 'x'.repeat(5000)]);
+      return choices.pick([
+        '',
+        'a',
+        'output',
+        'layers',
+        'regression',
+        'alignment',
+        'masked-prediction',
+        'mini-batch',
+        'bf16',
+        'm',
+        'v',
+        '\0',
+        'x'.repeat(5000),
+      ]);
     case 6:
       return Array.from({ length: depth > 0 ? choices.below(5) : 0 }, () => anything(choices, depth - 1));
     case 7:
@@ -237,15 +283,46 @@ function change(choices, holder, depth) {
   const keys = Object.keys(holder);
   if (keys.length === 0 || choices.below(8) === 0) {
     if (Array.isArray(holder)) holder.push(anything(choices));
-    else holder[choices.pick(['positionBias', 'positionalDepth', 'extraTokens', 'mask', 'waveform', 'windowMean', 'windowCovariance', 'frameStarts', 'frameCounts', 'targets', 'others', 'frameLabels', 'task', 'source', 'projector', 'inputNorm', 'melBands', 'ranges', 'groups', 'features'])] = anything(choices);
+    else
+      holder[
+        choices.pick([
+          'positionBias',
+          'positionalDepth',
+          'extraTokens',
+          'mask',
+          'waveform',
+          'windowMean',
+          'windowCovariance',
+          'frameStarts',
+          'frameCounts',
+          'targets',
+          'others',
+          'frameLabels',
+          'task',
+          'source',
+          'projector',
+          'inputNorm',
+          'melBands',
+          'ranges',
+          'groups',
+          'features',
+        ])
+      ] = anything(choices);
     return;
   }
   const key = choices.pick(keys);
   const value = holder[key];
   if (ArrayBuffer.isView(value) && choices.below(3) > 0) {
     if (choices.below(4) === 0) holder[key] = lostMemory(choices, value.constructor);
-    else if (value.length > 0) value[choices.below(value.length)] = value instanceof BigInt64Array ? 1n : choices.pick(numbers);
-  } else if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && depth < 4 && choices.below(6) > 0) {
+    else if (value.length > 0)
+      value[choices.below(value.length)] = value instanceof BigInt64Array ? 1n : choices.pick(numbers);
+  } else if (
+    typeof value === 'object' &&
+    value !== null &&
+    !ArrayBuffer.isView(value) &&
+    depth < 4 &&
+    choices.below(6) > 0
+  ) {
     change(choices, value, depth + 1);
   } else if (choices.below(5) === 0) delete holder[key];
   else holder[key] = anything(choices);
