@@ -11,6 +11,7 @@ import { type Fold, makeFolds, resolveFolds } from '../corpus/folds.js';
 import type { Utterance } from '../corpus/types.js';
 import { type AudioCheck, checkAudio, foldsWithout, type UnreadableUtterance, without } from '../corpus/unreadable.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { closeAfter } from '../files/close.js';
 import { given } from '../given.js';
 import { JsonlLog } from '../log/jsonl.js';
 import { binding } from '../model/binding.js';
@@ -171,12 +172,15 @@ export class OpenRun {
     }
   }
 
+  /**
+   * Frees everything.
+   *
+   * @throws EmoframeError `ERR_WRITE` when the log cannot be forced to disk
+   */
   async close(): Promise<void> {
     this.engine.dispose();
-    await this.pool.close();
     try {
-      // May be refused, as by a full disk.
-      await this.log.close();
+      await closeAfter(this.log, () => this.pool.close());
     } finally {
       this.directory.release();
     }
@@ -207,12 +211,10 @@ export class OpenRun {
     // A stage that was killed between its mark and this left its training states.
     if (await isDone(paths)) return removeSteps(paths.checkpoint);
     throwIfAborted(call.signal);
+    this.directory.keepLock();
+    await this.directory.refuseLinks(fold.name, stage);
     const log = this.#stageLog(fold, stage, call);
-    try {
-      await findStage(stage).run(this.#context(fold, stage, log, call));
-    } finally {
-      await log.close();
-    }
+    await closeAfter(log, () => findStage(stage).run(this.#context(fold, stage, log, call)));
   }
 
   async requireNeeds(fold: Fold, stage: StageName): Promise<void> {
@@ -246,7 +248,8 @@ export class OpenRun {
   }
 
   #stageLog(fold: Fold, stage: StageName, call: StageCallOptions): StageLog {
-    return new StageLog({ fold: fold.name, stage }, this.log, this.directory.tensorboard(fold.name, stage), call);
+    const board = this.directory.tensorboard(fold.name, stage);
+    return new StageLog({ fold: fold.name, stage }, this.log, board, call, () => this.directory.keepLock());
   }
 
   #context(fold: Fold, stage: StageName, report: StageReport, { signal }: StageCallOptions): StageContext {

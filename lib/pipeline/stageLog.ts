@@ -11,12 +11,16 @@ import type { StageCallOptions, StageName } from './options.js';
 export class StageLog implements StageReport {
   #board: TensorBoardLog | undefined;
 
-  /** @param boardDirectory of this stage alone: taking points back there must not touch another stage's. */
+  /**
+   * @param boardDirectory of this stage alone: taking points back there must not touch another stage's.
+   * @param keepLock sees before anything is saved that the run is still this process's alone.
+   */
   constructor(
     private readonly where: { fold: string; stage: StageName },
     private readonly rows: JsonlLog,
     private readonly boardDirectory: string,
     private readonly options: Pick<StageCallOptions, 'onProgress' | 'onWarning'>,
+    private readonly keepLock: () => void,
   ) {}
 
   readonly log = (step: number, total: number, metrics: Metrics): void => {
@@ -37,6 +41,7 @@ export class StageLog implements StageReport {
   };
 
   readonly sync = async (): Promise<void> => {
+    this.keepLock();
     await this.rows.sync();
     await this.#board?.sync();
   };

@@ -54,6 +54,8 @@ export class Trainer {
   readonly #stop = new AbortController();
   #queue: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
+  /** Of the last call. */
+  #failed = false;
 
   private constructor(run: OpenRun, resume: boolean) {
     this.#run = run;
@@ -191,10 +193,19 @@ export class Trainer {
     });
   }
 
-  /** Stops the call in hand between two steps, as its signal would, and frees everything. May be called again. */
+  /**
+   * Stops the call in hand between two steps, as its signal would, and frees everything. May be called again.
+   *
+   * @throws `ERR_WRITE` when the log cannot be forced to disk; not after a call that failed: `await using` would put that in the
+   * place of the error which came first, and perhaps brought it about.
+   */
   async dispose(): Promise<void> {
     this.#stop.abort();
-    this.#closing ??= this.#queue.then(() => this.#run.close());
+    this.#closing ??= this.#queue
+      .then(() => this.#run.close())
+      .catch((error: unknown) => {
+        if (!this.#failed) throw error;
+      });
     await this.#closing;
   }
 
@@ -250,7 +261,14 @@ export class Trainer {
       check();
       return work({ ...options, signal: stop.signal });
     });
-    this.#queue = turn.catch(() => undefined);
+    this.#queue = turn.then(
+      () => {
+        this.#failed = false;
+      },
+      () => {
+        this.#failed = true;
+      },
+    );
     try {
       await unlessAborted(before, stop.signal).catch(check);
       return await turn;

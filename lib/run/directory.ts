@@ -1,20 +1,22 @@
 // The run directory: what a run was asked to do, and where each part of it lies. It is opened by every command of a run,
 // and refuses to go on with other settings or another corpus than those it was begun with.
-import { readdir } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
+import { lstat, readdir, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { parseConfig } from '../config/read.js';
 import type { RunConfig } from '../config/types.js';
 import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
+import { linkError } from '../files/appendFile.js';
 import { writeJson } from '../files/json.js';
 import { fileExists, readError } from '../files/read.js';
 import { own } from '../own.js';
 import { quoted } from '../quote.js';
 import { objectiveOf, RunReader, type RunSettings } from './format.js';
-import { lockName, RunLock } from './lock.js';
+import { isLockFile, lockName, RunLock } from './lock.js';
 import { RunPaths } from './paths.js';
+import type { StageName } from './stages.js';
 
 /** What decides the result of a run. */
 export interface RunRequest {
@@ -46,10 +48,31 @@ export class RunDirectory extends RunPaths {
     this.#lock = await RunLock.take(this.dir);
   }
 
+  /** Sees that others are still kept out. Errors: `ERR_RUN_IN_USE`, `ERR_WRITE`. */
+  keepLock(): void {
+    this.#lock?.keep();
+  }
+
   /** Lets other processes in; may be called again. */
-  release(): void {
-    this.#lock?.release();
+  release(options: { leaveMark?: boolean } = {}): void {
+    this.#lock?.release(options);
     this.#lock = undefined;
+  }
+
+  /**
+   * Refuses links where a stage would write through them: what they lead to may be somebody else's.
+   *
+   * @throws EmoframeError `ERR_WRITE`
+   */
+  async refuseLinks(fold: string, stage: StageName): Promise<void> {
+    const paths = this.fold(fold);
+    const board = this.tensorboard(fold, stage);
+    const { dir, checkpoint, model, labels, centroids } = paths.stage(stage);
+    const folders = [dirname(paths.dir), paths.dir, dir, dirname(dirname(board)), dirname(board), board];
+    for (const path of [...folders, checkpoint, model, labels, centroids]) {
+      const found = await lstat(path).catch(() => undefined);
+      if (found?.isSymbolicLink()) throw linkError(path);
+    }
   }
 }
 
@@ -68,7 +91,8 @@ export async function openRunDirectory(
 ): Promise<RunDirectory> {
   const run = new RunDirectory(resolve(out));
   // Before the lock: it is a file too, which has no business in somebody else's folder.
-  if (!(await fileExists(run.config))) await refuseForeign(run, out);
+  if (await fileExists(run.config)) await readerOf(run).config();
+  else await refuseForeign(run, out);
   await run.lock();
   try {
     // After the lock: another process may have begun the run just now.
@@ -82,7 +106,7 @@ export async function openRunDirectory(
 }
 
 async function refuseForeign(run: RunDirectory, out: string): Promise<void> {
-  const entries = await readdir(run.dir).catch((error: NodeJS.ErrnoException) => {
+  const entries = await readdir(run.dir, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
     if (error.code !== 'ENOTDIR') throw readError(run.dir, error);
     throw new EmoframeError('ERR_RUN_EXISTS', `${out} is not a folder: choose another.`, {
@@ -90,25 +114,44 @@ async function refuseForeign(run: RunDirectory, out: string): Promise<void> {
       cause: error,
     });
   });
-  // A run that was stopped in its first moments left these and no config.json, which is written last; a corpus may lie
-  // beside its run, as the demo's does.
-  const known = ['corpus', lockName, ...[run.corpus, run.folds, run.skipped].map((file) => basename(file))];
-  const foreign = entries.find((name) => !known.includes(name) && !name.startsWith('.'));
-  if (foreign !== undefined) {
-    throw new EmoframeError(
-      'ERR_RUN_EXISTS',
-      `${out} is not empty (it contains ${foreign}) and is not a run: choose another folder.`,
-      { file: run.dir },
-    );
-  }
+  const lock = join(run.dir, lockName);
+  // A run that was stopped in its first moments left its lock's file, and no config.json, which is written last.
+  const wasBegun = isLockFile(lock, { written: true });
+  const first = firstFiles(run).map((file) => basename(file));
+  const foreign = entries.find((entry) => {
+    if (entry.name === lockName) return !isLockFile(lock);
+    if (first.includes(entry.name)) return !(wasBegun && entry.isFile());
+    // A corpus may lie beside its run, as the demo's does.
+    return !(entry.name === 'corpus' && entry.isDirectory()) && !entry.name.startsWith('.');
+  });
+  // Another process may have begun the run just now.
+  if (foreign === undefined || (await fileExists(run.config))) return;
+  throw new EmoframeError(
+    'ERR_RUN_EXISTS',
+    `${out} is not empty (it contains ${foreign.name}) and is not a run: choose another folder, or move that away.`,
+    { file: run.dir },
+  );
+}
+
+/** The files that a run is begun with, the last one first. */
+function firstFiles({ config, skipped, folds, corpus }: RunDirectory): string[] {
+  return [config, skipped, folds, corpus];
 }
 
 async function begin(run: RunDirectory, request: RunRequest, environment: Environment): Promise<void> {
-  await writeJson(run.corpus, request.corpus);
-  await writeJson(run.folds, request.folds);
-  await writeJson(run.skipped, request.skipped);
   const { config, model } = request;
-  await writeJson(run.config, { ...environment, model, seed: config.seed, config });
+  try {
+    await writeJson(run.corpus, request.corpus);
+    await writeJson(run.folds, request.folds);
+    await writeJson(run.skipped, request.skipped);
+    await writeJson(run.config, { ...environment, model, seed: config.seed, config });
+  } catch (error) {
+    // Without the lock's file nothing would say that they are of a run.
+    for (const file of firstFiles(run)) {
+      await rm(file, { force: true }).catch(() => run.release({ leaveMark: true }));
+    }
+    throw error;
+  }
 }
 
 async function compare(run: RunDirectory, request: RunRequest): Promise<void> {

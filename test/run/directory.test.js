@@ -1,6 +1,15 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseConfig } from '../../dist/index.js';
@@ -54,10 +63,83 @@ test('a folder that holds something else is refused', async () => {
   assert.match(foreign.message, /thesis\.tex/);
 });
 
-test('a folder that holds the first files of a run can be begun again', async () => {
-  mkdirSync(join(dir, 'run'));
-  writeFileSync(join(dir, 'run', 'corpus.json'), '{');
-  await openAndRelease(join(dir, 'run'), request(), environment);
+test('a folder that holds the first files of a run, and the lock of one that was killed, can be begun again', async () => {
+  const out = join(dir, 'run');
+  mkdirSync(out);
+  writeFileSync(join(out, 'corpus.json'), '{');
+  writeFileSync(join(out, 'run.lock'), '{"pid":1,"host":"a","since":"2026-01-01"}\n');
+  writeFileSync(join(out, '.folds.json.new-0123456789abcdef'), '[');
+  await openAndRelease(out, request(), environment);
+  assert.equal(readdirSync(out).sort(), ['config.json', 'corpus.json', 'folds.json', 'skipped.json']);
+});
+
+test('whatever has a name of ours in a folder that is no run is refused by name, and stays as it was', async () => {
+  const names = ['corpus.json', 'folds.json', 'skipped.json', 'log.jsonl', 'summary.json', 'report.html', 'run.lock'];
+  for (const name of [...names, 'folds/notes', 'tensorboard/notes', 'corpus']) {
+    const out = join(dir, name.replace('/', '-'));
+    mkdirSync(dirname(join(out, name)), { recursive: true });
+    writeFileSync(join(out, name), 'three weeks of work');
+    const { code, message } = await refusal(openAndRelease(out, request(), environment));
+    assert.is(code, 'ERR_RUN_EXISTS', name);
+    assert.ok(message.includes(`contains ${name.split('/')[0]})`), message);
+    assert.is(readFileSync(join(out, name), 'utf8'), 'three weeks of work');
+    assert.equal(readdirSync(out), [name.split('/')[0]]);
+  }
+  // A config.json of another program is not a run either.
+  const other = join(dir, 'other');
+  mkdirSync(other);
+  writeFileSync(join(other, 'config.json'), '{"mine":true}');
+  assert.is((await refusal(openAndRelease(other, request(), environment))).code, 'ERR_RUN_MISMATCH');
+  assert.equal(readdirSync(other), ['config.json']);
+});
+
+test('a run that cannot be begun leaves nothing that would be in its own way', async () => {
+  const out = join(dir, 'run');
+  const failing = request({ skipped: { toJSON: () => assert.unreachable() } });
+  await openAndRelease(out, failing, environment).catch(() => undefined);
+  assert.equal(readdirSync(out), []);
+  await openAndRelease(out, request(), environment);
+});
+
+test('links of the names of a run lead to nothing that is written', async () => {
+  const precious = join(dir, 'precious');
+  const out = join(dir, 'run');
+  for (const name of ['run.lock', 'corpus.json', 'folds.json', 'skipped.json', 'log.jsonl', 'folds']) {
+    writeFileSync(precious, 'ssh-ed25519');
+    mkdirSync(out);
+    symlinkSync(precious, join(out, name));
+    const { code, message } = await refusal(openAndRelease(out, request(), environment));
+    assert.is(code, 'ERR_RUN_EXISTS');
+    assert.ok(message.includes(name), message);
+    assert.is(readFileSync(precious, 'utf8'), 'ssh-ed25519');
+    rmSync(out, { recursive: true });
+  }
+  // In a run too, by symbolic and by hard links.
+  for (const link of [symlinkSync, linkSync]) {
+    await openAndRelease(out, request(), environment);
+    link(precious, join(out, 'run.lock'));
+    const { code, message } = await refusal(openAndRelease(out, request(), environment));
+    assert.is(code, 'ERR_WRITE');
+    assert.match(message, /run\.lock: it is a (?:link|file that no run made)/);
+    assert.is(readFileSync(precious, 'utf8'), 'ssh-ed25519');
+    rmSync(out, { recursive: true });
+  }
+});
+
+test("a stage's folders and files that lead elsewhere are refused before it writes", async () => {
+  const run = await openAndRelease(join(dir, 'run'), request(), environment);
+  const stage = run.fold('s1').stage('align');
+  const board = run.tensorboard('s1', 'align');
+  const places = [dirname(dirname(stage.dir)), dirname(stage.dir), stage.dir, stage.checkpoint, stage.model, board];
+  await run.refuseLinks('s1', 'align');
+  for (const place of places) {
+    mkdirSync(dirname(place), { recursive: true });
+    symlinkSync(tmpdir(), place);
+    const { code, file } = await refusal(run.refuseLinks('s1', 'align'));
+    assert.is(code, 'ERR_WRITE');
+    assert.is(file, place);
+    rmSync(place);
+  }
 });
 
 test('another config, model or corpus is a mismatch that names the first difference', async () => {

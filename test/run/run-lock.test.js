@@ -1,12 +1,24 @@
 // A run directory is worked in by one process at a time, and a process that was killed does not stand in the way.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseConfig, readCorpus, Trainer } from '../../dist/index.js';
+import { binding } from '../../dist/model/binding.js';
+import { RunLock } from '../../dist/run/lock.js';
 import { emoframe } from '../support/cli.js';
 import { refused } from '../support/refused.js';
 import { tinyConfig, writeTinyCorpus } from '../support/tinyCorpus.js';
@@ -96,6 +108,72 @@ test('an opening that is refused for another reason leaves the run free', async 
   await refused(open('other', { config: { ...config, seed: 8 } }), 'ERR_RUN_MISMATCH', /config\.seed/);
   assert.not.ok(existsSync(lockOf('other')));
   await (await open('other', { resume: true })).dispose();
+});
+
+test('who removes the file of the lock does not let a second process in, and it is made again', async () => {
+  const child = await holder('removed');
+  rmSync(lockOf('removed'));
+  await refused(open('removed', { resume: true }), 'ERR_RUN_IN_USE', /is in use by another process/);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+
+  const out = join(dir, 'kept');
+  const lock = await RunLock.take(out);
+  rmSync(lockOf('kept'));
+  lock.keep();
+  assert.is(JSON.parse(readFileSync(lockOf('kept'), 'utf8')).pid, process.pid);
+  await refused(RunLock.take(out), 'ERR_RUN_IN_USE', new RegExp(`process ${process.pid} `));
+  lock.release();
+  assert.equal(readdirSync(out), []);
+});
+
+test('a process whose lock was removed gives way to one that has the directory since, as from another machine', async () => {
+  const out = join(dir, 'elsewhere');
+  const lock = await RunLock.take(out);
+  rmSync(lockOf('elsewhere'));
+  const other = openSync(lockOf('elsewhere'), 'a');
+  assert.is(binding().lockFile(other), 'taken');
+  // It has the file, and may find that the directory is taken.
+  lock.keep();
+  writeSync(other, '{"pid":1,"host":"other","since":"now"}\n');
+  assert.throws(
+    () => lock.keep(),
+    ({ code, message }) => code === 'ERR_RUN_IN_USE' && /process 1 on other since now/.test(message),
+  );
+  lock.release();
+  // What is another's stays.
+  assert.ok(existsSync(lockOf('elsewhere')));
+  closeSync(other);
+});
+
+test('a file of the lock that goes away between its opening and its locking is not taken for the lock', async () => {
+  const out = join(dir, 'going');
+  const addon = binding();
+  const { lockFile } = addon;
+  let times = 0;
+  addon.lockFile = (descriptor) => {
+    if (times++ === 0) rmSync(lockOf('going'));
+    return lockFile(descriptor);
+  };
+  const lock = await RunLock.take(out).finally(() => {
+    addon.lockFile = lockFile;
+  });
+  const named = openSync(lockOf('going'), 'r+');
+  assert.is(lockFile(named), 'busy');
+  closeSync(named);
+  lock.release();
+});
+
+test('where the file system has no locks, one is warned and goes on', async () => {
+  const addon = binding();
+  const { lockFile } = addon;
+  const warned = once(process, 'warning');
+  addon.lockFile = () => 'unsupported';
+  const lock = await RunLock.take(join(dir, 'lockless')).finally(() => {
+    addon.lockFile = lockFile;
+  });
+  assert.match((await warned)[0].message, /run\.lock cannot be locked/);
+  lock.release();
 });
 
 test("a run that ends by an abort, and dispose in its middle, leave the run free; a stranger's folder gets no lock", async () => {
