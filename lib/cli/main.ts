@@ -105,8 +105,16 @@ function makeContext(): CommandContext {
   };
 }
 
+/** What went wrong first, where freeing things at the end failed too. */
+function firstOf(error: unknown): unknown {
+  return error instanceof Error && error.name === 'SuppressedError' && 'suppressed' in error
+    ? firstOf(error.suppressed)
+    : error;
+}
+
 /** Reports an error in one line, and returns the exit code: 2 for bad usage, else 1. */
-function report(error: unknown): number {
+function report(thrown: unknown): number {
+  const error = firstOf(thrown);
   const debug = process.env.EMOFRAME_DEBUG === '1';
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof EmoframeError ? error.code : 'ERR_UNEXPECTED';
@@ -124,10 +132,7 @@ function report(error: unknown): number {
 }
 
 // A reader that closes early, such as `head`, is not a failure.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
-});
+output.onClosed(() => process.exit(0));
 
 main(process.argv.slice(2)).catch((error: unknown) => {
   process.exitCode = report(error);

@@ -146,7 +146,7 @@ test('progress is drawn in place on a terminal, with its own sequences alone', (
       text += part;
       return true;
     };
-    const progress = new Progress(new Terminal({ isTTY, columns: 400, write }));
+    const progress = new Progress(new Terminal({ isTTY, columns: 400, write, on: () => undefined }, 'to it'));
     progress.update({ title: `predict ${hostile}`, done: 1, total: 2, message: hostile, metrics: { [hostile]: 1 } });
     progress.finish();
     const [begin, end] = isTTY ? ['\r\u001b[K', '\n'] : ['', '\n'];
