@@ -207,6 +207,27 @@ void shares(Backend &backend, Report &report) {
   report.close(dLogits, gradients, "dLogits by shares");
 }
 
+// The lowest of several largest logits is the answer, as in an argmax: a label is not right because it is not worse.
+void softmaxTies(Backend &backend, Report &report) {
+  const int64_t N = 4, C = 5;
+  const Tensor logits = Tensor(backend, DType::f32, N, C).normal(1);
+  // All alike; then columns 1 and 3; then 3 and 4; then 4 alone.
+  logits.set({2, 2, 2, 2, 2, 0, 7, 1, 7, 2, 0, 1, 2, 9, 9, -4, -3, -2, -1, 0});
+  const auto correctFor = [&](const std::vector<int32_t> &labels) {
+    const Array<int32_t> uploaded(backend, labels);
+    const Tensor result = Tensor(backend, DType::f32, 1, 2).normal(3);
+    SoftmaxCrossEntropy loss;
+    loss.logits = logits;
+    loss.labels = uploaded.data();
+    loss.result = result;
+    backend.run(loss);
+    return result.read()[1];
+  };
+  report.check(correctFor({0, 1, 3, 4}) == 4, "ties", "the lowest of equals is right");
+  report.check(correctFor({4, 3, 4, 4}) == 1, "ties", "a higher label is not");
+  report.check(correctFor({2, 3, 4, 3}) == 0, "ties", "nor one in between");
+}
+
 // 1 - CCC of one column, and its gradient by the quotient rule.
 double concordance(const Doubles &x, const Doubles &y, Doubles &gradient) {
   const double n = static_cast<double>(x.size());

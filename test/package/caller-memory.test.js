@@ -36,7 +36,7 @@ const wave = Float32Array.from({ length: 40_000 }, (_, i) => 0.3 * Math.sin(0.05
 const ways = {
   shrunk: () => {
     const buffer = new ArrayBuffer(wave.byteLength, { maxByteLength: wave.byteLength });
-    return [new Float32Array(buffer), () => buffer.resize(0)];
+    return [new Float32Array(buffer, 0, wave.length), () => buffer.resize(0)];
   },
   transferred: () => {
     const samples = new Float32Array(wave.length);

@@ -97,4 +97,38 @@ test('engines and models leave nothing on the heap', async () => {
   assert.ok(after - before < 500_000, `${after - before} bytes in 100 rounds`);
 });
 
+test('k-means ends when its engine is disposed of', async () => {
+  const { engine } = await makeEngine();
+  const points = Float32Array.from({ length: 400_000 }, (_, i) => Math.sin(i * i));
+  const settings = {
+    clusters: 64,
+    restarts: 20,
+    algorithm: 'lloyd',
+    batchSize: 100,
+    maxIterations: 1e6,
+    tolerance: 0,
+    seed: 1,
+  };
+  const work = engine.kmeans(points, 8, settings);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  engine.dispose();
+  // Without an end it would go on for hours.
+  await refused(work, 'ERR_ABORTED', /stopped/);
+});
+
+test('the memory of a model that is dropped comes back to its engine', async () => {
+  const { engine, model } = await makeEngine();
+  const { config, spec } = model;
+  const before = await engine.memory();
+  await (async () => {
+    const other = await engine.createModel({ ...spec, config });
+    await other.initialize(2);
+    assert.ok((await engine.memory()).held > 1.9 * before.held);
+  })();
+  for (let tries = 0; tries < 20 && (await engine.memory()).held > before.held; tries++) await collectAll();
+  assert.is((await engine.memory()).held, before.held);
+  assert.ok(model.tensors().length > 0);
+  engine.dispose();
+});
+
 test.run();
