@@ -136,7 +136,7 @@ export class EmotionModel<T extends Task = Task> {
    * The emotion of one audio, and its timeline.
    *
    * @param input a file or a part of one, samples, bytes or a stream; a stream is read to its end first. Samples and bytes are
-   * copied at the call.
+   * copied at the call. An abort or a disposal settles it at once, whatever is still computed.
    * @throws `ERR_AUDIO_SHORT` under one frame (25 ms), `ERR_OUT_OF_MEMORY` (before what does not fit is begun), `ERR_ABORTED`,
    * `ERR_DISPOSED`, `ERR_ARGUMENT`, and what reading audio throws.
    * @example
@@ -161,8 +161,8 @@ export class EmotionModel<T extends Task = Task> {
    *
    * @param inputs what `predict` takes, or `{ id, audio }`; they may come as slowly as they like. Samples and bytes are copied
    * when they come.
-   * @throws as `predict`, naming the audio; with `onError: 'yield'` only `ERR_ABORTED`, `ERR_DISPOSED`, `ERR_ARGUMENT`, and
-   * what `inputs` itself throws.
+   * @throws as `predict`, naming the audio; with `onError: 'yield'` only `ERR_ABORTED`, `ERR_DISPOSED`, `ERR_ARGUMENT` for options and for
+   * what holds no inputs, and what `inputs` itself throws. An input that is no audio is a failure like others, `ERR_ARGUMENT`.
    * @example
    * for await (const result of model.predictMany(paths, { onError: 'yield' })) {
    *   if ('error' in result) console.error(result.id, result.error.code);
@@ -283,7 +283,7 @@ export class EmotionModel<T extends Task = Task> {
     return planPrediction(this.#engine, this.#inference, { ...windows, batchSeconds });
   }
 
-  /** Frees the models and ends the decoding threads; work that goes on is refused with `ERR_DISPOSED`. May be called again. */
+  /** Frees the models and ends the decoding threads; calls that go on end at once with `ERR_DISPOSED`. May be called again. */
   async dispose(): Promise<void> {
     this.#lifetime.end();
     this.#engine.dispose();
