@@ -1,12 +1,13 @@
 // The Hub's cache on disk, shared with its Python tools, so that neither downloads what the other has: contents of files are in
 // `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and the commit of each branch in `refs`.
+import { randomBytes } from 'node:crypto';
 import { copyFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { findLayout, preprocessorFile, processorFile } from '../checkpoint/layouts.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
-import { makeFolders } from '../files/folders.js';
 import { fileExists, readText } from '../files/read.js';
+import { blobOf, isLink, isSound, makeOwnFolder } from './blobs.js';
 
 const commitPattern = /^[0-9a-f]{40}$/;
 
@@ -51,18 +52,36 @@ export class CachedModel {
   async rememberCommit(revision: string, commit: string): Promise<void> {
     if (isCommit(revision) || (await this.commitOf(revision)) === commit) return;
     const file = join(this.folder, 'refs', revision);
-    await makeFolders(dirname(file)).catch((error: unknown) => {
+    try {
+      await this.#makeFolder(dirname(file));
+      await removeLink(file);
+    } catch (error) {
       throw writeError(file, error);
-    });
+    }
     await writeFileAtomic(file, commit);
   }
 
-  /** The directory of a revision, if all files that a model needs are in it. */
-  async find(revision: string): Promise<string | undefined> {
+  /**
+   * The directory of a revision, if all files that a model needs are in it. Those whose hash the cache knows are looked at, once.
+   *
+   * @returns `damaged`: a file that does not have the bytes that it was downloaded with
+   */
+  async find(
+    revision: string,
+    signal?: AbortSignal,
+  ): Promise<{ directory: string; damaged?: undefined } | { damaged: string } | undefined> {
     const commit = await this.commitOf(revision);
     if (commit === undefined) return undefined;
     const directory = this.snapshot(commit);
-    return (await isComplete(directory)) ? directory : undefined;
+    let found = false;
+    for await (const name of filesOf(directory)) {
+      const file = join(directory, name);
+      if (!(await fileExists(file))) return undefined;
+      const blob = await blobOf(file);
+      if (blob !== undefined && !(await isSound(blob, signal))) return { damaged: file };
+      found = true;
+    }
+    return found ? { directory } : undefined;
   }
 
   /**
@@ -86,11 +105,16 @@ export class CachedModel {
   async noteAbsent(commit: string, path: string): Promise<void> {
     const file = join(this.folder, '.no_exist', commit, path);
     try {
-      await makeFolders(dirname(file));
+      await this.#makeFolder(dirname(file));
+      await removeLink(file);
       await writeFile(file, '');
     } catch (error) {
       throw writeError(file, error);
     }
+  }
+
+  #makeFolder(folder: string): Promise<void> {
+    return makeOwnFolder(dirname(this.folder), folder);
   }
 
   /** Puts a blob into a snapshot under its name there. */
@@ -99,24 +123,28 @@ export class CachedModel {
     const target = this.blob(hash);
     try {
       if (await sameFile(file, target)) return;
-      await makeFolders(dirname(file));
-      await rm(file, { force: true });
-      await symlink(relative(dirname(file), target), file).catch((error: NodeJS.ErrnoException) => {
-        if (error.code === 'EEXIST') return undefined;
-        if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(error.code ?? '')) throw error;
-        return copyWhole(target, file);
-      });
+      await this.#makeFolder(dirname(file));
+      // In one step: others may be reading the file, or linking it.
+      const temporary = `${file}.${randomBytes(8).toString('hex')}.new`;
+      try {
+        await symlink(relative(dirname(file), target), temporary).catch((error: NodeJS.ErrnoException) => {
+          if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(error.code ?? '')) throw error;
+          // A file system without links.
+          return copyFile(target, temporary);
+        });
+        await rename(temporary, file);
+      } finally {
+        await rm(temporary, { force: true });
+      }
     } catch (error) {
       throw writeError(file, error);
     }
   }
 }
 
-/** For file systems without links. */
-async function copyWhole(from: string, to: string): Promise<void> {
-  const temporary = `${to}.${process.pid}.new`;
-  await copyFile(from, temporary);
-  await rename(temporary, to);
+/** What is written is a file of the cache, not what a link in it leads to. */
+async function removeLink(file: string): Promise<void> {
+  if (await isLink(file)) await rm(file);
 }
 
 async function sameFile(one: string, other: string): Promise<boolean> {
@@ -124,13 +152,15 @@ async function sameFile(one: string, other: string): Promise<boolean> {
   return a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev;
 }
 
-async function isComplete(directory: string): Promise<boolean> {
+/** The files of a model that is in a directory: those that say what it is, its weights, and what an index of weights names. */
+async function* filesOf(directory: string): AsyncGenerator<string> {
   const here = (name: string) => fileExists(join(directory, name));
   const found = await findLayout(here);
-  if (found === undefined) return false;
-  if (!isIndex(found.weights)) return true;
-  for (const name of new Set((await readShardIndex(join(directory, found.weights))).values())) {
-    if (!(await here(name))) return false;
-  }
-  return true;
+  if (found === undefined) return;
+  const { needs, also } = found.layout;
+  yield* needs;
+  for (const name of also) if (await here(name)) yield name;
+  yield found.weights;
+  // Whoever takes the names has looked at the index by then.
+  if (isIndex(found.weights)) yield* new Set((await readShardIndex(join(directory, found.weights))).values());
 }

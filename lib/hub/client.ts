@@ -1,5 +1,7 @@
 // The Hub's own client, with aborts, and with its errors as this package's.
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { parseJson } from '../files/json.js';
+import { isHash } from './blobs.js';
 import { isCommit } from './cache.js';
 import type { HubSettings } from './settings.js';
 
@@ -19,10 +21,14 @@ export interface HubModel {
   files: HubFile[];
 }
 
-const hashPattern = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 /** More files than the repository of a model has, and more requests than the pages of their list take. */
 const mostFiles = 10_000;
 const mostRequests = 1000;
+/** A model of a thousand files is described by 300 kB; a refusal is a sentence. */
+const mostBytes = 16 << 20;
+const mostOfRefusal = 1 << 20;
+/** For one answer of those. */
+const mostMilliseconds = 60_000;
 
 /** What went wrong with the network: the cause of `fetch`'s error says more than its message. */
 function reasonOf(error: unknown): string {
@@ -34,6 +40,8 @@ function reasonOf(error: unknown): string {
 /** Asks one endpoint about one model. */
 export class HubClient {
   #requests = 0;
+  /** What all answers of a description may still have; undefined while files are asked for. */
+  #bytes: number | undefined;
 
   constructor(
     readonly name: string,
@@ -51,7 +59,7 @@ export class HubClient {
     };
   }
 
-  #fetch: typeof fetch = (input, init) => {
+  #fetch: typeof fetch = async (input, init) => {
     // A list whose pages lead to each other would never end.
     if (++this.#requests > mostRequests)
       throw this.#malformed(`its answers ask for more than ${mostRequests} requests`);
@@ -59,8 +67,35 @@ export class HubClient {
     const url = input instanceof Request ? input.url : String(input);
     // The client follows the endpoint's links to other hosts; the token is for the endpoint alone.
     if (new URL(url).origin !== new URL(this.settings.endpoint).origin) headers.delete('authorization');
-    return fetch(input, { ...init, headers, ...(this.signal === undefined ? {} : { signal: this.signal }) });
+    // Nothing here is worth being compressed, and what is not cannot be a bomb.
+    headers.set('accept-encoding', 'identity');
+    const time = this.#bytes === undefined ? undefined : AbortSignal.timeout(mostMilliseconds);
+    const signals = [this.signal, time].filter((signal) => signal !== undefined);
+    const response = await fetch(input, { ...init, headers, signal: AbortSignal.any(signals) });
+    // A file goes to disk as it comes, and no further than its size; all else is held in memory.
+    return this.#bytes === undefined && response.ok ? response : this.#held(response);
   };
+
+  /** An answer whose bytes have been read, no more than are left for all of them, whatever it is compressed to. */
+  async #held(response: Response): Promise<Response> {
+    const { body, status, statusText, headers } = response;
+    if (body === null) return response;
+    const parts: Uint8Array[] = [];
+    let left = this.#bytes ?? mostOfRefusal;
+    for await (const part of body) {
+      left -= part.length;
+      if (left < 0) throw this.#malformed(`it has more than ${mostBytes >> 20} MiB`);
+      parts.push(part);
+    }
+    if (this.#bytes !== undefined) this.#bytes = left;
+    const bytes = Buffer.concat(parts);
+    if (response.ok) {
+      await parseJson(bytes).catch((error: Error) => {
+        throw this.#malformed(`it is not JSON (${error.message})`);
+      });
+    }
+    return new Response(bytes, { status, statusText, headers });
+  }
 
   /** An error of the client: a refusal of the Hub as `ERR_HUB`, a failure of the network as `ERR_DOWNLOAD`. */
   refusal(error: unknown): unknown {
@@ -91,6 +126,7 @@ export class HubClient {
   /** The commit of the revision asked for, and its files. Errors: `ERR_HUB`, `ERR_DOWNLOAD`, `ERR_ABORTED`. */
   async describe(): Promise<HubModel> {
     this.#requests = 0;
+    this.#bytes = mostBytes;
     const { listFiles, modelInfo } = await import('@huggingface/hub');
     const { repo, ...parameters } = this.#parameters();
     const { revision } = this.settings;
@@ -107,7 +143,7 @@ export class HubClient {
         if (type !== 'file') continue;
         const hash = lfs?.oid ?? oid ?? '';
         // It becomes a file name.
-        if (!hashPattern.test(hash)) throw this.#malformed(`it lists no hash of ${path}`);
+        if (!isHash(hash)) throw this.#malformed(`it lists no hash of ${path}`);
         const bytes = lfs?.size ?? size;
         if (!Number.isSafeInteger(bytes) || bytes < 0) throw this.#malformed(`it lists no size of ${path}`);
         files.push({ path, size: bytes, hash });
@@ -116,6 +152,8 @@ export class HubClient {
       return { name: this.name, commit: sha, files };
     } catch (error) {
       throw this.refusal(error);
+    } finally {
+      this.#bytes = undefined;
     }
   }
 

@@ -126,13 +126,21 @@ class Download {
 
 /** The copy in the cache, for when the network may not be used. */
 async function fromCache(cached: CachedModel, settings: HubSettings, options: DownloadOptions): Promise<string> {
-  const directory = await cached.find(settings.revision);
-  if (directory === undefined) {
+  const found = await cached.find(settings.revision, options.signal);
+  if (found?.damaged !== undefined) {
+    throw new EmoframeError(
+      'ERR_HUB',
+      `${found.damaged} does not have the bytes that it was downloaded with, and cannot be downloaded again offline: run once without offline mode (HF_HUB_OFFLINE), which mends it.`,
+      { file: found.damaged },
+    );
+  }
+  if (found === undefined) {
     throw new EmoframeError(
       'ERR_HUB',
       `${cached.name} (revision ${settings.revision}) is not in the cache ${settings.cacheDir}, or is incomplete there, and cannot be downloaded offline.`,
     );
   }
+  const { directory } = found;
   if (!(await cached.knowsNormalization(directory))) {
     options.onWarning?.(
       `The cache has no ${preprocessorFile} of ${cached.name}; audio is normalised, as in transformers without that file.`,
@@ -168,8 +176,10 @@ export async function downloadModel(name: string, options: DownloadOptions = {})
   const cached = new CachedModel(settings.cacheDir, name);
   if (settings.offline) return fromCache(cached, settings, parsed);
   // A commit never changes.
-  const whole = isCommit(settings.revision) ? await cached.find(settings.revision) : undefined;
-  if (whole !== undefined && (await cached.knowsNormalization(whole))) return whole;
+  const whole = isCommit(settings.revision) ? await cached.find(settings.revision, parsed.signal) : undefined;
+  if (whole !== undefined && whole.damaged === undefined && (await cached.knowsNormalization(whole.directory))) {
+    return whole.directory;
+  }
   const client = new HubClient(name, settings, parsed.signal);
   let model: HubModel;
   try {
@@ -177,10 +187,10 @@ export async function downloadModel(name: string, options: DownloadOptions = {})
   } catch (error) {
     // The network failed: what was downloaded before can still be used.
     if (!(error instanceof EmoframeError) || error.code !== 'ERR_DOWNLOAD') throw error;
-    const directory = await cached.find(settings.revision);
-    if (directory === undefined) throw error;
+    const found = await cached.find(settings.revision, parsed.signal);
+    if (found === undefined || found.damaged !== undefined) throw error;
     parsed.onWarning?.(`${error.message} The copy in the cache is used.`);
-    return directory;
+    return found.directory;
   }
   const directory = await new Download(client, cached, model, parsed).run();
   await cached.rememberCommit(settings.revision, model.commit);

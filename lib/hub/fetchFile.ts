@@ -1,13 +1,13 @@
 // One file into the cache: an earlier attempt is resumed, and the file takes its place only when all of it is on disk and has the
-// hash that the Hub lists. Two processes may download one file at once: both write the same bytes to the same places.
-import { createHash } from 'node:crypto';
+// hash that the Hub lists. Of several that want one file at once, one downloads it, and the others wait for it.
+import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { makeDirectory, writeError, writeFully } from '../files/atomic.js';
-import { readParts } from '../files/read.js';
+import { writeError, writeFully } from '../files/atomic.js';
+import { hashOf, isSound, makeOwnFolder, noteSound, syncFolder, withBlobLock } from './blobs.js';
 import type { HubClient, HubFile } from './client.js';
 
 export interface FetchOptions {
@@ -27,14 +27,17 @@ async function sizeOf(path: string): Promise<number | undefined> {
   );
 }
 
-/** The file's own hash, of the kind that `like` is: SHA-256, or git's SHA-1 of a blob. */
-async function hashOf(path: string, size: number, like: string): Promise<string> {
-  const hash = like.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
-  for await (const part of readParts(path)) hash.update(part);
-  return hash.digest('hex');
+/** What has arrived of a file, opened for more. A link of that name is removed: where it leads is not for us to write. */
+async function openPartial(partial: string): Promise<FileHandle> {
+  const opened = () => open(partial, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o666);
+  return opened().catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ELOOP') throw error;
+    await rm(partial);
+    return opened();
+  });
 }
 
-/** Appends what is missing of a file. Errors of the disk as `ERR_WRITE`; of the network as they come. */
+/** Appends what is missing of a file, and forces all of it to disk. Errors of the disk as `ERR_WRITE`; of the network as they come. */
 async function append(
   client: HubClient,
   file: HubFile,
@@ -45,12 +48,12 @@ async function append(
   const refuseToWrite = (error: unknown): never => {
     throw writeError(partial, error);
   };
-  const handle = await open(partial, constants.O_WRONLY | constants.O_CREAT, 0o666).catch(refuseToWrite);
+  const handle = await openPartial(partial).catch(refuseToWrite);
   try {
     let done = (await handle.stat()).size;
     options.onBytes?.(done);
-    if (done >= file.size) return;
-    for await (const part of await client.open(file.path, commit, done)) {
+    const missing = done < file.size ? await client.open(file.path, commit, done) : [];
+    for await (const part of missing) {
       throwIfAborted(options.signal);
       // A server that does not stop at the end would fill the disk.
       if (done + part.length > file.size) throw new Error(`it sent more than the ${file.size} bytes that it lists`);
@@ -108,17 +111,45 @@ export async function fetchFile(
   blob: string,
   options: FetchOptions = {},
 ): Promise<void> {
-  if ((await sizeOf(blob)) === file.size) {
+  const { signal } = options;
+  const isThere = async () => {
+    if ((await sizeOf(blob)) !== file.size || !(await isSound(blob, signal))) return false;
     options.onBytes?.(file.size);
-    return;
+    return true;
+  };
+  if (await isThere()) return;
+  const blobs = dirname(blob);
+  try {
+    await makeOwnFolder(dirname(dirname(blobs)), blobs);
+    await withBlobLock(blob, signal, async (locked) => {
+      // Another may have brought it while we waited.
+      if (await isThere()) return;
+      // Without locks nobody else may write to what is ours.
+      const partial = `${blob}.${locked ? '' : `${randomBytes(8).toString('hex')}.`}incomplete`;
+      try {
+        await bring(client, file, commit, blob, partial, options);
+      } finally {
+        if (!locked) await rm(partial, { force: true }).catch(() => undefined);
+      }
+    });
+  } catch (error) {
+    throw writeError(blob, error);
   }
-  await makeDirectory(dirname(blob)).catch((error: unknown) => {
-    throw writeError(dirname(blob), error);
-  });
-  const partial = `${blob}.incomplete`;
+}
+
+/** Downloads a file, and puts it in its place. */
+async function bring(
+  client: HubClient,
+  file: HubFile,
+  commit: string,
+  blob: string,
+  partial: string,
+  options: FetchOptions,
+): Promise<void> {
   for (const last of [false, true]) {
     await complete(client, file, commit, partial, options);
-    if ((await sizeOf(partial)) === file.size && (await hashOf(partial, file.size, file.hash)) === file.hash) break;
+    if ((await sizeOf(partial)) === file.size && (await hashOf(partial, file.hash, options.signal)) === file.hash)
+      break;
     // An earlier attempt may have left another file's bytes, or damaged ones: once more, from the beginning.
     await rm(partial, { force: true });
     if (!last) continue;
@@ -128,10 +159,8 @@ export async function fetchFile(
       { file: blob },
     );
   }
-  try {
-    await rename(partial, blob);
-  } catch (error) {
-    // Another process may have been quicker with the same file.
-    if ((await sizeOf(blob)) !== file.size) throw writeError(blob, error);
-  }
+  await rename(partial, blob);
+  await syncFolder(dirname(blob));
+  // Its bytes have just been read.
+  await noteSound(blob);
 }

@@ -35,11 +35,13 @@ export async function startHub(models) {
   const requests = [];
   // cutAfter: bytes of a large file after which the connection breaks, once for each number; status: answered to all;
   // change: alters the bytes of a large file; list: alters the list of files; direct: large files are asked for where they
-  // lie, as behind the Hub's CDN; endless: the list of files has always another page; listText: what is sent as the list
+  // lie, as behind the Hub's CDN; endless: the list of files has always another page; listText: what is sent as the list; packed: what is sent as the
+  // list, by gzip, whether that was asked for or not, with the status packedStatus
   const faults = {
     direct: false,
     endless: false,
     cutAfter: [],
+    packedStatus: 200,
     status: undefined,
     change: (bytes) => bytes,
     list: (files) => files,
@@ -82,6 +84,10 @@ export async function startHub(models) {
           return { type: 'file', path: file, oid, size: bytes.length, ...(lfs && { lfs, xetHash: sha256 }) };
         }),
       );
+      if (faults.packed !== undefined) {
+        response.writeHead(faults.packedStatus, { 'content-type': 'application/json', 'content-encoding': 'gzip' });
+        return response.end(faults.packed);
+      }
       if (faults.listText !== undefined) {
         response.writeHead(200, { 'content-type': 'application/json' });
         return response.end(faults.listText(JSON.stringify(entries)));
