@@ -33,6 +33,21 @@ test('records are lines, in order, and there as soon as they are written', async
   refused(() => log.write({}), 'ERR_DISPOSED', /closed/);
 });
 
+test('what drives a terminal is escaped in a log, and read as it was', async () => {
+  const text = '\u001b[2J\u009b2J\u202e\u007f\ud800';
+  const path = join(scratch, 'log.jsonl');
+  const log = JsonlLog.open(path);
+  log.write({ [text]: text });
+  await log.close();
+  assert.match(readFileSync(path, 'utf8'), /^[ -~]+\n$/);
+  assert.equal(jsonLines(path), [{ [text]: text }]);
+  const board = TensorBoardLog.open(scratch);
+  board.scalar(`loss/${text}`, 1, 2);
+  await board.close();
+  const [events] = readdirSync(scratch).filter((name) => name.startsWith('events'));
+  assert.ok(readFileSync(join(scratch, events)).includes('loss/\\u001b[2J\\u009b2J\\u202e\\u007f\\ud800'));
+});
+
 test('a log goes on where it ended', async () => {
   const path = join(scratch, 'log.jsonl');
   for (const step of [1, 2]) {

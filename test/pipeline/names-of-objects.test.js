@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { z } from 'zod';
 import { scoreTable } from '../../dist/cli/scoreTable.js';
+import { namedFiles } from '../../dist/corpus/datasets/namedFiles.js';
 import { hasValues } from '../../dist/corpus/values.js';
 import {
   describeCorpus,
@@ -16,6 +18,7 @@ import {
   Trainer,
   writeReport,
 } from '../../dist/index.js';
+import { byName } from '../../dist/issues.js';
 import { mapDimensions } from '../../dist/score/labelMap.js';
 import { generator, speechLike, writeWav } from '../support/syntheticRun.js';
 import { tinyConfig } from '../support/tinyCorpus.js';
@@ -194,6 +197,19 @@ test('what an object inherits is nothing that it was given', () => {
   assert.throws(() => parseConfig(JSON.parse('{"__proto__": {"seed": 7}}')), /There is no field '__proto__'/);
   assert.throws(() => parseConfig({ constructor: 1 }), /There is no field 'constructor'/);
   assert.is({}.seed, undefined);
+  const { named } = namedFiles({
+    pattern: /^(\w+)$/,
+    read: (label) => ({ id: label, label }),
+    emotions: { a: 'angry' },
+  });
+  assert.equal([named('a.wav').label, named('constructor.wav').label], ['angry', 'constructor']);
+  // zod's own record would pass over it.
+  const found = byName(z.number()).safeParse(JSON.parse('{"__proto__": "x"}'));
+  assert.equal(
+    found.error?.issues.map(({ path }) => path),
+    [['__proto__']],
+  );
+  assert.ok(byName(z.number()).safeParse(JSON.parse('{"__proto__": 1, "constructor": 2}')).success);
 });
 
 test.run();
