@@ -325,6 +325,8 @@ long syscall(long number, ...) {
   for (int index = 0; index < 6; index++) words[index] = va_arg(given, long);
   va_end(given);
   switch (number) {
+  case SYS_close:
+    return close((int)words[0]);
   case SYS_statx:
     return stat_more((int)words[0], (const char *)words[1], (int)words[2], (unsigned)words[3], (void *)words[4]);
   case SYS_copy_file_range:
