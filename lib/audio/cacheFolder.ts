@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { writeError } from '../files/atomic.js';
 import { makeFolders } from '../files/folders.js';
-import { readError, readText } from '../files/read.js';
+import { readText, unlessAbsent } from '../files/read.js';
 import { type Shape, strictOptions } from '../issues.js';
 
 /** Where decoded audio is kept between runs. */
@@ -177,17 +177,6 @@ export async function makeRoom(dir: string, bytes: number, left = LEFT_SHARE * b
     if (usedAt < oldest) await remove(path);
   }
   return { entries: entries.length - removed, bytes: total };
-}
-
-/** What a call gives of a path; nothing where there is none any more. Errors: `ERR_READ` */
-async function unlessAbsent<Result>(path: string, call: Promise<Result>): Promise<Result | undefined> {
-  try {
-    return await call;
-  } catch (error) {
-    const refusal = readError(path, error);
-    if (refusal instanceof EmoframeError && refusal.code === 'ERR_FILE_NOT_FOUND') return undefined;
-    throw refusal;
-  }
 }
 
 const namesIn = async (folder: string): Promise<string[]> => (await unlessAbsent(folder, readdir(folder))) ?? [];

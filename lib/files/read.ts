@@ -209,12 +209,21 @@ function withoutMark(line: string, row: number): string {
   return row === 1 && line.startsWith('\ufeff') ? line.slice(1) : line;
 }
 
-export async function fileExists(path: string): Promise<boolean> {
+/**
+ * What a call gives of a path; nothing where there is no such file or folder. That a disk refuses to say is no sign that there is none.
+ *
+ * @throws EmoframeError `ERR_READ`
+ */
+export async function unlessAbsent<Result>(path: string, call: Promise<Result>): Promise<Result | undefined> {
   try {
-    return (await answered(stat(path))).isFile();
+    return await call;
   } catch (error) {
     const refusal = readError(path, error);
-    if (refusal instanceof EmoframeError && refusal.code === 'ERR_FILE_NOT_FOUND') return false;
+    if (refusal instanceof EmoframeError && refusal.code === 'ERR_FILE_NOT_FOUND') return undefined;
     throw refusal;
   }
+}
+
+export async function fileExists(path: string): Promise<boolean> {
+  return (await unlessAbsent(path, answered(stat(path))))?.isFile() === true;
 }

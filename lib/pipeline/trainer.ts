@@ -4,6 +4,7 @@ import { onAbort, unlessAborted } from '../abort.js';
 import type { Fold } from '../corpus/folds.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { unlessAbsent } from '../files/read.js';
 import { parseOptions, strictOptions } from '../issues.js';
 import type { RunSummary } from '../run/scores.js';
 import { predictingStage, type StageName } from '../run/stages.js';
@@ -235,8 +236,8 @@ export class Trainer {
   async #refuseBegun(fold: Fold, stage: StageName): Promise<void> {
     if (this.#resume || this.#begun.has(`${fold.name}/${stage}`)) return;
     const { dir } = this.#run.directory.fold(fold.name).stage(stage);
-    const entries = await readdir(dir).catch(() => []);
-    if (entries.length === 0) return;
+    const entries = await unlessAbsent(dir, readdir(dir));
+    if (entries === undefined || entries.length === 0) return;
     throw new EmoframeError(
       'ERR_RUN_EXISTS',
       `Stage ${stage} of fold ${fold.name} was already started in ${this.#run.directory.dir}: continue it with --resume (resume: true), or choose another folder.`,

@@ -1,8 +1,8 @@
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkFinite } from '../checkpoint/finite.js';
 import { readSafetensors } from '../checkpoint/safetensors.js';
 import { EmoframeError } from '../errors.js';
+import { fileExists } from '../files/read.js';
 import type { PackedBatch, Precision } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
 import { type LoadedModel, loadEncoder } from './loadModel.js';
@@ -21,7 +21,7 @@ export class Clusterer {
   static async find(engine: Engine, predictorDir: string, precision: Precision): Promise<Clusterer | undefined> {
     const dir = join(predictorDir, 'clusters');
     const file = join(dir, 'centroids.safetensors');
-    if (!(await stat(file).catch(() => undefined))) return undefined;
+    if (!(await fileExists(file))) return undefined;
     const { tensors, metadata } = await readSafetensors(file);
     const centroids = tensors.get('centroids');
     const layer = Number.parseInt(metadata.layer ?? '', 10);

@@ -7,7 +7,7 @@ import { EmoframeError } from '../errors.js';
 import { recoverDirectory, writeFileAtomic } from '../files/atomic.js';
 import { type Checksum, checksumOf, checksumSchema, verifyChecksum } from '../files/checksum.js';
 import { readJson, writeJson } from '../files/json.js';
-import { fileExists, type Refuse } from '../files/read.js';
+import { fileExists, type Refuse, unlessAbsent } from '../files/read.js';
 import { describeIssues } from '../issues.js';
 import { removeSteps } from '../training/savedSteps.js';
 import { type FoldPaths, markName, type StagePaths } from './paths.js';
@@ -75,7 +75,7 @@ export async function verifyResult(result: string): Promise<void> {
 async function checksumsOfResults(paths: StagePaths): Promise<Record<string, Checksum>> {
   const files: Record<string, Checksum> = {};
   for (const result of paths.results) {
-    const inside = await readdir(result).catch(() => undefined);
+    const inside = await unlessAbsent(result, readdir(result));
     const found = inside?.map((name) => join(result, name)) ?? ((await fileExists(result)) ? [result] : []);
     for (const file of found.sort()) {
       const name = file.slice(paths.dir.length + 1).replaceAll(sep, '/');
