@@ -1,4 +1,4 @@
-// Plants mistakes in a room and asks its tests whether they notice (docs/mutation.md has the results). A mistake that survives is a
+// Plants mistakes in a room and asks its tests whether they notice (README.md beside this file has the results). A mistake that survives is a
 // test that is missing, or one that cannot be noticed.
 //
 //   npm run mutate -- checkpoint                          100 mistakes, the same ones for the same sources

@@ -98,6 +98,45 @@ test('Ctrl-C stops a run; --resume takes it to its scores, report and predictor'
   assert.is(report.stdout, `${join(out, 'report.html')}\n`);
 });
 
+test('sweep prints how good other layers and numbers of clusters are, and leaves the run as it is', async () => {
+  // The run of the test before.
+  const out = join(dir, 'run');
+  const clusters = join(out, 'folds', 's3', 'cluster', 'done.json');
+  const before = readFileSync(clusters, 'utf8');
+  const words = [
+    'sweep',
+    manifest,
+    '--config',
+    config,
+    '--out',
+    out,
+    '--folds',
+    's3',
+    '--layers',
+    '1,2',
+    '--clusters',
+    '2,3',
+  ];
+  const { code, stdout, stderr } = await emoframe(words);
+  assert.is(code, 0, stderr);
+  const rows = stdout.trimEnd().split('\n');
+  assert.equal(
+    rows.map((row) =>
+      /^ *s3 +layer (\d) +K (\d) +inertia per frame \d+\.\d{3} +purity (0|1)\.\d{3} +NMI (0|1)\.\d{3}$/
+        .exec(row)
+        ?.slice(1, 3),
+    ),
+    [
+      ['1', '2'],
+      ['1', '3'],
+      ['2', '2'],
+      ['2', '3'],
+    ],
+    stdout,
+  );
+  assert.is(readFileSync(clusters, 'utf8'), before);
+});
+
 test('a stage that lacks the one before it says so', async () => {
   const { code, stderr } = await emoframe(['cluster', manifest, '--config', config, '--out', join(dir, 'stages')]);
   assert.is(code, 1);
