@@ -293,7 +293,30 @@ void Parameters::sumGradientSquares() {
   backend_.run(SumSquares{gradients, sum});
 }
 
+namespace {
+
+// With others the update would make every weight NaN, and say nothing.
+void checkSettings(const AdamW &settings, const std::vector<ParameterGroup> &groups) {
+  const auto require = [](bool holds, const char *what) {
+    if (!holds) throw Error("ERR_ARGUMENT", std::string("Expected ") + what + " for the optimiser.");
+  };
+  const auto isRate = [](float value) { return value >= 0 && std::isfinite(value); };
+  require(settings.step >= 1, "a step from 1 on");
+  for (const float beta : {settings.beta1, settings.beta2}) {
+    // The closest decimal to it below 1 (adamw.h).
+    require(beta >= 0 && beta < 0.99999995, "betas of at least 0 and below 1");
+  }
+  require(settings.epsilon > 0 && std::isfinite(settings.epsilon), "a positive epsilon");
+  require(isRate(settings.learningRate), "a learning rate of at least 0");
+  for (const ParameterGroup &group : groups) require(isRate(group.learningRate), "learning rates of at least 0");
+  require(isRate(settings.weightDecay), "a weight decay of at least 0");
+  require(isRate(settings.clipNorm), "a clip norm of at least 0");
+}
+
+}  // namespace
+
 double Parameters::optimizerStep(AdamW settings, const std::vector<ParameterGroup> &groups) {
+  checkSettings(settings, groups);
   ensureGradients();
   ensureMoments();
   settings.gradientSquares = sums().colRange(gradientSquares, 1);

@@ -1,6 +1,6 @@
-// The op table and the native model tests under AddressSanitizer (with its leak check) and UndefinedBehaviorSanitizer, in a
-// build folder of their own (CMakePresets.json). The first finding ends the test program and so fails its suite. On the way they
-// count which lines of the model run, for scripts/coverage.
+// The op table, the native model tests and the inputs kept of the native fuzz targets under AddressSanitizer (with its leak check)
+// and UndefinedBehaviorSanitizer, in a build folder of their own (CMakePresets.json). The first finding ends the test program and so
+// fails its suite. On the way they count which lines of the model run, for scripts/coverage.
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -40,9 +40,10 @@ const environment = {
 build();
 forget(folder);
 const sums = { passed: 0, failed: 0 };
-for (const name of ['op_table', 'native_tests']) {
+const programs = { op_table: [], native_tests: [], fuzz_replay: ['test/fuzz/corpora/native'] };
+for (const [name, args] of Object.entries(programs)) {
   process.stdout.write(`${name}\n`);
-  const { status, stdout } = run(join(folder, name), [], {
+  const { status, stdout } = run(join(folder, name), args, {
     env: environment,
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -12,7 +12,6 @@ const [name, directory, seed, folder, options] = process.argv.slice(2);
 const { blind, memoryLimit } = JSON.parse(options);
 const reader = readers[name];
 const file = join(directory, reader.file);
-const descriptor = openSync(file, 'w');
 const random = new Random(hash(seed, name));
 const reached = new Reached(reader.openCounters?.());
 const codes = {};
@@ -58,6 +57,7 @@ function report() {
 
 const corpus = new Corpus(random, reader, [...globalThis.knownWords]);
 const valid = await seedsOf(reader, directory);
+const descriptor = openSync(file, 'w');
 for (const [i, bytes] of [...valid, ...readKept(name), ...readGrown(folder)].entries()) {
   const wrong = await read(bytes);
   if (wrong !== undefined) process.send({ failure: wrong, bytes: bytes.toString('base64') });
