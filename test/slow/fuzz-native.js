@@ -49,7 +49,8 @@ const corpusOf = (name) => join(kept, `${name}.corpus`);
 function plant(name, folder) {
   mkdirSync(folder, { recursive: true });
   if (!existsSync(corpusOf(name))) return;
-  for (const [i, bytes] of unpack(readFileSync(corpusOf(name))).entries()) writeFileSync(join(folder, `kept-${i}`), bytes);
+  for (const [i, bytes] of unpack(readFileSync(corpusOf(name))).entries())
+    writeFileSync(join(folder, `kept-${i}`), bytes);
 }
 
 /** Keeps, of all inputs, few small ones that reach what all do. */
@@ -63,14 +64,20 @@ function minimize(name, folder) {
   return merged;
 }
 
-if (!run('cmake', ['--preset', 'fuzz']) || !run('cmake', ['--build', '--preset', 'fuzz', '--parallel', '2'])) process.exit(1);
+if (!run('cmake', ['--preset', 'fuzz']) || !run('cmake', ['--build', '--preset', 'fuzz', '--parallel', '2']))
+  process.exit(1);
 mkdirSync(values.failures, { recursive: true });
 let failed = 0;
 for (const name of chosen) {
   const folder = join(values.grown, 'native', name);
   plant(name, folder);
   const limits = ['-rss_limit_mb=2048', '-malloc_limit_mb=512', '-timeout=20', '-max_len=400', '-print_final_stats=1'];
-  const fuzzed = [`-max_total_time=${values.seconds}`, `-artifact_prefix=${values.failures}/${name}-`, ...limits, folder];
+  const fuzzed = [
+    `-max_total_time=${values.seconds}`,
+    `-artifact_prefix=${values.failures}/${name}-`,
+    ...limits,
+    folder,
+  ];
   failed += (values.minimize ? minimize(name, folder) : fuzzer(name, fuzzed)) ? 0 : 1;
 }
 process.stdout.write(`${chosen.length - failed} passed, ${failed} failed\n`);

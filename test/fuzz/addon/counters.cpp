@@ -1,5 +1,5 @@
-// What the addon reaches, for a fuzzer that drives it from JavaScript: the compiler calls this at every edge of the rest of
-// the code, and the counts lie in a file that the fuzzer reads and clears, EMOFRAME_COUNTERS_FILE.
+// What the addon reaches, for a fuzzer that drives it from JavaScript: the compiler calls this at every edge of the
+// rest of the code, and the counts lie in a file that the fuzzer reads and clears, EMOFRAME_COUNTERS_FILE.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
-// What is checked of a batch before a model is given it: where utterances lie, the frames that are wanted, moments. On a
-// backend that only counts, so thousands of batches a second.
+// What is checked of a batch before a model is given it: where utterances lie, the frames that are wanted, moments. On
+// a backend that only counts, so thousands of batches a second.
 #include <algorithm>
 
 #include "model/packing.h"
@@ -23,7 +23,8 @@ FUZZ(batches) {
   std::vector<std::vector<float>> samples;
   const size_t count = input.below(9);
   if (input.below(3) == 0) {
-    for (size_t b = 0; b < count; ++b) batch.features.push_back(std::string(1, static_cast<char>('a' + input.below(4))));
+    for (size_t b = 0; b < count; ++b)
+      batch.features.push_back(std::string(1, static_cast<char>('a' + input.below(4))));
   }
   if (input.below(3) > 0) {
     for (size_t b = 0; b < count; ++b) {

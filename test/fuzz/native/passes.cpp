@@ -1,5 +1,5 @@
-// Batches, targets and calls in any order on tiny models of every family. As in the addon, a list is as long as it says;
-// what is in it may be anything.
+// Batches, targets and calls in any order on tiny models of every family. As in the addon, a list is as long as it
+// says; what is in it may be anything.
 #include <algorithm>
 
 #include "../../native/harness.h"
@@ -228,15 +228,19 @@ void call(Input &input, Model &model, bool &changed) {
       const std::vector<float> values =
           input.floats(input.below(4) == 0 ? input.below(99) : static_cast<size_t>(testing::sizeOf(tensor)));
       const auto size = static_cast<int64_t>(values.size());
-      if (input.flag()) model.importTensor(tensor.name, values.data(), size);
-      else model.importMoments(tensor.name, values.data(), values.data(), size);
+      if (input.flag())
+        model.importTensor(tensor.name, values.data(), size);
+      else
+        model.importMoments(tensor.name, values.data(), values.data(), size);
       break;
     }
     case 13: {
       const TensorInfo tensor = anyTensor(input, model);
       std::vector<float> values(static_cast<size_t>(testing::sizeOf(tensor)));
-      if (input.flag()) model.exportTensor(tensor.name, values.data());
-      else model.exportMoments(tensor.name, values.data(), values.data());
+      if (input.flag())
+        model.exportTensor(tensor.name, values.data());
+      else
+        model.exportMoments(tensor.name, values.data(), values.data());
       break;
     }
     case 14:
@@ -244,9 +248,12 @@ void call(Input &input, Model &model, bool &changed) {
                                 : std::vector<std::string>{});
       break;
     default:
-      if (input.below(4) == 0) model.packForInference();
-      else if (input.flag()) model.clearFeatures();
-      else model.clearGradients();
+      if (input.below(4) == 0)
+        model.packForInference();
+      else if (input.flag())
+        model.clearFeatures();
+      else
+        model.clearGradients();
   }
 }
 

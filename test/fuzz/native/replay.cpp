@@ -14,7 +14,8 @@ std::vector<std::vector<uint8_t>> readCorpus(const std::string &path) {
   const std::vector<uint8_t> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   std::vector<std::vector<uint8_t>> inputs;
   for (size_t at = 0; at + 4 <= bytes.size();) {
-    const size_t length = bytes[at] | bytes[at + 1] << 8 | bytes[at + 2] << 16 | static_cast<size_t>(bytes[at + 3]) << 24;
+    const size_t length =
+        bytes[at] | bytes[at + 1] << 8 | bytes[at + 2] << 16 | static_cast<size_t>(bytes[at + 3]) << 24;
     at += 4;
     if (length > bytes.size() - at) break;
     // Of a size of its own, so that a sanitizer sees what reads past its end.

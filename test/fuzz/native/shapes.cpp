@@ -1,5 +1,5 @@
-// Which models can be made, and what work is planned: configurations and sizes of any kind. On a backend that only counts,
-// so that what is too large for this machine is still gone through; and on the CPU within a limit.
+// Which models can be made, and what work is planned: configurations and sizes of any kind. On a backend that only
+// counts, so that what is too large for this machine is still gone through; and on the CPU within a limit.
 #include "targets.h"
 
 namespace emoframe {
@@ -27,9 +27,9 @@ HubertShape anyShape(Input &input) {
   shape.featureProjectionLayerNorm = kinds & 4;
   shape.stableLayerNorm = kinds & 8;
   shape.positionBias = static_cast<PositionBias>(kinds / 16 % 3);
-  for (int64_t *size : {&shape.hiddenSize, &shape.layers, &shape.heads, &shape.intermediateSize,
-                        &shape.positionalKernel, &shape.positionalGroups, &shape.positionalDepth, &shape.biasBuckets,
-                        &shape.biasReach, &shape.extraTokens}) {
+  for (int64_t *size :
+       {&shape.hiddenSize, &shape.layers, &shape.heads, &shape.intermediateSize, &shape.positionalKernel,
+        &shape.positionalGroups, &shape.positionalDepth, &shape.biasBuckets, &shape.biasReach, &shape.extraTokens}) {
     *size = input.integerOr(*size);
   }
   for (float *number :
