@@ -6,6 +6,7 @@
 //   npm test -- PATTERN         suites by name, slow ones too, and TypeScript tests by path: a regular expression
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -14,18 +15,53 @@ import { collected } from './coverage/places.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
-/** Runs a command, passing its output through, and gives its exit code and output. */
-function run(command, args, env) {
+/** What is said of suites that run at once: the output of each by itself and in their order, that of the foremost as it comes. */
+class InOrder {
+  #waiting = [];
+
+  /** A place behind those opened before: `write` its output, then `end` it. */
+  open() {
+    const place = { text: '', ended: false };
+    this.#waiting.push(place);
+    return {
+      write: (chunk) => {
+        place.text += chunk;
+        this.#show();
+      },
+      end: () => {
+        place.ended = true;
+        this.#show();
+      },
+    };
+  }
+
+  #show() {
+    for (;;) {
+      const [foremost] = this.#waiting;
+      if (foremost === undefined) return;
+      process.stdout.write(foremost.text);
+      foremost.text = '';
+      if (!foremost.ended) return;
+      this.#waiting.shift();
+    }
+  }
+}
+
+/** Runs a command, giving its output to `write` as it comes, and returns its exit code and output. */
+function run(command, args, write, env) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd: root,
       env: { ...process.env, GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '20000', ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'pipe'],
     });
     let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8');
+      stream.on('data', write);
+    }
     child.stdout.on('data', (chunk) => {
       output += chunk;
-      process.stdout.write(chunk);
     });
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, output }));
@@ -39,11 +75,9 @@ function count(name, { code, output }, pattern) {
   let failed =
     match?.groups.failed === undefined ? Number(match?.groups.total ?? 0) - total : Number(match.groups.failed);
   if (code !== 0 && failed === 0) failed = 1;
-  if (!match || (total === 0 && failed === 0)) {
-    process.stderr.write(`test: ${name} ran no test (exit code ${code}).\n`);
-    failed = Math.max(failed, 1);
-  }
-  return { passed: total, failed };
+  const none = !match || (total === 0 && failed === 0);
+  if (none) failed = Math.max(failed, 1);
+  return { passed: total, failed, note: none ? `test: ${name} ran no test (exit code ${code}).\n` : '' };
 }
 
 const counted = /^(?<passed>\d+) passed, (?<failed>\d+) failed$/gm;
@@ -81,11 +115,11 @@ const all = [
   { name: 'ONNX schema', command: [node, 'scripts/onnx/generate.js', '--check'] },
   { name: 'exports in ONNX Runtime', command: [node, 'test/slow/onnx.js'] },
   { name: 'sanitizers', command: [node, 'test/slow/sanitize.js'] },
-  { name: 'coverage', command: [node, 'scripts/coverage/index.js', '--collected'] },
+  { name: 'coverage', command: [node, 'scripts/coverage/index.js', '--collected'], alone: true },
   { name: 'fuzzing', command: [node, 'test/slow/fuzz.js'] },
   { name: 'kills', command: [node, 'test/slow/kill.js'] },
   // The strict bound is for quiet machines: see docs/threads.md.
-  { name: 'event loop', command: [node, 'test/slow/eventLoop.js', '--limit', '60'] },
+  { name: 'event loop', command: [node, 'test/slow/eventLoop.js', '--limit', '60'], alone: true },
   { name: 'lifetimes', command: [node, 'test/slow/lifetime.js'] },
   { name: 'planned memory', command: [node, 'test/slow/memory-plan.js'] },
   { name: 'many files', command: [node, 'test/slow/load.js'] },
@@ -124,20 +158,35 @@ if (chosen.length === 0) {
 }
 if (values.all) rmSync(collected.lib, { recursive: true, force: true });
 const sums = { passed: 0, failed: chosen.length === 0 ? 1 : 0 };
-for (const { name, command, pattern = counted } of chosen) {
-  process.stdout.write(`\n# ${name}\n`);
+const shown = new InOrder();
+
+async function runSuite({ name, command, pattern = counted }) {
+  const place = shown.open();
+  place.write(`\n# ${name}\n`);
   const [file, ...args] = command;
-  if (!existsSync(resolve(root, file))) {
-    process.stderr.write(`test: ${file} is missing: run "npm run compile" first.\n`);
+  if (existsSync(resolve(root, file))) {
+    const began = performance.now();
+    // For the coverage suite.
+    const env = values.all && pattern === uvu ? countedInto(collected.lib) : {};
+    const { passed, failed, note } = count(name, await run(resolve(root, file), args, place.write, env), pattern);
+    place.write(`${note}(${((performance.now() - began) / 1000).toFixed(0)} s)\n`);
+    sums.passed += passed;
+    sums.failed += failed;
+  } else {
+    place.write(`test: ${file} is missing: run "npm run compile" first.\n`);
     sums.failed++;
-    continue;
   }
-  // For the coverage suite.
-  const env = values.all && pattern === uvu ? countedInto(collected.lib) : {};
-  const { passed, failed } = count(name, await run(resolve(root, file), args, env), pattern);
-  sums.passed += passed;
-  sums.failed += failed;
+  place.end();
 }
+
+// Few suites keep two cores busy all the time, so two run at once; those that watch the clock, or count what the others
+// covered, run alone at the end.
+const together = chosen.filter(({ alone }) => !alone);
+const lane = async () => {
+  while (together.length > 0) await runSuite(together.shift());
+};
+await Promise.all(availableParallelism() > 1 ? [lane(), lane()] : [lane()]);
+for (const suite of chosen.filter(({ alone }) => alone)) await runSuite(suite);
 
 process.stdout.write(`\n${sums.passed} passed, ${sums.failed} failed\n`);
 process.exit(sums.failed === 0 ? 0 : 1);
