@@ -1,11 +1,12 @@
 // The folder of a cache of decoded audio: what lies in it, how large it is, and how it is made smaller. Anything in it may
 // vanish at any time, by another process that makes room.
 import { createHash, randomBytes } from 'node:crypto';
-import { open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { lstat, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { writeError } from '../files/atomic.js';
+import { closeAfter } from '../files/close.js';
 import { makeFolders } from '../files/folders.js';
 import { readText, unlessAbsent } from '../files/read.js';
 import { type Shape, strictOptions } from '../issues.js';
@@ -37,6 +38,7 @@ const tagName = 'CACHEDIR.TAG';
 const signature = 'Signature: 8a477f597d28d172789f06886806bc55\n';
 const tag = `${signature}# Audio that emoframe has decoded. Files here can be deleted at any time.
 `;
+const tagTemporary = /^CACHEDIR\.TAG\.new-[0-9a-f]{16}$/;
 const parts = { samples: 'samples', files: 'files' } as const;
 const entryName = /^[0-9a-f]{64}$/;
 const temporaryName = /^[0-9a-f]{64}\.new-[0-9a-f]{16}$/;
@@ -54,10 +56,10 @@ export async function openCacheFolder(dir: string): Promise<void> {
   const folder = resolve(dir);
   try {
     await makeFolders(folder);
-    if (await isCacheFolder(folder)) return;
+    if (await isCacheFolder(folder)) return await refuseLinks(folder);
     const names = await readdir(folder);
     // Another process may be at the same: its tag may be on its way, or there by now.
-    const foreign = names.find((name) => !name.startsWith(tagName));
+    const foreign = names.find((name) => !tagTemporary.test(name));
     if (foreign !== undefined && !(await isCacheFolder(folder))) {
       throw cacheError(
         `${folder} cannot be used as the audio cache: it holds something else (${foreign}). Choose another folder.`,
@@ -69,6 +71,18 @@ export async function openCacheFolder(dir: string): Promise<void> {
     if (error instanceof EmoframeError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw cacheError(`${folder} cannot be used as the audio cache: ${reason}. Choose another folder.`, folder, error);
+  }
+}
+
+/** What entries are written to and removed from must be the cache's own. */
+async function refuseLinks(folder: string): Promise<void> {
+  for (const part of Object.values(parts)) {
+    const found = await lstat(join(folder, part)).catch(() => undefined);
+    if (!found?.isSymbolicLink()) continue;
+    throw cacheError(
+      `${folder} cannot be used as the audio cache: its ${part} is a link, and what it leads to may be somebody else's. Remove the link, or choose another folder.`,
+      folder,
+    );
   }
 }
 
@@ -102,11 +116,9 @@ export async function putFile(path: string, chunks: readonly Uint8Array[]): Prom
   await makeFolders(dirname(path));
   try {
     const handle = await open(temporary, 'wx');
-    try {
+    await closeAfter(handle, async () => {
       for (const chunk of chunks) await handle.appendFile(chunk);
-    } finally {
-      await handle.close();
-    }
+    });
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined);

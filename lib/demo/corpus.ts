@@ -1,9 +1,13 @@
-import { access, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { access, lstat, readdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { z } from 'zod';
 import { aborted, EmoframeError, throwIfAborted } from '../errors.js';
+import { linkError } from '../files/appendFile.js';
+import { makeDirectory, writeError, writeFileAtomic } from '../files/atomic.js';
 import { readText } from '../files/read.js';
+import type { Shape } from '../issues.js';
 import { mapLimited } from '../lists.js';
 import type { DemoRow, SpeakerMessage, SpeakerTask } from './speakerWorker.js';
 import { VOICES, type Voice } from './voices.js';
@@ -30,21 +34,49 @@ export interface DemoCorpus {
 /** Incremented whenever the same seed would no longer give the same corpus. */
 const VERSION = 1;
 
-/** The settings of a finished corpus; the last file to be written. */
+/** `SPEAKER-ROUND-LABEL.wav`, as utterances are named. */
+const spokenName = new RegExp(`^(?:${VOICES.map(({ speaker }) => speaker).join('|')})-\\d{3,}-[a-z]+\\.wav$`);
+
+/** The settings of a corpus: written first, which says that what lies beside it was made here, and again when all of it is there. */
 interface Stamp {
   version: number;
   seed: number;
   minutes: number;
-  utterances: number;
-  seconds: number;
+  /** Absent: not finished. */
+  utterances?: number;
+  seconds?: number;
 }
 
+const stampSchema = z.looseObject({
+  version: z.number(),
+  seed: z.number(),
+  minutes: z.number(),
+  utterances: z.number().exactOptional(),
+  seconds: z.number().exactOptional(),
+} satisfies Shape<Stamp>);
+
 async function readStamp(path: string): Promise<Stamp | undefined> {
+  const text = await readText(path, 1 << 16).catch(() => '');
   try {
-    return JSON.parse(await readText(path, 1 << 16)) as Stamp;
+    return stampSchema.parse(JSON.parse(text));
   } catch {
-    return undefined; // absent, or cut off while it was written
+    return undefined; // absent, or somebody else's
   }
+}
+
+/** Nothing of somebody else's has a name that would be written. Hidden files do not matter. */
+async function refuseForeign(directory: string): Promise<void> {
+  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw writeError(directory, error);
+  });
+  const foreign = names.find((name) => !name.startsWith('.'));
+  if (foreign === undefined) return;
+  throw new EmoframeError(
+    'ERR_RUN_EXISTS',
+    `${directory} is not empty (it contains ${foreign}) and is not a demo corpus: choose another folder, or move that away.`,
+    { file: directory },
+  );
 }
 
 async function isComplete(directory: string, manifest: string): Promise<boolean> {
@@ -135,7 +167,7 @@ function validate(options: DemoCorpusOptions): number {
  * (`segments`, in seconds); the rest is neutral. Words, level and noise are independent of the label. The same seed gives the
  * same bytes; a finished corpus with the same settings is reused.
  *
- * @throws EmoframeError `ERR_DEMO` when eSpeak NG (`@echogarden/espeak-ng-emscripten`) is not installed; `ERR_ARGUMENT` on a
+ * @throws EmoframeError `ERR_RUN_EXISTS` when the folder holds something else; `ERR_WRITE`; `ERR_DEMO` when eSpeak NG (`@echogarden/espeak-ng-emscripten`) is not installed; `ERR_ARGUMENT` on a
  * bad option; `ERR_ABORTED` when the signal fires.
  * @example
  * const { manifest } = await makeDemoCorpus('runs/demo/corpus', { seed: 1, minutes: 45 });
@@ -147,20 +179,36 @@ export async function makeDemoCorpus(directory: string, options: DemoCorpusOptio
   const manifest = join(directory, 'manifest.jsonl');
   const stampPath = join(directory, 'demo.json');
   const stamp = await readStamp(stampPath);
-  if (stamp !== undefined) {
+  if (stamp === undefined) await refuseForeign(directory);
+  const wanted: Stamp = { version: VERSION, seed: options.seed, minutes };
+  if (stamp?.utterances !== undefined && stamp.seconds !== undefined) {
     const same = stamp.version === VERSION && stamp.seed === options.seed && stamp.minutes === minutes;
     if (same && (await isComplete(directory, manifest))) {
       return { manifest, utterances: stamp.utterances, seconds: stamp.seconds };
     }
-    // The stamp shows that this function made the existing files, so they may be replaced.
-    await rm(stampPath);
-    await rm(join(directory, 'audio'), { recursive: true, force: true });
   }
-  await mkdir(join(directory, 'audio'), { recursive: true });
+  await writeFileAtomic(stampPath, `${JSON.stringify(wanted)}\n`);
+  const audio = join(directory, 'audio');
+  await removeSpoken(audio);
+  await makeDirectory(audio).catch((error: unknown) => {
+    throw writeError(audio, error);
+  });
   const { rows, seconds } = await speakAll(directory, minutes, options);
-  await writeFile(`${manifest}.part`, `${rows.map((row) => JSON.stringify(row)).join('\n')}\n`);
-  await rename(`${manifest}.part`, manifest);
-  const finished: Stamp = { version: VERSION, seed: options.seed, minutes, utterances: rows.length, seconds };
-  await writeFile(stampPath, `${JSON.stringify(finished)}\n`);
+  await writeFileAtomic(manifest, `${rows.map((row) => JSON.stringify(row)).join('\n')}\n`);
+  const finished: Stamp = { ...wanted, utterances: rows.length, seconds };
+  await writeFileAtomic(stampPath, `${JSON.stringify(finished)}\n`);
   return { manifest, utterances: rows.length, seconds };
+}
+
+/** Removes what this function made before, and nothing else. */
+async function removeSpoken(audio: string): Promise<void> {
+  try {
+    const found = await lstat(audio).catch(() => undefined);
+    if (found?.isSymbolicLink()) throw linkError(audio);
+    for (const name of found === undefined ? [] : await readdir(audio)) {
+      if (spokenName.test(name)) await rm(join(audio, name), { force: true });
+    }
+  } catch (error) {
+    throw writeError(audio, error);
+  }
 }

@@ -2,10 +2,11 @@ import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import type { ReadingOptions } from '../checkpoint/forms/form.js';
+import { headFiles } from '../checkpoint/head.js';
 import { type StoredPretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
-import { readError } from '../files/read.js';
+import { readError, readText } from '../files/read.js';
 import { given } from '../given.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
@@ -93,10 +94,11 @@ const optionsSchema = strictOptions({
 export const formatOf = { architecture: 'hf', clusters: 'hf', externalData: 'onnx' } as const;
 
 const cardFile = 'README.md';
+const huggingFaceFiles = ['config.json', 'preprocessor_config.json', 'model.safetensors', ...headFiles];
 /** All that an export of either format may leave in its folder. */
 const replaced = [
-  ...['config.json', 'preprocessor_config.json', 'model.safetensors', 'head.safetensors', 'emoframe.json', 'clusters'],
-  ...[onnxFile, onnxDataFile, cardFile],
+  ...[...huggingFaceFiles, onnxFile, onnxDataFile, cardFile, 'clusters'],
+  ...[...huggingFaceFiles, 'centroids.safetensors'].map((name) => `clusters/${name}`),
 ];
 
 /**
@@ -124,7 +126,10 @@ export async function exportModel(dir: string, options: ExportOptions): Promise<
     await checkPlace(dir, settings);
     const record = await readRunRecord(dir);
     const watched = { ...pretrained, tensors: watch(pretrained.tensors, settings) };
-    await writeDirectoryAtomic(out, (folder) => write(folder, watched, record, dir, settings), { replaces: replaced });
+    await writeDirectoryAtomic(out, (folder) => write(folder, watched, record, dir, settings), {
+      replaces: replaced,
+      followLink: true,
+    });
     return ignoredOf(pretrained, format);
   };
   const ignored = await usePretrained(dir, read, given({ head }));
@@ -195,12 +200,27 @@ async function checkPlace(dir: string, { out, overwrite = false }: ExportOptions
       `The export must lie neither inside the model's folder ${dir} nor in a folder that contains it, but received ${out}.`,
     );
   }
-  if (overwrite || !there || (await readdir(out).catch(refuse(out))).length === 0) return;
+  const [first] = there ? await readdir(out).catch(refuse(out)) : [];
+  if (first === undefined) return;
+  if (!overwrite) {
+    throw new EmoframeError(
+      'ERR_WRITE',
+      `${out} is not empty (it contains ${first}): choose a new folder, or allow an earlier export to be replaced (overwrite).`,
+      { file: out },
+    );
+  }
+  if (await isExport(out)) return;
   throw new EmoframeError(
     'ERR_WRITE',
-    `${out} is not empty: choose a new folder, or allow an earlier export to be replaced (overwrite).`,
+    `${out} is not empty (it contains ${first}) and is not an earlier export, whose ${cardFile} has the tag emoframe: choose a new folder, or move what is there away.`,
     { file: out },
   );
+}
+
+/** Files of a model have the same names whoever wrote them; the card says that it was written here. */
+async function isExport(folder: string): Promise<boolean> {
+  const card = await readText(join(folder, cardFile), 1 << 20).catch(() => '');
+  return /^ *- emoframe$/m.test(card);
 }
 
 /** The same tensors, which report how many were read, and heed the signal. */

@@ -25,7 +25,7 @@ function withoutCode() {
     .filter((file) => file.endsWith('.js'))
     .map((file) => join('dist', file))
     .filter((file) => {
-      const text = readFileSync(join(root, file), 'utf8').replaceAll(/\/\*[^]*?\*\/|\/\/.*/g, '');
+      const text = readFileSync(join(root, file), 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*/g, '');
       return text.trim() === 'export {};';
     });
 }

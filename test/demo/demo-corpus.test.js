@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -209,7 +209,21 @@ test('progress counts up to the whole, and an abort stops it', async () => {
     assert.is(error.code, 'ERR_ABORTED');
   }
   assert.ok(seen[1] > seen[0] && seen[0] > 0);
-  assert.not((await readdir(join(root, 'c'))).includes('demo.json'), 'not marked as finished');
+  const stamp = JSON.parse(await readFile(join(root, 'c', 'demo.json'), 'utf8'));
+  assert.is(stamp.utterances, undefined, 'not marked as finished');
+});
+
+test("a folder with somebody else's files is refused by name, and they stay", async () => {
+  const folder = join(root, 'theirs');
+  for (const name of ['manifest.jsonl', 'demo.json', 'audio']) {
+    await mkdir(folder);
+    await writeFile(join(folder, name), 'mine');
+    const error = await makeDemoCorpus(folder, { seed: 1, minutes: 0.1 }).catch((refusal) => refusal);
+    assert.is(error.code, 'ERR_RUN_EXISTS');
+    assert.match(error.message, new RegExp(`contains ${name}`));
+    assert.is(await readFile(join(folder, name), 'utf8'), 'mine');
+    await rm(folder, { recursive: true });
+  }
 });
 
 test('options are checked, and a missing synthesiser is refused with its remedy', async () => {

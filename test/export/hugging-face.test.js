@@ -282,6 +282,19 @@ test('an earlier export is replaced when asked for, of whichever format; nothing
   const empty = fresh();
   mkdirSync(empty);
   await exportModel(predictor, { format: 'hf', out: empty });
+  rmSync(join(out, 'notes.txt'));
+  // In a folder of the export too, and where the files of a model are those of another program.
+  await exportModel(predictor, { format: 'hf', out, overwrite: true });
+  writeFileSync(join(out, 'clusters', 'notes.txt'), 'mine');
+  await refused(exportModel(predictor, { format: 'hf', out, overwrite: true }), 'ERR_WRITE', /clusters\/notes\.txt/);
+  rmSync(join(out, 'clusters', 'notes.txt'));
+  writeFileSync(join(out, 'README.md'), '# My model\n');
+  await refused(
+    exportModel(predictor, { format: 'hf', out, overwrite: true }),
+    'ERR_WRITE',
+    /is not an earlier export/,
+  );
+  assert.is(readFileSync(join(out, 'README.md'), 'utf8'), '# My model\n');
 });
 
 test('a model is not overwritten by its own export', async () => {

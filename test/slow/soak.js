@@ -155,7 +155,9 @@ function judge(name, points) {
   for (const what of ['files', 'threads']) {
     const ok = points.at(-1)[what] <= points[0][what];
     level &&= ok;
-    process.stdout.write(`  ${ok ? 'ok    ' : 'FAILED'} ${what.padEnd(8)} ${points[0][what]} -> ${points.at(-1)[what]}\n`);
+    process.stdout.write(
+      `  ${ok ? 'ok    ' : 'FAILED'} ${what.padEnd(8)} ${points[0][what]} -> ${points.at(-1)[what]}\n`,
+    );
   }
   return level;
 }
@@ -173,7 +175,8 @@ async function part(all, name, count, points) {
   await all[name](count);
   const point = { done: (points.at(-1)?.done ?? 0) + count, ...(await usageAtRest()) };
   points.push(point);
-  if (values.log !== undefined) appendFileSync(values.log, `${JSON.stringify({ kind: name, at: new Date(), ...point })}\n`);
+  if (values.log !== undefined)
+    appendFileSync(values.log, `${JSON.stringify({ kind: name, at: new Date(), ...point })}\n`);
 }
 
 let passed = 0;

@@ -1,6 +1,6 @@
 // What is disturbed: the stages of a small run, each from the state that the one before it left, and the other commands that write.
 // Each begins from a folder, leaves a folder, and must leave the same when it is disturbed and run again.
-import { cpSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { filesOf, startHub } from '../../support/hubServer.js';
