@@ -16,17 +16,17 @@ class Staging {
   static constexpr size_t blockBytes = size_t(4) << 20, totalBytes = 2 * blockBytes;
 
   Staging() {
-    for (Block &block : blocks_) {
-      check(cudaMallocHost(&block.memory, blockBytes));
-      check(cudaEventCreateWithFlags(&block.sent, cudaEventDisableTiming));
+    try {
+      for (Block &block : blocks_) {
+        check(cudaMallocHost(&block.memory, blockBytes));
+        check(cudaEventCreateWithFlags(&block.sent, cudaEventDisableTiming));
+      }
+    } catch (...) {
+      free();
+      throw;
     }
   }
-  ~Staging() {
-    for (Block &block : blocks_) {
-      if (block.sent) cudaEventDestroy(block.sent);
-      if (block.memory) cudaFreeHost(block.memory);
-    }
-  }
+  ~Staging() { free(); }
   void send(void *target, const void *source, size_t bytes, cudaStream_t stream) {
     for (size_t at = 0; at < bytes; at += blockBytes) {
       Block &block = blocks_[next_];
@@ -44,6 +44,13 @@ class Staging {
     void *memory = nullptr;
     cudaEvent_t sent = nullptr;
   };
+  void free() noexcept {
+    for (Block &block : blocks_) {
+      if (block.sent) cudaEventDestroy(block.sent);
+      if (block.memory) cudaFreeHost(block.memory);
+    }
+  }
+
   Block blocks_[2];
   int next_ = 0;
 };
