@@ -1,8 +1,9 @@
-// The one rule for typed arrays that come from JavaScript. A call's work is done later and on another thread, while the caller may
-// write to an array, shrink its buffer, transfer or detach it. A reference would keep the array, but not its memory. So what work
-// reads is copied before the call returns: in the same step in which the array is looked at, as a getter of the next argument may
-// already change it. Only memory that the addon made is held in place of a copy (own_memory.h), and only memory that is shared
-// between threads, which cannot shrink or be detached, is written while work goes on.
+// The one rule for typed arrays that come from JavaScript. A call's work is done later and on another thread, while the
+// caller may write to an array, shrink its buffer, transfer or detach it. A reference would keep the array, but not its
+// memory. So what work reads is copied before the call returns: in the same step in which the array is looked at, as a
+// getter of the next argument may already change it. Only memory that the addon made is held in place of a copy
+// (own_memory.h), and only memory that is shared between threads, which cannot shrink or be detached, is written while
+// work goes on.
 #pragma once
 
 #include <napi.h>
@@ -63,9 +64,10 @@ Seen<T> look(const Napi::Value &value, const char *what) {
     throw Error("ERR_ARGUMENT", std::string("Expected a ") + ElementType<T>::name + " for " + what + ".");
   bool detached = false, plain = false;
   if (napi_is_detached_arraybuffer(env, buffer, &detached) == napi_ok && detached) {
-    throw Error("ERR_ARGUMENT", std::string("The buffer of ") + what +
-                                    " is detached: it was transferred elsewhere. Give an array that this thread still has, "
-                                    "or transfer a copy.");
+    throw Error("ERR_ARGUMENT",
+                std::string("The buffer of ") + what +
+                    " is detached: it was transferred elsewhere. Give an array that this thread still has, "
+                    "or transfer a copy.");
   }
   seen.shared = napi_is_arraybuffer(env, buffer, &plain) == napi_ok && !plain;
   seen.data = static_cast<T *>(data);

@@ -216,11 +216,12 @@ Napi::Value EngineObject::kmeans(const Napi::CallbackInfo &info) {
       info.Env(), {info.This(), cancel, progress},
       [=](Backend &backend) {
         const int64_t count = points.count() / dimension;
-        *result = emoframe::kmeans(backend, points.data(), count, dimension, settings, [=](int64_t iteration, double inertia) {
-          reached[0] = static_cast<double>(iteration);
-          reached[1] = inertia;
-          return cancelled->load() == 0 && !worker->stopped();
-        });
+        *result = emoframe::kmeans(backend, points.data(), count, dimension, settings,
+                                   [=](int64_t iteration, double inertia) {
+                                     reached[0] = static_cast<double>(iteration);
+                                     reached[1] = inertia;
+                                     return cancelled->load() == 0 && !worker->stopped();
+                                   });
       },
       [=](Napi::Env env) {
         Napi::Object out = Napi::Object::New(env);
@@ -247,7 +248,8 @@ Napi::Value EngineObject::assign(const Napi::CallbackInfo &info) {
       info.Env(), {info.This()},
       [=](Backend &backend) {
         labels->resize(static_cast<size_t>(count));
-        *inertia = emoframe::assign(backend, points.data(), count, dimension, centroids.data(), clusters, labels->data());
+        *inertia =
+            emoframe::assign(backend, points.data(), count, dimension, centroids.data(), clusters, labels->data());
       },
       [=](Napi::Env env) {
         return objectOf(env,

@@ -32,8 +32,7 @@ Napi::Value largeFloats(const Napi::CallbackInfo &info) {
   void *memory = std::calloc(count, sizeof(float));
   if (memory == nullptr) return env.Undefined();
   Environment &environment = Environment::of(env);
-  auto *owned =
-      new Owned{std::shared_ptr<void>(memory, std::free), environment.releaser, environment.ownMemory};
+  auto *owned = new Owned{std::shared_ptr<void>(memory, std::free), environment.releaser, environment.ownMemory};
   environment.ownMemory->add(owned->memory, count * sizeof(float));
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(
       env, memory, count * sizeof(float),

@@ -310,9 +310,8 @@ Napi::Value ModelObject::readTensor(const Napi::CallbackInfo &info) {
 
 Napi::Value ModelObject::hasMoments(const Napi::CallbackInfo &) {
   auto result = std::make_shared<bool>(false);
-  return run(
-      [result](Model &model) { *result = model.hasMoments(); },
-      [result](Napi::Env env) { return Napi::Boolean::New(env, *result); });
+  return run([result](Model &model) { *result = model.hasMoments(); },
+             [result](Napi::Env env) { return Napi::Boolean::New(env, *result); });
 }
 
 Napi::Value ModelObject::importMoments(const Napi::CallbackInfo &info) {
@@ -361,20 +360,19 @@ Napi::Value ModelObject::planned(const Napi::Value &value, bool prepares) {
   work.longestStoredFrames = integer(options, "longestStoredFrames");
   work.ranges = has(options, "ranges") && boolean(options, "ranges");
   auto plan = std::make_shared<MemoryPlan>();
-  return run(
-      [work, prepares, plan](Model &model) { *plan = prepares ? model.prepare(work) : model.plan(work); },
-      [plan](Napi::Env env) {
-        return objectOf(env, {{"weights", bytesNumber(env, plan->weights)},
-                              {"gradients", bytesNumber(env, plan->gradients)},
-                              {"moments", bytesNumber(env, plan->moments)},
-                              {"features", bytesNumber(env, plan->features)},
-                              {"activations", bytesNumber(env, plan->activations)},
-                              {"scratch", bytesNumber(env, plan->scratch)},
-                              {"total", bytesNumber(env, plan->total())},
-                              {"held", bytesNumber(env, plan->held)},
-                              {"available", bytesNumber(env, plan->available)},
-                              {"staging", bytesNumber(env, plan->staging)}});
-      });
+  return run([work, prepares, plan](Model &model) { *plan = prepares ? model.prepare(work) : model.plan(work); },
+             [plan](Napi::Env env) {
+               return objectOf(env, {{"weights", bytesNumber(env, plan->weights)},
+                                     {"gradients", bytesNumber(env, plan->gradients)},
+                                     {"moments", bytesNumber(env, plan->moments)},
+                                     {"features", bytesNumber(env, plan->features)},
+                                     {"activations", bytesNumber(env, plan->activations)},
+                                     {"scratch", bytesNumber(env, plan->scratch)},
+                                     {"total", bytesNumber(env, plan->total())},
+                                     {"held", bytesNumber(env, plan->held)},
+                                     {"available", bytesNumber(env, plan->available)},
+                                     {"staging", bytesNumber(env, plan->staging)}});
+             });
 }
 
 Napi::Value ModelObject::storeFeatures(const Napi::CallbackInfo &info) {
@@ -516,12 +514,11 @@ Napi::Value ModelObject::optimizerStep(const Napi::CallbackInfo &info) {
     step.adamW.step = integer(options, "step");
     if (has(options, "groups")) step.groups = readGroups(need(options, "groups"));
     auto norm = std::make_shared<double>(0);
-    return run(
-      [step, norm](Model &model) { *norm = model.optimizerStep(step); },
-        [norm](Napi::Env env) {
-          return objectOf(env, {{"gradientNorm", Napi::Number::New(env, *norm)}});
-        },
-        nullptr, chain);
+    return run([step, norm](Model &model) { *norm = model.optimizerStep(step); },
+               [norm](Napi::Env env) {
+                 return objectOf(env, {{"gradientNorm", Napi::Number::New(env, *norm)}});
+               },
+               nullptr, chain);
   });
 }
 

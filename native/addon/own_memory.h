@@ -1,5 +1,6 @@
-// Memory that the addon made and JavaScript has in typed arrays: large results and largeFloats. Work that uses some holds the
-// memory itself, which then stays as long as the work, whatever becomes of its array: detaching or collecting that frees nothing that is held.
+// Memory that the addon made and JavaScript has in typed arrays: large results and largeFloats. Work that uses some
+// holds the memory itself, which then stays as long as the work, whatever becomes of its array: detaching or collecting
+// that frees nothing that is held.
 #pragma once
 
 #include <cstddef>

@@ -12,8 +12,8 @@
 namespace emoframe {
 namespace onednn {
 
-std::string version();   // "2.6.3"
-bool nativeBf16();       // the CPU multiplies bf16 itself (avx512_bf16 or AMX) and oneDNN uses it
+std::string version();  // "2.6.3"
+bool nativeBf16();      // the CPU multiplies bf16 itself (avx512_bf16 or AMX) and oneDNN uses it
 
 // C [M, N] = op(A) · op(B) (+ C), C f32 and A and B of one dtype, all row-major, on the calling thread only, so that a
 // caller's partition of the work decides every bit. op transposes when asked: A is then stored [K, M] and B [N, K].

@@ -14,7 +14,8 @@ namespace emoframe {
 
 namespace {
 
-// Bytes that libgomp asks for as a thread's stack, from a number and a unit (K without one); 0: as many as the system's usual.
+// Bytes that libgomp asks for as a thread's stack, from a number and a unit (K without one); 0: as many as the system's
+// usual.
 size_t stackBytes() {
   for (const char *name : {"OMP_STACKSIZE", "GOMP_STACKSIZE"}) {
     const char *text = std::getenv(name);
@@ -90,14 +91,14 @@ void startThreads(int32_t threads) {
   {
     Trial trial;
     if (!trial.start(static_cast<size_t>(threads) - 1)) {
-      throw Error("ERR_INTERNAL", "The system did not start the " + std::to_string(threads) +
-                                      " threads of an engine. Ask for fewer (threads), or raise the limits of processes "
-                                      "(ulimit -u) and memory (ulimit -v, OMP_STACKSIZE).");
+      throw Error("ERR_INTERNAL",
+                  "The system did not start the " + std::to_string(threads) +
+                      " threads of an engine. Ask for fewer (threads), or raise the limits of processes "
+                      "(ulimit -u) and memory (ulimit -v, OMP_STACKSIZE).");
     }
   }
 #pragma omp parallel num_threads(threads)
-  {
-  }
+  {}
 }
 
 }  // namespace emoframe

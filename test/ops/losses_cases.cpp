@@ -210,7 +210,7 @@ void shares(Backend &backend, Report &report) {
 // The lowest of several largest logits is the answer, as in an argmax: a label is not right because it is not worse.
 void softmaxTies(Backend &backend, Report &report) {
   const int64_t N = 4, C = 5;
-  const Tensor logits = Tensor(backend, DType::f32, N, C).normal(1);
+  Tensor logits = Tensor(backend, DType::f32, N, C).normal(1);
   // All alike; then columns 1 and 3; then 3 and 4; then 4 alone.
   logits.set({2, 2, 2, 2, 2, 0, 7, 1, 7, 2, 0, 1, 2, 9, 9, -4, -3, -2, -1, 0});
   const auto correctFor = [&](const std::vector<int32_t> &labels) {
@@ -352,6 +352,7 @@ const Cases table("losses", {{"cosine cross-entropy f32", [](Backend &b, Report 
                              {"cosine cross-entropy, details", cosineDetails},
                              {"softmax cross-entropy", plain},
                              {"softmax cross-entropy by shares", shares},
+                             {"softmax cross-entropy of equals", softmaxTies},
                              {"concordance", concordanceOfColumns},
                              {"concordance of constants", concordanceOfConstants},
                              {"reference gradient against differences", referenceAgainstDifferences},
