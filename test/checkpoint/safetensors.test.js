@@ -7,6 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readSafetensors, writeSafetensors } from '../../dist/index.js';
 import { refused } from '../support/refused.js';
+import { longestTurn } from '../support/turns.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures/checkpoints/', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'emoframe-safetensors-'));
@@ -173,5 +174,32 @@ for (const [what, make, pattern] of hostile) {
 
 test('a directory in place of a file is refused', () =>
   refused(readSafetensors(scratch), 'ERR_READ', /not a regular file/));
+
+const many = (count) =>
+  `{${Array.from({ length: count }, (_, i) => `"t${i}":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`).join()}}`;
+
+test('a header that is made to take time or memory is refused in steps, before much is made of it', async () => {
+  const headers = [
+    ['['.repeat(30e6), /nests more than 100 deep/],
+    [`{"a":${'{"a":'.repeat(200)}`, /nests more than 100 deep/],
+    [many(100_002), /has 100002 tensors, more than 100000/],
+    [many(300_000), /more than 1600000 values/],
+    [`{"__metadata__":{"a":"${'\\n'.repeat(3e6)}"}}`, /a value of more than 4194304 bytes/],
+  ];
+  for (const [header, reason] of headers) {
+    const path = craft(header, 0);
+    const turn = await longestTurn(() => refused(readSafetensors(path), 'ERR_CHECKPOINT', reason));
+    assert.ok(turn < 250, `${reason}: the event loop waited ${turn} ms`);
+  }
+  assert.is((await readSafetensors(craft(many(20_000), 0))).tensors.size, 20_000);
+});
+
+test('a name twice, however it is written, and one that is not Unicode are refused: readers would differ in what they are', async () => {
+  const one = JSON.stringify(entry([1], 0, 4));
+  for (const header of [`{"a":${one},"a":${one}}`, `{"a":${one},"\\u0061":${one}}`]) {
+    await refused(readSafetensors(craft(header, 4)), 'ERR_CHECKPOINT', /has a key twice/);
+  }
+  await refused(readSafetensors(craft(`{"\\ud800":${one}}`, 4)), 'ERR_CHECKPOINT', /not valid Unicode/);
+});
 
 test.run();
