@@ -1,6 +1,7 @@
 // Whether a disturbed command ended as it should: with its undisturbed result, or with one clear error.
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { lockName } from '../../../dist/run/lock.js';
 import { differences } from '../../support/runContents.js';
 
 /** How a message says what the disk answered. */
@@ -28,6 +29,12 @@ export function difference(scenario, directory) {
   return paths.length === 0 ? undefined : `${paths.length} paths differ: ${paths.slice(0, 5).join(', ')}`;
 }
 
+/** A lock's file that could not be removed means nothing. */
+function onlyLock(scenario, directory) {
+  const paths = differences(scenario.after, scenario.contents(directory));
+  return paths.every((path) => path === lockName);
+}
+
 /** What is wrong with how a command ended that was disturbed; nothing where all is well. */
 export function problemOf(outcome, { scenario, mode, directory, place, fault }) {
   const { code, signal, line, behind, hangs } = outcome;
@@ -35,7 +42,8 @@ export function problemOf(outcome, { scenario, mode, directory, place, fault }) 
   if (mode.effect?.startsWith('kill')) return signal === 'SIGKILL' ? undefined : `it survived: ${code} ${line}`;
   if (signal) return `it died of ${signal}: ${behind.join(' ')}`;
   if (behind.length > 0) return `${line ?? 'it succeeded'}, and: ${behind.join(' | ')}`;
-  if (code === 0) return scenario.lenient ? undefined : difference(scenario, directory);
+  if (code === 0)
+    return scenario.lenient || onlyLock(scenario, directory) ? undefined : difference(scenario, directory);
   if (mode.unseen) return `it failed: ${line}`;
   const [, message, errorCode] = /^emoframe: (.+) \((ERR_[A-Z_]+)\)$/.exec(line ?? '') ?? [];
   if (code !== 1 || message === undefined) return `it ended with ${code}: ${line}`;

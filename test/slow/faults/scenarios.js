@@ -1,6 +1,6 @@
 // What is disturbed: the stages of a small run, each from the state that the one before it left, and the other commands that write.
 // Each begins from a folder, leaves a folder, and must leave the same when it is disturbed and run again.
-import { cpSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { filesOf, startHub } from '../../support/hubServer.js';
@@ -100,7 +100,6 @@ export async function makeScenarios(folder, disk, program) {
   // Evaluation, summary and report.
   const finished = await add({ name: 'run', before: state, words: resumed('run'), again: resumed('run') });
   const predictor = join(finished, 'folds', 's3', 'predictor');
-  const baseline = join(finished, 'folds', 's3', 'finetune', 'model');
 
   const report = (directory) => ['report', directory, '--audio'];
   await add({ name: 'report', before: finished, words: report, again: report });
@@ -115,7 +114,7 @@ export async function makeScenarios(folder, disk, program) {
     words: exported('onnx', '--external-data'),
     again: exported('onnx', '--external-data'),
   });
-  const replacing = (directory) => ['export', baseline, '--format', 'hf', '--out', directory, '--overwrite'];
+  const replacing = exported('hf', '--overwrite', '--license', 'mit');
   await add({ name: 'export over an earlier one', before: hf, words: replacing, again: replacing });
 
   const audio = ['s1_0', 's1_1'].map((name) => join(folder, 'corpus', `${name}.wav`));

@@ -46,7 +46,10 @@ async function run({ words: [name, ...rest], place, environment }) {
   const { signal } = new AbortController();
   setMaxListeners(0, signal);
   let printed = '';
-  const context = { signal, print: async (text) => void (printed += `${text}\n`), note: () => undefined };
+  const print = async (text) => {
+    printed += `${text}\n`;
+  };
+  const context = { signal, print, note: () => undefined };
   let line;
   try {
     await commands.get(name).run(rest, context);
