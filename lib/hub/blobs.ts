@@ -8,8 +8,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { makeDirectory } from '../files/atomic.js';
 import { hashedAtOnce } from '../files/checksum.js';
+import { lockDescriptor } from '../files/fileLock.js';
 import { OpenFile, readError } from '../files/read.js';
-import { binding } from '../model/binding.js';
 
 /** SHA-256 of a large file; git's own SHA-1 of a small one. */
 const hashPattern = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
@@ -79,7 +79,7 @@ async function take(file: string, signal: AbortSignal | undefined): Promise<File
   for (;;) {
     throwIfAborted(signal);
     const handle = await open(file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o666);
-    const outcome = lockOf(handle.fd);
+    const outcome = lockDescriptor(handle.fd);
     if (outcome === 'taken') {
       const [opened, named] = [await handle.stat(), await lstat(file).catch(() => undefined)];
       if (opened.ino === named?.ino && opened.dev === named.dev) return handle;
@@ -87,15 +87,6 @@ async function take(file: string, signal: AbortSignal | undefined): Promise<File
     await handle.close();
     if (outcome === 'unsupported') return undefined;
     if (outcome === 'busy') await pause(pauseMilliseconds);
-  }
-}
-
-/** Without the addon there are no locks: models can be downloaded on a machine where it does not load. */
-function lockOf(descriptor: number): ReturnType<ReturnType<typeof binding>['lockFile']> {
-  try {
-    return binding().lockFile(descriptor);
-  } catch {
-    return 'unsupported';
   }
 }
 
@@ -158,19 +149,6 @@ export async function noteSound(blob: string): Promise<void> {
   const state = await stateOf(blob);
   verified.set(blob, state);
   await note(blob, state);
-}
-
-/** Forces a folder's list of names to disk, where the file system can: a cache may be on one that cannot. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } catch (error) {
-    if (!['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes((error as NodeJS.ErrnoException).code ?? ''))
-      throw error;
-  } finally {
-    await handle.close();
-  }
 }
 
 async function note(blob: string, state: string): Promise<void> {

@@ -7,7 +7,8 @@ import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { writeError, writeFully } from '../files/atomic.js';
-import { hashOf, isSound, makeOwnFolder, noteSound, syncFolder, withBlobLock } from './blobs.js';
+import { forceFolder } from '../files/force.js';
+import { hashOf, isSound, makeOwnFolder, noteSound, withBlobLock } from './blobs.js';
 import type { HubClient, HubFile } from './client.js';
 
 export interface FetchOptions {
@@ -160,7 +161,7 @@ async function bring(
     );
   }
   await rename(partial, blob);
-  await syncFolder(dirname(blob));
+  await forceFolder(dirname(blob));
   // Its bytes have just been read.
   await noteSound(blob);
 }
