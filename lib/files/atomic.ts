@@ -199,10 +199,18 @@ export async function writeDirectoryAtomic(
     if (temporary !== undefined) await removeTree(temporary.path).catch(() => undefined);
     // A refusal between the renames leaves a whole directory waiting; bring one back.
     await recoverDirectory(target).catch(() => undefined);
-    throw writeError(path, error);
+    throw writeError(path, temporary === undefined ? error : asInPlace(error, temporary.path, target));
   } finally {
     await temporary?.release();
   }
+}
+
+/** What failed in a folder that was being filled is named as it was to be: nobody knows the other name, and it is gone. */
+function asInPlace(error: unknown, filled: string, target: string): unknown {
+  if (!(error instanceof EmoframeError) || error.file?.startsWith(filled) !== true) return error;
+  const { code, file, cause } = error;
+  const message = error.message.replaceAll(filled, target);
+  return new EmoframeError(code, message, { ...error, file: file.replace(filled, target), cause });
 }
 
 const kindAt = async (path: string): Promise<'nothing' | 'link' | 'other'> =>
