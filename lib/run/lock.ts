@@ -115,8 +115,13 @@ export class RunLock {
 
   /** Lets others in. With `leaveMark` the file stays, which says that what else is there is of a run. */
   release({ leaveMark = false } = {}): void {
-    if (leaveMark || !isNamed(this.descriptor, this.file)) closeQuietly(this.descriptor);
-    else removeAndClose(this.file, this.descriptor);
+    try {
+      if (!leaveMark && isNamed(this.descriptor, this.file)) removeAndClose(this.file, this.descriptor);
+      else closeQuietly(this.descriptor);
+    } catch {
+      // A disk that does not say whose the file is leaves it there.
+      closeQuietly(this.descriptor);
+    }
     if (this.folder !== undefined) closeQuietly(this.folder);
   }
 }
