@@ -7,7 +7,7 @@ const programs = { targets: ['op_table', 'native_tests'] };
  */
 export const rooms = {
   pipeline: { sources: ['lib/pipeline', 'lib/stages', 'lib/training'], tests: '^(pipeline|stages|training)/' },
-  checkpoint: { sources: ['lib/checkpoint'], tests: '^(checkpoint/|predict/forms)' },
+  checkpoint: { sources: ['lib/checkpoint'], tests: '^(checkpoint/|predict/forms|model/families)' },
   audio: { sources: ['lib/audio'], tests: '^audio/' },
   model: { sources: ['lib/model'], tests: '^(model/|package/(threads|failures))' },
   evaluate: { sources: ['lib/evaluate'], tests: '^evaluate/' },

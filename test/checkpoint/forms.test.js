@@ -307,6 +307,10 @@ test("speechbrain's files are read as data, and what they do not say is asked fo
   await refused(read(silent), 'ERR_CHECKPOINT', /output_norm/);
   await refused(read({ 'hyperparams.yaml': 'a: [' }), 'ERR_CHECKPOINT', /not valid YAML/);
   await refused(read({ 'label_encoder.txt': "'neu' => 0\n'ang' => 9\n" }), 'ERR_CHECKPOINT', /'ang' => 9/);
+  for (const line of ["the 'ang' => 1", "'ang' ="]) {
+    const text = `'neu' => 0\n${line}\n'hap' => 2\n'sad' => 3\n====\n`;
+    await refused(read({ 'label_encoder.txt': text }), 'ERR_CHECKPOINT', new RegExp(line));
+  }
   await refused(read({ 'label_encoder.txt': "'neu' => 0\n'ang' => 1\n====\n" }), 'ERR_HEAD', /4 outputs.*names 2/);
 });
 

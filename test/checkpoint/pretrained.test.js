@@ -149,6 +149,23 @@ test('config.json says what the directory holds, not what it came from', async (
   assert.is((await readSafetensors(join(scratch, 'model.safetensors'))).metadata.format, 'pt');
 });
 
+test('every way of normalising waveforms is saved, and told to transformers as near as it can be', async () => {
+  const source = await loadPretrained(join(fixtures, 'base'));
+  const ways = [
+    [true, true],
+    [false, false],
+    [{ epsilon: 1e-5 }, true],
+    [{ mean: 0.5, scale: 2 }, false],
+  ];
+  for (const [i, [normalize, told]] of ways.entries()) {
+    const directory = join(scratch, String(i));
+    await savePretrained(directory, { ...source, normalize });
+    const saved = JSON.parse(readFileSync(join(directory, 'preprocessor_config.json')));
+    assert.is(saved.do_normalize, told, JSON.stringify(normalize));
+    assert.equal((await loadPretrained(directory)).normalize, normalize);
+  }
+});
+
 test('saving again replaces all of the former model, and files added by the caller come with it', async () => {
   const source = await loadPretrained(join(fixtures, 'base'));
   const directory = join(scratch, 'model');
@@ -172,7 +189,9 @@ test("a directory of someone else's files is not replaced", async () => {
 test('heads among the encoder tensors are refused, and splitTensors parts them', async () => {
   const source = await loadPretrained(join(fixtures, 'base'));
   const all = [...source.tensors.values(), ...headTensors()];
-  await refused(savePretrained(join(scratch, 'x'), { ...source, tensors: all }), 'ERR_TENSOR', /classifier\.weight/);
+  const mixed = { ...source, tensors: all };
+  const error = await refused(savePretrained(join(scratch, 'x'), mixed), 'ERR_TENSOR', /classifier\.weight/);
+  assert.is(error.tensor, 'classifier.weight');
   const { encoder, head: heads } = splitTensors(all);
   assert.is(encoder.length, source.tensors.size);
   assert.equal(

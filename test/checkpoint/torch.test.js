@@ -49,6 +49,18 @@ test('the form of before PyTorch 1.6 holds the same', async () => {
   agrees('plain', tensors.get('plain'), expected.views.plain);
 });
 
+test('one of that form that lists no storages, or something else in their place, is refused', async () => {
+  const whole = readFileSync(join(fixtures, 'legacy.bin'));
+  const list = whole.lastIndexOf(Buffer.from('80025d', 'hex'));
+  const end = whole.indexOf('a.', list) + 2;
+  for (const [name, pickle] of Object.entries({ nothing: 'N.', number: 'K\x01.', text: 'X\x01\0\0\0a.' })) {
+    const other = Buffer.from(`\x80\x02${pickle}`, 'latin1');
+    const path = join(scratch, `${name}.bin`);
+    writeFileSync(path, Buffer.concat([whole.subarray(0, list), other, whole.subarray(end)]));
+    await refused(readTorch(path), 'ERR_CHECKPOINT', /does not list its storages/);
+  }
+});
+
 test('a training checkpoint that is no plain state dict names the entry', () =>
   refused(readTorch(join(fixtures, 'extra.bin')), 'ERR_CHECKPOINT', /epoch is not a tensor/));
 

@@ -79,6 +79,16 @@ test("Microsoft's large model has its waveforms normalised as by a LayerNorm, an
   );
 });
 
+test('a config whose part for audio is none is refused by the fields that it lacks', () => {
+  for (const modalities of [new Map(), new Map([['audio', 'x']])]) {
+    const root = new Map([['cfg', new Map([['model', new Map([['modalities', modalities]])]])]]);
+    assert.throws(
+      () => describedByFairseq(root, 'x.pt'),
+      (error) => error.code === 'ERR_MODEL_CONFIG' && /x\.pt.*depth/.test(error.message),
+    );
+  }
+});
+
 test('the tensors that a family has are those that its config promises, and others are left out by name', async () => {
   for (const name of names) {
     const { config, tensors, ignored } = await loadPretrained(`${families}${name}`);
