@@ -118,6 +118,7 @@ const all = [
   { name: 'coverage', command: [node, 'scripts/coverage/index.js', '--collected'], alone: true },
   { name: 'fuzzing', command: [node, 'test/slow/fuzz.js'] },
   { name: 'kills', command: [node, 'test/slow/kill.js'] },
+  { name: 'faults', command: [node, 'test/slow/faults.js'] },
   // The strict bound is for quiet machines: see docs/threads.md.
   { name: 'event loop', command: [node, 'test/slow/eventLoop.js', '--limit', '60'], alone: true },
   { name: 'lifetimes', command: [node, 'test/slow/lifetime.js'] },
