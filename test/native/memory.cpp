@@ -307,6 +307,16 @@ TEST(anEngineIsUsableAfterItRanOutOfMemory) {
   require(weights[0] == weights[1], "training went on as if nothing had been");
 }
 
+// Found by fuzzing.
+TEST(planningARegressionWithoutAHeadSaysSo) {
+  Model headless(backend(), baseShape(), Precision::fp32, MaskedPredictionHead{}, ClassifierHead{});
+  PlannedWork work;
+  work.frames = work.utterances = 1;
+  work.training = true;
+  work.objective = Objective::regression;
+  requireError("ERR_HEAD", "classifier", [&] { headless.plan(work); });
+}
+
 }  // namespace
 }  // namespace testing
 }  // namespace emoframe

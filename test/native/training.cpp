@@ -357,6 +357,38 @@ TEST(badTensorsAndConfigurationsAreRefused) {
   requireError("ERR_HEAD", "classifier", [&] { headless.classify(batch.host); });
 }
 
+// Found by fuzzing.
+TEST(sizesOfHeadsHaveBounds) {
+  const auto with = [](int64_t classes, int64_t projector) {
+    return [=] {
+      ClassifierHead head = plainHead(PoolingKind::mean);
+      head.classes = classes;
+      head.projector = projector;
+      makeHeadModel(baseShape(), head);
+    };
+  };
+  requireError("ERR_MODEL_CONFIG", "classes must be at most", with(int64_t{1} << 40, 0));
+  requireError("ERR_MODEL_CONFIG", "projector must be at most", with(kClasses, (1 << 20) + 1));
+}
+
+TEST(anUpdateThatWouldBreakEveryWeightIsRefused) {
+  const auto model = makeModel(baseShape());
+  const TensorInfo tensor = model->tensors().front();
+  const std::vector<float> before = get(*model, tensor);
+  const auto with = [&](const std::function<void(AdamW &)> &change) {
+    return [&model, change] {
+      OptimizerStep step;
+      change(step.adamW);
+      model->optimizerStep(step);
+    };
+  };
+  requireError("ERR_ARGUMENT", "step", with([](AdamW &adamW) { adamW.step = 0; }));
+  requireError("ERR_ARGUMENT", "betas", with([](AdamW &adamW) { adamW.beta1 = 1; }));
+  requireError("ERR_ARGUMENT", "epsilon", with([](AdamW &adamW) { adamW.epsilon = 0; }));
+  requireError("ERR_ARGUMENT", "learning rate", with([](AdamW &adamW) { adamW.learningRate = NAN; }));
+  require(get(*model, tensor) == before, "a refused update changed weights");
+}
+
 }  // namespace
 }  // namespace testing
 }  // namespace emoframe
