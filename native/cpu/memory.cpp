@@ -9,6 +9,7 @@
 #include "../counting_backend.h"
 #include "../error.h"
 #include "backend.h"
+#include "onednn.h"
 #include "packed.h"
 #include "threads.h"
 
@@ -19,6 +20,7 @@ CpuBackend::CpuBackend(const BackendOptions &options)
       account_(options.memoryLimit),
       packed_(std::make_unique<PackedWeights>()) {
   startThreads(threads_);
+  onednn::makeKernels();
 }
 
 CpuBackend::~CpuBackend() {

@@ -1,11 +1,13 @@
 #include "onednn.h"
 
 #include <omp.h>
+#include <sys/mman.h>
 
 #include <map>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <tuple>
+#include <vector>
 
 #include "../error.h"
 #include "thread_buffer.h"
@@ -40,6 +42,18 @@ memory::data_type typeOf(DType dtype) { return dtype == DType::f32 ? memory::dat
 
 memory::desc rowMajor(int64_t rows, int64_t cols, memory::data_type type) {
   return memory::desc({rows, cols}, type, memory::format_tag::ab);
+}
+
+// Where oneDNN finds no memory for a kernel that it generates, it does not say so but ends the process: that there is
+// some is seen beforehand. A kernel takes some hundred KiB.
+void requireRoom() {
+  constexpr size_t enough = size_t{16} << 20;
+  void *room = mmap(nullptr, enough, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED) {
+    throw Error("ERR_OUT_OF_MEMORY",
+                "The system has no memory left to generate kernels in. Use a smaller batch or model, or free memory.");
+  }
+  munmap(room, enough);
 }
 
 // What a packed product has on its three sides.
@@ -84,6 +98,7 @@ const memory::desc &packedDesc(const PackedLayout &layout) {
   const auto key = std::make_tuple(layout.depth, layout.cols, types.b);
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
+  requireRoom();
   const OneThread scope;
   const memory::desc any({layout.depth, layout.cols}, types.b, memory::format_tag::any);
   const auto chosen = describe(rowMajor(layoutRows, layout.depth, types.a), any,
@@ -106,6 +121,7 @@ const Kernel &kernelFor(const PackedLayout &layout, int64_t rows, bool accumulat
   const auto key = std::make_tuple(layout.depth, layout.cols, types.b, rows, accumulate);
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
+  requireRoom();
   const memory::desc a = rowMajor(rows, layout.depth, types.a), c = rowMajor(rows, layout.cols, types.c);
   // Kernels are shared between threads, which the library's own scratchpad does not allow.
   const auto description = describe(a, b, c, accumulate, dnnl::scratchpad_mode::user);
@@ -150,7 +166,10 @@ void bf16Product(int64_t M, int64_t N, int64_t K, const Operand &a, const Operan
   static thread_local dnnl::stream stream(engine());
   static thread_local dnnl::matmul products[8];
   dnnl::matmul &product = products[a.transposed * 4 + b.transposed * 2 + accumulate];
-  if (!product) product = makeBf16Product(a.transposed, b.transposed, accumulate);
+  if (!product) {
+    requireRoom();
+    product = makeBf16Product(a.transposed, b.transposed, accumulate);
+  }
   const auto operand = [&](int64_t rows, int64_t cols, const Operand &x) {
     const memory::desc desc({rows, cols}, memory::data_type::bf16,
                             x.transposed ? memory::dims{1, x.ld} : memory::dims{x.ld, 1});
@@ -184,6 +203,24 @@ void product(DType dtype, int64_t M, int64_t N, int64_t K, const Operand &a, con
       dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', M, N, K, 1.0f, static_cast<const float *>(a.data),
                  a.ld, static_cast<const float *>(b.data), b.ld, accumulate ? 1.0f : 0.0f, c, ldc);
   if (status != dnnl_success) throw failed(dnnl::error(status, "the product was refused"), what());
+}
+
+void makeKernels() {
+  static std::once_flag made;
+  std::call_once(made, [] {
+    requireRoom();
+    // Above and below what it has other kernels for.
+    for (const int64_t size : {16, 256}) {
+      const std::vector<float> a(size * size), b(size * size);
+      std::vector<float> c(size * size);
+      for (const bool transposedA : {false, true}) {
+        for (const bool transposedB : {false, true}) {
+          product(DType::f32, size, size, size, {a.data(), size, transposedA}, {b.data(), size, transposedB}, false,
+                  c.data(), size);
+        }
+      }
+    }
+  });
 }
 
 bool packs(DType dtype) {

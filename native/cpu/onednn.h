@@ -28,6 +28,10 @@ void product(DType dtype, int64_t M, int64_t N, int64_t K, const Operand &a, con
 // Whether this CPU multiplies that type itself: bf16 without bf16 instructions is widened and multiplied as f32.
 inline bool multiplies(DType dtype) { return dtype == DType::f32 || nativeBf16(); }
 
+// Has oneDNN generate the kernels of f32 products now and not within the first of them, where it could not be said that
+// there is no memory for these: ERR_OUT_OF_MEMORY.
+void makeKernels();
+
 // The right-hand operand of a product in the layout that oneDNN's kernels read fastest. It belongs to a shape alone.
 struct PackedLayout {
   int64_t depth = 0, cols = 0;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "../error.h"
+
 namespace emoframe {
 
 namespace {
@@ -110,7 +112,12 @@ void Workspace::reset() {
   if (chunks_.size() > 1) {
     const size_t held = size();
     release();
-    chunks_.push_back({static_cast<char *>(backend_.allocate(held)), held});
+    try {
+      chunks_.push_back({static_cast<char *>(backend_.allocate(held)), held});
+    } catch (const Error &error) {
+      // There is no longer so much in one piece. What comes now may be smaller.
+      if (error.code != "ERR_OUT_OF_MEMORY") throw;
+    }
   }
   chunk_ = used_ = 0;
 }
