@@ -13,11 +13,11 @@ export const collected = { lib: join(root, 'build', 'coverage', 'lib'), native: 
 export const floors = {
   whole: {
     'lib/': { lines: 98.3, branches: 94 },
-    'native/': { lines: 89, branches: 80 },
-    'native/addon/': { lines: 84, branches: 60 },
+    'native/': { lines: 93, branches: 80 },
+    'native/addon/': { lines: 84, branches: 52 },
   },
   collected: {
     'lib/': { lines: 98.3, branches: 94 },
-    'native/': { lines: 88 },
+    'native/': { lines: 94 },
   },
 };
