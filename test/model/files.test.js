@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Engine, loadPretrained, savePretrained } from '../../dist/index.js';
+import { initialTensors } from '../../dist/model/initialize.js';
 import { FIXTURES, FORMS, loadModel, pack, readData } from '../support/parity.js';
 
 const test = suite('model files');
@@ -55,9 +56,17 @@ test('a tensor that is missing, unknown or of another shape is refused by name',
   const model = await engine.createModel({ config, precision: 'fp32' });
   const name = 'encoder.layers.1.attention.k_proj.weight';
   const without = [...tensors.values()].filter((tensor) => tensor.name !== name);
+  const wide = 'encoder.layers.1.feed_forward.intermediate_dense.weight';
+  const reshaped = (which, change) =>
+    [...tensors.values()].map((tensor) =>
+      tensor.name === which ? { ...tensor, shape: change(tensor.shape) } : tensor,
+    );
   const cases = [
     [without, name],
     [[...without, { name, shape: [1], data: new Float32Array(1) }], name],
+    // With as many elements as it should have.
+    [reshaped(name, (shape) => [shape[0] * shape[1]]), name],
+    [reshaped(wide, (shape) => [...shape].reverse()), wide],
     [[...tensors.values(), { name: 'lm_head.weight', shape: [1], data: new Float32Array(1) }], 'lm_head.weight'],
   ];
   for (const [given, tensor] of cases) {
@@ -72,6 +81,44 @@ test('a tensor that is missing, unknown or of another shape is refused by name',
   }
   await model.importTensors(without, { allowMissing: ['encoder.layers.1.'] });
   model.dispose();
+});
+
+test('a fresh linear layer is normal, of the deviation that transformers has', async () => {
+  const [{ read }] = initialTensors([{ name: 'encoder.layers.0.attention.k_proj.weight', shape: [200, 500] }], 1);
+  const values = await read();
+  // Of 50 000 numbers each: those at even and those at odd places are drawn in another way.
+  for (const first of [0, 1]) {
+    const drawn = values.filter((_, i) => i % 2 === first).map((value) => value / 0.02);
+    const mean = (of) => drawn.reduce((sum, value) => sum + of(value), 0) / drawn.length;
+    const near = (actual, expected, error) =>
+      assert.ok(Math.abs(actual - expected) < error, `${actual}, not ${expected}`);
+    near(
+      mean((value) => value),
+      0,
+      0.02,
+    );
+    near(
+      mean((value) => value ** 2),
+      1,
+      0.03,
+    );
+    near(
+      mean((value) => value ** 4),
+      3,
+      0.25,
+    );
+    for (const [bound, share] of [
+      [0.5, 0.6171],
+      [1, 0.3173],
+      [2, 0.0455],
+    ]) {
+      near(
+        mean((value) => (Math.abs(value) > bound ? 1 : 0)),
+        share,
+        0.01,
+      );
+    }
+  }
 });
 
 test('a fresh model is a function of its seed', async () => {
