@@ -62,6 +62,29 @@ constexpr size_t mostSharedBytes = 227 * 1024;  // of a block
 
 cudaError_t now() { return fault.empty() ? cudaSuccess : cudaErrorLaunchFailure; }
 
+// What every call asks first: whether it is the one that is to fail.
+cudaError_t planned(const char *call) {
+  simt::Plan &plan = simt::machine().plan;
+  if (plan.calls) plan.calls->push_back(call);
+  ++plan.asked;
+  const bool fails = plan.failAt != 0 && (plan.lasting ? plan.asked >= plan.failAt : plan.asked == plan.failAt);
+  return fails ? plan.status : cudaSuccess;
+}
+// A release is done all the same: what fails was asked for before.
+cudaError_t after(cudaError_t done, const char *call) {
+  const cudaError_t error = planned(call);
+  return error != cudaSuccess ? error : done;
+}
+
+struct Held {
+  std::set<const void *> pinned;
+  size_t events = 0, pools = 0, graphs = 0, executables = 0;
+};
+Held &held() {
+  static Held its;
+  return its;
+}
+
 cudaError_t fail(const std::string &report) {
   fault = report;
   return cudaErrorLaunchFailure;
@@ -136,6 +159,12 @@ cudaError_t catchUp(SimtStream *stream, uint64_t place) {
 }
 cudaError_t catchUp(SimtStream *stream) { return catchUp(stream, stream->done + stream->queue.size()); }
 
+cudaError_t take(void **pointer, size_t bytes) {
+  if (now() != cudaSuccess) return now();
+  *pointer = simt::allocateGlobal(bytes);
+  return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
 // Where in which stream's order allocations were made: until then the memory may be another's.
 std::map<const void *, SimtEvent> &births() {
   static std::map<const void *, SimtEvent> all;
@@ -148,6 +177,12 @@ bool isBorn(const void *address, const SimtStream *seenBy) {
   if (birth == births().end()) return true;
   const SimtEvent &at = birth->second;
   return at.stream == seenBy || !streams().count(at.stream) || at.stream->done >= at.place;
+}
+
+cudaError_t release(void *pointer) {
+  births().erase(pointer);
+  if (!pointer || simt::freeGlobal(pointer)) return now();
+  return fail("A release of " + simt::describe(pointer) + ", where no live allocation starts");
 }
 
 // At once, or behind what was put off. What fails then is reported by whatever comes after, as on a GPU.
@@ -240,19 +275,30 @@ Machine &machine() {
 }
 void limitMemory(const void *begin, size_t bytes) { limitGlobal(begin, bytes); }
 
+std::string whatLives() {
+  const auto some = [](size_t count, const char *what) { return std::to_string(count) + " " + what; };
+  const Held &its = held();
+  return some(globalBytesHeld(), "bytes of memory, ") + some(its.pinned.size(), "blocks of the host's, ") +
+         some(streams().size(), "streams, ") + some(its.events, "events, ") + some(its.pools, "pools, ") +
+         some(its.graphs, "graphs, ") + some(its.executables, "executable graphs");
+}
+
 void know(const void *function, MakeCall make) { knownKernels()[function] = make; }
 
 }  // namespace simt
 
 cudaError_t cudaDriverGetVersion(int *version) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *version = simt::machine().driverVersion;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int *version) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *version = 13000;
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceCount(int *count) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *count = 0;
   if (simt::machine().counting != cudaSuccess) return simt::machine().counting;
   if (simt::machine().driverVersion < 13000) return cudaErrorInsufficientDriver;
@@ -261,10 +307,12 @@ cudaError_t cudaGetDeviceCount(int *count) {
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
+  if (const cudaError_t error = planned(__func__)) return error;
   if (simt::machine().taking != cudaSuccess) return simt::machine().taking;
   return device < simt::machine().devices ? now() : cudaErrorInvalidDevice;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
+  if (const cudaError_t error = planned(__func__)) return error;
   if (device >= simt::machine().devices) return cudaErrorInvalidDevice;
   *properties = {};
   std::strcpy(properties->name, "emulation");
@@ -276,10 +324,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *value = attribute == cudaDevAttrClockRate ? 1000000 : 1;
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *total = simt::settings().memoryBytes;
   *free = *total - std::min(*total, simt::globalBytesHeld());
   return now();
@@ -300,6 +350,8 @@ const char *cudaGetErrorString(cudaError_t error) {
       return fault.c_str();
     case cudaErrorGraphExecUpdateFailure:
       return "the graph cannot be changed so";
+    case cudaErrorUnknown:
+      return "unknown error";
     default:
       return "a value that the call does not take";
   }
@@ -312,6 +364,8 @@ const char *cudaGetErrorName(cudaError_t error) {
       return "cudaErrorMemoryAllocation";
     case cudaErrorGraphExecUpdateFailure:
       return "cudaErrorGraphExecUpdateFailure";
+    case cudaErrorUnknown:
+      return "cudaErrorUnknown";
     default:
       return "another error";
   }
@@ -319,50 +373,61 @@ const char *cudaGetErrorName(cudaError_t error) {
 cudaError_t cudaGetLastError() { return now(); }
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes) {
-  if (now() != cudaSuccess) return now();
-  *pointer = simt::allocateGlobal(bytes);
-  return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
+  if (const cudaError_t error = planned(__func__)) return error;
+  return take(pointer, bytes);
 }
-cudaError_t cudaFree(void *pointer) {
-  births().erase(pointer);
-  if (!pointer || simt::freeGlobal(pointer)) return now();
-  return fail("A release of " + simt::describe(pointer) + ", where no live allocation starts");
-}
+cudaError_t cudaFree(void *pointer) { return after(release(pointer), __func__); }
 cudaError_t cudaMallocHost(void **pointer, size_t bytes) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *pointer = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-  return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
-}
-cudaError_t cudaFreeHost(void *pointer) {
-  std::free(pointer);
+  if (!*pointer) return cudaErrorMemoryAllocation;
+  held().pinned.insert(*pointer);
   return cudaSuccess;
 }
+cudaError_t cudaFreeHost(void *pointer) {
+  if (held().pinned.erase(pointer) == 0) return after(cudaErrorInvalidValue, __func__);
+  std::free(pointer);
+  return after(cudaSuccess, __func__);
+}
 cudaError_t cudaMemPoolCreate(cudaMemPool_t *pool, const cudaMemPoolProps *) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *pool = new SimtPool;
+  ++held().pools;
   return now();
 }
 cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool) {
   delete pool;
+  --held().pools;
+  return after(now(), __func__);
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *) {
+  if (const cudaError_t error = planned(__func__)) return error;
   return now();
 }
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *) { return now(); }
 // The pool keeps nothing of what was released.
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *value) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *static_cast<uint64_t *>(value) = simt::globalBytesHeld();
   return now();
 }
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return now(); }
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) {
+  if (const cudaError_t error = planned(__func__)) return error;
+  return now();
+}
 cudaError_t cudaMallocFromPoolAsync(void **pointer, size_t bytes, cudaMemPool_t, cudaStream_t asked) {
-  const cudaError_t error = cudaMalloc(pointer, bytes);
+  if (const cudaError_t error = planned(__func__)) return error;
+  const cudaError_t error = take(pointer, bytes);
   SimtStream *stream = known(asked);
   if (error == cudaSuccess) births()[*pointer] = {stream, stream->done + stream->queue.size()};
   return error;
 }
 cudaError_t cudaFreeAsync(void *pointer, cudaStream_t stream) {
-  const auto work = [=] { return cudaFree(pointer); };
-  return now() == cudaSuccess ? ask(stream, false, work) : work();
+  const auto work = [=] { return release(pointer); };
+  return after(now() == cudaSuccess ? ask(stream, false, work) : work(), __func__);
 }
 // From and to memory that is not pinned, as all downloads here are, the host waits.
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (const cudaError_t error = planned(__func__)) return error;
   const bool down = kind == cudaMemcpyDeviceToHost;
   const cudaError_t error = ask(stream, !down && lateCopies(), [=] {
     if (!down && !isBorn(to, known(stream))) {
@@ -374,6 +439,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *stream = new SimtStream;
   streams().insert(*stream);
   return now();
@@ -382,37 +448,48 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   catchUp(stream);
   streams().erase(stream);
   delete stream;
-  return now();
+  return after(now(), __func__);
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return catchUp(known(stream)); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (const cudaError_t error = planned(__func__)) return error;
+  return catchUp(known(stream));
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (const cudaError_t error = planned(__func__)) return error;
   if (simt::machine().forgetsStreamWaits || !event->stream) return now();
   // The event as it is now: it may be recorded anew.
   return ask(stream, false,
              [its = *event] { return streams().count(its.stream) ? catchUp(its.stream, its.place) : now(); });
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *event = new SimtEvent;
+  ++held().events;
   return now();
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
-  return now();
+  --held().events;
+  return after(now(), __func__);
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *event = {stream, stream->done + stream->queue.size()};
   return now();
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (const cudaError_t error = planned(__func__)) return error;
   if (simt::machine().forgetsHostWaits || !streams().count(event->stream)) return now();
   return catchUp(event->stream, event->place);
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, const void *) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *attributes = {};
   return simt::machine().hasKernels ? now() : cudaErrorNoKernelImageForDevice;
 }
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int value) {
+  if (const cudaError_t error = planned(__func__)) return error;
   if (knownKernels().count(function) == 0 || value < 0 || static_cast<size_t>(value) > mostSharedBytes) {
     return cudaErrorInvalidValue;
   }
@@ -421,6 +498,7 @@ cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int va
 }
 cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t sharedBytes,
                              cudaStream_t stream) {
+  if (const cudaError_t error = planned(__func__)) return error;
   if (now() != cudaSuccess) return now();
   const std::shared_ptr<const simt::Call> call = makeCall(function, arguments);
   if (!call) return cudaErrorInvalidValue;
@@ -428,16 +506,20 @@ cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void *
 }
 
 cudaError_t cudaGraphCreate(cudaGraph_t *graph, unsigned) {
+  if (const cudaError_t error = planned(__func__)) return error;
   *graph = new SimtGraph;
+  ++held().graphs;
   return now();
 }
 cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies,
                                    size_t count, const cudaKernelNodeParams *params) {
+  if (const cudaError_t error = planned(__func__)) return error;
   SimtWork work;
   return read(*params, &work) ? addNode(node, graph, dependencies, count, work) : cudaErrorInvalidValue;
 }
 cudaError_t cudaGraphAddMemcpyNode1D(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies,
                                      size_t count, void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+  if (const cudaError_t error = planned(__func__)) return error;
   if (bytes == 0) return cudaErrorInvalidValue;
   SimtWork work;
   work.to = to;
@@ -447,6 +529,7 @@ cudaError_t cudaGraphAddMemcpyNode1D(cudaGraphNode_t *node, cudaGraph_t graph, c
   return addNode(node, graph, dependencies, count, work);
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long) {
+  if (const cudaError_t error = planned(__func__)) return error;
   if (!simt::machine().makesGraphs) return cudaErrorMemoryAllocation;
   auto made = std::make_unique<SimtGraphExec>();
   made->graph = graph;
@@ -456,15 +539,18 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
     made->after.push_back(node->after);
   }
   *executable = made.release();
+  ++held().executables;
   return now();
 }
 cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t executable, cudaGraphNode_t node,
                                              const cudaKernelNodeParams *params) {
+  if (const cudaError_t error = planned(__func__)) return error;
   SimtWork work;
   return read(*params, &work) ? setNode(executable, node, work) : cudaErrorInvalidValue;
 }
 cudaError_t cudaGraphExecMemcpyNodeSetParams1D(cudaGraphExec_t executable, cudaGraphNode_t node, void *to,
                                                const void *from, size_t bytes, cudaMemcpyKind kind) {
+  if (const cudaError_t error = planned(__func__)) return error;
   SimtWork work;
   work.to = to;
   work.from = from;
@@ -473,11 +559,13 @@ cudaError_t cudaGraphExecMemcpyNodeSetParams1D(cudaGraphExec_t executable, cudaG
   return bytes > 0 ? setNode(executable, node, work) : cudaErrorInvalidValue;
 }
 cudaError_t cudaGraphNodeSetEnabled(cudaGraphExec_t executable, cudaGraphNode_t node, unsigned enabled) {
+  if (const cudaError_t error = planned(__func__)) return error;
   if (!executable->graph->has(node)) return cudaErrorInvalidValue;
   if (!simt::machine().forgetsSwitching) executable->enabled[node->number] = enabled != 0;
   return now();
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  if (const cudaError_t error = planned(__func__)) return error;
   const uint64_t seed = simt::settings().seed + ++executable->launches;
   // What is changed of it later is not of this launch.
   return ask(stream, lateKernels(),
@@ -487,9 +575,11 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;
-  return cudaSuccess;
+  --held().graphs;
+  return after(cudaSuccess, __func__);
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   delete executable;
-  return cudaSuccess;
+  --held().executables;
+  return after(cudaSuccess, __func__);
 }

@@ -9,8 +9,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "../simt.h"
 
@@ -73,6 +75,7 @@ enum cudaError_t {
   cudaErrorCompatNotSupportedOnDevice = 804,
   cudaErrorLaunchFailure = 719,
   cudaErrorGraphExecUpdateFailure = 910,
+  cudaErrorUnknown = 999,
 };
 struct SimtStream;
 struct SimtEvent;
@@ -219,6 +222,16 @@ void know(void (*kernel)(Parameters...)) {
 // --- for tests
 // Ends a fault: the device is as new, and allocations stay.
 void clearFault();
+// Which call of the runtime is to fail, counted from 1 and from where `asked` is 0.
+struct Plan {
+  uint64_t failAt = 0;  // 0: none
+  cudaError_t status = cudaErrorUnknown;
+  bool lasting = false;                         // and all after it, as those of a device that is lost
+  uint64_t asked = 0;                           // calls so far
+  std::vector<const char *> *calls = nullptr;  // gets the name of each
+};
+// All that is not released, as a text to compare.
+std::string whatLives();
 // What the next calls are to find: a device that there is not, or a driver that is none or too old.
 struct Machine {
   int driverVersion = 13000, devices = 1, major = 8, minor = 0;
@@ -232,6 +245,7 @@ struct Machine {
   bool forgetsSwitching = false;       // so does switching it on or off
   bool forgetsStreamWaits = false;     // a stream that is to wait for an event does not
   bool forgetsHostWaits = false;       // nor does the host
+  Plan plan;
 };
 Machine &machine();
 // What a sub-allocating pool says of its memory (native/cuda/launch.cuh): only the first `bytes` from `begin`, where an
