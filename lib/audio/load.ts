@@ -95,7 +95,7 @@ export function checkLimit(samples: number, name: string, maxSeconds = Infinity)
       { file: name },
     );
   }
-  if (samples <= MAX_SAMPLES) return;
+  if (!(samples > MAX_SAMPLES)) return;
   throw new EmoframeError(
     'ERR_AUDIO_LIMIT',
     `${name} is longer than the ${(MAX_SAMPLES / SAMPLE_RATE / 3600).toFixed(1)} hours that can be loaded at once. ` +

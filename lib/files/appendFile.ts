@@ -47,7 +47,9 @@ export class AppendFile {
       try {
         return AppendFile.#opened(path, () => openSync(path, appending | constants.O_CREAT | constants.O_EXCL, 0o666));
       } catch (error) {
-        if (((error as Error).cause as { code?: string } | undefined)?.code !== 'EEXIST') throw error;
+        // A folder that cannot be made may say the same.
+        const { code, syscall } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+        if (code !== 'EEXIST' || syscall !== 'open') throw error;
       }
     }
   }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadInput } from '../../dist/audio/input.js';
+import { audioOf, loadInput } from '../../dist/audio/input.js';
 import { AudioStore } from '../../dist/audio/store.js';
 import { AudioPool, describeCorpus, EmotionModel, loadAudio, readCorpus } from '../../dist/index.js';
 import { emoframe } from '../support/cli.js';
@@ -143,7 +143,7 @@ test('a channel that a file lacks, and a part that is none, are refused', async 
   for (const channel of [0, 3, 1.5]) {
     await refused(loadAudio(call, { channel }), 'ERR_AUDIO_RANGE', /channel from 1 to 2.*call\.wav.*received/);
   }
-  const load = (input) => loadInput(pool, input, {}, 'x');
+  const load = async (input) => loadInput(pool, audioOf(input), {}, 'x');
   await refused(load({ path: call, channel: 'left' }), 'ERR_ARGUMENT', /Expected a number for channel/);
   await refused(load({ path: call, start: 1 }), 'ERR_ARGUMENT', /no option 'start'/);
   await refused(load({ file: call }), 'ERR_ARGUMENT', /Expected a path/);

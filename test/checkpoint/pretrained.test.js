@@ -171,7 +171,7 @@ test('saving again replaces all of the former model, and files added by the call
   const directory = join(scratch, 'model');
   await savePretrained(directory, { ...source, head: head() }, async (temporary) => {
     mkdirSync(join(temporary, 'clusters'));
-    writeFileSync(join(temporary, 'clusters', 'x'), '');
+    writeFileSync(join(temporary, 'clusters', 'centroids.safetensors'), '');
   });
   assert.ok(readdirSync(directory).includes('clusters'));
   await savePretrained(directory, source);

@@ -70,12 +70,15 @@ function checked(name, result) {
 /** Runs a command in this process, which is quicker than the program: what it writes, through the same objects. */
 async function run(command, ...words) {
   const written = { stdout: '', stderr: '' };
-  const originals = Object.keys(written).map((name) => [name, process[name].write]);
+  const originals = Object.keys(written).map((name) => [name, process[name].write, process[name].fd]);
   for (const [name] of originals) {
-    process[name].write = (part) => {
+    process[name].write = (part, whenWritten) => {
       written[name] += part;
+      whenWritten?.();
       return true;
     };
+    // A file would be written to directly.
+    process[name].fd = undefined;
   }
   try {
     await command.run(words, {
@@ -85,7 +88,7 @@ async function run(command, ...words) {
       note: (lines) => remarks.note(lines),
     });
   } finally {
-    for (const [name, write] of originals) process[name].write = write;
+    for (const [name, write, fd] of originals) Object.assign(process[name], { write, fd });
   }
   return checked(command.name, written);
 }
