@@ -226,8 +226,8 @@ void clearFault();
 struct Plan {
   uint64_t failAt = 0;  // 0: none
   cudaError_t status = cudaErrorUnknown;
-  bool lasting = false;                         // and all after it, as those of a device that is lost
-  uint64_t asked = 0;                           // calls so far
+  bool lasting = false;                        // and all after it, as those of a device that is lost
+  uint64_t asked = 0;                          // calls so far
   std::vector<const char *> *calls = nullptr;  // gets the name of each
 };
 // All that is not released, as a text to compare.
