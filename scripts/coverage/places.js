@@ -13,8 +13,8 @@ export const collected = { lib: join(root, 'build', 'coverage', 'lib'), native: 
 export const floors = {
   whole: {
     'lib/': { lines: 98.3, branches: 94 },
-    'native/': { lines: 92, branches: 78 },
-    'native/addon/': { lines: 80, branches: 52 },
+    'native/': { lines: 94, branches: 82 },
+    'native/addon/': { lines: 86, branches: 70 },
   },
   collected: {
     'lib/': { lines: 98.3, branches: 94 },
