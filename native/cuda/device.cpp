@@ -21,15 +21,22 @@ std::string driverFor(int runtime) {
   return major == 12 ? " (driver 525 or newer)" : major == 13 ? " (driver 580 or newer)" : "";
 }
 
+// "cudaErrorUnknown: unknown error"
+std::string describe(cudaError_t status) {
+  return std::string(cudaGetErrorName(status)) + ": " + cudaGetErrorString(status);
+}
+
 // How many devices there are; errors for a machine that has none that could be used.
 int countDevices() {
   int driver = 0, runtime = 0, count = 0;
-  cudaDriverGetVersion(&driver);
+  const cudaError_t answer = cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
   if (driver == 0) {
-    throw Error("ERR_DEVICE_DRIVER",
-                "There is no NVIDIA driver on this machine, or the process cannot see it. Install the driver (in a "
-                "container: start it with the GPU passed through), or use device 'cpu'.");
+    const std::string why = answer == cudaSuccess ? "" : " (" + describe(answer) + ")";
+    throw Error(
+        "ERR_DEVICE_DRIVER",
+        "There is no NVIDIA driver on this machine, or the process cannot see it" + why +
+            ". Install the driver (in a container: start it with the GPU passed through), or use device 'cpu'.");
   }
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorInsufficientDriver || status == cudaErrorSystemDriverMismatch) {
@@ -45,7 +52,7 @@ int countDevices() {
 }  // namespace
 
 void throwStatus(cudaError_t status) {
-  const std::string what = std::string(cudaGetErrorName(status)) + ": " + cudaGetErrorString(status);
+  const std::string what = describe(status);
   cudaGetLastError();  // forgets it, if it can be forgotten
   if (status == cudaErrorMemoryAllocation) {
     throw Error("ERR_OUT_OF_MEMORY", "The device has no memory left for the driver's own needs (" + what +

@@ -31,11 +31,17 @@ void Stream::close() noexcept {
   if (stream_) cudaStreamDestroy(stream_);
 }
 
+namespace {
+
+constexpr const char *notWhole =
+    "so what this engine holds can no longer be relied on: dispose of it, and start again from the last training state "
+    "with another.";
+
+}  // namespace
+
 void Stream::requireWhole() const {
   if (staging_) return;
-  throw Error("ERR_DEVICE_FAULT",
-              "An earlier step was interrupted, so what this engine holds can no longer be relied on: dispose of "
-              "it, and start again from the last training state with another.");
+  throw Error("ERR_DEVICE_FAULT", std::string("An earlier step was interrupted, ") + notWhole);
 }
 
 void Stream::launch(const Launch &launch) {
@@ -82,8 +88,13 @@ void Stream::flush() {
     const Graphs::Way way = graphs_.run(commands_, stream_);
     if (way == Graphs::Way::tooFew || way == Graphs::Way::plain) launchOneByOne();
     way_ = std::max(way_, way);
-  } catch (...) {
+  } catch (const Error &error) {
     // The host believes all of the step to be under way: weights made ready, gradients added up.
+    commands_.clear();
+    staging_.reset();
+    if (error.code == "ERR_DEVICE_FAULT") throw;
+    throw Error("ERR_DEVICE_FAULT", std::string(error.what()) + " It interrupted a step, " + notWhole);
+  } catch (...) {
     commands_.clear();
     staging_.reset();
     throw;

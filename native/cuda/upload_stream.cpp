@@ -96,12 +96,12 @@ void CudaUploadStream::await() {
   check(cudaStreamWaitEvent(stream_.handle(), sent_));
 }
 
-// What fails here is reported by the next op.
+// Where it fails, what is sent next waits for a later place in the stream, which it records itself.
 void CudaUploadStream::release() noexcept {
-  if (stream_.goesNowhere()) return;
+  if (stream_.goesNowhere() || !read_) return;
   cudaSetDevice(device_);
-  cudaEventRecord(read_, stream_.handle());
-  allocations_ = stream_.allocations();
+  const bool recorded = cudaEventRecord(read_, stream_.handle()) == cudaSuccess;
+  allocations_ = recorded ? stream_.allocations() : UINT64_MAX;
 }
 
 void CudaUploadStream::wait() noexcept {

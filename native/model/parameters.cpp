@@ -74,7 +74,12 @@ int32_t Parameters::add(const std::string &name, std::vector<int64_t> shape, Lay
 
 float *Parameters::allocateZeros() const {
   auto *arena = static_cast<float *>(backend_.allocate(arenaBytes()));
-  backend_.run(Fill{vector(arena, DType::f32, total_), 0});
+  try {
+    backend_.run(Fill{vector(arena, DType::f32, total_), 0});
+  } catch (...) {
+    backend_.release(arena);
+    throw;
+  }
   return arena;
 }
 
@@ -132,7 +137,15 @@ void Parameters::takeProductWeight(int32_t i, int32_t parts) {
   if (precision_ == Precision::bf16) discard(master(i, parts));  // products read the bf16 copy alone
 }
 
+void Parameters::requireWhole() const {
+  if (!halfUpdated_) return;
+  throw Error("ERR_DEVICE_FAULT",
+              "An earlier update of this model was interrupted, so its weights can no longer be relied on: dispose of "
+              "it, and start again from the last training state.");
+}
+
 void Parameters::requireOpen() const {
+  requireWhole();
   if (!packedForInference_) return;
   throw Error(
       "ERR_INTERNAL",
@@ -203,7 +216,7 @@ void Parameters::exportValue(const std::string &name, float *data) const {
 
 void Parameters::exportGradient(const std::string &name, float *data) const {
   const Parameter &p = find(name);
-  if (gradient_ && !p.frozen) {
+  if (gradient_ && !p.frozen && !uncleared_) {
     download(gradient_, p, data);
   } else {
     std::fill(data, data + p.size(), 0.f);
@@ -236,6 +249,7 @@ void Parameters::exportMoments(const std::string &name, float *m, float *v) cons
 void Parameters::ensureGradients() {
   requireOpen();
   if (!gradient_) gradient_ = allocateZeros();
+  if (uncleared_) clearGradients();
 }
 
 size_t Parameters::heldBytes() const {
@@ -246,7 +260,9 @@ size_t Parameters::heldBytes() const {
 
 void Parameters::clearGradients() {
   gradientsChange();
+  uncleared_ = gradient_ != nullptr;
   if (gradient_) backend_.run(Fill{vector(gradient_, DType::f32, total_), 0});
+  uncleared_ = false;
 }
 
 // Neighbouring trainable tensors as one range; the alignment gaps between them hold zeros and stay zero.
@@ -321,6 +337,7 @@ double Parameters::optimizerStep(AdamW settings, const std::vector<ParameterGrou
   ensureMoments();
   settings.gradientSquares = sums().colRange(gradientSquares, 1);
   if (!knownSquares_) sumGradientSquares();
+  halfUpdated_ = true;
   const float usual = settings.learningRate;
   for (size_t group = 0; group <= groups.size(); ++group) {
     std::vector<AdamWTensor> tensors;
@@ -340,6 +357,7 @@ double Parameters::optimizerStep(AdamW settings, const std::vector<ParameterGrou
   }
   gradientsChange();
   if (!std::isfinite(squares)) {
+    halfUpdated_ = false;
     throw Error("ERR_NOT_FINITE",
                 "The gradient norm is not finite" + notFiniteGradient() +
                     ", so nothing was updated. Clear the gradients, then lower the learning rate or check the audio of "
@@ -347,6 +365,7 @@ double Parameters::optimizerStep(AdamW settings, const std::vector<ParameterGrou
   }
   bumpVersion();
   clearGradients();
+  halfUpdated_ = false;
   return std::sqrt(static_cast<double>(squares));
 }
 

@@ -55,6 +55,8 @@ class Parameters {
   // For a model that will only be run: has the backend take over the weight that products with `key(i)` read, and gives
   // back what then nobody reads. After `packForInference` weights can no longer be changed or exported.
   void takeProductWeight(int32_t i, int32_t parts = 1);
+  // ERR_DEVICE_FAULT: an update was interrupted, and some weights have had it.
+  void requireWhole() const;
   void packForInference() { packedForInference_ = true; }
   bool packedForInference() const { return packedForInference_; }
 
@@ -110,6 +112,8 @@ class Parameters {
   std::optional<float> knownSquares_;
   void *shadow_ = nullptr;  // bf16
   bool packedForInference_ = false;
+  bool halfUpdated_ = false;  // an update is being asked for, or was interrupted
+  bool uncleared_ = false;    // gradients that are to be zeros are not yet
   uint64_t keyBase_ = 0;
 };
 

@@ -57,6 +57,7 @@ struct Model::Parts {
   // smaller work, other models' too, finds room.
   template <typename Work>
   auto pass(uint64_t id, const InputBuffers::Fill &fill, Work work) {
+    parameters.requireWhole();
     try {
       workspace.reset();
       Given given(inputBuffers);

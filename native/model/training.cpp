@@ -239,7 +239,13 @@ TrainResult Model::trainStep(const HostBatch &batch, const TrainStep &step) {
                         [&](const PassInputs &inputs) { return parts_->train(batch, step, inputs); });
   } catch (...) {
     // A batch that was refused has changed nothing; a step that failed midway has added part of its gradient.
-    if (parts_->accumulating) clearGradients();
+    if (parts_->accumulating) {
+      try {
+        clearGradients();
+      } catch (const Error &) {
+        // They are cleared before they are next used; the error that is on its way says more.
+      }
+    }
     throw;
   }
 }
@@ -255,8 +261,8 @@ double Model::optimizerStep(const OptimizerStep &step) {
 }
 
 void Model::clearGradients() {
-  parts_->parameters.clearGradients();
   parts_->passes = 0;
+  parts_->parameters.clearGradients();
 }
 
 }  // namespace emoframe

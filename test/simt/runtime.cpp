@@ -474,6 +474,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (const cudaError_t error = planned(__func__)) return error;
+  if (!event) return cudaErrorInvalidValue;
   *event = {stream, stream->done + stream->queue.size()};
   return now();
 }
