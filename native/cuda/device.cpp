@@ -184,7 +184,9 @@ Stream &CudaBackend::stream() {
 void CudaBackend::synchronize() { stream().wait(); }
 
 void CudaBackend::beginStep() { stream().beginStep(); }
-void CudaBackend::endStep() { stream().endStep(); }
+// The step's ops have made the device current. To ask for it again could fail, with the step left to be done by whoever
+// comes next.
+void CudaBackend::endStep() { stream_->endStep(); }
 GraphUse CudaBackend::graphs() const { return stream_->graphs(); }
 
 void CudaBackend::run(const Op &op) {
