@@ -122,6 +122,10 @@ const all = [
   // The strict bound is for quiet machines: see docs/threads.md.
   { name: 'event loop', command: [node, 'test/slow/eventLoop.js', '--limit', '60'], alone: true },
   { name: 'lifetimes', command: [node, 'test/slow/lifetime.js'] },
+  {
+    name: 'long life',
+    command: [node, 'test/slow/soak.js', '--loads', '200', '--predictions', '10000', '--runs', '0', '--parts', '20'],
+  },
   { name: 'planned memory', command: [node, 'test/slow/memory-plan.js'] },
   { name: 'many files', command: [node, 'test/slow/load.js'] },
   { name: 'large corpus', command: [node, 'test/slow/scan.js'] },

@@ -2,7 +2,7 @@
 // a million times, whole runs are trained, and between equal parts of each, at rest, resident memory, heap, open
 // files and threads are measured. Told is the slope of each over what was done, with its interval of 95 %.
 //
-//   node test/slow/soak.js [--loads N] [--predictions N] [--runs N]     (default 10000, 1000000, 20; a part may be 0)
+//   node test/slow/soak.js [--loads N] [--predictions N] [--runs N] [--parts N]   (default 10000, 1000000, 20; 100 parts)
 //   node test/slow/soak.js --hours 24 [--log FILE]                      all three by turns, until the time is over or Ctrl-C
 //
 // A measure fails when the whole interval of its slope lies above nothing and what it adds up to is more than noise would
@@ -25,6 +25,7 @@ const { values } = parseArgs({
     loads: { type: 'string', default: '10000' },
     predictions: { type: 'string', default: '1000000' },
     runs: { type: 'string', default: '20' },
+    parts: { type: 'string', default: '100' },
     hours: { type: 'string' },
     log: { type: 'string' },
   },
@@ -187,7 +188,7 @@ try {
   if (hours === undefined) {
     for (const name of Object.keys(measured)) {
       const count = Number(values[name]);
-      const parts = Math.min(100, count);
+      const parts = Math.min(Number(values.parts), count);
       const begun = performance.now();
       for (let i = 0; i < parts && !stopped; i++) await part(all, name, Math.floor(count / parts), measured[name]);
       if (count > 0) process.stdout.write(`${name}: ${((performance.now() - begun) / 1000).toFixed(0)} s\n`);
