@@ -7,6 +7,7 @@
 //   node test/slow/faults.js --each-file              of each kind of call on each file the first and the last: hours
 //   node test/slow/faults.js --all --mode 'EIO|kill'  modes by name; --scenario 'tapt|export' likewise
 //   node test/slow/faults.js --all --mode EIO --scenario tapt --from 10 --to 20   these calls, counted from 1
+//   --program: as a user runs it, a process for each command, which takes ten times as long
 import { cpSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,6 +27,7 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     to: { type: 'string', default: 'Infinity' },
     lanes: { type: 'string', default: '2' },
+    program: { type: 'boolean', default: false },
   },
 });
 const [from, to, lanes] = [values.from, values.to, values.lanes].map(Number);
@@ -98,7 +100,7 @@ class Lane {
     this.worker = new Worker(this.disk);
   }
 
-  async run({ scenario, mode, at, asProgram }) {
+  async run({ scenario, mode, at }) {
     const place = join(this.folder, 'place');
     const directory = join(place, 'run');
     rmSync(place, { recursive: true, force: true });
@@ -106,7 +108,7 @@ class Lane {
     if (scenario.before !== undefined) cpSync(scenario.before, directory, { recursive: true, verbatimSymlinks: true });
     const environment = scenario.environment?.(directory) ?? {};
     const perform = (words) =>
-      asProgram ? runProgram(this.disk, { words, environment }) : this.worker.run({ words, place, environment });
+      values.program ? runProgram(this.disk, { words, environment }) : this.worker.run({ words, place, environment });
 
     this.disk.disturb({ ...mode, directory: place, at });
     const outcome = await perform(scenario.words(directory));
