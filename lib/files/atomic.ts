@@ -223,25 +223,27 @@ const kindAt = async (path: string): Promise<'nothing' | 'link' | 'other'> =>
   );
 
 /** Paths of all that is in a directory, without those that NFS keeps for whoever has a removed file open. */
-async function* walk(directory: string, within = ''): AsyncGenerator<string> {
+async function pathsIn(directory: string, within = ''): Promise<string[]> {
+  const paths: string[] = [];
   for (const entry of await readdir(join(directory, within), { withFileTypes: true })) {
     if (/^\.nfs[0-9a-f]+$/.test(entry.name)) continue;
     const path = within === '' ? entry.name : `${within}/${entry.name}`;
-    yield path;
-    if (entry.isDirectory()) yield* walk(directory, path);
+    paths.push(path);
+    if (entry.isDirectory()) paths.push(...(await pathsIn(directory, path)));
   }
+  return paths;
 }
 
-async function pathsIn(directory: string): Promise<string[]> {
-  const paths: string[] = [];
-  for await (const path of walk(directory)) paths.push(path);
-  return paths;
+/** Another writer may be exchanging it at the moment; before ours is put there, it is looked at again. */
+function unlessGone(error: NodeJS.ErrnoException): string[] {
+  if (error.code === 'ENOENT') return [];
+  throw error;
 }
 
 async function refuseForeign(path: string, target: string, ours: ReadonlySet<string>): Promise<void> {
   // Of a link, only the link goes.
   if ((await kindAt(target)) !== 'other') return;
-  for await (const found of walk(target)) {
+  for (const found of await pathsIn(target).catch(unlessGone)) {
     if (ours.has(found)) continue;
     throw new EmoframeError(
       'ERR_WRITE',

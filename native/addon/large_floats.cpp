@@ -25,9 +25,12 @@ struct Owned {
 
 Napi::Value largeFloats(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
-  const int64_t asked = translating(env, [&] { return integer(info[0], "the count of floats"); });
-  if (asked < 0 || asked > kMostElements) return env.Undefined();
-  const auto count = static_cast<size_t>(asked);
+  const auto count = static_cast<size_t>(translating(env, [&] {
+    const int64_t asked = integer(info[0], "the count of floats");
+    if (asked < 0 || asked > kMostElements)
+      throw Error("ERR_ARGUMENT", "Expected an integer from 0 to 2^30 for the count of floats.");
+    return asked;
+  }));
   if (count == 0) return Napi::Float32Array::New(env, 0);
   void *memory = std::calloc(count, sizeof(float));
   if (memory == nullptr) return env.Undefined();

@@ -116,8 +116,10 @@ test('a fault of the program itself is reported as ERR_UNEXPECTED, in one line, 
 test('a fuzzed reader that breaks its promise is noticed: the harness separates a bad answer from a good one', async () => {
   const fuzz = fileURLToPath(new URL('../slow/fuzz.js', import.meta.url));
   const run = promisify(execFile);
-  const { stdout } = await run(process.execPath, [fuzz, '--reader', 'run-config', '--seconds', '0.5', '--seed', '3']);
-  assert.match(stdout, /^run-config: \d+ cases, 0 failed .*\n1 passed, 0 failed\n$/);
+  const keep = mkdtempSync(join(tmpdir(), 'emoframe-fuzz-kept-'));
+  const words = [fuzz, '--reader', 'run-config', '--seed', '3', '--grown', join(keep, 'grown'), '--failures', keep];
+  const { stdout } = await run(process.execPath, [...words, '--seconds', '2']);
+  assert.match(stdout, /^run-config: \d+ inputs, .* 0 kinds of failures\n1 passed, 0 failed\n$/);
   // The same reader, with its refusals are not documented.
   const blind = `data:text/javascript,${encodeURIComponent(`
     import files from 'node:fs';
@@ -126,15 +128,9 @@ test('a fuzzed reader that breaks its promise is noticed: the harness separates 
     files.readFileSync = (path, ...rest) => String(path).endsWith('errors.md') ? 'ERR_READ' : readFileSync(path, ...rest);
     syncBuiltinESMExports();
   `)}`;
-  const keep = mkdtempSync(join(tmpdir(), 'emoframe-fuzz-kept-'));
   try {
-    const failing = await run(
-      process.execPath,
-      [fuzz, '--reader', 'run-config', '--seconds', '5', '--seed', '3', '--keep', keep],
-      {
-        env: { ...process.env, NODE_OPTIONS: `--import ${blind}` },
-      },
-    ).catch((error) => error);
+    const env = { ...process.env, NODE_OPTIONS: `--import ${blind}` };
+    const failing = await run(process.execPath, [...words, '--seconds', '5'], { env }).catch((error) => error);
     assert.is(failing.code, 1);
     assert.match(
       failing.stdout,
@@ -143,7 +139,7 @@ test('a fuzzed reader that breaks its promise is noticed: the harness separates 
     const [, again] = /again: node \S+ --replay (\S+)/.exec(failing.stdout);
     assert.match(
       (await run(process.execPath, [fuzz, '--replay', again])).stdout,
-      /run-config: refused with ERR_CONFIG\n1 passed/,
+      /run-config: 1 inputs, 0 failed \(ERR_CONFIG\)\n1 passed/,
     );
   } finally {
     rmSync(keep, { recursive: true, force: true });
