@@ -75,8 +75,13 @@ async function wait(path: string, file: string): Promise<Held> {
   for (const end = Date.now() + patienceMilliseconds; ; await pause(pauseMilliseconds)) {
     const handle = await open(file, flags, 0o666);
     const locking = lockDescriptor(handle.fd);
-    if (locking === 'taken' && (await isNamed(handle, file))) return handle;
-    await letGo(handle);
+    let named = false;
+    try {
+      named = locking === 'taken' && (await isNamed(handle, file));
+    } finally {
+      if (!named) await letGo(handle);
+    }
+    if (named) return handle;
     if (locking === 'unsupported') return locking;
     if (Date.now() < end) continue;
     throw new EmoframeError(

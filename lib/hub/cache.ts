@@ -1,12 +1,12 @@
 // The Hub's cache on disk, shared with its Python tools, so that neither downloads what the other has: contents of files are in
 // `blobs`, named by their hash, links to them in `snapshots/COMMIT`, and the commit of each branch in `refs`.
-import { randomBytes } from 'node:crypto';
 import { copyFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { findLayout, preprocessorFile, processorFile } from '../checkpoint/layouts.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
 import { fileExists, readText } from '../files/read.js';
+import { temporaryName } from '../files/temporaries.js';
 import { blobOf, isLink, isSound, makeOwnFolder } from './blobs.js';
 
 const commitPattern = /^[0-9a-f]{40}$/;
@@ -124,10 +124,12 @@ export class CachedModel {
     try {
       if (await sameFile(file, target)) return;
       await this.#makeFolder(dirname(file));
+      const source = relative(dirname(file), target);
+      if (await isNew(symlink(source, file))) return;
       // In one step: others may be reading the file, or linking it.
-      const temporary = `${file}.${randomBytes(8).toString('hex')}.new`;
+      const temporary = temporaryName(file);
       try {
-        await symlink(relative(dirname(file), target), temporary).catch((error: NodeJS.ErrnoException) => {
+        await symlink(source, temporary).catch((error: NodeJS.ErrnoException) => {
           if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(error.code ?? '')) throw error;
           // A file system without links.
           return copyFile(target, temporary);
@@ -140,6 +142,14 @@ export class CachedModel {
       throw writeError(file, error);
     }
   }
+}
+
+/** Whether a link could be made where nothing was. */
+function isNew(made: Promise<void>): Promise<boolean> {
+  return made.then(
+    () => true,
+    () => false,
+  );
 }
 
 /** What is written is a file of the cache, not what a link in it leads to. */

@@ -12,12 +12,12 @@ export const collected = { lib: join(root, 'build', 'coverage', 'lib'), native: 
  */
 export const floors = {
   whole: {
-    'lib/': { lines: 98.3, branches: 94 },
+    'lib/': { lines: 98, branches: 93.5 },
     'native/': { lines: 94, branches: 82 },
     'native/addon/': { lines: 86, branches: 70 },
   },
   collected: {
-    'lib/': { lines: 98.3, branches: 94 },
+    'lib/': { lines: 98, branches: 93.5 },
     'native/': { lines: 94 },
   },
 };

@@ -36,6 +36,8 @@ function cacheContents(directory) {
 /** With where links lead. */
 function hubContents(directory) {
   const contents = runContents(directory);
+  // When and as which file a blob was verified; and locks, which mean nothing when nobody holds them.
+  for (const path of contents.keys()) if (/(^|\/)\.(verified|locks)\//.test(path)) contents.delete(path);
   for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath ?? entry.path, entry.name);
     if (entry.isSymbolicLink()) contents.set(path.slice(directory.length), readlinkSync(path));
