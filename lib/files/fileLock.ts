@@ -71,18 +71,9 @@ export async function alone<Result>(path: string, work: () => Promise<Result>): 
 }
 
 async function wait(path: string, file: string): Promise<Held> {
-  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   for (const end = Date.now() + patienceMilliseconds; ; await pause(pauseMilliseconds)) {
-    const handle = await open(file, flags, 0o666);
-    const locking = lockDescriptor(handle.fd);
-    let named = false;
-    try {
-      named = locking === 'taken' && (await isNamed(handle, file));
-    } finally {
-      if (!named) await letGo(handle);
-    }
-    if (named) return handle;
-    if (locking === 'unsupported') return locking;
+    const held = await tryLock(file);
+    if (held !== 'busy') return held;
     if (Date.now() < end) continue;
     throw new EmoframeError(
       'ERR_WRITE',
@@ -90,6 +81,26 @@ async function wait(path: string, file: string): Promise<Held> {
       { file: path },
     );
   }
+}
+
+/**
+ * Makes a file that is a lock, unless it is there, and locks it, without waiting. Whoever has it removes it before letting go, so one that
+ * has lost its name meanwhile is `busy` too: another's is there by now.
+ *
+ * @throws the system's errors
+ */
+export async function tryLock(file: string): Promise<FileHandle | 'busy' | 'unsupported'> {
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const handle = await open(file, flags, 0o666);
+  const locking = lockDescriptor(handle.fd);
+  let ours = false;
+  try {
+    ours = locking === 'taken' && (await isNamed(handle, file));
+  } finally {
+    if (!ours) await letGo(handle);
+  }
+  if (ours) return handle;
+  return locking === 'unsupported' ? locking : 'busy';
 }
 
 /** Whether what is open is still what has the name. */

@@ -1,14 +1,13 @@
 // What keeps the blobs of the Hub's cache whole: one download of a blob at a time, whoever makes it, and a look at the bytes of each
 // before it is used, as a power cut or a failing disk leaves some of the right length that are not what was written.
 import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { type FileHandle, lstat, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { makeDirectory } from '../files/atomic.js';
 import { hashedAtOnce } from '../files/checksum.js';
-import { lockDescriptor } from '../files/fileLock.js';
+import { letGo, tryLock } from '../files/fileLock.js';
 import { OpenFile, readError } from '../files/read.js';
 
 /** SHA-256 of a large file; git's own SHA-1 of a small one. */
@@ -71,22 +70,17 @@ export async function withBlobLock<Result>(
   } finally {
     // Before it is let go of: who opens it until then sees that it no longer has its name.
     if (handle !== undefined) await rm(file, { force: true }).catch(() => undefined);
-    await handle?.close();
+    if (handle !== undefined) await letGo(handle);
   }
 }
 
 async function take(file: string, signal: AbortSignal | undefined): Promise<FileHandle | undefined> {
   for (;;) {
     throwIfAborted(signal);
-    const handle = await open(file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o666);
-    const outcome = lockDescriptor(handle.fd);
-    if (outcome === 'taken') {
-      const [opened, named] = [await handle.stat(), await lstat(file).catch(() => undefined)];
-      if (opened.ino === named?.ino && opened.dev === named.dev) return handle;
-    }
-    await handle.close();
-    if (outcome === 'unsupported') return undefined;
-    if (outcome === 'busy') await pause(pauseMilliseconds);
+    const held = await tryLock(file);
+    if (held === 'unsupported') return undefined;
+    if (held !== 'busy') return held;
+    await pause(pauseMilliseconds);
   }
 }
 
