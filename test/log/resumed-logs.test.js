@@ -54,7 +54,8 @@ test('an event file that begins again takes back the points of earlier files fro
 test("a stage that goes on from a training state says nothing twice, and leaves other stages' and folds' words alone", async () => {
   const path = join(scratch, 'log.jsonl');
   const log = JsonlLog.open(path);
-  const stageLog = (fold, stage) => new StageLog({ fold, stage }, log, join(scratch, 'board', fold, stage), {}, () => {});
+  const stageLog = (fold, stage) =>
+    new StageLog({ fold, stage }, log, join(scratch, 'board', fold, stage), {}, () => {});
   const speak = (of, from, to) => {
     for (let step = from; step <= to; step++) of.log(step, 6, { loss: step / 2 });
   };
