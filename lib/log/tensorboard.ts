@@ -88,7 +88,7 @@ export class TensorBoardLog {
     // TensorBoard reads files of a directory in the order of their names, so time comes first.
     const seconds = String(Math.floor(now)).padStart(10, '0');
     const prefix = join(directory, `events.out.tfevents.${seconds}.emoframe.${process.pid}`);
-    const file = AppendFile.createFirst(() => `${prefix}.${filesOpened++}`);
+    const file = AppendFile.createFirst(() => `${prefix}.${String(filesOpened++).padStart(6, '0')}`);
     try {
       file.append(frame(versionEvent(now)));
       if (firstStep !== undefined) file.append(frame(restartEvent(now, firstStep)));
