@@ -42,6 +42,14 @@ export interface Inferred {
   readonly path: Int32Array | undefined;
 }
 
+/** What is said of a batch besides its sound. */
+interface Asked {
+  names?: readonly string[];
+  /** Frames; absent: all. */
+  kept?: FrameRanges;
+  waveforms?: readonly WaveformStatistics[];
+}
+
 /** Where windows of a pooled head must lie, for the frames of any to be those of one pass. */
 function classifierGrid({ frames }: ClassifierOptions): WindowGrid | undefined {
   if (frames === undefined) return undefined;
@@ -114,14 +122,8 @@ export class Inference {
     const sound = utterances.map(({ samples }) => samples);
     const names = utterances.map(({ name }) => name);
     const waveforms = this.waveformsOf(sound, level);
-    const [result, clusters] = await this.turns.take(
-      () =>
-        Promise.all([
-          this.#classify(() => batchOf(utterances, this.classifier), sound, { names, ...given({ waveforms }) }),
-          this.clusterer?.clustersOf(batchOf(utterances, this.clusterer.loaded)),
-        ]),
-      signal,
-    );
+    const batch = (loaded: LoadedModel) => batchOf(utterances, loaded);
+    const [result, clusters] = await this.#ask(batch, sound, { names, ...given({ waveforms }) }, signal);
     return utterances.map((_, b) => ({
       ...utteranceOutput(result, b, this.head),
       clusters: clusters?.slice(result.offsets[b]!, result.offsets[b + 1]!),
@@ -142,18 +144,26 @@ export class Inference {
   ): Promise<{ result: ClassifyResult; clusters: Int32Array | undefined }> {
     const [first, count] = [window.keepStart - window.start, window.keepEnd - window.keepStart];
     const kept = { starts: Int32Array.of(first), counts: Int32Array.of(count) };
-    const [result, clusters] = await this.turns.take(
+    const asked = { kept, ...(waveform !== undefined && { waveforms: [waveform] }) };
+    const [result, clusters] = await this.#ask((loaded) => window.batch(loaded), [window.sound], asked, signal);
+    return { result, clusters: clusters?.subarray(first, first + count) };
+  }
+
+  /** Classes and clusters of one batch, which is made for each of the models when its turn comes. */
+  #ask(
+    batch: (loaded: LoadedModel) => PackedBatch,
+    sound: readonly Float32Array[],
+    asked: Asked,
+    signal: AbortSignal | undefined,
+  ): Promise<[ClassifyResult, Int32Array | undefined]> {
+    return this.turns.take(
       () =>
         Promise.all([
-          this.#classify(() => window.batch(this.classifier), [window.sound], {
-            kept,
-            ...(waveform !== undefined && { waveforms: [waveform] }),
-          }),
-          this.clusterer?.clustersOf(window.batch(this.clusterer.loaded)),
+          this.#classify(() => batch(this.classifier), sound, asked),
+          this.clusterer?.clustersOf(batch(this.clusterer.loaded)),
         ]),
       signal,
     );
-    return { result, clusters: clusters?.subarray(first, first + count) };
   }
 
   /**
@@ -163,11 +173,7 @@ export class Inference {
   async #classify(
     batch: () => PackedBatch,
     sound: readonly Float32Array[],
-    {
-      names,
-      kept,
-      waveforms,
-    }: { names?: readonly string[]; kept?: FrameRanges; waveforms?: readonly WaveformStatistics[] },
+    { names, kept, waveforms }: Asked,
   ): Promise<ClassifyResult> {
     const { model, memory } = this.classifier;
     const statistics = this.head.alignment?.statistics;
