@@ -136,7 +136,8 @@ EngineObject::EngineObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<En
     const Napi::Object options = asObject(info[0], "the engine's options");
     BackendOptions settings;
     const int64_t threads = integer(options, "threads");
-    if (threads < 0 || threads > INT32_MAX) throw Error("ERR_ARGUMENT", "Expected no such number for threads.");
+    if (threads < 0 || threads > INT32_MAX)
+      throw Error("ERR_ARGUMENT", "Expected a number from 0 to 2147483647 for threads.");
     settings.threads = static_cast<int32_t>(threads);
     const int64_t limit = integer(options, "memoryLimit");
     if (limit < 0) throw Error("ERR_ARGUMENT", "Expected no negative number for memoryLimit.");

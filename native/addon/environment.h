@@ -40,4 +40,29 @@ struct Environment {
   static Environment &of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 };
 
+// An ArrayBuffer of all the bytes of memory that the addon made. What is large is known as such to work that is given a
+// part of it, and is freed by the releaser when the array goes.
+inline Napi::ArrayBuffer bufferOf(Napi::Env env, std::shared_ptr<void> memory, size_t bytes, bool large) {
+  // The releaser and the list may outlive the environment.
+  struct Owned {
+    std::shared_ptr<void> memory;
+    std::shared_ptr<Releaser> releaser;  // null: it is small
+    std::shared_ptr<OwnMemory> ownMemory;
+  };
+  const Environment &environment = Environment::of(env);
+  if (large) environment.ownMemory->add(memory, bytes);
+  void *const begin = memory.get();
+  auto *owned = new Owned{std::move(memory), large ? environment.releaser : nullptr, environment.ownMemory};
+  return Napi::ArrayBuffer::New(
+      env, begin, bytes,
+      [](Napi::Env, void *, Owned *finished) {
+        if (finished->releaser) {
+          finished->ownMemory->forget(finished->memory.get());
+          finished->releaser->release(std::move(finished->memory));
+        }
+        delete finished;
+      },
+      owned);
+}
+
 }  // namespace emoframe::addon

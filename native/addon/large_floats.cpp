@@ -15,12 +15,6 @@ namespace {
 // 4 GiB: what is larger, V8 may refuse to make an array of, and the memory would then be freed twice.
 constexpr int64_t kMostElements = int64_t{1} << 30;
 
-struct Owned {
-  std::shared_ptr<void> memory;
-  std::shared_ptr<Releaser> releaser;
-  std::shared_ptr<OwnMemory> ownMemory;
-};
-
 }  // namespace
 
 Napi::Value largeFloats(const Napi::CallbackInfo &info) {
@@ -34,17 +28,8 @@ Napi::Value largeFloats(const Napi::CallbackInfo &info) {
   if (count == 0) return Napi::Float32Array::New(env, 0);
   void *memory = std::calloc(count, sizeof(float));
   if (memory == nullptr) return env.Undefined();
-  Environment &environment = Environment::of(env);
-  auto *owned = new Owned{std::shared_ptr<void>(memory, std::free), environment.releaser, environment.ownMemory};
-  environment.ownMemory->add(owned->memory, count * sizeof(float));
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(
-      env, memory, count * sizeof(float),
-      [](Napi::Env, void *, Owned *finished) {
-        finished->ownMemory->forget(finished->memory.get());
-        finished->releaser->release(std::move(finished->memory));
-        delete finished;
-      },
-      owned);
+  const std::shared_ptr<void> owned(memory, std::free);
+  const Napi::ArrayBuffer buffer = bufferOf(env, owned, count * sizeof(float), true);
   return Napi::Float32Array::New(env, count, buffer, 0);
 }
 

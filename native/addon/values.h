@@ -92,36 +92,15 @@ inline int64_t readLayer(const Napi::Value &value) {
   return modelOutput;
 }
 
-// A vector whose memory a typed array uses.
-template <typename T>
-struct HandedOver {
-  std::shared_ptr<std::vector<T>> values;
-  std::shared_ptr<Releaser> releaser;
-  std::shared_ptr<OwnMemory> ownMemory;
-};
-
 // A typed array that takes over the vector's memory.
 template <typename Array, typename T>
 Array handOver(Napi::Env env, std::vector<T> &&given) {
   if (given.empty()) return Array::New(env, 0);
-  Environment &environment = Environment::of(env);
-  auto values = std::make_shared<std::vector<T>>(std::move(given));
-  T *data = values->data();
+  const auto values = std::make_shared<std::vector<T>>(std::move(given));
   const size_t count = values->size(), bytes = count * sizeof(T);
-  auto *owned = new HandedOver<T>{std::move(values), environment.releaser, environment.ownMemory};
-  environment.handedOver += bytes;
-  if (bytes >= Environment::largeBytes) environment.ownMemory->add(std::shared_ptr<void>(owned->values, data), bytes);
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(
-      env, data, bytes,
-      [](Napi::Env, void *, HandedOver<T> *finished) {
-        if (finished->values->size() * sizeof(T) >= Environment::largeBytes) {
-          finished->ownMemory->forget(finished->values->data());
-          finished->releaser->release(std::move(finished->values));
-        }
-        delete finished;
-      },
-      owned);
-  return Array::New(env, count, buffer, 0);
+  Environment::of(env).handedOver += bytes;
+  const std::shared_ptr<void> memory(values, values->data());
+  return Array::New(env, count, bufferOf(env, memory, bytes, bytes >= Environment::largeBytes), 0);
 }
 inline Napi::Float32Array floatArray(Napi::Env env, std::vector<float> &&values) {
   return handOver<Napi::Float32Array>(env, std::move(values));
