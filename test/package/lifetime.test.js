@@ -1,24 +1,10 @@
-import { readdirSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeEngine, noise } from '../support/busyEngine.js';
 import { refused } from '../support/refused.js';
+import { collectAll, threads } from '../support/usage.js';
 
 const test = suite('lifetime');
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc');
-
-async function collectAll() {
-  for (let i = 0; i < 4; i++) {
-    collect();
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-const threads = () => readdirSync('/proc/self/task').length;
-
 /** Waits for the number of threads to come back to what it was; they end a moment after they are asked to. */
 async function threadsBackTo(before) {
   for (let tries = 0; threads() > before && tries < 200; tries++) {

@@ -2,28 +2,15 @@
 // they are disposed of, dropped for the garbage collector, or cut off by the end of their worker thread at any moment.
 //
 //   node test/slow/lifetime.js [--rounds N]     (default 60; each of three kinds)
-import { readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 import { digest, makeEngine, noise, trainAndEncode } from '../support/busyEngine.js';
 import { generator } from '../support/syntheticRun.js';
+import { usageAtRest } from '../support/usage.js';
 
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '60' } } });
 const rounds = Number(values.rounds);
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc');
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function usageAtRest() {
-  for (let i = 0; i < 4; i++) {
-    collect();
-    await pause(20);
-  }
-  const { rss, heapUsed, external } = process.memoryUsage();
-  return { rss, heapUsed, external, threads: readdirSync('/proc/self/task').length };
-}
 
 const short = { seconds: 1.5 };
 const kinds = {
@@ -70,11 +57,11 @@ for (const [name, once] of Object.entries(kinds)) {
   const grown = (what) => after[what] - before[what];
   // The allowance is for what is not of ours: a class left behind at each round would add 18 KB to the heap, and a model here
   // has 100 KB of weights.
-  const allowed = { heapUsed: 300e3 + 3e3 * rounds, external: 300e3 + 3e3 * rounds, rss: 60e6, threads: 0 };
+  const allowed = { heap: 300e3 + 3e3 * rounds, external: 300e3 + 3e3 * rounds, resident: 60e6, threads: 0 };
   const ok = Object.entries(allowed).every(([what, most]) => grown(what) <= most);
   console.log(
-    `${ok ? 'ok    ' : 'FAILED'} ${rounds} ${name}: resident ${megabytes(before.rss)} -> ${megabytes(after.rss)}, ` +
-      `heap ${megabytes(before.heapUsed)} -> ${megabytes(after.heapUsed)}, threads ${before.threads} -> ${after.threads}`,
+    `${ok ? 'ok    ' : 'FAILED'} ${rounds} ${name}: resident ${megabytes(before.resident)} -> ${megabytes(after.resident)}, ` +
+      `heap ${megabytes(before.heap)} -> ${megabytes(after.heap)}, threads ${before.threads} -> ${after.threads}`,
   );
   if (ok) passed++;
   else failed++;

@@ -7,17 +7,16 @@
 //
 // A measure fails when the whole interval of its slope lies above nothing and what it adds up to is more than noise would
 // explain, and when threads or open files are not at the end what they were at the beginning.
-import { appendFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { EmotionModel, parseConfig, readCorpus, Trainer } from '../../dist/index.js';
 import { slopeOf } from '../support/slope.js';
 import { generator, speechLike } from '../support/syntheticRun.js';
 import { tinyConfig, writeTinyCorpus } from '../support/tinyCorpus.js';
 import { writeTinyPredictor } from '../support/tinyPredictor.js';
+import { usageAtRest } from '../support/usage.js';
 import { encodeWav } from '../support/wav.js';
 
 const { values } = parseArgs({
@@ -30,25 +29,6 @@ const { values } = parseArgs({
     log: { type: 'string' },
   },
 });
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc');
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function usageAtRest() {
-  for (let i = 0; i < 4; i++) {
-    collect();
-    await pause(15);
-  }
-  const { rss, heapUsed, external } = process.memoryUsage();
-  return {
-    resident: rss,
-    heap: heapUsed,
-    external,
-    files: readdirSync('/proc/self/fd').length,
-    threads: readdirSync('/proc/self/task').length,
-  };
-}
 
 /** The codes with which a call may end here; anything else ends the soak. */
 async function expected(call, codes) {

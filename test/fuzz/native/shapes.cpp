@@ -1,5 +1,6 @@
 // Which models can be made, and what work is planned: configurations and sizes of any kind. On a backend that only
 // counts, so that what is too large for this machine is still gone through; and on the CPU within a limit.
+#include "../../native/harness.h"
 #include "targets.h"
 
 namespace emoframe {
@@ -8,16 +9,7 @@ namespace fuzz {
 namespace {
 
 HubertShape anyShape(Input &input) {
-  HubertShape shape;
-  shape.convDim = {12, 8, 16};
-  shape.convKernel = {10, 3, 2};
-  shape.convStride = {5, 2, 2};
-  shape.hiddenSize = 16;
-  shape.layers = 2;
-  shape.heads = 2;
-  shape.intermediateSize = 24;
-  shape.positionalKernel = 6;
-  shape.positionalGroups = 4;
+  HubertShape shape = testing::baseShape();
   if (input.flag()) shape.convDim = input.integers(8);
   if (input.flag()) shape.convKernel = input.integers(8);
   if (input.flag()) shape.convStride = input.integers(8);
