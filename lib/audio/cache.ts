@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { rm, stat, utimes } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
-import { EmoframeError, throwIfAborted } from '../errors.js';
+import { EmoframeError } from '../errors.js';
 import { OpenFile, readParts, readText } from '../files/read.js';
 import {
   type AudioCacheOptions,
@@ -167,10 +167,7 @@ async function identityOf(path: string): Promise<Identity> {
 
 async function hashFile(path: string, signal: AbortSignal | undefined): Promise<string> {
   const hash = createHash('sha256');
-  for await (const part of readParts(path)) {
-    throwIfAborted(signal);
-    hash.update(part);
-  }
+  for await (const part of readParts(path, signal)) hash.update(part);
   return hash.digest('hex');
 }
 

@@ -1,13 +1,14 @@
 // The folder of a cache of decoded audio: what lies in it, how large it is, and how it is made smaller. Anything in it may
 // vanish at any time, by another process that makes room.
 import { createHash, randomBytes } from 'node:crypto';
-import { lstat, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { writeError } from '../files/atomic.js';
 import { closeAfter } from '../files/close.js';
 import { makeFolders } from '../files/folders.js';
+import { isLink } from '../files/links.js';
 import { readText, unlessAbsent } from '../files/read.js';
 import { type Shape, strictOptions } from '../issues.js';
 
@@ -77,8 +78,7 @@ export async function openCacheFolder(dir: string): Promise<void> {
 /** What entries are written to and removed from must be the cache's own. */
 async function refuseLinks(folder: string): Promise<void> {
   for (const part of Object.values(parts)) {
-    const found = await lstat(join(folder, part)).catch(() => undefined);
-    if (!found?.isSymbolicLink()) continue;
+    if (!(await isLink(join(folder, part)))) continue;
     throw cacheError(
       `${folder} cannot be used as the audio cache: its ${part} is a link, and what it leads to may be somebody else's. Remove the link, or choose another folder.`,
       folder,

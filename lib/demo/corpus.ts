@@ -1,11 +1,11 @@
-import { access, lstat, readdir, rm } from 'node:fs/promises';
+import { access, readdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { z } from 'zod';
 import { aborted, EmoframeError, throwIfAborted } from '../errors.js';
-import { linkError } from '../files/appendFile.js';
 import { makeDirectory, writeError, writeFileAtomic } from '../files/atomic.js';
+import { isLink, linkError } from '../files/links.js';
 import { readText } from '../files/read.js';
 import type { Shape } from '../issues.js';
 import { mapLimited } from '../lists.js';
@@ -64,12 +64,17 @@ async function readStamp(path: string): Promise<Stamp | undefined> {
   }
 }
 
+/** What is in a folder, if there is one. */
+async function namesIn(folder: string): Promise<string[]> {
+  return readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw writeError(folder, error);
+  });
+}
+
 /** Nothing of somebody else's has a name that would be written. Hidden files do not matter. */
 async function refuseForeign(directory: string): Promise<void> {
-  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw writeError(directory, error);
-  });
+  const names = await namesIn(directory);
   const foreign = names.find((name) => !name.startsWith('.'));
   if (foreign === undefined) return;
   throw new EmoframeError(
@@ -203,9 +208,8 @@ export async function makeDemoCorpus(directory: string, options: DemoCorpusOptio
 /** Removes what this function made before, and nothing else. */
 async function removeSpoken(audio: string): Promise<void> {
   try {
-    const found = await lstat(audio).catch(() => undefined);
-    if (found?.isSymbolicLink()) throw linkError(audio);
-    for (const name of found === undefined ? [] : await readdir(audio)) {
+    if (await isLink(audio)) throw linkError(audio);
+    for (const name of await namesIn(audio)) {
       if (spokenName.test(name)) await rm(join(audio, name), { force: true });
     }
   } catch (error) {

@@ -16,6 +16,7 @@ import { EmoframeError } from '../errors.js';
 import { writeError } from './atomic.js';
 import { makeFoldersSync } from './folders.js';
 import { forceFile } from './force.js';
+import { linkError } from './links.js';
 import { unlikeFile } from './regular.js';
 import { temporaryName } from './temporaries.js';
 
@@ -146,15 +147,6 @@ function openOwn(path: string): number {
   if (unlike === undefined) return descriptor;
   closeQuietly(descriptor);
   throw new EmoframeError('ERR_WRITE', `Could not write ${path}: it is ${unlike}; move it away.`, { file: path });
-}
-
-/** A name of ours that leads elsewhere. */
-export function linkError(path: string, cause?: unknown): EmoframeError {
-  return new EmoframeError(
-    'ERR_WRITE',
-    `Could not write ${path}: it is a link, and what it leads to may be somebody else's; remove the link.`,
-    { file: path, cause },
-  );
 }
 
 /** Puts a copy in the place of a file. */

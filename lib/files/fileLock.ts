@@ -70,26 +70,39 @@ export async function alone<Result>(path: string, work: () => Promise<Result>): 
   }
 }
 
-async function wait(path: string, file: string): Promise<Held> {
-  for (const end = Date.now() + patienceMilliseconds; ; await pause(pauseMilliseconds)) {
-    const held = await tryLock(file);
-    if (held !== 'busy') return held;
-    if (Date.now() < end) continue;
+function wait(path: string, file: string): Promise<Held> {
+  const end = Date.now() + patienceMilliseconds;
+  return takeLock(file, async () => {
+    if (Date.now() < end) return pause(pauseMilliseconds);
     throw new EmoframeError(
       'ERR_WRITE',
       `Could not write ${path}: another process has been writing it for a minute (${file} is locked); wait for it, or stop it.`,
       { file: path },
     );
+  });
+}
+
+/**
+ * Makes a file that is a lock, unless it is there, and locks it. `whileBusy` is called again and again while another has it, and waits, or
+ * gives up by throwing.
+ *
+ * @throws what `whileBusy` throws; the system's errors
+ */
+export async function takeLock(file: string, whileBusy: () => Promise<void>): Promise<FileHandle | 'unsupported'> {
+  for (;;) {
+    const held = await tryLock(file);
+    if (held !== 'busy') return held;
+    await whileBusy();
   }
 }
 
 /**
- * Makes a file that is a lock, unless it is there, and locks it, without waiting. Whoever has it removes it before letting go, so one that
+ * The same without waiting. Whoever has it removes it before letting go, so one that
  * has lost its name meanwhile is `busy` too: another's is there by now.
  *
  * @throws the system's errors
  */
-export async function tryLock(file: string): Promise<FileHandle | 'busy' | 'unsupported'> {
+async function tryLock(file: string): Promise<FileHandle | 'busy' | 'unsupported'> {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const handle = await open(file, flags, 0o666);
   const locking = lockDescriptor(handle.fd);

@@ -45,7 +45,7 @@ export function readError(path: string, error: unknown): unknown {
 }
 
 /** A file whose content no reader of ours judges. */
-const unreadable =
+export const unreadable =
   (path: string): Refuse =>
   (reason, cause) =>
     new EmoframeError('ERR_READ', `Could not read ${path}: ${reason}.`, { file: path, cause });

@@ -1,14 +1,16 @@
 // What keeps the blobs of the Hub's cache whole: one download of a blob at a time, whoever makes it, and a look at the bytes of each
 // before it is used, as a power cut or a failing disk leaves some of the right length that are not what was written.
 import { createHash } from 'node:crypto';
-import { type FileHandle, lstat, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { makeDirectory } from '../files/atomic.js';
-import { hashedAtOnce } from '../files/checksum.js';
-import { letGo, tryLock } from '../files/fileLock.js';
-import { OpenFile, readError } from '../files/read.js';
+import { digestOf } from '../files/checksum.js';
+import { letGo, takeLock } from '../files/fileLock.js';
+import { isLink } from '../files/links.js';
+import { OpenFile, readError, unreadable } from '../files/read.js';
+import { temporaryName } from '../files/temporaries.js';
 
 /** SHA-256 of a large file; git's own SHA-1 of a small one. */
 const hashPattern = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
@@ -41,12 +43,6 @@ export async function makeOwnFolder(cache: string, folder: string): Promise<void
   await makeDirectory(folder);
 }
 
-/** Whether a name stands for a link. */
-export async function isLink(path: string): Promise<boolean> {
-  const stats = await lstat(path).catch(() => undefined);
-  return stats?.isSymbolicLink() ?? false;
-}
-
 const pauseMilliseconds = 50;
 
 /**
@@ -64,41 +60,27 @@ export async function withBlobLock<Result>(
   const locks = join(cache, '.locks', basename(folder));
   await makeOwnFolder(cache, locks);
   const file = join(locks, `${basename(blob)}.lock`);
-  const handle = await take(file, signal);
+  throwIfAborted(signal);
+  const held = await takeLock(file, async () => {
+    await pause(pauseMilliseconds);
+    throwIfAborted(signal);
+  });
+  if (held === 'unsupported') return work(false);
   try {
-    return await work(handle !== undefined);
+    return await work(true);
   } finally {
     // Before it is let go of: who opens it until then sees that it no longer has its name.
-    if (handle !== undefined) await rm(file, { force: true }).catch(() => undefined);
-    if (handle !== undefined) await letGo(handle);
-  }
-}
-
-async function take(file: string, signal: AbortSignal | undefined): Promise<FileHandle | undefined> {
-  for (;;) {
-    throwIfAborted(signal);
-    const held = await tryLock(file);
-    if (held === 'unsupported') return undefined;
-    if (held !== 'busy') return held;
-    await pause(pauseMilliseconds);
+    await rm(file, { force: true }).catch(() => undefined);
+    await letGo(held);
   }
 }
 
 /** The hash of a file, of the kind that `like` is. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`, `ERR_ABORTED`. */
 export async function hashOf(path: string, like: string, signal?: AbortSignal): Promise<string> {
-  const shrank = (reason: string) =>
-    new EmoframeError('ERR_READ', `Could not read ${path}: ${reason}.`, { file: path });
-  const file = await OpenFile.open(path, shrank);
+  const file = await OpenFile.open(path, unreadable(path));
   try {
     const hash = like.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${file.size}\0`);
-    const buffer = new Uint8Array(Math.min(hashedAtOnce, file.size));
-    for (let at = 0; at < file.size; at += hashedAtOnce) {
-      throwIfAborted(signal);
-      const part = buffer.subarray(0, Math.min(buffer.length, file.size - at));
-      await file.readInto(part, at);
-      hash.update(part);
-    }
-    return hash.digest('hex');
+    return await digestOf(file, hash, signal);
   } finally {
     await file.close();
   }
@@ -147,7 +129,7 @@ export async function noteSound(blob: string): Promise<void> {
 
 async function note(blob: string, state: string): Promise<void> {
   const mark = markOf(blob);
-  const temporary = `${mark}.${process.hrtime.bigint()}-${process.pid}`;
+  const temporary = temporaryName(mark);
   try {
     await makeOwnFolder(placesOf(blob).cache, dirname(mark));
     await writeFile(temporary, state, { flag: 'wx' });

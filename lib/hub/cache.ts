@@ -5,9 +5,10 @@ import { basename, dirname, join, relative } from 'node:path';
 import { findLayout, preprocessorFile, processorFile } from '../checkpoint/layouts.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { writeError, writeFileAtomic } from '../files/atomic.js';
+import { isLink } from '../files/links.js';
 import { fileExists, readText } from '../files/read.js';
 import { temporaryName } from '../files/temporaries.js';
-import { blobOf, isLink, isSound, makeOwnFolder } from './blobs.js';
+import { blobOf, isSound, makeOwnFolder } from './blobs.js';
 
 const commitPattern = /^[0-9a-f]{40}$/;
 

@@ -7,7 +7,8 @@ import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { writeError, writeFully } from '../files/atomic.js';
-import { forceFolder } from '../files/force.js';
+import { closeAfter } from '../files/close.js';
+import { forceFile, forceFolder } from '../files/force.js';
 import { hashOf, isSound, makeOwnFolder, noteSound, withBlobLock } from './blobs.js';
 import type { HubClient, HubFile } from './client.js';
 
@@ -50,7 +51,7 @@ async function append(
     throw writeError(partial, error);
   };
   const handle = await openPartial(partial).catch(refuseToWrite);
-  try {
+  await closeAfter(handle, async () => {
     let done = (await handle.stat()).size;
     options.onBytes?.(done);
     const missing = done < file.size ? await client.open(file.path, commit, done) : [];
@@ -62,10 +63,8 @@ async function append(
       done += part.length;
       options.onBytes?.(done);
     }
-    await handle.sync().catch(refuseToWrite);
-  } finally {
-    await handle.close();
-  }
+    await forceFile(handle.sync()).catch(refuseToWrite);
+  });
 }
 
 /** Attempts until the file has its size. */

@@ -1,6 +1,6 @@
 // The run directory: what a run was asked to do, and where each part of it lies. It is opened by every command of a run,
 // and refuses to go on with other settings or another corpus than those it was begun with.
-import { lstat, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseConfig } from '../config/read.js';
 import type { RunConfig } from '../config/types.js';
@@ -8,8 +8,8 @@ import type { Fold } from '../corpus/folds.js';
 import type { Corpus } from '../corpus/types.js';
 import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { EmoframeError } from '../errors.js';
-import { linkError } from '../files/appendFile.js';
 import { writeJson } from '../files/json.js';
+import { isLink, linkError } from '../files/links.js';
 import { fileExists, readError } from '../files/read.js';
 import { own } from '../own.js';
 import { quoted } from '../quote.js';
@@ -70,8 +70,7 @@ export class RunDirectory extends RunPaths {
     const { dir, checkpoint, model, labels, centroids } = paths.stage(stage);
     const folders = [dirname(paths.dir), paths.dir, dir, dirname(dirname(board)), dirname(board), board];
     for (const path of [...folders, checkpoint, model, labels, centroids]) {
-      const found = await lstat(path).catch(() => undefined);
-      if (found?.isSymbolicLink()) throw linkError(path);
+      if (await isLink(path)) throw linkError(path);
     }
   }
 }

@@ -17,10 +17,10 @@ import {
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { EmoframeError } from '../errors.js';
-import { linkError } from '../files/appendFile.js';
 import { makeDirectory, writeError } from '../files/atomic.js';
 import { type Locking, lockDescriptor } from '../files/fileLock.js';
 import { forceFileNow } from '../files/force.js';
+import { linkError } from '../files/links.js';
 import { unlikeFile } from '../files/regular.js';
 import { emitWarning } from '../warning.js';
 
