@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -38,15 +39,24 @@ async function instrument(folder, sources) {
     const { content } = await disableTypeChecks(file, { plugins: null });
     writeFileSync(join(folder, file.name), content);
   }
-  return result.mutants.map(({ id, fileName, location, mutatorName, replacement, status }) => ({
-    id,
-    file: fileName,
-    line: location.start.line + 1,
-    location,
-    kind: mutatorName,
-    replacement,
-    ignored: status === 'Ignored',
-  }));
+  const contents = new Map(files.map(({ name, content }) => [name, content.split('\n')]));
+  return result.mutants
+    .filter(({ status }) => status !== 'Ignored')
+    .map(({ id, fileName, location, mutatorName, replacement }) => ({
+      id,
+      file: fileName,
+      line: location.start.line + 1,
+      kind: mutatorName,
+      before: textAt(contents.get(fileName), location),
+      after: replacement.replaceAll(/\s+/g, ' '),
+    }));
+}
+
+/** The first line of what a mutant replaces. */
+function textAt(lines, { start, end }) {
+  return start.line === end.line
+    ? lines[start.line].slice(start.column, end.column)
+    : `${lines[start.line].slice(start.column)} …`;
 }
 
 /** As much of a container of dependencies as the instrumenter asks for. */
@@ -87,13 +97,19 @@ function linkOrCopy(name, folder) {
   }
 }
 
-function test(folder, file, env, seconds) {
+/** Runs a test file until its first test that fails, and removes what it leaves when it is stopped there. */
+async function test(folder, file, env, seconds) {
+  const temporary = join(folder, 'tmp');
+  mkdirSync(temporary);
   const exactly = `^${file.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`;
-  return run(process.execPath, ['node_modules/uvu/bin.js', '--no-color', 'test', exactly], {
+  const result = await run(process.execPath, ['node_modules/uvu/bin.js', '--no-color', 'test', exactly], {
     cwd: folder,
-    env,
+    env: { ...env, TMPDIR: temporary },
     seconds,
+    until: '✘',
   });
+  rmSync(temporary, { recursive: true, force: true });
+  return result;
 }
 
 /** A test program that ends without its count has not passed: Node also ends well when nothing is left to wait for. */
@@ -101,18 +117,9 @@ function passes({ code, output }) {
   return code === 0 && /^ +Total: +[1-9]/m.test(output);
 }
 
-/** What a mutant puts in the place of what. */
-function described({ file, line, location, kind, replacement }) {
-  const lines = readFileSync(join(root, file), 'utf8').split('\n');
-  const { start, end } = location;
-  const one = start.line === end.line;
-  const before = one ? lines[start.line].slice(start.column, end.column) : `${lines[start.line].slice(start.column)} …`;
-  return { file, line, kind, before, after: replacement.replaceAll(/\s+/g, ' ') };
-}
-
 /** Tries the sample and says of each mutant what became of it: `killed`, `survived`, or `unreached` by any test of the room. */
 export async function mutateLib({ folder, room, count, inOrder, say, each }) {
-  const mutants = (await prepare(folder, room.sources)).filter(({ ignored }) => !ignored);
+  const mutants = await prepare(folder, room.sources);
   const pattern = new RegExp(room.tests);
   const files = readdirSync(join(folder, 'test'), { recursive: true })
     .filter((file) => file.endsWith('.test.js') && pattern.test(file))
@@ -133,19 +140,19 @@ export async function mutateLib({ folder, room, count, inOrder, say, each }) {
     tests.push({ file, seconds, reached });
   }
   tests.sort((a, b) => a.seconds - b.seconds);
-  for (const mutant of inOrder(mutants).slice(0, count)) {
-    const reaching = tests.filter(({ reached }) => reached.has(mutant.id));
+  for (const { id, ...mutant } of inOrder(mutants).slice(0, count)) {
+    const reaching = tests.filter(({ reached }) => reached.has(id));
     let outcome = reaching.length === 0 ? 'unreached' : 'survived';
     let by;
     for (const { file, seconds } of reaching) {
       // Far above the first run's time, which other work on the machine may have shortened or lengthened.
-      const result = await test(folder, file, { __STRYKER_ACTIVE_MUTANT__: mutant.id }, 60 + 10 * seconds);
+      const result = await test(folder, file, { __STRYKER_ACTIVE_MUTANT__: id }, 60 + 10 * seconds);
       if (passes(result)) continue;
       outcome = 'killed';
       by = result.late ? `${file} (time)` : file;
       break;
     }
-    each({ ...described(mutant), outcome, by });
+    each({ ...mutant, outcome, by });
   }
   return mutants.length;
 }
