@@ -34,7 +34,7 @@ serve({
     const { result, times } = await timed(async () => {
       const logits = [];
       for (const utterance of utterances) {
-        const { mean, scale } = waveformStatistics(utterance);
+        const { mean, scale } = await waveformStatistics(utterance);
         const normalized = utterance.map((value) => (value - mean) * scale);
         const samples = new Tensor('float32', normalized, [1, utterance.length]);
         const { hidden } = await session.run({ samples });

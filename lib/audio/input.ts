@@ -181,7 +181,7 @@ async function* decodeInput(
   name: string,
 ): AsyncGenerator<DecodedAudio> {
   if (input instanceof Float32Array) {
-    yield* decodeSamples(slices(input), sampleRate, name);
+    yield* decodeSamples([input], sampleRate, name);
   } else if (input instanceof Uint8Array) {
     yield* decodeBytes(input, name, format);
   } else {
@@ -198,22 +198,24 @@ async function* decodeInput(
 }
 
 async function* decodeSamples(
-  parts: AsyncIterable<unknown>,
+  chunks: Iterable<unknown> | AsyncIterable<unknown>,
   sampleRate: number,
   name: string,
 ): AsyncGenerator<DecodedAudio> {
   checkRate(sampleRate, name);
   let position = 0;
-  for await (const samples of parts) {
-    if (!isSamples(samples)) {
+  for await (const chunk of chunks) {
+    if (!isSamples(chunk)) {
       throw new EmoframeError(
         'ERR_ARGUMENT',
-        `Expected chunks of Float32Array, as the first was, but received ${kindOf(samples)}.`,
+        `Expected chunks of Float32Array, as the first was, but received ${kindOf(chunk)}.`,
       );
     }
-    checkFinite(samples, name, position);
-    position += samples.length;
-    if (samples.length > 0) yield { channels: [samples], sampleRate };
+    for await (const samples of slices(chunk)) {
+      checkFinite(samples, name, position);
+      position += samples.length;
+      yield { channels: [samples], sampleRate };
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 import { unlessAborted } from '../abort.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { joinFloats } from '../float32.js';
+import { joinLong } from '../float32.js';
 import { checkFinite, decodeFile, probeAudio } from './decode.js';
 import { MAX_SAMPLES } from './limits.js';
 import { checkChannel } from './range.js';
@@ -83,7 +83,7 @@ export async function collect(
     length += part.length;
     checkLimit(length, name, maxSeconds);
   }
-  return joinFloats(kept);
+  return joinLong(kept);
 }
 
 /** Whether so many samples of 16 kHz may be. @throws `ERR_AUDIO_LIMIT` */

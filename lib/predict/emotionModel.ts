@@ -242,7 +242,7 @@ export class EmotionModel<T extends Task = Task> {
     if (normalizeBy === 'whole') {
       const { samples, name } = await this.#load(id, input, settings);
       const windows = wholeWindows(samples, geometry, normalizing, plan, name, { turns, signal });
-      const [waveform] = this.#inference.waveformsOf([samples], level) ?? [];
+      const [waveform] = (await this.#inference.waveformsOf([samples], level)) ?? [];
       yield* streamWindows(this.#inference, windows, cost, waveform, signal);
       return;
     }

@@ -121,7 +121,7 @@ export class Inference {
   ): Promise<Inferred[]> {
     const sound = utterances.map(({ samples }) => samples);
     const names = utterances.map(({ name }) => name);
-    const waveforms = this.waveformsOf(sound, level);
+    const waveforms = await this.waveformsOf(sound, level);
     const batch = (loaded: LoadedModel) => batchOf(utterances, loaded);
     const [result, clusters] = await this.#ask(batch, sound, { names, ...given({ waveforms }) }, signal);
     return utterances.map((_, b) => ({
@@ -131,9 +131,12 @@ export class Inference {
   }
 
   /** What brings each sound, as a whole, to the level of the alignment network's training; undefined: as it is. */
-  waveformsOf(sounds: readonly Float32Array[], level: Level = 'as-is'): WaveformStatistics[] | undefined {
+  async waveformsOf(
+    sounds: readonly Float32Array[],
+    level: Level = 'as-is',
+  ): Promise<WaveformStatistics[] | undefined> {
     if (level === 'as-is' || this.head.alignment?.statistics === undefined) return undefined;
-    return sounds.map((samples) => waveformStatistics(samples));
+    return Promise.all(sounds.map((samples) => waveformStatistics(samples)));
   }
 
   /** Of the frames of a window that are kept. `waveform`: as {@link waveformsOf} has it of the whole. */

@@ -31,7 +31,7 @@ export class NormalizedUtterance {
     blockFrames: number,
     { turns, signal }: EngineUse,
   ): Promise<NormalizedUtterance> {
-    const waveform = statisticsFor(samples, normalize);
+    const waveform = await statisticsFor(samples, normalize);
     if (!model.config.shape.groupNorm) return new NormalizedUtterance(samples, model.geometry, waveform, undefined);
     const { stride } = model.geometry;
     const [kernel, hop] = [model.config.shape.convKernel[0]!, model.config.shape.convStride[0]!];

@@ -51,7 +51,7 @@ export async function predictUtterances(
   for (const long of utterances.filter((utterance) => !fits(utterance))) {
     const windows = wholeWindows(long.samples, geometry, normalizing, plan, long.name, { turns, signal });
     const report = (done: number, total: number) => onProgress?.(progressOf(long, done, total));
-    const [waveform] = inference.waveformsOf([long.samples], level) ?? [];
+    const [waveform] = (await inference.waveformsOf([long.samples], level)) ?? [];
     inferred.set(long, await inferWindows(inference, windows, cost, waveform, signal, report));
   }
   const short = utterances.filter(fits);

@@ -113,7 +113,7 @@ export class Inputs {
     const whole = await samplesOf(this.context, id);
     const first = start * geometry.stride;
     const samples = count === undefined ? whole : whole.subarray(first, first + geometry.samplesFor(count));
-    return { samples, ...given({ waveform: statisticsFor(whole, this.stage.normalize) }) };
+    return { samples, ...given({ waveform: await statisticsFor(whole, this.stage.normalize) }) };
   }
 
   /** Normalised over whole utterances, so that a crop is the same signal as in the whole. */

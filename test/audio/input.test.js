@@ -10,6 +10,7 @@ import { decodeAudio } from '../support/decode.js';
 import { refused } from '../support/refused.js';
 import { sameSamples } from '../support/samples.js';
 import { fixtures } from '../support/tinyPredictor.js';
+import { longestTurn } from '../support/turns.js';
 
 const test = suite('audio: inputs');
 const file = (name) => join(fixtures, 'audio', name);
@@ -165,6 +166,18 @@ test('an abort ends the wait for a stream, and ends the stream', async () => {
   setTimeout(() => controller.abort(), 20);
   await refused(load(stream, { signal: controller.signal }), 'ERR_ABORTED', /stopped/);
   assert.ok(stream.destroyed);
+});
+
+test('a chunk of minutes leaves the event loop free, and is the same audio', async () => {
+  const sampleRate = 24_000;
+  const samples = new Float32Array(60 * sampleRate).map((_, i) => 0.2 * Math.sin(i / 9 + Math.sin(i / 4001)));
+  const expected = await load(chunks(samples, 50_001), { sampleRate });
+  let found;
+  const turn = await longestTurn(async () => {
+    found = await load(chunks(samples, samples.length), { sampleRate });
+  });
+  assert.is(turn < 60, true, `${turn} ms`);
+  sameSamples(found, expected);
 });
 
 test.run();

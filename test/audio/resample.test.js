@@ -84,19 +84,26 @@ test('a stereo file at 48 kHz loads as 16 kHz mono', async () => {
   assert.deepEqual(await loadAudio(`${fixtures}stereo48k.flac`), samples);
 });
 
-test('a normalised waveform has zero mean and unit variance, and silence stays finite', () => {
+test('a normalised waveform has zero mean and unit variance, and silence stays finite', async () => {
   const input = sine(50, 16000, 0.1).map((value) => 0.01 * value + 0.3);
-  const normalized = (samples) => {
-    const { mean, scale } = waveformStatistics(samples);
+  const normalized = async (samples) => {
+    const { mean, scale } = await waveformStatistics(samples);
     return samples.map((value) => (value - mean) * scale);
   };
-  const output = normalized(input);
+  const output = await normalized(input);
   const mean = output.reduce((sum, value) => sum + value, 0) / output.length;
   const variance = output.reduce((sum, value) => sum + (value - mean) ** 2, 0) / output.length;
   assert.ok(Math.abs(mean) < 1e-6);
   // The variance is 5e-5 before, so 1e-7 beside it shows.
   assert.ok(Math.abs(variance - 5e-5 / (5e-5 + 1e-7)) < 1e-4);
-  assert.deepEqual(normalized(new Float32Array(10).fill(0.5)), new Float32Array(10));
+  assert.deepEqual(await normalized(new Float32Array(10).fill(0.5)), new Float32Array(10));
+});
+
+test('the statistics of a long waveform are those of all of its samples at once, to the bit', async () => {
+  const samples = new Float32Array(600_001).map((_, i) => 0.1 + Math.sin(i / 7) * (i % 11));
+  const mean = samples.reduce((sum, value) => sum + value, 0) / samples.length;
+  const variance = samples.reduce((sum, value) => sum + (value - mean) * (value - mean), 0) / samples.length;
+  assert.deepEqual(await waveformStatistics(samples, 0), { mean, scale: 1 / Math.sqrt(variance) });
 });
 
 test.run();

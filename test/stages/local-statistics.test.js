@@ -56,7 +56,7 @@ const near = (found, expected, tolerance, message) =>
 
 test('sound is brought by the mean and scale of all training samples, and of nothing else', async () => {
   const all = Float32Array.from(training.flatMap((samples) => [...samples]));
-  const expected = waveformStatistics(all);
+  const expected = await waveformStatistics(all);
   const large = context();
   const { waveform, windows } = await soundStatistics(large, await modelOf('large'));
   near(waveform.mean, expected.mean, 1e-9, 'mean');

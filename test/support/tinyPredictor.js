@@ -117,7 +117,7 @@ async function standardize(model, normalize) {
 }
 
 async function statisticsOf(model, samples) {
-  const waveform = waveformStatistics(samples);
+  const waveform = await waveformStatistics(samples);
   if (!model.config.shape.groupNorm) return { waveform };
   const batch = packSamples([samples], model.geometry.stride, { normalize: [waveform] });
   const { mean, covariance } = await model.windowMoments(batch);
