@@ -8,7 +8,7 @@ import type { Calibration } from '../evaluate/fusion.js';
 import { writeJson } from '../files/json.js';
 import { fileExists } from '../files/read.js';
 import { given } from '../given.js';
-import { describeIssues } from '../issues.js';
+import { byName, describeIssues } from '../issues.js';
 import { type AlignmentSettings, alignmentSchema } from '../model/alignment.js';
 import type { ClassifierOptions, PoolingName } from '../model/binding.js';
 import { headLayers, poolingName } from '../model/classifier.js';
@@ -56,7 +56,7 @@ const description = z
     layers: layersSchema.optional(),
     alignment: alignmentSchema.optional(),
     calibration: z.strictObject({ classifier: weight, alignment: weight }).optional(),
-    info: z.record(z.string(), z.unknown()).optional(),
+    info: byName(z.unknown()).optional(),
   })
   .refine(({ labels }) => new Set(labels).size === labels.length, 'labels must differ from each other')
   .refine(({ kind, labels }) => kind !== 'classifier' || labels.length > 0, 'a classifier needs labels')

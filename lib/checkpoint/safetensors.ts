@@ -6,7 +6,7 @@ import { EmoframeError } from '../errors.js';
 import { streamFileAtomic, writeFully } from '../files/atomic.js';
 import { parseJson } from '../files/json.js';
 import { OpenFile, orClose } from '../files/read.js';
-import { describeIssues } from '../issues.js';
+import { byName, describeIssues } from '../issues.js';
 import { newFloats } from '../model/floats.js';
 import { elementsOf, type StoredTensor, type Tensor } from '../model/tensor.js';
 import { yieldWhenDue } from '../yield.js';
@@ -26,7 +26,7 @@ const entrySchema = z.strictObject({
   shape: z.array(index).max(16),
   data_offsets: z.tuple([index, index]),
 });
-const metadataSchema = z.record(z.string(), z.string());
+const metadataSchema = byName(z.string());
 
 interface Entry {
   name: string;
@@ -208,7 +208,8 @@ export async function readTensors(
   }
 }
 
-const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+const inOrderOfNames = (a: { name: string }, b: { name: string }): number =>
+  a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
 
 /**
  * The front of a safetensors file, which is its header, padded to 8 bytes; and the tensors, sorted by name, so that equal tensors
@@ -218,7 +219,7 @@ function layOut(
   tensors: Iterable<Tensor | StoredTensor>,
   metadata: Record<string, string>,
 ): { head: Uint8Array; sorted: (Tensor | StoredTensor)[] } {
-  const sorted = [...tensors].sort(byName);
+  const sorted = [...tensors].sort(inOrderOfNames);
   // transformers asks for the framework that wrote the file and knows `pt`.
   const described = Object.entries({ format: 'pt', ...metadata }).sort(([a], [b]) => (a < b ? -1 : 1));
   const header: [string, unknown][] = [['__metadata__', Object.fromEntries(described)]];

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
 import { OpenFile, orClose } from '../files/read.js';
-import { describeIssues } from '../issues.js';
+import { byName, describeIssues } from '../issues.js';
 import type { StoredTensor } from '../model/tensor.js';
 import { damaged, readModelJson } from './failures.js';
 import { describedByFairseq } from './foreign/fairseq.js';
@@ -70,7 +70,7 @@ async function openFile(file: string): Promise<OpenWeights> {
 /** Each is open while the model is read. transformers' default of 5 GB and more a file makes a handful. */
 const mostFiles = 256;
 
-const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
+const indexSchema = z.looseObject({ weight_map: byName(z.string()) });
 
 function refuse(file: string, what: string, tensor?: string): EmoframeError {
   return new EmoframeError('ERR_CHECKPOINT', `${file} cannot be used: ${what}.`, { file, tensor });

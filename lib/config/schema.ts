@@ -2,6 +2,7 @@
 // section. types.ts says what each setting means.
 import { z } from 'zod';
 import { OTHERS } from '../corpus/labelScheme.js';
+import { byName } from '../issues.js';
 import { poolingName } from '../model/classifier.js';
 import { precisions } from '../model/precision.js';
 import type {
@@ -195,7 +196,7 @@ const runSchema = z.strictObject({
       onCorrupt: z.enum(['fail', 'skip']).default('fail'),
     })
     .prefault({}),
-  model: z.record(z.string(), z.unknown()).nullable().default(null),
+  model: byName(z.unknown()).nullable().default(null),
   mfcc: z
     .strictObject({ kmeans: kmeans(100), ...maskedPredictionFields(true) })
     .refine(...fitsBatch)

@@ -8,7 +8,7 @@ import { recoverDirectory, writeFileAtomic } from '../files/atomic.js';
 import { type Checksum, checksumOf, checksumSchema, verifyChecksum } from '../files/checksum.js';
 import { readJson, writeJson } from '../files/json.js';
 import { fileExists, type Refuse, unlessAbsent } from '../files/read.js';
-import { describeIssues } from '../issues.js';
+import { byName, describeIssues } from '../issues.js';
 import { removeSteps } from '../training/savedSteps.js';
 import { type FoldPaths, markName, type StagePaths } from './paths.js';
 import type { StageName } from './stages.js';
@@ -18,7 +18,7 @@ const markSchema = z.object({
   /** From the stage's start or last resumption. */
   seconds: z.number(),
   /** By path in the stage's folder. Runs of earlier versions have none, and are read as they are. */
-  files: z.record(z.string(), checksumSchema).optional(),
+  files: byName(checksumSchema).optional(),
 });
 type Mark = z.infer<typeof markSchema>;
 

@@ -17,7 +17,7 @@ import {
 import { type Checksum, checksumSchema, hashedAtOnce, verifyChecksum } from '../files/checksum.js';
 import { readJson } from '../files/json.js';
 import { orClose } from '../files/read.js';
-import { describeIssues } from '../issues.js';
+import { byName, describeIssues } from '../issues.js';
 import type { StoredMoments, StoredTensor } from '../model/tensor.js';
 
 export interface TrainingState {
@@ -43,7 +43,7 @@ const stateSchema = z.object({
   }),
   /** Of the state's JSON text without spaces. */
   stateSha256: z.string(),
-  state: z.record(z.string(), z.unknown()),
+  state: byName(z.unknown()),
 });
 
 async function writeWithChecksum(path: string, tensors: Iterable<StoredTensor>): Promise<Checksum> {
@@ -113,12 +113,12 @@ async function orDamaged<T>(file: string, read: () => Promise<T>): Promise<T> {
 }
 
 function pairMoments(file: string, tensors: readonly StoredTensor[]): StoredMoments[] {
-  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const named = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   return tensors
     .filter(({ name }) => name.startsWith('m/'))
     .map((m) => {
       const name = m.name.slice(2);
-      const v = byName.get(`v/${name}`);
+      const v = named.get(`v/${name}`);
       if (!v) throw damaged(file)(`the second moments of ${name} are missing`);
       return { name, m, v };
     });

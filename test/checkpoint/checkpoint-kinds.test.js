@@ -283,6 +283,10 @@ test('an index that leaves its directory, names a file or a tensor that is not t
     const error = await refused(loadPretrained(directory), 'ERR_CHECKPOINT', /not a file beside it/);
     assert.is(error.file, file);
   }
+  const inherited = changedIndex('inherited', (map) => {
+    Object.defineProperty(map, '__proto__', { value: 'model-00001-of-00002.safetensors', enumerable: true });
+  });
+  await refused(loadPretrained(inherited.directory), 'ERR_CHECKPOINT', /__proto__.*no such tensor/);
   const gone = changedIndex('gone', () => {});
   rmSync(join(gone.directory, 'model-00002-of-00002.safetensors'));
   await refused(loadPretrained(gone.directory), 'ERR_FILE_NOT_FOUND', /00002-of-00002/);

@@ -33,6 +33,21 @@ test('large tensors come back as they went, and each array lives as long as it i
   assert.ok(Buffer.from(held.buffer).equals(Buffer.from(data.buffer)));
 });
 
+test('metadata has any names, and only those that are its own', async () => {
+  const path = join(scratch, 'named.safetensors');
+  const given = JSON.parse('{"__proto__": "a", "constructor": "b"}');
+  await writeSafetensors(path, [], given);
+  const { metadata } = await readSafetensors(path);
+  assert.equal(
+    Object.entries(metadata).sort(),
+    [
+      ['__proto__', 'a'],
+      ['constructor', 'b'],
+      ['format', 'pt'],
+    ].sort(),
+  );
+});
+
 test('every dtype that safetensors wrote is read as float32', async () => {
   const { tensors, metadata } = await readSafetensors(join(fixtures, 'dtypes.safetensors'));
   assert.equal(metadata, { 'made by': 'safetensors' });
@@ -163,6 +178,11 @@ const hostile = [
   ['a hole between tensors', () => craft({ a: entry([1], 0, 4), b: entry([1], 8, 12) }, 12), /hole at byte 4/],
   ['bytes of no tensor', () => craft({ a: entry([1], 0, 4) }, 8), /belong to no tensor/],
   ['metadata that is not text', () => craft({ __metadata__: { a: 1 } }, 0), /__metadata__/],
+  [
+    'metadata with __proto__ that is not text',
+    () => craft('{"__metadata__":{"__proto__":{"layer":"3"}}}', 0),
+    /__proto__/,
+  ],
 ];
 for (const [what, make, pattern] of hostile) {
   test(`a file with ${what} is refused`, async () => {
