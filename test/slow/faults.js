@@ -4,7 +4,8 @@
 //
 //   node test/slow/faults.js                          the short form: each mode on each kind of call
 //   node test/slow/faults.js --all                    every call of every scenario in every mode: a night
-//   node test/slow/faults.js --each-file              of each kind of call on each file the first and the last: hours
+//   node test/slow/faults.js --each-file              of each kind of call the first and the last on each sort of file, and in each command: hours
+//   node test/slow/faults.js --each-file --part 3/12  the third of twelve parts: each is a fair sample of all, and together they are all
 //   node test/slow/faults.js --all --mode 'EIO|kill'  modes by name; --scenario 'tapt|export' likewise
 //   node test/slow/faults.js --all --mode EIO --scenario tapt --from 10 --to 20   these calls, counted from 1
 //   --program: as a user runs it, a process for each command, which takes ten times as long
@@ -16,7 +17,7 @@ import { buildShim, FaultyDisk } from './faults/disk.js';
 import { difference, problemOf } from './faults/judge.js';
 import { modes } from './faults/modes.js';
 import { runProgram, Worker } from './faults/programs.js';
-import { makeScenarios } from './faults/scenarios.js';
+import { makeScenarios, stages } from './faults/scenarios.js';
 
 const { values } = parseArgs({
   options: {
@@ -26,11 +27,15 @@ const { values } = parseArgs({
     scenario: { type: 'string', default: '' },
     from: { type: 'string', default: '1' },
     to: { type: 'string', default: 'Infinity' },
+    part: { type: 'string', default: '1/1' },
     lanes: { type: 'string', default: '2' },
     program: { type: 'boolean', default: false },
   },
 });
 const [from, to, lanes] = [values.from, values.to, values.lanes].map(Number);
+const [part, parts] = values.part.split('/').map(Number);
+if (!(part >= 1 && part <= parts)) throw new Error(`Expected a part such as 3/12 but received ${values.part}.`);
+const golden = (Math.sqrt(5) - 1) / 2;
 const chosen =
   (pattern) =>
   ({ name }) =>
@@ -41,6 +46,19 @@ const memory = '/dev/shm';
 const roomy = existsSync(memory) && statfsSync(memory).bavail * statfsSync(memory).bsize > 2 ** 28;
 const scratch = realpathSync(mkdtempSync(join(roomy ? memory : tmpdir(), 'emoframe-faults-')));
 const library = buildShim(scratch);
+
+/**
+ * What files share that are written and read alike: the last two names of their paths, of any stage, step, time or utterance, whatever makes a
+ * temporary's name its own.
+ */
+function sortOf(path) {
+  const plain = path.replaceAll(/\.(?:new-|tfevents).*?(?=\/|$)/g, '').replaceAll(/[0-9a-f]{32,}|\d+/g, '#');
+  return plain
+    .split('/')
+    .map((name) => (stages.includes(name) ? 'stage' : name))
+    .slice(-2)
+    .join('/');
+}
 
 /** Every call that a mode can disturb: `{ scenario, mode, at, kind }`. */
 function casesOf(scenarios) {
@@ -54,7 +72,7 @@ function casesOf(scenarios) {
           mode,
           at: index + 1,
           kind,
-          file: `${kind} ${path.replaceAll(/\.(?:new-|tfevents).*?(?=\/|$)/g, '')}`,
+          file: `${kind} ${sortOf(path)}`,
         });
       }
     }
@@ -72,19 +90,31 @@ function groupsOf(cases, keyOf) {
   return [...groups.values()];
 }
 
-/** The first and the last on each file. */
+/** Of each kind of call the first and the last on each sort of file, and in each scenario. */
 function ofEachFile(cases) {
-  const groups = groupsOf(cases, ({ scenario, mode, file }) => `${scenario.name} ${mode.name} ${file}`);
-  return groups.flatMap((group) => [...new Set([group[0], group.at(-1)])]);
+  const keys = [
+    ({ mode, file }) => `${mode.name} ${file}`,
+    ({ mode, scenario, kind }) => `${mode.name} ${scenario.name} ${kind}`,
+  ];
+  const ends = new Set(keys.flatMap((key) => groupsOf(cases, key)).flatMap((group) => [group[0], group.at(-1)]));
+  return cases.filter((one) => ends.has(one));
 }
 
 /** Some of them, the same each time, of all modes and kinds of call, in scenarios and at places that are far apart. */
 function sampleOf(cases) {
   const groups = groupsOf(cases, ({ mode, kind, at }) => `${mode.name} ${mode.lasting ? at % 3 : kind}`);
-  const golden = (Math.sqrt(5) - 1) / 2;
   const spread = groups.map((group, index) => group[Math.floor(((index * golden) % 1) * group.length)]);
   // EIO happens to every kind; the others take turns.
   return spread.filter(({ mode }, index) => mode === modes[0] || mode.once || index % 2 === 0);
+}
+
+/** A part, in an order in which neighbours lie far apart: wherever it is broken off, what was tried is spread evenly over everything. */
+function partOf(cases) {
+  const placed = cases.map((one, index) => ({ one, place: (index * golden) % 1 }));
+  return placed
+    .filter(({ place }) => Math.floor(place * parts) === part - 1)
+    .sort((a, b) => a.place - b.place)
+    .map(({ one }) => one);
 }
 
 const results = new Map(
@@ -150,15 +180,25 @@ for (const { name, calls } of scenarios) {
   process.stdout.write(`${name}: ${calls.length} calls (${shown.join(', ')})\n`);
 }
 const possible = casesOf(scenarios);
-const cases = values.all ? possible : values['each-file'] ? ofEachFile(possible) : sampleOf(possible);
+const cases = partOf(values.all ? possible : values['each-file'] ? ofEachFile(possible) : sampleOf(possible));
 process.stdout.write(`${cases.length} of ${possible.length} faults\n`);
 const queue = [...cases];
+const begun = performance.now();
+const progress = setInterval(() => {
+  const done = cases.length - queue.length;
+  const rate = done / ((performance.now() - begun) / 1000);
+  const minutes = (queue.length / rate / 60).toFixed(0);
+  process.stderr.write(
+    `${done} of ${cases.length}, ${failures.length} failed, ${rate.toFixed(2)} a second, ${minutes} min left\n`,
+  );
+}, 30_000);
 await Promise.all(
   all.map(async (lane) => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) await lane.run(next);
     await lane.close();
   }),
 );
+clearInterval(progress);
 await close();
 
 const columns = ['faults', 'undisturbed', 'errors', 'kills', 'failed'];

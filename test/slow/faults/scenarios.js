@@ -26,7 +26,7 @@ const config = {
   checkpoint: { everyUpdates: 2 },
   evaluate: { bootstrapSamples: 50 },
 };
-const stages = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline'];
+export const stages = ['mfcc', 'tapt', 'finetune', 'cluster', 'pretrain', 'align', 'timeline'];
 
 /** Without what caches may leave for a while. */
 function cacheContents(directory) {
