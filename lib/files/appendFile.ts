@@ -14,6 +14,7 @@ import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { EmoframeError } from '../errors.js';
 import { writeError } from './atomic.js';
+import { closeQuietly, orCloseNow } from './close.js';
 import { makeFoldersSync } from './folders.js';
 import { forceFile } from './force.js';
 import { linkError } from './links.js';
@@ -61,27 +62,20 @@ export class AppendFile {
    */
   static open(path: string, endOf: (descriptor: number) => number): AppendFile {
     return AppendFile.#opened(path, () => {
-      let descriptor = openOwn(path);
-      try {
-        if (fstatSync(descriptor).nlink > 1) {
-          giveOwnBytes(path);
-          closeSync(descriptor);
-          descriptor = openOwn(path);
-        }
+      const descriptor = openOfOneName(path);
+      return orCloseNow(descriptor, () => {
         const end = endOf(descriptor);
         if (end < fstatSync(descriptor).size) ftruncateSync(descriptor, end);
         return descriptor;
-      } catch (error) {
-        closeQuietly(descriptor);
-        throw error;
-      }
+      });
     });
   }
 
   static #opened(path: string, open: () => number): AppendFile {
     try {
       makeFoldersSync(dirname(path));
-      return new AppendFile(path, open());
+      const descriptor = open();
+      return orCloseNow(descriptor, () => new AppendFile(path, descriptor));
     } catch (error) {
       throw writeError(path, error);
     }
@@ -136,6 +130,16 @@ export class AppendFile {
   }
 }
 
+/** Opens a file that has no other name; one that has gives way to a copy. */
+function openOfOneName(path: string): number {
+  const descriptor = openOwn(path);
+  const { nlink } = orCloseNow(descriptor, () => fstatSync(descriptor));
+  if (nlink <= 1) return descriptor;
+  closeQuietly(descriptor);
+  giveOwnBytes(path);
+  return openOwn(path);
+}
+
 function openOwn(path: string): number {
   let descriptor: number;
   try {
@@ -143,7 +147,7 @@ function openOwn(path: string): number {
   } catch (error) {
     throw (error as { code?: string }).code === 'ELOOP' ? linkError(path, error) : error;
   }
-  const unlike = unlikeFile(fstatSync(descriptor));
+  const unlike = orCloseNow(descriptor, () => unlikeFile(fstatSync(descriptor)));
   if (unlike === undefined) return descriptor;
   closeQuietly(descriptor);
   throw new EmoframeError('ERR_WRITE', `Could not write ${path}: it is ${unlike}; move it away.`, { file: path });
@@ -156,14 +160,14 @@ function giveOwnBytes(path: string): void {
     copyFileSync(path, temporary, constants.COPYFILE_EXCL);
     renameSync(temporary, path);
   } catch (error) {
-    rmSync(temporary, { force: true });
+    removeQuietly(temporary);
     throw error;
   }
 }
 
-function closeQuietly(descriptor: number): void {
+function removeQuietly(path: string): void {
   try {
-    closeSync(descriptor);
+    rmSync(path, { force: true });
   } catch {
     // What went wrong before is told.
   }

@@ -3,7 +3,6 @@
 // itself is locked too: whoever removes the file does not let a second process in. Over a network only the file's lock reaches other
 // machines, so its holder looks after it, and makes it again.
 import {
-  closeSync,
   constants,
   fstatSync,
   ftruncateSync,
@@ -18,6 +17,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { EmoframeError } from '../errors.js';
 import { makeDirectory, writeError } from '../files/atomic.js';
+import { closeQuietly, orCloseNow } from '../files/close.js';
 import { type Locking, lockDescriptor } from '../files/fileLock.js';
 import { forceFileNow } from '../files/force.js';
 import { linkError } from '../files/links.js';
@@ -158,15 +158,16 @@ function openOwn(file: string): number {
   } catch (error) {
     throw (error as { code?: string }).code === 'ELOOP' ? linkError(file, error) : error;
   }
-  const unlike = unlikeFile(fstatSync(descriptor));
-  const content = unlike === undefined ? contentOf(descriptor) : '';
-  if (unlike === undefined && (content === '' || content.startsWith(beginning))) return descriptor;
-  closeQuietly(descriptor);
-  throw new EmoframeError(
-    'ERR_WRITE',
-    `Could not write ${file}: it is ${unlike ?? 'a file'} that no run made; move it away, or choose another folder.`,
-    { file },
-  );
+  return orCloseNow(descriptor, () => {
+    const unlike = unlikeFile(fstatSync(descriptor));
+    const content = unlike === undefined ? contentOf(descriptor) : '';
+    if (unlike === undefined && (content === '' || content.startsWith(beginning))) return descriptor;
+    throw new EmoframeError(
+      'ERR_WRITE',
+      `Could not write ${file}: it is ${unlike ?? 'a file'} that no run made; move it away, or choose another folder.`,
+      { file },
+    );
+  });
 }
 
 /** Locks the directory; nothing where that cannot be done. */
@@ -206,14 +207,6 @@ function removeAndClose(file: string, descriptor: number): void {
     // Left there it does no harm.
   }
   closeQuietly(descriptor);
-}
-
-function closeQuietly(descriptor: number): void {
-  try {
-    closeSync(descriptor);
-  } catch {
-    // The lock ends all the same.
-  }
 }
 
 function inUse(file: string): EmoframeError {
