@@ -1,11 +1,10 @@
 // A checkpoint of any kind, opened: a directory of transformers, of emoframe or of HFLEA's script, or one file of fairseq, s3prl,
 // torchaudio or PyTorch Lightning. All of them become the same: a config, and named tensors that are still in their files.
-import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Normalization } from '../audio/normalize.js';
 import { EmoframeError } from '../errors.js';
 import { isObject } from '../files/json.js';
-import { fileExists, orClose, readError } from '../files/read.js';
+import { fileExists, orClose, statsOf } from '../files/read.js';
 import { type HubertConfig, parseHubertConfig } from '../model/hubertConfig.js';
 import type { StoredTensor } from '../model/tensor.js';
 import { readModelJson } from './failures.js';
@@ -91,10 +90,9 @@ const describers: Record<LayoutName, (directory: string) => Promise<Describe>> =
 /** What is at a path. Errors: `ERR_FILE_NOT_FOUND`, `ERR_READ`. */
 async function kindOf(path: string): Promise<'directory' | 'file'> {
   try {
-    return (await stat(path)).isDirectory() ? 'directory' : 'file';
+    return (await statsOf(path)).isDirectory() ? 'directory' : 'file';
   } catch (error) {
-    const refusal = readError(path, error);
-    if (!(refusal instanceof EmoframeError) || refusal.code !== 'ERR_FILE_NOT_FOUND') throw refusal;
+    if (!(error instanceof EmoframeError) || error.code !== 'ERR_FILE_NOT_FOUND') throw error;
     throw new EmoframeError(
       'ERR_FILE_NOT_FOUND',
       `There is no directory or file ${path}; give a directory that holds ${configFile} and ${safetensorsFile}, or a fairseq or torchaudio checkpoint (downloadModel downloads models from the Hub).`,

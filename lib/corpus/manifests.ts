@@ -1,6 +1,8 @@
-import { readdir, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { EmoframeError, throwIfAborted } from '../errors.js';
+import { readError } from '../files/read.js';
 import { type ReadRow, readCsv, readJsonl, readScp } from './formats.js';
 import { BadRow, RowReader } from './row.js';
 import type { Corpus, Problem, Utterance } from './types.js';
@@ -63,11 +65,12 @@ export async function readManifests(
   return { name, utterances, problems };
 }
 
-/** The manifest that a path is or a folder holds; undefined: neither. */
-export async function findManifests(path: string): Promise<Manifests | undefined> {
-  const stats = await stat(path);
+/** The manifest that a path is or a folder holds; undefined: neither. Errors: `ERR_READ`. */
+export async function findManifests(path: string, stats: Stats): Promise<Manifests | undefined> {
   if (stats.isDirectory()) {
-    const names = await readdir(path);
+    const names = await readdir(path).catch((error: unknown) => {
+      throw readError(path, error);
+    });
     const found = ['manifest.jsonl', 'manifest.csv'].find((name) => names.includes(name));
     const manifests = found === undefined ? foldLists(path, names) : manifestAt(join(path, found));
     return manifests === undefined ? undefined : { name: basename(path), manifests };

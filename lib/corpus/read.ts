@@ -1,7 +1,7 @@
-import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { EmoframeError } from '../errors.js';
+import { statsOf, unlessAbsent } from '../files/read.js';
 import { given } from '../given.js';
 import { abortSignal, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { quoted } from '../quote.js';
@@ -59,15 +59,13 @@ const optionsSchema = strictOptions({
 export async function readCorpus(path: string, options: ReadCorpusOptions = {}): Promise<Corpus> {
   const { labels, others = 'leave-out', signal, ...where } = parseOptions(optionsSchema, options);
   const file = resolve(path);
-  const stats = await stat(file).catch((error: unknown) => {
-    throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no corpus ${file}: expected ${expected()}.`, {
-      file,
-      cause: error,
-    });
-  });
+  const stats = await unlessAbsent(file, statsOf(file));
+  if (stats === undefined) {
+    throw new EmoframeError('ERR_FILE_NOT_FOUND', `There is no corpus ${file}: expected ${expected()}.`, { file });
+  }
   const audioRoot = where.audioRoot === undefined ? undefined : resolve(where.audioRoot);
   const dataset = where.dataset === undefined ? undefined : datasetNamed(where.dataset);
-  const manifests = dataset === undefined ? await findManifests(file) : undefined;
+  const manifests = dataset === undefined ? await findManifests(file, stats) : undefined;
   if (manifests !== undefined) {
     const scheme = labels === undefined ? undefined : parseLabelScheme(labels);
     const corpus = await readManifests(manifests, audioRoot, signal);

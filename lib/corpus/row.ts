@@ -1,6 +1,6 @@
-import { stat } from 'node:fs/promises';
 import { extname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { isObject, parseJson } from '../files/json.js';
+import { fileExists, systemCode } from '../files/read.js';
 import { given } from '../given.js';
 import { printable, quoted } from '../quote.js';
 import type { Segment, Utterance, Values } from './types.js';
@@ -29,7 +29,8 @@ export class BadRow extends Error {
 export class RowReader {
   /** Where each id was read. */
   readonly #ids = new Map<string, string>();
-  readonly #files = new Map<string, boolean>();
+  /** Of each audio file, why it cannot be used; undefined: it is there. */
+  readonly #files = new Map<string, string | undefined>();
 
   /** @param folder where relative paths start */
   constructor(private readonly folder: string) {}
@@ -52,7 +53,8 @@ export class RowReader {
     const length = endSeconds === undefined ? undefined : endSeconds - (startSeconds ?? 0);
     const segments = await readSegments(raw.segments, length);
     const values = await readValues(raw.values);
-    if (!(await this.#exists(audio))) throw new BadRow(`there is no audio file ${audio}`);
+    const missing = await this.#missing(audio);
+    if (missing !== undefined) throw new BadRow(missing);
     const id = text(raw, 'id') ?? defaultId(this.folder, audio, startSeconds, endSeconds, channel);
     const first = this.#ids.get(id);
     if (first !== undefined) throw new BadRow(`the id "${id}" is already used by ${first}`);
@@ -64,17 +66,22 @@ export class RowReader {
     };
   }
 
-  async #exists(path: string): Promise<boolean> {
-    let exists = this.#files.get(path);
-    if (exists === undefined) {
-      exists = await stat(path).then(
-        (stats) => stats.isFile(),
-        () => false,
-      );
-      this.#files.set(path, exists);
-    }
-    return exists;
+  async #missing(path: string): Promise<string | undefined> {
+    if (!this.#files.has(path)) this.#files.set(path, await missing(path));
+    return this.#files.get(path);
   }
+}
+
+async function missing(path: string): Promise<string | undefined> {
+  try {
+    if (await fileExists(path)) return undefined;
+  } catch (error) {
+    const code = systemCode((error as Error).cause);
+    // Of a disk that does not answer, not every file is waited for.
+    if (code === 'ETIMEDOUT') throw error;
+    if (code === 'EACCES') return `the audio file ${path} cannot be reached: permission denied`;
+  }
+  return `there is no audio file ${path}`;
 }
 
 /** The path below the manifest, without extension, and the range and channel if there are any: the same wherever the corpus lies. */

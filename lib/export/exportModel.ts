@@ -1,4 +1,4 @@
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { readdir, realpath } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import type { ReadingOptions } from '../checkpoint/forms/form.js';
@@ -6,7 +6,7 @@ import { headFiles } from '../checkpoint/head.js';
 import { type StoredPretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
-import { readError, readText } from '../files/read.js';
+import { readError, readText, statsOf } from '../files/read.js';
 import { given } from '../given.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
@@ -255,7 +255,7 @@ async function filesIn(folder: string): Promise<{ path: string; bytes: number }[
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
   const found = paths.sort().map(async (path) => ({
     path: path.slice(join(folder, sep).length),
-    bytes: (await stat(path).catch(refuse(path))).size,
+    bytes: (await statsOf(path)).size,
   }));
   return Promise.all(found);
 }

@@ -224,6 +224,17 @@ export async function unlessAbsent<Result>(path: string, call: Promise<Result>):
   }
 }
 
+/**
+ * What the system says of a path.
+ *
+ * @throws EmoframeError `ERR_FILE_NOT_FOUND`, `ERR_READ`
+ */
+export async function statsOf(path: string): Promise<Stats> {
+  return answered(stat(path)).catch((error: unknown) => {
+    throw readError(path, error);
+  });
+}
+
 export async function fileExists(path: string): Promise<boolean> {
   return (await unlessAbsent(path, answered(stat(path))))?.isFile() === true;
 }

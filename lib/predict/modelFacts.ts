@@ -1,11 +1,11 @@
 // What a model is, what it takes, and how fast it is here.
-import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Normalization } from '../audio/normalize.js';
 import type { Form, ReadingOptions } from '../checkpoint/forms/form.js';
 import { classifierOptions, type Head } from '../checkpoint/head.js';
 import { openCheckpoint } from '../checkpoint/source.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
+import { statsOf } from '../files/read.js';
 import { given } from '../given.js';
 import type { ClassifierOptions, PoolingName } from '../model/binding.js';
 import { Geometry } from '../model/geometry.js';
@@ -98,7 +98,7 @@ async function bytesOf(file: string): Promise<number> {
   const files = isIndex(file)
     ? [...new Set((await readShardIndex(file)).values())].map((name) => join(dirname(file), name))
     : [file];
-  const sizes = await Promise.all(files.map(async (one) => (await stat(one)).size));
+  const sizes = await Promise.all(files.map(async (one) => (await statsOf(one)).size));
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 

@@ -1,9 +1,11 @@
 import * as assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import { describeCorpus, readCorpus } from '../../dist/index.js';
+import { asOrdinaryUser } from '../support/ordinaryUser.js';
+import { refused } from '../support/refused.js';
 
 const fixtures = new URL('../fixtures/audio/', import.meta.url).pathname;
 const test = suite('corpus: reading');
@@ -291,6 +293,29 @@ test('values of dimensions: from JSON and CSV, summarised, and refused where one
     [{ arousal: 0.25 }, undefined],
   );
   assert.equal(problems[0].reason, '"values" is not JSON: "high"');
+});
+
+test('what the user may not read is told as that, and not as what is not there', async () => {
+  const closed = join(folder, 'closed');
+  mkdirSync(closed);
+  copyFileSync(join(folder, 'a.wav'), join(closed, 'a.wav'));
+  writeFileSync(join(closed, 'manifest.jsonl'), '{"audio": "a.wav"}');
+  const file = jsonl('reaching.jsonl', [{ audio: 'closed/a.wav' }, { audio: 'a.wav' }]);
+  chmodSync(folder, 0o755);
+  chmodSync(closed, 0);
+  try {
+    await asOrdinaryUser(async () => {
+      for (const path of [closed, join(closed, 'manifest.jsonl')]) {
+        const error = await refused(readCorpus(path), 'ERR_READ', /closed.*permission denied/);
+        assert.equal(error.file, path);
+      }
+      const { utterances, problems } = await readCorpus(file);
+      assert.equal(utterances.length, 1);
+      assert.match(problems[0].reason, /closed\/a\.wav cannot be reached: permission denied/);
+    });
+  } finally {
+    chmodSync(closed, 0o755);
+  }
 });
 
 test.run();
