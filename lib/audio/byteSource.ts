@@ -1,5 +1,5 @@
 import { EmoframeError } from '../errors.js';
-import { isSystemError, OpenFile } from '../files/read.js';
+import { isSystemError, OpenFile, systemMessage } from '../files/read.js';
 import { describe } from '../issues.js';
 
 /** The first read of a file is enough for most headers; reads double from there up to the most. */
@@ -182,6 +182,8 @@ export function cannotRead(failure: unknown, name: string): EmoframeError {
   if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
     return new EmoframeError('ERR_FILE_NOT_FOUND', `There is no file ${name}.`, { file: name, cause: error });
   }
-  const reason = error instanceof Error ? error.message : String(error);
-  return new EmoframeError('ERR_AUDIO', `${name} cannot be read: ${reason}.`, { file: name, cause: error });
+  return new EmoframeError('ERR_AUDIO', `${name} cannot be read: ${systemMessage(error)}.`, {
+    file: name,
+    cause: error,
+  });
 }

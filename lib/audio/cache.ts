@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { rm, stat, utimes } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { EmoframeError } from '../errors.js';
-import { OpenFile, readParts, readText } from '../files/read.js';
+import { OpenFile, readParts, readText, systemMessage } from '../files/read.js';
 import {
   type AudioCacheOptions,
   DEFAULT_CACHE_BYTES,
@@ -114,7 +114,7 @@ export class AudioCache {
       return samples;
     } catch (error) {
       if ((error as EmoframeError).code !== 'ERR_FILE_NOT_FOUND') {
-        this.#warn(`The cached audio of ${audio} cannot be read (${(error as Error).message}): it is decoded again.`);
+        this.#warn(`The cached audio of ${audio} cannot be read (${systemMessage(error)}): it is decoded again.`);
       }
       return undefined;
     } finally {
@@ -147,9 +147,7 @@ export class AudioCache {
 
   #giveUp(error: unknown): void {
     this.#writes = false;
-    this.#warn(
-      `The audio cache ${this.#dir} cannot be written to (${(error as Error).message}): continuing without it.`,
-    );
+    this.#warn(`The audio cache ${this.#dir} cannot be written to (${systemMessage(error)}): continuing without it.`);
   }
 }
 

@@ -9,7 +9,7 @@ import { writeError } from '../files/atomic.js';
 import { closeAfter } from '../files/close.js';
 import { makeFolders } from '../files/folders.js';
 import { isLink } from '../files/links.js';
-import { readText, unlessAbsent } from '../files/read.js';
+import { readText, systemMessage, unlessAbsent } from '../files/read.js';
 import { type Shape, strictOptions } from '../issues.js';
 
 /** Where decoded audio is kept between runs. */
@@ -70,8 +70,11 @@ export async function openCacheFolder(dir: string): Promise<void> {
     await putFile(join(folder, tagName), [Buffer.from(tag)]);
   } catch (error) {
     if (error instanceof EmoframeError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw cacheError(`${folder} cannot be used as the audio cache: ${reason}. Choose another folder.`, folder, error);
+    throw cacheError(
+      `${folder} cannot be used as the audio cache: ${systemMessage(error)}. Choose another folder.`,
+      folder,
+      error,
+    );
   }
 }
 

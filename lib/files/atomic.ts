@@ -11,7 +11,7 @@ import { closeAfter } from './close.js';
 import { alone } from './fileLock.js';
 import { makeFolders } from './folders.js';
 import { forceFile, forceFolder, forceTree } from './force.js';
-import { systemCode } from './read.js';
+import { systemCode, systemMessage } from './read.js';
 import {
   removeLeftovers,
   removeTree,
@@ -38,7 +38,7 @@ const reasons: Record<string, string> = {
 export function writeError(path: string, error: unknown): unknown {
   const code = systemCode(error);
   if (code === undefined) return error;
-  return new EmoframeError('ERR_WRITE', `Could not write ${path}: ${reasons[code] ?? (error as Error).message}.`, {
+  return new EmoframeError('ERR_WRITE', `Could not write ${path}: ${reasons[code] ?? systemMessage(error)}.`, {
     file: path,
     cause: error,
   });

@@ -15,17 +15,23 @@ const splitAtOnce = 1 << 16;
 /** Makes the error of a file whose content cannot be used; `reason` is a clause such as "it is not valid JSON". */
 export type Refuse = (reason: string, cause?: unknown) => EmoframeError;
 
-/** The system's names of those that Node knows by number alone, such as a quota that is used up. */
-const unnamed = new Map(
-  Object.entries(constants.errno).map(([name, number]) => [`Unknown system error -${number}`, name]),
-);
+const namesByNumber = new Map(Object.entries(constants.errno).map(([name, number]) => [-number, name]));
 
 /** The system's name of its refusal, such as ENOSPC; undefined for what did not come from the operating system. */
 export function systemCode(error: unknown): string | undefined {
   if (error instanceof EmoframeError) return undefined;
-  const code = (error as { code?: unknown } | null)?.code;
+  const { code, errno } = (error ?? {}) as { code?: unknown; errno?: unknown };
   if (typeof code !== 'string') return undefined;
-  return unnamed.get(code) ?? (/^E[A-Z0-9]+$|^Unknown system error/.test(code) ? code : undefined);
+  if (/^E[A-Z0-9]+$/.test(code)) return code;
+  // Some, such as a quota that is used up, Node knows by number alone.
+  return /^UNKNOWN$|^Unknown system error/.test(code) ? (namesByNumber.get(errno as number) ?? code) : undefined;
+}
+
+/** What an error says; that of the system begins with the name of its refusal. */
+export function systemMessage(error: unknown): string {
+  const code = systemCode(error);
+  const message = error instanceof Error ? error.message : String(error);
+  return code === undefined || message.startsWith(code) ? message : `${code}: ${message}`;
 }
 
 /** Whether an error came from the operating system and not from our own checks. */
@@ -40,7 +46,7 @@ export function readError(path: string, error: unknown): unknown {
   if (code === 'ENOENT' || code === 'ENOTDIR') {
     return new EmoframeError('ERR_FILE_NOT_FOUND', `There is no file ${path}.`, { file: path, cause: error });
   }
-  const reason = code === 'EISDIR' ? 'it is a directory' : (error as Error).message;
+  const reason = code === 'EISDIR' ? 'it is a directory' : systemMessage(error);
   return new EmoframeError('ERR_READ', `Could not read ${path}: ${reason}.`, { file: path, cause: error });
 }
 
