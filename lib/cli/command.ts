@@ -81,3 +81,10 @@ export function columns(lines: readonly [string, string][]): string[] {
   const width = Math.max(...shown.map(([left]) => left.length));
   return shown.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
 }
+
+/** What went wrong first, where freeing things at the end failed too. */
+export function firstOf(error: unknown): unknown {
+  return error instanceof Error && error.name === 'SuppressedError' && 'suppressed' in error
+    ? firstOf(error.suppressed)
+    : error;
+}

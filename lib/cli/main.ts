@@ -2,7 +2,7 @@
 import { EmoframeError } from '../errors.js';
 import { packageVersion } from '../version.js';
 import { cacheCommand } from './cache.js';
-import { type Command, type CommandContext, columns } from './command.js';
+import { type Command, type CommandContext, columns, firstOf } from './command.js';
 import { corpusCommand } from './corpus.js';
 import { demoCommand } from './demo.js';
 import { modelCommand } from './describeModel.js';
@@ -103,13 +103,6 @@ function makeContext(): CommandContext {
     printJson: (value, indent) => output.printJson(value, indent),
     note: (lines) => remarks.note(lines),
   };
-}
-
-/** What went wrong first, where freeing things at the end failed too. */
-function firstOf(error: unknown): unknown {
-  return error instanceof Error && error.name === 'SuppressedError' && 'suppressed' in error
-    ? firstOf(error.suppressed)
-    : error;
 }
 
 /** Reports an error in one line, and returns the exit code: 2 for bad usage, else 1. */

@@ -4,14 +4,16 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { crc32c } from '../../dist/log/crc32c.js';
 
-/** TFRecord frames, their checksums verified. */
-export function frames(bytes) {
+/** TFRecord frames, their checksums verified. `cutShort`: the last one may be, as a kill leaves it. */
+export function frames(bytes, { cutShort = false } = {}) {
   const found = [];
   const unmask = (stored) => {
     const rotated = (stored - 0xa282ead8) >>> 0;
     return ((rotated << 15) | (rotated >>> 17)) >>> 0;
   };
   for (let at = 0; at < bytes.length; ) {
+    const left = bytes.length - at;
+    if (cutShort && (left < 16 || left < 16 + Number(bytes.readBigUInt64LE(at)))) break;
     const length = Number(bytes.readBigUInt64LE(at));
     assert.is(unmask(bytes.readUInt32LE(at + 8)), crc32c(bytes.subarray(at, at + 8)));
     const data = bytes.subarray(at + 12, at + 12 + length);
@@ -53,7 +55,7 @@ export function message(bytes) {
 export function shownPoints(directory) {
   let points = [];
   for (const name of readdirSync(directory).sort()) {
-    for (const event of frames(readFileSync(join(directory, name))).map(message)) {
+    for (const event of frames(readFileSync(join(directory, name)), { cutShort: true }).map(message)) {
       const step = event[2] ?? 0;
       if (event[7] && message(event[7])[1] === 1) points = points.filter((point) => point[1] < step);
       if (!event[5]) continue;

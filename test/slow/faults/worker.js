@@ -5,6 +5,7 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const { EmoframeError } = await import('../../../dist/errors.js');
+const { firstOf } = await import('../../../dist/cli/command.js');
 const { stageCommands } = await import('../../../dist/cli/stages.js');
 const others = await Promise.all(
   ['run', 'sweep', 'report', 'export', 'encode', 'cache'].map(async (name) => {
@@ -53,8 +54,9 @@ async function run({ words: [name, ...rest], place, environment }) {
   let line;
   try {
     await commands.get(name).run(rest, context);
-  } catch (error) {
+  } catch (thrown) {
     // As lib/cli/main.ts shows it.
+    const error = firstOf(thrown);
     const code = error instanceof EmoframeError ? error.code : 'ERR_UNEXPECTED';
     line = `emoframe: ${(error?.message ?? String(error)).replace(/\s*\n\s*/g, ' ')} (${code})`;
     if (code === 'ERR_UNEXPECTED') behind.push(error?.stack ?? String(error));
