@@ -144,7 +144,7 @@ export function frameMetrics(rows: Iterable<FrameRow>, classes: number, neutral:
   }
   if (frames === 0)
     throw new EmoframeError('ERR_CORPUS', 'No utterance has known segments: there are no frames to score.');
-  const recalls = present.map((count, label) => (count === 0 ? Number.NaN : hits[label]! / count));
+  const recalls = present.map((count, label) => hits[label]! / count);
   const known = recalls.filter((recall) => !Number.isNaN(recall));
   return {
     frameAccuracy: hits.reduce((sum, hit) => sum + hit, 0) / frames,

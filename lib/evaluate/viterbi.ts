@@ -35,7 +35,6 @@ export class Smoother {
   /** i32 `[undecided, classes]`, with spare room: the previous frame's class on the best path to each. */
   #from = new Int32Array(0);
   #undecided = 0;
-  #frames = 0;
 
   constructor(
     private readonly classes: number,
@@ -76,17 +75,17 @@ export class Smoother {
 
   #step(posteriors: Float32Array, row: number): void {
     const score = this.#score;
-    // All switches cost the same, so the best class to come from by a switch is the best class of all.
+    // All switches cost the same, so the best class to come from by a switch is the best class of all. Before the first frame all
+    // classes score 0, and each stays.
     const best = argmax(score);
     const from = this.#undecided * this.classes;
     for (let c = 0; c < this.classes; c++) {
-      const stays = this.#frames === 0 || score[c]! >= score[best]! - this.switchingCost;
+      const stays = score[c]! >= score[best]! - this.switchingCost;
       this.#from[from + c] = stays ? c : best;
       const before = stays ? score[c]! : score[best]! - this.switchingCost;
       this.#next[c] = before + Math.log(Math.max(posteriors[row + c]!, smallestPosterior));
     }
     this.#undecided++;
-    this.#frames++;
     [this.#score, this.#next] = [this.#next, score];
   }
 

@@ -1,6 +1,6 @@
 // Mistakes in a room of lib: Stryker's instrumenter writes all of them into one copy of the sources, where an environment variable
 // chooses one. The copy is compiled once, every test file says once which mutants it reaches, and then each mutant of the sample is
-// tried against the files that reach it until one fails.
+// tried against the files that reach it until one fails, those first that have killed the most in the least time.
 import {
   cpSync,
   existsSync,
@@ -97,8 +97,8 @@ function linkOrCopy(name, folder) {
   }
 }
 
-/** Runs a test file until its first test that fails, and removes what it leaves when it is stopped there. */
-async function test(folder, file, env, seconds) {
+/** Runs a test file, up to where it writes `until`, and removes what it leaves when it is stopped there. */
+async function test(folder, file, env, seconds, until) {
   const temporary = join(folder, 'tmp');
   mkdirSync(temporary);
   const exactly = `^${file.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`;
@@ -106,7 +106,7 @@ async function test(folder, file, env, seconds) {
     cwd: folder,
     env: { ...env, TMPDIR: temporary },
     seconds,
-    until: '✘',
+    until,
   });
   rmSync(temporary, { recursive: true, force: true });
   return result;
@@ -116,6 +116,12 @@ async function test(folder, file, env, seconds) {
 function passes({ code, output }) {
   return code === 0 && /^ +Total: +[1-9]/m.test(output);
 }
+
+/** What uvu writes for a test that failed. */
+const failed = '✘';
+
+/** Seconds per mutant that a test file kills, so far. */
+const costOf = ({ seconds, tried, killed }) => (seconds * (tried + 2)) / (killed + 1);
 
 /** Tries the sample and says of each mutant what became of it: `killed`, `survived`, or `unreached` by any test of the room. */
 export async function mutateLib({ folder, room, count, inOrder, say, each }) {
@@ -137,17 +143,19 @@ export async function mutateLib({ folder, room, count, inOrder, say, each }) {
     }
     const reached = new Set(existsSync(out) ? readFileSync(out, 'utf8').split('\n') : []);
     say(`${file}: ${seconds.toFixed(1)} s, reaches ${reached.size} mutants`);
-    tests.push({ file, seconds, reached });
+    tests.push({ file, seconds, reached, tried: 0, killed: 0 });
   }
-  tests.sort((a, b) => a.seconds - b.seconds);
   for (const { id, ...mutant } of inOrder(mutants).slice(0, count)) {
-    const reaching = tests.filter(({ reached }) => reached.has(id));
+    const reaching = tests.filter(({ reached }) => reached.has(id)).sort((a, b) => costOf(a) - costOf(b));
     let outcome = reaching.length === 0 ? 'unreached' : 'survived';
     let by;
-    for (const { file, seconds } of reaching) {
+    for (const used of reaching) {
+      const { file, seconds } = used;
       // Far above the first run's time, which other work on the machine may have shortened or lengthened.
-      const result = await test(folder, file, { __STRYKER_ACTIVE_MUTANT__: id }, 60 + 10 * seconds);
+      const result = await test(folder, file, { __STRYKER_ACTIVE_MUTANT__: id }, 60 + 10 * seconds, failed);
+      used.tried++;
       if (passes(result)) continue;
+      used.killed++;
       outcome = 'killed';
       by = result.late ? `${file} (time)` : file;
       break;

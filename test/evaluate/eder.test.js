@@ -47,6 +47,11 @@ test('all right is no error; no segments at all is neutral throughout; what lies
   near(total(errors([], [[0, 2, 'n']], 2)), 0);
   near(errors([], [[0, 2, 'a']], 2).falseAlarm, 2);
   near(errors([[1, 2.01, 'a']], [], 2).missed, 1);
+  const before = [
+    [-4, -1, 'a'],
+    [0, 1, 'a'],
+  ];
+  near(errors(before, [], 2).missed, 1);
 });
 
 test('where true segments overlap, the first one holds, as for frames', () => {

@@ -66,6 +66,8 @@ test('segments cover the utterance, meet midway between frames and carry the mea
     { start: 0, end: 0.0425, label: 'ang', confidence: 0.625 },
     { start: 0.0425, end: 0.07, label: 'neu', confidence: 0.75 },
   ]);
+  const last = toSegments(Int32Array.of(1), Float32Array.of(0.25, 0.75), ['ang', 'neu'], times, 0.025);
+  assert.equal(last, [{ start: 0, end: 0.025, label: 'neu', confidence: 0.75 }]);
 });
 
 test('frames that come in parts get the path of all at once, each as soon as nothing can change it', () => {
