@@ -1,7 +1,7 @@
 // What keeps the blobs of the Hub's cache whole: one download of a blob at a time, whoever makes it, and a look at the bytes of each
 // before it is used, as a power cut or a failing disk leaves some of the right length that are not what was written.
 import { createHash } from 'node:crypto';
-import { readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { EmoframeError, throwIfAborted } from '../errors.js';
@@ -9,7 +9,7 @@ import { makeDirectory } from '../files/atomic.js';
 import { digestOf } from '../files/checksum.js';
 import { letGo, takeLock } from '../files/fileLock.js';
 import { isLink } from '../files/links.js';
-import { OpenFile, readError, unreadable } from '../files/read.js';
+import { OpenFile, readError, readText, unreadable } from '../files/read.js';
 import { temporaryName } from '../files/temporaries.js';
 
 /** SHA-256 of a large file; git's own SHA-1 of a small one. */
@@ -107,7 +107,7 @@ export async function isSound(blob: string, signal?: AbortSignal): Promise<boole
   try {
     const state = await stateOf(blob);
     if (verified.get(blob) === state) return true;
-    const known = (await readFile(markOf(blob), 'utf8').catch(() => '')) === state;
+    const known = (await readText(markOf(blob), 200).catch(() => '')) === state;
     if (!known && (await hashOf(blob, basename(blob), signal)) !== basename(blob)) return false;
     // Not what was written to meanwhile.
     if ((await stateOf(blob)) !== state) return false;

@@ -72,6 +72,9 @@ export class HubClient {
     const time = this.#bytes === undefined ? undefined : AbortSignal.timeout(mostMilliseconds);
     const signals = [this.signal, time].filter((signal) => signal !== undefined);
     const response = await fetch(input, { ...init, headers, signal: AbortSignal.any(signals) });
+    // For a file's bytes the client would wait without end where there can be none.
+    if (response.ok && response.body === null)
+      throw new Error(`it answered with status ${response.status}, which has no content`);
     // A file goes to disk as it comes, and no further than its size; all else is held in memory.
     return this.#bytes === undefined && response.ok ? response : this.#held(response);
   };

@@ -29,14 +29,19 @@ async function sizeOf(path: string): Promise<number | undefined> {
   );
 }
 
-/** What has arrived of a file, opened for more. A link of that name is removed: where it leads is not for us to write. */
+/** What has arrived of a file, opened for more. A link or a pipe of that name is removed: where it leads is not for us to write. */
 async function openPartial(partial: string): Promise<FileHandle> {
-  const opened = () => open(partial, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o666);
-  return opened().catch(async (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ELOOP') throw error;
-    await rm(partial);
-    return opened();
+  // A pipe is not waited for: it either says that nobody reads it (ENXIO), or is opened.
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const opened = () => open(partial, flags, 0o666);
+  const handle = await opened().catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ELOOP' && error.code !== 'ENXIO') throw error;
+    return undefined;
   });
+  if (handle !== undefined && (await handle.stat()).isFile()) return handle;
+  await handle?.close();
+  await rm(partial);
+  return opened();
 }
 
 /** Appends what is missing of a file, and forces all of it to disk. Errors of the disk as `ERR_WRITE`; of the network as they come. */

@@ -1,5 +1,5 @@
 // The Hub's cache among several that download at once, with damaged files, planted links, and answers without end.
-import { fork } from 'node:child_process';
+import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
 import {
   existsSync,
@@ -16,11 +16,15 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { HubClient } from '../../dist/hub/client.js';
+import { fetchFile } from '../../dist/hub/fetchFile.js';
 import { downloadModel, loadPretrained } from '../../dist/index.js';
 import { fileSystemCalls } from '../support/fileSystemCalls.js';
 import { filesOf, startHub } from '../support/hubServer.js';
@@ -202,6 +206,46 @@ test('answers about a model are read only so far, whatever they are compressed t
   Object.assign(hub.faults, { packed: gzipSync('['.repeat(8 << 20)), packedStatus: 200 });
   await refused(download(), 'ERR_HUB', /not JSON \(It nests more than 100 deep/);
   for (const { path, headers } of hub.requests) assert.is(headers['accept-encoding'], 'identity', path);
+});
+
+test('a pipe that somebody put into the cache holds up no download', async () => {
+  await download();
+  const blob = realpathSync(join(model, 'snapshots', commit, 'model.safetensors'));
+  for (const path of [`${blob}.incomplete`, join(model, '.verified', blob.split('/').at(-1))]) {
+    rmSync(blob);
+    rmSync(path, { force: true });
+    execFileSync('mkfifo', [path]);
+    // In another process, as one that waits for a pipe cannot end.
+    const child = fork(program, [hub.url, cacheDir, '1', commit]);
+    const late = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    const [outcome] = await Promise.race([once(child, 'message'), once(child, 'exit')]);
+    clearTimeout(late);
+    assert.equal(outcome, [join(model, 'snapshots', commit)], path);
+    assert.ok(readFileSync(blob).equals(weights));
+  }
+});
+
+test('an answer without any content is a failure, and not waited for', async () => {
+  const hash = 'f'.repeat(40);
+  let asked = 0;
+  const server = createServer((_, response) => {
+    const range = { 'content-range': 'bytes 0-0/8', etag: '"x"' };
+    response.writeHead(asked++ === 0 ? 206 : 204, range).end();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const endpoint = `http://127.0.0.1:${server.address().port}`;
+  const client = new HubClient('who/base', { endpoint, revision: 'main' }, undefined);
+  const file = { path: 'config.json', size: 8, hash };
+  const blob = join(model, 'blobs', hash);
+  try {
+    const fetching = fetchFile(client, file, commit, blob, { pauses: [] });
+    const late = pause(10_000, 'waited', { ref: false });
+    await refused(Promise.race([fetching, late]), 'ERR_DOWNLOAD', /status 204, which has no content/);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
 });
 
 test('a file is forced to disk before it takes its place, and its name after', async () => {
