@@ -1,12 +1,17 @@
 // The addon itself, below all that TypeScript checks: bytes as calls of its functions, in any order, with arguments that are
-// almost right, or of any kind. All that may come of a call is a result, or an error with a code.
+// almost right, or of any kind, which change or end things while they are looked at or worked on. All that may come of a call
+// is a result, or an error with a code.
 import { closeSync, existsSync, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { binding } from '../../../dist/model/binding.js';
+import { bindingCalls, engineCalls, engineOptions, modelCalls, models, weightsOf } from './addonCalls.js';
+import { Choices, change, viewsOf } from './addonValues.js';
 
 // An addon that counts what is reached of it: CMake's EMOFRAME_COUNTERS.
 const counting = fileURLToPath(new URL('../../../build/fuzz-addon/Release/emoframe.node', import.meta.url));
@@ -26,374 +31,187 @@ function openCounters() {
   };
 }
 
-const shape = {
-  convDim: [12, 8, 16],
-  convKernel: [10, 3, 2],
-  convStride: [5, 2, 2],
-  convBias: false,
-  groupNorm: true,
-  featureProjectionLayerNorm: true,
-  hiddenSize: 16,
-  layers: 2,
-  heads: 2,
-  intermediateSize: 24,
-  positionalKernel: 6,
-  positionalGroups: 4,
-  stableLayerNorm: false,
-  layerNormEpsilon: 1e-5,
-  hiddenDropout: 0,
-  attentionDropout: 0,
-  activationDropout: 0,
-  featureProjectionDropout: 0,
-  finalDropout: 0,
-  layerdrop: 0,
-};
-const alignment = {
-  classes: 4,
-  neutral: 1,
-  source: 'features',
-  layer: 'output',
-  chunkFrames: 5,
-  contextFrames: 3,
-  width: 12,
-  halfWidths: [2, 0],
-  dropout: 0,
-  scale: 0.4,
-  switchingCost: 1.5,
-};
-const modelOptions = {
-  shape,
-  precision: 'fp32',
-  maskedPrediction: { clusters: 5, dimension: 8, temperature: 0.1 },
-  classifier: {
-    classes: 4,
-    pooling: 'attention',
-    dense: [{ width: 6, norm: true, activation: 'tanh' }],
-    frames: { window: 7, hop: 3 },
-  },
-  alignment,
-};
-const work = { frames: 100, utterances: 3, objective: 'classification', storedFrames: 0, longestStoredFrames: 0 };
-const optimizer = {
-  learningRate: 1e-3,
-  beta1: 0.9,
-  beta2: 0.98,
-  epsilon: 1e-6,
-  weightDecay: 0.01,
-  clipNorm: 1,
-  step: 1,
-  groups: [{ prefix: 'encoder.', learningRate: 1e-4 }],
-};
-const floats = (count) => Float32Array.from({ length: count }, (_, i) => Math.sin(i));
-const batch = () => ({
-  samples: [floats(400), floats(301)],
-  starts: Int32Array.of(0, 400),
-  lengths: Int32Array.of(400, 301),
-  normalize: true,
-});
-const stored = () => ({ features: ['a', 'b'] });
-const step = () => ({
-  objective: 'classification',
-  labels: Int32Array.of(0, 1),
-  denominator: 2,
-  featurePenalty: 0,
-  featureGradientScale: 1,
-  seed: 1,
-  step: 1,
-  dropout: false,
-});
-const kmeans = () => ({
-  points: floats(90),
-  dimension: 3,
-  clusters: 4,
-  restarts: 2,
-  algorithm: 'lloyd',
-  batchSize: 8,
-  maxIterations: 5,
-  tolerance: 1e-4,
-  seed: 1,
-  cancel: new Int32Array(1),
-  progress: new Float64Array(2),
-});
-
-/** Every function, with arguments that it takes. */
-const engineCalls = [
-  ['createModel', () => [structuredClone(modelOptions)]],
-  ['kmeans', () => [kmeans()]],
-  ['assign', () => [floats(30), floats(9), 3]],
-  ['align', () => [floats(24), Int32Array.of(0, 2, 6), { neutral: 0, scale: 0.1, switchingCost: 4, bias: floats(4) }]],
-  ['memory', () => []],
-  ['graphs', () => []],
-];
-const modelCalls = [
-  ['tensors', () => []],
-  ['importTensors', () => [[{ name: 'encoder.layer_norm.weight', data: floats(16) }]]],
-  ['readTensor', () => ['encoder.layer_norm.weight', 'weights', new Float32Array(16)]],
-  ['hasMoments', () => []],
-  ['exportGradients', () => []],
-  ['importMoments', () => [[{ name: 'encoder.layer_norm.weight', m: floats(16), v: floats(16) }]]],
-  ['freeze', () => [['feature_extractor.']]],
-  ['plan', () => [{ ...work }]],
-  ['prepare', () => [{ ...work }]],
-  ['storeFeatures', () => [['a', 'b'], batch()]],
-  ['featureBytes', () => []],
-  ['storedFrames', () => ['a']],
-  ['clearFeatures', () => []],
-  ['encode', () => [batch(), 1]],
-  ['classify', () => [batch(), { starts: Int32Array.of(0, 1), counts: Int32Array.of(5, 4) }, 'classifier']],
-  ['classify', () => [stored()]],
-  ['alignmentInput', () => [batch()]],
-  ['windowMoments', () => [batch()]],
-  ['trainStep', () => [batch(), step()]],
-  ['trainStep', () => [stored(), { ...step(), objective: 'alignment', frameLabels: new Int32Array(30) }]],
-  [
-    'trainOutputs',
-    () => [
-      batch(),
-      { ...step(), objective: 'regression', targets: floats(8), others: { outputs: floats(4), targets: floats(4) } },
-    ],
-  ],
-  ['optimizerStep', () => [{ ...optimizer, groups: [...optimizer.groups] }]],
-  ['clearGradients', () => []],
-  ['packForInference', () => []],
-  ['dispose', () => []],
-];
-const bindingCalls = [
-  ['describe', () => []],
-  ['largeFloats', () => [100]],
-  ['lockFile', () => [-1]],
-  ['createEngine', () => [{ device: 'cpu', threads: 1, memoryLimit: 1 << 25, graphs: true }]],
-];
-
-/** Bytes as choices; when they are used up, all are 0. */
-class Choices {
-  #at = 0;
-
-  constructor(bytes) {
-    this.bytes = bytes;
-  }
-
-  get over() {
-    return this.#at >= this.bytes.length;
-  }
-
-  below(limit) {
-    return this.over ? 0 : this.bytes[this.#at++] % limit;
-  }
-
-  pick(list) {
-    return list[this.below(list.length)];
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc');
+/** Where `ArrayBuffer.detached` is not yet known. */
+function isDetached(buffer) {
+  try {
+    new Uint8Array(buffer);
+    return false;
+  } catch {
+    return true;
   }
 }
 
-const numbers = [
-  0,
-  -0,
-  1,
-  -1,
-  2,
-  0.5,
-  255,
-  65536,
-  2 ** 20,
-  2 ** 20 + 1,
-  2 ** 31 - 1,
-  2 ** 31,
-  -(2 ** 31),
-  2 ** 32,
-  2 ** 53,
-  -(2 ** 53),
-].concat([2 ** 60, 1e300, -1e300, 1e-320, Number.NaN, Infinity, -Infinity]);
+const thrown = 'A getter threw.';
 
-/** A view of memory that is no longer as it was. */
-function lostMemory(choices, View) {
-  const bytes = 8 * choices.below(64);
-  const kind = choices.below(4);
-  const buffer =
-    kind === 0
-      ? new SharedArrayBuffer(bytes)
-      : kind === 1
-        ? new ArrayBuffer(bytes, { maxByteLength: bytes + 4096 })
-        : new ArrayBuffer(bytes);
-  const view = new View(buffer);
-  if (kind === 1) buffer.resize(choices.pick([0, 8, bytes, bytes + 4096]));
-  if (kind === 2) structuredClone(buffer, { transfer: [buffer] });
-  return view;
-}
-
-const views = [Float32Array, Int32Array, Float64Array, Uint8Array, BigInt64Array, DataView];
-
-/** A value of any kind, nested so deep at most. */
-function anything(choices, depth = 3) {
-  switch (choices.below(14)) {
-    case 0:
-      return choices.pick([undefined, null, true, false, 1n, Symbol('x'), () => 1]);
-    case 1:
-    case 2:
-    case 3:
-      return choices.pick(numbers);
-    case 4:
-      return choices.below(256);
-    case 5:
-      return choices.pick([
-        '',
-        'a',
-        'output',
-        'layers',
-        'regression',
-        'alignment',
-        'masked-prediction',
-        'mini-batch',
-        'bf16',
-        'm',
-        'v',
-        '\0',
-        'x'.repeat(5000),
-      ]);
-    case 6:
-      return Array.from({ length: depth > 0 ? choices.below(5) : 0 }, () => anything(choices, depth - 1));
-    case 7:
-      return {};
-    case 8:
-      return lostMemory(choices, choices.pick(views));
-    case 9:
-      return floats(choices.below(256));
-    case 10:
-      return Int32Array.from({ length: choices.below(8) }, () => choices.pick(numbers));
-    case 11:
-      return {
-        get classes() {
-          throw new Error('A getter threw.');
-        },
-      };
-    case 12:
-      return new Proxy([], {
-        get(target, name) {
-          if (name === 'length') return 3;
-          return target[name];
-        },
-      });
-    default:
-      return new Uint8Array(choices.below(64));
-  }
-}
-
-/** A place in the arguments, at any depth, where another value is put. */
-function change(choices, holder, depth) {
-  const keys = Object.keys(holder);
-  if (keys.length === 0 || choices.below(8) === 0) {
-    if (Array.isArray(holder)) holder.push(anything(choices));
-    else
-      holder[
-        choices.pick([
-          'positionBias',
-          'positionalDepth',
-          'extraTokens',
-          'mask',
-          'waveform',
-          'windowMean',
-          'windowCovariance',
-          'frameStarts',
-          'frameCounts',
-          'targets',
-          'others',
-          'frameLabels',
-          'task',
-          'source',
-          'projector',
-          'inputNorm',
-          'melBands',
-          'ranges',
-          'groups',
-          'features',
-        ])
-      ] = anything(choices);
-    return;
-  }
-  const key = choices.pick(keys);
-  const value = holder[key];
-  if (ArrayBuffer.isView(value) && choices.below(3) > 0) {
-    if (choices.below(4) === 0) holder[key] = lostMemory(choices, value.constructor);
-    else if (value.length > 0)
-      value[choices.below(value.length)] = value instanceof BigInt64Array ? 1n : choices.pick(numbers);
-  } else if (
-    typeof value === 'object' &&
-    value !== null &&
-    !ArrayBuffer.isView(value) &&
-    depth < 4 &&
-    choices.below(6) > 0
-  ) {
-    change(choices, value, depth + 1);
-  } else if (choices.below(5) === 0) delete holder[key];
-  else holder[key] = anything(choices);
-}
-
-/** What a caller gets wrong is said with a code; anything else is a fault of the addon. */
-function check(error, name) {
+/** What a caller gets wrong is said with a code; anything else is a fault of the addon. `known`: V8's own words for it. */
+function check(error, name, known) {
   const { code, message } = error ?? {};
-  if (message === 'A getter threw.' || error?.cancelled === true) return;
+  if (message === thrown || error?.cancelled === true || known?.test(String(message))) return;
   const refused = typeof code === 'string' && /^ERR_[A-Z_]+$/.test(code) && code !== 'ERR_UNEXPECTED';
   const ours = code === 'ERR_INTERNAL' && !message.includes('for inference only');
   if (!refused || ours) throw new Error(`${name} failed with ${code}: ${error?.stack}`);
 }
 
 let addon;
-let engine;
-let model;
+/** Of a MiB each, which the addon holds in place of a copy. */
+let large;
 
-/** One call, whose result is waited for unless the next is to be queued behind it. */
-function call(choices, receiver, [name, argumentsOf], pending) {
-  const args = argumentsOf();
-  try {
-    for (let changes = choices.below(4); changes > 0; changes--) change(choices, args, 0);
-    const result = receiver[name](...args);
-    if (result instanceof Promise) pending.push(result.catch((error) => check(error, name)));
-    // While it runs, its caller does what it should not.
-    if (choices.below(16) === 1) {
-      for (const value of args.flatMap((arg) => [arg, ...Object.values(arg ?? {}).flat()])) {
-        if (ArrayBuffer.isView(value) && value.buffer.resizable) value.buffer.resize(0);
+/** One input: an engine and a model of its own, so that nothing depends on the inputs before. */
+class Caller {
+  #choices;
+  #engine;
+  #model;
+  #pending = [];
+  #views = [];
+  #depth = 0;
+
+  constructor(bytes) {
+    this.#choices = new Choices(bytes);
+    this.#engine = addon.createEngine(engineOptions);
+  }
+
+  get #state() {
+    return { engine: this.#engine, model: this.#model, large, misdeeds: this.#misdeeds };
+  }
+
+  /** What happens while arguments are looked at, or their call is still running. What they give, a getter gives. */
+  #misdeeds = [
+    () => {
+      throw new Error(thrown);
+    },
+    () => this.#shrink(),
+    () => this.#transfer(),
+    () => this.#model?.dispose(),
+    () => this.#engine.dispose(),
+    () => addon.endEngines(),
+    () => void this.#call(),
+    () => undefined,
+    () => Number.NaN,
+    () => collectGarbage(),
+  ];
+
+  #shrink() {
+    for (const { buffer } of this.#views) if (buffer.resizable && !isDetached(buffer)) buffer.resize(0);
+  }
+
+  #transfer() {
+    for (const { buffer } of this.#views) {
+      if (!(buffer instanceof ArrayBuffer) || buffer.byteLength === 0 || large.some((its) => its.buffer === buffer))
+        continue;
+      structuredClone(buffer, { transfer: [buffer] });
+    }
+  }
+
+  async perform() {
+    this.#model = await this.#engine.createModel(this.#choices.pick(models));
+    await this.#model.importTensors(weightsOf(this.#model));
+    for (let calls = 0; calls < 10 && !this.#choices.over; calls++) {
+      this.#call();
+      if (this.#choices.below(3) > 0) await this.#settle();
+    }
+    await this.#settle();
+    this.#engine.dispose();
+  }
+
+  async #settle() {
+    const settled = await Promise.allSettled(this.#pending.splice(0));
+    for (const { status, reason } of settled) if (status === 'rejected') throw reason;
+  }
+
+  /** The next call, which is not waited for: what comes after it is queued behind. */
+  #call() {
+    const choices = this.#choices;
+    const kind = choices.below(16);
+    if (kind === 0) this.#try(addon, choices.pick(bindingCalls));
+    else if (kind < 6) this.#try(this.#engine, choices.pick(engineCalls));
+    else this.#try(this.#model, choices.pick(modelCalls));
+  }
+
+  #tensor() {
+    const tensors = this.#model.tensors();
+    const { name, shape } = tensors[this.#choices.below(tensors.length)];
+    return { name, count: shape.reduce((product, side) => product * side, 1) };
+  }
+
+  #try(receiver, [name, argumentsOf]) {
+    if (this.#depth > 1) return;
+    this.#depth++;
+    const choices = this.#choices;
+    const args = argumentsOf(argumentsOf.length > 0 ? this.#tensor() : undefined);
+    for (let changes = choices.below(5) - 1; changes > 0; changes--) {
+      try {
+        change(choices, this.#state, args);
+      } catch {
+        // What was changed before cannot be changed so.
       }
     }
-    return result;
-  } catch (error) {
-    check(error, name);
-    return undefined;
+    let known;
+    try {
+      this.#views.push(...viewsOf(args));
+      let result;
+      switch (choices.below(24)) {
+        case 1:
+          known = /Illegal invocation|Invalid argument/;
+          result = receiver[name].call(
+            choices.pick([undefined, {}, this.#engine, Object.create(receiver), []]),
+            ...args,
+          );
+          break;
+        case 2:
+          known = /without '?new|cannot be invoked without/;
+          result = receiver === addon ? undefined : receiver.constructor(...args);
+          break;
+        case 3:
+          result = receiver === addon ? undefined : Reflect.construct(receiver.constructor, args, Array);
+          break;
+        default:
+          result = receiver[name](...args);
+      }
+      if (result instanceof Promise) this.#pending.push(this.#await(result, name));
+      else if (name === 'createEngine') this.#adopt(result);
+      if (choices.below(8) === 1) choices.pick(this.#misdeeds.slice(1))();
+    } catch (error) {
+      check(error, name, known);
+    }
+    this.#depth--;
+  }
+
+  /** What is made is used from then on, as is what is large. */
+  async #await(promise, name) {
+    try {
+      const result = await promise;
+      if (name !== 'createModel' || this.#choices.below(2) === 0) return;
+      this.#model = result;
+      await result.importTensors(weightsOf(result));
+    } catch (error) {
+      check(error, name);
+    }
+  }
+
+  #adopt(engine) {
+    if (engine?.createModel === undefined || this.#choices.below(2) === 0) engine?.dispose?.();
+    else {
+      this.#engine.dispose();
+      this.#engine = engine;
+    }
   }
 }
 
 async function perform(bytes) {
-  const choices = new Choices(bytes);
   addon ??= existsSync(counting) ? createRequire(import.meta.url)(counting) : binding();
-  engine ??= addon.createEngine({ device: 'cpu', threads: 1, memoryLimit: 1 << 25, graphs: true });
-  const pending = [];
-  for (let calls = 0; calls < 8 && !choices.over; calls++) {
-    const kind = choices.below(16);
-    if (kind === 0) {
-      const made = call(choices, addon, choices.pick(bindingCalls), pending);
-      made?.dispose?.();
-    } else if (kind < 5) {
-      call(choices, engine, choices.pick(engineCalls), pending);
-    } else {
-      model ??= await engine.createModel(modelOptions);
-      const chosen = choices.pick(modelCalls);
-      call(choices, model, chosen, pending);
-      if (chosen[0] === 'dispose' || chosen[0] === 'packForInference') {
-        await Promise.all(pending);
-        model.dispose();
-        model = undefined;
-      }
-    }
-    if (choices.below(3) > 0) await Promise.all(pending);
-  }
-  await Promise.all(pending);
+  large ??= [addon.largeFloats(1 << 18), addon.largeFloats(1 << 18)];
+  await new Caller(bytes).perform();
 }
 
 export const addonReader = {
   file: 'calls.bin',
-  seeds: async () =>
-    [...modelCalls, ...engineCalls].map((_, i) =>
-      i < modelCalls.length ? Buffer.from([5, i, 0, 0, 1]) : Buffer.from([1, i - modelCalls.length, 0, 0, 1]),
-    ),
+  seeds: async () => [
+    ...[0, 1].flatMap((model) => modelCalls.map((_, i) => Buffer.from([model, 6, i, 0, 0, 0, 0]))),
+    ...engineCalls.map((_, i) => Buffer.from([0, 1, i, 0, 0, 0, 0])),
+    ...bindingCalls.map((_, i) => Buffer.from([0, 0, i, 0, 0, 0, 0])),
+  ],
   openCounters: () => (existsSync(counting) ? openCounters() : undefined),
   read: async (path) => perform(await readFile(path)),
   readBytes: perform,

@@ -51,8 +51,14 @@ async function look(files) {
   return openFiles();
 }
 
-function report() {
+let lastReport = 0;
+
+/** Says how far it is, now and then. What waits for the event loop gets its turn: the message, and what readers left to be closed. */
+async function report() {
+  if (Date.now() - lastReport < 200) return;
+  lastReport = Date.now();
   process.send({ executed, edges: reached.edges, features: reached.features, codes, inputs: corpus.inputs.length });
+  await new Promise(setImmediate);
 }
 
 const corpus = new Corpus(random, reader, [...globalThis.knownWords]);
@@ -62,13 +68,13 @@ for (const [i, bytes] of [...valid, ...readKept(name), ...readGrown(folder)].ent
   const wrong = await read(bytes);
   if (wrong !== undefined) process.send({ failure: wrong, bytes: bytes.toString('base64') });
   if (reached.end() || i < valid.length) corpus.add(bytes);
+  await report();
 }
 if (codes.read === undefined) process.send({ failure: 'refuses all of its valid inputs', bytes: '' });
-report();
 latest = [];
 // The first readings also open what the process keeps: WebAssembly, the engine, timers.
 let files = openFiles();
-for (let last = Date.now(); ; ) {
+for (;;) {
   const bytes = corpus.next();
   const wrong = await read(bytes);
   const isNew = reached.end();
@@ -78,10 +84,5 @@ for (let last = Date.now(); ; ) {
     grow(folder, bytes);
   }
   if (latest.length >= inputsAtOnce) files = await look(files);
-  if (Date.now() - last > 200) {
-    last = Date.now();
-    report();
-    // What waits for the event loop gets its turn: the message, and what readers left to be closed.
-    await new Promise(setImmediate);
-  }
+  await report();
 }

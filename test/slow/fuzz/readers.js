@@ -33,7 +33,7 @@ import { readTorch } from '../../support/torchFile.js';
 import { addonReader } from './addon.js';
 import { mutateArchive, mutatePickle, unzip } from './archives.js';
 import { corpora, jsonLine } from './corpora.js';
-import { hubReader } from './hub.js';
+import { hubReaders } from './hub.js';
 import { mutateJson } from './mutate.js';
 import { mutateOgg } from './ogg.js';
 
@@ -438,7 +438,7 @@ export const readers = {
       await log.close();
     },
   },
-  hub: hubReader,
+  ...hubReaders,
   addon: addonReader,
   'run-record': {
     file: 'run/config.json',
