@@ -7,6 +7,8 @@ import { OpenFile } from '../files/read.js';
 import { bytesPerElement, readElements, type StoredType } from './dtypes.js';
 
 const headerLimitBytes = 65536;
+/** Of NumPy's own arrays. */
+const mostDimensions = 64;
 const magic = Uint8Array.of(0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59);
 
 function refuse(path: string, what: string, cause?: unknown): EmoframeError {
@@ -90,6 +92,8 @@ export async function readNpy(path: string): Promise<{ data: Float32Array | Int3
       .map((extent) => extent.trim())
       .filter((extent) => extent !== '')
       .map(Number);
+    if (shape.length > mostDimensions)
+      throw refuse(path, `it has ${shape.length} dimensions, more than ${mostDimensions}`);
     if (fortran === 'True' && shape.length > 1) {
       throw refuse(path, 'it is in Fortran order; save it with numpy.ascontiguousarray');
     }
@@ -97,7 +101,8 @@ export async function readNpy(path: string): Promise<{ data: Float32Array | Int3
     if (!type) throw refuse(path, `its dtype is ${descr}; save it as float32 or int32`);
     const count = shape.reduce((product, extent) => product * extent, 1);
     const position = headerStart + length;
-    if (!Number.isSafeInteger(count) || position + count * bytesPerElement[type] !== size) {
+    // Extents of any size fit beside one of 0.
+    if (![count, ...shape].every(Number.isSafeInteger) || position + count * bytesPerElement[type] !== size) {
       throw refuse(path, `its shape (${shape.join(', ')}) of ${descr} does not fit its ${size} bytes`);
     }
     if (type === 'I32') {

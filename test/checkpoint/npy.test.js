@@ -51,6 +51,14 @@ test('what cannot be read is refused', async () => {
   await refused(readNpy(join(scratch, 'none.npy')), 'ERR_FILE_NOT_FOUND', /none\.npy/);
 });
 
+/** A file of one float32 with these extents. */
+function withShape(extents) {
+  const header = Buffer.from(`{'descr': '<f4', 'fortran_order': False, 'shape': (${extents}), }\n`, 'latin1');
+  const length = Buffer.from(Uint16Array.of(header.length).buffer);
+  return Buffer.concat([Buffer.from('\x93NUMPY\x01\x00', 'latin1'), length, header, Buffer.alloc(4)]);
+}
+const none = (extents) => withShape(extents).subarray(0, -4);
+
 const whole = readFileSync(join(fixtures, 'float32.npy'));
 const spoilt = [
   ['cut short', () => whole.subarray(0, whole.length - 1), /does not fit/],
@@ -77,7 +85,14 @@ const spoilt = [
       ),
     /does not fit/,
   ],
+  ['of no elements, with a size beyond all', () => none('0, 9007199254740993'), /does not fit/],
+  ['with more axes than an array has', () => withShape('1, '.repeat(65)), /65 dimensions, more than 64/],
 ];
+test('as many axes as NumPy has are read', async () => {
+  const path = join(scratch, 'axes.npy');
+  writeFileSync(path, withShape('1, '.repeat(64)));
+  assert.is((await readNpy(path)).shape.length, 64);
+});
 for (const [what, make, pattern] of spoilt) {
   test(`a file ${what} is refused`, async () => {
     const path = join(scratch, 'spoilt.npy');

@@ -1,4 +1,5 @@
 import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -190,6 +191,44 @@ test('big-endian data is refused', () =>
   ));
 test('a compressed entry is refused', () =>
   refused(readCrafted({ 'x/data.pkl': stateDict(8, 0, [8], [1]) }, 8), 'ERR_CHECKPOINT', /compressed/));
+test('entries that overlap are refused', () => {
+  const archive = zip({ 'x/data.pkl': stateDict(8, 0, [8], [1]), 'x/data/0': Buffer.alloc(4096) });
+  // All entries of the list but the first are of one part of the file.
+  const list = archive.indexOf('PK\x01\x02');
+  const second = archive.subarray(archive.indexOf('PK\x01\x02', list + 4), archive.indexOf('PK\x05\x06'));
+  const copies = Array.from({ length: 9 }, (_, i) =>
+    Buffer.from(second.toString('latin1').replace('data/0', `data/${i}`), 'latin1'),
+  );
+  const directory = Buffer.concat([archive.subarray(list, archive.indexOf(second)), ...copies]);
+  const end = Buffer.from(archive.subarray(-22));
+  end.writeUInt16LE(10, 8);
+  end.writeUInt16LE(10, 10);
+  end.writeUInt32LE(directory.length, 12);
+  const path = join(scratch, 'overlapping.bin');
+  writeFileSync(path, Buffer.concat([archive.subarray(0, list), directory, end]));
+  return refused(readTorch(path), 'ERR_CHECKPOINT', /overlap/);
+});
+test('thousands of small entries take few reads', async () => {
+  const others = Array.from({ length: 5000 }, (_, i) => [`x/other/${i}`, 'x']);
+  const path = join(scratch, 'many.bin');
+  const pickle = stateDict(8, 0, [8], [1]);
+  writeFileSync(path, zip({ ...Object.fromEntries(others), 'x/data.pkl': pickle, 'x/data/0': eight }));
+  const handle = await open(path);
+  const methods = Object.getPrototypeOf(handle);
+  const { read } = methods;
+  let reads = 0;
+  methods.read = function (...args) {
+    reads++;
+    return read.apply(this, args);
+  };
+  try {
+    assert.equal([...(await readTorch(path)).get('weight').data], [0, 1, 2, 3, 4, 5, 6, 7]);
+  } finally {
+    methods.read = read;
+    await handle.close();
+  }
+  assert.ok(reads < 200, `${reads} reads`);
+});
 test('many names for one storage cannot fill the memory', () => {
   const one = stateDict(8, 0, [8], [1]).toString('latin1');
   const item = one.slice(one.indexOf('X'), -1);
