@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { text as textOf } from 'node:stream/consumers';
 import { probeAudio } from '../audio/decode.js';
-import { readError, readText, statsOf } from '../files/read.js';
+import { readError, readText, statOfNamed } from '../files/read.js';
 import type { NamedAudio } from '../predict/predictMany.js';
 import { text, UsageError } from './options.js';
 
@@ -25,7 +25,7 @@ export async function audioFiles(named: readonly string[], list: string | undefi
   const files: string[] = [];
   for (const path of [...named, ...(list === undefined ? [] : await readList(list))]) {
     // Anything but a folder is left to the decoder, which gives the best error for a bad file.
-    const found = await statsOf(path).catch(() => undefined);
+    const found = await statOfNamed(path);
     if (!found?.isDirectory()) {
       files.push(path);
       continue;

@@ -1,6 +1,6 @@
 import { extname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { isObject, parseJson } from '../files/json.js';
-import { fileExists, systemCode } from '../files/read.js';
+import { leadsNowhere, statsOf, systemCode } from '../files/read.js';
 import { given } from '../given.js';
 import { printable, quoted } from '../quote.js';
 import type { Segment, Utterance, Values } from './types.js';
@@ -74,12 +74,12 @@ export class RowReader {
 
 async function missing(path: string): Promise<string | undefined> {
   try {
-    if (await fileExists(path)) return undefined;
+    if ((await statsOf(path)).isFile()) return undefined;
   } catch (error) {
-    const code = systemCode((error as Error).cause);
-    // Of a disk that does not answer, not every file is waited for.
-    if (code === 'ETIMEDOUT') throw error;
-    if (code === 'EACCES') return `the audio file ${path} cannot be reached: permission denied`;
+    if (!leadsNowhere(error)) throw error;
+    if (systemCode((error as Error).cause) === 'EACCES') {
+      return `the audio file ${path} cannot be reached: permission denied`;
+    }
   }
   return `there is no audio file ${path}`;
 }

@@ -244,3 +244,24 @@ export async function statsOf(path: string): Promise<Stats> {
 export async function fileExists(path: string): Promise<boolean> {
   return (await unlessAbsent(path, answered(stat(path))))?.isFile() === true;
 }
+
+/** How the system says that a name leads to nothing that may be read. */
+const unreachable = ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP', 'EACCES', 'EPERM'];
+
+/** Whether {@link statsOf} refused since a name leads to nothing that may be read, which is no failure of a disk. */
+export function leadsNowhere(refusal: unknown): boolean {
+  const code = systemCode((refusal as Error).cause);
+  return code === undefined || unreachable.includes(code);
+}
+
+/**
+ * What is at a path that a user's list names; nothing where it leads to nothing that may be read.
+ *
+ * @throws EmoframeError `ERR_READ` when the disk does not say
+ */
+export async function statOfNamed(path: string): Promise<Stats | undefined> {
+  return statsOf(path).catch((refusal: unknown) => {
+    if (leadsNowhere(refusal)) return undefined;
+    throw refusal;
+  });
+}

@@ -2,10 +2,10 @@
 // set), and fold_N with SET_train_fold_N.jsonl, SET_test_fold_N.jsonl and, where the dataset gives it, SET_valid_fold_N.jsonl. Audio
 // is named as "downloads/SET/…", from the folder that holds data and downloads.
 
-import { stat } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
 import { EmoframeError } from '../../errors.js';
 import { textOf } from '../../files/json.js';
+import { statOfNamed } from '../../files/read.js';
 import { given } from '../../given.js';
 import { yieldWhenDue } from '../../yield.js';
 import { type ReadRow, readJsonl } from '../formats.js';
@@ -184,7 +184,7 @@ class AudioFinder {
 async function firstFile(path: string): Promise<string | undefined> {
   const stem = path.slice(0, path.length - extname(path).length);
   for (const candidate of new Set([...(isAudio(path) ? [path] : []), `${stem}.wav`, `${stem}.flac`])) {
-    const found = await stat(candidate).catch(() => undefined);
+    const found = await statOfNamed(candidate);
     if (found?.isFile()) return candidate;
   }
   return undefined;

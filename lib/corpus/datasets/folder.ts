@@ -1,7 +1,7 @@
-import { opendir, realpath, stat } from 'node:fs/promises';
+import { opendir, realpath } from 'node:fs/promises';
 import { basename, dirname, extname, join, posix, relative, resolve, sep } from 'node:path';
 import { EmoframeError, throwIfAborted } from '../../errors.js';
-import { readError } from '../../files/read.js';
+import { readError, statOfNamed } from '../../files/read.js';
 import { yieldWhenDue } from '../../yield.js';
 
 /** More files than this below a folder are refused: their names are held in memory. */
@@ -128,7 +128,7 @@ async function filesBelow(root: string, signal: AbortSignal | undefined): Promis
         throwIfAborted(signal);
         if (entry.name.startsWith('.') || entry.name === '__MACOSX') continue;
         const name = below === '' ? entry.name : `${below}/${entry.name}`;
-        const kind = entry.isSymbolicLink() ? await stat(join(root, name)).catch(() => undefined) : entry;
+        const kind = entry.isSymbolicLink() ? await statOfNamed(join(root, name)) : entry;
         if (kind?.isFile()) files.push(name);
         else if (kind?.isDirectory()) (entry.isSymbolicLink() ? linked : within).push(name);
       }
