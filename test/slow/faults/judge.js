@@ -13,7 +13,7 @@ const causes = {
   EMFILE: /EMFILE|too many open files/,
   EROFS: /EROFS|read-only/,
 };
-const codes = ['ERR_WRITE', 'ERR_READ', 'ERR_AUDIO_CACHE'];
+const codes = ['ERR_WRITE', 'ERR_READ', 'ERR_AUDIO_CACHE', 'ERR_AUDIO'];
 
 /** What differs from the undisturbed result. */
 export function difference(scenario, directory) {
@@ -42,6 +42,11 @@ export function problemOf(outcome, { scenario, mode, directory, place, fault }) 
   if (mode.effect?.startsWith('kill')) return signal === 'SIGKILL' ? undefined : `it survived: ${code} ${line}`;
   if (signal) return `it died of ${signal}: ${behind.join(' ')}`;
   if (behind.length > 0) return `${line ?? 'it succeeded'}, and: ${behind.join(' | ')}`;
+  if (code === 0 && scenario.prints) {
+    // A list of what is wrong with a corpus may tell of it too.
+    const printed = outcome.printed.replaceAll(place, '');
+    if (printed !== scenario.printed && !causes[mode.error]?.test(printed)) return `it printed ${printed}`;
+  }
   if (code === 0)
     return scenario.lenient || onlyLock(scenario, directory) ? undefined : difference(scenario, directory);
   if (mode.unseen) return `it failed: ${line}`;

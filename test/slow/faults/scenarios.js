@@ -1,7 +1,7 @@
 // What is disturbed: the stages of a small run, each from the state that the one before it left, and the other commands that write.
 // Each begins from a folder, leaves a folder, and must leave the same when it is disturbed and run again.
 import { cpSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { filesOf, startHub } from '../../support/hubServer.js';
 import { runContents } from '../../support/runContents.js';
@@ -90,7 +90,13 @@ export async function makeScenarios(folder, disk, program) {
     const state = join(folder, 'states', scenario.name.replaceAll(' ', '-'));
     cpSync(directory, state, { recursive: true, verbatimSymlinks: true });
     states[scenario.name] = state;
-    scenarios.push({ ...scenario, contents, calls: disk.calls(), after: contents(directory) });
+    scenarios.push({
+      ...scenario,
+      contents,
+      calls: disk.calls(),
+      after: contents(directory),
+      ...(scenario.prints && { printed: outcome.printed.replaceAll(place, '') }),
+    });
     return state;
   }
 
@@ -109,7 +115,7 @@ export async function makeScenarios(folder, disk, program) {
   await add({ name: 'sweep', before: finished, words: sweep, again: sweep });
   const exported =
     (format, ...more) =>
-    (directory) => ['export', predictor, '--format', format, '--out', directory, ...more];
+    (directory, from = predictor) => ['export', from, '--format', format, '--out', directory, ...more];
   const hf = await add({ name: 'export hf', words: exported('hf'), again: exported('hf') });
   await add({
     name: 'export onnx',
@@ -145,6 +151,34 @@ export async function makeScenarios(folder, disk, program) {
   });
   const clear = (directory) => ['cache', directory, '--clear'];
   await add({ name: 'cache clear', before: cache, words: clear, again: clear, contents: cacheContents });
+
+  // What is read lies where calls fail too.
+  await add({
+    name: 'export of a run',
+    before: finished,
+    words: (directory) => exported('hf')(join(directory, 'exported'), join(directory, 'folds', 's3', 'predictor')),
+    again: (directory) =>
+      exported('hf', '--overwrite')(join(directory, 'exported'), join(directory, 'folds', 's3', 'predictor')),
+  });
+  const inputs = join(folder, 'inputs');
+  mkdirSync(join(inputs, 'corpus'), { recursive: true });
+  for (const file of audio) cpSync(file, join(inputs, 'corpus', basename(file)));
+  const rows = audio.map((file, index) => ({ audio: basename(file), label: ['angry', 'neutral'][index] }));
+  writeFileSync(join(inputs, 'corpus', 'manifest.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  cpSync(predictor, join(inputs, 'predictor'), { recursive: true });
+  const predict = (directory) => [
+    'predict',
+    join(directory, 'corpus'),
+    '--model',
+    join(directory, 'predictor'),
+    '--format',
+    'json',
+    '--threads',
+    '1',
+  ];
+  await add({ name: 'predict', before: inputs, words: predict, again: predict, prints: true });
+  const corpus = (directory) => ['corpus', join(directory, 'corpus'), '--json'];
+  await add({ name: 'corpus', before: inputs, words: corpus, again: corpus, prints: true });
 
   const commit = 'c0ffee'.padEnd(40, '0');
   const hub = await startHub({ 'who/base': { revisions: { main: commit }, commits: { [commit]: filesOf(model) } } });

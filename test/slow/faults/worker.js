@@ -8,7 +8,7 @@ const { EmoframeError } = await import('../../../dist/errors.js');
 const { firstOf } = await import('../../../dist/cli/command.js');
 const { stageCommands } = await import('../../../dist/cli/stages.js');
 const others = await Promise.all(
-  ['run', 'sweep', 'report', 'export', 'encode', 'cache'].map(async (name) => {
+  ['run', 'sweep', 'report', 'export', 'encode', 'cache', 'predict', 'corpus'].map(async (name) => {
     const commands = await import(`../../../dist/cli/${name}.js`);
     return commands[`${name}Command`];
   }),
@@ -50,7 +50,8 @@ async function run({ words: [name, ...rest], place, environment }) {
   const print = async (text) => {
     printed += `${text}\n`;
   };
-  const context = { signal, print, note: () => undefined };
+  const printJson = (value, indent = 2) => print(JSON.stringify(value, null, indent));
+  const context = { signal, print, printJson, note: () => undefined };
   let line;
   try {
     await commands.get(name).run(rest, context);
