@@ -2,7 +2,7 @@
 import { realpath } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { EmoframeError } from '../errors.js';
-import { fileExists, type Refuse } from '../files/read.js';
+import { fileExists, type Refuse, readError } from '../files/read.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { objectiveOf, RunReader, type RunSettings, settingsSchema } from '../run/format.js';
 import { placeOf } from '../run/paths.js';
@@ -55,7 +55,11 @@ export interface RunRecord {
  * @throws EmoframeError `ERR_RUN_INCOMPLETE` for a file that is not as a run writes it; `ERR_CHECKPOINT_DAMAGED`, `ERR_READ`
  */
 export async function readRunRecord(dir: string): Promise<RunRecord | undefined> {
-  const place = placeOf(await realpath(dir));
+  const place = placeOf(
+    await realpath(dir).catch((error: unknown) => {
+      throw readError(dir, error);
+    }),
+  );
   if (place === undefined || !(await fileExists(place.run.folds))) return undefined;
   const { run, fold } = place;
   const reader = new RunReader(run, strange);

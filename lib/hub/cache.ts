@@ -137,7 +137,8 @@ export class CachedModel {
         });
         await rename(temporary, file);
       } finally {
-        await rm(temporary, { force: true });
+        // What went wrong before is told; and left there it does no harm.
+        await rm(temporary, { force: true }).catch(() => undefined);
       }
     } catch (error) {
       throw writeError(file, error);
