@@ -40,16 +40,16 @@ class EventClock final : public OpClock {
   ~EventClock() override {
     for (cudaEvent_t event : events_) cudaEventDestroy(event);
   }
-  void begin() override { check(cudaEventRecord(next(), stream_)); }
+  void begin() override { CHECK_CUDA(cudaEventRecord(next(), stream_)); }
   void end(double &seconds) override {
-    check(cudaEventRecord(next(), stream_));
+    CHECK_CUDA(cudaEventRecord(next(), stream_));
     waiting_.push_back(&seconds);
   }
   void finish() override {
-    check(cudaStreamSynchronize(stream_));
+    CHECK_CUDA(cudaStreamSynchronize(stream_));
     for (size_t i = 0; i < waiting_.size(); ++i) {
       float milliseconds = 0;
-      check(cudaEventElapsedTime(&milliseconds, events_[2 * i], events_[2 * i + 1]));
+      CHECK_CUDA(cudaEventElapsedTime(&milliseconds, events_[2 * i], events_[2 * i + 1]));
       *waiting_[i] += 1e-3 * milliseconds;
     }
     waiting_.clear();
@@ -60,7 +60,7 @@ class EventClock final : public OpClock {
   cudaEvent_t next() {
     if (used_ == events_.size()) {
       events_.emplace_back();
-      check(cudaEventCreate(&events_.back()));
+      CHECK_CUDA(cudaEventCreate(&events_.back()));
     }
     return events_[used_++];
   }

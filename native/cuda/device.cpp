@@ -1,5 +1,6 @@
 // Which GPUs there are, and a backend's hold of one.
 #include <algorithm>
+#include <cstring>
 #include <sstream>
 
 #include "../error.h"
@@ -21,18 +22,13 @@ std::string driverFor(int runtime) {
   return major == 12 ? " (driver 525 or newer)" : major == 13 ? " (driver 580 or newer)" : "";
 }
 
-// "cudaErrorUnknown: unknown error"
-std::string describe(cudaError_t status) {
-  return std::string(cudaGetErrorName(status)) + ": " + cudaGetErrorString(status);
-}
-
 // How many devices there are; errors for a machine that has none that could be used.
 int countDevices() {
   int driver = 0, runtime = 0, count = 0;
   const cudaError_t answer = cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
   if (driver == 0) {
-    const std::string why = answer == cudaSuccess ? "" : " (" + describe(answer) + ")";
+    const std::string why = answer == cudaSuccess ? "" : " (" + describe(answer, "cudaDriverGetVersion") + ")";
     throw Error(
         "ERR_DEVICE_DRIVER",
         "There is no NVIDIA driver on this machine, or the process cannot see it" + why +
@@ -45,14 +41,19 @@ int countDevices() {
                                          ". Update the driver, or use device 'cpu'.");
   }
   if (status == cudaErrorNoDevice) return 0;
-  check(status);
+  check(status, "cudaGetDeviceCount");
   return count;
 }
 
 }  // namespace
 
-void throwStatus(cudaError_t status) {
-  const std::string what = describe(status);
+std::string describe(cudaError_t status, const char *call) {
+  return std::string(call, std::strcspn(call, "(")) + ": " + cudaGetErrorName(status) + ": " +
+         cudaGetErrorString(status);
+}
+
+void throwStatus(cudaError_t status, const char *call) {
+  const std::string what = describe(status, call);
   cudaGetLastError();  // forgets it, if it can be forgotten
   if (status == cudaErrorMemoryAllocation) {
     throw Error("ERR_OUT_OF_MEMORY", "The device has no memory left for the driver's own needs (" + what +
@@ -88,9 +89,9 @@ CudaReport describeCuda() {
     if (count == 0) report.reason = "The driver sees no GPU.";
     for (int index = 0; index < count; ++index) {
       cudaDeviceProp properties;
-      check(cudaGetDeviceProperties(&properties, index));
+      CHECK_CUDA(cudaGetDeviceProperties(&properties, index));
       int kilohertz = 0;
-      check(cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, index));
+      CHECK_CUDA(cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, index));
       report.devices.push_back({index, properties.name, properties.totalGlobalMem,
                                 std::to_string(properties.major) + "." + std::to_string(properties.minor),
                                 properties.multiProcessorCount, 1e3 * kilohertz});
@@ -112,11 +113,11 @@ CudaBackend::CudaBackend(int32_t index, const BackendOptions &options) : index_(
                                   : "the GPUs are 'cuda:0' to 'cuda:" + std::to_string(count - 1) + "'."));
   }
   cudaDeviceProp properties;
-  check(cudaGetDeviceProperties(&properties, index));
+  CHECK_CUDA(cudaGetDeviceProperties(&properties, index));
   description_ = properties.name;
   multiprocessors_ = properties.multiProcessorCount;
   int pools = 0;
-  check(cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, index));
+  CHECK_CUDA(cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, index));
   if (properties.major < oldestMajor || !pools) {
     throw Error("ERR_DEVICE_UNSUPPORTED", "Device 'cuda:" + std::to_string(index) + "' (" + description_ +
                                               ", compute capability " + std::to_string(properties.major) + "." +
@@ -125,7 +126,7 @@ CudaBackend::CudaBackend(int32_t index, const BackendOptions &options) : index_(
                                                      : ") has no memory pools, as some virtual GPUs have none.") +
                                               " Use another device, or 'cpu'.");
   }
-  check(cudaSetDevice(index));
+  CHECK_CUDA(cudaSetDevice(index));
   requireKernels(properties);
   try {
     stream_ = std::make_unique<Stream>(options.graphs, properties.sharedMemPerBlockOptin);
@@ -151,7 +152,7 @@ void CudaBackend::requireKernels(const cudaDeviceProp &properties) const {
                     ") has no kernels in this build, which is for " + EMOFRAME_CUDA_ARCHITECTURES +
                     ". Build for its architecture too (EMOFRAME_CUDA_ARCHITECTURES), or use another device or 'cpu'.");
   }
-  check(status);
+  check(status, "cudaFuncGetAttributes");
 }
 
 CudaBackend::CudaBackend(const CudaBackend &counted, Counting)
@@ -177,7 +178,9 @@ std::string CudaBackend::name() const { return "cuda:" + std::to_string(index_) 
 std::string CudaBackend::path() const { return "mma"; }
 
 Stream &CudaBackend::stream() {
-  if (!stream_->goesNowhere()) check(cudaSetDevice(index_));
+  if (stream_->goesNowhere()) return *stream_;
+  stream_->requireWhole();
+  CHECK_CUDA(cudaSetDevice(index_));
   return *stream_;
 }
 

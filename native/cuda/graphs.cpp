@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "status.h"
+
 namespace emoframe {
 
 namespace {
@@ -11,10 +13,12 @@ namespace {
 constexpr size_t worthwhile = 8;
 
 struct Refusal {  // by the runtime, of a graph
-  cudaError_t status;
+  std::string why;
 };
-void require(cudaError_t status) {
-  if (status != cudaSuccess) throw Refusal{status};
+void require(cudaError_t status, const char *call) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  throw Refusal{describe(status, call)};
 }
 
 // Equal where the same kernels come in the same order.
@@ -41,15 +45,15 @@ struct Graphs::Graph {
 
   // Each node after the one before: that is the order of a stream.
   void make(Commands &given) {
-    require(cudaGraphCreate(&graph, 0));
+    require(cudaGraphCreate(&graph, 0), "cudaGraphCreate");
     for (size_t i = 0; i < given.size(); ++i) {
       const cudaGraphNode_t *before = nodes.empty() ? nullptr : &nodes.back();
       cudaGraphNode_t node = nullptr;
       const cudaKernelNodeParams params = given.kernel(i);
-      require(cudaGraphAddKernelNode(&node, graph, before, before ? 1 : 0, &params));
+      require(cudaGraphAddKernelNode(&node, graph, before, before ? 1 : 0, &params), "cudaGraphAddKernelNode");
       nodes.push_back(node);
     }
-    require(cudaGraphInstantiate(&executable, graph, 0));
+    require(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
     functions = given.functions();
     command.resize(nodes.size());
     std::iota(command.begin(), command.end(), 0);
@@ -61,12 +65,12 @@ struct Graphs::Graph {
     for (size_t i = 0; i < given.size(); ++i) next[static_cast<size_t>(matching.node[i])] = static_cast<int32_t>(i);
     for (size_t n = 0; n < nodes.size(); ++n) {
       const bool was = command[n] >= 0, is = next[n] >= 0;
-      if (was != is) require(cudaGraphNodeSetEnabled(executable, nodes[n], is));
+      if (was != is) require(cudaGraphNodeSetEnabled(executable, nodes[n], is), "cudaGraphNodeSetEnabled");
       if (!is) continue;
       const auto i = static_cast<size_t>(next[n]);
       if (was && given.same(i, last, static_cast<size_t>(command[n]))) continue;
       const cudaKernelNodeParams params = given.kernel(i);
-      require(cudaGraphExecKernelNodeSetParams(executable, nodes[n], &params));
+      require(cudaGraphExecKernelNodeSetParams(executable, nodes[n], &params), "cudaGraphExecKernelNodeSetParams");
       functions[n] = given.functions()[i];
     }
     command = std::move(next);
@@ -113,9 +117,8 @@ Graphs::List::iterator Graphs::find(const Commands &commands, Matching &matching
 }
 
 // What is wrong with the device itself the next launch says again.
-void Graphs::giveUp(cudaError_t status) {
-  reason_ = std::string(cudaGetErrorName(status)) + ": " + cudaGetErrorString(status);
-  cudaGetLastError();
+void Graphs::giveUp(const std::string &why) {
+  reason_ = why;
   graphs_.clear();
 }
 
@@ -138,11 +141,11 @@ Graphs::Way Graphs::run(Commands &commands, cudaStream_t stream) {
       if (graphs_.size() > most) graphs_.pop_back();
     }
     Graph &graph = *graphs_.front();
-    require(cudaGraphLaunch(graph.executable, stream));
+    require(cudaGraphLaunch(graph.executable, stream), "cudaGraphLaunch");
     std::swap(graph.last, commands);
     return replays ? Way::replayed : Way::made;
   } catch (const Refusal &refusal) {
-    giveUp(refusal.status);
+    giveUp(refusal.why);
     return Way::plain;
   }
 }

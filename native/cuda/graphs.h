@@ -48,7 +48,7 @@ class Graphs {
   // The graph that the commands fit into, and how. None: `near` says whether they would
   // into one that had a few nodes more.
   List::iterator find(const Commands &commands, Matching &matching, bool &near);
-  void giveUp(cudaError_t status);
+  void giveUp(const std::string &why);
 
   List graphs_;                     // the latest used first
   std::list<uint64_t> remembered_;  // by their likeness

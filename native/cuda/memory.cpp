@@ -24,9 +24,9 @@ void CudaBackend::openMemory() {
   pool.allocType = cudaMemAllocationTypePinned;
   pool.location.type = cudaMemLocationTypeDevice;
   pool.location.id = index_;
-  check(cudaMemPoolCreate(&pool_, &pool));
+  CHECK_CUDA(cudaMemPoolCreate(&pool_, &pool));
   uint64_t keepAll = UINT64_MAX;
-  check(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keepAll));
+  CHECK_CUDA(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keepAll));
 }
 
 void *CudaBackend::take(size_t bytes) {
@@ -38,20 +38,20 @@ void *CudaBackend::take(size_t bytes) {
   if (status == cudaErrorMemoryAllocation) {
     // What was released may be fragmented: give it back, and ask once more.
     cudaGetLastError();
-    check(cudaStreamSynchronize(stream));
-    check(cudaMemPoolTrimTo(pool_, 0));
+    CHECK_CUDA(cudaStreamSynchronize(stream));
+    CHECK_CUDA(cudaMemPoolTrimTo(pool_, 0));
     status = cudaMallocFromPoolAsync(&pointer, std::max<size_t>(bytes, 1), pool_, stream);
   }
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     size_t free = 0, total = 0;
-    check(cudaMemGetInfo(&free, &total));
+    CHECK_CUDA(cudaMemGetInfo(&free, &total));
     throw Error("ERR_OUT_OF_MEMORY",
                 "Device 'cuda:" + std::to_string(index_) + "' has not enough memory: " + megabytes(bytes) +
                     " needed, " + megabytes(free) + " of " + megabytes(total) + " free, " + megabytes(account_.held()) +
                     " in use here. Use a smaller batch or model, or end other work on the device.");
   }
-  check(status);
+  check(status, "cudaMallocFromPoolAsync");
   account_.take(bytes);
   stream_->allocated();
   return pointer;
@@ -60,13 +60,14 @@ void *CudaBackend::take(size_t bytes) {
 void CudaBackend::giveBack(void *pointer, size_t bytes) noexcept {
   if (imaginary_) return imaginary_->giveBack(pointer);
   account_.giveBack(bytes);
-  cudaSetDevice(index_);
+  constexpr const char *what = "Memory could not be given back";
+  stream_->keep(what, cudaSetDevice(index_), "cudaSetDevice");
   try {
     stream_->flush();  // what a step has still to do may use it
-  } catch (const Error &) {
-    // As below.
+  } catch (const std::exception &) {
+    // The stream keeps it as well.
   }
-  cudaFreeAsync(pointer, stream_->handle());  // a failure is sticky, and the next op reports it
+  stream_->keep(what, cudaFreeAsync(pointer, stream_->handle()), "cudaFreeAsync");
 }
 
 void *CudaBackend::allocate(size_t bytes) {
@@ -77,7 +78,8 @@ void *CudaBackend::allocate(size_t bytes) {
 
 void CudaBackend::release(void *pointer) noexcept {
   const auto found = allocations_.find(pointer);
-  if (found == allocations_.end()) return;
+  // Inputs may still be on their way to memory of a stream that is not whole: it goes back at the engine's end.
+  if (found == allocations_.end() || !stream_->isWhole()) return;
   giveBack(pointer, found->second);
   allocations_.erase(found);
 }
@@ -122,9 +124,9 @@ void CudaBackend::download(void *hostTarget, const void *source, size_t bytes) {
     const std::function<void()> idle = std::exchange(idle_, nullptr);  // what it does is not to call it again
     idle();
     idle_ = idle;
-    check(cudaSetDevice(index_));
+    CHECK_CUDA(cudaSetDevice(index_));
   }
-  if (bytes > 0) check(cudaMemcpyAsync(hostTarget, source, bytes, cudaMemcpyDeviceToHost, stream_->handle()));
+  if (bytes > 0) CHECK_CUDA(cudaMemcpyAsync(hostTarget, source, bytes, cudaMemcpyDeviceToHost, stream_->handle()));
   synchronize();
 }
 
@@ -136,12 +138,12 @@ MemoryUse CudaBackend::memory() const {
   use.scratch = scratchBytes_;
   use.staging = stream_->stagingBytes();
   if (imaginary_) return use;
-  check(cudaSetDevice(index_));
+  CHECK_CUDA(cudaSetDevice(index_));
   size_t free = 0, total = 0;
   uint64_t reserved = 0, used = 0;
-  check(cudaMemGetInfo(&free, &total));
-  check(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrReservedMemCurrent, &reserved));
-  check(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrUsedMemCurrent, &used));
+  CHECK_CUDA(cudaMemGetInfo(&free, &total));
+  CHECK_CUDA(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrReservedMemCurrent, &reserved));
+  CHECK_CUDA(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrUsedMemCurrent, &used));
   use.available = std::min(account_.left(), free + static_cast<size_t>(reserved - used));
   return use;
 }

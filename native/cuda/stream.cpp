@@ -9,8 +9,8 @@ namespace emoframe {
 
 Stream::Stream(bool asGraphs, size_t mostSharedBytes) : asGraphs_(asGraphs), mostSharedBytes_(mostSharedBytes) {
   try {
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
-    check(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking));
+    CHECK_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    CHECK_CUDA(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking));
     staging_ = std::make_unique<Staging>();
   } catch (...) {
     close();
@@ -39,16 +39,28 @@ constexpr const char *notWhole =
 
 }  // namespace
 
+void Stream::keep(const char *what, cudaError_t status, const char *call) noexcept {
+  if (status == cudaSuccess || broken_) return;
+  cudaGetLastError();  // it is told by this stream from now on
+  broken_ = what;
+  try {
+    why_ = describe(status, call);
+  } catch (const std::bad_alloc &) {
+    // Without a reason, then.
+  }
+}
+
 void Stream::requireWhole() const {
-  if (staging_) return;
-  throw Error("ERR_DEVICE_FAULT", std::string("An earlier step was interrupted, ") + notWhole);
+  if (!broken_) return;
+  throw Error("ERR_DEVICE_FAULT", std::string(broken_) + ", " + notWhole + " What failed: " + why_);
 }
 
 void Stream::launch(const Launch &launch) {
   requireWhole();
   allowShared(launch);
   if (!inStep_) {
-    check(cudaLaunchKernel(launch.function, launch.grid, launch.block, launch.arguments, launch.sharedBytes, stream_));
+    CHECK_CUDA(
+        cudaLaunchKernel(launch.function, launch.grid, launch.block, launch.arguments, launch.sharedBytes, stream_));
     return;
   }
   commands_.add(launch);
@@ -63,9 +75,9 @@ void Stream::allowShared(const Launch &launch) {
   constexpr size_t withoutAsking = 48 * 1024;
   if (launch.sharedBytes <= withoutAsking || sharing_.count(launch.function) > 0) return;
   cudaFuncAttributes attributes;
-  check(cudaFuncGetAttributes(&attributes, launch.function));
-  check(cudaFuncSetAttribute(launch.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(mostSharedBytes_ - attributes.sharedSizeBytes)));
+  CHECK_CUDA(cudaFuncGetAttributes(&attributes, launch.function));
+  CHECK_CUDA(cudaFuncSetAttribute(launch.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(mostSharedBytes_ - attributes.sharedSizeBytes)));
   sharing_.insert(launch.function);
 }
 
@@ -90,22 +102,27 @@ void Stream::flush() {
     way_ = std::max(way_, way);
   } catch (const Error &error) {
     // The host believes all of the step to be under way: weights made ready, gradients added up.
-    commands_.clear();
-    staging_.reset();
+    cutOff(error.what());
     if (error.code == "ERR_DEVICE_FAULT") throw;
     throw Error("ERR_DEVICE_FAULT", std::string(error.what()) + " It interrupted a step, " + notWhole);
-  } catch (...) {
-    commands_.clear();
-    staging_.reset();
+  } catch (const std::exception &error) {
+    cutOff(error.what());
     throw;
   }
   commands_.clear();
 }
 
+void Stream::cutOff(const char *why) {
+  commands_.clear();
+  if (broken_) return;
+  broken_ = "An earlier step was interrupted";
+  why_ = why;
+}
+
 void Stream::launchOneByOne() {
   for (size_t i = 0; i < commands_.size(); ++i) {
     const auto [function, grid, block, sharedBytes, arguments, extra] = commands_.kernel(i);
-    check(cudaLaunchKernel(function, grid, block, arguments, sharedBytes, stream_));
+    CHECK_CUDA(cudaLaunchKernel(function, grid, block, arguments, sharedBytes, stream_));
   }
 }
 
@@ -126,8 +143,9 @@ GraphUse Stream::graphs() const {
 
 void Stream::wait() {
   if (!stream_) return;
+  requireWhole();
   flush();
-  check(cudaStreamSynchronize(stream_));
+  CHECK_CUDA(cudaStreamSynchronize(stream_));
 }
 
 }  // namespace emoframe

@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <unordered_set>
 
 #include "../backend.h"
@@ -32,8 +34,11 @@ class Stream {
   void beginStep();
   void flush();
   void endStep();
-  void wait();                // until all is done
-  void requireWhole() const;  // ERR_DEVICE_FAULT: a step was cut off, and nothing goes any more
+  void wait();  // until all is done
+  // What cannot be thrown where it fails: kept unless something was before it, and nothing goes any more.
+  void keep(const char *what, cudaError_t status, const char *call) noexcept;
+  bool isWhole() const { return !broken_; }
+  void requireWhole() const;  // ERR_DEVICE_FAULT: something was kept, or a step was cut off
   cudaStream_t handle() const { return stream_; }
   cudaStream_t uploads() const { return uploads_; }
   // How many allocations were made in this stream's order.
@@ -48,6 +53,7 @@ class Stream {
 
   void allowShared(const Launch &launch);
   void launchOneByOne();
+  void cutOff(const char *why);
   void close() noexcept;
 
   cudaStream_t stream_ = nullptr, uploads_ = nullptr;
@@ -60,7 +66,9 @@ class Stream {
   std::unordered_set<const void *> sharing_;  // kernels that were allowed as much
   Commands commands_;
   Graphs graphs_;
-  std::unique_ptr<Staging> staging_;  // of uploads in the order of ops; none: a step was cut off
+  std::unique_ptr<Staging> staging_;  // of uploads in the order of ops
+  const char *broken_ = nullptr;      // what failed first of that after which nothing goes
+  std::string why_;
 };
 
 }  // namespace emoframe

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "status.h"
 
@@ -14,20 +15,17 @@ size_t rounded(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
 CudaUploadStream::~CudaUploadStream() {
   wait();
-  if (sent_) cudaEventDestroy(sent_);
   if (read_) cudaEventDestroy(read_);
-  if (pinned_) cudaFreeHost(pinned_);
-  stream_.pin(-static_cast<int64_t>(capacity_));
+  stream_.pin(-static_cast<int64_t>(pinned_.size()));
 }
 
 void CudaUploadStream::open() {
-  check(cudaSetDevice(device_));
-  if (!sent_) check(cudaEventCreateWithFlags(&sent_, cudaEventDisableTiming));
-  if (!read_) check(cudaEventCreateWithFlags(&read_, cudaEventDisableTiming));
+  CHECK_CUDA(cudaSetDevice(device_));
+  if (!read_) CHECK_CUDA(cudaEventCreateWithFlags(&read_, cudaEventDisableTiming));
 }
 
 void CudaUploadStream::reserve(size_t bytes) {
-  if (stream_.goesNowhere() || bytes <= capacity_) return;
+  if (stream_.goesNowhere() || bytes <= pinned_.size()) return;
   begin();
   grow(bytes);
 }
@@ -35,23 +33,16 @@ void CudaUploadStream::reserve(size_t bytes) {
 void CudaUploadStream::begin() {
   if (stream_.goesNowhere()) return;
   open();
-  if (underWay_) check(cudaEventSynchronize(sent_));
-  underWay_ = false;
+  pinned_.wait();
   used_ = 0;
   runs_.clear();
 }
 
 void CudaUploadStream::grow(size_t bytes) {
-  unsigned char *larger = nullptr;
-  const size_t size = rounded(bytes, 4096);
-  check(cudaMallocHost(reinterpret_cast<void **>(&larger), size));
-  if (pinned_) {
-    std::memcpy(larger, pinned_, used_);
-    cudaFreeHost(pinned_);
-  }
-  stream_.pin(static_cast<int64_t>(size) - static_cast<int64_t>(capacity_));
-  pinned_ = larger;
-  capacity_ = size;
+  PinnedMemory larger(rounded(bytes, 4096));
+  if (used_ > 0) std::memcpy(larger.bytes(), pinned_.bytes(), used_);
+  stream_.pin(static_cast<int64_t>(larger.size()) - static_cast<int64_t>(pinned_.size()));
+  pinned_ = std::move(larger);
 }
 
 // What lies next to what came before goes along with it, and so does a gap that alignment left.
@@ -62,9 +53,9 @@ void CudaUploadStream::upload(void *target, const void *hostSource, size_t bytes
   const uintptr_t end = runs_.empty() ? 0 : runs_.back().target + runs_.back().bytes;
   const bool joins = end != 0 && to >= end && to - end < alignment;
   if (joins) at = used_ + (to - end);
-  if (at + bytes > capacity_) grow(std::max(at + bytes, 2 * capacity_));
-  std::memset(pinned_ + used_, 0, at - used_);
-  std::memcpy(pinned_ + at, hostSource, bytes);
+  if (at + bytes > pinned_.size()) grow(std::max(at + bytes, 2 * pinned_.size()));
+  std::memset(pinned_.bytes() + used_, 0, at - used_);
+  std::memcpy(pinned_.bytes() + at, hostSource, bytes);
   used_ = at + bytes;
   if (joins) {
     runs_.back().bytes = used_ - runs_.back().offset;
@@ -74,26 +65,22 @@ void CudaUploadStream::upload(void *target, const void *hostSource, size_t bytes
 }
 
 void CudaUploadStream::send() {
-  if (stream_.goesNowhere()) return;
+  if (stream_.goesNowhere() || runs_.empty()) return;
   stream_.requireWhole();
   open();
   const cudaStream_t uploads = stream_.uploads();
   // Memory that is new belongs to the stream of ops first.
-  if (allocations_ != stream_.allocations()) check(cudaEventRecord(read_, stream_.handle()));
+  if (allocations_ != stream_.allocations()) CHECK_CUDA(cudaEventRecord(read_, stream_.handle()));
   allocations_ = stream_.allocations();
-  check(cudaStreamWaitEvent(uploads, read_));
-  underWay_ = true;
-  for (const Run &run : runs_) {
-    check(cudaMemcpyAsync(reinterpret_cast<void *>(run.target), pinned_ + run.offset, run.bytes, cudaMemcpyHostToDevice,
-                          uploads));
-  }
-  check(cudaEventRecord(sent_, uploads));
+  CHECK_CUDA(cudaStreamWaitEvent(uploads, read_));
+  for (const Run &run : runs_) pinned_.send(reinterpret_cast<void *>(run.target), run.offset, run.bytes, uploads);
+  pinned_.sent(uploads);
 }
 
 void CudaUploadStream::await() {
-  if (stream_.goesNowhere()) return;
-  check(cudaSetDevice(device_));
-  check(cudaStreamWaitEvent(stream_.handle(), sent_));
+  if (stream_.goesNowhere() || runs_.empty()) return;
+  CHECK_CUDA(cudaSetDevice(device_));
+  CHECK_CUDA(cudaStreamWaitEvent(stream_.handle(), pinned_.read()));
 }
 
 // Where it fails, what is sent next waits for a later place in the stream, which it records itself.
@@ -105,10 +92,9 @@ void CudaUploadStream::release() noexcept {
 }
 
 void CudaUploadStream::wait() noexcept {
-  if (!underWay_) return;
+  if (!pinned_.underWay()) return;
   cudaSetDevice(device_);
-  cudaEventSynchronize(sent_);
-  underWay_ = false;
+  stream_.keep("Inputs that were sent could not be waited for", pinned_.settle(), "cudaDeviceSynchronize");
 }
 
 }  // namespace emoframe

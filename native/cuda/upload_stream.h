@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../backend.h"
+#include "pinned.h"
 #include "stream.h"
 
 namespace emoframe {
@@ -40,12 +41,11 @@ class CudaUploadStream final : public UploadStream {
 
   Stream &stream_;
   int32_t device_;
-  unsigned char *pinned_ = nullptr;
-  size_t capacity_ = 0, used_ = 0;
+  PinnedMemory pinned_;
+  size_t used_ = 0;
   std::vector<Run> runs_;
-  cudaEvent_t sent_ = nullptr, read_ = nullptr;
-  uint64_t allocations_ = 0;  // of the stream, that `read_` comes after
-  bool underWay_ = false;     // pinned memory may still be read
+  cudaEvent_t read_ = nullptr;  // by ops
+  uint64_t allocations_ = 0;    // of the stream, that `read_` comes after
 };
 
 }  // namespace emoframe

@@ -3,11 +3,19 @@
 // an Error of a documented code that names CUDA's; what failed can be asked for again and gives the right bits, or the
 // engine says that it cannot; and nothing that was taken is kept. Of a device that is lost every later call says so.
 //
+// A life is led once, and at each call that is to fail a process parts from it in which it does.
+//
 // Without more a sample of the calls fails, with each kind among them. EMOFRAME_FAULTS=all fails every one (an hour):
 //   EMOFRAME_FAULTS=all build/native_tests_simt --limit 14400 deviceFaults
 // and EMOFRAME_FAULTS=123 the 123rd alone. A CPU has no such calls.
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <set>
 
@@ -149,27 +157,28 @@ class Life {
   Bits found_;
 };
 
-struct Way {
+// How it goes without faults.
+struct Kind {
   bool graphs;
-  cudaError_t status;
-  bool lasting;
-  std::string name() const {
-    return std::string(graphs ? "graphs, " : "single ops, ") + cudaGetErrorName(status) +
-           (lasting ? " from then on" : " once");
-  }
+  simt::Late late;
 };
 
-void plan(const Way &way, uint64_t failAt, std::vector<const char *> *calls = nullptr) {
-  simt::Plan &plan = simt::machine().plan;
-  plan = simt::Plan();
-  plan.failAt = failAt;
-  plan.status = way.status;
-  plan.lasting = way.lasting;
-  plan.calls = calls;
-}
+// How a call fails.
+struct Way {
+  cudaError_t status;
+  bool lasting;
+  std::string name() const { return cudaGetErrorName(status) + std::string(lasting ? " from then on" : " once"); }
+};
+const std::vector<Way> ways = {{cudaErrorMemoryAllocation, false}, {cudaErrorUnknown, false}, {cudaErrorUnknown, true}};
+
+struct Fault {
+  Way way;
+  uint64_t call = 0;  // counted from 1
+  const char *name = "";
+};
 
 // Whether it failed at all, as documented.
-bool fails(const std::function<void()> &work, const Way &way) {
+bool fails(const std::function<void()> &work, const Fault &fault) {
   try {
     work();
     return false;
@@ -177,25 +186,28 @@ bool fails(const std::function<void()> &work, const Way &way) {
     const std::set<std::string> codes = {"ERR_OUT_OF_MEMORY", "ERR_DEVICE", "ERR_DEVICE_DRIVER", "ERR_DEVICE_FAULT"};
     const std::string text = error.what();
     require(codes.count(error.code) > 0, "a code that is not the device's: " + error.code + ": " + text);
-    require(text.find(cudaGetErrorName(way.status)) != std::string::npos ||
-                text.find("has not enough memory") != std::string::npos ||
-                text.find("An earlier step was interrupted") != std::string::npos,  // by the release of memory, say
-            "a message that does not name the error: " + text);
+    // Of a device that is lost the call that met it first need not be one that can tell.
+    const std::string what =
+        (fault.way.lasting ? "" : fault.name) + std::string(": ") + cudaGetErrorName(fault.way.status);
+    require(text.find(what) != std::string::npos || text.find("has not enough memory") != std::string::npos,
+            "a message without '" + what + "': " + text);
     return true;
   }
 }
 
-// How it ended: "goes on", "asked again", "refuses".
-std::string failOnce(const Way &way, uint64_t failAt, const Bits &expected) {
-  std::string how = "goes on";
+enum End { goesOn, askedAgain, refuses, wrong };
+const char *const ends[] = {"goes on", "asked again", "refuses"};
+
+// `fault` may come to be in the midst of it.
+End live(const Kind &kind, const Fault &fault, const Bits &expected) {
+  End end = goesOn;
   {
-    Life life(way.graphs);
-    plan(way, failAt);
-    if (fails([&] { life.live(); }, way)) {
-      how = "asked again";
-      if (way.lasting) {
+    Life life(kind.graphs);
+    if (fails([&] { life.live(); }, fault)) {
+      end = askedAgain;
+      if (fault.way.lasting) {
         for (const std::function<void()> &call : life.calls()) requireError("ERR_DEVICE_FAULT", "", call);
-        return how;
+        return end;
       }
       try {
         life.live();
@@ -208,87 +220,149 @@ std::string failOnce(const Way &way, uint64_t failAt, const Bits &expected) {
             require(again.code == error.code, "then in " + again.code + ": " + again.what());
           }
         }
-        how = "refuses";
+        end = refuses;
       }
     }
-    if (how != "refuses") require(life.found() == expected, "other bits (" + how + ")");
+    if (end != refuses) require(life.found() == expected, std::string("other bits (") + ends[end] + ")");
   }
-  plan(way, 0);
-  if (how == "refuses") {
-    Life another(way.graphs);
+  simt::machine().plan = simt::Plan();
+  if (end == refuses) {
+    Life another(kind.graphs);
     another.live();
     require(another.found() == expected, "other bits of the next engine");
   }
-  return how;
+  return end;
 }
 
-std::vector<Way> waysOf(bool graphs) {
-  return {
-      {graphs, cudaErrorMemoryAllocation, false}, {graphs, cudaErrorUnknown, false}, {graphs, cudaErrorUnknown, true}};
-}
+// Lets each call of a life that is chosen fail in each way that is chosen for it.
+class Faults {
+ public:
+  explicit Faults(const Kind &kind) : kind_(kind) {
+    simt::settings().late = kind.late;
+    simt::machine().plan.calls = &calls_;
+    {
+      Life life(kind_.graphs);
+      life.live();
+      expected_ = life.found();
+    }
+    simt::machine().plan = simt::Plan();
+    require(simt::whatLives() == before_[true], "is left of a life without faults: " + simt::whatLives());
+  }
+  ~Faults() {
+    simt::settings().late = simt::Late::nothing;
+    simt::machine().plan = simt::Plan();
+  }
 
-struct Fault {
-  Way way;
-  uint64_t call;
+  const std::vector<const char *> &calls() const { return calls_; }
+  void choose(uint64_t call, const Way &way) { chosen_[call].push_back(way); }
+
+  int run(bool tellsProgress) {
+    simt::machine().plan.before = [this, tellsProgress](uint64_t call) {
+      if (tellsProgress && call % 250 == 0)
+        std::fprintf(stderr, "%llu of %zu calls, %d wrong\n", static_cast<unsigned long long>(call), calls_.size(),
+                     wrong_);
+      const auto found = chosen_.find(call);
+      if (found == chosen_.end()) return;
+      for (const Way &way : found->second) {
+        if (part({way, call, calls_[call - 1]})) return;
+      }
+    };
+    End end = wrong;
+    try {
+      end = live(kind_, fault_, expected_);
+      require(!simt::hasFault(),
+              std::string("a fault of the emulation: ") + cudaGetErrorString(cudaErrorLaunchFailure));
+      // What cannot be waited for may still be read.
+      const bool pinned = !fault_.way.lasting;
+      require(simt::whatLives(pinned) == before_[pinned], "is left: " + simt::whatLives());
+    } catch (const Failure &failure) {
+      end = wrong;
+      std::printf("%s\n", (name(fault_) + ": " + failure.message).c_str());
+    }
+    if (fault_.call == 0) return wrong_ + (end == wrong);
+    std::fflush(stdout);
+    _exit(end);
+  }
+  const std::map<std::string, int> &counts() const { return counts_; }
+
+ private:
+  std::string name(const Fault &fault) const {
+    return "call " + std::to_string(fault.call) + " of " + std::to_string(calls_.size()) + ", " + fault.name + " (" +
+           howItIs(fault.way) + ")";
+  }
+  std::string howItIs(const Way &way) const {
+    return std::string(kind_.graphs ? "graphs, " : "single ops, ") +
+           (kind_.late == simt::Late::nothing ? "" : "all as late as can be, ") + way.name();
+  }
+
+  // Whether this is the process in which it fails.
+  bool part(const Fault &fault) {
+    std::fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      alarm(120);
+      fault_ = fault;
+      simt::Plan plan;
+      plan.asked = plan.failAt = fault.call;
+      plan.status = fault.way.status;
+      plan.lasting = fault.way.lasting;
+      simt::machine().plan = plan;
+      return true;
+    }
+    int status = 0;
+    require(child > 0 && waitpid(child, &status, 0) == child, "a process cannot be started");
+    const int end = WIFEXITED(status) ? WEXITSTATUS(status) : wrong + 1;
+    if (end < wrong) {
+      ++counts_[howItIs(fault.way) + ": " + ends[end]];
+      return false;
+    }
+    ++wrong_;
+    if (WIFSIGNALED(status)) std::printf("%s: ends in %s\n", name(fault).c_str(), strsignal(WTERMSIG(status)));
+    return false;
+  }
+
+  Kind kind_;
+  const std::string before_[2] = {simt::whatLives(false), simt::whatLives()};
+  std::vector<const char *> calls_;
+  Bits expected_;
+  std::map<uint64_t, std::vector<Way>> chosen_;
+  Fault fault_ = {{cudaSuccess, false}};
+  std::map<std::string, int> counts_;
+  int wrong_ = 0;
 };
 
-std::vector<Fault> allOf(bool graphs, size_t calls) {
-  std::vector<Fault> faults;
-  for (const Way &way : waysOf(graphs)) {
-    for (uint64_t n = 1; n <= calls; ++n) faults.push_back({way, n});
-  }
-  return faults;
-}
-
-// `some` of all calls, in the ways by turns; with graphs, where all kinds come, one of each kind as well.
-std::vector<Fault> sampleOf(bool graphs, const std::vector<const char *> &calls, size_t some) {
+// `some` of all calls, in the ways by turns; and one of each kind as well.
+void chooseSample(Faults &faults, bool eachKind, size_t some) {
+  const std::vector<const char *> &calls = faults.calls();
   std::map<std::string, std::vector<uint64_t>> kinds;
   for (uint64_t n = 1; n <= calls.size(); ++n) kinds[calls[n - 1]].push_back(n);
   std::set<uint64_t> numbers;
   size_t turn = 0;
   for (const auto &kind : kinds) {
-    if (graphs) numbers.insert(kind.second[kind.second.size() * (turn++ % 3) / 3]);
+    if (eachKind) numbers.insert(kind.second[kind.second.size() * (turn++ % 3) / 3]);
   }
   for (size_t i = 0; i < some; ++i) numbers.insert(1 + calls.size() * i / some);
-  std::vector<Fault> faults;
-  const std::vector<Way> ways = waysOf(graphs);
-  for (const uint64_t n : numbers) faults.push_back({ways[faults.size() % ways.size()], n});
-  return faults;
+  turn = 0;
+  for (const uint64_t n : numbers) faults.choose(n, ways[turn++ % ways.size()]);
 }
 
 TEST(deviceFaultsEndInAnErrorOrTheRightBits) {
   const char *wanted = std::getenv("EMOFRAME_FAULTS");
-  const std::string before = simt::whatLives();
-  std::map<std::string, int> ends;
   int wrong = 0;
-  for (const bool graphs : {true, false}) {
-    std::vector<const char *> calls;
-    Bits expected;
-    const Way none = {graphs, cudaSuccess, false};
-    {
-      Life life(graphs);
-      plan(none, 0, &calls);
-      life.live();
-      expected = life.found();
-    }
-    plan(none, 0);
-    require(simt::whatLives() == before, "is left of a life without faults: " + simt::whatLives());
-    std::vector<Fault> faults = wanted ? allOf(graphs, calls.size()) : sampleOf(graphs, calls, 8);
-    for (const Fault &fault : faults) {
-      if (wanted && std::string(wanted) != "all" && std::strtoull(wanted, nullptr, 10) != fault.call) continue;
-      try {
-        ++ends[fault.way.name() + ": " + failOnce(fault.way, fault.call, expected)];
-        require(simt::whatLives() == before, "is left: " + simt::whatLives() + " where there were " + before);
-      } catch (const Failure &failure) {
-        plan(none, 0);
-        ++wrong;
-        std::printf("call %llu of %zu, %s (%s): %s\n", static_cast<unsigned long long>(fault.call), calls.size(),
-                    calls[fault.call - 1], fault.way.name().c_str(), failure.message.c_str());
+  for (const Kind &kind :
+       {Kind{true, simt::Late::nothing}, Kind{false, simt::Late::nothing}, Kind{true, simt::Late::all}}) {
+    Faults faults(kind);
+    const uint64_t only = wanted ? std::strtoull(wanted, nullptr, 10) : 0;
+    for (uint64_t n = 1; wanted && n <= faults.calls().size(); ++n) {
+      for (const Way &way : ways) {
+        if (only == 0 || only == n) faults.choose(n, way);
       }
     }
-  }
-  if (wanted) {
-    for (const auto &[how, count] : ends) std::printf("%6d %s\n", count, how.c_str());
+    if (!wanted) chooseSample(faults, kind.graphs && kind.late == simt::Late::nothing, 8);
+    wrong += faults.run(wanted != nullptr);
+    if (!wanted) continue;
+    for (const auto &[how, count] : faults.counts()) std::printf("%6d %s\n", count, how.c_str());
   }
   require(wrong == 0, std::to_string(wrong) + " faults of single calls end otherwise");
 }

@@ -79,6 +79,82 @@ TEST(uploadStreamsKeepTheirOrderWhateverComesLate) {
   }
 }
 
+// The next call of that name fails, once or with all after it, and then `work` is done.
+void failing(const char *name, uint64_t which, bool lasting, const std::function<void()> &work) {
+  simt::Plan plan;
+  std::vector<const char *> calls;
+  plan.calls = &calls;
+  plan.before = [&](uint64_t call) {
+    if (which > 0 && std::string(calls.back()) == name && --which == 0) {
+      simt::machine().plan.failAt = call;
+      simt::machine().plan.lasting = lasting;
+    }
+  };
+  simt::machine().plan = plan;
+  try {
+    work();
+  } catch (const Error &) {
+    simt::machine().plan = simt::Plan();
+    throw;
+  }
+  simt::machine().plan = simt::Plan();
+}
+
+// Memory of the host that late copies are still to read is neither freed nor written, whatever fails.
+TEST(pinnedMemoryOutlivesTheCopiesThatReadIt) {
+  const Emulated emulated(Late::copies);
+  const std::vector<float> numbers(100, 1.0f);
+  const size_t bytes = numbers.size() * sizeof(float);
+  const auto end = [&](const char *name, uint64_t which, bool lasting, bool sends) {
+    const std::string before = simt::whatLives(), beforeButPinned = simt::whatLives(false);
+    {
+      const std::shared_ptr<Backend> on = backend();
+      auto *place = static_cast<float *>(on->allocate(3 * bytes));
+      std::unique_ptr<UploadStream> inputs = on->uploadStream();
+      inputs->begin();
+      inputs->upload(place, numbers.data(), bytes);
+      inputs->upload(place + 2 * numbers.size(), numbers.data(), bytes);
+      if (sends) {
+        inputs->send();
+        failing(name, which, lasting, [&] { inputs.reset(); });
+      } else {
+        requireError("ERR_DEVICE_FAULT", name, [&] { failing(name, which, lasting, [&] { inputs->send(); }); });
+        inputs.reset();
+      }
+      on->release(place);
+    }
+    const std::string what = std::string(name) + (lasting ? " from then on" : " once");
+    const bool fault = simt::hasFault();
+    simt::clearFault();
+    require(!fault, "a copy from memory that was freed, with " + what);
+    require(simt::whatLives(false) == beforeButPinned, "is left with " + what + ": " + simt::whatLives(false));
+    require((simt::whatLives() == before) == !lasting, lasting ? "memory is freed that nobody could wait for" : "kept");
+  };
+  end("cudaEventSynchronize", 1, false, true);
+  end("cudaEventSynchronize", 1, true, true);
+  end("cudaMemcpyAsync", 2, false, false);
+  end("cudaEventRecord", 2, false, false);  // after the one that is behind the allocation
+}
+
+// So are uploads in the order of ops, whose blocks take turns.
+TEST(anUploadThatFailsLeavesTheNextOnesTheirBits) {
+  const Emulated emulated(Late::copies);
+  const std::shared_ptr<Backend> on = backend();
+  constexpr size_t count = 5;
+  auto *places = static_cast<float *>(on->allocate(count * sizeof(float)));
+  const auto upload = [&](size_t i) {
+    const auto number = static_cast<float>(i);
+    on->upload(places + i, &number, sizeof(number));
+  };
+  requireError("ERR_DEVICE_FAULT", "cudaEventRecord",
+               [&] { failing("cudaEventRecord", 1, false, [&] { upload(0); }); });
+  for (size_t i = 1; i < count; ++i) upload(i);
+  std::vector<float> found(count);
+  on->download(found.data(), places, count * sizeof(float));
+  for (size_t i = 0; i < count; ++i) require(found[i] == static_cast<float>(i), "number " + std::to_string(i));
+  on->release(places);
+}
+
 // Each wait that there is has its order of things in which it is missed.
 TEST(aWaitThatIsMissingWouldBeSeen) {
   {

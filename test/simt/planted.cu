@@ -17,9 +17,9 @@ namespace {
 template <typename T>
 class Buffer {
  public:
-  explicit Buffer(size_t count) : count_(count) { check(cudaMalloc(&memory_, count * sizeof(T))); }
+  explicit Buffer(size_t count) : count_(count) { CHECK_CUDA(cudaMalloc(&memory_, count * sizeof(T))); }
   explicit Buffer(const std::vector<T> &values) : Buffer(values.size()) {
-    check(cudaMemcpyAsync(memory_, values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice, nullptr));
+    CHECK_CUDA(cudaMemcpyAsync(memory_, values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice, nullptr));
   }
   Buffer(const Buffer &) = delete;
   Buffer &operator=(const Buffer &) = delete;
@@ -27,7 +27,7 @@ class Buffer {
   operator T *() const { return static_cast<T *>(memory_); }
   std::vector<T> read() const {
     std::vector<T> values(count_);
-    check(cudaMemcpyAsync(values.data(), memory_, count_ * sizeof(T), cudaMemcpyDeviceToHost, nullptr));
+    CHECK_CUDA(cudaMemcpyAsync(values.data(), memory_, count_ * sizeof(T), cudaMemcpyDeviceToHost, nullptr));
     return values;
   }
 

@@ -13,9 +13,14 @@
 #include "cuda_runtime.h"
 #include "memory.h"
 
-// What is put off, first to last, and how many came before the first.
+// What is put off, and what of the host's memory it will read.
+struct SimtLater {
+  std::function<cudaError_t()> work;
+  const void *reads = nullptr;
+};
+// That of a stream, first to last, and how many came before the first.
 struct SimtStream {
-  std::deque<std::function<cudaError_t()>> queue;
+  std::deque<SimtLater> queue;
   uint64_t done = 0;
 };
 // A place in a stream: behind so many of what it was asked for.
@@ -67,6 +72,7 @@ cudaError_t planned(const char *call) {
   simt::Plan &plan = simt::machine().plan;
   if (plan.calls) plan.calls->push_back(call);
   ++plan.asked;
+  if (const auto before = plan.before) before(plan.asked);
   const bool fails = plan.failAt != 0 && (plan.lasting ? plan.asked >= plan.failAt : plan.asked == plan.failAt);
   return fails ? plan.status : cudaSuccess;
 }
@@ -77,7 +83,7 @@ cudaError_t after(cudaError_t done, const char *call) {
 }
 
 struct Held {
-  std::set<const void *> pinned;
+  std::map<const void *, size_t> pinned;  // and their sizes
   size_t events = 0, pools = 0, graphs = 0, executables = 0;
 };
 Held &held() {
@@ -150,10 +156,10 @@ SimtStream *known(cudaStream_t stream) {
 // Does what the stream was asked for up to a place.
 cudaError_t catchUp(SimtStream *stream, uint64_t place) {
   while (stream->done < place && !stream->queue.empty()) {
-    const std::function<cudaError_t()> next = std::move(stream->queue.front());
+    const SimtLater next = std::move(stream->queue.front());
     stream->queue.pop_front();
     ++stream->done;
-    if (now() == cudaSuccess) next();
+    if (now() == cudaSuccess) next.work();
   }
   return now();
 }
@@ -186,14 +192,14 @@ cudaError_t release(void *pointer) {
 }
 
 // At once, or behind what was put off. What fails then is reported by whatever comes after, as on a GPU.
-cudaError_t ask(cudaStream_t asked, bool late, std::function<cudaError_t()> work) {
+cudaError_t ask(cudaStream_t asked, bool late, std::function<cudaError_t()> work, const void *reads = nullptr) {
   SimtStream *stream = known(asked);
   if (now() != cudaSuccess) return now();
   if (!late && stream->queue.empty()) {
     ++stream->done;
     return work();
   }
-  stream->queue.push_back(std::move(work));
+  stream->queue.push_back({std::move(work), reads});
   return now();
 }
 bool lateCopies() { return simt::settings().late == simt::Late::copies || simt::settings().late == simt::Late::all; }
@@ -269,18 +275,20 @@ cudaError_t runInSomeOrder(const std::vector<SimtWork> &works, const std::vector
 namespace simt {
 
 void clearFault() { fault.clear(); }
+bool hasFault() { return !fault.empty(); }
 Machine &machine() {
   static Machine one;
   return one;
 }
 void limitMemory(const void *begin, size_t bytes) { limitGlobal(begin, bytes); }
 
-std::string whatLives() {
+std::string whatLives(bool pinned) {
   const auto some = [](size_t count, const char *what) { return std::to_string(count) + " " + what; };
   const Held &its = held();
-  return some(globalBytesHeld(), "bytes of memory, ") + some(its.pinned.size(), "blocks of the host's, ") +
-         some(streams().size(), "streams, ") + some(its.events, "events, ") + some(its.pools, "pools, ") +
-         some(its.graphs, "graphs, ") + some(its.executables, "executable graphs");
+  return some(globalBytesHeld(), "bytes of memory, ") +
+         (pinned ? some(its.pinned.size(), "blocks of the host's, ") : "") + some(streams().size(), "streams, ") +
+         some(its.events, "events, ") + some(its.pools, "pools, ") + some(its.graphs, "graphs, ") +
+         some(its.executables, "executable graphs");
 }
 
 void know(const void *function, MakeCall make) { knownKernels()[function] = make; }
@@ -371,6 +379,11 @@ const char *cudaGetErrorName(cudaError_t error) {
   }
 }
 cudaError_t cudaGetLastError() { return now(); }
+cudaError_t cudaDeviceSynchronize() {
+  if (const cudaError_t error = planned(__func__)) return error;
+  for (SimtStream *stream : streams()) catchUp(stream);
+  return catchUp(known(nullptr));
+}
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes) {
   if (const cudaError_t error = planned(__func__)) return error;
@@ -381,11 +394,19 @@ cudaError_t cudaMallocHost(void **pointer, size_t bytes) {
   if (const cudaError_t error = planned(__func__)) return error;
   *pointer = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
   if (!*pointer) return cudaErrorMemoryAllocation;
-  held().pinned.insert(*pointer);
+  held().pinned[*pointer] = bytes;
   return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void *pointer) {
-  if (held().pinned.erase(pointer) == 0) return after(cudaErrorInvalidValue, __func__);
+  const auto found = held().pinned.find(pointer);
+  if (found == held().pinned.end()) return after(cudaErrorInvalidValue, __func__);
+  const char *begin = static_cast<const char *>(pointer), *end = begin + found->second;
+  held().pinned.erase(found);
+  for (const SimtStream *stream : streams()) {
+    for (const SimtLater &later : stream->queue) {
+      if (later.reads >= begin && later.reads < end) fail("Memory of the host is freed that a copy is still to read");
+    }
+  }
   std::free(pointer);
   return after(cudaSuccess, __func__);
 }
@@ -429,12 +450,13 @@ cudaError_t cudaFreeAsync(void *pointer, cudaStream_t stream) {
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   if (const cudaError_t error = planned(__func__)) return error;
   const bool down = kind == cudaMemcpyDeviceToHost;
-  const cudaError_t error = ask(stream, !down && lateCopies(), [=] {
+  const auto work = [=] {
     if (!down && !isBorn(to, known(stream))) {
       return fail("A copy to " + simt::describe(to) + " by a stream that has not waited for the allocation");
     }
     return copy(to, from, bytes, kind);
-  });
+  };
+  const cudaError_t error = ask(stream, !down && lateCopies(), work, kind == cudaMemcpyHostToDevice ? from : nullptr);
   return down ? catchUp(known(stream)) : error;
 }
 

@@ -146,10 +146,11 @@ void testMemory() {
 void testFault() {
   const auto backend = emoframe::createBackend("cuda:0", {});
   float *memory = static_cast<float *>(backend->allocate(64 * sizeof(float)));
-  expectError("a faulty op", "ERR_DEVICE_FAULT", {"mapKernel", "writes", "out of bounds"}, [&] {
-    backend->run(emoframe::Fill{emoframe::vector(memory, emoframe::DType::f32, 65), 1});
-    backend->synchronize();
-  });
+  expectError("a faulty op", "ERR_DEVICE_FAULT",
+              {"(cudaLaunchKernel: cudaErrorLaunchFailure: ", "mapKernel", "writes", "out of bounds"}, [&] {
+                backend->run(emoframe::Fill{emoframe::vector(memory, emoframe::DType::f32, 65), 1});
+                backend->synchronize();
+              });
   const std::vector<std::pair<const char *, std::function<void()>>> calls = {
       {"an op",
        [&] {
@@ -178,7 +179,7 @@ void testFault() {
     another->endStep();
   });
   simt::clearFault();  // as where a launch is refused although the device is well
-  expectError("an op after a step that was cut off", "ERR_DEVICE_FAULT", {"interrupted"}, [&] {
+  expectError("an op after a step that was cut off", "ERR_DEVICE_FAULT", {"interrupted", "cudaLaunchKernel: "}, [&] {
     another->run(emoframe::Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1});
   });
   expectError("an upload after a step that was cut off", "ERR_DEVICE_FAULT", {"another"}, [&] {
@@ -186,6 +187,40 @@ void testFault() {
     another->upload(memory, &one, sizeof(one));
   });
   another->release(memory);
+}
+
+// The call of the runtime that comes so many from now fails, once.
+void failCall(uint64_t failAt) {
+  simt::machine().plan = simt::Plan();
+  simt::machine().plan.failAt = failAt;
+}
+
+// What fails where nothing can be thrown is told by the calls after it.
+void testRelease() {
+  for (const bool inStep : {false, true}) {
+    const auto backend = emoframe::createBackend("cuda:0", {});
+    float *given = static_cast<float *>(backend->allocate(64 * sizeof(float)));
+    float *memory = static_cast<float *>(backend->allocate(64 * sizeof(float)));
+    const auto op = [&] { backend->run(emoframe::Fill{emoframe::vector(memory, emoframe::DType::f32, 64), 1}); };
+    if (inStep) {
+      backend->beginStep();
+      op();
+    }
+    failCall(2);  // cudaSetDevice, and then the step's launch or cudaFreeAsync
+    backend->release(given);
+    simt::machine().plan = simt::Plan();
+    const std::string why = inStep ? "cudaLaunchKernel: " : "cudaFreeAsync: ";
+    const std::vector<std::string> words = {inStep ? "interrupted" : "given back", why + "cudaErrorUnknown", "dispose"};
+    const std::string after =
+        inStep ? "after a release that could not do a step's ops, " : "after a release that failed, ";
+    expectError(after + "an op", "ERR_DEVICE_FAULT", words, op);
+    expectError(after + "an allocation", "ERR_DEVICE_FAULT", words, [&] { backend->allocate(16); });
+    expectError(after + "a download", "ERR_DEVICE_FAULT", words, [&] {
+      float one;
+      backend->download(&one, memory, sizeof(one));
+    });
+    backend->release(memory);
+  }
 }
 
 // Graphs of two uploads to one place: the one that is done last is found there.
@@ -241,6 +276,7 @@ int main() {
   testMachines();
   testMemory();
   testFault();
+  testRelease();
   testGraphs();
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? 0 : 1;

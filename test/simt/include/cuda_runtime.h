@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -137,6 +138,7 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total);
 const char *cudaGetErrorString(cudaError_t error);
 const char *cudaGetErrorName(cudaError_t error);
 cudaError_t cudaGetLastError();
+cudaError_t cudaDeviceSynchronize();
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes);
 cudaError_t cudaFree(void *pointer);
@@ -222,6 +224,7 @@ void know(void (*kernel)(Parameters...)) {
 // --- for tests
 // Ends a fault: the device is as new, and allocations stay.
 void clearFault();
+bool hasFault();
 // Which call of the runtime is to fail, counted from 1 and from where `asked` is 0.
 struct Plan {
   uint64_t failAt = 0;  // 0: none
@@ -229,9 +232,10 @@ struct Plan {
   bool lasting = false;                        // and all after it, as those of a device that is lost
   uint64_t asked = 0;                          // calls so far
   std::vector<const char *> *calls = nullptr;  // gets the name of each
+  std::function<void(uint64_t call)> before;   // each; it may make another plan
 };
-// All that is not released, as a text to compare.
-std::string whatLives();
+// All that is not released, as a text to compare; pinned memory of the host too, or not.
+std::string whatLives(bool pinned = true);
 // What the next calls are to find: a device that there is not, or a driver that is none or too old.
 struct Machine {
   int driverVersion = 13000, devices = 1, major = 8, minor = 0;
