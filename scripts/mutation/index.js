@@ -4,6 +4,7 @@
 //   npm run mutate -- checkpoint                          100 mistakes, the same ones for the same sources
 //   npm run mutate -- native/model --sample 400 --seed 2
 //   npm run mutate -- audio --out results.jsonl           a line for each mistake
+//   npm run mutate -- audio --tests '^audio/(parts|decode)'   other test files than the room's
 import { spawnSync } from 'node:child_process';
 import { appendFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,6 +19,7 @@ const { values, positionals } = parseArgs({
   options: {
     sample: { type: 'string', default: '100' },
     seed: { type: 'string', default: '1' },
+    tests: { type: 'string' },
     out: { type: 'string' },
   },
   allowPositionals: true,
@@ -26,14 +28,18 @@ const [name] = positionals;
 const count = Number(values.sample);
 const seed = Number(values.seed);
 if (!Object.hasOwn(rooms, name ?? '') || positionals.length > 1 || !(count > 0) || !Number.isInteger(seed)) {
-  process.stderr.write('usage: npm run mutate -- ROOM [--sample N] [--seed N] [--out FILE]\n');
+  process.stderr.write('usage: npm run mutate -- ROOM [--sample N] [--seed N] [--tests PATTERN] [--out FILE]\n');
   process.stderr.write(`rooms: ${Object.keys(rooms).join(', ')}\n`);
   process.exit(2);
 }
 
 const say = (text) => process.stderr.write(`${text}\n`);
-const room = rooms[name];
 const native = name.startsWith('native/');
+if (native && values.tests !== undefined) {
+  process.stderr.write('mutate: --tests chooses among the test files of a room of lib.\n');
+  process.exit(2);
+}
+const room = { ...rooms[name], ...(values.tests !== undefined && { tests: values.tests }) };
 if (!native && !existsSync(join(here, 'node_modules'))) {
   const { status } = spawnSync('npm', ['ci', '--no-audit', '--no-fund'], {
     cwd: here,

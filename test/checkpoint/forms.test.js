@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { emotion2vecTensors } from '../../dist/checkpoint/foreign/emotion2vec.js';
 import { Encoder, loadPretrained, readSafetensors, writeSafetensors } from '../../dist/index.js';
 import { keeper } from '../support/kept.js';
 import { refused } from '../support/refused.js';
@@ -258,6 +259,16 @@ test('the encoder of an Odyssey baseline is what its weights show, or what its c
   await refused(loadPretrained(await changed('odyssey', { config: { mean: null } })), 'ERR_MODEL_CONFIG', /mean/);
   const unnamed = await loadPretrained(await changed('odyssey', { config: { id2label: undefined } }));
   assert.equal([unnamed.head.labels, unnamed.head.task], [dimensions, 'regression']);
+  const strange = await changed('odyssey', {
+    tensors: (all) => {
+      const [name] = [...all.keys()].filter((key) => key.endsWith('feature_extractor.conv_layers.0.conv.weight'));
+      const [outputs, inputs] = all.get(name).shape;
+      all.set(name, { name, ...zeros(outputs, inputs, 9) });
+    },
+  });
+  await refused(loadPretrained(strange), 'ERR_MODEL_CONFIG', /kernels 9, .*strides are not known/);
+  const other = await loadPretrained(await changed('hubert', { config: { mean: 0.5 } }));
+  assert.equal([other.form, other.normalize], ['sequence-classification', false]);
 });
 
 test("emotion2vec's weights alone say what they are, where fairseq saved them, and lack the labels alone", async () => {
@@ -270,6 +281,17 @@ test("emotion2vec's weights alone say what they are, where fairseq saved them, a
   assert.equal(normalize, published.normalize);
   cpSync(form('emotion2vec_plus', 'tokens.txt'), join(file, '..', 'tokens.txt'));
   assert.equal((await loadPretrained(file)).head, published.head);
+});
+
+test('a modality of data2vec other than audio is not taken for it', () => {
+  const of = (name) => ({ name, shape: [16], read: async () => new Float32Array(16) });
+  const own = ['local_encoder.conv_layers.0.0.weight', 'context_encoder.norm.weight'].map((name) =>
+    of(`modality_encoders.AUDIO.${name}`),
+  );
+  const image = of('modality_encoders.IMAGE.context_encoder.norm.weight');
+  const { tensors, ignored } = emotion2vecTensors([...own, image]);
+  assert.equal([...tensors.keys()], ['feature_extractor.conv_layers.0.conv.weight', 'encoder.layer_norm.weight']);
+  assert.equal(ignored, [image.name]);
 });
 
 test("emotion2vec's files are read as data, and what cannot be done is refused", async () => {
@@ -303,6 +325,14 @@ test("speechbrain's files are read as data, and what they do not say is asked fo
     'hyperparams.yaml': settings.replace('facebook/wav2vec2-base', 'microsoft/wavlm-base-plus'),
   });
   assert.is(wavlm.normalize, false);
+  // A feature extractor beside it says whether; how is speechbrain's own.
+  for (const [stated, normalize] of [
+    [false, false],
+    [true, { epsilon: 1e-5 }],
+  ]) {
+    const extractor = { 'preprocessor_config.json': JSON.stringify({ do_normalize: stated }) };
+    assert.equal((await read(extractor)).normalize, normalize);
+  }
   const silent = { 'hyperparams.yaml': settings.replace('output_norm: True', '') };
   await refused(read(silent), 'ERR_CHECKPOINT', /output_norm/);
   await refused(read({ 'hyperparams.yaml': 'a: [' }), 'ERR_CHECKPOINT', /not valid YAML/);

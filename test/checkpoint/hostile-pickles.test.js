@@ -147,6 +147,21 @@ for (const [what, bytes, reason] of [
     quickly(() => refused(unpickle(bytes, file), 'ERR_PICKLE', reason), what));
 }
 
+test('a persistent id of which any part is not as a storage has it is refused', async () => {
+  const [kind, type, key] = [text('storage'), global('torch', 'FloatStorage'), text('0')];
+  const id = (...parts) => pickle('(', parts, text('cpu'), 'K\x01tQ');
+  await unpickle(id(kind, type, key), file);
+  for (const bytes of [
+    id(text('module'), type, key),
+    id(kind, text('FloatStorage'), key),
+    id(kind, global('torch', 'Tensor'), key),
+    id(kind, type, 'K\x00'),
+    pickle('(', kind, type, key, text('cpu'), 'K\x01)tQ'),
+    pickle(kind, 'Q'),
+  ])
+    await refused(unpickle(bytes, file), 'ERR_PICKLE', /not a tensor storage/);
+});
+
 test('a pickle of a million instructions is read in steps', () =>
   quickly(() => unpickle(pickle(list(900_000)), file), 'instructions'));
 
@@ -175,21 +190,39 @@ test('a tensor in several pieces counts as all of its storage, which has to be r
   await refused(loadPretrained(file), 'ERR_CHECKPOINT', /far beyond its \d+ bytes/);
 });
 
-test('centroids that are no floats are refused: as floats they would be four times as long', async () => {
+/** As NumPy pickles an array: of little-endian elements of a type, with what holds its bytes. */
+const array = (type, sizes, held) => {
+  const order = type.endsWith('1') ? '|' : '<';
   const dtype = [
-    call('numpy', 'dtype', text('u1'), 'K\x00', 'K\x01'),
-    '(K\x03',
-    text('|'),
-    'NNN',
-    'J\xff\xff\xff\xff'.repeat(2),
-    'K\x00tb',
+    call('numpy', 'dtype', text(type), 'K\x00', 'K\x01'),
+    ['(K\x03', text(order), 'NNN', 'J\xff\xff\xff\xff'.repeat(2), 'K\x00tb'],
   ];
-  const array = [
+  return [
     call('numpy.core.multiarray', '_reconstruct', global('numpy', 'ndarray'), 'K\x00\x85', 'C\x01b'),
-    ['(K\x01', 'K\x01K\x02\x86', dtype, '\x89', 'C\x02ab', 'tb'],
+    ['(K\x01', ['(', sizes.map(integer), 't'], dtype, '\x89', held, 'tb'],
   ];
-  writeFileSync(file, pickle(array));
+};
+
+test('centroids that are no floats are refused: as floats they would be four times as long', async () => {
+  writeFileSync(file, pickle(array('u1', [1, 2], 'C\x02ab')));
   await refused(readKMeansModel(file), 'ERR_CHECKPOINT', /centroids are not floats/);
+});
+
+test('centroids of no rows are refused, and arrays that are held by no bytes are none', async () => {
+  writeFileSync(file, pickle(array('f4', [0, 2], 'C\x00')));
+  await refused(readKMeansModel(file), 'ERR_CHECKPOINT', /shape \[0, 2\]/);
+  for (const held of [']', 'N', text('abcdefgh')]) {
+    writeFileSync(file, pickle(array('f4', [1, 2], held)));
+    await refused(readKMeansModel(file), 'ERR_CHECKPOINT', /no cluster_centers_/);
+  }
+});
+
+test('a key may be None; what is neither a list nor a dict is given nothing', async () => {
+  const { value } = await unpickle(pickle('}NK\x01s'), file);
+  assert.equal([...value], [[null, 1]]);
+  await refused(unpickle(pickle('K\x05K\x01a'), file), 'ERR_PICKLE', /not a list/);
+  for (const instruction of ['NK\x01s', '(NK\x01u'])
+    await refused(unpickle(pickle(`K\x05${instruction}`), file), 'ERR_PICKLE', /not a dict/);
 });
 
 test.run();

@@ -208,6 +208,17 @@ test('a head without labels, or with one twice, is not saved', async () => {
   await save({ kind: 'masked-prediction', labels: [] });
 });
 
+test('a head is written in the oldest format that can hold it, which earlier versions read', async () => {
+  const source = await loadPretrained(join(fixtures, 'base'));
+  const written = async (changes) => {
+    await savePretrained(join(scratch, 'model'), { ...source, head: head(changes) });
+    return JSON.parse(readFileSync(join(scratch, 'model', 'emoframe.json'))).format;
+  };
+  for (const pooling of ['mean', 'stats']) assert.is(await written({ pooling }), 1);
+  const layers = { dense: [{ width: 16, activation: 'tanh' }] };
+  for (const changes of [{ task: 'regression' }, { pooling: 'max' }, { layers }]) assert.is(await written(changes), 2);
+});
+
 test('a head file that cannot be used is named', async () => {
   const source = await loadPretrained(join(fixtures, 'base'));
   const directory = join(scratch, 'model');
