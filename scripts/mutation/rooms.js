@@ -9,7 +9,11 @@ export const rooms = {
   pipeline: { sources: ['lib/pipeline', 'lib/stages', 'lib/training'], tests: '^(pipeline|stages|training)/' },
   checkpoint: { sources: ['lib/checkpoint'], tests: '^(checkpoint/|predict/forms|model/families)' },
   audio: { sources: ['lib/audio'], tests: '^audio/' },
-  model: { sources: ['lib/model'], tests: '^(model/|package/(threads|failures))' },
+  model: {
+    sources: ['lib/model'],
+    tests:
+      '^(model/|package/(threads|failures)|stages/(clusters|local-statistics|memory)|checkpoint/(model-mismatch|not-finite)|predict/(alignment-head|emotion-model\\.alignment))',
+  },
   evaluate: { sources: ['lib/evaluate'], tests: '^(evaluate/|predict/emotion-model\\.alignment)' },
   'native/cpu': { ...programs, sources: ['native/cpu'], tests: [['build/op_table'], ['build/native_tests']] },
   'native/model': { ...programs, sources: ['native/model', 'native/cluster'], tests: [['build/native_tests']] },

@@ -79,6 +79,14 @@ for (const [field, change] of limits) {
   });
 }
 
+test('convolutions need as many kernels and strides as there are of them', () => {
+  for (const change of [{ conv_kernel: [10, 3, 3] }, { conv_stride: [5, 2] }, { conv_dim: [512] }])
+    assert.throws(
+      () => parseHubertConfig(change, 'here/config.json'),
+      (error) => error.code === 'ERR_MODEL_CONFIG' && /differ in length/.test(error.message),
+    );
+});
+
 const large = 2 ** 20;
 const sizes = (count) => new Array(count).fill(large);
 

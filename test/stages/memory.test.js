@@ -106,7 +106,7 @@ test('a limit must be a number of bytes', () => {
   for (const memoryLimit of [-1, 0.5, Number.NaN, '1']) {
     assert.throws(
       () => Engine.create({ memoryLimit }),
-      (error) => error.code === 'ERR_ARGUMENT' && /memoryLimit/.test(error.message),
+      (error) => error.code === 'ERR_ARGUMENT' && /memoryLimit but received/.test(error.message),
     );
   }
 });
