@@ -1,5 +1,6 @@
 // What is fuzzed: for each reader, valid inputs to start from, and how it is called on a file that is no longer valid.
 import { createHash } from 'node:crypto';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +9,7 @@ import { decodeBytes } from '../../../dist/audio/decode.js';
 import { readCentroidFile } from '../../../dist/checkpoint/centroids.js';
 import { unpickle } from '../../../dist/checkpoint/foreign/pickle.js';
 import { readHead, writeHead } from '../../../dist/checkpoint/head.js';
+import { lockDescriptor } from '../../../dist/files/fileLock.js';
 import {
   Engine,
   loadAudio,
@@ -90,6 +92,12 @@ async function cacheEntry(directory) {
   return join(samples, name);
 }
 
+async function cacheRecord(directory) {
+  const files = join(directory, 'cache', 'files');
+  const [name] = (await readdir(files, { recursive: true })).filter((name) => name.length > 60);
+  return join(files, name);
+}
+
 const json = (random, bytes) => Buffer.from(mutateJson(random, bytes.toString('utf8')));
 
 const rows = ['one', 'two', 'three'].map((id, i) => ({
@@ -153,6 +161,28 @@ async function beginRun(directory) {
   return run;
 }
 
+const holder = Buffer.from('{"pid":1,"host":"here","since":"2026-01-01T00:00:00.000Z"}\n');
+async function useLock(bytes, path) {
+  const take = async () => (await openRunDirectory(dirname(path), async () => request, {})).release();
+  // The file is removed with the lock.
+  writeFileSync(path, bytes);
+  const descriptor = openSync(path, 'r+');
+  lockDescriptor(descriptor);
+  try {
+    await take().then(
+      () => {
+        throw new Error('a lock was taken that another has');
+      },
+      (error) => {
+        if (error.code !== 'ERR_RUN_IN_USE') throw error;
+      },
+    );
+  } finally {
+    closeSync(descriptor);
+  }
+  await take();
+}
+
 /**
  * `file`: where the mutated input goes, below the case's directory. `prepare(directory)`: what must lie around it, written
  * once. `seeds(directory)`: the valid inputs. `structured`: mutations that keep the outer form valid. `text`: whether
@@ -200,6 +230,18 @@ export const readers = {
       ),
     structured: mutatePickle,
     read: readCentroidFile,
+  },
+  'form-weights': {
+    file: 'model/model.safetensors',
+    prepare: (directory) => withForm(directory, 'audeering'),
+    structured: mutateHeader,
+    read: formOf,
+  },
+  'speechbrain-weights': {
+    file: 'model/model.ckpt',
+    prepare: (directory) => withForm(directory, 'speechbrain'),
+    structured: mutateArchive,
+    read: formOf,
   },
   'shard-index': {
     file: 'model/model.safetensors.index.json',
@@ -277,6 +319,21 @@ export const readers = {
     },
     read: async (path) => {
       await cp(path, await cacheEntry(dirname(path)));
+      const samples = await useCache(dirname(path));
+      if (!Buffer.from(samples.buffer).equals(Buffer.from((await loadAudio(cached)).buffer))) {
+        throw new Error('the cache gave other samples than decoding');
+      }
+    },
+  },
+  // What is remembered of a file: where it is wrong, the file is looked at again.
+  'audio-cache-record': {
+    file: 'record',
+    prepare: async (directory) => {
+      await useCache(directory);
+      await cp(await cacheRecord(directory), join(directory, 'record'));
+    },
+    read: async (path) => {
+      await cp(path, await cacheRecord(dirname(path)));
       const samples = await useCache(dirname(path));
       if (!Buffer.from(samples.buffer).equals(Buffer.from((await loadAudio(cached)).buffer))) {
         throw new Error('the cache gave other samples than decoding');
@@ -453,6 +510,24 @@ export const readers = {
     prepare: beginRun,
     structured: json,
     read: async (path) => (await openRunDirectory(dirname(path), async () => request, {})).release(),
+  },
+  // Read while another has it, and when it is free.
+  'run-lock': {
+    file: 'run/run.lock',
+    text: true,
+    prepare: async (directory) => {
+      await beginRun(directory);
+      await writeFile(join(directory, 'run/run.lock'), holder);
+    },
+    read: async (path) => useLock(await readFile(path), path),
+    readBytes: useLock,
+  },
+  'run-log': {
+    file: 'run/log.jsonl',
+    text: true,
+    prepare: (directory) => writeSyntheticRun(join(directory, 'run'), { utterances: 4 }),
+    structured: jsonLine,
+    read: (path) => writeReport(dirname(path)),
   },
   'run-skipped': {
     file: 'run/skipped.json',
