@@ -14,14 +14,19 @@ const chunk = 1 << 16;
  */
 export async function checkFinite(tensors: Iterable<Tensor>, holder: string, file?: string): Promise<void> {
   for (const { name, data } of tensors) {
-    let finite = true;
-    for (let first = 0; finite && first < data.length; first += chunk) {
+    let index = -1;
+    let count = 0;
+    for (let first = 0; first < data.length; first += chunk) {
       await yieldWhenDue();
-      finite = allFinite(data.subarray(first, first + chunk));
+      const part = data.subarray(first, first + chunk);
+      if (allFinite(part)) continue;
+      for (let i = 0; i < part.length; i++) {
+        if (Number.isFinite(part[i])) continue;
+        if (count === 0) index = first + i;
+        count++;
+      }
     }
-    if (finite) continue;
-    const index = data.findIndex((value) => !Number.isFinite(value));
-    const count = data.reduce((sum, value) => sum + (Number.isFinite(value) ? 0 : 1), 0);
+    if (count === 0) continue;
     throw new EmoframeError(
       'ERR_NOT_FINITE',
       `Tensor ${name} of ${holder} has ${count} values that are not finite numbers, the first (${data[index]}) at index ${index}.`,

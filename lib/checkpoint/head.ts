@@ -8,7 +8,7 @@ import type { Calibration } from '../evaluate/fusion.js';
 import { writeJson } from '../files/json.js';
 import { fileExists } from '../files/read.js';
 import { given } from '../given.js';
-import { byName, describeIssues } from '../issues.js';
+import { byName, describeIssues, listOf } from '../issues.js';
 import { type AlignmentSettings, alignmentSchema } from '../model/alignment.js';
 import type { ClassifierOptions, PoolingName } from '../model/binding.js';
 import { headLayers, poolingName } from '../model/classifier.js';
@@ -50,7 +50,7 @@ const description = z
     // 2: it has `task` or `layers`, or pools in a way, that readers of 1 do not know.
     format: z.literal([1, 2]),
     kind: z.enum(['classifier', 'masked-prediction']),
-    labels: z.array(z.string().min(1)),
+    labels: listOf(z.string().min(1)),
     task: z.literal('regression').optional(),
     pooling: poolingName.optional(),
     layers: layersSchema.optional(),

@@ -1,6 +1,7 @@
 // What an alignment network is made of, and how much of an utterance it sees: frame logits follow from a frame's neighbourhood
 // alone, so that audio in windows gives those of the whole.
 import { z } from 'zod';
+import { listOf } from '../issues.js';
 import type { AlignmentOptions } from './binding.js';
 
 /** What brings sound to an alignment network in place of an utterance's own statistics: those of the training audio. */
@@ -56,14 +57,14 @@ export const alignmentSchema: z.ZodType<AlignmentSettings> = z
     contextFrames: count,
     melBands: count.default(0),
     width: z.int().positive(),
-    halfWidths: z.array(count),
+    halfWidths: listOf(count),
     dropout: z.number().min(0).lt(1),
     scale: z.number().positive(),
     switchingCost: z.number().nonnegative(),
     statistics: z
       .strictObject({
         waveform: z.strictObject({ mean: z.number(), scale: z.number().positive() }),
-        windows: z.strictObject({ mean: z.array(z.number()), covariance: z.array(z.number()) }).optional(),
+        windows: z.strictObject({ mean: listOf(z.number()), covariance: listOf(z.number()) }).optional(),
       })
       .optional(),
   })

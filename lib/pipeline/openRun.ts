@@ -102,7 +102,10 @@ async function gather(
   const folds =
     split === undefined
       ? makeFolds(chosen.corpus, { ...config.folds, dimensions: config.dimensions, seed: config.seed })
-      : checkFolds(chosen.corpus, foldsWithout(split, skipped), { ...config.folds, dimensions: config.dimensions });
+      : await checkFolds(chosen.corpus, foldsWithout(split, skipped), {
+          ...config.folds,
+          dimensions: config.dimensions,
+        });
   return { chosen, folds, skipped, sampleCounts };
 }
 

@@ -8,7 +8,7 @@ import type { UnreadableUtterance } from '../corpus/unreadable.js';
 import { streamFileAtomic } from '../files/atomic.js';
 import { isObject, readJson, readJsonl } from '../files/json.js';
 import { fileExists, type Refuse } from '../files/read.js';
-import { describeIssues, type Shape } from '../issues.js';
+import { describeIssues, listOf, type Shape } from '../issues.js';
 import { yieldWhenDue } from '../yield.js';
 import type { RunPaths } from './paths.js';
 import type { FoldSummary, Intervals, PredictionRow, RunSummary, Scores } from './scores.js';
@@ -17,8 +17,8 @@ import { regressionSummarySchema, valueMetricsSchema, valueRowSchema } from './v
 import type { RegressionSummary, ValueFoldSummary, ValueRow } from './valueScores.js';
 
 const text = z.string();
-const texts = z.array(text);
-const numbers = z.array(z.number());
+const texts = listOf(text);
+const numbers = listOf(z.number());
 
 /** Null where it cannot be known. */
 const score = z.number().nullable();
@@ -32,9 +32,9 @@ const scoresSchema = z.looseObject({
   wa: z.number(),
   ua: z.number(),
   macroF1: z.number(),
-  recalls: z.array(recall),
+  recalls: listOf(recall),
   absent: numbers,
-  confusion: z.array(numbers),
+  confusion: listOf(numbers),
   eder: score,
   meanEder: score.exactOptional(),
   frameAccuracy: score,
@@ -56,12 +56,12 @@ const pooledSchema = scoresSchema.extend({
 });
 const summarySchema = pooledSchema.extend({
   baseline: pooledSchema,
-  folds: z.array(metricsSchema.extend({ name: text })),
+  folds: listOf(metricsSchema.extend({ name: text })),
   labels: texts,
   neutral: text,
   protocol: z.enum(['inductive', 'transductive']),
   utterances: z.number(),
-  skipped: z.array(unreadableSchema).optional(),
+  skipped: listOf(unreadableSchema).optional(),
   seconds: z.number(),
 });
 
@@ -90,7 +90,7 @@ const corpusSchema = z.looseObject({
   name: text,
   dataset: text.optional(),
   labels: text.optional(),
-  utterances: z.array(z.looseObject({ id: text, label: text.optional(), speaker: text.optional() })),
+  utterances: listOf(z.looseObject({ id: text, label: text.optional(), speaker: text.optional() })),
 });
 
 /** `predictions.jsonl` and `baseline.jsonl`. */
@@ -107,7 +107,7 @@ const rowSchema = z.looseObject({
   frameSeconds: z.number(),
   labels: texts,
   timeline: z.enum(['alignment', 'attention']).exactOptional(),
-  posteriors: z.array(numbers),
+  posteriors: listOf(numbers),
   attention: numbers,
   clusters: numbers.exactOptional(),
   path: numbers,
@@ -163,13 +163,13 @@ export class RunReader {
   }
 
   folds(): Promise<Fold[]> {
-    return this.#json(this.paths.folds, z.array(foldsSchema.element));
+    return this.#json(this.paths.folds, listOf(foldsSchema.element));
   }
 
   /** Utterances that the run leaves out; none in a run of before that could be asked for. */
   async skipped(): Promise<UnreadableUtterance[]> {
     const { skipped } = this.paths;
-    return (await fileExists(skipped)) ? this.#json(skipped, z.array(unreadableSchema)) : [];
+    return (await fileExists(skipped)) ? this.#json(skipped, listOf(unreadableSchema)) : [];
   }
 
   /** Scores of a fold that is evaluated. */

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { hasValues } from '../corpus/values.js';
 import type { ValueMetrics } from '../evaluate/concordance.js';
-import { byName, type Shape } from '../issues.js';
+import { byName, listOf, type Shape } from '../issues.js';
 import { unreadableSchema } from './unreadableFormat.js';
 import type { ValueRow, ValueScores } from './valueScores.js';
 
@@ -20,7 +20,7 @@ const scores = z.looseObject({
 /** `metrics.json` of stage 5. */
 export const valueMetricsSchema = scores.extend({
   utterances: z.number(),
-  excluded: z.array(text),
+  excluded: listOf(text),
   baseline: scores,
 });
 
@@ -31,11 +31,11 @@ const pooled = scores.extend({
 
 export const regressionSummarySchema = pooled.extend({
   baseline: pooled,
-  folds: z.array(valueMetricsSchema.extend({ name: text })),
-  dimensions: z.array(text),
+  folds: listOf(valueMetricsSchema.extend({ name: text })),
+  dimensions: listOf(text),
   protocol: z.enum(['inductive', 'transductive']),
   utterances: z.number(),
-  skipped: z.array(unreadableSchema).optional(),
+  skipped: listOf(unreadableSchema).optional(),
   seconds: z.number(),
 });
 
@@ -51,10 +51,10 @@ export const valueRowSchema = z
     values,
     seconds: z.number(),
     frameSeconds: z.number(),
-    dimensions: z.array(text),
-    frameValues: z.array(z.array(z.number())),
-    attention: z.array(z.number()),
-    clusters: z.array(z.number()).exactOptional(),
+    dimensions: listOf(text),
+    frameValues: listOf(listOf(z.number())),
+    attention: listOf(z.number()),
+    clusters: listOf(z.number()).exactOptional(),
   } satisfies Shape<ValueRow>)
   .refine(
     ({ dimensions, target, values }) => hasValues({ values: target }, dimensions) && hasValues({ values }, dimensions),

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { checkFinite } from '../../dist/checkpoint/finite.js';
 import { readHead, writeHead } from '../../dist/checkpoint/head.js';
 import {
   Engine,
@@ -23,6 +24,7 @@ import { FIXTURES, loadModel, pack, readData, stepOptions } from '../support/par
 import { refused } from '../support/refused.js';
 import { readAll, storedForm } from '../support/storedTensors.js';
 import { tinyConfig, writeTinyCorpus } from '../support/tinyCorpus.js';
+import { longestTurn } from '../support/turns.js';
 
 const engine = Engine.create({ threads: 1 });
 test.after(() => engine.dispose());
@@ -185,6 +187,19 @@ test('a run that breaks keeps its last training state and says where it broke an
   );
   assert.is(step, saved);
   assert.ok(tensors.every(({ data }) => data.every(Number.isFinite)));
+});
+
+test('all values of a large tensor that are not finite are counted, and the event loop stays free', async () => {
+  const data = new Float32Array(8_000_000);
+  for (const at of [70_000, 70_001, 7_999_999]) data[at] = Number.POSITIVE_INFINITY;
+  const turn = await longestTurn(() =>
+    refused(
+      checkFinite([{ name: 'w', shape: [data.length], data }], 'a model'),
+      'ERR_NOT_FINITE',
+      /Tensor w of a model has 3 values that are not finite numbers, the first \(Infinity\) at index 70000\./,
+    ),
+  );
+  assert.ok(turn < 30, `${turn} ms`);
 });
 
 test.run();

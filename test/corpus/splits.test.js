@@ -7,6 +7,7 @@ import { emoframe } from '../support/cli.js';
 import { plant, plantIemocap, scratch } from '../support/datasetTree.js';
 import { refused } from '../support/refused.js';
 import { tinyConfig } from '../support/tinyCorpus.js';
+import { longestTurn } from '../support/turns.js';
 
 const test = suite('splits');
 const root = scratch(test, 'splits');
@@ -215,6 +216,20 @@ test('a file that is no split is refused with its name', async () => {
     assert.equal((await refused(readFolds(file), 'ERR_FOLDS', message)).file, file);
   }
   await refused(readFolds(join(root, 'none.json')), 'ERR_FILE_NOT_FOUND', /none\.json/);
+});
+
+test('a split of many ids leaves the event loop free, whatever is wrong with it', async () => {
+  const ids = Array.from({ length: 150_000 }, (_, i) => `utterance-${i}`);
+  const file = join(root, 'many.json');
+  const write = (train) => writeFileSync(file, JSON.stringify([{ name: 'a', train, validation: ['v'], test: ['t'] }]));
+  write(ids);
+  const [{ train }] = await readFolds(file);
+  assert.deepEqual([train.length, train.at(-1)], [ids.length, 'utterance-149999']);
+  write([...ids, '', 7]);
+  await refused(readFolds(file), 'ERR_FOLDS', /0\.train\.150000: .*; 0\.train\.150001: .*expected string/);
+  write(ids.map((_, i) => i));
+  const turn = await longestTurn(() => refused(readFolds(file), 'ERR_FOLDS', /0\.train\.0: .*; and many more/));
+  assert.ok(turn < 60, `${turn} ms`);
 });
 
 test.run();

@@ -179,6 +179,7 @@ test('a file of the run that is damaged or missing is named, with what is wrong 
     ['summary.json', '[]', /summary\.json cannot be used \(.*expected object/],
     ['summary.json', { labels: 'angry' }, /summary\.json cannot be used \(labels: .*expected array/],
     ['config.json', { config: { align: { objective: 'loss' } } }, /config\.json cannot be used \(.*config\.seed/],
+    ['corpus.json', { utterances: Array(150_000).fill({}) }, /utterances\.0\.id: .*; and many more\)/],
     ['corpus.json', null, /corpus\.json cannot be used \(it is missing\)/],
     ['folds/session5/evaluate/baseline.jsonl', null, /baseline\.jsonl cannot be used \(it is missing\)/],
     [
