@@ -1,3 +1,4 @@
+import { largestOf } from '../lists.js';
 import { oneLine } from '../quote.js';
 import type { Options, Values } from './options.js';
 import { flag, readArguments } from './options.js';
@@ -78,7 +79,7 @@ export function defineCommand<O extends Options>(definition: Definition<O>): Com
 /** Two columns, indented, of text as it is shown. */
 export function columns(lines: readonly [string, string][]): string[] {
   const shown = lines.map(([left, right]): [string, string] => [oneLine(left), right]);
-  const width = Math.max(...shown.map(([left]) => left.length));
+  const width = largestOf(shown.map(([left]) => left.length));
   return shown.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
 }
 

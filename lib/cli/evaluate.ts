@@ -1,5 +1,7 @@
 // The last stage of a run, in a run directory; or, without one, the scores of any model on any corpus.
+
 import { given } from '../given.js';
+import { largestOf } from '../lists.js';
 import { EmotionModel } from '../predict/emotionModel.js';
 import { oneLine } from '../quote.js';
 import { writeRows } from '../run/format.js';
@@ -161,7 +163,10 @@ function frameScores({ frameAccuracy, frameUa, eder, meanEder, lift }: ClassEval
 }
 
 function matrix(labels: readonly string[], counts: readonly (readonly number[])[]): string[] {
-  const width = Math.max(...labels.map(({ length }) => length), ...counts.flat().map((count) => String(count).length));
+  const width = Math.max(
+    largestOf(labels.map(({ length }) => length)),
+    largestOf(counts.flat().map((count) => String(count).length)),
+  );
   const row = (name: string, cells: readonly (string | number)[]) =>
     `  ${name.padEnd(width)}  ${cells.map((cell) => String(cell).padStart(width)).join('  ')}`;
   return [row('', labels), ...labels.map((label, at) => row(label, counts[at]!))];

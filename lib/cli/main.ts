@@ -118,7 +118,7 @@ function report(thrown: unknown): number {
       .join(' ')} (${code})`,
   ];
   if (error instanceof UsageError && error.hint !== undefined) lines.push(error.hint);
-  if (debug && error instanceof Error) lines.push(...String(error.stack).split('\n'));
+  if (debug && error instanceof Error) for (const line of String(error.stack).split('\n')) lines.push(line);
   else if (code === 'ERR_UNEXPECTED') lines.push('Run again with EMOFRAME_DEBUG=1 to see the stack.');
   remarks.note(lines);
   return error instanceof UsageError ? 2 : 1;

@@ -1,4 +1,5 @@
 import { type PublicModel, publicModelForms } from '../hub/publicModels.js';
+import { largestOf } from '../lists.js';
 import { defineCommand } from './command.js';
 import { UsageError } from './options.js';
 
@@ -22,7 +23,7 @@ const shown = ['name', 'encoder', 'gives', 'language', 'licence'] as const satis
 
 function table(): string[] {
   const all = publicModelForms.flatMap(({ models }) => models);
-  const widths = shown.map((column) => Math.max(...all.map((model) => model[column].length)));
+  const widths = shown.map((column) => largestOf(all.map((model) => model[column].length)));
   const row = (model: PublicModel) => shown.map((column, i) => model[column].padEnd(widths[i]!)).join('  ');
   return publicModelForms
     .flatMap(({ form, title, head, models }) => [

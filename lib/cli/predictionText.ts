@@ -1,4 +1,5 @@
 // A prediction as a few lines.
+import { largestOf } from '../lists.js';
 import type { Prediction } from '../predict/prediction.js';
 import { oneLine } from '../quote.js';
 
@@ -44,7 +45,7 @@ function describeValues(
   length: string,
 ): string[] {
   const names = labels.map(oneLine);
-  const nameWidth = Math.max(...names.map((name) => name.length));
+  const nameWidth = largestOf(names.map((name) => name.length));
   return [
     `${id}  ${labels.map((label) => `${label} ${values[label]!.toFixed(2)}`).join(', ')}  (${length})`,
     ...labels.map((_, c) => {

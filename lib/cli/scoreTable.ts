@@ -1,3 +1,4 @@
+import { largestOf } from '../lists.js';
 import { own } from '../own.js';
 import type { RunSummary, Scores } from '../run/scores.js';
 import type { RegressionSummary, ValueScores } from '../run/valueScores.js';
@@ -31,7 +32,7 @@ function valueTable(summary: RegressionSummary): string[] {
       [`RMSE of ${name}`, ({ values }) => own(values, name)?.rmse],
     ]),
   ];
-  const width = Math.max(24, ...rows.map(([name]) => name.length + 1));
+  const width = Math.max(24, largestOf(rows.map(([name]) => name.length + 1)));
   const cell = (value: number | undefined) => (value?.toFixed(3) ?? '–').padStart(9);
   return [
     `${''.padEnd(width)} stage 1b  stage 4`,

@@ -1,7 +1,9 @@
 // Calibration (temperature scaling, Guo et al., 2017): a trained classifier is overconfident on data it has not seen. One factor,
 // fitted on utterances that were not trained on, multiplies its logits, so that probabilities match frequencies. Logits of several
 // kinds have the same factor: a small validation set, with voices that are also in training, cannot say how much better one is.
+
 import { EmoframeError } from '../errors.js';
+import { largestOf } from '../lists.js';
 import { type Calibration, fusedLogits, probabilitiesOf, type UtteranceLogits } from './fusion.js';
 
 const largestWeight = 20;
@@ -70,7 +72,7 @@ export function expectedCalibrationError(
   // Confidences minus hits of each bin.
   const gaps = new Float64Array(bins);
   for (const [i, row] of probabilities.entries()) {
-    const confidence = Math.max(...row);
+    const confidence = largestOf(row);
     const bin = Math.min(Math.floor(confidence * bins), bins - 1);
     gaps[bin]! += confidence - (row.indexOf(confidence) === truth[i] ? 1 : 0);
   }

@@ -1,3 +1,4 @@
+import { largestOf } from '../lists.js';
 import type { IslandModel } from './islands.js';
 
 /** Seconds after a frame that its posterior takes into account. */
@@ -52,7 +53,7 @@ export class EmotionChain {
   }
 
   #step(evidence: Float32Array): void {
-    const highest = Math.max(...evidence);
+    const highest = largestOf(evidence);
     const likelihood = Float64Array.from(evidence, (value) => Math.exp(value - highest));
     const filtered = this.#filtered.slice();
     this.#move(filtered);

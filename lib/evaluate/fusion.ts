@@ -1,3 +1,4 @@
+import { largestOf } from '../lists.js';
 /** Weights of the logits that decide an utterance's emotion. For a classifier alone it is one over its temperature. */
 export interface Calibration {
   /** Of the pooled classifier's logits. */
@@ -26,7 +27,7 @@ export function fusedLogits({ classifier, alignment }: UtteranceLogits, calibrat
 
 /** Softmax of logits. */
 export function probabilitiesOf(logits: ArrayLike<number>): number[] {
-  const highest = Math.max(...Array.from(logits));
+  const highest = largestOf(Array.from(logits));
   const powers = Array.from(logits, (logit) => Math.exp(logit - highest));
   const total = powers.reduce((sum, power) => sum + power, 0);
   return powers.map((power) => power / total);

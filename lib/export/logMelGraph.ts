@@ -1,6 +1,8 @@
 // Log-mel bands of the sound as ONNX operators (native/model/log_mel.cpp): the spectra of all frames are one convolution, by the
 // Hann-windowed waves of those frequencies that a band weighs.
+
 import { EmoframeError } from '../errors.js';
+import { largestOf, smallestOf } from '../lists.js';
 import type { HubertShape } from '../model/binding.js';
 import { roomFor } from '../model/floats.js';
 import { Geometry } from '../model/geometry.js';
@@ -38,8 +40,8 @@ export function logMelGraph(graph: Graph, shape: HubertShape, bands: number, sam
     );
   }
   const triangles = trianglesOf(bands);
-  const first = Math.min(...triangles.map((band) => band.first));
-  const count = Math.max(...triangles.map((band) => band.first + band.weights.length)) - first;
+  const first = smallestOf(triangles.map((band) => band.first));
+  const count = largestOf(triangles.map((band) => band.first + band.weights.length)) - first;
   const node = (type: string, inputs: Value[], attributes = {}) => graph.node(type, inputs, { scope, attributes });
   const spectra = node('Conv', [node('Unsqueeze', [samples, graph.integers(1)]), graph.weight(waves(first, count))], {
     kernel_shape: [window],

@@ -229,7 +229,8 @@ async function pathsIn(directory: string, within = ''): Promise<string[]> {
     if (/^\.nfs[0-9a-f]+$/.test(entry.name)) continue;
     const path = within === '' ? entry.name : `${within}/${entry.name}`;
     paths.push(path);
-    if (entry.isDirectory()) paths.push(...(await pathsIn(directory, path)));
+    if (!entry.isDirectory()) continue;
+    for (const inside of await pathsIn(directory, path)) paths.push(inside);
   }
   return paths;
 }

@@ -1,8 +1,10 @@
 // What is being written has a name of its own beside its place, `.NAME.new-RANDOM`. Its writer holds it by a lock, so that others know it
 // from what a writer left that is gone; where there are no locks, what has not changed for a day is a leftover.
+
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, lstat, mkdir, open, readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { largestOf } from '../lists.js';
 import { type Held, hold, letGo } from './fileLock.js';
 
 /** The second form is of earlier versions. */
@@ -112,5 +114,5 @@ async function lastChange(path: string): Promise<number> {
   if (stats === undefined) return 0;
   const inside = stats.isDirectory() ? await readdir(path).catch(() => []) : [];
   const times = await Promise.all(inside.map((name) => lastChange(join(path, name))));
-  return Math.max(stats.mtimeMs, ...times);
+  return Math.max(stats.mtimeMs, largestOf(times));
 }

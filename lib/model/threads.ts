@@ -1,8 +1,10 @@
 // How many threads an engine takes when it is left to choose. OpenMP counts the processors that the process may run on; in a
 // container that is often the whole machine, while a quota allows the time of a few: threads beyond it would be stopped in
 // the middle of their work, and all others wait for them.
+
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { smallestOf } from '../lists.js';
 import { binding } from './binding.js';
 
 /** Files of a control group that hold its quota. */
@@ -40,7 +42,7 @@ export function quotaThreads({ membership, root }: Places = places): number | un
       if (quota !== undefined) quotas.push(quota);
     }
   }
-  return quotas.length === 0 ? undefined : Math.max(1, Math.ceil(Math.min(...quotas)));
+  return quotas.length === 0 ? undefined : Math.max(1, Math.ceil(smallestOf(quotas)));
 }
 
 /** `/a`, `/a/b` of `/a/b`. */

@@ -1,11 +1,13 @@
 // Writes an ONNX file whose weights are still stored elsewhere: one tensor at a time is in memory, whatever the model's size. All
 // lengths follow from the shapes, so the messages around the weights can be written first. A protobuf message has at most 2 GiB;
 // the weights of a larger model go into a file of their own beside it (ONNX's "external data").
+
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { streamFileAtomic, writeFully } from '../files/atomic.js';
+import { largestOf } from '../lists.js';
 import { newFloats } from '../model/floats.js';
 import { elementsOf, type StoredTensor } from '../model/tensor.js';
 import type { Graph } from './graph.js';
@@ -89,7 +91,7 @@ export async function writeOnnx(file: string, model: OnnxModel, options: WriteOp
     placed = place(graph.weights, externalName);
     ({ head, totalBytes } = layOut(model, placed));
   }
-  const memory = newFloats(Math.max(0, ...graph.weights.map(elementsOf)));
+  const memory = newFloats(Math.max(0, largestOf(graph.weights.map(elementsOf))));
   const bytesOf = async ({ weight }: Placed) => {
     const data = await weight.read(memory);
     return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

@@ -1,5 +1,7 @@
 // The memory of a pass through a model: what it takes is known beforehand, and a pass that does not fit is not begun.
+
 import { EmoframeError } from '../errors.js';
+import { largestOf } from '../lists.js';
 import type { MemoryPlan, PackedBatch } from '../model/binding.js';
 import type { Engine } from '../model/engine.js';
 import type { Model } from '../model/model.js';
@@ -104,8 +106,8 @@ export async function planPasses(
   for (const model of models) {
     const plans = await Promise.all(passes.map((pass) => model.plan(pass)));
     weights += plans[0]!.weights;
-    arenas += Math.max(...plans.map(({ activations }) => activations));
-    scratch = Math.max(scratch, ...plans.map((plan) => plan.scratch));
+    arenas += largestOf(plans.map(({ activations }) => activations));
+    scratch = Math.max(scratch, largestOf(plans.map((plan) => plan.scratch)));
   }
   const { held, available } = await engine.memory();
   const all = arenas + scratch;

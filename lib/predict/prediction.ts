@@ -2,6 +2,7 @@ import type { EmoframeError } from '../errors.js';
 import { probabilitiesOf } from '../evaluate/fusion.js';
 import { type FrameTimes, type TimelineSegment, toSegments } from '../evaluate/segments.js';
 import { given } from '../given.js';
+import { largestOf } from '../lists.js';
 import type { WindowsUsed } from './windows.js';
 
 /** What a model gives: the probabilities of emotions, or the values of dimensions such as arousal. */
@@ -222,7 +223,7 @@ export function decide(task: Task, outputs: Float32Array, labels: readonly strin
   const byLabel = (values: ArrayLike<number>) => Object.fromEntries(labels.map((label, c) => [label, values[c]!]));
   if (task === 'regression') return { values: byLabel(outputs) };
   return {
-    label: labels[outputs.indexOf(Math.max(...outputs))]!,
+    label: labels[outputs.indexOf(largestOf(outputs))]!,
     probabilities: byLabel(probabilitiesOf(outputs)),
   };
 }

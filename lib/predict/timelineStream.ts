@@ -33,9 +33,9 @@ export async function* streamWindows(
     const first = frames.given;
     const decoded = window.last ? [decoder.push(result), decoder.finish()] : [decoder.push(result)];
     const due = decoded.flatMap(({ posteriors }) => frames.give(posteriors));
-    const segments = decoded.flatMap((part) => segmented?.push(part) ?? []);
+    const settled = decoded.flatMap((part) => segmented?.push(part) ?? []);
     const seconds = window.samples / Geometry.sampleRate;
-    if (window.last) segments.push(...(segmented?.finish(seconds) ?? []));
+    const segments = window.last ? settled.concat(segmented?.finish(seconds) ?? []) : settled;
     const boundary = (frame: number) =>
       frame === 0 ? 0 : Number((geometry.frameCenterSeconds(frame) - geometry.frameSeconds / 2).toFixed(4));
     yield {
@@ -112,7 +112,7 @@ class SegmentStream {
     const segments: TimelineSegment[] = [];
     for (let frame = 0; frame < both; frame++) {
       const state = this.#path[frame]!;
-      segments.push(...this.#builder.push(state, this.#posteriors[frame]![state]!));
+      for (const ended of this.#builder.push(state, this.#posteriors[frame]![state]!)) segments.push(ended);
     }
     this.#posteriors = this.#posteriors.slice(both);
     this.#path = this.#path.slice(both);

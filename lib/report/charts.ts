@@ -1,3 +1,4 @@
+import { largestOf, smallestOf } from '../lists.js';
 import type { LogRow } from '../run/format.js';
 import { stageList } from '../run/stages.js';
 import { colorOf } from './colors.js';
@@ -34,10 +35,10 @@ export function short(value: number): string {
 function lineChart(title: string, lines: Line[], asShare: boolean): Html {
   const xs = lines.flatMap((line) => line.points.map(([x]) => x));
   const ys = lines.flatMap((line) => line.points.map(([, y]) => y));
-  const xLow = Math.min(...xs);
-  const xHigh = Math.max(...xs, xLow + 1);
-  const yLow = asShare ? 0 : Math.min(...ys);
-  const yTop = asShare ? 1 : Math.max(...ys);
+  const xLow = smallestOf(xs);
+  const xHigh = Math.max(xLow + 1, largestOf(xs));
+  const yLow = asShare ? 0 : smallestOf(ys);
+  const yTop = asShare ? 1 : largestOf(ys);
   const yHigh = yTop > yLow ? yTop : yLow + 1;
   const x = (value: number) => margin.left + ((value - xLow) / (xHigh - xLow)) * (width - margin.left - margin.right);
   const y = (value: number) =>

@@ -1,3 +1,4 @@
+import { largestOf } from '../lists.js';
 import type { PredictionRow, RunSummary } from '../run/scores.js';
 import type { ReportedRun } from './readRun.js';
 
@@ -50,19 +51,19 @@ export async function readOverview(run: ReportedRun<RunSummary>, count: number):
       candidates.push({ fold, id: row.id, label: row.label, right });
       utterancesByLabel.set(row.label, (utterancesByLabel.get(row.label) ?? 0) + 1);
       seconds += row.seconds;
-      for (const label of row.truth ?? []) framesByClass[label] = (framesByClass[label] ?? 0) + 1;
+      for (const label of row.truth ?? []) if (label in framesByClass) framesByClass[label]!++;
     }
   }
   const frames = framesByClass.reduce((sum, n) => sum + n, 0);
   const presentFrames = framesByClass.filter((n) => n > 0).length;
-  const commonest = Math.max(...framesByClass) / frames;
+  const commonest = largestOf(framesByClass) / frames;
   const classes = Math.max(utterancesByLabel.size, 1);
   const chosen = choose(candidates, labels, count);
   return {
     utterances: candidates.length,
     seconds,
     chance: {
-      wa: Math.max(0, ...utterancesByLabel.values()) / Math.max(candidates.length, 1),
+      wa: Math.max(0, largestOf(utterancesByLabel.values())) / Math.max(candidates.length, 1),
       ua: 1 / classes,
       ...(frames > 0 ? { frameAccuracy: commonest, frameUa: 1 / presentFrames, eder: 1 - commonest } : {}),
     },

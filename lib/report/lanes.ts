@@ -1,4 +1,5 @@
 // The parts that drawings of an utterance are made of, whatever a model says of it: its sound with a line over it, and the axis of time.
+import { largestOf } from '../lists.js';
 import { type Html, html } from './html.js';
 
 /** How frames lie in an utterance. */
@@ -52,7 +53,7 @@ export interface Line {
 /** Attention as a multiple of its value if all frames had the same weight. */
 export function attentionLine(attention: readonly number[]): Line {
   const values = attention.map((weight) => weight * attention.length);
-  return { values, highest: Math.max(...values, 2), level: 1 };
+  return { values, highest: Math.max(2, largestOf(values)), level: 1 };
 }
 
 /** Where the centres of frames lie, from 0 to 1000. */

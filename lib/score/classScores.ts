@@ -1,10 +1,12 @@
 // A model's predictions in the classes of a corpus: probabilities and timelines over the labels that both have.
+
 import { rangeOf } from '../audio/range.js';
 import type { Utterance } from '../corpus/types.js';
 import { diarizationErrors } from '../evaluate/eder.js';
 import { frameTruth } from '../evaluate/frames.js';
 import { type FrameTimes, toSegments } from '../evaluate/segments.js';
 import { smooth } from '../evaluate/viterbi.js';
+import { largestOf } from '../lists.js';
 import type { Prediction } from '../predict/prediction.js';
 import type { PredictionRow } from '../run/scores.js';
 import type { LabelMap } from './labelMap.js';
@@ -104,7 +106,7 @@ export function rowOf(
     audio: utterance.audio,
     ...rangeOf(utterance),
     label: utterance.label!,
-    predicted: labels[probabilities.indexOf(Math.max(...probabilities))]!,
+    predicted: labels[probabilities.indexOf(largestOf(probabilities))]!,
     probabilities: [...probabilities],
     seconds,
     frameSeconds,

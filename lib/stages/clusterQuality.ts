@@ -1,5 +1,7 @@
 // How well clusters match emotions, where a corpus knows the emotion of every frame. It never enters training.
+
 import { frameTruth } from '../evaluate/frames.js';
+import { largestOf } from '../lists.js';
 import type { Geometry } from '../model/geometry.js';
 import { yieldWhenDue } from '../yield.js';
 import type { LabelMap } from './clustering.js';
@@ -30,9 +32,9 @@ export function agreementOf(counts: readonly (readonly number[])[]): Agreement {
   const mutual = entropy(clusters) + entropy(classes) - entropy(counts.flat());
   const mean = (entropy(clusters) + entropy(classes)) / 2;
   return {
-    purity: sum(counts.map((row) => Math.max(...row))) / total,
+    purity: sum(counts.map((row) => largestOf(row))) / total,
     nmi: mean === 0 ? 1 : Math.max(0, mutual / mean),
-    largestClass: Math.max(...classes) / total,
+    largestClass: largestOf(classes) / total,
   };
 }
 

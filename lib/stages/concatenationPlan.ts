@@ -175,7 +175,7 @@ class Drawer {
     const segments: Segment[] = [];
     let offset = 0;
     for (const [index, part] of parts.entries()) {
-      segments.push(...segmentsOf(part, offset, this.options.neutral));
+      for (const segment of segmentsOf(part, offset, this.options.neutral)) segments.push(segment);
       offset += part.count + (pauses[index] ?? 0);
     }
     const id = parts.map((part) => part.utterance.id).join(' + ');

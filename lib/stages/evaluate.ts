@@ -8,6 +8,7 @@ import { frameTruth } from '../evaluate/frames.js';
 import { probabilitiesOf, type UtteranceLogits } from '../evaluate/fusion.js';
 import { toSegments } from '../evaluate/segments.js';
 import { smooth } from '../evaluate/viterbi.js';
+import { largestOf } from '../lists.js';
 import { Geometry } from '../model/geometry.js';
 import { writeRows } from '../run/format.js';
 import { type PredictionRow, type Scores, scoreRows } from '../run/scores.js';
@@ -70,7 +71,7 @@ function rowOf(
     audio: utterance.audio,
     ...rangeOf(utterance),
     label: utterance.label!,
-    predicted: labels[probabilities.indexOf(Math.max(...probabilities))]!,
+    predicted: labels[probabilities.indexOf(largestOf(probabilities))]!,
     probabilities: probabilities.map((probability) => rounded(probability, 6)),
     seconds,
     frameSeconds: geometry.frameSeconds,

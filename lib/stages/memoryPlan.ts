@@ -1,5 +1,7 @@
 // Memory is planned before a stage's first step: reported, refused where the device has less, and taken at once.
+
 import { EmoframeError } from '../errors.js';
+import { largestOf } from '../lists.js';
 import type { MemoryPlan, TrainStepOptions } from '../model/binding.js';
 import { availableBytes, mebibytes } from '../model/memory.js';
 import type { Model } from '../model/model.js';
@@ -32,8 +34,8 @@ export async function prepareMemory(context: StageContext, model: Model, passes:
   const largest = passes.sets.map((set) => largestPass(set, capacity));
   const work = {
     objective: passes.objective,
-    frames: Math.max(...largest.map(({ frames }) => frames)),
-    utterances: Math.max(...largest.map(({ utterances }) => utterances)),
+    frames: largestOf(largest.map(({ frames }) => frames)),
+    utterances: largestOf(largest.map(({ utterances }) => utterances)),
     storedFrames: passes.inputs.storedFrames,
     longestStoredFrames: passes.inputs.longestStoredFrames,
   };

@@ -1,8 +1,10 @@
 // Validation of weights: scores, and how much each kind of logits is to count.
+
 import type { TargetDraw, TargetItem } from '../batch/samplers.js';
 import { type CalibrationScores, calibrationScores, fitCalibration } from '../evaluate/calibration.js';
 import { fusedLogits, probabilitiesOf, type UtteranceLogits } from '../evaluate/fusion.js';
 import { utteranceMetrics } from '../evaluate/metrics.js';
+import { largestOf } from '../lists.js';
 import type { Geometry } from '../model/geometry.js';
 import type { Metrics, StageContext } from './context.js';
 import { passesOf } from './inputs.js';
@@ -82,7 +84,7 @@ export async function validate(
   const predicted = rows.map((row, index) => {
     const logits = fusedLogits(row, used);
     loss -= Math.log(probabilitiesOf(logits)[truth[index]!]!);
-    return logits.indexOf(Math.max(...logits));
+    return logits.indexOf(largestOf(logits));
   });
   const { wa, ua } = utteranceMetrics(truth, predicted, classes);
   return { wa, ua, loss: loss / items.length, calibration: calibrationScores(rows, truth, weights) };

@@ -1,6 +1,7 @@
 // Stochastic weight averaging (Izmailov et al., 2018): late in training, weights wander around a place that is better than most
 // points of their way. Their mean over the ends of the last epochs lies there whichever epoch a small validation set happens
 // to favour, and costs nothing when the model is run.
+import { largestOf } from '../lists.js';
 import { newFloats } from '../model/floats.js';
 import { elementsOf, memoryFor, readInto, type StoredTensor, type Tensor } from '../model/tensor.js';
 
@@ -39,7 +40,7 @@ export class WeightAverage {
   async add(weights: readonly StoredTensor[]): Promise<void> {
     if (this.#count === 0) return this.restore(weights, 1);
     this.#count++;
-    this.#incoming ??= newFloats(Math.max(...weights.map(elementsOf)));
+    this.#incoming ??= newFloats(largestOf(weights.map(elementsOf)));
     for (const weight of weights) {
       const { data: mean } = this.#tensors.get(weight.name)!;
       const data = await weight.read(this.#incoming);
