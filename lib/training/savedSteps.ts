@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { damaged } from '../checkpoint/failures.js';
 import { EmoframeError } from '../errors.js';
 import { directoryExists, removeLeftovers, removeTree, writeError } from '../files/atomic.js';
-import { isSystemError, readError } from '../files/read.js';
+import { isSystemError, orClose, readError } from '../files/read.js';
 import { type OpenTrainingState, openTrainingState, saveTrainingState, type TrainingState } from './trainingState.js';
 
 /** Training state after so many updates. */
@@ -76,18 +76,19 @@ export async function openLatestStep(
   for (const step of await stepsIn(directory)) {
     const place = placeOf(directory, step);
     try {
-      const { state, ...opened } = await openTrainingState(place);
-      const { step: written, ...rest } = state;
-      if (written !== step) {
-        await opened.close();
-        // A copy that was put back under another name would train some steps twice, or leave some out.
-        throw damaged(place)(`it holds the state after update ${String(written)}, not after the one in its name`);
-      }
-      for (const { step: unusable, error } of passedOver) {
-        warn(`${error.message} It was removed; continuing from the previous training state, of update ${step}.`);
-        await removeSteps(placeOf(directory, unusable));
-      }
-      return { step, state: rest, ...opened };
+      const opened = await openTrainingState(place);
+      return await orClose(opened, async () => {
+        const { step: written, ...state } = opened.state;
+        if (written !== step) {
+          // A copy that was put back under another name would train some steps twice, or leave some out.
+          throw damaged(place)(`it holds the state after update ${String(written)}, not after the one in its name`);
+        }
+        for (const { step: unusable, error } of passedOver) {
+          warn(`${error.message} It was removed; continuing from the previous training state, of update ${step}.`);
+          await removeSteps(placeOf(directory, unusable));
+        }
+        return { ...opened, step, state };
+      });
     } catch (error) {
       if (!(error instanceof EmoframeError) || error.code !== 'ERR_CHECKPOINT_DAMAGED') throw error;
       passedOver.push({ step, error });

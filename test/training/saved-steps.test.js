@@ -1,10 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   truncateSync,
@@ -65,6 +67,30 @@ test('a damaged one is passed over for the one before it, and said to be', async
   await save(20);
   damage(20);
   assert.equal(await load(() => undefined), trainingState(10));
+});
+
+test('one that is not handed over is closed', async () => {
+  await save(10);
+  await save(20);
+  damage(20);
+  const full = new Error('the log cannot be written');
+  const warn = () => {
+    throw full;
+  };
+  await openLatestStep(directory, warn).then(assert.unreachable, (error) => assert.is(error, full));
+  if (!existsSync('/proc/self/fd')) return;
+  const open = readdirSync('/proc/self/fd').map((name) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`);
+    } catch {
+      // That of reading this list.
+      return '';
+    }
+  });
+  assert.equal(
+    open.filter((path) => path.startsWith(directory)),
+    [],
+  );
 });
 
 test('when none is whole the refusal says what to do, and removes nothing', async () => {
