@@ -34,10 +34,15 @@ struct Worker::Message {
   std::function<void(Napi::Env)> call;
 };
 
-Napi::Error toJavaScript(Napi::Env env, const Failure &failure) {
-  Napi::Error error = Napi::Error::New(env, failure.message);
-  error.Set("code", Napi::String::New(env, failure.code));
+// An error with a property of its own, whatever setters its prototypes have.
+static Napi::Error errorWith(Napi::Env env, const std::string &message, const char *name, Napi::Value value) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Value().DefineProperty(Napi::PropertyDescriptor::Value(name, value, napi_default_jsproperty));
   return error;
+}
+
+Napi::Error toJavaScript(Napi::Env env, const Failure &failure) {
+  return errorWith(env, failure.message, "code", Napi::String::New(env, failure.code));
 }
 
 Failure currentFailure() {
@@ -217,9 +222,8 @@ void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
   job->settled = true;
   if (--waiting_ == 0) channel_.Unref(env);
   if (job->cancelled) {
-    Napi::Error error = Napi::Error::New(env, "Cancelled: earlier work that it depends on failed.");
-    error.Set("cancelled", Napi::Boolean::New(env, true));
-    job->deferred->Reject(error.Value());
+    const char *message = "Cancelled: earlier work that it depends on failed.";
+    job->deferred->Reject(errorWith(env, message, "cancelled", Napi::Boolean::New(env, true)).Value());
     return;
   }
   if (!job->failure.code.empty()) {
@@ -227,12 +231,20 @@ void Worker::settle(Napi::Env env, std::unique_ptr<Job> job) {
     job->deferred->Reject(toJavaScript(env, job->failure).Value());
     return;
   }
+  Napi::Value result = env.Undefined();
   try {
-    job->deferred->Resolve(job->finish ? job->finish(env) : env.Undefined());
+    if (job->finish) result = job->finish(env);
   } catch (const Napi::Error &error) {
     job->deferred->Reject(error.Value());
+    return;
   } catch (...) {
     job->deferred->Reject(toJavaScript(env, currentFailure()).Value());
+    return;
+  }
+  try {
+    job->deferred->Resolve(result);
+  } catch (const Napi::Error &) {
+    // A getter `then` that the result has inherited has thrown, by which the promise is rejected: it is used up.
   }
 }
 

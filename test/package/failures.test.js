@@ -50,6 +50,31 @@ test('more threads than any machine has are refused at the door', () => {
   );
 });
 
+test('what others have put into Object.prototype ends no process, and every promise is settled', async () => {
+  const outcomes = await runModule(`
+    import { Engine } from 'DIST/index.js';
+    const engine = Engine.create({ threads: 1 });
+    const outcome = async () => engine.memory().then(() => 'read', (error) => error.code ?? error.message);
+    const refuses = { configurable: true, set() { throw new Error('set'); }, get() { throw new Error('get'); } };
+    const outcomes = [];
+    for (const name of ['then', 'held']) {
+      Object.defineProperty(Object.prototype, name, refuses);
+      const settled = outcome();
+      await new Promise((resolve) => settled.finally(resolve));
+      delete Object.prototype[name];
+      outcomes.push(await settled);
+    }
+    // Of errors.
+    Object.defineProperty(Object.prototype, 'code', { configurable: true, set() { throw new Error('set'); }, get() {} });
+    const settled = engine.kmeans(new Float32Array(4), 2, { clusters: 3, restarts: 1, algorithm: 'lloyd', batchSize: 1, maxIterations: 1, tolerance: 0, seed: 1 }).catch((error) => Object.hasOwn(error, 'code'));
+    const late = new Promise((resolve) => setTimeout(resolve, 5000, 'never settled').unref());
+    outcomes.push(await Promise.race([settled, late]));
+    engine.dispose();
+    console.log(JSON.stringify(outcomes));
+  `);
+  assert.equal(outcomes, ['get', 'set', true]);
+});
+
 test('a number of restarts whose memory would wrap around is refused', async () => {
   const engine = Engine.create({ threads: 1 });
   try {

@@ -139,23 +139,28 @@ export class ReaderProcess {
 }
 
 /**
- * Lets a reader be fuzzed for so long, by coverage or, for comparison, without. Gives what its process said last; `failed` gets
+ * Lets a reader be fuzzed for so long from its first input on, by coverage or, for comparison, without. Gives what its process said last; `failed` gets
  * what is wrong and the bytes of the input, none where the process ended.
  */
 export async function fuzzFor(milliseconds, { name, directory, seed, folder, blind }, failed) {
   const args = [name, directory, String(seed), folder, JSON.stringify({ blind, memoryLimit })];
   const watched = new Watched('guidedChild.js', args, ['--import', join(here, 'withCounters.js')]);
   let last = { executed: 0, edges: 0, features: 0, inputs: 0, codes: {} };
+  let timer;
+  let began;
+  // A process that has just been started may take long on a busy machine.
+  const over = new Promise((resolve) => {
+    began = () => {
+      timer ??= setTimeout(resolve, milliseconds);
+    };
+  });
   const ended = new Promise((resolve) => {
     watched.on((message) => {
+      began();
       watched.begin();
       if (message.failure === undefined) last = message;
       else failed(message.failure, Buffer.from(message.bytes, 'base64'));
     }, resolve);
-  });
-  let timer;
-  const over = new Promise((resolve) => {
-    timer = setTimeout(resolve, milliseconds);
   });
   const wrong = await Promise.race([ended, over]);
   clearTimeout(timer);
