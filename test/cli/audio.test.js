@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -52,6 +52,28 @@ test('encode writes the output of the model unless given a layer, into the worki
     { audio: voice, out: 'voice.npy', layer: 'output', frames: 59, dimension: 16, windows: null },
   ]);
   assert.ok(existsSync(join(dir, 'voice.npy')));
+});
+
+test('encode replaces no file unasked, and goes on where it was stopped', async () => {
+  const out = join(dir, 'again');
+  const [first, second] = ['voice.npy', 'stereo48k.npy'].map((name) => join(out, name));
+  const encode = (...words) =>
+    emoframe(['encode', voice, stereo, '--model', model, '--threads', '1', '--out', out, ...words]);
+  mkdirSync(out);
+  writeFileSync(first, 'of somebody else');
+  const refusal = await encode();
+  assert.is(refusal.code, 1);
+  assert.match(refusal.stderr, `${first} exists already: choose another --out, or give --on-existing skip`);
+  assert.not.ok(existsSync(second));
+  const resumed = await encode('--on-existing', 'skip', '--json');
+  assert.is(resumed.code, 0, resumed.stderr);
+  const [kept, { frames }] = JSON.parse(resumed.stdout);
+  assert.equal(kept, { audio: voice, out: first, existing: true });
+  assert.is(readFileSync(first, 'utf8'), 'of somebody else');
+  assert.equal((await readNpy(second)).shape, [frames, 16]);
+  assert.match((await encode()).stderr, `${first} and 1 more exist already`);
+  assert.is((await encode('--on-existing', 'replace')).code, 0);
+  assert.equal((await readNpy(first)).shape, [59, 16]);
 });
 
 test('encode refuses a layer that the model lacks before it writes anything', async () => {
