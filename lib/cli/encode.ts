@@ -33,7 +33,7 @@ export const encodeCommand = defineCommand({
   summary: 'write hidden states of audio as .npy',
   arguments: 'AUDIO...',
   description:
-    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac, ...: the model's hidden states at one layer, or by default its output\n(last_hidden_state), as float32 [frames, channels]. The model is any checkpoint of HuBERT, wav2vec 2.0,\nWavLM or emotion2vec (docs/checkpoints.md), which also says whether input is normalised. Audio longer than a window is processed in overlapping\nwindows. A file that exists is not replaced unless --on-existing says so; with skip, an encode that was stopped goes on\n(give the same model, layer and windows: files are whole or absent, but do not say how they were made).",
+    "Writes OUT/NAME.npy for each file NAME.wav, NAME.flac, ...: the model's hidden states at one layer, or by default its output\n(last_hidden_state), as float32 [frames, channels]. The model is any checkpoint of HuBERT, wav2vec 2.0,\nWavLM or emotion2vec (docs/checkpoints.md), which also says whether input is normalised. Audio longer than a window is processed in overlapping\nwindows. A file that exists is replaced unless --on-existing says otherwise; with skip, an encode that was stopped goes on\n(give the same model, layer and windows: files are whole or absent, but do not say how they were made).",
   options: {
     model: required(
       text('MODEL', 'a transformers directory, a fairseq or torchaudio checkpoint, or OWNER/NAME on the Hub'),
@@ -43,8 +43,8 @@ export const encodeCommand = defineCommand({
     out: text('DIR', 'where to write the .npy files (default: the working directory)'),
     'on-corrupt': corruptOption,
     'on-existing': choice(
-      ['fail', 'skip', 'replace'],
-      'on a .npy file that exists: stop, leave it as it is, or replace it (default: fail)',
+      ['replace', 'skip', 'fail'],
+      'on a .npy file that exists: replace it, leave it as it is, or stop (default: replace)',
     ),
     ...windowOptions,
     ...cacheOptions,
@@ -60,7 +60,7 @@ export const encodeCommand = defineCommand({
     const windows = given({ windowSeconds: values['window-seconds'], overlapSeconds: values['overlap-seconds'] });
     if (files.length === 0) throw new UsageError('Expected at least one audio file.');
     const outputs = outputPaths(files, out);
-    const onExisting = values['on-existing'] ?? 'fail';
+    const onExisting = values['on-existing'] ?? 'replace';
     const existing = onExisting === 'replace' ? new Set<string>() : await existingOf(outputs);
     if (onExisting === 'fail') refuseExisting(existing);
     const progress = new Progress();
@@ -147,7 +147,7 @@ function refuseExisting(existing: ReadonlySet<string>): void {
   const which = existing.size === 1 ? `${first} exists` : `${first} and ${existing.size - 1} more exist`;
   throw new EmoframeError(
     'ERR_WRITE',
-    `${which} already: choose another --out, or give --on-existing skip to encode only what is not there, or --on-existing replace.`,
+    `${which} already: choose another --out, or give --on-existing skip to encode only what is not there.`,
     { file: first },
   );
 }

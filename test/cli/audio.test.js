@@ -54,14 +54,14 @@ test('encode writes the output of the model unless given a layer, into the worki
   assert.ok(existsSync(join(dir, 'voice.npy')));
 });
 
-test('encode replaces no file unasked, and goes on where it was stopped', async () => {
+test('encode goes on where it was stopped, or stops, where a file exists that it would replace', async () => {
   const out = join(dir, 'again');
   const [first, second] = ['voice.npy', 'stereo48k.npy'].map((name) => join(out, name));
   const encode = (...words) =>
     emoframe(['encode', voice, stereo, '--model', model, '--threads', '1', '--out', out, ...words]);
   mkdirSync(out);
   writeFileSync(first, 'of somebody else');
-  const refusal = await encode();
+  const refusal = await encode('--on-existing', 'fail');
   assert.is(refusal.code, 1);
   assert.match(refusal.stderr, `${first} exists already: choose another --out, or give --on-existing skip`);
   assert.not.ok(existsSync(second));
@@ -71,8 +71,8 @@ test('encode replaces no file unasked, and goes on where it was stopped', async 
   assert.equal(kept, { audio: voice, out: first, existing: true });
   assert.is(readFileSync(first, 'utf8'), 'of somebody else');
   assert.equal((await readNpy(second)).shape, [frames, 16]);
-  assert.match((await encode()).stderr, `${first} and 1 more exist already`);
-  assert.is((await encode('--on-existing', 'replace')).code, 0);
+  assert.match((await encode('--on-existing', 'fail')).stderr, `${first} and 1 more exist already`);
+  assert.is((await encode()).code, 0);
   assert.equal((await readNpy(first)).shape, [59, 16]);
 });
 
