@@ -57,6 +57,9 @@ test('each stage trains and saves the head that its settings describe', async ()
   const both = await readSafetensors(foldFile('timeline', 'model', 'head.safetensors'));
   assert.equal(json('timeline', 'model', 'emoframe.json').layers, layers);
   for (const [name, { data }] of head.tensors) assert.equal(both.tensors.get(name).data, data, name);
+  // The network beside it begins with weights of its own: from zeros it would learn none.
+  for (const [name, { data }] of both.tensors)
+    if (/^alignment\..*weight$/.test(name)) assert.ok(new Set(data).size > 1, name);
 });
 
 test('the predictor says of test utterances what the evaluation said', async () => {
@@ -64,6 +67,7 @@ test('the predictor says of test utterances what the evaluation said', async () 
   const predictor = await EmotionModel.load(foldFile('predictor'), { threads: 1 });
   try {
     for (const row of rows.slice(0, 2)) {
+      assert.is(row.timeline, 'alignment');
       const found = await predictor.predict(row.audio);
       for (const [index, label] of row.labels.entries())
         assert.ok(Math.abs(found.probabilities[label] - row.probabilities[index]) < 1e-4, row.id);

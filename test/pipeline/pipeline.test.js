@@ -212,6 +212,10 @@ test('attention alone is the published stage 4: one part, and a timeline of its 
   // The part that both runs have is the same one.
   const weights = join('align', 'model', 'model.safetensors');
   assert.equal(readFileSync(foldFile('published', weights)), readFileSync(foldFile('whole', weights)));
+  const rows = readFileSync(foldFile('published', 'evaluate', 'predictions.jsonl'), 'utf8')
+    .trim()
+    .split('\n');
+  assert.ok(rows.every((row) => JSON.parse(row).timeline === 'attention'));
   await predictsAsEvaluated('published');
 });
 
