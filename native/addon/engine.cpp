@@ -239,7 +239,7 @@ Napi::Value EngineObject::kmeans(const Napi::CallbackInfo &info) {
 
 Napi::Value EngineObject::assign(const Napi::CallbackInfo &info) {
   const Floats points(info[0], "points"), centroids(info[1], "centroids");
-  const int64_t dimension = info[2].IsNumber() ? info[2].As<Napi::Number>().Int64Value() : 0;
+  const int64_t dimension = integer(info[2], "dimension");
   if (dimension < 1 || points.count() % dimension != 0 || centroids.count() % dimension != 0 || centroids.count() == 0)
     throw Error("ERR_ARGUMENT", "Expected points and centroids to hold whole rows of the dimension given.");
   const int64_t count = points.count() / dimension, clusters = centroids.count() / dimension;

@@ -75,6 +75,17 @@ test('what others have put into Object.prototype ends no process, and every prom
   assert.equal(outcomes, ['get', 'set', true]);
 });
 
+test('a dimension that is no whole number is refused, and not cut', async () => {
+  const engine = Engine.create({ threads: 1 });
+  try {
+    for (const dimension of [2.5, Number.NaN, 2 ** 60, '2', undefined]) {
+      await refused(engine.assign(new Float32Array(8), new Float32Array(4), dimension), 'ERR_ARGUMENT', /dimension/);
+    }
+  } finally {
+    engine.dispose();
+  }
+});
+
 test('a number of restarts whose memory would wrap around is refused', async () => {
   const engine = Engine.create({ threads: 1 });
   try {
