@@ -65,6 +65,9 @@ function mutantsOf(sources) {
   return mutants;
 }
 
+/** OpenMP's threads leave the processor to others as they wait for each other. */
+const env = { OMP_WAIT_POLICY: 'passive' };
+
 async function prepare(folder, room) {
   const made = ['build', 'node_modules', '.git'];
   for (const name of readdirSync(root))
@@ -85,37 +88,39 @@ async function builds(folder, { targets }) {
 
 /**
  * Tries mistakes until the sample is full and says of each what became of it: `killed` or `survived`. Those that do not compile are
- * not counted, nor are those that compile to the same program, which nothing could notice.
+ * not counted, nor are those that compile to the same programs, which nothing could notice. The quickest tests come first, and what
+ * they say first of a failure ends them.
  */
 export async function mutateNative({ folder, room, count, inOrder, say, each }) {
   await prepare(folder, room);
   const tests = [];
   for (const [command, ...args] of room.tests) {
     const begun = Date.now();
-    const { code, output } = await run(command, args, { cwd: folder, seconds: 3600 });
+    const { code, output } = await run(command, args, { cwd: folder, env, seconds: 3600 });
     if (code !== 0) throw new Error(`mutate: ${command} ${args.join(' ')} fails without any mistake:\n${output}`);
     tests.push({ command, args, seconds: (Date.now() - begun) / 1000 });
     say(`${command} ${args.join(' ')}: ${tests.at(-1).seconds.toFixed(1)} s`);
   }
+  tests.sort((a, b) => a.seconds - b.seconds);
+  const programs = () => room.programs.map((program) => readFileSync(join(folder, program)));
+  const right = programs();
   const mutants = mutantsOf(room.sources);
-  const objects = (file) => readObject(folder, file);
   let tried = 0;
   for (const mutant of inOrder(mutants)) {
     if (tried === count) break;
     const path = join(folder, mutant.file);
     const original = readFileSync(path, 'utf8');
-    const before = objects(mutant.file);
     const lines = original.split('\n');
     lines[mutant.line - 1] = mutant.after;
     writeFileSync(path, lines.join('\n'));
     const built = await builds(folder, room);
-    const same = built && before?.equals(objects(mutant.file));
+    const same = built && programs().every((program, i) => program.equals(right[i]));
     if (built && !same) {
       tried++;
       let outcome = 'survived';
       let by;
       for (const { command, args, seconds } of tests) {
-        const result = await run(command, args, { cwd: folder, seconds: 60 + 10 * seconds });
+        const result = await run(command, args, { cwd: folder, env, seconds: 60 + 10 * seconds, until: room.failure });
         if (result.code === 0) continue;
         outcome = 'killed';
         by = `${[command, ...args].join(' ')}${result.late ? ' (time)' : ''}`;
@@ -127,14 +132,4 @@ export async function mutateNative({ folder, room, count, inOrder, say, each }) 
   }
   await builds(folder, room);
   return mutants.length;
-}
-
-/** The compiled file, if it is not a header. */
-function readObject(folder, file) {
-  if (!file.endsWith('.cpp')) return undefined;
-  return readFileSync(join(folder, 'build', 'CMakeFiles', `${library(file)}.dir`, `${file}.o`));
-}
-
-function library(file) {
-  return file.startsWith(join('native', 'addon')) ? 'emoframe' : 'emoframe_core';
 }

@@ -26,7 +26,7 @@ export function run(command, args, { cwd, env = {}, seconds, until }) {
       stream.setEncoding('utf8');
       stream.on('data', (data) => {
         output += data;
-        if (until !== undefined && data.includes(until)) kill();
+        if (until !== undefined && output.includes(until)) kill();
       });
     }
     child.on('error', reject);

@@ -66,6 +66,18 @@ TEST(headGradientsOfARegression) {
   }
 }
 
+TEST(aRegressionWithoutTargetsIsRefused) {
+  ClassifierHead head = plainHead(PoolingKind::mean);
+  head.task = HeadTask::regression;
+  head.classes = 1;
+  auto model = makeHeadModel(baseShape(), head);
+  const Batch batch = makeBatch(baseShape(), {9 * baseShape().stride()});
+  TrainStep step = batch.step(Objective::regression);
+  step.targets = nullptr;
+  step.targetCount = 1;
+  requireError("ERR_BATCH", "Expected 1 targets", [&] { model->trainStep(batch.host, step); });
+}
+
 // Layerdrop leaves out the first layers, the last ones, and all of them.
 TEST(headGradientsUnderLayerdrop) {
   for (HubertShape shape : {baseShape(), largeShape(), emotion2vecShape()}) {

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "cluster/empty_clusters.h"
+#include "cluster/seeding.h"
 #include "harness.h"
 
 namespace emoframe {
@@ -92,6 +93,29 @@ TEST(lloydCentroidsAreTheMeansOfTheirMembers) {
     }
   }
   requireNear(result.inertia, inertia, 1e-4 * inertia, "the inertia");
+}
+
+// Also of restarts that are not the best: two blobs of unlike sizes end the same from whatever points they begin.
+TEST(everyRestartIsAKMeansOfItsOwn) {
+  auto on = backend();
+  std::vector<float> points = normals(64, 400 * 3, 0.1f);
+  for (int64_t n = 300; n < 400; ++n) points[static_cast<size_t>(n * 3)] += 50;
+  const KMeansResult result = kmeans(*on, points.data(), 400, 3, settings(2, 8), always);
+  require(result.inertias.size() == 8, "restarts");
+  for (const double inertia : result.inertias) requireNear(inertia, result.inertia, 1e-4 * inertia, "a restart");
+}
+
+TEST(seedsAreDrawnFromAllPointsThatAreNoSeeds) {
+  auto on = backend();
+  const std::vector<float> points = {0, 0, 3, 4};
+  Points two(*on, points.data(), 2, 2);
+  const std::vector<float> seeds = seedCentroids(*on, two, 40, 2, 7, [] { return true; });
+  int first = 0;
+  for (size_t r = 0; r < 40; ++r) {
+    require(seeds[4 * r] != seeds[4 * r + 2], "a point is drawn twice in restart " + std::to_string(r));
+    first += seeds[4 * r] == 0;
+  }
+  require(first > 5 && first < 35, "and either may be the first");
 }
 
 TEST(kmeansGivesTheSameBitsTwiceAndWithAnyThreads) {
