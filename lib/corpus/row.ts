@@ -1,6 +1,6 @@
 import { extname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { isObject, parseJson } from '../files/json.js';
-import { leadsNowhere, statsOf, systemCode } from '../files/read.js';
+import { isDiskFailure, statsOf, systemCode } from '../files/read.js';
 import { given } from '../given.js';
 import { printable, quoted } from '../quote.js';
 import type { Segment, Utterance, Values } from './types.js';
@@ -76,7 +76,7 @@ async function missing(path: string): Promise<string | undefined> {
   try {
     if ((await statsOf(path)).isFile()) return undefined;
   } catch (error) {
-    if (!leadsNowhere(error)) throw error;
+    if (isDiskFailure(error)) throw error;
     if (systemCode((error as Error).cause) === 'EACCES') {
       return `the audio file ${path} cannot be reached: permission denied`;
     }

@@ -6,7 +6,7 @@ import { headFiles } from '../checkpoint/head.js';
 import { type StoredPretrained, usePretrained } from '../checkpoint/pretrained.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
 import { directoryExists, writeDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
-import { readError, readText, statsOf } from '../files/read.js';
+import { isDiskFailure, readError, readText, statsOf } from '../files/read.js';
 import { given } from '../given.js';
 import { nameOfSnapshot } from '../hub/cache.js';
 import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
@@ -219,7 +219,10 @@ async function checkPlace(dir: string, { out, overwrite = false }: ExportOptions
 
 /** Files of a model have the same names whoever wrote them; the card says that it was written here. */
 async function isExport(folder: string): Promise<boolean> {
-  const card = await readText(join(folder, cardFile), 1 << 20).catch(() => '');
+  const card = await readText(join(folder, cardFile), 1 << 20).catch((error: unknown) => {
+    if (isDiskFailure(error)) throw error;
+    return '';
+  });
   return /^ *- emoframe$/m.test(card);
 }
 

@@ -245,13 +245,13 @@ export async function fileExists(path: string): Promise<boolean> {
   return (await unlessAbsent(path, answered(stat(path))))?.isFile() === true;
 }
 
-/** How the system says that a name leads to nothing that may be read. */
-const unreachable = ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP', 'EACCES', 'EPERM'];
+/** How the system, or our look at what is opened, says that a name leads to no file that may be read. */
+const unreachable = ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP', 'EACCES', 'EPERM', 'EISDIR', 'EINVAL'];
 
-/** Whether {@link statsOf} refused since a name leads to nothing that may be read, which is no failure of a disk. */
-export function leadsNowhere(refusal: unknown): boolean {
-  const code = systemCode((refusal as Error).cause);
-  return code === undefined || unreachable.includes(code);
+/** Whether a disk or server failed, which says nothing of what is there. */
+export function isDiskFailure(error: unknown): boolean {
+  const code = systemCode(error instanceof EmoframeError ? error.cause : error);
+  return code !== undefined && !unreachable.includes(code);
 }
 
 /**
@@ -260,8 +260,8 @@ export function leadsNowhere(refusal: unknown): boolean {
  * @throws EmoframeError `ERR_READ` when the disk does not say
  */
 export async function statOfNamed(path: string): Promise<Stats | undefined> {
-  return statsOf(path).catch((refusal: unknown) => {
-    if (leadsNowhere(refusal)) return undefined;
-    throw refusal;
+  return statsOf(path).catch((error: unknown) => {
+    if (isDiskFailure(error)) throw error;
+    return undefined;
   });
 }

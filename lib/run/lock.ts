@@ -21,6 +21,7 @@ import { closeQuietly, orCloseNow } from '../files/close.js';
 import { type Locking, lockDescriptor } from '../files/fileLock.js';
 import { forceFileNow } from '../files/force.js';
 import { linkError } from '../files/links.js';
+import { isDiskFailure, readError } from '../files/read.js';
 import { unlikeFile } from '../files/regular.js';
 import { emitWarning } from '../warning.js';
 
@@ -30,7 +31,7 @@ export const lockName = 'run.lock';
 /** What {@link RunLock} writes begins so. */
 const beginning = '{"pid":';
 
-/** Whether a file holds what a lock of a run holds, or nothing; `written`: not nothing. */
+/** Whether a file holds what a lock of a run holds, or nothing; `written`: not nothing. Errors: `ERR_READ` when the disk fails. */
 export function isLockFile(file: string, { written = false } = {}): boolean {
   try {
     if (unlikeFile(lstatSync(file)) !== undefined) return false;
@@ -41,7 +42,8 @@ export function isLockFile(file: string, { written = false } = {}): boolean {
     } finally {
       closeQuietly(descriptor);
     }
-  } catch {
+  } catch (error) {
+    if (isDiskFailure(error)) throw readError(file, error);
     return false;
   }
 }

@@ -59,10 +59,10 @@ export function problemOf(outcome, { scenario, mode, directory, place, fault }) 
 
 /**
  * Whether the message names what the first failed call was for: the file or a folder that it is in, as each may be what was
- * being written, a temporary by the name that it was to get; or something in a folder that could not be made or forced to disk.
+ * being written, a temporary or a lock by the name that it is for; or something in a folder that could not be made or forced to disk.
  */
 function names(message, path, place) {
-  const intended = path.replaceAll(/\/\.([^/]+?)\.(?:new-[^/]+|ready|old)(?=\/|$)/g, '/$1');
+  const intended = path.replaceAll(/\/\.([^/]+?)\.(?:new-[^/]+|ready|old|lock)(?=\/|$)/g, '/$1');
   for (let named = intended; named.length > place.length; named = dirname(named)) {
     if (message.includes(named)) return true;
   }
