@@ -24,7 +24,8 @@ export function systemCode(error: unknown): string | undefined {
   if (typeof code !== 'string') return undefined;
   if (/^E[A-Z0-9]+$/.test(code)) return code;
   // Some, such as a quota that is used up, Node knows by number alone.
-  return /^UNKNOWN$|^Unknown system error/.test(code) ? (namesByNumber.get(errno as number) ?? code) : undefined;
+  const unnamed = code === 'UNKNOWN' || code.startsWith('Unknown system error');
+  return unnamed ? (namesByNumber.get(errno as number) ?? code) : undefined;
 }
 
 /** What an error says; that of the system begins with the name of its refusal. */
