@@ -28,6 +28,14 @@ export const rooms = {
     programs: ['build/Release/emoframe.node'],
     failure: '✘',
     sources: ['native/addon'],
-    tests: [['node', 'node_modules/uvu/bin.js', 'test', '^(model|package)/.*\\.test\\.js$']],
+    tests: [
+      [
+        'node',
+        'node_modules/uvu/bin.js',
+        'test',
+        '^package/(addon|caller-memory|failures|lifetime|memory-limit|threads)',
+      ],
+      ['node', 'node_modules/uvu/bin.js', 'test', '^model/'],
+    ],
   },
 };

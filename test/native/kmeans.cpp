@@ -50,6 +50,11 @@ TEST(kmeansFindsSeparateBlobs) {
     s.batchSize = 256;
     const KMeansResult result = kmeans(*on, points.data(), 2100, 9, s, always);
     requireBlobs(result, 2100, 7);
+    std::vector<double> means(7 * 9);
+    for (int64_t n = 0; n < 2100; ++n) {
+      for (int64_t c = 0; c < 9; ++c) means[result.labels[n] * 9 + c] += points[n * 9 + c] / 300.0;
+    }
+    for (size_t i = 0; i < means.size(); ++i) requireNear(result.centroids[i], means[i], 0.04, "a centroid");
     require(result.inertias.size() == 6 &&
                 result.inertia == *std::min_element(result.inertias.begin(), result.inertias.end()),
             "the best restart is kept");
