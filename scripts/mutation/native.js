@@ -79,6 +79,9 @@ async function prepare(folder, room) {
   const { code, output } = await run('npx', command, { cwd: folder, seconds: 600 });
   if (code !== 0) throw new Error(`mutate: the copy cannot be configured:\n${output}`);
   if (!(await builds(folder, room))) throw new Error('mutate: the copy does not build without any mistake');
+  if (!room.targets.includes('emoframe')) return;
+  const built = await run('npm', ['run', '--silent', 'build:ts'], { cwd: folder, seconds: 600 });
+  if (built.code !== 0) throw new Error(`mutate: lib does not build:\n${built.output}`);
 }
 
 async function builds(folder, { targets }) {
