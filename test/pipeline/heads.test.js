@@ -49,6 +49,7 @@ test('each stage trains and saves the head that its settings describe', async ()
   const aligned = json('align', 'model', 'emoframe.json');
   const layers = { source: 'layers', dense: [{ width: 32, norm: true, activation: 'relu' }] };
   assert.equal([aligned.pooling, aligned.layers], ['max', layers]);
+  assert.is(json('align', 'metrics.json').members, undefined, 'a mean over members is told, one alone is not');
   const head = await readSafetensors(foldFile('align', 'model', 'head.safetensors'));
   const weights = head.tensors.get('layer_weights').data;
   assert.is(weights.length, 3);

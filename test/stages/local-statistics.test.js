@@ -85,6 +85,26 @@ test('where the first convolution’s norm is over time, by the moments of all o
   }
 });
 
+test('no pass over the training sounds is longer than passSeconds', async () => {
+  const model = await modelOf('large');
+  const own = model.alignmentInput.bind(model);
+  const passes = [];
+  model.alignmentInput = async (batch) => {
+    const result = await own(batch);
+    passes.push(result.offsets.length - 1);
+    return result;
+  };
+  const statistics = await soundStatistics(context(), model);
+  const whole = await inputStatistics(context(), model, statistics);
+  const small = context();
+  const config = { ...small.config, memory: { passSeconds: 1.4 } };
+  const parted = await inputStatistics({ ...small, config }, model, statistics);
+  // Of 0.5, 0.8 and 1.1 seconds.
+  assert.equal(passes, [3, 2, 1]);
+  for (const [i, { data }] of whole.entries())
+    for (const [c, value] of data.entries()) near(parted[i].data[c], value, 1e-4, `${i}, ${c}`);
+});
+
 for (const [form, alignment] of [
   ['base', {}],
   ['large', { source: 'hidden' }],

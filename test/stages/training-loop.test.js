@@ -22,6 +22,7 @@ async function train(name, device, { abortAt, badAt, slowAt, everyUpdates = 4 } 
   const { engine, model } = await makeEngine();
   const controller = new AbortController();
   const logged = [];
+  const prepared = [];
   let queued = 0;
   let ahead = 0;
   const context = {
@@ -50,6 +51,7 @@ async function train(name, device, { abortAt, badAt, slowAt, everyUpdates = 4 } 
     updates,
     state: {},
     prepare: async (step) => {
+      prepared.push(step);
       if (step === slowAt) await new Promise((resolve) => setTimeout(resolve, 200));
       const passes = [0, 1].map((index) => ({
         frames: 1,
@@ -80,7 +82,7 @@ async function train(name, device, { abortAt, badAt, slowAt, everyUpdates = 4 } 
     () => undefined,
     (reason) => reason,
   );
-  const found = { error, weights: await weights(), logged, ahead };
+  const found = { error, weights: await weights(), logged, ahead, prepared };
   engine.dispose();
   return found;
 }
@@ -91,6 +93,7 @@ test('two updates at a time give the bits of one at a time', async () => {
   assert.equal([one.error, two.error], [undefined, undefined]);
   assert.equal([one.ahead, two.ahead], [1, 2]);
   assert.is(one.logged.length, updates);
+  for (const { prepared } of [one, two]) assert.equal(prepared, [...Array(updates).keys()], 'each is prepared once');
   assert.equal(two.logged, one.logged);
   assert.equal(two.weights, one.weights);
 });
