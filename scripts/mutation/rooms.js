@@ -18,7 +18,7 @@ export const rooms = {
   model: {
     sources: ['lib/model'],
     tests:
-      '^(model/|package/(threads|failures)|stages/(clusters|local-statistics|memory)|checkpoint/(model-mismatch|not-finite)|predict/(alignment-head|emotion-model\\.alignment))',
+      '^(model/|package/(threads|failures)|stages/(clusters|local-statistics|memory)|checkpoint/(model-mismatch|not-finite|pretrained)|predict/(alignment-head|emotion-model\\.alignment))',
   },
   evaluate: { sources: ['lib/evaluate'], tests: '^(evaluate/|predict/emotion-model\\.alignment)' },
   'native/cpu': { ...programs, sources: ['native/cpu'], tests: [nativeTests, opTable] },

@@ -215,7 +215,7 @@ test('a head is written in the oldest format that can hold it, which earlier ver
     return JSON.parse(readFileSync(join(scratch, 'model', 'emoframe.json'))).format;
   };
   for (const pooling of ['mean', 'stats']) assert.is(await written({ pooling }), 1);
-  const layers = { dense: [{ width: 16, activation: 'tanh' }] };
+  const layers = { source: 'layers', inputNorm: 'frame', dense: [{ width: 16, activation: 'tanh' }] };
   for (const changes of [{ task: 'regression' }, { pooling: 'max' }, { layers }]) assert.is(await written(changes), 2);
 });
 

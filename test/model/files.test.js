@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { Engine, loadPretrained, savePretrained } from '../../dist/index.js';
 import { initialTensors } from '../../dist/model/initialize.js';
 import { FIXTURES, FORMS, loadModel, pack, readData } from '../support/parity.js';
+import { refused } from '../support/refused.js';
 
 const test = suite('model files');
 const engine = Engine.create({ device: 'cpu', threads: 2 });
@@ -142,6 +143,29 @@ test('a fresh model is a function of its seed', async () => {
   });
   const random = a.filter(({ name, data }, index) => !name.endsWith('bias') && !same(data, c[index].data));
   assert.ok(random.some(({ name }) => name === 'label_embs_concat') && random.length > 20);
+});
+
+test('fresh magnitudes of the positional convolution are the norms of its directions', async () => {
+  const model = await loadModel(engine, 'base');
+  await model.initialize(3);
+  const tensors = new Map((await model.exportTensors()).map((tensor) => [tensor.name, tensor]));
+  const name = 'encoder.pos_conv_embed.conv.parametrizations.weight.original';
+  const [magnitudes, { shape, data }] = [tensors.get(`${name}0`).data, tensors.get(`${name}1`)];
+  const taps = shape[2];
+  for (const [tap, magnitude] of magnitudes.entries()) {
+    const squares = data.reduce((sum, value, i) => (i % taps === tap ? sum + value ** 2 : sum), 0);
+    assert.ok(Math.abs(magnitude / Math.sqrt(squares) - 1) < 1e-5, `tap ${tap}: ${magnitude}, ${Math.sqrt(squares)}`);
+  }
+  model.dispose();
+});
+
+test('tensors may be missing where any of the prefixes allows it, and one that there is not cannot be exported', async () => {
+  const model = await loadModel(engine, 'base');
+  const rest = ['encoder.', 'feature_', 'masked_spec_embed'];
+  await model.importTensors([], { allowMissing: rest });
+  await refused(model.importTensors([], { allowMissing: rest.slice(0, 2) }), 'ERR_TENSOR', /masked_spec_embed/);
+  await refused(model.exportTensors(['encoder.none']), 'ERR_TENSOR', /no tensor named encoder\.none/);
+  model.dispose();
 });
 
 test.run();

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Engine } from '../../dist/index.js';
 import { defaultThreads, quotaThreads } from '../../dist/model/threads.js';
 
 const test = suite('processor quota');
@@ -50,6 +51,14 @@ test('without a quota, or without control groups, there is no limit', () => {
 test('an engine that is left to choose takes at least one thread and no more than the quota', () => {
   const threads = defaultThreads();
   assert.ok(threads >= 1 && threads <= (quotaThreads() ?? threads), `${threads}`);
+});
+
+test('a number of threads that is none is refused as it was given', () => {
+  for (const threads of [-1, 1.5, Number.NaN, 1025])
+    assert.throws(
+      () => Engine.create({ threads }),
+      (error) => error.code === 'ERR_ARGUMENT' && error.message.endsWith(`for threads but received ${threads}.`),
+    );
 });
 
 test.run();
