@@ -12,13 +12,16 @@ const [opTable, nativeTests] = programs.programs.map((program) => [program, '--l
  * `failure` is what they write of a test that failed.
  */
 export const rooms = {
-  pipeline: { sources: ['lib/pipeline', 'lib/stages', 'lib/training'], tests: '^(pipeline|stages|training)/' },
+  pipeline: {
+    sources: ['lib/pipeline', 'lib/stages', 'lib/training'],
+    tests: '^((pipeline|stages|training)/|cli/hostile-names)',
+  },
   checkpoint: { sources: ['lib/checkpoint'], tests: '^(checkpoint/|predict/forms|model/families)' },
   audio: { sources: ['lib/audio'], tests: '^audio/' },
   model: {
     sources: ['lib/model'],
     tests:
-      '^(model/|package/(threads|failures)|stages/(clusters|local-statistics|memory)|checkpoint/(model-mismatch|not-finite|pretrained)|predict/(alignment-head|emotion-model\\.alignment))',
+      '^(model/|package/(threads|failures|lifetime)|stages/(clusters|local-statistics|memory)|checkpoint/(model-mismatch|not-finite|pretrained)|predict/(alignment-head|emotion-model\\.alignment))',
   },
   evaluate: { sources: ['lib/evaluate'], tests: '^(evaluate/|predict/emotion-model\\.alignment)' },
   'native/cpu': { ...programs, sources: ['native/cpu'], tests: [nativeTests, opTable] },

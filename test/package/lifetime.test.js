@@ -83,23 +83,41 @@ test('engines and models leave nothing on the heap', async () => {
   assert.ok(after - before < 500_000, `${after - before} bytes in 100 rounds`);
 });
 
+const points = Float32Array.from({ length: 400_000 }, (_, i) => Math.sin(i * i));
+/** Without an end this would go on for hours. */
+const endless = {
+  clusters: 64,
+  restarts: 20,
+  algorithm: 'lloyd',
+  batchSize: 100,
+  maxIterations: 1e6,
+  tolerance: 0,
+  seed: 1,
+};
+
 test('k-means ends when its engine is disposed of', async () => {
   const { engine } = await makeEngine();
-  const points = Float32Array.from({ length: 400_000 }, (_, i) => Math.sin(i * i));
-  const settings = {
-    clusters: 64,
-    restarts: 20,
-    algorithm: 'lloyd',
-    batchSize: 100,
-    maxIterations: 1e6,
-    tolerance: 0,
-    seed: 1,
-  };
-  const work = engine.kmeans(points, 8, settings);
+  const work = engine.kmeans(points, 8, endless);
   await new Promise((resolve) => setTimeout(resolve, 50));
   engine.dispose();
-  // Without an end it would go on for hours.
   await refused(work, 'ERR_ABORTED', /stopped/);
+});
+
+test('k-means says how far it is, and ends when it is told to', async () => {
+  const { engine } = await makeEngine();
+  const controller = new AbortController();
+  const late = setTimeout(() => controller.abort(), 20_000);
+  const reported = [];
+  const onProgress = (iterations) => {
+    reported.push(iterations);
+    if (iterations > 0) controller.abort();
+  };
+  const work = engine.kmeans(points, 8, endless, { signal: controller.signal, onProgress });
+  await refused(work, 'ERR_ABORTED', /stopped/);
+  clearTimeout(late);
+  engine.dispose();
+  assert.is(reported.length, 1, reported.join());
+  assert.ok(reported[0] > 0);
 });
 
 test('the memory of a model that is dropped comes back to its engine', async () => {
