@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import { probeAudio } from '../../dist/audio/decode.js';
+import { channelsOf } from '../../dist/audio/wasmDecoder.js';
 import { loadAudio } from '../../dist/index.js';
 import { decodeAudio } from '../support/decode.js';
 
@@ -248,6 +249,15 @@ test('missing files and folders are named', async () => {
   const missing = join(folder, 'missing.wav');
   await rejects(loadAudio(missing), 'ERR_FILE_NOT_FOUND', missing);
   await rejects(loadAudio(folder), 'ERR_AUDIO', folder);
+});
+
+test('a folder is no audio, and the error has its path', async () => {
+  await assert.rejects(loadAudio(folder), { code: 'ERR_AUDIO', file: folder });
+});
+
+test('a part of a compressed file without samples has no channels', async () => {
+  const answer = { channelData: [new Float32Array(8)], samplesDecoded: 0, errors: [] };
+  assert.deepEqual(await channelsOf(() => answer, assert.fail), []);
 });
 
 test.run();
