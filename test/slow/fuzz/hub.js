@@ -68,6 +68,7 @@ const exchanges = [
   },
   { hash: sha1, partial: '{"a', answers: [probe, rest] },
   { hash: sha1, partial: '{"b', answers: [probe, rest, probe, whole] },
+  { hash: sha1, answers: [probe, { status: 204 }] },
 ];
 
 function send(response, said) {
