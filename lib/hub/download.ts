@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { configFile, findLayout, preprocessorFile, processorFile, safetensorsFile } from '../checkpoint/layouts.js';
 import { isIndex, readShardIndex } from '../checkpoint/weights.js';
 import { EmoframeError, throwIfAborted } from '../errors.js';
-import { exists } from '../files/atomic.js';
+import { statsOf, unlessAbsent } from '../files/read.js';
 import { given } from '../given.js';
 import { abortSignal, callback, parseOptions, type Shape, strictOptions } from '../issues.js';
 import { CachedModel, isCommit } from './cache.js';
@@ -199,10 +199,11 @@ export async function downloadModel(name: string, options: DownloadOptions = {})
 
 /**
  * Where the model is that a user named: a file or directory if there is one of that name, else a model of the Hub if the name can
- * be one. Errors: as {@link downloadModel}.
+ * be one. Errors: `ERR_READ`, and as {@link downloadModel}.
  */
 export async function locateModel(name: string, options: DownloadOptions = {}): Promise<string> {
-  const here = await exists(name);
+  // What the user may not look at is no reason to load what has that name elsewhere.
+  const here = (await unlessAbsent(name, statsOf(name))) !== undefined;
   if (!here && isModelName(name)) return downloadModel(name, options).catch(notHereEither(name));
   if (options.revision !== undefined) {
     throw new EmoframeError(

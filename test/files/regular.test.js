@@ -30,7 +30,9 @@ import {
   readFolds,
   readNpy,
   readSafetensors,
+  writeNpy,
 } from '../../dist/index.js';
+import { refused } from '../support/refused.js';
 
 const test = suite('regular files');
 const voice = new URL('../fixtures/audio/voice.wav', import.meta.url).pathname;
@@ -221,6 +223,14 @@ test('a disk that does not answer is not waited for, and its files are closed wh
   }
   assert.is(length, 19200);
   assert.is(left, 0);
+});
+
+test('a name that no file can have is that of no file', async () => {
+  const name = join(folder, 'a\0b');
+  for (const read of [loadPretrained, readCorpus, readFolds, readNpy, readSafetensors])
+    assert.is((await refused(read(name), 'ERR_FILE_NOT_FOUND', /There is no /)).file, name);
+  await refused(loadAudio(name), 'ERR_AUDIO', /a\\u0000b/);
+  await refused(writeNpy(name, new Float32Array(1), [1]), 'ERR_WRITE', /Could not write .*null bytes/);
 });
 
 test.run();

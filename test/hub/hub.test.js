@@ -1,6 +1,7 @@
 // Models of the Hugging Face Hub, against a server on the loopback that speaks its routes (test/support/hubServer.js).
 import { execFile } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -26,6 +27,7 @@ import { mutateJson } from '../slow/fuzz/mutate.js';
 import { Random } from '../slow/fuzz/random.js';
 import { emoframe } from '../support/cli.js';
 import { filesOf, startHub } from '../support/hubServer.js';
+import { asOrdinaryUser } from '../support/ordinaryUser.js';
 import { refused } from '../support/refused.js';
 import { fixtures } from '../support/tinyPredictor.js';
 
@@ -352,6 +354,13 @@ test('what is here comes before what is on the Hub', async () => {
     await refused(locateModel('who/base', { revision: 'main' }), 'ERR_ARGUMENT', /file or directory here/);
     assert.is(await locateModel('./who/none'), './who/none');
     await refused(locateModel('who/nine', { endpoint: hub.url }), 'ERR_HUB', /no file or directory who\/nine here/);
+    // What the user may not look at is not looked for elsewhere.
+    chmodSync(scratch, 0o755);
+    chmodSync(join(scratch, 'who'), 0);
+    await asOrdinaryUser(() =>
+      refused(locateModel('who/base', { endpoint: hub.url }), 'ERR_READ', /permission denied/),
+    );
+    chmodSync(join(scratch, 'who'), 0o755);
   } finally {
     process.chdir(back);
   }
@@ -374,7 +383,7 @@ test('the command line takes a model by its name', async () => {
   assert.is(code, 0, stderr);
   assert.match(stderr, /download who\/base {2}.*MiB/);
   assert.ok(existsSync(join(scratch, 'voice.npy')));
-  const offline = await emoframe([...words, '--revision', 'refs/pr/1'], {
+  const offline = await emoframe([...words, '--on-existing', 'replace', '--revision', 'refs/pr/1'], {
     env: { ...env, HF_HUB_OFFLINE: '1' },
     cwd: scratch,
   });
