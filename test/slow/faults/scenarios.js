@@ -128,7 +128,8 @@ export async function makeScenarios(folder, disk, program) {
   const audio = ['s1_0', 's1_1'].map((name) => join(folder, 'corpus', `${name}.wav`));
   const model = join(fixtures, 'encode', 'base');
   const encode = (directory) => ['encode', ...audio, '--model', model, '--out', directory, '--threads', '1'];
-  await add({ name: 'encode', words: encode, again: encode });
+  const goingOn = (directory) => [...encode(directory), '--on-existing', 'skip'];
+  await add({ name: 'encode', words: encode, again: goingOn });
   const compressed = ['stereo48k.flac', 'short.mp3'].map((name) => join(fixtures, 'audio', name));
   const cached = (directory) => [
     'encode',
@@ -137,6 +138,8 @@ export async function makeScenarios(folder, disk, program) {
     model,
     '--out',
     `${directory}-features`,
+    '--on-existing',
+    'replace',
     '--audio-cache',
     directory,
     '--threads',
@@ -189,6 +192,8 @@ export async function makeScenarios(folder, disk, program) {
     'who/base',
     '--out',
     `${directory}-features`,
+    '--on-existing',
+    'replace',
     '--threads',
     '1',
   ];
