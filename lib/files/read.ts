@@ -23,7 +23,7 @@ export function systemCode(error: unknown): string | undefined {
   const { code, errno } = (error ?? {}) as { code?: unknown; errno?: unknown };
   if (typeof code !== 'string') return undefined;
   // Node does not even ask the system for a name with a zero in it, which no file has.
-  if (code === 'ERR_INVALID_ARG_VALUE' && (error as Error).message.includes('without null bytes')) return 'ENOENT';
+  if (error instanceof TypeError && error.message.includes('without null bytes')) return 'ENOENT';
   if (/^E[A-Z0-9]+$/.test(code)) return code;
   // Some, such as a quota that is used up, Node knows by number alone.
   const unnamed = code === 'UNKNOWN' || code.startsWith('Unknown system error');
