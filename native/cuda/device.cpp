@@ -165,12 +165,15 @@ CudaBackend::CudaBackend(const CudaBackend &counted, Counting)
 void CudaBackend::close() noexcept {
   if (!stream_ || stream_->goesNowhere()) return;
   cudaSetDevice(index_);
-  cudaStreamSynchronize(stream_->uploads());
-  cudaStreamSynchronize(stream_->handle());
-  for (const auto &allocation : allocations_) cudaFreeAsync(allocation.first, stream_->handle());
-  if (scratch_) cudaFreeAsync(scratch_, stream_->handle());
-  cudaStreamSynchronize(stream_->handle());
-  if (pool_) cudaMemPoolDestroy(pool_);
+  const cudaError_t uploaded = cudaStreamSynchronize(stream_->uploads());
+  const cudaError_t done = cudaStreamSynchronize(stream_->handle());
+  // Memory that may still be written to is kept for good, as by PinnedMemory.
+  if ((uploaded == cudaSuccess && done == cudaSuccess) || cudaDeviceSynchronize() == cudaSuccess) {
+    for (const auto &allocation : allocations_) cudaFreeAsync(allocation.first, stream_->handle());
+    if (scratch_) cudaFreeAsync(scratch_, stream_->handle());
+    cudaStreamSynchronize(stream_->handle());
+    if (pool_) cudaMemPoolDestroy(pool_);
+  }
   stream_.reset();
 }
 

@@ -273,9 +273,9 @@ class Faults {
       end = live(kind_, fault_, expected_);
       require(!simt::hasFault(),
               std::string("a fault of the emulation: ") + cudaGetErrorString(cudaErrorLaunchFailure));
-      // What cannot be waited for may still be read.
-      const bool pinned = !fault_.way.lasting;
-      require(simt::whatLives(pinned) == before_[pinned], "is left: " + simt::whatLives());
+      // What cannot be waited for may still be used.
+      const bool memory = !fault_.way.lasting;
+      require(simt::whatLives(memory) == before_[memory], "is left: " + simt::whatLives());
     } catch (const Failure &failure) {
       end = wrong;
       std::printf("%s\n", (name(fault_) + ": " + failure.message).c_str());

@@ -106,7 +106,7 @@ TEST(pinnedMemoryOutlivesTheCopiesThatReadIt) {
   const std::vector<float> numbers(100, 1.0f);
   const size_t bytes = numbers.size() * sizeof(float);
   const auto end = [&](const char *name, uint64_t which, bool lasting, bool sends) {
-    const std::string before = simt::whatLives(), beforeButPinned = simt::whatLives(false);
+    const std::string before = simt::whatLives(), beforeButMemory = simt::whatLives(false);
     {
       const std::shared_ptr<Backend> on = backend();
       auto *place = static_cast<float *>(on->allocate(3 * bytes));
@@ -132,7 +132,7 @@ TEST(pinnedMemoryOutlivesTheCopiesThatReadIt) {
     const bool fault = simt::hasFault();
     simt::clearFault();
     require(!fault, "a copy from memory that was freed, with " + what);
-    require(simt::whatLives(false) == beforeButPinned, "is left with " + what + ": " + simt::whatLives(false));
+    require(simt::whatLives(false) == beforeButMemory, "is left with " + what + ": " + simt::whatLives(false));
     require((simt::whatLives() == before) == !lasting, lasting ? "memory is freed that nobody could wait for" : "kept");
   };
   end("cudaEventSynchronize", 1, false, true);

@@ -282,12 +282,13 @@ Machine &machine() {
 }
 void limitMemory(const void *begin, size_t bytes) { limitGlobal(begin, bytes); }
 
-std::string whatLives(bool pinned) {
+std::string whatLives(bool memory) {
   const auto some = [](size_t count, const char *what) { return std::to_string(count) + " " + what; };
   const Held &its = held();
-  return some(globalBytesHeld(), "bytes of memory, ") +
-         (pinned ? some(its.pinned.size(), "blocks of the host's, ") : "") + some(streams().size(), "streams, ") +
-         some(its.events, "events, ") + some(its.pools, "pools, ") + some(its.graphs, "graphs, ") +
+  return (memory ? some(globalBytesHeld(), "bytes of memory, ") + some(its.pools, "pools, ") +
+                       some(its.pinned.size(), "blocks of the host's, ")
+                 : "") +
+         some(streams().size(), "streams, ") + some(its.events, "events, ") + some(its.graphs, "graphs, ") +
          some(its.executables, "executable graphs");
 }
 

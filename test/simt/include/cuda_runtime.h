@@ -234,8 +234,8 @@ struct Plan {
   std::vector<const char *> *calls = nullptr;  // gets the name of each
   std::function<void(uint64_t call)> before;   // each; it may make another plan
 };
-// All that is not released, as a text to compare; pinned memory of the host too, or not.
-std::string whatLives(bool pinned = true);
+// All that is not released, as a text to compare; `memory`: that of the device and pinned memory of the host too.
+std::string whatLives(bool memory = true);
 // What the next calls are to find: a device that there is not, or a driver that is none or too old.
 struct Machine {
   int driverVersion = 13000, devices = 1, major = 8, minor = 0;
