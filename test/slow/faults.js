@@ -4,7 +4,8 @@
 //
 //   node test/slow/faults.js                          the short form: each mode on each kind of call
 //   node test/slow/faults.js --all                    every call of every scenario in every mode: a night
-//   node test/slow/faults.js --each-file              of each kind of call the first and the last on each sort of file, and in each command: hours
+//   node test/slow/faults.js --each-file              of each kind of call the first and the last on each sort of file, and in each
+//                                                     command: hours
 //   node test/slow/faults.js --each-file --part 3/12  the third of twelve parts: each is a fair sample of all, and together they are all
 //   node test/slow/faults.js --all --mode 'EIO|kill'  modes by name; --scenario 'tapt|export' likewise
 //   node test/slow/faults.js --all --mode EIO --scenario tapt --from 10 --to 20   these calls, counted from 1
@@ -48,8 +49,8 @@ const scratch = realpathSync(mkdtempSync(join(roomy ? memory : tmpdir(), 'emofra
 const library = buildShim(scratch);
 
 /**
- * What files share that are written and read alike: the last two names of their paths, of any stage, step, time or utterance, whatever makes a
- * temporary's name its own.
+ * What files share that are written and read alike: the last two names of their paths, of any stage, step, time or utterance, whatever
+ * makes a temporary's name its own.
  */
 function sortOf(path) {
   const plain = path.replaceAll(/\.(?:new-|tfevents).*?(?=\/|$)/g, '').replaceAll(/[0-9a-f]{32,}|\d+/g, '#');

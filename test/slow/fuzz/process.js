@@ -139,8 +139,8 @@ export class ReaderProcess {
 }
 
 /**
- * Lets a reader be fuzzed for so long from its first input on, by coverage or, for comparison, without. Gives what its process said last; `failed` gets
- * what is wrong and the bytes of the input, none where the process ended.
+ * Lets a reader be fuzzed for so long from its first input on, by coverage or, for comparison, without. Gives what its process said
+ * last; `failed` gets what is wrong and the bytes of the input, none where the process ended.
  */
 export async function fuzzFor(milliseconds, { name, directory, seed, folder, blind }, failed) {
   const args = [name, directory, String(seed), folder, JSON.stringify({ blind, memoryLimit })];
