@@ -1,7 +1,6 @@
 // That a disk fails to say what is there is no sign that nothing is: a corpus is then not read as a smaller one, and the cause is named.
 import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
-import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -9,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { audioFiles } from '../../dist/cli/audioFiles.js';
 import { findManifests } from '../../dist/corpus/manifests.js';
 import { readCorpus } from '../../dist/index.js';
+import { whileFailing } from '../support/failingCall.js';
 
 const test = suite('corpora on a failing disk');
 const directory = mkdtempSync(join(tmpdir(), 'emoframe-failing-disk-'));
@@ -24,22 +24,9 @@ test.after(() => rmSync(directory, { recursive: true, force: true }));
 
 /** Does `work` while one call of the file system fails on a path. */
 async function failing(name, path, work) {
-  const real = fs[name];
-  fs[name] = async (given, ...more) => {
-    if (given !== path) return real(given, ...more);
-    throw Object.assign(new Error(`EIO: i/o error, ${name} '${path}'`), { code: 'EIO', errno: -5, syscall: name });
-  };
-  syncBuiltinESMExports();
-  try {
-    await work();
-    assert.unreachable('it succeeded');
-  } catch (error) {
-    assert.is(error.code, 'ERR_READ', error.stack);
-    assert.is(error.message.startsWith(`Could not read ${path}: EIO`), true, error.message);
-  } finally {
-    fs[name] = real;
-    syncBuiltinESMExports();
-  }
+  const error = await whileFailing(fs, name, (given) => given === path, work);
+  assert.is(error.code, 'ERR_READ', error.stack);
+  assert.is(error.message.startsWith(`Could not read ${path}: EIO`), true, error.message);
 }
 
 test('of an utterance', () => failing('stat', audio, () => readCorpus(folder)));

@@ -1,7 +1,6 @@
 // What the system refuses is told as such whatever Node calls it: some refusals, as that of a quota that is used up, it knows by number
 // alone, and calls one thing where it waits and another where it does not.
 import fs from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +10,7 @@ import { writeError } from '../../dist/files/atomic.js';
 import { readError } from '../../dist/files/read.js';
 import { exportModel } from '../../dist/index.js';
 import { isLockFile } from '../../dist/run/lock.js';
+import { whileFailing } from '../support/failingCall.js';
 
 const test = suite('system errors');
 const model = fileURLToPath(new URL('../fixtures/encode/base', import.meta.url));
@@ -61,48 +61,23 @@ test('a mistake of a program is no refusal of the system', () => {
   }
 });
 
-/** Does `work` while one function of a module of Node's fails for a path or a descriptor. */
-async function failing(module, name, fails, work) {
-  const real = module[name];
-  module[name] = (...given) => {
-    if (!fails(...given)) return real(...given);
-    throw Object.assign(new Error(`EIO: i/o error, ${name}`), { code: 'EIO', errno: -5, syscall: name });
-  };
-  syncBuiltinESMExports();
-  try {
-    await work();
-    assert.unreachable('it succeeded');
-  } catch (error) {
-    assert.is(error.code, 'ERR_READ', error.stack);
-    assert.match(error.message, /EIO/);
-  } finally {
-    module[name] = real;
-    syncBuiltinESMExports();
-  }
-}
-
 test("a disk that fails while it is looked whose a file is does not make it somebody else's", async () => {
   const directory = fs.mkdtempSync(join(tmpdir(), 'emoframe-system-errors-'));
   try {
     const lock = join(directory, 'run.lock');
     fs.writeFileSync(lock, '{"pid":1}\n');
-    await failing(
-      fs,
-      'readSync',
-      () => true,
-      async () => isLockFile(lock),
-    );
+    const always = () => true;
+    const asked = await whileFailing(fs, 'readSync', always, () => isLockFile(lock));
     const out = join(directory, 'export');
     const card = join(out, 'README.md');
     fs.mkdirSync(out);
     fs.writeFileSync(card, '---\ntags:\n- emoframe\n---\n');
     const call = () => exportModel(model, { format: 'hf', out, overwrite: true });
-    await failing(
-      fs.promises,
-      'open',
-      (path) => path === card,
-      async () => call(),
-    );
+    const exported = await whileFailing(fs.promises, 'open', (path) => path === card, call);
+    for (const error of [asked, exported]) {
+      assert.is(error.code, 'ERR_READ', error.stack);
+      assert.match(error.message, /EIO/);
+    }
     assert.equal(fs.readdirSync(out), ['README.md']);
   } finally {
     fs.rmSync(directory, { recursive: true });
