@@ -53,15 +53,21 @@ for (const [name, once] of Object.entries(kinds)) {
   for (let round = 0; round < 10; round++) await run(once, round);
   const before = await usageAtRest();
   for (let round = 0; round < rounds; round++) await run(once, round);
-  const after = await usageAtRest();
-  const grown = (what) => after[what] - before[what];
   // The allowance is for what is not of ours: a class left behind at each round would add 18 KB to the heap, and a model here
   // has 100 KB of weights.
   const allowed = { heap: 300e3 + 3e3 * rounds, external: 300e3 + 3e3 * rounds, resident: 60e6, threads: 0 };
-  const ok = Object.entries(allowed).every(([what, most]) => grown(what) <= most);
+  let after = await usageAtRest();
+  const level = () => Object.entries(allowed).every(([what, most]) => after[what] - before[what] <= most);
+  // On a machine that has other work, the last engine's thread takes its time to end.
+  for (let looks = 1; !level() && looks < 20; looks++) {
+    await pause(100);
+    after = await usageAtRest();
+  }
+  const ok = level();
   console.log(
     `${ok ? 'ok    ' : 'FAILED'} ${rounds} ${name}: resident ${megabytes(before.resident)} -> ${megabytes(after.resident)}, ` +
-      `heap ${megabytes(before.heap)} -> ${megabytes(after.heap)}, threads ${before.threads} -> ${after.threads}`,
+      `heap ${megabytes(before.heap)} -> ${megabytes(after.heap)}, ` +
+      `external ${megabytes(before.external)} -> ${megabytes(after.external)}, threads ${before.threads} -> ${after.threads}`,
   );
   if (ok) passed++;
   else failed++;
