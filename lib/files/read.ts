@@ -245,7 +245,7 @@ export async function statsOf(path: string): Promise<Stats> {
 }
 
 export async function fileExists(path: string): Promise<boolean> {
-  return (await unlessAbsent(path, answered(stat(path))))?.isFile() === true;
+  return (await unlessAbsent(path, statsOf(path)))?.isFile() === true;
 }
 
 /** How the system, or our look at what is opened, says that a name leads to no file that may be read. */

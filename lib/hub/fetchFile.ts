@@ -9,6 +9,7 @@ import { EmoframeError, throwIfAborted } from '../errors.js';
 import { writeError, writeFully } from '../files/atomic.js';
 import { closeAfter } from '../files/close.js';
 import { forceFile, forceFolder } from '../files/force.js';
+import { orClose } from '../files/read.js';
 import { hashOf, isSound, makeOwnFolder, noteSound, withBlobLock } from './blobs.js';
 import type { HubClient, HubFile } from './client.js';
 
@@ -38,7 +39,7 @@ async function openPartial(partial: string): Promise<FileHandle> {
     if (error.code !== 'ELOOP' && error.code !== 'ENXIO') throw error;
     return undefined;
   });
-  if (handle !== undefined && (await handle.stat()).isFile()) return handle;
+  if (handle !== undefined && (await orClose(handle, () => handle.stat())).isFile()) return handle;
   await handle?.close();
   await rm(partial);
   return opened();
